@@ -1,0 +1,1 @@
+"""Biology to tokens; siblings never import each other."""

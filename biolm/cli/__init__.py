@@ -1,0 +1,1 @@
+"""Thin commands, one a task, with lazy imports."""

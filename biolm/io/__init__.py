@@ -1,0 +1,1 @@
+"""Readers and writers; nothing here imports torch."""

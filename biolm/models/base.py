@@ -1,0 +1,86 @@
+"""What every model of cells offers to the tasks.
+
+Dimensions: ``n`` cells of a block · ``t`` tokens · ``d`` width of the embedding.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.batch import Tokens
+from biolm.io.cells.block import CellBlock
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["CellModel", "EmbedOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """Choices of one embedding run.
+
+    Parameters
+    ----------
+    pool
+        One of the model's :attr:`CellModel.pools`; None for the model's own definition.
+    batch_tokens
+        Tokens packed into one batch.
+    device
+        ``auto`` (CUDA, then MPS, then CPU) or a torch device name.
+    seed
+        Seeds everything random: ties between bins, sampling of genes over the length limit.
+    """
+
+    pool: str | None = None
+    batch_tokens: int = 16_384
+    device: str = "auto"
+    seed: int = 0
+
+
+class CellModel(ABC):
+    """A model that turns cells into vectors.
+
+    Attributes
+    ----------
+    name
+        Names the result: ``obsm["X_<name>"]``.
+    vocabulary
+        The genes it knows.
+    wants_counts
+        Whether it was defined on raw counts; log-normalised input is then refused.
+    width
+        ``d``.
+    pools
+        Ways to pool that it offers; the first is the model's own definition.
+    """
+
+    name: str
+    vocabulary: GeneVocabulary
+    wants_counts: bool
+    width: int
+    pools: tuple[str, ...]
+
+    @abstractmethod
+    def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of a block of cells; a cell's vector depends on that cell alone."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for provenance: kind, checkpoint sha256, shape, parameters."""
+
+    def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block of cells, row numbers in ``index``.
+
+        Raises
+        ------
+        ConfigError
+            If the model reads no tokens.
+        """
+        from biolm.errors import ConfigError
+
+        raise ConfigError(f"model {self.name} reads no tokens; use a token model such as geneformer or scgpt")

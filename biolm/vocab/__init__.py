@@ -1,0 +1,1 @@
+"""Tokens and identifiers; nothing here imports torch."""
