@@ -1,0 +1,160 @@
+"""Outputs appear whole or not at all.
+
+Everything is written under a temporary name in the folder of the target and renamed when it is
+complete, so that a reader never meets half a file and a failure leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from biolm.errors import OutputError
+
+__all__ = ["check_free_space", "install", "refuse_existing", "remove", "replacing", "writing"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder; nothing happens if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def refuse_existing(target: Path, *, overwrite: bool) -> None:
+    """Check that an output may be written, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        If it exists and ``overwrite`` is not set, or its folder does not exist or is not writable.
+    """
+    folder = target.parent
+    if not folder.is_dir():
+        raise OutputError(f"folder {folder} for the output does not exist; create it or choose another place")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"folder {folder} for the output is not writable; choose another place")
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} exists already; choose another name or allow it to be overwritten (--overwrite)"
+        )
+
+
+def check_free_space(target: Path, needed: int) -> None:
+    """Refuse a job whose output cannot fit, before hours are spent on it.
+
+    Parameters
+    ----------
+    target
+        Where the output will lie.
+    needed
+        Bytes that it takes, about.
+
+    Raises
+    ------
+    OutputError
+        If the disk has less room.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OutputError(
+            f"{target} needs about {_size(needed)} but only {_size(free)} are free there; "
+            "free some space or choose another place"
+        )
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn a full disk into one sentence about ``target``; other errors pass.
+
+    Raises
+    ------
+    OutputError
+        In place of the ``OSError`` of a full disk, quota or file-size limit.
+    """
+    try:
+        yield
+    except OSError as error:
+        if _errno(error) not in _FULL:
+            raise
+        raise OutputError(
+            f"no space left on the disk while writing {target}; free some space or choose another place"
+        ) from error
+
+
+def install(finished: Path, target: Path) -> None:
+    """Rename a finished file or folder to its final name, replacing what was there."""
+    if target.is_dir() and not target.is_symlink():
+        # A folder cannot be renamed over a folder that holds something: step aside first.
+        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        target.rename(old)
+        finished.rename(target)
+        shutil.rmtree(old)
+    else:
+        finished.replace(target)
+
+
+@contextmanager
+def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a file or folder so that it appears whole or not at all.
+
+    Parameters
+    ----------
+    target
+        The final path.
+    overwrite
+        Whether an existing output may be replaced.
+
+    Yields
+    ------
+    A path in the same folder, with the same suffix, to write to. It is renamed to ``target`` when the
+    block ends, and removed when the block fails.
+
+    Raises
+    ------
+    OutputError
+        If the output exists already, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     target = Path(folder) / "hello.txt"
+    ...     with replacing(target) as path:
+    ...         _ = path.write_text("whole")
+    ...     target.read_text()
+    'whole'
+    """
+    refuse_existing(target, overwrite=overwrite)
+    temporary = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    try:
+        with writing(target):
+            yield temporary
+            install(temporary, target)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def _errno(error: OSError) -> int | None:
+    """Number of a system error; HDF5 hides it in its text."""
+    if error.errno is not None:
+        return error.errno
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return int(hidden.group(1)) if hidden else None
+
+
+def _size(count: int) -> str:
+    """Bytes as people write them."""
+    for unit, step in (("GB", 10**9), ("MB", 10**6)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count / 1000:.1f} kB"

@@ -1,0 +1,49 @@
+"""Where a result came from, as plain strings, numbers and dictionaries.
+
+The record holds no date and no path, so that the same input and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["digest", "plain"]
+
+
+def plain(value: Any) -> Any:
+    """The value as HDF5, zarr and JSON all can hold it.
+
+    Dictionaries keep their order, lose entries that are None, and have "/" in their keys replaced by
+    "_" (HDF5 reads "/" as a path). Lists become comma-separated text. Numpy scalars become Python's.
+
+    Examples
+    --------
+    >>> plain({"a/b": 1, "pools": ("cls", "mean"), "nothing": None})
+    {'a_b': 1, 'pools': 'cls, mean'}
+    """
+    if isinstance(value, Mapping):
+        return {str(key).replace("/", "_"): plain(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        return ", ".join(str(plain(entry)) for entry in value)
+    return str(value)
+
+
+def digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 over facts, whatever the order of their keys.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(plain(facts), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,269 @@
+"""Models by name, by folder and by hub id.
+
+Built-ins are listed here by name and imported on first use; other packages add theirs through the
+entry point group ``biolm.models``, whose values name a module. A module of a model offers
+
+``load(path=None)``
+    The model; a module of a published system takes the folder of a checkpoint.
+``recognises(folder)``
+    Whether a folder holds a checkpoint of this system.
+``load_tokenizer(folder)``
+    Optional: an object that tokenises without the weights, and without importing torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from biolm.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from biolm.models.base import CellModel
+
+__all__ = ["Entry", "available", "find", "load", "load_tokenizer", "resolve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model that biolm knows by name.
+
+    Parameters
+    ----------
+    name
+        What the user types.
+    module
+        The module that holds ``load`` and ``recognises``.
+    summary
+        One line for ``biolm models``.
+    files
+        What the folder of a checkpoint holds; empty for a model that loads by its name alone.
+    """
+
+    name: str
+    module: str
+    summary: str
+    files: str = ""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the name alone is enough to load it."""
+        return not self.files
+
+    def imported(self) -> ModuleType:
+        """The module, imported on first use.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be imported, for example because an extra is not installed.
+        """
+        try:
+            return import_module(self.module)
+        except ImportError as error:
+            raise ConfigError(
+                f"model {self.name} cannot be used because {error.name or self.module} is not installed"
+            ) from error
+
+
+BUILT_IN = (
+    Entry(
+        name="genetext",
+        module="biolm.models.genetext",
+        summary="gene-text vectors, weighted mean over a cell's genes; human and mouse; ships with biolm",
+    ),
+    Entry(
+        name="cellama",
+        module="biolm.models.cellama",
+        summary="a cell as a sentence of its top genes, read by MiniLM; needs the extra 'text'",
+    ),
+    Entry(
+        name="geneformer",
+        module="biolm.models.geneformer",
+        summary="Geneformer V1 and V2: genes ranked by expression, BERT encoder",
+        files="config.json, model.safetensors or pytorch_model.bin, and the gene dictionaries",
+    ),
+    Entry(
+        name="scgpt",
+        module="biolm.models.scgpt",
+        summary="scGPT: genes with binned expression values, encoder",
+        files="args.json, vocab.json and best_model.pt",
+    ),
+)
+
+# What may be fetched from a hub: weights that hold no code, tables, and text.
+_SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.md", "*.bin", "*.pt", "*.pkl", "*.model")
+
+
+@cache
+def available() -> tuple[Entry, ...]:
+    """Every model known by name: built-ins, then those of other packages.
+
+    Examples
+    --------
+    >>> [entry.name for entry in available()][0]
+    'genetext'
+    """
+    known = {entry.name: entry for entry in BUILT_IN}
+    for point in entry_points(group="biolm.models"):
+        package = point.dist.name if point.dist else "another package"
+        known.setdefault(point.name, Entry(name=point.name, module=point.value, summary=f"from {package}"))
+    return tuple(known.values())
+
+
+def find(name: str) -> Entry | None:
+    """The model of that name, or None."""
+    return next((entry for entry in available() if entry.name == name), None)
+
+
+def load(
+    name_or_folder: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> CellModel:
+    """Load a model, strictly: every tensor of a checkpoint is used, or an error names it.
+
+    Parameters
+    ----------
+    name_or_folder
+        A built-in name (``genetext``), the folder of a checkpoint, or a hub id (``org/name``).
+    revision, cache_dir, local_files_only
+        For a hub id: the branch, tag or commit; where files are kept; never ask the network.
+
+    Raises
+    ------
+    ConfigError
+        If the name is not known.
+    CheckpointError
+        If no system recognises the folder, or its content does not fit.
+
+    Examples
+    --------
+    >>> load("genetex")
+    Traceback (most recent call last):
+    biolm.errors.ConfigError: there is no model or folder 'genetex'; did you mean 'genetext'?
+    """
+    entry, folder = resolve(
+        name_or_folder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    module = entry.imported()
+    model: CellModel = module.load() if folder is None else module.load(folder)
+    return model
+
+
+def load_tokenizer(name_or_folder: str | Path) -> Any:
+    """What tokenises for a model: without its weights where the system allows it.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        As :func:`load`.
+    """
+    entry, folder = resolve(name_or_folder)
+    module = entry.imported()
+    if folder is not None and hasattr(module, "load_tokenizer"):
+        return module.load_tokenizer(folder)
+    return module.load() if folder is None else module.load(folder)
+
+
+def resolve(
+    name_or_folder: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> tuple[Entry, Path | None]:
+    """The system, and the folder of its checkpoint unless the name alone is enough.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        As :func:`load`.
+    """
+    text = str(name_or_folder)
+    entry = find(text) if isinstance(name_or_folder, str) else None
+    if entry is not None:
+        if not entry.built_in:
+            raise ConfigError(
+                f"{text} is a published system whose weights do not come with biolm; "
+                f"give the folder of a checkpoint ({entry.files})"
+            )
+        return entry, None
+    folder = Path(text).expanduser()
+    if folder.is_file():
+        raise CheckpointError(f"{folder} is a file; give the folder that holds the checkpoint")
+    if not folder.is_dir():
+        if not _is_hub_id(text):
+            raise ConfigError(f"there is no model or folder '{text}'; {_nearest(text)}")
+        folder = _fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+    return _recognise(folder), folder
+
+
+def _recognise(folder: Path) -> Entry:
+    """The system whose checkpoint a folder holds."""
+    for entry, module in _systems():
+        if module.recognises(folder):
+            return entry
+    held = sorted(path.name for path in folder.iterdir())
+    shown = ", ".join(held[:6]) + (", ..." if len(held) > 6 else "") if held else "nothing"
+    wanted = "; ".join(f"{entry.name} needs {entry.files}" for entry in available() if entry.files)
+    raise CheckpointError(f"no model recognises the folder {folder}, which holds {shown}: {wanted}")
+
+
+def _systems() -> Iterator[tuple[Entry, ModuleType]]:
+    """Systems that recognise folders; one that cannot be imported here is passed over."""
+    for entry in available():
+        try:
+            module = entry.imported()
+        except ConfigError:
+            continue
+        if hasattr(module, "recognises"):
+            yield entry, module
+
+
+def _nearest(name: str) -> str:
+    names = [entry.name for entry in available()]
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known names are {', '.join(names)}"
+
+
+def _is_hub_id(text: str) -> bool:
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) is not None
+
+
+def _fetch(
+    hub_id: str, *, revision: str | None, cache_dir: str | Path | None, local_files_only: bool
+) -> Path:
+    """Folder with the files of a hub repository."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ConfigError(
+            f"there is no folder {hub_id} here, and fetching it as a hub id needs the extra 'hub': "
+            "pip install 'biolm[hub]'"
+        ) from error
+    try:
+        folder = snapshot_download(
+            hub_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            allow_patterns=list(_SAFE_FILES),
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"there is no folder {hub_id} here, and it could not be fetched from the hub "
+            f"({type(error).__name__}); check the name and the network, or give a local folder"
+        ) from error
+    return Path(folder)
