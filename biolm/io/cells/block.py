@@ -81,8 +81,12 @@ class CellSource(Protocol):
         """Text columns that may identify genes, ``(g,)`` each; the var index comes first as ``index``."""
         ...
 
+    def obs_columns(self) -> list[str]:
+        """Names of the columns of the cell table (labels, batches), in file order."""
+        ...
+
     def obs_column(self, name: str) -> NDArray[Any]:
-        """``(n_cells,)`` one column of the cell table (labels, batches)."""
+        """``(n_cells,)`` one column of the cell table: strings, '' where missing, or numbers, NaN there."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,83 @@
+"""What h5ad and zarr share: AnnData's layout of matrices and tables under names.
+
+Layout: https://anndata.readthedocs.io/en/stable/fileformat-prose.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from biolm.errors import InputError
+from biolm.io.cells.bands import compressed_by_gene
+from biolm.io.cells.frame import encoded_table
+from biolm.io.cells.rows import CsrRows, DenseRows
+from biolm.io.cells.source import OpenCells, Rows, resolve_matrix
+
+__all__ = ["open_store"]
+
+
+def open_store(root: Any, path: Path, kind: str, matrix: str, on_close: Callable[[], None]) -> OpenCells:
+    """Source over an open h5ad file or zarr group.
+
+    Raises
+    ------
+    InputError
+        If it holds no AnnData, or no such matrix; the file is closed then.
+    """
+    try:
+        missing = [part for part in ("obs", "var") if part not in root]
+        offered = _offered(root)
+        if missing or not offered:
+            lacks = " and ".join([*missing, *(["X"] if not offered else [])])
+            raise InputError(f"{path} is not an AnnData {kind} file: it has no {lacks}")
+        chosen = resolve_matrix(matrix, offered, path)
+        return OpenCells(
+            path=path,
+            kind=kind,
+            matrix=chosen,
+            rows=_rows(root[chosen], path),
+            obs=encoded_table(root["obs"], path),
+            var=encoded_table(root["raw/var" if chosen == "raw/X" else "var"], path),
+            offered=offered,
+            on_close=on_close,
+        )
+    except BaseException:
+        on_close()
+        raise
+
+
+def _offered(root: Any) -> list[str]:
+    """The matrices of a file; an X that was None is stored as a null array or not at all."""
+    names = ["X"] if "X" in root and root["X"].attrs.get("encoding-type") != "null" else []
+    names += [f"layers/{name}" for name in root["layers"]] if "layers" in root else []
+    return names + (["raw/X"] if "raw" in root and "X" in root["raw"] else [])
+
+
+def _rows(node: Any, path: Path) -> Rows:
+    """Row reader of one stored matrix."""
+    if not hasattr(node, "keys"):
+        chunks = node.chunks or (1, 1)
+        shape = (int(node.shape[0]), int(node.shape[1]))
+        return DenseRows(shape, lambda a, b: node[a:b], itemsize=node.dtype.itemsize, slab=chunks[0])
+    # Files of anndata before 0.7 name these attributes differently.
+    storage = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))).removesuffix(
+        "_matrix"
+    )
+    size = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    if storage not in {"csr", "csc"} or size is None:
+        raise InputError(
+            f"{path} holds its matrix {node.name} in a form that cannot be read: {storage or 'unknown'}"
+        )
+    shape = (int(size[0]), int(size[1]))
+    data, indices = node["data"], node["indices"]
+    build = CsrRows if storage == "csr" else compressed_by_gene
+    return build(
+        shape,
+        node["indptr"][...],
+        lambda a, b: data[a:b],
+        lambda a, b: indices[a:b],
+        length=min(len(data), len(indices)),
+        name=path,
+    )

@@ -1,0 +1,119 @@
+"""The obs and var tables of AnnData files, in every encoding that anndata has written.
+
+Works alike on h5py and zarr groups: both hold arrays and attributes under names.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.io.cells.source import Table
+
+__all__ = ["encoded_table", "read_values"]
+
+
+def encoded_table(node: Any, name: object) -> Table:
+    """Table behind an encoded dataframe: a group of columns, or a record array of old files.
+
+    Parameters
+    ----------
+    node
+        The h5py or zarr group (or record array) that holds obs or var.
+    name
+        Names the file in errors.
+
+    Raises
+    ------
+    InputError
+        If it is no table.
+    """
+    if not hasattr(node, "keys"):
+        records = _old_records(node, name)
+        index, *rest = records
+        return Table(lambda: as_text(records[index]), {key: partial(_column, records[key]) for key in rest})
+    index = _text(node.attrs.get("_index", "_index"))
+    if index not in node:
+        raise InputError(f"{name} is not a whole AnnData file: its table {node.name} has no index")
+    order = [_text(column) for column in node.attrs.get("column-order", ())]
+    columns = [column for column in order or sorted(node.keys()) if column != index and column in node]
+    return Table(
+        lambda: as_text(read_values(node[index])),
+        {column: partial(read_values, node[column], node) for column in columns if column[:2] != "__"},
+    )
+
+
+def read_values(node: Any, table: Any = None) -> NDArray[Any]:
+    """One column: strings for text and categories, else numbers or booleans; see ``obs_column``.
+
+    Parameters
+    ----------
+    node
+        Array or group of the column.
+    table
+        The table it belongs to, where old files keep the categories of all columns.
+    """
+    if hasattr(node, "keys"):
+        if "categories" in node:
+            return _categorical(node["codes"][...], read_values(node["categories"]))
+        return _masked(node, np.asarray(node["mask"][...], dtype=bool))
+    if "categories" in node.attrs and table is not None and "__categories" in table:
+        return _categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
+    text = getattr(node, "asstr", None)
+    is_text = node.dtype.kind in "OST"
+    return _column(text()[...] if text is not None and is_text else node[...])
+
+
+def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Any column as strings."""
+    return values if values.dtype.kind == "U" else values.astype(np.str_)
+
+
+def _column(values: NDArray[Any]) -> NDArray[Any]:
+    """Objects, bytes and variable-width strings as fixed-width strings; numbers as they are."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    if values.dtype.kind in "OT":
+        return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
+    return values
+
+
+def _text(value: Any) -> str:
+    """One string, whatever h5py made of it; '' for a missing one."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return "" if value is None or value != value else str(value)
+
+
+def _categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
+    """Categories by code; code -1 is missing."""
+    known: NDArray[Any] = categories
+    if categories.dtype.kind == "U":
+        known = np.append(categories, "")
+    elif (codes < 0).any():
+        known = np.append(categories.astype(np.float64), np.nan)
+    return np.asarray(known[codes])
+
+
+def _masked(node: Any, missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """A nullable column: values and a mask that is true where one is missing."""
+    values = read_values(node["values"])
+    if not missing.any():
+        return values
+    if values.dtype.kind == "U":
+        return np.where(missing, "", values)
+    return np.where(missing, np.nan, values.astype(np.float64))
+
+
+def _old_records(node: Any, name: object) -> dict[str, NDArray[Any]]:
+    """Columns of a record array, the index first."""
+    records = node[...]
+    fields = records.dtype.names
+    if not fields:
+        raise InputError(f"{name} is not a whole AnnData file: its table {node.name} has no columns")
+    first = next((field for field in ("index", "_index") if field in fields), fields[0])
+    return {field: records[field] for field in (first, *(other for other in fields if other != first))}

@@ -1,0 +1,98 @@
+"""An AnnData object, in memory or backed by its file, as a source of row blocks."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.io.cells.block import CellBlock
+from biolm.io.cells.rows import DenseRows
+from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["open_memory"]
+
+
+def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
+    """Source over an AnnData; nothing is copied but the block at hand.
+
+    Raises
+    ------
+    InputError
+        If it is no AnnData, is empty or holds no such matrix.
+    """
+    if not all(hasattr(adata, part) for part in ("obs", "var", "layers", "X")):
+        raise InputError(f"cells are read from a path or an AnnData, not from a {type(adata).__name__}")
+    offered = ["X"] if adata.X is not None else []
+    offered += [f"layers/{name}" for name in adata.layers]
+    offered += ["raw/X"] if adata.raw is not None else []
+    chosen = resolve_matrix(matrix, offered, "the AnnData")
+    parent = adata.raw if chosen == "raw/X" else adata
+    values = parent.X if chosen[-1:] == "X" and "layers/" not in chosen else adata.layers[chosen[7:]]
+    return OpenCells(
+        path=None if adata.filename is None else Path(adata.filename),
+        kind="memory",
+        matrix=chosen,
+        rows=_rows(values),
+        obs=_table(adata.obs),
+        var=_table(parent.var),
+        offered=offered,
+        on_close=lambda: None,
+    )
+
+
+def _rows(values: Any) -> Rows:
+    """Row reader over a dense or sparse matrix, in memory or backed."""
+    if getattr(values, "format", None) == "csc":
+        # Rows of a column-major matrix cost a pass over all of it each: turn it once.
+        values = values.to_memory().tocsr() if hasattr(values, "to_memory") else values.tocsr()
+    if hasattr(values, "format"):
+        return _SparseRows(values)
+    shape = (int(values.shape[0]), int(values.shape[1]))
+    return DenseRows(shape, lambda a, b: np.asarray(values[a:b]), itemsize=values.dtype.itemsize)
+
+
+class _SparseRows:
+    """Compressed sparse rows: a scipy matrix or a backed one."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+        self._matrix = matrix
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """The cells ``start`` to ``stop``."""
+        part = self._matrix[start:stop]
+        indptr = part.indptr.astype(np.int64, copy=False)
+        return CellBlock(start, part.data, part.indices.astype(np.int32, copy=False), indptr, self.shape[1])
+
+    def close(self) -> None:
+        """Nothing to free: the file belongs to the source."""
+
+
+def _table(frame: Any) -> Table:
+    """Table over a pandas frame."""
+    return Table(
+        lambda: np.array(frame.index.astype(str), dtype=np.str_),
+        {str(name): partial(_series, frame[name]) for name in frame.columns},
+    )
+
+
+def _series(column: Any) -> NDArray[Any]:
+    """One column, as :meth:`CellSource.obs_column` wants it."""
+    if column.dtype.kind in "biuf" and not hasattr(column.array, "_mask"):
+        return np.asarray(column)
+    if hasattr(column, "cat"):
+        column = column.astype(column.cat.categories.dtype)
+    missing = np.asarray(column.isna())
+    if column.dtype.kind in "biuf":
+        return np.asarray(
+            column.astype(float) if missing.any() else column.to_numpy(column.dtype.numpy_dtype)
+        )
+    return np.array([("" if gone else str(v)) for v, gone in zip(column, missing, strict=True)], np.str_)

@@ -1,0 +1,98 @@
+"""Open any table of cells: find out what it is, hand it to the reader of that format.
+
+A format is one module in :mod:`biolm.io.cells.readers` that offers ``recognises(path)`` and
+``open_file(path, matrix)``; modules there are found by listing the package, so that adding a format is
+adding a file. They import their libraries inside functions: listing them costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from biolm.errors import InputError
+from biolm.io.cells import readers
+from biolm.io.cells.block import CellSource
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Reader", "open_cells"]
+
+
+class Reader(Protocol):
+    """What a module in :mod:`biolm.io.cells.readers` offers."""
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Whether this existing file or folder is of the format, by its content; never raises."""
+        ...
+
+    @staticmethod
+    def open_file(path: Path, matrix: str) -> CellSource:
+        """Open it."""
+        ...
+
+
+def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource:
+    """Open a table of cells for reading in row blocks.
+
+    Parameters
+    ----------
+    source
+        An h5ad file; an AnnData zarr store (folder or ``.zip``); a loom file; a 10x ``.h5`` file or mtx
+        folder; a csv or tsv table (cells x genes with a header, cell names first, gzipped or not); or
+        an AnnData object, in memory or backed.
+    matrix
+        ``X``, ``raw`` (the same as ``raw/X``), ``layers/NAME`` or just ``NAME`` of a layer.
+
+    Returns
+    -------
+    An open source; close it or use it as a context manager.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, empty or of no known format, or holds no such matrix.
+
+    Examples
+    --------
+    >>> with open_cells("data/cells/pbmc_cite_10k.h5ad") as cells:
+    ...     cells.kind, cells.n_cells, cells.n_genes
+    ('h5ad', 200, 16727)
+    """
+    if not isinstance(source, (str, Path)):
+        from biolm.io.cells.memory import open_memory
+
+        return open_memory(source, matrix)
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    for reader in _readers():
+        if reader.recognises(path):
+            return reader.open_file(path, matrix)
+    raise InputError(_unknown(path))
+
+
+def _readers() -> list[Reader]:
+    """Every reader module, in alphabetical order."""
+    names = sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
+    return [cast(Reader, importlib.import_module(f"{readers.__name__}.{name}")) for name in names]
+
+
+def _unknown(path: Path) -> str:
+    """Say what a file that no reader recognises seems to be."""
+    if path.is_dir():
+        return (
+            f"{path} is a folder, but neither an AnnData zarr store nor a 10x folder with matrix.mtx; "
+            "give the file or folder that holds the cells"
+        )
+    if path.stat().st_size == 0:
+        return f"{path} is an empty file; write or copy it again"
+    if path.suffix in {".h5ad", ".h5", ".loom", ".hdf5"}:
+        from biolm.io.cells.hdf5 import why_not_hdf5
+
+        return why_not_hdf5(path)
+    return f"{path} is none of the known formats: h5ad, zarr, loom, 10x .h5 or mtx folder, csv, tsv"

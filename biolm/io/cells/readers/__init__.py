@@ -1,0 +1,1 @@
+"""One module a file format; see :mod:`biolm.io.cells.open` for what each offers."""

@@ -1,0 +1,27 @@
+"""AnnData's h5ad files, read with h5py alone (importing anndata costs seconds)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from biolm.io.cells.anndata_store import open_store
+from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
+from biolm.io.cells.source import OpenCells
+
+__all__ = ["open_file", "recognises"]
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is HDF5 with the name or the content of an h5ad."""
+    if not is_hdf5(path):
+        return False
+    if path.suffix == ".h5ad":
+        return True
+    with open_hdf5(path) as file:
+        return "obs" in file and "var" in file
+
+
+def open_file(path: Path, matrix: str) -> OpenCells:
+    """Open an h5ad."""
+    file = open_hdf5(path)
+    return open_store(file, path, "h5ad", matrix, file.close)

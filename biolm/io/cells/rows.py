@@ -1,0 +1,144 @@
+"""Matrices stored row by row, compressed or dense, as row blocks.
+
+Dimensions: ``n`` cells of a block · ``g`` genes · ``nnz`` stored values of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.io.cells.block import CellBlock
+
+__all__ = ["CsrRows", "DenseRows", "Slice", "checked_indices", "checked_indptr", "compress"]
+
+# Reads entries a to b of a one-dimensional array, or rows a to b of a matrix.
+Slice = Callable[[int, int], NDArray[Any]]
+
+SLAB_BYTES = 1 << 25
+
+
+class CsrRows:
+    """Compressed sparse rows behind two slice readers.
+
+    Parameters
+    ----------
+    shape
+        Cells, genes.
+    indptr
+        ``(cells + 1,)`` row pointers, in memory: 8 bytes a cell.
+    data, indices
+        Read a span of the stored values and of their columns.
+    length
+        How many values the file stores.
+    name
+        Names the file in errors.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        indptr: NDArray[Any],
+        data: Slice,
+        indices: Slice,
+        *,
+        length: int,
+        name: object,
+    ) -> None:
+        self.shape = shape
+        self._indptr = checked_indptr(indptr, shape[0], length, name)
+        self._data, self._indices, self._name = data, indices, name
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """The cells ``start`` to ``stop``."""
+        indptr = self._indptr[start : stop + 1]
+        first, last = int(indptr[0]), int(indptr[-1])
+        indices = checked_indices(self._indices(first, last), self.shape[1], self._name)
+        return CellBlock(start, self._data(first, last), indices, indptr - first, self.shape[1])
+
+    def close(self) -> None:
+        """Nothing to free: the file belongs to the source."""
+
+
+class DenseRows:
+    """A dense matrix of cells x genes behind a slice reader.
+
+    Rows are read in slabs of about 32 MB, so that a block costs what its non-zero values cost.
+
+    Parameters
+    ----------
+    shape
+        Cells, genes.
+    read_rows
+        Reads ``(n, g)`` rows.
+    slab
+        Read this many rows or a multiple of it at once: the height of a chunk of the file.
+    """
+
+    def __init__(self, shape: tuple[int, int], read_rows: Slice, *, itemsize: int = 4, slab: int = 1) -> None:
+        self.shape = shape
+        self._read_rows = read_rows
+        self._slab = slab * max(1, SLAB_BYTES // max(1, shape[1] * itemsize * slab))
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """The cells ``start`` to ``stop``."""
+        # Cut at multiples of the slab, so that a chunk of the file is not decoded twice within a block.
+        cuts = [start, *range((start // self._slab + 1) * self._slab, stop, self._slab), stop]
+        parts = [compress(self._read_rows(a, b)) for a, b in pairwise(cuts)]
+        counts = np.concatenate([part[2] for part in parts])
+        return CellBlock(
+            start,
+            np.concatenate([part[0] for part in parts]),
+            np.concatenate([part[1] for part in parts]),
+            np.concatenate([[0], np.cumsum(counts)]),
+            self.shape[1],
+        )
+
+    def close(self) -> None:
+        """Nothing to free: the file belongs to the source."""
+
+
+def compress(dense: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64]]:
+    """Values ``(nnz,)``, their columns and the number in each row ``(n,)`` of dense rows ``(n, g)``."""
+    row, column = np.nonzero(dense)
+    return dense[row, column], column.astype(np.int32), np.bincount(row, minlength=len(dense))
+
+
+def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object) -> NDArray[np.int64]:
+    """Row pointers as int64.
+
+    Raises
+    ------
+    InputError
+        If they do not rise from 0 to at most the number of stored values.
+    """
+    pointers = np.ascontiguousarray(indptr, dtype=np.int64)
+    sound = len(pointers) == n_rows + 1 and pointers[0] == 0 and pointers[-1] <= length
+    if not sound or (np.diff(pointers) < 0).any():
+        raise InputError(
+            f"{name} is damaged: its sparse matrix has row pointers that do not match its values; "
+            "write the file again from its source"
+        )
+    return pointers
+
+
+def checked_indices(indices: NDArray[Any], n_columns: int, name: object) -> NDArray[np.int32]:
+    """Column indices as int32.
+
+    Raises
+    ------
+    InputError
+        If one lies outside the matrix.
+    """
+    # Read as unsigned, a negative index is huge: one pass finds both kinds of damage.
+    if len(indices) and indices.view(f"u{indices.dtype.itemsize}").max() >= n_columns:
+        raise InputError(
+            f"{name} is damaged: its sparse matrix has a column outside its {n_columns} genes; "
+            "write the file again from its source"
+        )
+    return indices.astype(np.int32, copy=False)

@@ -1,0 +1,170 @@
+"""The one implementation of an open table of cells; formats only fill in its parts.
+
+Dimensions: ``n`` cells of a block · ``g`` genes of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.cells.block import CellBlock
+
+__all__ = ["OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
+
+
+class Rows(Protocol):
+    """A matrix of cells that can hand over any range of its rows."""
+
+    shape: tuple[int, int]
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """The cells ``start`` to ``stop``; fastest when called in order."""
+        ...
+
+    def close(self) -> None:
+        """Free what reading needed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The obs or var table of a file; columns are read when asked for.
+
+    Parameters
+    ----------
+    index
+        Reads the row names.
+    columns
+        Readers of the named columns, in file order.
+    """
+
+    index: Callable[[], NDArray[np.str_]]
+    columns: Mapping[str, Callable[[], NDArray[Any]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class OpenCells:
+    """An open table of cells; see :class:`~biolm.io.cells.block.CellSource`.
+
+    Parameters
+    ----------
+    path, kind, matrix
+        As in the protocol.
+    rows
+        The matrix.
+    obs, var
+        Tables of the cells and of the genes of this matrix.
+    offered
+        Every matrix of the file.
+    on_close
+        Called once, by :meth:`close`.
+    """
+
+    path: Path | None
+    kind: str
+    matrix: str
+    rows: Rows
+    obs: Table
+    var: Table
+    offered: Sequence[str]
+    on_close: Callable[[], None]
+    n_cells: int = field(init=False)
+    n_genes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_cells, self.n_genes = self.rows.shape
+        if self.n_cells == 0 or self.n_genes == 0:
+            self.close()
+            raise InputError(
+                f"{self.path or 'the AnnData'} is empty: {self.matrix} holds {self.n_cells} cells "
+                f"and {self.n_genes} genes"
+            )
+
+    def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
+        """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time."""
+        if rows < 1:
+            raise ConfigError(f"a block must hold at least 1 row, not {rows}")
+        end = self.n_cells if stop is None else min(stop, self.n_cells)
+        for first in range(max(start, 0), end, rows):
+            yield self.rows.read(first, min(first + rows, end))
+
+    def matrices(self) -> list[str]:
+        """Every matrix the file offers, spelled as :attr:`matrix`."""
+        return list(self.offered)
+
+    def cell_names(self) -> NDArray[np.str_]:
+        """``(n_cells,)`` names as written in the file."""
+        return self.obs.index()
+
+    def gene_columns(self) -> dict[str, NDArray[np.str_]]:
+        """Text columns that may identify genes, ``(g,)`` each; the var index comes first as ``index``."""
+        columns = {"index": self.var.index()}
+        for name, read in self.var.columns.items():
+            values = read()
+            if values.dtype.kind == "U" and name not in columns:
+                columns[name] = values
+        return columns
+
+    def obs_columns(self) -> list[str]:
+        """Names of the columns of the cell table, in file order."""
+        return list(self.obs.columns)
+
+    def obs_column(self, name: str) -> NDArray[Any]:
+        """``(n_cells,)`` one column of the cell table.
+
+        Text and categories come as strings, '' where missing; numbers and booleans as they are, as
+        floats with NaN where any is missing.
+
+        Raises
+        ------
+        InputError
+            If there is no such column.
+        """
+        if name not in self.obs.columns:
+            known = ", ".join(self.obs.columns) or "none"
+            raise InputError(f"{self.path or 'the AnnData'} has no obs column {name!r}; its columns: {known}")
+        return self.obs.columns[name]()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.rows.close()
+        self.on_close()
+
+    def __enter__(self) -> OpenCells:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def resolve_matrix(asked: str, offered: Sequence[str], name: object) -> str:
+    """The full spelling of a matrix among those that a file offers.
+
+    Raises
+    ------
+    InputError
+        If the file has no such matrix; lists what it has.
+    """
+    for spelling in ("raw/X" if asked == "raw" else asked, f"layers/{asked}"):
+        if spelling in offered:
+            return spelling
+    known = ", ".join(offered) or "none"
+    raise InputError(f"{name} has no matrix {asked!r}; it holds: {known}")
+
+
+def duplicated_names(names: NDArray[np.str_]) -> int:
+    """How many names repeat an earlier one; 0 when all are distinct.
+
+    Examples
+    --------
+    >>> duplicated_names(np.array(["a", "b", "a", "a"]))
+    2
+    """
+    return len(names) - len(np.unique(names))
