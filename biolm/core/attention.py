@@ -1,0 +1,159 @@
+"""Multi-head attention over a packed batch.
+
+Dimensions: ``t`` query tokens · ``u`` key tokens · ``d`` width · ``h`` heads · ``j`` key-value heads ·
+``k`` head width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from biolm.batch import Batch
+from biolm.core.config import CoreConfig
+from biolm.core.kernels import attend, attention_maps
+from biolm.core.layout import Layout, Rule
+from biolm.core.norm import RMSNorm
+from biolm.core.positions import PositionBias, rotate
+
+__all__ = ["Attention", "Cache", "Context", "KeyValueStore"]
+
+
+class KeyValueStore(Protocol):
+    """Keeps the keys and values of earlier tokens of one layer."""
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of the new tokens ``(t, j, k)``; return all that the layer may see ``(u, j, k)``."""
+        ...
+
+
+class Cache(Protocol):
+    """Keys and values of earlier tokens of every layer."""
+
+    def layer(self, layer: int, batch: Batch) -> tuple[Layout, KeyValueStore]:
+        """Layout of the new tokens against all that the layer may see, and where it keeps them."""
+        ...
+
+    def advance(self, batch: Batch) -> None:
+        """Note that every layer has seen the batch."""
+        ...
+
+
+class Context:
+    """What the layers of one forward pass share: layouts, rotary tables, biases, the other stream.
+
+    Parameters
+    ----------
+    layout
+        Documents of the queries and keys of self-attention.
+    rope
+        Cosine and sine of the tokens, for windowed layers and for the others.
+    bias
+        Bias on self-attention scores.
+    memory
+        ``(u, d)`` packed second stream for cross-attention, with its layout.
+    kernel
+        Name of the attention kernel, see :mod:`biolm.core.kernels`.
+    maps
+        Collects attention maps of each layer when asked for.
+    """
+
+    __slots__ = ("bias", "kernel", "layout", "maps", "memory", "memory_layout", "rope", "store")
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        rope: tuple[Tensor, Tensor] | None = None,
+        bias: PositionBias | None = None,
+        memory: Tensor | None = None,
+        memory_layout: Layout | None = None,
+        store: KeyValueStore | None = None,
+        kernel: str = "auto",
+        maps: list[tuple[Tensor, ...]] | None = None,
+    ) -> None:
+        self.layout = layout
+        self.rope = rope
+        self.bias = bias
+        self.memory = memory
+        self.memory_layout = memory_layout
+        self.store = store
+        self.kernel = kernel
+        self.maps = maps
+
+
+class Attention(nn.Module):
+    """Softmax attention with grouped heads, rotary or biased positions, and norms on queries and keys.
+
+    Parameters
+    ----------
+    config
+        Shape and switches.
+    window
+        Window of this layer, 0 for none.
+    cross
+        Keys and values come from the second stream, without mask or positions.
+    """
+
+    def __init__(self, config: CoreConfig, *, window: int = 0, cross: bool = False) -> None:
+        super().__init__()
+        c = config
+        self.n_heads, self.n_kv_heads, self.head_dim = c.n_heads, c.n_kv_heads, c.head_dim
+        self.query = nn.Linear(c.d_model, c.n_heads * c.head_dim, bias=c.qkv_bias)
+        self.key = nn.Linear(c.d_model, c.n_kv_heads * c.head_dim, bias=c.qkv_bias)
+        self.value = nn.Linear(c.d_model, c.n_kv_heads * c.head_dim, bias=c.qkv_bias)
+        self.out = nn.Linear(c.n_heads * c.head_dim, c.d_model, bias=c.out_bias)
+        self.qk_norm = c.qk_norm
+        if c.qk_norm != "none":
+            full = c.qk_norm == "full"
+            self.query_norm = _qk_norm(c, self.query.out_features if full else c.head_dim)
+            self.key_norm = _qk_norm(c, self.key.out_features if full else c.head_dim)
+        self.cross = cross
+        self.rope_interleaved = c.rope_interleaved
+        self.dropout = c.dropout_attention
+        self.rule = Rule(
+            causal=c.causal and not cross,
+            window=0 if cross else window,
+            scale=c.head_dim**-0.5 if c.attn_scale is None else c.attn_scale,
+            softcap=c.attn_softcap,
+        )
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """``(t, d)`` to ``(t, d)``."""
+        source = context.memory if self.cross else x
+        assert source is not None
+        query, key, value = self._project(x, source)
+        layout = context.memory_layout if self.cross else context.layout
+        bias = None if self.cross else context.bias
+        assert layout is not None
+        if not self.cross:
+            if context.rope is not None:
+                query = rotate(query, context.rope, interleaved=self.rope_interleaved)
+                key = rotate(key, context.rope, interleaved=self.rope_interleaved)
+            if context.store is not None:
+                key, value = context.store.extend(key, value)
+        rule = self.rule
+        if self.training and self.dropout:
+            rule = Rule(rule.causal, rule.window, rule.scale, rule.softcap, self.dropout)
+        if context.maps is not None and not self.cross:
+            context.maps.append(attention_maps(query, key, layout, self.rule, bias))
+        mixed = attend(query, key, value, layout, rule, bias=bias, kernel=context.kernel)  # (t, h, k)
+        return self.out(mixed.flatten(1))  # type: ignore[no-any-return]  # (t, d)
+
+    def _project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key = self.query(x), self.key(source)
+        if self.qk_norm == "full":
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = query.unflatten(-1, (self.n_heads, self.head_dim))  # (t, h, k)
+        key = key.unflatten(-1, (self.n_kv_heads, self.head_dim))  # (u, j, k)
+        if self.qk_norm == "head":
+            query, key = self.query_norm(query), self.key_norm(key)
+        return query, key, self.value(source).unflatten(-1, (self.n_kv_heads, self.head_dim))
+
+
+def _qk_norm(config: CoreConfig, width: int) -> nn.Module:
+    # Every published model with these norms has them without a bias.
+    if config.norm == "rmsnorm":
+        return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one)
+    return nn.LayerNorm(width, config.norm_eps, bias=False)

@@ -1,0 +1,141 @@
+"""Reading and writing weights: safetensors (sharded or not), and torch files without running any code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from biolm.errors import CheckpointError
+
+__all__ = ["find_weights", "hash_files", "load_strict", "read_torch", "read_weights", "write_weights"]
+
+_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """Weight files of a folder as ``save_pretrained`` lays them out.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, or an index names a file that is missing.
+    """
+    for name in _NAMES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        if path.suffix != ".json":
+            return [path]
+        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        for shard in shards:
+            if not (folder / shard).is_file():
+                raise CheckpointError(f"{path} names {shard}, which is missing; download the folder again")
+        return [folder / shard for shard in shards]
+    raise CheckpointError(f"{folder} holds no weights; expected one of {', '.join(_NAMES)}")
+
+
+def read_weights(paths: Iterable[Path]) -> dict[str, Tensor]:
+    """All tensors of some weight files, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is damaged or holds anything but tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        found = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+        for name, tensor in found.items():
+            if not isinstance(tensor, Tensor):
+                raise CheckpointError(f"{path}: {name} is not a tensor; give the file of bare weights")
+            tensors[name] = tensor
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """Content of a ``.pt``, ``.ckpt`` or ``.bin`` file; nothing but tensors and plain containers is built.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or asks for anything else to be run or built.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and was not opened, as it could run code; "
+            "ask its author for safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole torch file; fetch it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a table of weights")
+    return content
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Put weights into a module; every one used, none missing, all shapes equal.
+
+    Raises
+    ------
+    CheckpointError
+        Lists what is missing, extra or of another shape.
+    """
+    wanted = module.state_dict()
+    faults = [f"missing {name}" for name in wanted if name not in tensors]
+    faults += [f"unexpected {name}" for name in tensors if name not in wanted]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
+        raise CheckpointError(f"{source} does not fit its config: {'; '.join(faults[:8])}{more}")
+    module.load_state_dict(dict(tensors))
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(whole, temporary, metadata={"format": "pt"})
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """sha256 over the content of some files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()

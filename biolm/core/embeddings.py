@@ -1,0 +1,149 @@
+"""From token ids (and values, segments, positions) to the first hidden state.
+
+Dimensions: ``t`` tokens · ``b`` documents · ``e`` embedding width (``d`` unless factorised) · ``d``
+width · ``p`` numbers of a patch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biolm.batch import Batch
+from biolm.core.config import CoreConfig
+from biolm.core.norm import make_norm
+from biolm.errors import InputError
+
+__all__ = ["ContinuousValues", "Embeddings"]
+
+# ESM was trained with 15 % of tokens chosen and 80 % of those masked; its inputs are scaled to that share.
+_ESM_MASKED_SHARE = 0.15 * 0.8
+
+
+class ContinuousValues(nn.Module):
+    """scGPT's encoder of one number: clamp, linear, ReLU, linear, norm.
+
+    Parameters
+    ----------
+    width
+        ``e``.
+    clip
+        Largest value; larger ones are clamped.
+    eps
+        Of the norm.
+    """
+
+    def __init__(self, width: int, clip: float | None, eps: float) -> None:
+        super().__init__()
+        self.clip = clip
+        self.first = nn.Linear(1, width)
+        self.second = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``(t,)`` to ``(t, e)``."""
+        x = values.to(self.first.weight.dtype)[:, None]  # (t, 1)
+        if self.clip is not None:
+            x = x.clamp(max=self.clip)
+        return self.norm(self.second(F.relu(self.first(x))))  # type: ignore[no-any-return]
+
+
+class Embeddings(nn.Module):
+    """Sum of token, position, segment and value embeddings, with norm, dropout and projection."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.token = nn.Embedding(c.vocab_size, c.embed_dim)
+        if c.position == "learned":
+            self.position = nn.Embedding(c.max_length + c.position_offset, c.embed_dim)
+        if c.n_segments:
+            self.segment = nn.Embedding(c.n_segments, c.embed_dim)
+        if c.token_norm:
+            self.token_norm = make_norm(c, c.embed_dim)
+        if c.value_encoder == "bins":
+            self.value: nn.Module = nn.Embedding(c.n_values, c.embed_dim)
+        elif c.value_encoder == "continuous":
+            self.value = ContinuousValues(c.embed_dim, c.value_clip, c.norm_eps)
+        elif c.value_encoder == "patches":
+            self.value = nn.Linear(c.n_values, c.embed_dim)
+        if c.embed_norm:
+            self.norm = make_norm(c, c.embed_dim, bias=c.embed_norm_bias)
+        self.dropout = nn.Dropout(c.dropout_embed)
+        factorised = c.embed_dim != c.d_model
+        self.projection = nn.Linear(c.embed_dim, c.d_model) if factorised else None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Embed a batch, ``(t, d)``.
+
+        Raises
+        ------
+        InputError
+            If the model reads values and the batch has none, an id lies outside the vocabulary, or a
+            document is longer than the learned positions.
+        """
+        c = self.config
+        self.check(batch)
+        x = self.token(batch.ids)  # (t, e)
+        if c.token_norm:
+            x = self.token_norm(x)
+        if c.embed_scale != 1.0:
+            # Gemma rounds the factor to the weights' number type before it multiplies.
+            x = x * torch.tensor(c.embed_scale, dtype=x.dtype, device=x.device)
+        if c.token_dropout:
+            x = self._token_dropout(x, batch)
+        if c.value_encoder != "none":
+            x = x + self._values(batch)
+        if c.n_segments:
+            zero = torch.zeros_like(batch.ids)
+            x = x + self.segment(zero if batch.segments is None else batch.segments.long())
+        if c.position == "learned":
+            x = x + self.position(batch.positions + c.position_offset)
+        if c.embed_norm:
+            x = self.norm(x)
+        x = self.dropout(x)
+        return x if self.projection is None else self.projection(x)  # type: ignore[no-any-return]
+
+    def check(self, batch: Batch) -> None:
+        """Name what is wrong with a batch before any compute.
+
+        Ids on an accelerator are not looked at: reading them back would stall it at every step.
+        """
+        c = self.config
+        if c.value_encoder != "none" and batch.values is None:
+            raise InputError(f"this model reads {c.value_encoder} values beside the ids; give Batch.values")
+        if c.position == "learned" and batch.max_length > c.max_length:
+            raise InputError(
+                f"a document has {batch.max_length} tokens but the model {c.max_length} positions; "
+                "truncate it, cut it into windows, or extend the positions"
+            )
+        if len(batch.ids) and batch.ids.device.type == "cpu":
+            low, high = (int(x) for x in torch.aminmax(batch.ids))
+            if low < 0 or high >= c.vocab_size:
+                wrong = low if low < 0 else high
+                raise InputError(f"token id {wrong} lies outside the vocabulary 0..{c.vocab_size - 1}")
+
+    def _values(self, batch: Batch) -> Tensor:
+        assert batch.values is not None
+        if self.config.value_encoder == "bins":
+            return self.value(batch.values.long())  # type: ignore[no-any-return]
+        encoded: Tensor = self.value(batch.values)
+        if self.config.value_encoder == "patches":
+            # Rows of summary tokens are all zero and must stay so in spite of the projection's bias.
+            encoded = encoded * (batch.ids == PATCH_ID).to(encoded.dtype)[:, None]
+        return encoded
+
+    def _token_dropout(self, x: Tensor, batch: Batch) -> Tensor:
+        """Zero the mask tokens and rescale each document by its observed share of them (ESM-1b, ESM-2)."""
+        masked = batch.ids.eq(self.config.mask_id or 0)
+        lengths = batch.lengths.long()
+        document = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)
+        count = torch.zeros(len(lengths), dtype=x.dtype, device=x.device)
+        count = count.index_add(0, document, masked.to(x.dtype))
+        scale = (1 - _ESM_MASKED_SHARE) / (1 - count / lengths.clamp(min=1))
+        return x.masked_fill(masked[:, None], 0) * scale[document][:, None]
+
+
+PATCH_ID = 1
+"""Token id of an image patch, whose content is in ``Batch.values``; 0 is the summary token."""

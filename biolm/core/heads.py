@@ -1,0 +1,69 @@
+"""From hidden states to logits or values.
+
+Dimensions: ``t`` tokens · ``d`` width · ``e`` embedding width · ``v`` vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from biolm.core.config import CoreConfig
+from biolm.core.mlp import activation
+from biolm.core.norm import make_norm
+
+__all__ = ["TokenHead", "ValueHead", "make_head"]
+
+
+class TokenHead(nn.Module):
+    """Vocabulary logits: a linear map, for masked models after a dense layer with norm.
+
+    With ``tied`` the map is the token embedding itself, which :meth:`forward` receives.
+    """
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        if c.head == "mlm":
+            self.dense = nn.Linear(c.d_model, c.embed_dim, bias=c.head_dense_bias)
+            self.norm = make_norm(c, c.embed_dim)
+            self.act = activation(c.head_activation)
+        width = c.embed_dim if c.head == "mlm" else c.d_model
+        self.decoder = None if c.tied else nn.Linear(width, c.vocab_size, bias=False)
+        self.bias = nn.Parameter(torch.zeros(c.vocab_size)) if c.head_bias else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``(t, d)`` and the token embedding ``(v, e)`` to ``(t, v)``."""
+        c = self.config
+        if c.head == "mlm":
+            x = self.norm(self.act(self.dense(x)))
+        if c.logit_scale != 1.0:
+            x = x * c.logit_scale
+        weight = embedding if self.decoder is None else self.decoder.weight
+        logits = nn.functional.linear(x, weight, self.bias)
+        if c.logit_softcap is not None:
+            logits = c.logit_softcap * torch.tanh(logits / c.logit_softcap)
+        return logits
+
+
+class ValueHead(nn.Module):
+    """scGPT's expression decoder: two leaky layers and one number for each token."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        width = config.d_model
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        self.last = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # noqa: ARG002  # one signature for heads
+        """``(t, d)`` to ``(t,)``."""
+        act = nn.functional.leaky_relu
+        return self.last(act(self.second(act(self.first(x))))).squeeze(-1)  # type: ignore[no-any-return]
+
+
+def make_head(config: CoreConfig) -> nn.Module | None:
+    """The head a config asks for."""
+    if config.head == "none":
+        return None
+    return ValueHead(config) if config.head == "value" else TokenHead(config)

@@ -1,0 +1,259 @@
+"""One attention function; which kernel runs is hidden here.
+
+Dimensions: ``t`` query tokens · ``u`` key tokens · ``h`` heads · ``j`` key-value heads (``h`` is a
+multiple) · ``k`` head width · ``q``, ``s`` queries and keys of one document.
+
+==========  ==================================================================================
+``sdpa``    one fused call for each document, or run of equally long ones: the fastest on CPU
+``varlen``  ``torch.nn.attention.varlen``, CUDA in half precision: causal, windows, grouped heads
+``flex``    compiled ``flex_attention``, CUDA: everything else (biases, soft-cap, float32)
+``math``    written out: the reference, the only one that returns attention maps
+==========  ==================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from biolm.core.layout import Layout, Rule, visible
+from biolm.core.positions import PositionBias
+
+__all__ = ["attend", "attention_maps", "choose_kernel"]
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Layout, Rule, PositionBias | None], Tensor]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    rule: Rule,
+    *,
+    bias: PositionBias | None = None,
+    kernel: str = "auto",
+) -> Tensor:
+    """Softmax attention inside each document of a packed batch.
+
+    Parameters
+    ----------
+    query
+        ``(t, h, k)``.
+    key, value
+        ``(u, j, k)``.
+    layout
+        Document borders of both streams.
+    rule
+        Mask and scoring.
+    bias
+        Added to the scores by distance.
+    kernel
+        ``auto`` or one of the table above.
+
+    Returns
+    -------
+    ``(t, h, k)``. A query that sees no key gets zeros, never NaN.
+    """
+    if not len(query):
+        return torch.zeros_like(query)
+    name = choose_kernel(query, rule, bias) if kernel == "auto" else kernel
+    return _KERNELS[name](query, key, value, layout, rule, bias)
+
+
+def choose_kernel(query: Tensor, rule: Rule, bias: PositionBias | None) -> str:
+    """Name of the fastest kernel that can compute this."""
+    if query.is_cuda:
+        half = query.dtype in (torch.float16, torch.bfloat16)
+        plain = bias is None and rule.softcap is None
+        if half and plain and not rule.dropout and query.shape[-1] <= 256:
+            return "varlen"
+        # flex_attention has no dropout on weights.
+        return "math" if rule.dropout else "flex"
+    trains_bias = (
+        bias is not None
+        and torch.is_grad_enabled()
+        and any(parameter.requires_grad for parameter in bias.parameters())
+    )
+    # The fused CPU kernel refuses a soft-cap, and a bias that needs a gradient.
+    return "math" if rule.softcap is not None or trains_bias else "sdpa"
+
+
+def _heads_first(x: Tensor, documents: int) -> Tensor:
+    """``(documents * s, h, k)`` to ``(documents, h, s, k)``, without a copy."""
+    return x.view(documents, -1, *x.shape[1:]).transpose(1, 2)
+
+
+def _mask(
+    layout: Layout, rule: Rule, bias: PositionBias | None, span: tuple[int, int, int, int]
+) -> Tensor | None:
+    """What is added to one document's scores, ``(h, q, s)`` or ``(q, s)``; None when nothing is."""
+    if rule.full and bias is None:
+        return None
+    distance = layout.distance(span)
+    added = torch.zeros_like(distance, dtype=torch.float32) if bias is None else bias(distance)
+    return added if rule.full else added.masked_fill(~visible(rule, distance), float("-inf"))
+
+
+def _sdpa(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None
+) -> Tensor:
+    parts = []
+    grouped = key.shape[1] != query.shape[1]
+    plain_causal = rule.causal and not rule.window and bias is None and layout.same
+    for documents, span in layout.groups():
+        q0, q1, k0, k1 = span
+        mask = None
+        if not plain_causal:
+            first = (q0, q0 + (q1 - q0) // documents, k0, k0 + (k1 - k0) // documents)
+            mask = _cached_mask(layout, rule, bias, first, query.dtype, documents)
+        part = F.scaled_dot_product_attention(
+            _heads_first(query[q0:q1], documents),
+            _heads_first(key[k0:k1], documents),
+            _heads_first(value[k0:k1], documents),
+            attn_mask=mask,
+            dropout_p=rule.dropout,
+            is_causal=plain_causal,
+            scale=rule.scale,
+            enable_gqa=grouped,
+        )
+        parts.append(part.transpose(1, 2).flatten(0, 1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _cached_mask(
+    layout: Layout,
+    rule: Rule,
+    bias: PositionBias | None,
+    span: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    documents: int,
+) -> Tensor | None:
+    # Kept for the next layers only: masks of all documents together may be larger than the model.
+    size = (span[1] - span[0]) * (span[3] - span[2])
+    if rule.full and bias is None:
+        return None
+    name = (span, rule.causal, rule.window, bias)
+    found: Tensor | None = layout.cache.get(name)
+    if found is None:
+        found = _mask(layout, rule, bias, span)
+        assert found is not None
+        found = found.to(dtype)
+        if documents > 1 and found.dim() == 3:
+            found = found[None]
+        if size <= 2**20:
+            layout.cache[name] = found
+    return found
+
+
+def _scores(
+    query: Tensor, key: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None, span: tuple[int, ...]
+) -> Tensor:
+    """Softmax weights of one document, ``(h, q, s)``, float32."""
+    q0, q1, k0, k1 = span
+    repeat = query.shape[1] // key.shape[1]
+    q = query[q0:q1].transpose(0, 1)  # (h, q, k)
+    k = key[k0:k1].transpose(0, 1).repeat_interleave(repeat, 0)  # (h, s, k)
+    scores = (q @ k.transpose(1, 2)).float() * rule.scale
+    if rule.softcap is not None:
+        scores = rule.softcap * torch.tanh(scores / rule.softcap)
+    added = _mask(layout, rule, bias, (q0, q1, k0, k1))
+    weights = torch.softmax(scores if added is None else scores + added, dim=-1)
+    # A row without any visible key is all NaN after the softmax; it attends to nothing.
+    return weights.nan_to_num(0.0) if rule.window or rule.causal else weights
+
+
+def _math(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None
+) -> Tensor:
+    parts = []
+    repeat = query.shape[1] // key.shape[1]
+    for span in layout.spans:
+        if span[1] == span[0]:
+            continue
+        weights = _scores(query, key, layout, rule, bias, span)
+        weights = F.dropout(weights, rule.dropout, training=rule.dropout > 0)
+        v = value[span[2] : span[3]].transpose(0, 1).repeat_interleave(repeat, 0)  # (h, s, k)
+        parts.append((weights.to(v.dtype) @ v).transpose(0, 1))  # (q, h, k)
+    return torch.cat(parts)
+
+
+def attention_maps(
+    query: Tensor, key: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None
+) -> tuple[Tensor, ...]:
+    """Attention weights of each document, ``(h, q, s)`` float32."""
+    return tuple(_scores(query, key, layout, rule, bias, span) for span in layout.spans)
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule, _bias: PositionBias | None
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    # Passed only where needed: torch 2.11 lacks the argument.
+    grouped: dict[str, Any] = {"enable_gqa": True} if key.shape[1] != query.shape[1] else {}
+    left = (rule.window - 1 if rule.causal else rule.window) if rule.window else -1
+    right = 0 if rule.causal else left
+    out = varlen_attn(
+        query,
+        key,
+        value,
+        layout.q_offsets,
+        layout.k_offsets,
+        layout.max_q,
+        layout.max_k,
+        scale=rule.scale,
+        window_size=(left, right),
+        **grouped,
+    )
+    assert isinstance(out, Tensor)
+    return out
+
+
+@cache
+def _compiled_flex() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def _flex(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None
+) -> Tensor:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    name = ("flex", rule.causal, rule.window)
+    block_mask = layout.cache.get(name)
+    q_place, k_place = layout.q_positions, layout.k_positions
+    q_document, k_document = layout.q_documents, layout.k_documents
+
+    def mask_mod(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return (q_document[q] == k_document[k]) & visible(rule, k_place[k] - q_place[q])
+
+    def score_mod(score: Tensor, _b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        if rule.softcap is not None:
+            score = rule.softcap * torch.tanh(score / rule.softcap)
+        return score if bias is None else score + bias.score(h, k_place[k] - q_place[q]).to(score.dtype)
+
+    if block_mask is None:
+        block_mask = create_block_mask(mask_mod, None, None, len(query), len(key), device=str(query.device))
+        layout.cache[name] = block_mask
+    run: Any = _compiled_flex() if query.is_cuda else flex_attention
+    out = run(
+        query.transpose(0, 1)[None],  # (1, h, t, k)
+        key.transpose(0, 1)[None],
+        value.transpose(0, 1)[None],
+        score_mod=None if bias is None and rule.softcap is None else score_mod,
+        block_mask=block_mask,
+        scale=rule.scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    return out[0].transpose(0, 1)  # type: ignore[no-any-return]
+
+
+_KERNELS: dict[str, Kernel] = {"sdpa": _sdpa, "varlen": _varlen, "flex": _flex, "math": _math}

@@ -1,0 +1,173 @@
+"""The transformer: embeddings, layers, final norm, head. Follow ``forward`` and you have read it.
+
+Dimensions: ``t`` tokens of all documents end to end · ``d`` width · ``v`` vocabulary.
+
+What differs from a textbook: documents are packed and never padded; each ``hidden_states`` entry is the
+input of the next layer, except the last, which has passed the final norm (as in ``transformers``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from biolm.batch import Batch, Output
+from biolm.core.attention import Cache, Context
+from biolm.core.block import Block
+from biolm.core.config import CoreConfig
+from biolm.core.embeddings import Embeddings
+from biolm.core.heads import make_head
+from biolm.core.layout import Layout
+from biolm.core.norm import make_norm
+from biolm.core.positions import make_bias, rope_table
+
+__all__ = ["Transformer"]
+
+
+class Transformer(nn.Module):
+    """One transformer for every family; which one it is, the config says.
+
+    Parameters
+    ----------
+    config
+        Shape and switches.
+
+    Attributes
+    ----------
+    gradient_checkpointing
+        Recompute layers in the backward pass instead of keeping their activations.
+    kernel
+        Attention kernel, ``auto`` by default; see :mod:`biolm.core.kernels`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biolm.batch import Batch
+    >>> config = CoreConfig(vocab_size=33, d_model=16, n_layers=2, n_heads=2, d_ff=32, head="linear")
+    >>> batch = Batch.from_padded(torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    >>> Transformer(config)(batch).logits.shape
+    torch.Size([5, 33])
+    """
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.bias = make_bias(config)
+        blocks = 1 if config.share_layers else config.n_layers
+        self.layers = nn.ModuleList(Block(config, i) for i in range(blocks))
+        ends_normed = config.final_norm and config.block != "post"
+        self.final_norm = make_norm(config, bias=config.final_norm_bias) if ends_normed else nn.Identity()
+        self.head = make_head(config)
+        self.gradient_checkpointing = False
+        self.kernel = "auto"
+
+    def forward(
+        self,
+        batch: Batch,
+        *,
+        hidden_states: bool = False,
+        attentions: bool = False,
+        logits: bool | Tensor = True,
+        n_layers: int | None = None,
+        memory: tuple[Tensor, Layout] | None = None,
+        cache: Cache | None = None,
+    ) -> Output:
+        """Run the layers.
+
+        Parameters
+        ----------
+        batch
+            Packed tokens.
+        hidden_states, attentions
+            Also return every hidden state; attention maps of every layer.
+        logits
+            Whether to run the head; or row numbers ``(m,)``, to run it on those tokens only.
+        n_layers
+            Stop after that many layers (no final norm, no head).
+        memory
+            Second stream ``(u, d)`` for cross-attention and the layout of queries against it.
+        cache
+            Keys and values of earlier tokens, for generation.
+
+        Raises
+        ------
+        InputError
+            If the batch does not fit the model: ids, values or length.
+        """
+        x = self.embeddings(batch)  # (t, d)
+        states = [x]
+        maps: list[tuple[Tensor, ...]] | None = [] if attentions else None
+        contexts = self._contexts(batch, memory, maps)
+        depth = self.config.n_layers if n_layers is None else n_layers
+        for layer, block in enumerate(self._blocks(depth)):
+            context = contexts[self.config.layer_window(layer) > 0]
+            if cache is not None:
+                context.layout, context.store = cache.layer(layer, batch)
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, context, use_reentrant=False)
+            else:
+                x = block(x, context)
+            states.append(x)
+            if not hidden_states:
+                states.pop(0)
+        whole = depth == self.config.n_layers
+        if whole:
+            x = states[-1] = self.final_norm(x)
+        if cache is not None:
+            cache.advance(batch)
+        return Output(
+            last_hidden_state=x,
+            batch=batch,
+            logits=self._logits(x, logits) if whole else None,
+            hidden_states=tuple(states) if hidden_states else None,
+            attentions=None if maps is None else tuple(maps),
+        )
+
+    def _blocks(self, depth: int) -> Iterator[nn.Module]:
+        for layer in range(depth):
+            yield self.layers[0 if self.config.share_layers else layer]
+
+    def _contexts(
+        self, batch: Batch, memory: tuple[Tensor, Layout] | None, maps: list[tuple[Tensor, ...]] | None
+    ) -> tuple[Context, Context]:
+        """What layers without and with a window share."""
+        layout = Layout.of(batch.offsets, batch.positions, batch.max_length)
+        source, memory_layout = (None, None) if memory is None else memory
+        tables: list[tuple[Tensor, Tensor] | None] = [None, None]
+        if self.config.position == "rope":
+            tables[0] = rope_table(self.config, batch.positions)
+            one_base = self.config.rope_theta_local is None
+            tables[1] = tables[0] if one_base else rope_table(self.config, batch.positions, local=True)
+        wide, windowed = (
+            Context(
+                layout,
+                rope=table,
+                bias=self.bias,
+                memory=source,
+                memory_layout=memory_layout,
+                kernel=self.kernel,
+                maps=maps,
+            )
+            for table in tables
+        )
+        return wide, windowed
+
+    def _logits(self, x: Tensor, wanted: bool | Tensor) -> Tensor | None:
+        if self.head is None or wanted is False:
+            return None
+        rows = x if wanted is True else x[wanted]
+        return self.head(rows, self.embeddings.token.weight)  # type: ignore[no-any-return]
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers the model learns, tied ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's parameters lie."""
+    return next(model.parameters()).device

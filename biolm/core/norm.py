@@ -1,0 +1,50 @@
+"""Norms: LayerNorm, and RMSNorm with Gemma's ``1 + w`` spelling.
+
+Dimensions: ``t`` tokens · ``d`` normalised width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from biolm.core.config import CoreConfig
+
+__all__ = ["RMSNorm", "make_norm"]
+
+
+class RMSNorm(nn.Module):
+    """``x / rms(x) * w`` (Zhang and Sennrich 2019), computed in float32.
+
+    Parameters
+    ----------
+    width
+        ``d``.
+    eps
+        Added to the mean square.
+    plus_one
+        Multiply by ``1 + w``, as Gemma stores its weights.
+    """
+
+    def __init__(self, width: int, eps: float, *, plus_one: bool = False) -> None:
+        super().__init__()
+        self.eps = eps
+        self.plus_one = plus_one
+        self.weight = nn.Parameter(torch.zeros(width) if plus_one else torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension of ``(…, d)``."""
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        if self.plus_one:
+            # Gemma multiplies before it rounds back to half precision, Llama after.
+            return (wide * (1 + self.weight.float())).to(x.dtype)
+        return wide.to(x.dtype) * self.weight
+
+
+def make_norm(config: CoreConfig, width: int | None = None, *, bias: bool | None = None) -> nn.Module:
+    """The norm a config asks for, of ``d_model`` or another width."""
+    width = config.d_model if width is None else width
+    if config.norm == "rmsnorm":
+        return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one)
+    return nn.LayerNorm(width, config.norm_eps, bias=config.norm_bias if bias is None else bias)

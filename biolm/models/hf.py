@@ -1,0 +1,116 @@
+"""Families that the ``transformers`` library publishes: folders in, folders out.
+
+Adding a family is adding one file with the three names of :class:`Family` and one line in ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+from biolm.core import CoreConfig, Transformer
+from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.errors import CheckpointError, ConfigError
+from biolm.models.keys import KeyTable
+
+__all__ = ["FAMILIES", "Family", "family", "from_hf", "read_config", "to_hf"]
+
+FAMILIES: dict[str, str] = {
+    "bert": "biolm.models.bert",
+}
+"""``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
+
+
+class Family(Protocol):
+    """What a family's module offers."""
+
+    KEYS: KeyTable
+
+    def core_config(self, config: dict[str, Any]) -> CoreConfig:
+        """Core config of a ``config.json``, in its v4 or v5 spelling."""
+        ...
+
+    def hf_config(self, config: CoreConfig) -> dict[str, Any]:
+        """The ``config.json`` that ``transformers`` loads for a core config of this family."""
+        ...
+
+
+def family(model_type: str) -> Family:
+    """The module of a ``model_type``.
+
+    Raises
+    ------
+    ConfigError
+        If no family has that name; the message lists those that exist.
+    """
+    if model_type not in FAMILIES:
+        raise ConfigError(f"model_type {model_type!r} is not one of {', '.join(sorted(FAMILIES))}")
+    return cast(Family, import_module(FAMILIES[model_type]))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` of a checkpoint folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing or is not a JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no config.json; give the folder of a saved model") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a JSON object; fetch it again")
+    return config
+
+
+def from_hf(folder: str | Path) -> Transformer:
+    """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, extra, mis-shaped or unsafe.
+    ConfigError
+        If the family is unknown or the config impossible.
+
+    Examples
+    --------
+    >>> model = from_hf("checkpoints/all-MiniLM-L6-v2")  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    members = family(str(config.get("model_type")))
+    try:
+        core = members.core_config(config)
+    except KeyError as error:
+        raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
+    model = Transformer(core)
+    tensors: dict[str, Tensor] = read_weights(find_weights(folder))
+    load_strict(model, members.KEYS.theirs_to_ours(tensors, core, folder), folder)
+    return model.eval()
+
+
+def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
+    """Write a folder that ``transformers`` loads with ``from_pretrained``.
+
+    Raises
+    ------
+    CheckpointError
+        If the model has weights that the family has no name for.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    members = family(model_type)
+    tensors = members.KEYS.ours_to_theirs(model.state_dict(), model.config)
+    write_weights(folder / "model.safetensors", tensors)
+    text = json.dumps(members.hf_config(model.config), indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,216 @@
+"""Names of weights: a published checkpoint's on one side, the core's on the other, both directions.
+
+A family is a list of :class:`Key`. ``{}`` stands for a layer number; ``*`` at the end for ``weight`` and
+``bias``. A published name that is dropped on purpose has no name on our side. Fused matrices name
+several of ours and say how they are cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from biolm.core.config import CoreConfig
+from biolm.errors import CheckpointError
+
+__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped"]
+
+
+class Fused(Protocol):
+    """How one published tensor holds one or several of ours."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
+        """Cut a published tensor."""
+        ...
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
+        """Make the published tensor again."""
+        ...
+
+
+class Rows:
+    """Stacked along the rows, in the order named; query, key and value may differ in height."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
+        """Cut into query, key and value, or into equal parts."""
+        heights = _qkv_heights(config) if names == 3 else [len(tensor) // names] * names
+        if sum(heights) != len(tensor):
+            raise CheckpointError(f"a fused matrix has {len(tensor)} rows, not {sum(heights)}")
+        return list(tensor.split(heights))
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """Stack again."""
+        return torch.cat(parts)
+
+
+class Transposed:
+    """Stored as ``(in, out)``, as GPT-2's ``Conv1D`` does; fused ones stacked along the columns."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
+        """Turn, then cut as :class:`Rows`."""
+        turned = tensor.t() if tensor.dim() == 2 else tensor
+        return [turned] if names == 1 else Rows().split(turned, names, config)
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """Stack, then turn back."""
+        whole = torch.cat(parts)
+        return whole.t() if whole.dim() == 2 else whole
+
+
+def _qkv_heights(config: CoreConfig) -> list[int]:
+    kv = config.n_kv_heads * config.head_dim
+    return [config.n_heads * config.head_dim, kv, kv]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One line of a key table.
+
+    Parameters
+    ----------
+    theirs
+        Published name.
+    ours
+        Name or names in the core; none if dropped on purpose.
+    fused
+        How several of ours (or a transposed one) lie in one of theirs.
+    also
+        Other spellings of ``theirs`` that are read but never written.
+    when
+        Whether the line applies to a config; always by default.
+    """
+
+    theirs: str
+    ours: str | tuple[str, ...] = ()
+    fused: Fused | None = None
+    also: tuple[str, ...] = ()
+    when: Callable[[CoreConfig], bool] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ours, as a tuple."""
+        return (self.ours,) if isinstance(self.ours, str) else self.ours
+
+
+def dropped(*patterns: str) -> list[Key]:
+    """Lines for published tensors that hold nothing the core needs (buffers, copies of tied weights)."""
+    return [Key(pattern) for pattern in patterns]
+
+
+class KeyTable:
+    """Both directions of a family's key names.
+
+    Parameters
+    ----------
+    keys
+        The lines.
+    prefixes
+        Prefixes that a published file may carry or lack, such as ``bert.``; the first is written.
+
+    Examples
+    --------
+    >>> table = KeyTable([Key("emb.*", "embeddings.token.*")])
+    >>> sorted(table.theirs_to_ours({"emb.weight": torch.ones(2, 2)}, None))
+    ['embeddings.token.weight']
+    """
+
+    def __init__(self, keys: Iterable[Key], prefixes: Sequence[str] = ("",)) -> None:
+        self._keys = tuple(keys)
+        self._prefixes = tuple(prefixes)
+
+    def theirs_to_ours(
+        self, tensors: Mapping[str, Tensor], config: CoreConfig, source: object = "the checkpoint"
+    ) -> dict[str, Tensor]:
+        """Rename (and cut) published weights.
+
+        Raises
+        ------
+        CheckpointError
+            Lists every name that no line knows.
+        """
+        patterns = [
+            (self._pattern(spelling), key) for key in self._active(config) for spelling in _spellings(key)
+        ]
+        found: dict[str, Tensor] = {}
+        unknown = []
+        for name, tensor in tensors.items():
+            for pattern, key in patterns:
+                match = pattern.fullmatch(name)
+                if match:
+                    found.update(_cut(key, tensor, match.groupdict(), config))
+                    break
+            else:
+                unknown.append(name)
+        if unknown:
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+            raise CheckpointError(
+                f"{source} holds weights that this model has no place for: {', '.join(unknown[:8])}{more}"
+            )
+        return found
+
+    def ours_to_theirs(self, tensors: Mapping[str, Tensor], config: CoreConfig) -> dict[str, Tensor]:
+        """Rename (and join) the core's weights as published.
+
+        Raises
+        ------
+        CheckpointError
+            If a weight of the core has no published name.
+        """
+        left = dict(tensors)
+        out: dict[str, Tensor] = {}
+        for key in self._active(config):
+            if not key.names:
+                continue
+            first = re.compile(_regex(key.names[0]))
+            for name in list(left):
+                match = first.fullmatch(name)
+                if not match:
+                    continue
+                parts = [left.pop(_fill(ours, match.groupdict())) for ours in key.names]
+                whole = parts[0] if key.fused is None else key.fused.join(parts, config)
+                out[
+                    self._prefixes[0] * self._prefixed(key) + _fill(key.theirs.lstrip("/"), match.groupdict())
+                ] = whole
+        if left:
+            raise CheckpointError(f"no published name for {', '.join(sorted(left)[:8])}")
+        return out
+
+    def _active(self, config: CoreConfig) -> list[Key]:
+        return [key for key in self._keys if key.when is None or key.when(config)]
+
+    @staticmethod
+    def _prefixed(key: Key) -> bool:
+        """A published name that starts with ``/`` stands outside the prefix (heads do)."""
+        return not key.theirs.startswith("/")
+
+    def _pattern(self, spelling: str) -> re.Pattern[str]:
+        if spelling.startswith("/"):
+            return re.compile(_regex(spelling[1:]))
+        heads = "|".join(re.escape(prefix) for prefix in self._prefixes)
+        return re.compile(f"(?:{heads}){_regex(spelling)}")
+
+
+def _spellings(key: Key) -> tuple[str, ...]:
+    return (key.theirs, *key.also)
+
+
+def _regex(pattern: str) -> str:
+    text = re.escape(pattern).replace(r"\{\}", r"(?P<layer>\d+|\*)")
+    return re.sub(r"\\\*$", "(?P<part>weight|bias)", text)
+
+
+def _fill(pattern: str, groups: Mapping[str, str]) -> str:
+    filled = pattern.replace("{}", groups.get("layer", ""))
+    return filled[:-1] + groups["part"] if filled.endswith("*") else filled
+
+
+def _cut(key: Key, tensor: Tensor, groups: Mapping[str, str], config: CoreConfig) -> dict[str, Tensor]:
+    if not key.names:
+        return {}
+    parts = [tensor] if key.fused is None else key.fused.split(tensor, len(key.names), config)
+    return {_fill(ours, groups): part for ours, part in zip(key.names, parts, strict=True)}
