@@ -1,8 +1,9 @@
 """Names of weights: a published checkpoint's on one side, the core's on the other, both directions.
 
 A family is a list of :class:`Key`. ``{}`` stands for a layer number; ``*`` at the end for ``weight`` and
-``bias``. A published name that is dropped on purpose has no name on our side. Fused matrices name
-several of ours and say how they are cut.
+``bias``; a published name that starts with ``/`` never carries the family's prefix. A published name that
+is dropped on purpose has no name on our side. Fused matrices name several of ours and say how they are
+cut.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Rows:
         heights = _qkv_heights(config) if names == 3 else [len(tensor) // names] * names
         if sum(heights) != len(tensor):
             raise CheckpointError(f"a fused matrix has {len(tensor)} rows, not {sum(heights)}")
-        return list(tensor.split(heights))
+        return list(torch.split(tensor, heights))
 
     def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
         """Stack again."""
@@ -134,7 +135,9 @@ class KeyTable:
             Lists every name that no line knows.
         """
         patterns = [
-            (self._pattern(spelling), key) for key in self._active(config) for spelling in _spellings(key)
+            (self._pattern(spelling), key)
+            for key in self._active(config)
+            for spelling in (key.theirs, *key.also)
         ]
         found: dict[str, Tensor] = {}
         unknown = []
@@ -173,9 +176,7 @@ class KeyTable:
                     continue
                 parts = [left.pop(_fill(ours, match.groupdict())) for ours in key.names]
                 whole = parts[0] if key.fused is None else key.fused.join(parts, config)
-                out[
-                    self._prefixes[0] * self._prefixed(key) + _fill(key.theirs.lstrip("/"), match.groupdict())
-                ] = whole
+                out[_fill(self._written(key), match.groupdict())] = whole
         if left:
             raise CheckpointError(f"no published name for {', '.join(sorted(left)[:8])}")
         return out
@@ -183,20 +184,14 @@ class KeyTable:
     def _active(self, config: CoreConfig) -> list[Key]:
         return [key for key in self._keys if key.when is None or key.when(config)]
 
-    @staticmethod
-    def _prefixed(key: Key) -> bool:
-        """A published name that starts with ``/`` stands outside the prefix (heads do)."""
-        return not key.theirs.startswith("/")
+    def _written(self, key: Key) -> str:
+        return key.theirs[1:] if key.theirs.startswith("/") else self._prefixes[0] + key.theirs
 
     def _pattern(self, spelling: str) -> re.Pattern[str]:
         if spelling.startswith("/"):
             return re.compile(_regex(spelling[1:]))
         heads = "|".join(re.escape(prefix) for prefix in self._prefixes)
         return re.compile(f"(?:{heads}){_regex(spelling)}")
-
-
-def _spellings(key: Key) -> tuple[str, ...]:
-    return (key.theirs, *key.also)
 
 
 def _regex(pattern: str) -> str:
