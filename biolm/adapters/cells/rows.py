@@ -1,0 +1,215 @@
+"""From a block of cells as files hold it to the canonical rows that the kernels take.
+
+Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``nnz`` stored
+values · ``t`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels import kernel
+from biolm.batch import Tokens
+from biolm.errors import InputError
+from biolm.io.cells.block import CellBlock
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["Rows", "by_column", "cell_keys", "check_block", "concatenate", "in_threads", "prepare"]
+
+
+class Rows(NamedTuple):
+    """Rows with ascending columns, each gene once: ``data``, ``indices``, ``indptr``, ``totals (n,)``.
+
+    ``totals`` are sums over all genes of the file, those outside the vocabulary included.
+    """
+
+    data: NDArray[Any]
+    indices: NDArray[np.int32]
+    indptr: NDArray[np.int64]
+    totals: NDArray[np.float64]
+
+
+def check_block(block: CellBlock) -> NDArray[np.float64]:
+    """Refuse values that no method can read, and sum each cell.
+
+    The tokenizers call it on every block, so a bad value is caught wherever in the file it lies.
+
+    Returns
+    -------
+    ``(n,)`` total of each cell over all genes; 0 for a cell in which nothing is expressed.
+
+    Raises
+    ------
+    InputError
+        If a value is negative, infinite or not a number.
+    """
+    return _scan(block)[0]
+
+
+def _scan(block: CellBlock) -> tuple[NDArray[np.float64], bool]:
+    """Totals of the cells, and whether the columns of every row ascend."""
+    totals = np.empty(len(block), np.float64)
+    data = _native(block.data)
+    ascending = kernel("scan_rows")(data, block.indices, block.indptr, totals)
+    bad = np.flatnonzero(~np.isfinite(totals))
+    if len(bad):
+        row = int(bad[0])
+        values = data[block.indptr[row] : block.indptr[row + 1]]
+        wrong = values[~((values >= 0) & np.isfinite(values))]
+        found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
+        raise InputError(
+            f"cell {block.start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
+            "so mend the file or choose another layer"
+        )
+    return totals, ascending
+
+
+def _native(data: NDArray[Any]) -> NDArray[Any]:
+    """Values in a number type that the kernels are compiled for, unchanged in value."""
+    if data.dtype.kind == "f" and data.dtype.itemsize in (4, 8):
+        return data.astype(data.dtype.newbyteorder("="), copy=False)
+    if data.dtype in (np.int32, np.int64):
+        return data
+    return data.astype(np.int64 if data.dtype.kind == "u" and data.dtype.itemsize < 8 else np.float64)
+
+
+def prepare(block: CellBlock, match: GeneMatch) -> Rows:
+    """Check a block, sort the columns of its rows and add up columns that share a gene.
+
+    Raises
+    ------
+    InputError
+        If a value is negative, infinite or not a number, or the match belongs to another file.
+    """
+    if len(match.target) != block.n_genes:
+        raise InputError(
+            f"the gene match was made for {len(match.target)} genes but the cells have {block.n_genes}; "
+            "match the genes of this file"
+        )
+    totals, ascending = _scan(block)
+    data, indices, indptr = _native(block.data), block.indices, block.indptr
+    if not ascending:
+        row = np.repeat(np.arange(len(block)), np.diff(indptr))
+        order = np.lexsort((indices, row))
+        data, indices = data[order], indices[order]
+        # Sums of values that are not whole depend on the order, so they follow the sorted columns.
+        kernel("scan_rows")(data, indices, indptr, totals)
+    if match.has_duplicates:
+        data, indices, indptr = _merge(data, indices, indptr, match.target)
+    return Rows(data, indices, indptr, totals)
+
+
+def _merge(
+    data: NDArray[Any], indices: NDArray[np.int32], indptr: NDArray[np.int64], target: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
+    """Rows in which columns with one target are added up; columns without a target are left out."""
+    known = np.flatnonzero(target >= 0)
+    _, first, inverse = np.unique(target[known], return_index=True, return_inverse=True)
+    standing = np.full(len(target), -1, np.int32)
+    standing[known] = known[first[inverse]]
+    merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.int32)
+    offsets = np.zeros(len(indptr), np.int64)
+    count = kernel("merge_rows")(data, indices, indptr, standing, merged, columns, offsets)
+    return merged[:count], columns[:count], offsets
+
+
+def by_column(match: GeneMatch, column: NDArray[Any], missing: float) -> NDArray[Any]:
+    """Spread a column of the vocabulary ``(m,)`` to the gene columns of the file ``(g,)``."""
+    spread = np.full(len(match.target), missing, column.dtype)
+    known = match.target >= 0
+    spread[known] = column[match.target[known]]
+    return spread
+
+
+def cell_keys(start: int, cells: int, seed: int) -> NDArray[np.uint64]:
+    """Random key of each cell ``(n,)`` from the seed and its row number: a counter hash, no state.
+
+    Two rounds of the SplitMix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), one for the seed and one
+    for the row, so that neighbouring seeds and rows share nothing.
+
+    Examples
+    --------
+    >>> bool((cell_keys(0, 10, 7)[4:] == cell_keys(4, 6, 7)).all())
+    True
+    """
+    golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    seeded = _finalize(np.array([(seed + 1) * golden & mask], np.uint64))
+    rows = np.arange(start, start + cells, dtype=np.uint64)
+    return _finalize(seeded + rows * np.uint64(golden))
+
+
+def _finalize(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The SplitMix64 finalizer over an array."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def room(rows: Rows, limit: int, extra: int) -> int:
+    """Most tokens that rows can give: ``limit`` genes and ``extra`` special tokens each."""
+    return int(np.minimum(np.diff(rows.indptr), limit).sum()) + extra * len(rows.totals)
+
+
+def packed(block: CellBlock, lengths: NDArray[np.int64], ids: NDArray[np.int32], values: Any) -> Tokens:
+    """Tokens of a block from what a kernel wrote."""
+    offsets = np.zeros(len(block) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    index = np.arange(block.start, block.start + len(block))
+    return Tokens(ids=ids, offsets=offsets, index=index, values=values)
+
+
+def concatenate(parts: Iterable[Tokens]) -> Tokens:
+    """Token blocks of one kind, one after the other.
+
+    Raises
+    ------
+    ValueError
+        If there is no part.
+    """
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+    offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    values = [part.values for part in parts if part.values is not None]
+    return Tokens(
+        ids=np.concatenate([part.ids for part in parts]),
+        offsets=np.concatenate([*offsets, starts[-1:]]),
+        index=np.concatenate([part.index for part in parts]),
+        values=np.concatenate(values) if values else None,
+    )
+
+
+def in_threads(tokenize: Callable[[CellBlock], Tokens], block: CellBlock, workers: int) -> Tokens:
+    """Tokenize a block with several threads, each taking a run of its rows; the result is the same.
+
+    The kernels release the interpreter lock, so threads run side by side without copies of the block.
+
+    Examples
+    --------
+    ``in_threads(lambda part: tokenizer(part, match, seed=0), block, workers=4)``
+    """
+    cuts = np.linspace(0, len(block), min(workers, len(block)) + 1).astype(int) if len(block) else [0, 0]
+    parts = [_rows_of(block, int(a), int(b)) for a, b in pairwise(cuts)]
+    if len(parts) == 1:
+        return tokenize(block)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return concatenate(pool.map(tokenize, parts))
+
+
+def _rows_of(block: CellBlock, start: int, stop: int) -> CellBlock:
+    """Rows of a block as a block of their own; nothing is copied but the row pointers."""
+    span = slice(int(block.indptr[start]), int(block.indptr[stop]))
+    return CellBlock(
+        start=block.start + start,
+        data=block.data[span],
+        indices=block.indices[span],
+        indptr=block.indptr[start : stop + 1] - block.indptr[start],
+        n_genes=block.n_genes,
+    )
