@@ -1,3 +1,53 @@
-"""biolm: foundation models on sequences and single cells."""
+"""biolm: foundation models on sequences and single cells.
+
+Names load on first use, so that ``import biolm`` costs milliseconds and imports neither torch nor
+anndata.
+
+>>> import biolm
+>>> biolm.__version__
+'0.1.0'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biolm import pl, pp, tl
+    from biolm.batch import Batch, Output, Tokens
+    from biolm.models.registry import load
+    from biolm.tasks.embed import embed
+    from biolm.tasks.tokenize import tokenize
 
 __version__ = "0.1.0"
+
+__all__ = ["Batch", "Output", "Tokens", "__version__", "embed", "load", "pl", "pp", "tl", "tokenize"]
+
+# Where each public name lives; an empty attribute stands for the module itself.
+_HOMES = {
+    "Batch": ("biolm.batch", "Batch"),
+    "Output": ("biolm.batch", "Output"),
+    "Tokens": ("biolm.batch", "Tokens"),
+    "embed": ("biolm.tasks.embed", "embed"),
+    "load": ("biolm.models.registry", "load"),
+    "pl": ("biolm.pl", ""),
+    "pp": ("biolm.pp", ""),
+    "tl": ("biolm.tl", ""),
+    "tokenize": ("biolm.tasks.tokenize", "tokenize"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'biolm' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    found = import_module(module)
+    globals()[name] = getattr(found, attribute) if attribute else found
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted(__all__)

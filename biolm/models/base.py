@@ -57,6 +57,9 @@ class CellModel(ABC):
         ``d``.
     pools
         Ways to pool that it offers; the first is the model's own definition.
+    block_rows
+        Cells that one call of :meth:`embed` takes well; progress and resuming go by it. Slow models
+        set fewer.
     """
 
     name: str
@@ -64,6 +67,7 @@ class CellModel(ABC):
     wants_counts: bool
     width: int
     pools: tuple[str, ...]
+    block_rows: int = 8192
 
     @abstractmethod
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:

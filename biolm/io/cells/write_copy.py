@@ -1,0 +1,36 @@
+"""A copy of an AnnData store with vectors added; what was there moves as it is, byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from biolm.io.cells.write_vectors import CellVectors, add_vectors
+
+__all__ = ["copy_h5ad", "copy_zarr"]
+
+
+def copy_h5ad(source: Path, target: Path, result: CellVectors) -> None:
+    """Copy an h5ad file and add vectors to the copy.
+
+    The system copies the bytes of the file, which is several times faster than copying its objects
+    one by one with HDF5 and never decodes a chunk; unused space inside the file is copied too.
+    """
+    import h5py
+
+    shutil.copyfile(source, target)
+    with h5py.File(target, "r+") as root:
+        add_vectors(root, result)
+
+
+def copy_zarr(source: Path, target: Path, result: CellVectors) -> None:
+    """Copy a zarr folder (format 2 or 3) and add vectors to the copy."""
+    import zarr
+
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    # The summary of all metadata at the root would hide what is added, so it is read past, then renewed.
+    summarised = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
+    root = zarr.open_group(target, mode="r+", use_consolidated=False)
+    add_vectors(root, result)
+    if summarised:
+        zarr.consolidate_metadata(root.store)

@@ -1,0 +1,101 @@
+"""AnnData's on-disk elements, written directly into HDF5 and zarr groups.
+
+The same few attributes make an element readable by anndata in both stores, so one set of functions
+serves both and nothing imports anndata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["child", "new_array", "put", "put_chunks", "tag"]
+
+_VERSIONS = {
+    "anndata": "0.1.0",
+    "array": "0.2.0",
+    "csr_matrix": "0.1.0",
+    "dataframe": "0.2.0",
+    "dict": "0.1.0",
+    "numeric-scalar": "0.2.0",
+    "string": "0.2.0",
+    "string-array": "0.2.0",
+}
+
+
+def tag(element: Any, kind: str) -> None:
+    """Mark a group or array as one of AnnData's element types."""
+    element.attrs["encoding-type"] = kind
+    element.attrs["encoding-version"] = _VERSIONS[kind]
+
+
+def child(group: Any, name: str) -> Any:
+    """The dictionary group of that name, made if it is not there."""
+    if name in group:
+        return group[name]
+    made = group.create_group(name)
+    tag(made, "dict")
+    return made
+
+
+def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str | None = "array") -> Any:
+    """An empty array to fill piece by piece; ``dtype`` is ``str`` for text.
+
+    HDF5 arrays are contiguous and zarr arrays hold pieces of about a mebibyte.
+    """
+    if _is_hdf5(group):
+        import h5py
+
+        stored = h5py.string_dtype() if dtype is str else dtype
+        array = group.create_dataset(name, shape=shape, dtype=stored, track_times=False)
+    else:
+        array = group.create_array(name, shape=shape, dtype=dtype, chunks=_pieces(shape, dtype))
+    if kind:
+        tag(array, kind)
+    return array
+
+
+def put_chunks(
+    group: Any, name: str, shape: tuple[int, ...], chunks: Iterable[NDArray[Any]], dtype: Any
+) -> None:
+    """Write an array from consecutive row chunks, replacing what was there."""
+    if name in group:
+        del group[name]
+    array = new_array(group, name, shape, dtype)
+    start = 0
+    for chunk in chunks:
+        array[start : start + len(chunk)] = chunk
+        start += len(chunk)
+
+
+def put(group: Any, name: str, value: Any) -> None:
+    """Write text, a number, an array of either, or a dictionary of these, replacing what was there."""
+    if name in group:
+        del group[name]
+    if isinstance(value, Mapping):
+        inner = child(group, name)
+        for key, entry in value.items():
+            put(inner, key, entry)
+        return
+    array = np.asarray(value)
+    text = array.dtype.kind in "UOT"
+    kinds = ("string", "string-array") if text else ("numeric-scalar", "array")
+    made = new_array(group, name, array.shape, str if text else array.dtype, kinds[array.ndim > 0])
+    if array.size:
+        made[...] = array.astype(object) if text and _is_hdf5(group) else array
+
+
+def _pieces(shape: tuple[int, ...], dtype: Any) -> tuple[int, ...]:
+    """Shape of zarr pieces of about a mebibyte; whole rows, and never 0, also for an empty array."""
+    if not shape:
+        return ()
+    width = 16 if dtype is str else np.dtype(dtype).itemsize
+    row = max(1, int(np.prod(shape[1:])) * width)
+    return (max(1, min(shape[0], 2**20 // row)), *(max(1, size) for size in shape[1:]))
+
+
+def _is_hdf5(group: Any) -> bool:
+    return type(group).__module__.startswith("h5py")

@@ -1,0 +1,99 @@
+"""Vectors of cells with all that is written beside them, and how they enter an AnnData store.
+
+Dimensions: ``n`` cells · ``d`` width of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError, OutputError
+from biolm.io.cells.write_elements import child, put, put_chunks
+
+__all__ = ["CellVectors", "add_vectors", "check_key"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellVectors:
+    """Finished vectors, in the order of the cells.
+
+    Parameters
+    ----------
+    key
+        Name in ``obsm``, for example ``X_genetext``.
+    vectors
+        ``(n, d)`` float32, in memory or mapped from a file.
+    empty
+        ``(n,)`` cells without a count in any gene of the model; their vectors are zero.
+    provenance
+        Plain facts for ``uns["biolm"][key]``.
+    mean
+        ``(d,)`` what centring takes from every vector; None for vectors as they are.
+    """
+
+    key: str
+    vectors: NDArray[np.float32]
+    empty: NDArray[np.bool_]
+    provenance: dict[str, Any]
+    mean: NDArray[np.float32] | None = None
+
+    def chunks(self, rows: int = 8192) -> Iterator[NDArray[np.float32]]:
+        """Consecutive row chunks, centred where that was asked for; empty cells stay zero."""
+        for start in range(0, len(self.vectors), rows):
+            part = np.asarray(self.vectors[start : start + rows])
+            if self.mean is not None:
+                part = np.where(self.empty[start : start + rows, None], part, part - self.mean)
+            yield part
+
+    def whole(self) -> NDArray[np.float32]:
+        """All of ``(n, d)`` in memory."""
+        parts = list(self.chunks())
+        return np.concatenate(parts) if parts else np.zeros(self.vectors.shape, np.float32)
+
+
+def check_key(root: Any, key: str, *, overwrite: bool) -> None:
+    """Check that vectors may enter a store, and protect an embedding that biolm did not write.
+
+    Raises
+    ------
+    InputError
+        If the store has the layout of anndata before 0.7.
+    OutputError
+        If ``obsm[key]`` exists, ``uns["biolm"][key]`` does not, and ``overwrite`` is not set.
+    """
+    for name in ("obs", "obsm", "uns"):
+        if name in root and not hasattr(root[name], "keys"):
+            raise InputError(
+                f"{name} has the layout of anndata before 0.7, to which nothing can be added; "
+                "rewrite the file with a current anndata, or write the vectors alone (--format parquet)"
+            )
+    ours = f"uns/biolm/{key}" in root
+    if f"obsm/{key}" in root and not ours and not overwrite:
+        raise OutputError(
+            f"obsm['{key}'] is in the input already and was not written by biolm; "
+            "choose another key (--key) or allow it to be overwritten (--overwrite)"
+        )
+
+
+def add_vectors(root: Any, result: CellVectors) -> None:
+    """Put vectors, provenance and the flag of empty cells into an AnnData group, HDF5 or zarr.
+
+    Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``.
+    """
+    put_chunks(child(root, "obsm"), result.key, result.vectors.shape, result.chunks(), np.float32)
+    put(child(child(root, "uns"), "biolm"), result.key, result.provenance)
+    if result.empty.any():
+        _add_column(root["obs"], f"{result.key}_empty", result.empty)
+
+
+def _add_column(frame: Any, name: str, values: NDArray[Any]) -> None:
+    """Put a column into a data frame on disk, at its end."""
+    put(frame, name, values)
+    order = [str(column) for column in frame.attrs["column-order"]]
+    if name not in order:
+        frame.attrs["column-order"] = [*order, name]

@@ -1,0 +1,49 @@
+"""Plots in the manner of scanpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biolm.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["embedding"]
+
+
+def embedding(adata: AnnData, *, key: str = "X_genetext", neighbours: int = 15, **options: Any) -> Any:
+    """UMAP of an embedding, drawn by scanpy.
+
+    Parameters
+    ----------
+    adata
+        Cells with ``obsm[key]``. The map is kept in ``obsm[key + "_umap"]`` and used again.
+    key
+        Name of the embedding.
+    neighbours
+        Neighbours of a cell in the graph that UMAP lays out.
+    options
+        For :func:`scanpy.pl.embedding`, such as ``color`` and ``show``.
+
+    Raises
+    ------
+    InputError
+        If there is no such embedding.
+
+    Examples
+    --------
+    >>> import biolm
+    >>> adata = biolm.embed("data/cells/pbmc_cite_10k.h5ad")
+    >>> _ = embedding(adata, color="cell_type", show=False)
+    """
+    import scanpy as sc
+
+    if key not in adata.obsm:
+        held = ", ".join(adata.obsm) or "nothing"
+        raise InputError(f"obsm holds no '{key}' but {held}; run biolm.tl.embed first")
+    basis = f"{key}_umap"
+    if basis not in adata.obsm:
+        sc.pp.neighbors(adata, n_neighbors=neighbours, use_rep=key, key_added=basis)
+        sc.tl.umap(adata, neighbors_key=basis, key_added=basis)
+    return sc.pl.embedding(adata, basis=basis, **options)

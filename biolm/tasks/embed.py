@@ -1,0 +1,160 @@
+"""Embed cells: an AnnData in memory, or a file block by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+import numpy as np
+
+from biolm.errors import ConfigError, OutputError
+from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells.write_vectors import CellVectors
+from biolm.models.base import CellModel
+from biolm.tasks.embed_run import loaded, prepare
+from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["embed"]
+
+
+@overload
+def embed(
+    data: str | Path | AnnData,
+    *,
+    model: str | Path | CellModel = ...,
+    output: None = ...,
+    key: str | None = ...,
+    layer: str | None = ...,
+    copy: bool = ...,
+    **options: Unpack[EmbedKeywords],
+) -> AnnData: ...
+
+
+@overload
+def embed(
+    data: str | Path,
+    *,
+    model: str | Path | CellModel = ...,
+    output: str | Path,
+    key: str | None = ...,
+    layer: str | None = ...,
+    copy: bool = ...,
+    **options: Unpack[EmbedKeywords],
+) -> Path: ...
+
+
+def embed(
+    data: str | Path | AnnData,
+    *,
+    model: str | Path | CellModel = "genetext",
+    output: str | Path | None = None,
+    key: str | None = None,
+    layer: str | None = None,
+    copy: bool = False,
+    **options: Unpack[EmbedKeywords],
+) -> AnnData | Path:
+    """Turn every cell into a vector.
+
+    Parameters
+    ----------
+    data
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+    model
+        Built-in name, folder of a checkpoint, hub id, or a loaded model.
+    output
+        For a path: stream to this ``.h5ad``, ``.zarr``, ``.parquet`` or ``.npy`` instead of returning
+        an AnnData; memory is then bounded by the block.
+    key
+        Name of the result; ``X_<model>`` by default.
+    layer
+        Matrix to read: ``X``, the name of a layer, or ``raw``.
+    copy
+        For an AnnData: leave it as it is and return a copy.
+    options
+        See :class:`biolm.tasks.embed_settings.EmbedSettings`.
+
+    Returns
+    -------
+    The AnnData with ``obsm[key]`` float32 ``(n_obs, d)``, ``uns["biolm"][key]`` and, where cells hold
+    no counts, ``obs[key + "_empty"]``; or the path of ``output``.
+
+    Raises
+    ------
+    BiolmError
+        If data, model or output cannot be used, with the reason and what to do.
+
+    Examples
+    --------
+    >>> adata = embed("data/cells/pbmc68k_reduced_counts_700.h5ad")
+    >>> adata.obsm["X_genetext"].dtype
+    dtype('float32')
+    """
+    settings = EmbedSettings(key=key, layer=layer, **options)
+    path = Path(data) if isinstance(data, str | Path) else None
+    if output is not None:
+        if path is None:
+            raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")
+        from biolm.tasks.embed_file import embed_file
+
+        return embed_file(path, output, model, settings).output
+    if settings.resume:
+        raise ConfigError("resume is for jobs that write a file; give an output")
+    with open_cells(data, matrix=settings.matrix) as source:
+        job = prepare(source, loaded(model), settings)
+        if path is None:
+            adata: Any = data
+            if copy:
+                adata = adata.copy()
+        else:
+            adata = _whole(source)
+        _protect(adata, job.key, overwrite=settings.overwrite)
+        vectors = np.empty((source.n_cells, job.model.width), np.float32)
+        start = 0
+        for part in job.vectors():
+            vectors[start : start + len(part)] = part
+            start += len(part)
+        _attach(adata, job.result(vectors))
+    return adata
+
+
+def _protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
+    """Keep an embedding that biolm did not write."""
+    if key in adata.obsm and key not in adata.uns.get("biolm", {}) and not overwrite:
+        raise OutputError(
+            f"obsm['{key}'] exists already and was not written by biolm; choose another key or set overwrite"
+        )
+
+
+def _attach(adata: AnnData, result: CellVectors) -> None:
+    adata.obsm[result.key] = result.whole()
+    adata.uns["biolm"] = {**adata.uns.get("biolm", {}), result.key: result.provenance}
+    if result.empty.any():
+        adata.obs[f"{result.key}_empty"] = result.empty
+
+
+def _whole(source: CellSource) -> AnnData:
+    """The table of cells in memory, with everything that an h5ad or zarr holds."""
+    import anndata
+
+    if source.kind == "h5ad":
+        return anndata.read_h5ad(source.path)
+    if source.kind == "zarr":
+        return anndata.read_zarr(source.path)
+    import pandas as pd
+    import scipy.sparse as sp
+
+    blocks = [
+        sp.csr_matrix((block.data, block.indices, block.indptr), (len(block), block.n_genes))
+        for block in source.blocks()
+    ]
+    cells = {name: source.obs_column(name) for name in source.obs_columns()}
+    genes = source.gene_columns()
+    names = genes.pop("index")
+    return anndata.AnnData(
+        sp.vstack(blocks, format="csr"),
+        obs=pd.DataFrame(cells, index=source.cell_names()),
+        var=pd.DataFrame(genes, index=names),
+    )

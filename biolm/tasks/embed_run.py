@@ -1,0 +1,239 @@
+"""Embed the blocks of a source: check, match genes, run the model, flag empty cells.
+
+Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``d`` width of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.errors import ConfigError, InputError
+from biolm.io.cells import CellBlock, CellSource, duplicated_names
+from biolm.io.cells.write_vectors import CellVectors
+from biolm.io.provenance import plain
+from biolm.models.base import CellModel, EmbedOptions
+from biolm.tasks.embed_settings import EmbedSettings
+from biolm.tasks.progress import log, progress
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["Job", "cut", "empty_cells", "loaded", "prepare"]
+
+# Cells read at a time: fewer make reading slow, more take memory.
+_READ_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A source and a model that fit each other, ready to run.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    model
+        The loaded model.
+    match
+        Where each gene of the source goes in the model's vocabulary.
+    settings
+        The user's choices.
+    facts
+        What :meth:`CellModel.describe` says.
+    """
+
+    source: CellSource
+    model: CellModel
+    match: GeneMatch
+    settings: EmbedSettings
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of the result in ``obsm``."""
+        return self.settings.key or f"X_{self.model.name}"
+
+    @property
+    def step(self) -> int:
+        """Cells embedded at a time. Blocks always start at multiples of it, so a resumed job cuts alike."""
+        return self.settings.block_rows or self.model.block_rows
+
+    def vectors(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Vectors ``(n, d)`` of consecutive blocks from cell ``start``, a multiple of :attr:`step`."""
+        from biolm.adapters.cells.counts import check_block
+
+        options = EmbedOptions(
+            pool=self.settings.pool,
+            batch_tokens=self.settings.batch_tokens,
+            device=self.settings.device,
+            seed=self.settings.seed,
+        )
+        rows = self.step * max(1, _READ_ROWS // self.step)
+        total = self.source.n_cells
+        with progress("embedding", total, start=start, show=self.settings.progress) as advance:
+            for block in self.source.blocks(rows, start):
+                check_block(block)
+                for part in cut(block, self.step):
+                    yield self._embed(part, options)
+                    advance(len(part))
+
+    def _embed(self, block: CellBlock, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of one block; zero for empty cells."""
+        vectors = self.model.embed(block, self.match, options)
+        vectors[empty_cells(block, self.match)] = 0
+        broken = ~np.isfinite(vectors).all(1)
+        if broken.any():
+            cell = block.start + int(np.argmax(broken))
+            raise InputError(
+                f"model {self.model.name} gave values that are not finite for {int(broken.sum())} cells, "
+                f"first for cell {cell}; check the checkpoint and the values of that cell"
+            )
+        return vectors
+
+    def result(self, vectors: NDArray[np.float32]) -> CellVectors:
+        """All vectors with provenance, centred where that was asked for."""
+        # Only empty cells have a vector of zeros.
+        rows = range(0, len(vectors), _READ_ROWS)
+        parts = [~np.asarray(vectors[a : a + _READ_ROWS]).any(1) for a in rows]
+        empty = np.concatenate(parts) if parts else np.zeros(0, bool)
+        if empty.any():
+            log.warning(
+                "%d cells hold no counts in genes of the model; their vectors are zero (flag: %s_empty)",
+                empty.sum(),
+                self.key,
+            )
+        mean = _mean(vectors, empty) if self.settings.centre else None
+        return CellVectors(
+            key=self.key,
+            vectors=vectors,
+            empty=empty,
+            provenance=self._provenance(int(empty.sum())),
+            mean=mean,
+        )
+
+    def _provenance(self, empty: int) -> dict[str, Any]:
+        """Plain facts that tell how the vectors were made; no date and no path."""
+        chosen = self.settings
+        record: dict[str, Any] = plain(
+            {
+                "model": self.model.name,
+                "checkpoint": self.facts,
+                "biolm_version": biolm.__version__,
+                "parameters": {
+                    "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
+                    "device": chosen.device,
+                    "centred": chosen.centre,
+                    "allow_normalised": chosen.allow_normalised,
+                    "minimum_match": chosen.minimum_match,
+                },
+                "genes": self.match.report.as_dict(),
+                "matrix": self.source.matrix,
+                "seed": chosen.seed,
+                "cells": self.source.n_cells,
+                "empty_cells": empty,
+            }
+        )
+        return record
+
+
+def loaded(model: str | Path | CellModel) -> CellModel:
+    """The model itself, or the one of that name or folder."""
+    if isinstance(model, CellModel):
+        return model
+    from biolm.models.registry import load
+
+    return load(model)
+
+
+def prepare(source: CellSource, model: CellModel, settings: EmbedSettings) -> Job:
+    """Check that source, model and settings fit, before any work.
+
+    Raises
+    ------
+    InputError, GeneMatchError, ConfigError
+        If they do not.
+    """
+    from biolm.adapters.cells.counts import check_counts
+
+    if settings.pool is not None and settings.pool not in model.pools:
+        offered = ", ".join(model.pools) or "none"
+        raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
+    repeated = duplicated_names(source.cell_names())
+    if repeated:
+        log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
+    match = model.vocabulary.match(
+        source.gene_columns(), column=settings.gene_column, minimum=settings.minimum_match
+    )
+    _report(match)
+    if model.wants_counts:
+        check_counts(source, allow_normalised=settings.allow_normalised)
+    return Job(source=source, model=model, match=match, settings=settings, facts=plain(model.describe()))
+
+
+def cut(block: CellBlock, rows: int) -> Iterator[CellBlock]:
+    """A block in pieces of at most ``rows`` cells; nothing is copied."""
+    for start in range(0, len(block), rows):
+        stop = min(start + rows, len(block))
+        low, high = int(block.indptr[start]), int(block.indptr[stop])
+        yield CellBlock(
+            start=block.start + start,
+            data=block.data[low:high],
+            indices=block.indices[low:high],
+            indptr=block.indptr[start : stop + 1] - low,
+            n_genes=block.n_genes,
+        )
+
+
+def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
+    """``(n,)`` cells without a count in any gene of the vocabulary.
+
+    Nearly every cell shows such a count among its first stored values, so few are read whole.
+    """
+    empty = np.ones(len(block), bool)
+    first, last = block.indptr[:-1], block.indptr[1:]
+    for step in range(16):
+        rows = np.flatnonzero(empty & (first + step < last))
+        places = first[rows] + step
+        known = (match.target[block.indices[places]] >= 0) & (block.data[places] != 0)
+        empty[rows[known]] = False
+    for row in np.flatnonzero(empty):
+        span = slice(int(first[row]), int(last[row]))
+        empty[row] = not ((match.target[block.indices[span]] >= 0) & (block.data[span] != 0)).any()
+    return empty
+
+
+def _mean(vectors: NDArray[np.float32], empty: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """``(d,)`` mean over the cells that are not empty, summed in fixed steps of rows."""
+    total = np.zeros(vectors.shape[1], np.float64)
+    for start in range(0, len(vectors), _READ_ROWS):
+        total += np.asarray(vectors[start : start + _READ_ROWS]).sum(0, dtype=np.float64)
+    mean: NDArray[np.float32] = (total / max(1, int((~empty).sum()))).astype(np.float32)
+    return mean
+
+
+def _report(match: GeneMatch) -> None:
+    """Log how the genes were found."""
+    report = match.report
+    others = {
+        "without version": report.via_version,
+        "by symbol": report.via_symbol,
+        "by alias": report.via_alias,
+        "ignoring case": report.via_case,
+        "ambiguous": len(report.ambiguous),
+        "missing": len(report.missing),
+        "summed with another": report.summed,
+    }
+    details = ", ".join(f"{count:,} {how}" for how, count in others.items() if count)
+    log.info(
+        "genes: %s of %s found (%.1f %%) in column '%s'%s",
+        f"{report.matched:,}",
+        f"{report.total:,}",
+        100 * report.share,
+        report.column,
+        f": {details}" if details else "",
+    )
