@@ -54,8 +54,9 @@ def ensembl_id(name: str) -> str | None:
     >>> ensembl_id("ENSG00000000003.15"), ensembl_id("7SK_ENSG00000260682"), ensembl_id("ENSA")
     ('ENSG00000000003', 'ENSG00000260682', None)
     """
-    found = _ENSEMBL.findall(name)
-    return found[0].upper() if len(found) == 1 else None
+    # Releases before GENCODE 25 wrote ENSGR for the copy of a gene on chromosome Y.
+    found = set(_ENSEMBL.findall(name.replace("ENSGR0", "ENSG00")))
+    return found.pop().upper() if len(found) == 1 else None
 
 
 def id_species(ensembl: str) -> str:

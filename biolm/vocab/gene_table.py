@@ -91,11 +91,13 @@ class SpeciesGenes:
         return _grouped((name.upper(), gene) for name, genes in self.ids.items() for gene in genes)
 
     @cached_property
-    def upper_aliases(self) -> Mapping[str, Ids]:
-        """Unambiguous and ambiguous aliases in upper case to their ids; safe ones have one."""
-        pairs = [(name.upper(), gene) for name, gene in self.aliases.items()]
-        pairs += [(name.upper(), gene) for name, genes in self.ambiguous.items() for gene in (*genes, "")]
-        return _grouped(pairs)
+    def upper_aliases(self) -> Mapping[str, str]:
+        """Aliases in upper case to their one id, or to an empty string where they could be several."""
+        found: dict[str, str] = {}
+        for name, gene in self.aliases.items():
+            upper = name.upper()
+            found[upper] = gene if found.get(upper, gene) == gene else ""
+        return found | {name.upper(): "" for name in self.ambiguous}
 
 
 class GeneTable:

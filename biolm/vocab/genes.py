@@ -5,23 +5,33 @@ Dimensions: ``g`` gene columns of the file · ``m`` genes of the vocabulary.
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, GeneMatchError, InputError
+from biolm.vocab.gene_ladder import GeneLadder, Rung
+from biolm.vocab.gene_names import ensembl_id, id_species, sample
+from biolm.vocab.gene_refusal import refusal
+from biolm.vocab.gene_species import SpeciesCall, tell_species
+from biolm.vocab.gene_table import SPECIES, GeneTable, gene_table
 from biolm.vocab.match import GeneMatch, MatchReport
 
-__all__ = ["GeneVocabulary"]
+__all__ = ["GeneTable", "GeneVocabulary", "gene_table"]
 
 Kind = Literal["ensembl", "symbol"]
 
-_ENSEMBL = re.compile(r"(ENS(?:[A-Z]{3})?G\d{11})(?:\.\d+)?$")
+_SAMPLE = 1500
+"""Names of a column that are tried before the column is matched in full."""
+_SAMPLING = 0.1
+"""Columns whose sample is this near the best sample are matched in full."""
+_NEAR = 0.02
+"""Columns that match this share of genes less than the best are as good; direct matches then decide."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +41,25 @@ class GeneVocabulary:
     Parameters
     ----------
     genes
-        Identifiers of the ``m`` genes, each once.
+        Identifiers of the ``m`` genes, each once; Ensembl ids without version.
     kind
         ``ensembl`` or ``symbol``.
     species
-        Species covered: ``human``, ``mouse``, both, or empty where it is not known.
+        Species covered: ``human``, ``mouse``, both, or empty where it is not known; names are then
+        matched without the gene table: as written, without version, ignoring case.
 
     Raises
     ------
     ConfigError
-        If a gene is named twice.
+        If there are no genes, a gene is named twice, or the kind or a species is unknown.
 
     Examples
     --------
-    >>> vocabulary = GeneVocabulary.of(["ENSG00000000003", "ENSG00000000005"])
+    >>> vocabulary = GeneVocabulary.of(["ENSG00000167286", "ENSG00000156738"])
     >>> vocabulary.kind, vocabulary.species
     ('ensembl', ('human',))
+    >>> vocabulary.match({"index": np.array(["MS4A1", "ENSG00000167286.10"])}).target
+    array([1, 0], dtype=int32)
     """
 
     genes: tuple[str, ...]
@@ -54,29 +67,59 @@ class GeneVocabulary:
     species: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.genes:
+            raise ConfigError("a gene vocabulary needs at least one gene")
         if len(self._rows) != len(self.genes):
-            raise ConfigError("a gene vocabulary names a gene twice; give each gene once")
+            twice = Counter(self.genes).most_common(1)[0][0]
+            raise ConfigError(f"a gene vocabulary names {twice!r} twice; give each gene once")
+        if self.kind not in ("ensembl", "symbol") or not set(self.species) <= set(SPECIES):
+            raise ConfigError("a gene vocabulary is of kind ensembl or symbol, and of human, mouse or both")
 
     @classmethod
     def of(
         cls, genes: Sequence[str], *, kind: Kind | None = None, species: Sequence[str] | None = None
     ) -> GeneVocabulary:
-        """A vocabulary whose kind and species are read from the names where they are not given."""
+        """A vocabulary whose kind and species are read from the names where they are not given.
+
+        Parameters
+        ----------
+        genes
+            Identifiers of the ``m`` genes, in the model's order.
+        kind, species
+            As in the class; most names being Ensembl ids makes the kind ``ensembl``.
+        """
         names = tuple(genes)
-        ids = [name for name in names if _ENSEMBL.match(name)]
+        ids = [ensembl for ensembl in map(ensembl_id, names) if ensembl]
         if kind is None:
             kind = "ensembl" if 2 * len(ids) > len(names) else "symbol"
         if species is None:
-            prefixes = {"human": "ENSG0", "mouse": "ENSMUSG0"}
-            species = [word for word, prefix in prefixes.items() if any(x.startswith(prefix) for x in ids)]
+            if kind == "ensembl":
+                found = {id_species(ensembl) for ensembl in ids}
+            else:
+                found = {tell_species({"genes": names}).species}
+            species = [word for word in SPECIES if word in found]
         return cls(names, kind, tuple(species))
 
     def __len__(self) -> int:
         return len(self.genes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes get the names alone and build their own look-ups.
+        return GeneVocabulary, (self.genes, self.kind, self.species)
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.genes)}
+
+    @cached_property
+    def _ladders(self) -> dict[str, GeneLadder]:
+        return {}
+
+    def _ladder(self, species: str) -> GeneLadder:
+        if species not in self._ladders:
+            genes = gene_table().species(species) if species else None
+            self._ladders[species] = GeneLadder(self._rows, self.kind, species, genes)
+        return self._ladders[species]
 
     def match(
         self,
@@ -88,6 +131,11 @@ class GeneVocabulary:
     ) -> GeneMatch:
         """Find the genes of a file in this vocabulary.
 
+        Each name takes the first of these ways that finds it: as written; as Ensembl id without version
+        or decoration; by current symbol; by an unambiguous previous symbol or alias; ignoring case;
+        without a genome prefix (``GRCh38_``) or uniqueness suffix (``-1``). An ambiguous name is never
+        resolved. See ``docs/explanation/genes.md``.
+
         Parameters
         ----------
         columns
@@ -95,56 +143,108 @@ class GeneVocabulary:
         column
             The column to use; None takes the one that matches best.
         minimum
-            Least share of matched genes, over the smaller of file and vocabulary.
+            Least share of matched genes over the smaller of file and vocabulary
+            (:attr:`MatchReport.coverage`).
         species
-            Species of the file where the names do not tell it.
+            ``human`` or ``mouse``: species of the file. None tells it from the names.
+
+        Returns
+        -------
+        GeneMatch
+            Rows of the vocabulary ``(g,)`` and how they were found.
 
         Raises
         ------
         InputError
             If the file has no genes, or no such column.
         GeneMatchError
-            If fewer genes than ``minimum`` are known to the model.
+            If too few genes are known to the model; the message names the most likely reason.
         """
+        if species is not None and species not in SPECIES:
+            raise ConfigError(f"species {species!r} is not known; choose human or mouse")
         if column is not None and column not in columns:
             raise InputError(f"there is no gene column {column!r}; the file has {', '.join(columns)}")
-        names = {column: columns[column]} if column is not None else columns
-        if not names or not all(len(values) for values in names.values()):
+        lists = {name: values.astype(str).tolist() for name, values in columns.items()}
+        if not lists or not all(lists.values()):
             raise InputError("the file holds no genes")
-        matches = [self._match_column(name, values.tolist()) for name, values in names.items()]
-        best = max(matches, key=lambda match: match.report.matched)
-        report = best.report
-        if report.matched == 0 or report.matched < minimum * min(report.total, len(self)):
-            raise GeneMatchError(
-                f"only {report.matched} of {report.total} genes (column {report.column!r}) are known to the "
-                "model; name the right gene column, or choose a model for this species"
-            )
-        return best
+        if not self.species:
+            call = SpeciesCall("")
+        else:
+            call = SpeciesCall(species) if species else tell_species(lists)
+        chosen = {column: lists[column]} if column is not None else lists
+        best = self._best(chosen, call)
+        if best.report.matched and best.report.coverage >= minimum and not self._foreign(call, best.report):
+            return best
+        others = self._best(
+            {name: lists[name] for name in lists if name != best.report.column} or chosen, call
+        )
+        raise GeneMatchError(refusal(best.report, lists, call, self.species, others.report))
 
-    def _match_column(self, column: str, names: list[str]) -> GeneMatch:
-        rows = self._rows
-        target = np.array([rows.get(name, -1) for name in names], dtype=np.int32)
-        exact = int((target >= 0).sum())
-        for position in np.flatnonzero(target < 0):
-            found = _ENSEMBL.match(names[position])
-            if found:
-                target[position] = rows.get(found[1], -1)
-        known = target[target >= 0]
-        found_rows = len(np.unique(known))
+    def _foreign(self, call: SpeciesCall, report: MatchReport) -> bool:
+        """Whether symbols of one species were found in a vocabulary of another.
+
+        Ensembl ids carry their species, so where most genes were found by id nothing can go wrong.
+        """
+        by_id = self.kind == "ensembl" and 2 * (report.exact + report.via_version) > report.matched
+        return bool(self.species and call.species) and call.species not in self.species and not by_id
+
+    def _best(self, lists: Mapping[str, list[str]], call: SpeciesCall) -> GeneMatch:
+        """The match of the column that finds most genes; of near ones the most direct, then the first."""
+        species = call.species
+        note = ""
+        if species not in self.species and self.species:
+            if not species:
+                note = f"the names do not tell the species; taken as {self.species[0]}"
+            species = self.species[0]
+        ladder = self._ladder(species if self.species else "")
+        shares = {name: _share(ladder, names) for name, names in lists.items()}
+        near = [name for name in lists if shares[name] >= max(shares.values()) - _SAMPLING]
+        matches = [self._match(name, lists[name], ladder) for name in near]
+        most = max(match.report.matched for match in matches)
+        good = [match for match in matches if match.report.matched >= most - _NEAR * match.report.total]
+        best = max(good, key=lambda match: match.report.exact + match.report.via_version)
+        return GeneMatch(best.target, replace(best.report, note=note))
+
+    def _match(self, column: str, names: list[str], ladder: GeneLadder) -> GeneMatch:
+        present = frozenset(names)
+        found = [ladder.find(name, present) for name in names]
+        target = np.fromiter((row for row, _ in found), dtype=np.int32, count=len(found))
+        rungs = [rung for _, rung in found]
+        counts = Counter(rungs)
+        matched = int(np.count_nonzero(target >= 0))
+        rows = len(np.unique(target[target >= 0]))
         report = MatchReport(
             column=column,
-            species=self.species[0] if len(self.species) == 1 else "",
+            species=ladder.species,
             total=len(names),
-            matched=len(known),
-            exact=exact,
-            via_version=len(known) - exact,
-            via_symbol=0,
-            via_alias=0,
-            via_case=0,
-            ambiguous=(),
-            missing=tuple(names[position] for position in np.flatnonzero(target < 0)),
-            summed=len(known) - found_rows,
-            vocabulary_found=found_rows,
-            vocabulary_total=len(self),
+            matched=matched,
+            exact=counts[Rung.EXACT],
+            via_version=counts[Rung.VERSION],
+            via_symbol=counts[Rung.SYMBOL],
+            via_alias=counts[Rung.ALIAS],
+            via_case=counts[Rung.CASE],
+            ambiguous=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.AMBIGUOUS),
+            missing=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.MISSING),
+            summed=matched - rows,
+            vocabulary_found=rows,
+            vocabulary_total=self._size(ladder.species),
         )
         return GeneMatch(target, report)
+
+    def _size(self, species: str) -> int:
+        """Genes of one species, in a vocabulary of several."""
+        if self.kind == "symbol" or len(self.species) < 2:
+            return len(self)
+        return self._sizes[species]
+
+    @cached_property
+    def _sizes(self) -> Counter[str]:
+        return Counter(id_species(gene) for gene in self.genes)
+
+
+def _share(ladder: GeneLadder, names: list[str]) -> float:
+    """Share of a column's genes that a sample promises."""
+    some = sample(names, _SAMPLE)
+    filled = len(sample(names, len(names))) / len(names)
+    found = sum(ladder.find(name, ())[1] > Rung.AMBIGUOUS for name in some)
+    return filled * found / len(some) if some else 0.0

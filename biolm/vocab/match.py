@@ -27,14 +27,18 @@ class MatchReport:
     total, matched
         Genes of the file; those found.
     exact, via_version, via_symbol, via_alias, via_case
-        How the matched ones were found: as written, after dropping an Ensembl version suffix, by
-        current symbol, by a previous symbol or alias, or by ignoring case.
+        How the matched ones were found: as written; after dropping an Ensembl version or what was
+        added to the name (genome prefix, uniqueness suffix); by current symbol; by a previous symbol,
+        previous id or alias; or by ignoring case.
     ambiguous, missing
         Names that could be several genes (never guessed), and names not found.
     summed
         Gene columns that share a gene with another; their counts are added.
     vocabulary_found, vocabulary_total
-        How many of the model's genes the file holds, of how many.
+        How many of the model's genes the file holds, of how many; of a model of several species
+        the genes of the file's species are counted.
+    note
+        What the user should know about the match: that the species could not be told from the names.
     """
 
     column: str
@@ -51,11 +55,22 @@ class MatchReport:
     summed: int
     vocabulary_found: int
     vocabulary_total: int
+    note: str = ""
 
     @property
     def share(self) -> float:
         """Matched genes over all genes of the file."""
         return self.matched / self.total if self.total else 0.0
+
+    @property
+    def coverage(self) -> float:
+        """Genes found over the most that could be found: the smaller of file and vocabulary.
+
+        A panel of 765 genes cannot cover a vocabulary of 25,000, nor can the vocabulary cover a file
+        of 60,000, so this is the share that a threshold is put on.
+        """
+        most = min(self.total, self.vocabulary_total)
+        return self.vocabulary_found / most if most else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and strings for provenance; long name lists as counts."""

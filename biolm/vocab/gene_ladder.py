@@ -1,0 +1,137 @@
+"""One gene name found in a vocabulary, by the safest way that finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from enum import IntEnum
+
+from biolm.vocab.gene_names import ensembl_id, genome_prefix, is_blank, without_suffix
+from biolm.vocab.gene_table import SpeciesGenes
+
+__all__ = ["GeneLadder", "Rung"]
+
+
+class Rung(IntEnum):
+    """How a name was found, from not at all to as written."""
+
+    MISSING = 0
+    AMBIGUOUS = 1
+    CASE = 2
+    ALIAS = 3
+    SYMBOL = 4
+    VERSION = 5
+    EXACT = 6
+
+
+Found = tuple[int, Rung]
+_MISSING: Found = (-1, Rung.MISSING)
+_AMBIGUOUS: Found = (-1, Rung.AMBIGUOUS)
+
+
+class GeneLadder:
+    """Finds names of one species in a vocabulary.
+
+    The rungs, first one that finds the name wins: as written; Ensembl id without version or
+    decoration; current symbol; unambiguous previous symbol or alias; any of these ignoring case; all of
+    these without a genome prefix or uniqueness suffix. A name that could be several genes stays unmatched.
+
+    Parameters
+    ----------
+    rows
+        Vocabulary identifier to row.
+    kind
+        ``ensembl`` or ``symbol``.
+    species
+        The species of the file; an empty string where it is not known.
+    genes
+        The gene table of that species; None leaves out all rungs that need one.
+    """
+
+    def __init__(self, rows: dict[str, int], kind: str, species: str, genes: SpeciesGenes | None) -> None:
+        self.rows, self.kind, self.species, self.genes = rows, kind, species, genes
+        self._by_gene = rows if kind == "ensembl" else self._rows_of_genes()
+        self._upper: dict[str, Found] = {}
+        if kind == "symbol":
+            for name, row in rows.items():
+                upper = name.upper()
+                self._upper[upper] = _AMBIGUOUS if upper in self._upper else (row, Rung.CASE)
+
+    def _rows_of_genes(self) -> dict[str, int]:
+        """Ensembl id to row, for a vocabulary of symbols; its current symbols go before its aliases."""
+        found: dict[str, int] = {}
+        if self.genes is None:
+            return found
+        for name, row in self.rows.items():
+            for gene in self.genes.ids.get(name, ()):
+                found[gene] = row
+        for name, row in self.rows.items():
+            if name in self.genes.aliases:
+                found.setdefault(self.genes.aliases[name], row)
+        return found
+
+    def find(self, name: str, present: Container[str]) -> Found:
+        """Row of a name, -1 where it is not found, and how; ``present`` are all names of the file."""
+        row = self.rows.get(name)
+        if row is not None:
+            return row, Rung.EXACT
+        if is_blank(name):
+            return _MISSING
+        found = self._find_bare(name)
+        return self._undecorated(name, present) if found is _MISSING else found
+
+    def _undecorated(self, name: str, present: Container[str]) -> Found:
+        bare = without_suffix(name, present)
+        prefix = genome_prefix(name)
+        if bare is None and prefix and self.species in ("", prefix[0]):
+            bare = prefix[1]
+        if bare is None:
+            return _MISSING
+        row, rung = self.find(bare, present)
+        return row, Rung.VERSION if rung is Rung.EXACT else rung
+
+    def _find_bare(self, name: str) -> Found:
+        ensembl = ensembl_id(name)
+        if ensembl:
+            return self._find_id(name, ensembl)
+        if self.genes is None:
+            return self._upper.get(name.upper(), _MISSING)
+        if name in self.genes.ids:
+            return self._choose(self.genes.ids[name], Rung.SYMBOL)
+        if name in self.genes.aliases:
+            return self._choose((self.genes.aliases[name],), Rung.ALIAS)
+        if name in self.genes.ambiguous:
+            known = any(gene in self._by_gene for gene in self.genes.ambiguous[name])
+            return _AMBIGUOUS if known else _MISSING
+        return self._ignoring_case(self.genes, name.upper())
+
+    def _find_id(self, name: str, ensembl: str) -> Found:
+        row = self._by_gene.get(ensembl)
+        if row is not None:
+            if ensembl not in name:
+                return row, Rung.CASE
+            return row, Rung.VERSION if self.kind == "ensembl" else Rung.SYMBOL
+        if self.genes is None:
+            return _MISSING
+        # A gene may have changed its id between releases; its symbol then ties the two.
+        return self._choose(self.genes.replaced.get(ensembl, ()), Rung.ALIAS)
+
+    def _ignoring_case(self, genes: SpeciesGenes, upper: str) -> Found:
+        if upper in self._upper:
+            return self._upper[upper]
+        if upper in genes.upper_ids:
+            return self._choose(genes.upper_ids[upper], Rung.CASE)
+        gene = genes.upper_aliases.get(upper)
+        if gene == "":
+            return _AMBIGUOUS
+        return self._choose((gene,), Rung.CASE) if gene else _MISSING
+
+    def _choose(self, ids: Iterable[str], rung: Rung) -> Found:
+        """The one of a symbol's genes that the vocabulary knows; of more, the only protein-coding one."""
+        known = {gene: self._by_gene[gene] for gene in ids if gene in self._by_gene}
+        rows = set(known.values())
+        if len(rows) > 1 and self.genes is not None:
+            biotype = self.genes.biotype
+            rows = {row for gene, row in known.items() if biotype.get(gene) == "protein_coding"}
+            if len(rows) != 1:
+                return _AMBIGUOUS
+        return (rows.pop(), rung) if rows else _MISSING
