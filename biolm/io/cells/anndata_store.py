@@ -12,14 +12,33 @@ from typing import Any
 from biolm.errors import InputError
 from biolm.io.cells.bands import compressed_by_gene
 from biolm.io.cells.frame import encoded_table
-from biolm.io.cells.rows import CsrRows, DenseRows
+from biolm.io.cells.rows import CsrRows, DenseRows, Slice
 from biolm.io.cells.source import OpenCells, Rows, resolve_matrix
 
 __all__ = ["open_store"]
 
 
-def open_store(root: Any, path: Path, kind: str, matrix: str, on_close: Callable[[], None]) -> OpenCells:
+def open_store(
+    root: Any,
+    path: Path,
+    kind: str,
+    matrix: str,
+    *,
+    column: Callable[[Any], Slice],
+    on_close: Callable[[], None],
+) -> OpenCells:
     """Source over an open h5ad file or zarr group.
+
+    Parameters
+    ----------
+    root
+        The h5py or zarr group.
+    path, kind, matrix
+        As in :func:`~biolm.io.cells.open_cells`; ``kind`` names the format.
+    column
+        Makes the reader of spans of a one-dimensional array of the format.
+    on_close
+        Closes the file.
 
     Raises
     ------
@@ -37,7 +56,7 @@ def open_store(root: Any, path: Path, kind: str, matrix: str, on_close: Callable
             path=path,
             kind=kind,
             matrix=chosen,
-            rows=_rows(root[chosen], path),
+            rows=_rows(root[chosen], path, column),
             obs=encoded_table(root["obs"], path),
             var=encoded_table(root["raw/var" if chosen == "raw/X" else "var"], path),
             offered=offered,
@@ -55,7 +74,7 @@ def _offered(root: Any) -> list[str]:
     return names + (["raw/X"] if "raw" in root and "X" in root["raw"] else [])
 
 
-def _rows(node: Any, path: Path) -> Rows:
+def _rows(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
     """Row reader of one stored matrix."""
     if not hasattr(node, "keys"):
         chunks = node.chunks or (1, 1)
@@ -71,13 +90,12 @@ def _rows(node: Any, path: Path) -> Rows:
             f"{path} holds its matrix {node.name} in a form that cannot be read: {storage or 'unknown'}"
         )
     shape = (int(size[0]), int(size[1]))
-    data, indices = node["data"], node["indices"]
     build = CsrRows if storage == "csr" else compressed_by_gene
     return build(
         shape,
         node["indptr"][...],
-        lambda a, b: data[a:b],
-        lambda a, b: indices[a:b],
-        length=min(len(data), len(indices)),
+        column(node["data"]),
+        column(node["indices"]),
+        length=min(node["data"].shape[0], node["indices"].shape[0]),
         name=path,
     )

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 from biolm.errors import InputError
 from biolm.io.cells import readers
 from biolm.io.cells.block import CellSource
+from biolm.io.cells.hdf5 import is_hdf5, why_not_hdf5
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["Reader", "open_cells"]
+
+HDF5_NAMES = {".h5ad", ".h5", ".hdf5", ".loom"}
 
 
 class Reader(Protocol):
@@ -27,7 +30,7 @@ class Reader(Protocol):
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether this existing file or folder is of the format, by its content; never raises."""
+        """Whether this existing file or folder is of the format, by its content."""
         ...
 
     @staticmethod
@@ -91,8 +94,8 @@ def _unknown(path: Path) -> str:
         )
     if path.stat().st_size == 0:
         return f"{path} is an empty file; write or copy it again"
-    if path.suffix in {".h5ad", ".h5", ".loom", ".hdf5"}:
-        from biolm.io.cells.hdf5 import why_not_hdf5
-
+    if is_hdf5(path):
+        return f"{path} is HDF5, but neither an h5ad, a loom nor a 10x file: it has none of their groups"
+    if path.suffix in HDF5_NAMES:
         return why_not_hdf5(path)
     return f"{path} is none of the known formats: h5ad, zarr, loom, 10x .h5 or mtx folder, csv, tsv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from biolm.io.cells.anndata_store import open_store
+from biolm.io.cells.chunks import hdf5_column
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
 from biolm.io.cells.source import OpenCells
 
@@ -24,4 +25,4 @@ def recognises(path: Path) -> bool:
 def open_file(path: Path, matrix: str) -> OpenCells:
     """Open an h5ad."""
     file = open_hdf5(path)
-    return open_store(file, path, "h5ad", matrix, file.close)
+    return open_store(file, path, "h5ad", matrix, column=hdf5_column, on_close=file.close)

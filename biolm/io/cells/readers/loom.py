@@ -1,0 +1,88 @@
+"""Loom files: a dense HDF5 matrix of genes x cells, with layers.
+
+Layout: https://linnarssonlab.org/loompy/format/index.html
+
+Dimensions: ``n`` cells of a slab · ``g`` genes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biolm.io.cells.bands import BAND_VALUES, BandedRows, Triplets
+from biolm.io.cells.frame import as_text, read_values
+from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
+from biolm.io.cells.rows import DenseRows
+from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
+
+__all__ = ["open_file", "recognises"]
+
+CELL_NAMES = ("CellID", "obs_names", "cell_names")
+GENE_NAMES = ("Gene", "var_names", "gene_names", "Accession")
+# Above this, chunks hold so many cells that reading a few cells would decode most of the file.
+SLAB_LIMIT = 1 << 27
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is HDF5 with loom's groups."""
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path) as file:
+        return all(part in file for part in ("matrix", "row_attrs", "col_attrs"))
+
+
+def open_file(path: Path, matrix: str) -> OpenCells:
+    """Open a loom file."""
+    file = open_hdf5(path)
+    offered = ["X", *(f"layers/{name}" for name in file.get("layers", ()))]
+    try:
+        chosen = resolve_matrix(matrix, offered, path)
+        dataset = file["matrix" if chosen == "X" else chosen]
+        return OpenCells(
+            path=path,
+            kind="loom",
+            matrix=chosen,
+            rows=_rows(dataset),
+            obs=_table(file["col_attrs"], CELL_NAMES, dataset.shape[1]),
+            var=_table(file["row_attrs"], GENE_NAMES, dataset.shape[0]),
+            offered=offered,
+            on_close=file.close,
+        )
+    except BaseException:
+        file.close()
+        raise
+
+
+def _rows(dataset: Any) -> Rows:
+    """Cells of a matrix ``(g, cells)``: slabs of columns, or bands of genes where chunks are too wide."""
+    genes, cells = (int(size) for size in dataset.shape)
+    width = dataset.chunks[1] if dataset.chunks else 1
+    itemsize = int(dataset.dtype.itemsize)
+    if genes * width * itemsize <= SLAB_LIMIT:
+        return DenseRows((cells, genes), lambda a, b: dataset[:, a:b].T, itemsize=itemsize, slab=width)
+    return BandedRows((cells, genes), partial(_bands, dataset))
+
+
+def _bands(dataset: Any) -> Iterator[Triplets]:
+    """Non-zero values of a few gene rows at a time."""
+    height = dataset.chunks[0]
+    step = height * max(1, BAND_VALUES // (dataset.shape[1] * height))
+    for first in range(0, dataset.shape[0], step):
+        dense = dataset[first : first + step]
+        gene, cell = np.nonzero(dense)
+        yield dense[gene, cell], cell, gene + first
+
+
+def _table(group: Any, names: tuple[str, ...], length: int) -> Table:
+    """Attributes of cells or genes; numbered where the file names none."""
+    columns = {name: partial(read_values, node) for name, node in group.items() if node.shape == (length,)}
+    index = next((name for name in names if name in columns), None)
+    if index is None:
+        return Table(lambda: np.arange(length).astype(np.str_), columns)
+    read = columns.pop(index)
+    return Table(lambda: as_text(read()), columns)

@@ -1,0 +1,81 @@
+"""AnnData's zarr stores, format 2 and 3, as folders or zip files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.io.cells.anndata_store import open_store
+from biolm.io.cells.rows import Slice
+from biolm.io.cells.source import OpenCells
+
+__all__ = ["Aligned", "open_file", "recognises"]
+
+MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
+
+
+def recognises(path: Path) -> bool:
+    """Whether the folder or zip file holds a zarr group."""
+    if path.is_dir():
+        return any((path / mark).exists() for mark in MARKS)
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(mark in archive.namelist() for mark in MARKS)
+    return False
+
+
+def open_file(path: Path, matrix: str) -> OpenCells:
+    """Open a store.
+
+    Raises
+    ------
+    InputError
+        If it is no group or its metadata cannot be read.
+    """
+    import zarr
+
+    store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else zarr.storage.LocalStore(path)
+    try:
+        root = zarr.open_group(store, mode="r")
+    except Exception as error:  # zarr raises many kinds on damaged metadata
+        store.close()
+        raise InputError(f"{path} is damaged: its zarr metadata cannot be read; copy it again") from error
+    return open_store(root, path, "zarr", matrix, column=_column, on_close=store.close)
+
+
+def _column(array: Any) -> Slice:
+    """Reader of spans of a one-dimensional zarr array."""
+    return Aligned(array).read
+
+
+class Aligned:
+    """Reads whole chunks of a one-dimensional zarr array and keeps the last one.
+
+    zarr keeps no decoded chunk between reads: without this, blocks smaller than a chunk would decode the
+    same chunk again and again.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._items = int(array.chunks[0])
+        self._first = 0
+        self._kept: NDArray[Any] = np.empty(0, array.dtype)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Items ``start`` to ``stop``."""
+        kept_end = self._first + len(self._kept)
+        if self._first <= start and stop <= kept_end:
+            return self._kept[start - self._first : stop - self._first]
+        head = self._kept[start - self._first :] if self._first <= start < kept_end else self._kept[:0]
+        first = (start + len(head)) // self._items * self._items
+        end = min(-(-stop // self._items) * self._items, self._array.shape[0])
+        fresh = np.asarray(self._array[first:end])
+        last = (stop - 1) // self._items * self._items
+        # A copy, so that the kept chunk does not keep the whole span alive.
+        self._first, self._kept = last, fresh[last - first :].copy()
+        return np.concatenate([head, fresh[start + len(head) - first : stop - first]])
