@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 SETTINGS := pyproject.toml constraints.txt
 export PIP_NO_INPUT = 1
 
@@ -37,7 +37,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	@touch $@
 
 demo: $(VENV)/run.stamp
-	$(BIN)/biolm demo --output demo
+	$(BIN)/biolm demo --output demo --overwrite
 
 test: lint types imports docs pytest
 

@@ -209,6 +209,19 @@ def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, fl
     return first.macro_f1 - second.macro_f1, float(low), float(high)
 
 
+def pooled(scores: Sequence[Score], *, name: str, seed: int = 0) -> Score:
+    """One score of several draws (random controls, gene splits) on the same cells: the mean over the draws.
+
+    Raises
+    ------
+    InputError
+        If the draws were scored on different cells.
+    """
+    if any(not np.array_equal(score.truth, scores[0].truth) for score in scores):
+        raise InputError(f"the draws of {name} were scored on different cells; score all on the same")
+    return _score(name, scores[0].truth, np.concatenate([score.predictions for score in scores]), seed)
+
+
 def fit_pca(
     counts: Any, *, components: int = 20, variable_genes: int | None = None, seed: int = 0
 ) -> Callable[[Any], NDArray[np.float32]]:

@@ -1,0 +1,266 @@
+"""What the demo asks of the built-in model, each question beside its controls.
+
+Dimensions: ``n`` cells · ``g`` genes of a file · ``d`` width.
+
+The controls: random gene vectors (the same formula without the text), principal components of the counts,
+and the majority class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.io.cells.block import CellBlock
+from biolm.models import genetext
+from biolm.models.base import EmbedOptions
+from biolm.resources import shipped
+from biolm.tasks.quality import (
+    Score,
+    difference,
+    fit_pca,
+    knn_quality,
+    majority_quality,
+    pooled,
+    transfer_quality,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SETS", "CellSet", "Question", "measure", "open_set"]
+
+MODEL = "genetext"
+LEAVE_OUT = ("other",)
+DRAWS = 5
+
+# Names that both sets share, to move labels from one to the other; types of one set alone are left out.
+COMMON_TYPES = {
+    "CD14+ Monocyte": "CD14 mono",
+    "CD19+ B": "B",
+    "CD56+ NK": "NK",
+    "CD8+ Cytotoxic T": "CD8 T",
+    "CD8+/CD45RA+ Naive Cytotoxic": "CD8 T",
+    "CD4+/CD25 T Reg": "CD4 T",
+    "CD4+/CD45RO+ Memory": "CD4 T",
+    "CD4+/CD45RA+/CD25- Naive T": "CD4 T",
+}
+SETS = {"pbmc_cite_10k": "PBMC, CITE-seq (200 cells)", "pbmc68k_reduced_counts_700": "PBMC 68k (700 cells)"}
+
+
+@dataclass(frozen=True, eq=False)
+class CellSet:
+    """A labelled set of cells in memory, its genes matched to the model.
+
+    Parameters
+    ----------
+    title
+        Name for people.
+    path
+        The file.
+    table
+        The AnnData.
+    block
+        Its counts.
+    match
+        Where each gene lies in the model's vocabulary.
+    """
+
+    title: str
+    path: Path
+    table: Any
+    block: CellBlock
+    match: Any
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """``(n,)`` names of cell types."""
+        return np.asarray(self.table.obs["cell_type"]).astype(str)
+
+    @property
+    def common_labels(self) -> NDArray[np.str_]:
+        """``(n,)`` names as both sets spell them."""
+        return np.array([COMMON_TYPES.get(name, name) for name in self.labels])
+
+    def vectors(
+        self, model: genetext.GeneText, genes: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """``(n, d)`` centred over the set, from the vocabulary's ``genes (m,)`` alone where given."""
+        match = self.match
+        if genes is not None:
+            target = np.where((match.target >= 0) & genes[match.target], match.target, -1)
+            match = replace(match, target=target.astype(np.int32))
+        return genetext.centre(model.embed(self.block, match, EmbedOptions()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One table of the demo.
+
+    Parameters
+    ----------
+    title, note
+        What is asked, and how it was scored.
+    scores
+        The model first, its random control second, then baselines.
+    impossible
+        Names of baselines that cannot be computed here.
+    verdict
+        Sentences in plain words, worked out from the scores.
+    """
+
+    title: str
+    note: str
+    scores: tuple[Score, ...]
+    verdict: tuple[str, ...]
+    impossible: tuple[str, ...] = ()
+
+
+def open_set(name: str, model: genetext.GeneText) -> CellSet:
+    """Read one of the shipped sets."""
+    import anndata
+
+    path = shipped(f"cells/{name}.h5ad")
+    table = anndata.read_h5ad(path)
+    counts = table.X.tocsr()
+    block = CellBlock(
+        0, counts.data, counts.indices.astype(np.int32), counts.indptr.astype(np.int64), counts.shape[1]
+    )
+    columns = {
+        "index": np.asarray(table.var_names, dtype=str),
+        "ensembl_id": np.asarray(table.var["ensembl_id"], str),
+    }
+    return CellSet(SETS[name], path, table, block, model.vocabulary.match(columns))
+
+
+def measure(*, seed: int = 0) -> list[Question]:
+    """Answer the demo's questions about the built-in model.
+
+    Parameters
+    ----------
+    seed
+        Seeds folds, random controls and gene splits.
+    """
+    model = genetext.load()
+    controls = [genetext.random_like(model, seed + draw) for draw in range(DRAWS)]
+    cite, pbmc = (open_set(name, model) for name in SETS)
+    return [
+        *(_within(cells, model, controls, seed) for cells in (cite, pbmc)),
+        _shared_genes(cite, pbmc, model, controls, seed),
+        _disjoint_genes(cite, pbmc, model, controls, seed),
+    ]
+
+
+def _within(
+    cells: CellSet, model: genetext.GeneText, controls: Sequence[genetext.GeneText], seed: int
+) -> Question:
+    def score(name: str, vectors: NDArray[Any]) -> Score:
+        return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
+
+    counts = cells.table.X
+    baselines = [score("PCA-20, all genes", fit_pca(counts, seed=seed)(counts))]
+    if counts.shape[1] > 2000:
+        variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
+        baselines.append(score("PCA-20, 2,000 variable genes", variable))
+    scores = (
+        score(MODEL, cells.vectors(model)),
+        pooled([score("", cells.vectors(control)) for control in controls], name="random gene vectors"),
+        *baselines,
+        majority_quality(cells.labels, leave_out=LEAVE_OUT),
+    )
+    return Question(
+        title=f"Within one set: {cells.title}",
+        note="Cell type from the 10 nearest cells; 5-fold cross-validation, 5 repeats.",
+        scores=scores,
+        verdict=_verdict(scores, scores[2:-1]),
+    )
+
+
+def _shared_genes(
+    reference: CellSet,
+    query: CellSet,
+    model: genetext.GeneText,
+    controls: Sequence[genetext.GeneText],
+    seed: int,
+) -> Question:
+    move = _mover(reference, query)
+    common = reference.table.var_names.intersection(query.table.var_names)
+    counts, asked = reference.table[:, common].X, query.table[:, common].X
+    project = fit_pca(counts, seed=seed)
+    scores = (
+        move(MODEL, reference.vectors(model), query.vectors(model)),
+        pooled(
+            [move("", reference.vectors(c), query.vectors(c)) for c in controls], name="random gene vectors"
+        ),
+        move("PCA-20 of the first set, shared genes", project(counts), project(asked)),
+        _floor(reference, query),
+    )
+    return Question(
+        title="Labels moved from the first set to the second, all genes",
+        note=f"Each cell of the second set takes the label of its 10 nearest cells of the first; the sets "
+        f"share {len(common)} genes. Types that both sets have.",
+        scores=scores,
+        verdict=_verdict(scores, scores[2:-1]),
+    )
+
+
+def _disjoint_genes(
+    reference: CellSet,
+    query: CellSet,
+    model: genetext.GeneText,
+    controls: Sequence[genetext.GeneText],
+    seed: int,
+) -> Question:
+    move = _mover(reference, query)
+    halves = [np.random.default_rng(seed + draw).random(len(model.vocabulary)) < 0.5 for draw in range(DRAWS)]
+
+    def moved(used: genetext.GeneText, half: NDArray[np.bool_]) -> Score:
+        return move("", reference.vectors(used, half), query.vectors(used, ~half))
+
+    scores = (
+        pooled([moved(model, half) for half in halves], name=MODEL),
+        pooled(
+            [moved(c, half) for c, half in zip(controls, halves, strict=True)], name="random gene vectors"
+        ),
+        _floor(reference, query),
+    )
+    return Question(
+        title="Labels moved between sets that share no gene",
+        note=f"As above, but the model's genes are split at random: the first set keeps one half, the second "
+        f"the other ({DRAWS} splits).",
+        scores=scores,
+        verdict=_verdict(scores, []),
+        impossible=("PCA-20",),
+    )
+
+
+def _mover(reference: CellSet, query: CellSet) -> Callable[[str, NDArray[Any], NDArray[Any]], Score]:
+    def move(name: str, known: NDArray[Any], asked: NDArray[Any]) -> Score:
+        labels, wanted = reference.common_labels, query.common_labels
+        return transfer_quality(known, labels, asked, wanted, name=name, leave_out=LEAVE_OUT)
+
+    return move
+
+
+def _floor(reference: CellSet, query: CellSet) -> Score:
+    """Majority class over the cells that a transfer scores."""
+    aside = set(query.common_labels) - set(reference.common_labels) | set(LEAVE_OUT)
+    return majority_quality(query.common_labels, leave_out=sorted(aside))
+
+
+def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, ...]:
+    """What the numbers say: the model against its control and against the best baseline."""
+    others = [scores[1]]
+    if baselines:
+        others.append(max(baselines, key=lambda score: score.macro_f1))
+    return tuple(_compared(scores[0], other) for other in others)
+
+
+def _compared(model: Score, other: Score) -> str:
+    gap, low, high = difference(model, other)
+    word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+    return f"{model.name} {word} {other.name} ({gap:+.3f}; 95 % {low:+.3f} to {high:+.3f})"

@@ -1,0 +1,168 @@
+"""The page and the picture: self-contained, safe, drawn by a browser without errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biolm.errors import InputError, OutputError
+from biolm.tasks.picture import draw_maps, umap_layout
+from biolm.tasks.report import CellMap, ScoreRow, ScoreTable, View, write_report
+
+HOSTILE = "</script><script>document.title='broken'</script>"
+
+
+def _maps(cells: int = 30) -> list[CellMap]:
+    rng = np.random.default_rng(0)
+    views = [
+        View(name=name, note="note", coordinates=rng.normal(size=(cells, 2))) for name in ("model", "PCA")
+    ]
+    depth = rng.uniform(0, 9, cells)
+    depth[0] = np.nan
+    columns = {"cell_type": np.array(["B", "NK", HOSTILE] * (cells // 3)), "depth": depth}
+    return [
+        CellMap(name=f"set {i}", cells=[f"c{k}" for k in range(cells)], views=views, columns=columns)
+        for i in (1, 2)
+    ]
+
+
+def _write(path: Path, **changes: object) -> Path:
+    arguments: dict[str, object] = {
+        "title": "Cells & <types>",
+        "summary": ["What & why."],
+        "maps": _maps(),
+        "tables": [
+            ScoreTable(
+                title="Within one set",
+                rows=[
+                    ScoreRow(name="model", value=0.7, low=0.6, high=0.8, accuracy=0.75, is_model=True),
+                    ScoreRow(name="PCA", value=None),
+                ],
+            )
+        ],
+        "provenance": {"seed": 0, "file.h5ad": {"model": "genetext", "genes": {"share": 0.91}}},
+    }
+    write_report(path, **(arguments | changes))  # type: ignore[arg-type]
+    return path
+
+
+class _Links(HTMLParser):
+    """Everything a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [str(value) for name, value in attrs if name in {"src", "href", "srcset", "action"}]
+
+
+def _data(page: str) -> dict:
+    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)[1])
+
+
+def test_page_loads_nothing_and_escapes_text(tmp_path: Path) -> None:
+    page = _write(tmp_path / "index.html").read_text()
+    links = _Links()
+    links.feed(page)
+    assert links.found == []
+    assert "default-src 'none'" in page
+    assert "Cells &amp; &lt;types&gt;" in page
+    assert "{{" not in page
+    # A label cannot end the data's element.
+    assert HOSTILE not in page
+    assert _data(page)["datasets"][0]["columns"][0]["levels"] == [HOSTILE, "B", "NK"]
+
+
+def test_page_holds_scores_intervals_and_provenance(tmp_path: Path) -> None:
+    page = _write(tmp_path / "index.html").read_text()
+    assert "0.700" in page
+    assert "0.600 to 0.800" in page
+    assert "cannot be computed" in page
+    assert "<summary>genes</summary>" in page
+    assert "0.91" in page
+
+
+def test_coordinates_fill_the_unit_square_and_keep_their_shape(tmp_path: Path) -> None:
+    wide = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 5.0]])
+    item = CellMap(name="s", cells=["a", "b", "c"], views=[View(name="v", coordinates=wide)], columns={})
+    view = _data(_write(tmp_path / "i.html", maps=[item]).read_text())["datasets"][0]["views"][0]
+    assert view["x"] == [0, 1, 1]
+    assert view["y"] == [0.25, 0.25, 0.75]
+
+
+def test_values_that_are_no_number_become_null(tmp_path: Path) -> None:
+    depth = _data(_write(tmp_path / "i.html").read_text())["datasets"][0]["columns"][1]
+    assert depth["levels"] is None
+    assert depth["values"][0] is None
+    assert isinstance(depth["values"][1], float)
+
+
+def test_existing_page_is_kept_without_overwrite(tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        _write(path)
+    assert path.read_text() == "mine"
+    assert "<h1>" in _write(path, overwrite=True).read_text()
+
+
+def test_columns_of_other_length_are_refused(tmp_path: Path) -> None:
+    view = View(name="v", coordinates=np.zeros((3, 2)))
+    item = CellMap(name="s", cells=["a", "b", "c"], views=[view], columns={"x": [1, 2]})
+    with pytest.raises(InputError, match="3 cells but columns of"):
+        _write(tmp_path / "i.html", maps=[item])
+    with pytest.raises(InputError, match="at least one set"):
+        _write(tmp_path / "i.html", maps=[])
+    assert not list(tmp_path.iterdir())
+
+
+def test_browser_draws_the_cells(tmp_path: Path, chromium: str) -> None:
+    page = _write(tmp_path / "index.html")
+    # The page says in its title what it drew, so that the dumped document shows it.
+    probe = tmp_path / "probe.html"
+    count = (
+        "<script>window.addEventListener('load',()=>{const c=[...document.querySelectorAll('canvas')];"
+        "const ink=c.map(k=>new Set(k.getContext('2d').getImageData(0,0,k.width,k.height).data).size);"
+        "document.title=JSON.stringify([c.length,Math.min(...ink)>20,"
+        "document.querySelectorAll('#legend button').length]);});</script></body>"
+    )
+    probe.write_text(page.read_text().replace("</body>", count))
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", "--dump-dom", probe.as_uri(),
+    ]  # fmt: skip
+    document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "<title>[2,true,3]</title>" in document
+    assert "set 2" in document
+
+
+def test_picture_has_one_row_a_set(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    maps = [
+        CellMap(name=m.name, cells=m.cells, views=m.views, columns={"t": np.array(["B", "NK", "T"] * 10)})
+        for m in _maps()
+    ]
+    draw_maps(tmp_path / "a.png", maps, colour_by="t")
+    draw_maps(tmp_path / "b.png", maps, colour_by="t")
+    height, width, _ = imread(tmp_path / "a.png").shape
+    assert 0.5 < height / width < 1
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.slow
+def test_umap_is_the_same_for_the_same_seed() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 5)) + 20 * (np.arange(60) < 30)[:, None]
+    first, second = umap_layout(vectors, seed=3), umap_layout(vectors, seed=3)
+    np.testing.assert_array_equal(first, second)
+    apart = np.linalg.norm(first[:30].mean(0) - first[30:].mean(0))
+    assert apart > first[:30].std(0).max()
