@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,15 @@ def read_torch(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+def load_strict(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str | Path,
+    published: Callable[[str], str] = str,
+) -> None:
     """Put weights into a module; every one used, none missing, all shapes equal.
+
+    ``published`` turns the module's names into those of the file, for the message.
 
     Raises
     ------
@@ -106,10 +113,10 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], source: str | 
         Lists what is missing, extra or of another shape.
     """
     wanted = module.state_dict()
-    faults = [f"missing {name}" for name in wanted if name not in tensors]
-    faults += [f"unexpected {name}" for name in tensors if name not in wanted]
+    faults = [f"missing {published(name)}" for name in wanted if name not in tensors]
+    faults += [f"unexpected {published(name)}" for name in tensors if name not in wanted]
     faults += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        f"{published(name)} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]

@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2018): post-norm encoder with learned positions and a masked-token head.
 
-Source of shapes and names: ``transformers`` ``BertForMaskedLM``.
+ProtBERT and GROVER are of this family too. Source of shapes and names: ``transformers`` ``BertForMaskedLM``.
 """
 
 from __future__ import annotations
@@ -8,39 +8,76 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.keys import Key, KeyTable, dropped
+from biolm.models.fields import activation, activation_name, has_head, tied
+from biolm.models.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["KEYS", "core_config", "hf_config"]
+__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
-_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
-
-# transformers 5 may write a norm's weight and bias as gamma and beta, as TensorFlow did.
-_NORMS = (
-    ("embeddings.LayerNorm", "embeddings.norm"),
-    ("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
-    ("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
-    ("/cls.predictions.transform.LayerNorm", "head.norm"),
-)
-_NORM_KEYS = [
-    Key(f"{theirs}.{new}", f"{ours}.{new}", also=(f"{theirs}.{old}",))
-    for theirs, ours in _NORMS
-    for new, old in (("weight", "gamma"), ("bias", "beta"))
-]
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "bert": {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 40,
+        "type_vocab_size": 2,
+        "pad_token_id": 0,
+        "layer_norm_eps": 1e-12,
+        "hidden_act": "gelu",
+    },
+    "bert-untied": {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 40,
+        "type_vocab_size": 1,
+        "pad_token_id": 0,
+        "layer_norm_eps": 1e-5,
+        "hidden_act": "gelu_new",
+        "tie_word_embeddings": False,
+    },
+    "bert-no-head": {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 40,
+        "type_vocab_size": 2,
+        "pad_token_id": 0,
+        "layer_norm_eps": 1e-12,
+        "hidden_act": "relu",
+    },
+}
+"""Small ``config.json`` files of each variant, which the parity tests build and run."""
 
 KEYS = KeyTable(
     [
         Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),
         Key("embeddings.position_embeddings.weight", "embeddings.position.weight"),
         Key("embeddings.token_type_embeddings.weight", "embeddings.segment.weight"),
+        *norm_keys("embeddings.LayerNorm", "embeddings.norm"),
         Key("encoder.layer.{}.attention.self.query.*", "layers.{}.attention.query.*"),
         Key("encoder.layer.{}.attention.self.key.*", "layers.{}.attention.key.*"),
         Key("encoder.layer.{}.attention.self.value.*", "layers.{}.attention.value.*"),
         Key("encoder.layer.{}.attention.output.dense.*", "layers.{}.attention.out.*"),
+        *norm_keys("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
         Key("encoder.layer.{}.intermediate.dense.*", "layers.{}.mlp.up.*"),
         Key("encoder.layer.{}.output.dense.*", "layers.{}.mlp.down.*"),
+        *norm_keys("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
         Key("/cls.predictions.transform.dense.*", "head.dense.*"),
+        *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
         Key("/cls.predictions.bias", "head.bias"),
-        *_NORM_KEYS,
+        Key("/cls.predictions.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
         # Copies of tied weights, buffers, and parts that no embedding needs.
         *dropped(
             "embeddings.position_ids",
@@ -55,7 +92,8 @@ KEYS = KeyTable(
 
 def core_config(config: dict[str, Any]) -> CoreConfig:
     """Core config of a BERT ``config.json``."""
-    headed = any("MaskedLM" in name or "PreTraining" in name for name in config.get("architectures") or [])
+    headed = has_head(config, "MaskedLM", "PreTraining")
+    act = activation(config.get("hidden_act", "gelu"))
     return CoreConfig(
         vocab_size=config["vocab_size"],
         d_model=config["hidden_size"],
@@ -68,19 +106,19 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         embed_norm=True,
         norm_eps=config.get("layer_norm_eps", 1e-12),
         block="post",
-        activation=_ACTIVATIONS[config.get("hidden_act", "gelu")],  # type: ignore[arg-type]  # checked there
+        activation=act,
         head="mlm" if headed else "none",
-        head_activation=_ACTIVATIONS[config.get("hidden_act", "gelu")],  # type: ignore[arg-type]
+        head_activation=act,
         head_bias=headed,
-        dropout_embed=config.get("hidden_dropout_prob", 0.0),
-        dropout_residual=config.get("hidden_dropout_prob", 0.0),
-        dropout_attention=config.get("attention_probs_dropout_prob", 0.0),
+        tied=tied(config),
+        dropout_embed=config.get("hidden_dropout_prob", 0.1),
+        dropout_residual=config.get("hidden_dropout_prob", 0.1),
+        dropout_attention=config.get("attention_probs_dropout_prob", 0.1),
     )
 
 
 def hf_config(config: CoreConfig) -> dict[str, Any]:
     """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     return {
         "architectures": ["BertForMaskedLM" if config.head == "mlm" else "BertModel"],
         "model_type": "bert",
@@ -93,7 +131,8 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
         "type_vocab_size": config.n_segments,
         "pad_token_id": config.pad_id,
         "layer_norm_eps": config.norm_eps,
-        "hidden_act": names[config.activation],
+        "hidden_act": activation_name(config.activation),
+        "tie_word_embeddings": config.tied,
         "hidden_dropout_prob": config.dropout_residual,
         "attention_probs_dropout_prob": config.dropout_attention,
     }

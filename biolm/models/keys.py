@@ -19,7 +19,7 @@ from torch import Tensor
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
 
-__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped"]
+__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped", "norm_keys"]
 
 
 class Fused(Protocol):
@@ -103,6 +103,17 @@ def dropped(*patterns: str) -> list[Key]:
     return [Key(pattern) for pattern in patterns]
 
 
+def norm_keys(theirs: str, ours: str) -> list[Key]:
+    """Lines of a norm whose weight and bias may also be spelled gamma and beta, as TensorFlow did.
+
+    ``transformers`` 5 writes ESM and some BERT files so.
+    """
+    return [
+        Key(f"{theirs}.weight", f"{ours}.weight", also=(f"{theirs}.gamma",)),
+        Key(f"{theirs}.bias", f"{ours}.bias", also=(f"{theirs}.beta",)),
+    ]
+
+
 class KeyTable:
     """Both directions of a family's key names.
 
@@ -132,7 +143,7 @@ class KeyTable:
         Raises
         ------
         CheckpointError
-            Lists every name that no line knows.
+            Lists every name that no line knows, or names two spellings of one weight.
         """
         patterns = [
             (self._pattern(spelling), key)
@@ -140,12 +151,19 @@ class KeyTable:
             for spelling in (key.theirs, *key.also)
         ]
         found: dict[str, Tensor] = {}
+        origin: dict[str, str] = {}
         unknown = []
         for name, tensor in tensors.items():
             for pattern, key in patterns:
                 match = pattern.fullmatch(name)
                 if match:
-                    found.update(_cut(key, tensor, match.groupdict(), config))
+                    parts = _cut(key, tensor, match.groupdict(), config)
+                    for twice in parts.keys() & origin.keys():
+                        raise CheckpointError(
+                            f"{source} holds {origin[twice]} and {name}, which are the same weight; remove one"
+                        )
+                    found.update(parts)
+                    origin.update(dict.fromkeys(parts, name))
                     break
             else:
                 unknown.append(name)
@@ -180,6 +198,22 @@ class KeyTable:
         if left:
             raise CheckpointError(f"no published name for {', '.join(sorted(left)[:8])}")
         return out
+
+    def published(self, ours: str, config: CoreConfig) -> str:
+        """Published name of one of the core's weights, for messages; ours where there is none."""
+        for key in self._active(config):
+            for name in key.names:
+                if match := re.fullmatch(_regex(name), ours):
+                    return _fill(self._written(key), match.groupdict())
+        return ours
+
+    def drops(self, theirs: str, config: CoreConfig) -> bool:
+        """Whether a published weight is left out on purpose."""
+        return any(
+            not key.names and self._pattern(spelling).fullmatch(theirs)
+            for key in self._active(config)
+            for spelling in (key.theirs, *key.also)
+        )
 
     def _active(self, config: CoreConfig) -> list[Key]:
         return [key for key in self._keys if key.when is None or key.when(config)]
