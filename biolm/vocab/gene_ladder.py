@@ -126,12 +126,13 @@ class GeneLadder:
         return self._choose((gene,), Rung.CASE) if gene else _MISSING
 
     def _choose(self, ids: Iterable[str], rung: Rung) -> Found:
-        """The one of a symbol's genes that the vocabulary knows; of more, the only protein-coding one."""
+        """The one of a symbol's genes that the vocabulary knows; of more, today's, then the main gene."""
         known = {gene: self._by_gene[gene] for gene in ids if gene in self._by_gene}
+        if len(known) > 1 and self.genes is not None:
+            known = {gene: row for gene, row in known.items() if gene not in self.genes.retired} or known
         rows = set(known.values())
         if len(rows) > 1 and self.genes is not None:
-            biotype = self.genes.biotype
-            rows = {row for gene, row in known.items() if biotype.get(gene) == "protein_coding"}
+            rows = {row for gene, row in known.items() if gene in self.genes.main}
             if len(rows) != 1:
                 return _AMBIGUOUS
         return (rows.pop(), rung) if rows else _MISSING

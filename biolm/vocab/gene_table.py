@@ -48,7 +48,7 @@ class SpeciesGenes:
     Attributes
     ----------
     symbol
-        Ensembl id to symbol, for genes that have one, ids of earlier releases (``retired``) included.
+        Ensembl id to symbol, for genes that have one, retired ids included.
     biotype
         Ensembl id to GENCODE biotype, or ``retired``.
     ids
@@ -57,6 +57,10 @@ class SpeciesGenes:
         Previous symbol, alias or clone name to its one id.
     ambiguous
         Aliases that could be several genes, to their ids.
+    retired
+        Ids of earlier releases whose symbol is in use today.
+    main
+        Ids that are meant by a symbol that several ids carry.
     """
 
     def __init__(self, species: str) -> None:
@@ -64,24 +68,25 @@ class SpeciesGenes:
         self.biotype: Mapping[str, str] = dict(zip(ensembl, biotypes, strict=True))
         named = [pair for pair in zip(ensembl, symbols, strict=True) if pair[1]]
         self.symbol: Mapping[str, str] = dict(named)
-        named.sort(key=lambda pair: self.biotype[pair[0]] == "retired")
+        self.retired: frozenset[str] = frozenset(gene for gene, _ in named if self.biotype[gene] == "retired")
+        named.sort(key=lambda pair: pair[0] in self.retired)
         self.ids: Mapping[str, Ids] = _grouped((symbol, gene) for gene, symbol in named)
-        names, genes, flags = _columns(shipped(f"genes/{species}_names.tsv.gz"))
-        rows = list(zip(names, genes, flags, strict=True))
-        self.aliases: Mapping[str, str] = {name: gene for name, gene, flag in rows if flag == "0"}
+        names, genes, statuses = _columns(shipped(f"genes/{species}_names.tsv.gz"))
+        rows = list(zip(names, genes, statuses, strict=True))
+        self.aliases: Mapping[str, str] = {name: gene for name, gene, status in rows if status == "alias"}
         self.ambiguous: Mapping[str, Ids] = {
-            name: tuple(gene.split(",")) for name, gene, flag in rows if flag == "1"
+            name: tuple(gene.split(",")) for name, gene, status in rows if status == "ambiguous"
         }
+        self.main: frozenset[str] = frozenset(gene for _, gene, status in rows if status == "main")
 
     @cached_property
     def replaced(self) -> Mapping[str, Ids]:
         """Retired id to today's ids of the same symbol, and back."""
         found: dict[str, Ids] = {}
-        for gene, biotype in self.biotype.items():
-            if biotype == "retired":
-                others = tuple(other for other in self.ids[self.symbol[gene]] if other != gene)
-                found[gene] = others
-                for other in others:
+        for gene in sorted(self.retired):
+            found[gene] = tuple(other for other in self.ids[self.symbol[gene]] if other != gene)
+            for other in found[gene]:
+                if other not in self.retired:
                     found[other] = (*found.get(other, ()), gene)
         return found
 

@@ -20,6 +20,7 @@ Candidates = dict[str, set[str]]
 Tables = tuple[list[Row], list[Row]]
 
 RETIRED = "retired"
+ALIAS, AMBIGUOUS, MAIN = "alias", "ambiguous", "main"
 
 
 def read(path: Path, *, delimiter: str) -> Iterator[list[str]]:
@@ -70,13 +71,31 @@ def human(raw: Path) -> Tables:
             retired[ensembl] = name  # the same gene under an id of an earlier release
         elif name not in current and name != ensembl:
             names[name].add(ensembl)
+    linked: Candidates = defaultdict(set)
+    for name, _, ensembl, _, is_current, *_ in aliases:
+        if is_current == "1":
+            linked[name].add(ensembl)
+    rows = [name_row(name, ids, name in unsafe) for name, ids in names.items()]
+    rows += main_genes(genes, linked)
     genes += [(ensembl, symbol, RETIRED) for ensembl, symbol in retired.items()]
-    return genes, [name_row(name, ids, name in unsafe) for name, ids in names.items()]
+    return genes, rows
+
+
+def main_genes(genes: list[Row], linked: Candidates) -> list[Row]:
+    """The gene meant by a symbol that several ids carry: NCBI's, else the only protein-coding one."""
+    biotype = {row[0]: row[2] for row in genes}
+    rows = []
+    for symbol, ids in by_symbol(genes).items():
+        coding = {ensembl for ensembl in ids if biotype[ensembl] == "protein_coding"}
+        choices = [choice for choice in (ids & linked.get(symbol, set()), coding) if len(choice) == 1]
+        if len(ids) > 1 and choices:
+            rows.append((symbol, *choices[0], MAIN))
+    return rows
 
 
 def name_row(name: str, ids: set[str], unsafe: bool) -> Row:
-    """``(name, ids, ambiguous)``."""
-    return name, ",".join(sorted(ids)), str(int(unsafe or len(ids) > 1))
+    """``(name, ids, status)``."""
+    return name, ",".join(sorted(ids)), AMBIGUOUS if unsafe or len(ids) > 1 else ALIAS
 
 
 def mouse(raw: Path, pairs: list[list[str]], human_genes: list[Row], human_names: list[Row]) -> Tables:
@@ -95,8 +114,8 @@ def mouse(raw: Path, pairs: list[list[str]], human_genes: list[Row], human_names
         upper[symbol.upper()].add(symbol)
     human_id = resolver(human_genes, human_names)
     human_symbol = {row[0]: row[1] for row in human_genes}
-    previous = {(name.upper(), ids) for name, ids, ambiguous in human_names if ambiguous == "0"}
-    names = []
+    previous = {(name.upper(), ids) for name, ids, status in human_names if status == ALIAS}
+    names = main_genes(genes, {})
     for human_name, old, one_to_one, _ in pairs:
         ensembl = human_id.get(human_name, "")
         if one_to_one == "1" and old not in current and (old.upper(), ensembl) in previous:
@@ -107,15 +126,9 @@ def mouse(raw: Path, pairs: list[list[str]], human_genes: list[Row], human_names
 
 
 def resolver(genes: list[Row], names: list[Row]) -> dict[str, str]:
-    """Name to its one id: the symbol's only gene, or only protein-coding gene, or a safe alias."""
-    biotype = {row[0]: row[2] for row in genes}
-    found = {name: ids for name, ids, ambiguous in names if ambiguous == "0"}
-    for symbol, ids in by_symbol(genes).items():
-        coding = {ensembl for ensembl in ids if biotype[ensembl] == "protein_coding"}
-        for choice in (ids, coding):
-            if len(choice) == 1:
-                found[symbol] = min(choice)
-    return found
+    """Name to its one id: the symbol's only or main gene, or a safe alias."""
+    found = {name: ids for name, ids, status in names if status != AMBIGUOUS}
+    return found | {symbol: min(ids) for symbol, ids in by_symbol(genes).items() if len(ids) == 1}
 
 
 def ortholog_ids(pairs: list[list[str]], human_id: dict[str, str], mouse_id: dict[str, str]) -> list[Row]:
@@ -147,7 +160,7 @@ def main(raw: Path, output: Path) -> None:
         ("mouse", mouse_genes, mouse_names),
     ):
         write(output / f"{species}.tsv.gz", ("ensembl", "symbol", "biotype"), genes)
-        write(output / f"{species}_names.tsv.gz", ("name", "ensembl", "ambiguous"), names)
+        write(output / f"{species}_names.tsv.gz", ("name", "ensembl", "status"), names)
     write(output / "orthologs.tsv.gz", ("human", "mouse", "one_to_one"), linked)
 
 
