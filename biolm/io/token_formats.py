@@ -1,0 +1,200 @@
+"""The file formats of stored tokens: Arrow's two (Parquet, IPC) and zarr.
+
+Dimensions: ``n`` examples of a block · ``t`` tokens of a block.
+
+Arrays go from numpy into Arrow and back as buffers; no Python list of tokens is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.batch import Tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Block", "Names", "Sink", "Source", "open_sink", "open_source"]
+
+KEY = "biolm"  # where the header stands in the metadata of a file
+CHUNK_TOKENS, CHUNK_ROWS = 1 << 20, 1 << 13  # of the zarr arrays: 4 MB of ids each
+
+Names = NDArray[np.str_]
+Block = tuple[Names, NDArray[np.int32], NDArray[Any] | None, NDArray[np.int64]]
+"""Names ``(n,)``, ids ``(t,)``, values ``(t,)`` or None, offsets ``(n + 1,)`` from 0."""
+
+
+class Sink(Protocol):
+    """An open file that takes blocks."""
+
+    def append(self, tokens: Tokens, names: Names) -> None:
+        """Write a block after those before it."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+
+class Source(Protocol):
+    """An open file that gives blocks; ``header`` is the JSON text of its metadata."""
+
+    header: str
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """The examples in order, at most ``rows`` at a time."""
+        ...
+
+
+def open_sink(format: str, path: Path, header: str, values: np.dtype[Any] | None) -> Sink:  # noqa: A002
+    """Start a file of ``format`` whose values are of type ``values``; None where there are none."""
+    return ZarrSink(path, header, values) if format == "zarr" else ArrowSink(format, path, header, values)
+
+
+def open_source(format: str, path: Path) -> Source:  # noqa: A002
+    """Open a file of ``format`` for reading; raises KeyError or OSError if it is none."""
+    return ZarrSource(path) if format == "zarr" else ArrowSource(format, path)
+
+
+class ArrowSink:
+    """Parquet or Arrow IPC file; a block is a row group or a record batch."""
+
+    def __init__(self, format: str, path: Path, header: str, values: np.dtype[Any] | None) -> None:  # noqa: A002
+        import pyarrow as pa
+
+        fields = [("name", pa.string()), ("ids", pa.list_(pa.int32()))]
+        if values is not None:
+            fields.append(("values", pa.list_(pa.from_numpy_dtype(values))))
+        self._schema = pa.schema([*fields, ("length", pa.int32())], metadata={KEY: header})
+        if format == "parquet":
+            from pyarrow.parquet import ParquetWriter
+
+            # Splitting numbers into streams of bytes lets zstd find the empty high ones: half the size of
+            # plain pages and less time than dictionaries (benchmarks/tokenize_cells.py).
+            split = [f"{field.name}.list.element" for field in self._schema if pa.types.is_list(field.type)]
+            self._writer = ParquetWriter(
+                path,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=False,
+                use_byte_stream_split=split,
+            )
+        else:
+            # Not compressed: seven times faster to write, and read back by mapping the file.
+            self._writer = pa.ipc.new_file(str(path), self._schema)
+
+    def append(self, tokens: Tokens, names: Names) -> None:
+        """Write a block as one row group or record batch."""
+        import pyarrow as pa
+
+        start, stop = int(tokens.offsets[0]), int(tokens.offsets[-1])
+        offsets = pa.array((tokens.offsets - start).astype(np.int32))
+        lists = [pa.ListArray.from_arrays(offsets, pa.array(tokens.ids[start:stop]))]
+        if tokens.values is not None:
+            lists.append(pa.ListArray.from_arrays(offsets, pa.array(tokens.values[start:stop])))
+        columns = [pa.array(names.tolist(), pa.string()), *lists, pa.array(tokens.lengths.astype(np.int32))]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+class ArrowSource:
+    """Parquet or Arrow IPC file."""
+
+    def __init__(self, format: str, path: Path) -> None:  # noqa: A002
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetFile
+
+        self._file = ParquetFile(path) if format == "parquet" else pa.ipc.open_file(pa.memory_map(str(path)))
+        schema = self._file.schema_arrow if format == "parquet" else self._file.schema
+        self.header = (schema.metadata or {})[KEY.encode()].decode()
+        self._is_parquet = format == "parquet"
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """The examples in order; a block never spans two record batches of an IPC file."""
+        if self._is_parquet:
+            batches = self._file.iter_batches(batch_size=rows)
+        else:
+            batches = map(self._file.get_batch, range(self._file.num_record_batches))
+        for batch in batches:
+            for start in range(0, batch.num_rows, rows):
+                yield _unpacked(batch.slice(start, rows))
+
+
+def _unpacked(batch: pa.RecordBatch) -> Block:
+    """Numpy arrays of a record batch."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids, values = columns["ids"], columns.get("values")
+    offsets = ids.offsets.to_numpy().astype(np.int64)
+    return (
+        np.array(columns["name"].to_pylist(), np.str_),
+        ids.flatten().to_numpy(),
+        None if values is None else values.flatten().to_numpy(),
+        offsets - offsets[0],
+    )
+
+
+class ZarrSink:
+    """Zarr group of flat arrays that grow block by block."""
+
+    def __init__(self, path: Path, header: str, values: np.dtype[Any] | None) -> None:
+        import zarr
+
+        self._group: Any = zarr.open_group(path, mode="w", attributes={KEY: header})
+        sizes: dict[str, tuple[Any, int]] = {"ids": (np.int32, CHUNK_TOKENS)}
+        if values is not None:
+            sizes["values"] = (values, CHUNK_TOKENS)
+        sizes |= {"length": (np.int32, CHUNK_ROWS), "name": (str, CHUNK_ROWS)}
+        for name, (kind, chunk) in sizes.items():
+            self._group.create_array(name, shape=(0,), chunks=(chunk,), dtype=kind)
+        self._group.create_array("offsets", shape=(1,), chunks=(CHUNK_ROWS,), dtype=np.int64)
+        self._tokens = 0
+
+    def append(self, tokens: Tokens, names: Names) -> None:
+        """Grow every array by the block."""
+        start, stop = int(tokens.offsets[0]), int(tokens.offsets[-1])
+        columns = {
+            "ids": tokens.ids[start:stop],
+            "length": tokens.lengths.astype(np.int32),
+            "name": names,
+            "offsets": tokens.offsets[1:] - start + self._tokens,
+        }
+        if tokens.values is not None:
+            columns["values"] = tokens.values[start:stop]
+        for name, column in columns.items():
+            array = self._group[name]
+            at = array.shape[0]
+            array.resize((at + len(column),))
+            array[at:] = column
+        self._tokens += stop - start
+
+    def close(self) -> None:
+        """Nothing is open between blocks."""
+
+
+class ZarrSource:
+    """Zarr group of flat arrays."""
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        self._group: Any = zarr.open_group(path, mode="r")
+        self.header = str(self._group.attrs[KEY])
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """The examples in order."""
+        offsets = self._group["offsets"][...]
+        for start in range(0, len(offsets) - 1, rows):
+            part = offsets[start : start + rows + 1]
+            span = slice(int(part[0]), int(part[-1]))
+            names = np.array(self._group["name"][start : start + rows].tolist(), np.str_)
+            values = self._group["values"][span] if "values" in self._group else None
+            yield names, self._group["ids"][span], values, part - part[0]
