@@ -11,8 +11,9 @@ from biolm.errors import ConfigError, OutputError
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.models.base import CellModel
-from biolm.tasks.embed_run import loaded, prepare
+from biolm.tasks.embed_run import prepare
 from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.tasks.fit import loaded
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,7 +104,7 @@ def embed(
     if settings.resume:
         raise ConfigError("resume is for jobs that write a file; give an output")
     with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, loaded(model), settings)
+        job = prepare(source, loaded(model), settings, lambda name: open_cells(data, matrix=name))
         if path is None:
             adata: Any = data
             if copy:

@@ -15,8 +15,9 @@ from biolm.io.cells.write import check_store, format_of, side_car, write_result
 from biolm.io.provenance import digest
 from biolm.models.base import CellModel
 from biolm.tasks.embed_partial import Partial
-from biolm.tasks.embed_run import Job, loaded, prepare
+from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.embed_settings import EmbedSettings
+from biolm.tasks.fit import loaded
 
 __all__ = ["EmbedSummary", "embed_file"]
 

@@ -5,9 +5,8 @@ Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``d`` width of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,17 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import CellBlock, CellSource, duplicated_names
+from biolm.io.cells import CellBlock, CellSource
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel, EmbedOptions
+from biolm.tasks.centre import centring_of
 from biolm.tasks.embed_settings import EmbedSettings
+from biolm.tasks.fit import fit
 from biolm.tasks.progress import log, progress
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["Job", "cut", "empty_cells", "loaded", "prepare"]
+__all__ = ["Job", "cut", "empty_cells", "prepare"]
 
 # Cells read at a time: fewer make reading slow, more take memory.
 _READ_ROWS = 8192
@@ -107,13 +108,12 @@ class Job:
                 empty.sum(),
                 self.key,
             )
-        mean = _mean(vectors, empty) if self.settings.centre else None
         return CellVectors(
             key=self.key,
             vectors=vectors,
             empty=empty,
             provenance=self._provenance(int(empty.sum())),
-            mean=mean,
+            transform=centring_of(vectors) if self.settings.centre else None,
         )
 
     def _provenance(self, empty: int) -> dict[str, Any]:
@@ -141,37 +141,30 @@ class Job:
         return record
 
 
-def loaded(model: str | Path | CellModel) -> CellModel:
-    """The model itself, or the one of that name or folder."""
-    if isinstance(model, CellModel):
-        return model
-    from biolm.models.registry import load
-
-    return load(model)
-
-
-def prepare(source: CellSource, model: CellModel, settings: EmbedSettings) -> Job:
-    """Check that source, model and settings fit, before any work.
+def prepare(
+    source: CellSource,
+    model: CellModel,
+    settings: EmbedSettings,
+    reopen: Callable[[str], CellSource] | None = None,
+) -> Job:
+    """Check that source, model and settings fit, before any work; ``reopen`` as for :func:`fit`.
 
     Raises
     ------
     InputError, GeneMatchError, ConfigError
         If they do not.
     """
-    from biolm.adapters.cells.counts import check_counts
-
     if settings.pool is not None and settings.pool not in model.pools:
         offered = ", ".join(model.pools) or "none"
         raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
-    repeated = duplicated_names(source.cell_names())
-    if repeated:
-        log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
-    match = model.vocabulary.match(
-        source.gene_columns(), column=settings.gene_column, minimum=settings.minimum_match
+    match = fit(
+        source,
+        model,
+        gene_column=settings.gene_column,
+        minimum_match=settings.minimum_match,
+        allow_normalised=settings.allow_normalised,
+        reopen=reopen,
     )
-    _report(match)
-    if model.wants_counts:
-        check_counts(source, allow_normalised=settings.allow_normalised)
     return Job(source=source, model=model, match=match, settings=settings, facts=plain(model.describe()))
 
 
@@ -205,35 +198,3 @@ def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
         span = slice(int(first[row]), int(last[row]))
         empty[row] = not ((match.target[block.indices[span]] >= 0) & (block.data[span] != 0)).any()
     return empty
-
-
-def _mean(vectors: NDArray[np.float32], empty: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """``(d,)`` mean over the cells that are not empty, summed in fixed steps of rows."""
-    total = np.zeros(vectors.shape[1], np.float64)
-    for start in range(0, len(vectors), _READ_ROWS):
-        total += np.asarray(vectors[start : start + _READ_ROWS]).sum(0, dtype=np.float64)
-    mean: NDArray[np.float32] = (total / max(1, int((~empty).sum()))).astype(np.float32)
-    return mean
-
-
-def _report(match: GeneMatch) -> None:
-    """Log how the genes were found."""
-    report = match.report
-    others = {
-        "without version": report.via_version,
-        "by symbol": report.via_symbol,
-        "by alias": report.via_alias,
-        "ignoring case": report.via_case,
-        "ambiguous": len(report.ambiguous),
-        "missing": len(report.missing),
-        "summed with another": report.summed,
-    }
-    details = ", ".join(f"{count:,} {how}" for how, count in others.items() if count)
-    log.info(
-        "genes: %s of %s found (%.1f %%) in column '%s'%s",
-        f"{report.matched:,}",
-        f"{report.total:,}",
-        100 * report.share,
-        report.column,
-        f": {details}" if details else "",
-    )

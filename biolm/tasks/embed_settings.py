@@ -53,7 +53,8 @@ class EmbedSettings:
     minimum_match
         Least share of genes that must be known to the model.
     centre
-        Take the mean over the dataset from every vector; a cell's vector then depends on the others.
+        Standardise the vectors over the dataset (mean 0, deviation 1); a cell's vector then depends on
+        the other cells.
     block_rows
         Cells embedded between two progress reports; the model's choice by default.
     overwrite

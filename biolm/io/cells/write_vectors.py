@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``d`` width of the embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,23 +32,21 @@ class CellVectors:
         ``(n,)`` cells without a count in any gene of the model; their vectors are zero.
     provenance
         Plain facts for ``uns["biolm"][key]``.
-    mean
-        ``(d,)`` what centring takes from every vector; None for vectors as they are.
+    transform
+        What is done to rows ``(n, d)`` on their way out, such as centring.
     """
 
     key: str
     vectors: NDArray[np.float32]
     empty: NDArray[np.bool_]
     provenance: dict[str, Any]
-    mean: NDArray[np.float32] | None = None
+    transform: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def chunks(self, rows: int = 8192) -> Iterator[NDArray[np.float32]]:
-        """Consecutive row chunks, centred where that was asked for; empty cells stay zero."""
+        """Consecutive row chunks, transformed where that was asked for."""
         for start in range(0, len(self.vectors), rows):
             part = np.asarray(self.vectors[start : start + rows])
-            if self.mean is not None:
-                part = np.where(self.empty[start : start + rows, None], part, part - self.mean)
-            yield part
+            yield part if self.transform is None else self.transform(part)
 
     def whole(self) -> NDArray[np.float32]:
         """All of ``(n, d)`` in memory."""

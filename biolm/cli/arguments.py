@@ -1,0 +1,128 @@
+"""Commands whose arguments are the fields of a dataclass, and one way to fail for all of them.
+
+A command is a function of one frozen dataclass. Each field is annotated the way typer wants a
+parameter; options that commands share are inherited. :func:`add` makes the typer command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from biolm.errors import BiolmError, ConfigError
+
+__all__ = ["Common", "add"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failure.")] = False
+
+
+def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type[Common]) -> None:
+    """Add a command whose options are the fields of a dataclass.
+
+    Parameters
+    ----------
+    app
+        The application.
+    name
+        What the user types.
+    run
+        Does the work; its docstring is the help.
+    arguments
+        Dataclass of the options.
+    """
+    hints = get_type_hints(arguments, include_extras=True)
+    fields = dataclasses.fields(arguments)
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[field.name],
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+        )
+        # Fields without a default come first in the help: what the user must give.
+        for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING)
+    ]
+
+    def command(**given: Any) -> None:
+        chosen = arguments(**given)
+        with _messages(quiet=chosen.quiet):
+            status = _status(run, chosen)
+        if status:
+            raise typer.Exit(status)
+
+    command.__doc__ = run.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    command.__annotations__ = {field.name: hints[field.name] for field in fields}
+    app.command(name)(command)
+
+
+def _status(run: Callable[[Any], None], chosen: Common) -> int:
+    """Run a command; its exit status, after one sentence on stderr where it failed."""
+    try:
+        if not chosen.debug:
+            # Warnings of libraries are for their developers, not for the user of a command.
+            warnings.simplefilter("ignore")
+        run(chosen)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201  # the one place that prints errors
+        return 130
+    except Exception as error:
+        if chosen.debug:
+            traceback.print_exc()
+        else:
+            print(f"Error: {_sentence(error)}", file=sys.stderr)  # noqa: T201
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What to tell the user about a failure, in one line."""
+    if isinstance(error, BiolmError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "not enough memory; use a machine with more, or smaller --batch-tokens"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {text} (--debug shows where; please report it)"
+
+
+@contextmanager
+def _messages(*, quiet: bool) -> Iterator[None]:
+    """Print what tasks report on stderr, for the time of one command."""
+    logger = logging.getLogger("biolm")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format())
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.ERROR if quiet else logging.INFO
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = True
+
+
+class _Format(logging.Formatter):
+    """The message alone; warnings are marked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = "Warning: " if record.levelno >= logging.WARNING else ""
+        return mark + record.getMessage()

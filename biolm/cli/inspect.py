@@ -1,0 +1,29 @@
+"""``biolm inspect``: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm inspect``."""
+
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, built-in name or hub id.")]
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Show config, parameters, genes and hashes of a model."""
+    from biolm.tasks.inspect import inspect_checkpoint
+
+    report = inspect_checkpoint(chosen.checkpoint)
+    typer.echo(json.dumps(report.as_dict(), indent=1) if chosen.json else report.as_text())

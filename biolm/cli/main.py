@@ -1,0 +1,59 @@
+"""The command line: ``biolm COMMAND``; every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import biolm
+from biolm.cli import demo, embed, inspect, models, tokenize
+from biolm.cli.arguments import add
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="biolm",
+    help="Foundation models on sequences and single cells.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"biolm {biolm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Foundation models on sequences and single cells."""
+
+
+_COMMANDS = (
+    ("demo", demo),
+    ("embed", embed),
+    ("tokenize", tokenize),
+    ("models", models),
+    ("inspect", inspect),
+)
+for _name, _module in _COMMANDS:
+    add(app, _name, _module.run, _module.Arguments)
+
+
+def run() -> None:
+    """Entry point of the ``biolm`` script.
+
+    Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """
+    # A scheduler that ends a job sends TERM: leave like a program that was interrupted, tidily.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    app(prog_name="biolm")

@@ -1,0 +1,106 @@
+"""Whether a file and a model fit each other: names of cells, genes, and what the numbers are.
+
+Dimensions: ``g`` genes of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from biolm.io.cells import CellSource, duplicated_names
+from biolm.models.base import CellModel
+from biolm.tasks.progress import log
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["KnowsGenes", "fit", "loaded"]
+
+
+class KnowsGenes(Protocol):
+    """What a model must tell to be fitted to a file."""
+
+    @property
+    def name(self) -> str:
+        """Names the model in messages."""
+        ...
+
+    @property
+    def vocabulary(self) -> GeneVocabulary:
+        """The genes it knows."""
+        ...
+
+    @property
+    def wants_counts(self) -> bool:
+        """Whether it was defined on raw counts."""
+        ...
+
+
+def fit(
+    source: CellSource,
+    model: KnowsGenes,
+    *,
+    gene_column: str | None = None,
+    minimum_match: float = 0.1,
+    allow_normalised: bool = False,
+    reopen: Callable[[str], CellSource] | None = None,
+) -> GeneMatch:
+    """Match genes and check the numbers, before any work.
+
+    Cells that share a name are kept, with a warning: rows are identified by their order. ``reopen`` opens
+    another matrix of data in memory, so that a refusal can name one that would do.
+
+    Returns
+    -------
+    Where each of the ``g`` gene columns goes.
+
+    Raises
+    ------
+    InputError
+        If the values are not what the model was defined on.
+    GeneMatchError
+        If too few genes are known to the model.
+    """
+    from biolm.adapters.cells.counts import check_counts
+
+    repeated = duplicated_names(source.cell_names())
+    if repeated:
+        log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
+    match = model.vocabulary.match(source.gene_columns(), column=gene_column, minimum=minimum_match)
+    _report(match)
+    if model.wants_counts:
+        check_counts(source, allow_normalised=allow_normalised, reopen=reopen)
+    return match
+
+
+def loaded(model: str | Path | CellModel) -> CellModel:
+    """The model itself, or the one of that name or folder."""
+    if isinstance(model, CellModel):
+        return model
+    from biolm.models.registry import load
+
+    return load(model)
+
+
+def _report(match: GeneMatch) -> None:
+    """Log how the genes were found."""
+    report = match.report
+    others = {
+        "without version": report.via_version,
+        "by symbol": report.via_symbol,
+        "by alias": report.via_alias,
+        "ignoring case": report.via_case,
+        "ambiguous": len(report.ambiguous),
+        "missing": len(report.missing),
+        "summed with another": report.summed,
+    }
+    details = ", ".join(f"{count:,} {how}" for how, count in others.items() if count)
+    log.info(
+        "genes: %s of %s found (%.1f %%) in column '%s'%s",
+        f"{report.matched:,}",
+        f"{report.total:,}",
+        100 * report.share,
+        report.column,
+        f": {details}" if details else "",
+    )

@@ -1,0 +1,201 @@
+"""What a checkpoint holds: config, parameters by matrix, genes, hashes; nothing is run.
+
+Shapes are read from the headers of safetensors files; torch is imported for ``.bin`` and ``.pt`` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from biolm.errors import BiolmError, CheckpointError
+from biolm.models.registry import load, load_tokenizer, resolve
+
+__all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
+
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
+_CONFIGS = ("config.json", "args.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Tensors of one name in all layers.
+
+    Parameters
+    ----------
+    name
+        Key in the checkpoint with ``*`` for the number of the layer.
+    shape
+        Sizes of one of them.
+    count
+        How many layers hold it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    count: int
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all of them."""
+        return self.count * math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointReport:
+    """What a checkpoint holds.
+
+    Parameters
+    ----------
+    name
+        The system that reads it.
+    source
+        Folder, or the built-in name.
+    config
+        What the checkpoint says about its shape.
+    matrices
+        Tensors by name, layers together.
+    genes
+        Genes of its vocabulary; None where they cannot be read.
+    hashes
+        sha256 of each file.
+    """
+
+    name: str
+    source: str
+    config: dict[str, Any]
+    matrices: tuple[Matrix, ...]
+    genes: int | None
+    hashes: dict[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(matrix.parameters for matrix in self.matrices)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON holds it."""
+        matrices = [asdict(matrix) | {"parameters": matrix.parameters} for matrix in self.matrices]
+        return asdict(self) | {"matrices": matrices, "parameters": self.parameters}
+
+    def as_text(self) -> str:
+        """The report as people read it."""
+        lines = [f"{self.source}: {self.name}", f"parameters  {self.parameters:,}"]
+        lines += [f"genes       {self.genes:,}"] if self.genes is not None else []
+        lines += ["", "config"]
+        lines += [f"  {key}: {json.dumps(value)}" for key, value in self.config.items()]
+        if self.matrices:
+            width = max(len(matrix.name) for matrix in self.matrices)
+            lines += ["", "matrices (layers x shape = parameters)"]
+            for matrix in self.matrices:
+                shape = " x ".join(map(str, matrix.shape)) or "1"
+                lines.append(f"  {matrix.name:{width}}  {matrix.count} x ({shape}) = {matrix.parameters:,}")
+        lines += ["", "sha256"] if self.hashes else []
+        lines += [f"  {value}  {name}" for name, value in self.hashes.items()]
+        return "\n".join(lines)
+
+
+def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
+    """Read what a checkpoint holds, without building the model where that can be avoided.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        If it is not known, or its files are damaged.
+    """
+    entry, folder = resolve(name_or_folder)
+    if folder is None:
+        model = load(name_or_folder)
+        facts = model.describe()
+        size = Matrix(name="parameters", shape=(int(facts.get("parameters", 0)),), count=1)
+        return CheckpointReport(
+            name=entry.name,
+            source=str(name_or_folder),
+            config={key: value for key, value in facts.items() if "sha256" not in key},
+            matrices=(size,) if size.parameters else (),
+            genes=len(model.vocabulary.genes),
+            hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
+        )
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    shapes = dict(shape for path in files if path.suffix in _WEIGHTS for shape in _shapes(path))
+    return CheckpointReport(
+        name=entry.name,
+        source=str(folder),
+        config=_config(folder),
+        matrices=tuple(_by_name(shapes)),
+        genes=_genes(folder),
+        hashes={path.name: _sha256(path) for path in files},
+    )
+
+
+def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the tensors of a weight file."""
+    if path.suffix == ".safetensors":
+        yield from _safetensors_shapes(path)
+        return
+    from biolm.core.checkpoint import read_torch
+
+    for name, tensor in _flat(read_torch(path)):
+        yield name, tuple(tensor.shape)
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Tensors of nested dictionaries, as training scripts save them."""
+    for name, value in content.items():
+        if hasattr(value, "shape"):
+            yield prefix + name, value
+        elif isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+
+
+def _safetensors_shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as held:
+            for name in held.keys():  # noqa: SIM118  # no iterator
+                yield name, tuple(held.get_slice(name).get_shape())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
+
+
+def _by_name(shapes: dict[str, tuple[int, ...]]) -> Iterator[Matrix]:
+    """Put the layers of one matrix together, in the order of the file's names."""
+    groups: dict[tuple[str, tuple[int, ...]], int] = {}
+    for name, shape in sorted(shapes.items()):
+        key = (re.sub(r"(?<=\.)\d+(?=\.)", "*", name), shape)
+        groups[key] = groups.get(key, 0) + 1
+    for (name, shape), count in groups.items():
+        yield Matrix(name=name, shape=shape, count=count)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    for name in _CONFIGS:
+        if (folder / name).is_file():
+            try:
+                config: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{folder / name} is not valid JSON ({error}); fetch it again"
+                ) from error
+            return config
+    return {}
+
+
+def _genes(folder: Path) -> int | None:
+    try:
+        return len(load_tokenizer(folder).vocabulary.genes)
+    except BiolmError:
+        # A damaged checkpoint is what people inspect: show the rest of it.
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

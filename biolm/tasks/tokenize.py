@@ -1,0 +1,199 @@
+"""Tokenise cells: blocks of a file to packed tokens, in memory or on disk; torch is never imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import biolm
+from biolm.adapters.cells import concatenate, in_threads
+from biolm.batch import Tokens
+from biolm.errors import ConfigError
+from biolm.io.atomic import refuse_existing
+from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.provenance import plain
+from biolm.tasks.fit import fit
+from biolm.tasks.progress import progress
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from biolm.models.base import CellModel
+
+__all__ = ["TokenizeSettings", "TokenizeSummary", "tokenize", "tokenize_file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeSettings:
+    """Choices of a tokenising job.
+
+    Parameters
+    ----------
+    layer
+        Matrix to read: ``X`` (default), the name of a layer, or ``raw``.
+    seed
+        Seeds ties between bins and the sampling of genes over the length limit.
+    allow_normalised
+        Take values that are not counts where the model wants counts.
+    gene_column
+        ``index`` or the ``var`` column that names the genes; found automatically by default.
+    minimum_match
+        Least share of genes that must be known to the model.
+    workers
+        Threads that tokenise a block; the result does not depend on it.
+    block_rows
+        Cells of one block; the result does not depend on it.
+    overwrite
+        Whether an existing output may be replaced.
+    progress
+        Draw a progress bar on stderr, if that is a terminal.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    layer: str | None = None
+    seed: int = 0
+    allow_normalised: bool = False
+    gene_column: str | None = None
+    minimum_match: float = 0.1
+    workers: int = 1
+    block_rows: int = 8192
+    overwrite: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "block_rows"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeSummary:
+    """What a tokenising job did.
+
+    Parameters
+    ----------
+    output
+        The file.
+    cells, tokens
+        Rows of the file; tokens of all of them.
+    provenance
+        What stands in the file's metadata.
+    """
+
+    output: Path
+    cells: int
+    tokens: int
+    provenance: dict[str, Any]
+
+
+def tokenize(
+    data: str | Path | AnnData,
+    *,
+    model: str | Path | CellModel,
+    output: str | Path | None = None,
+    format: str | None = None,  # noqa: A002  # the word users know
+    **options: Any,
+) -> Tokens | Path:
+    """Turn every cell into the tokens that a model reads.
+
+    Parameters
+    ----------
+    data
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+    model
+        Folder of a checkpoint, name, or a loaded model. Of a folder only the tokeniser is loaded.
+    output
+        Write to this ``.parquet``, ``.arrow`` or ``.zarr`` block by block, instead of returning tokens.
+    format
+        ``parquet``, ``arrow`` or ``zarr``; from the ending of the output by default.
+    options
+        See :class:`TokenizeSettings`.
+
+    Returns
+    -------
+    :class:`~biolm.batch.Tokens` in input order, or the path of ``output``.
+
+    Raises
+    ------
+    BiolmError
+        If data, model or output cannot be used, with the reason and what to do.
+    """
+    settings = TokenizeSettings(**options)
+    if output is not None:
+        return tokenize_file(data, output, model, settings, format).output
+    with open_cells(data, matrix=settings.layer or "X") as source:
+        return concatenate(_token_blocks(source, _tokeniser(model), settings)[1])
+
+
+def tokenize_file(
+    data: str | Path | AnnData,
+    output: str | Path,
+    model: str | Path | CellModel,
+    settings: TokenizeSettings,
+    form: str | None = None,
+) -> TokenizeSummary:
+    """Tokenise the cells of a file into a file; memory is bounded by a few blocks.
+
+    Raises
+    ------
+    BiolmError
+        As :func:`tokenize`; nothing half-written is left.
+    """
+    from biolm.io.tokens import TokenWriter
+
+    target = Path(output)
+    refuse_existing(target, overwrite=settings.overwrite)
+    with open_cells(data, matrix=settings.layer or "X") as source:
+        facts, blocks = _token_blocks(source, _tokeniser(model), settings)
+        writer = TokenWriter(target, metadata=facts, format=form, overwrite=settings.overwrite)
+        names, start, total = source.cell_names(), 0, 0
+        with writer, progress("tokenising", source.n_cells, show=settings.progress) as advance:
+            for tokens in blocks:
+                writer.write(tokens, names[start : start + len(tokens)])
+                start, total = start + len(tokens), total + len(tokens.ids)
+                advance(len(tokens))
+        return TokenizeSummary(output=target, cells=start, tokens=total, provenance=facts)
+
+
+def _tokeniser(model: str | Path | CellModel) -> Any:
+    """What tokenises for a model."""
+    if not isinstance(model, str | Path):
+        return model
+    from biolm.models.registry import load_tokenizer
+
+    return load_tokenizer(model)
+
+
+def _token_blocks(
+    source: CellSource, model: Any, settings: TokenizeSettings
+) -> tuple[dict[str, Any], Iterator[Tokens]]:
+    """Provenance, and the tokens of consecutive blocks."""
+    match = fit(
+        source,
+        model,
+        gene_column=settings.gene_column,
+        minimum_match=settings.minimum_match,
+        allow_normalised=settings.allow_normalised,
+    )
+    facts = plain(
+        {
+            "model": model.name,
+            "biolm_version": biolm.__version__,
+            "genes": match.report.as_dict(),
+            "matrix": source.matrix,
+            "seed": settings.seed,
+        }
+    )
+
+    def tokens_of(block: CellBlock) -> Tokens:
+        tokens: Tokens = model.tokenize(block, match, seed=settings.seed)
+        return tokens
+
+    blocks = source.blocks(settings.block_rows)
+    return facts, (in_threads(tokens_of, block, settings.workers) for block in blocks)
