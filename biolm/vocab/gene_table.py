@@ -6,8 +6,8 @@ How it was made, its sources and licences: ``data/genes/README.md``.
 from __future__ import annotations
 
 import gzip
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -30,11 +30,17 @@ def _columns(path: Path) -> tuple[list[str], list[str], list[str]]:
     return cells[3::3], cells[4::3], cells[5::3]
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, Ids]:
-    found: defaultdict[str, Ids] = defaultdict(tuple)
-    for name, ensembl in pairs:
-        found[name] += (ensembl,)
-    return dict(found)
+def _grouped(names: list[str], ids: list[str]) -> dict[str, Ids]:
+    """Name to its ids, in the order given."""
+    found: dict[str, Ids] = dict(zip(names, zip(ids, strict=True), strict=True))
+    if len(found) == len(names):
+        return found
+    repeated = {name for name, times in Counter(names).items() if times > 1}
+    found.update(dict.fromkeys(repeated, ()))
+    for name, gene in zip(names, ids, strict=True):
+        if name in repeated:
+            found[name] += (gene,)
+    return found
 
 
 class SpeciesGenes:
@@ -49,8 +55,6 @@ class SpeciesGenes:
     ----------
     symbol
         Ensembl id to symbol, for genes that have one, retired ids included.
-    biotype
-        Ensembl id to GENCODE biotype, or ``retired``.
     ids
         Current symbol to its ids; a few hundred symbols have several. Retired ids stand last.
     aliases
@@ -64,20 +68,26 @@ class SpeciesGenes:
     """
 
     def __init__(self, species: str) -> None:
-        ensembl, symbols, biotypes = _columns(shipped(f"genes/{species}.tsv.gz"))
-        self.biotype: Mapping[str, str] = dict(zip(ensembl, biotypes, strict=True))
-        named = [pair for pair in zip(ensembl, symbols, strict=True) if pair[1]]
-        self.symbol: Mapping[str, str] = dict(named)
-        self.retired: frozenset[str] = frozenset(gene for gene, _ in named if self.biotype[gene] == "retired")
-        named.sort(key=lambda pair: pair[0] in self.retired)
-        self.ids: Mapping[str, Ids] = _grouped((symbol, gene) for gene, symbol in named)
+        # The file's order makes slices of the named genes and of each status.
+        ensembl, symbols, biotypes = self._genes = _columns(shipped(f"genes/{species}.tsv.gz"))
+        named = symbols.index("")
+        self.symbol: Mapping[str, str] = dict(zip(ensembl[:named], symbols[:named], strict=True))
+        self.ids: Mapping[str, Ids] = _grouped(symbols[:named], ensembl[:named])
+        self.retired = frozenset(ensembl[named - biotypes[:named].count("retired") : named])
         names, genes, statuses = _columns(shipped(f"genes/{species}_names.tsv.gz"))
-        rows = list(zip(names, genes, statuses, strict=True))
-        self.aliases: Mapping[str, str] = {name: gene for name, gene, status in rows if status == "alias"}
+        safe, unsafe = statuses.count("alias"), statuses.count("alias") + statuses.count("ambiguous")
+        self.aliases: Mapping[str, str] = dict(zip(names[:safe], genes[:safe], strict=True))
         self.ambiguous: Mapping[str, Ids] = {
-            name: tuple(gene.split(",")) for name, gene, status in rows if status == "ambiguous"
+            name: tuple(several.split(","))
+            for name, several in zip(names[safe:unsafe], genes[safe:unsafe], strict=True)
         }
-        self.main: frozenset[str] = frozenset(gene for _, gene, status in rows if status == "main")
+        self.main = frozenset(genes[unsafe:])
+
+    @cached_property
+    def biotype(self) -> Mapping[str, str]:
+        """Ensembl id to GENCODE biotype, or ``retired`` for the id of an earlier release."""
+        ensembl, _, biotypes = self._genes
+        return dict(zip(ensembl, biotypes, strict=True))
 
     @cached_property
     def replaced(self) -> Mapping[str, Ids]:
@@ -93,7 +103,7 @@ class SpeciesGenes:
     @cached_property
     def upper_ids(self) -> Mapping[str, Ids]:
         """Current symbols in upper case to their ids."""
-        return _grouped((name.upper(), gene) for name, genes in self.ids.items() for gene in genes)
+        return _grouped([symbol.upper() for symbol in self.symbol.values()], list(self.symbol))
 
     @cached_property
     def upper_aliases(self) -> Mapping[str, str]:
@@ -148,9 +158,8 @@ class GeneTable:
 
     def human_to_mouse(self, *, one_to_one: bool = False) -> dict[str, Ids]:
         """Human Ensembl id to its mouse orthologs; with ``one_to_one`` only pairs without others."""
-        return _grouped(
-            (human, mouse) for human, mouse, single in self.orthologs() if single or not one_to_one
-        )
+        pairs = [pair for pair in self.orthologs() if pair[2] or not one_to_one]
+        return _grouped([human for human, _, _ in pairs], [mouse for _, mouse, _ in pairs])
 
     @cached_property
     def _pairs(self) -> tuple[list[str], list[str], list[str]]:

@@ -143,8 +143,8 @@ def ortholog_ids(pairs: list[list[str]], human_id: dict[str, str], mouse_id: dic
 
 
 def write(path: Path, header: Row, rows: list[Row]) -> None:
-    """A sorted, tab-separated, gzipped table."""
-    text = "\n".join("\t".join(row) for row in [header, *sorted(rows)])
+    """A tab-separated, gzipped table, rows in the order given."""
+    text = "\n".join("\t".join(row) for row in [header, *rows])
     path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(f"{path.name}\t{len(rows):,} rows\t{path.stat().st_size:,} bytes")
 
@@ -159,9 +159,12 @@ def main(raw: Path, output: Path) -> None:
         ("human", human_genes, human_names),
         ("mouse", mouse_genes, mouse_names),
     ):
+        # Genes without a symbol and each status stand together, so that a reader can slice.
+        genes.sort(key=lambda row: (row[1] == "", row[2] == RETIRED, row[0]))
+        names.sort(key=lambda row: (row[2], row[0]))
         write(output / f"{species}.tsv.gz", ("ensembl", "symbol", "biotype"), genes)
         write(output / f"{species}_names.tsv.gz", ("name", "ensembl", "status"), names)
-    write(output / "orthologs.tsv.gz", ("human", "mouse", "one_to_one"), linked)
+    write(output / "orthologs.tsv.gz", ("human", "mouse", "one_to_one"), sorted(linked))
 
 
 if __name__ == "__main__":
