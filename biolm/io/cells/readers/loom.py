@@ -22,8 +22,9 @@ from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 
 __all__ = ["open_file", "recognises"]
 
-CELL_NAMES = ("CellID", "obs_names", "cell_names")
-GENE_NAMES = ("Gene", "var_names", "gene_names", "Accession")
+# Attributes that hold names, by preference, case aside; velocyto and loompy write the first.
+CELL_NAMES = ("cellid", "cell_id", "obs_names", "cell_names", "barcode", "barcodes", "index")
+GENE_NAMES = ("gene", "var_names", "gene_symbol", "gene_name", "gene_names", "symbol", "accession", "index")
 # Above this, chunks hold so many cells that reading a few cells would decode most of the file.
 SLAB_LIMIT = 1 << 27
 
@@ -81,7 +82,8 @@ def _bands(dataset: Any) -> Iterator[Triplets]:
 def _table(group: Any, names: tuple[str, ...], length: int) -> Table:
     """Attributes of cells or genes; numbered where the file names none."""
     columns = {name: partial(read_values, node) for name, node in group.items() if node.shape == (length,)}
-    index = next((name for name in names if name in columns), None)
+    known = {name.lower(): name for name in columns}
+    index = next((known[name] for name in names if name in known), None)
     if index is None:
         return Table(lambda: np.arange(length).astype(np.str_), columns)
     read = columns.pop(index)

@@ -87,7 +87,9 @@ def _batches(path: Path, header: _Header, *, names: bool) -> Iterator[Any]:
         with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
             reader = arrow_csv.open_csv(
                 stream,
-                arrow_csv.ReadOptions(False, TEXT_BYTES, skip_rows=1, column_names=columns),
+                arrow_csv.ReadOptions(
+                    use_threads=False, block_size=TEXT_BYTES, skip_rows=1, column_names=columns
+                ),
                 arrow_csv.ParseOptions(delimiter=header.delimiter),
                 arrow_csv.ConvertOptions(column_types=types, include_columns=wanted),
             )

@@ -61,7 +61,9 @@ def _version_3(file: Any, path: Path, matrix: str) -> OpenCells:
     """One group ``matrix`` that holds features of several types."""
     group = file["matrix"]
     stored = group["features"]
-    columns = {"gene_ids": "id", "feature_types": "feature_type", "genome": "genome"}
+    # Probe-level files name the probe in "id" and the gene beside it.
+    gene = "gene_id" if "gene_id" in stored else "id"
+    columns = {"gene_ids": gene, "feature_types": "feature_type", "genome": "genome"}
     features = Features(
         names=as_text(read_values(stored["name"])),
         columns={to: as_text(read_values(stored[name])) for to, name in columns.items() if name in stored},

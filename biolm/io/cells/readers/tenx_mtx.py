@@ -154,7 +154,12 @@ def _bands(path: Path, header: _Header) -> Iterator[Triplets]:
         with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
             reader = csv.open_csv(
                 stream,
-                csv.ReadOptions(False, TEXT_BYTES, skip_rows=header.lines, column_names=list(types)),
+                csv.ReadOptions(
+                    use_threads=False,
+                    block_size=TEXT_BYTES,
+                    skip_rows=header.lines,
+                    column_names=list(types),
+                ),
                 csv.ParseOptions(delimiter=header.delimiter),
                 csv.ConvertOptions(column_types=types, null_values=[]),
             )
