@@ -21,6 +21,17 @@ __all__ = ["FAMILIES", "Family", "family", "from_hf", "read_config", "to_hf"]
 
 FAMILIES: dict[str, str] = {
     "bert": "biolm.models.bert",
+    "biogpt": "biolm.models.biogpt",
+    "gemma": "biolm.models.gemma",
+    "gemma2": "biolm.models.gemma",
+    "gemma3_text": "biolm.models.gemma",
+    "gpt2": "biolm.models.gpt2",
+    "gpt_neo": "biolm.models.gpt_neo",
+    "gpt_neox": "biolm.models.gpt_neox",
+    "gptj": "biolm.models.gptj",
+    "llama": "biolm.models.llama",
+    "mistral": "biolm.models.mistral",
+    "qwen3": "biolm.models.qwen3",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
 
