@@ -12,7 +12,7 @@ from biolm.core.config import CoreConfig
 from biolm.core.mlp import activation
 from biolm.core.norm import make_norm
 
-__all__ = ["TokenHead", "ValueHead", "make_head"]
+__all__ = ["ClassifierHead", "GeneQueryHead", "TokenHead", "ValueHead", "make_head"]
 
 
 class TokenHead(nn.Module):
@@ -60,6 +60,50 @@ class ValueHead(nn.Module):
         """``(t, d)`` to ``(t,)``."""
         act = nn.functional.leaky_relu
         return self.last(act(self.second(act(self.first(x))))).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class GeneQueryHead(nn.Module):
+    """scGPT's MVC decoder: a value for each gene token from its cell's vector.
+
+    The gene's embedding, squashed by a sigmoid, is the query; the value is its bilinear product with the
+    cell vector.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.map = nn.Linear(width, width, bias=False)
+
+    def forward(self, genes: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
+        """Gene embeddings ``(t, d)``, cell vectors ``(b, d)`` and tokens a cell ``(b,)`` to ``(t,)``."""
+        wanted = self.map(torch.sigmoid(self.query(genes)))  # (t, d)
+        return (wanted * cells.repeat_interleave(lengths.long(), 0)).sum(-1)
+
+
+class ClassifierHead(nn.Module):
+    """Classes from a pooled vector: hidden steps of linear, ReLU and norm, then a linear map.
+
+    Parameters
+    ----------
+    width
+        ``d``.
+    classes
+        How many.
+    hidden
+        Hidden steps.
+    """
+
+    def __init__(self, width: int, classes: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.dense = nn.ModuleList(nn.Linear(width, width) for _ in range(hidden))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(hidden))
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, d)`` to ``(b, classes)``."""
+        for dense, norm in zip(self.dense, self.norms, strict=True):
+            x = norm(torch.relu(dense(x)))
+        return self.out(x)  # type: ignore[no-any-return]
 
 
 def make_head(config: CoreConfig) -> nn.Module | None:

@@ -34,12 +34,19 @@ class EmbedOptions:
         ``auto`` (CUDA, then MPS, then CPU) or a torch device name.
     seed
         Seeds everything random: ties between bins, sampling of genes over the length limit.
+    hidden_state
+        Which hidden state is pooled: -1 the last, -2 the one before it, 0 the embeddings; None for the
+        model's own definition.
+    precision
+        ``float32``, ``bfloat16`` or ``float16`` (mixed precision on a GPU).
     """
 
     pool: str | None = None
     batch_tokens: int = 16_384
     device: str = "auto"
     seed: int = 0
+    hidden_state: int | None = None
+    precision: str = "float32"
 
 
 class CellModel(ABC):
@@ -77,7 +84,13 @@ class CellModel(ABC):
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance: kind, checkpoint sha256, shape, parameters."""
 
-    def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+    def tokenize(
+        self,
+        block: CellBlock,  # noqa: ARG002  # models that read tokens override this
+        match: GeneMatch,  # noqa: ARG002
+        *,
+        seed: int = 0,  # noqa: ARG002
+    ) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``.
 
         Raises

@@ -15,9 +15,10 @@ from torch import Tensor
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.json_file import read_json
 from biolm.models.keys import KeyTable
 
-__all__ = ["FAMILIES", "Family", "family", "from_hf", "read_config", "to_hf"]
+__all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf"]
 
 FAMILIES: dict[str, str] = {
     "bert": "biolm.models.bert",
@@ -63,26 +64,6 @@ def family(model_type: str) -> Family:
     return cast(Family, import_module(FAMILIES[model_type]))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of a checkpoint folder.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing or is not a JSON object.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no config.json; give the folder of a saved model") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} is not a JSON object; fetch it again")
-    return config
-
-
 def from_hf(folder: str | Path) -> Transformer:
     """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
 
@@ -98,7 +79,7 @@ def from_hf(folder: str | Path) -> Transformer:
     >>> model = from_hf("checkpoints/all-MiniLM-L6-v2")  # doctest: +SKIP
     """
     folder = Path(folder)
-    config = read_config(folder)
+    config = read_json(folder / "config.json")
     members = family(str(config.get("model_type")))
     try:
         core = members.core_config(config)

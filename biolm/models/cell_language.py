@@ -1,0 +1,65 @@
+"""The torch-free half of a published cell system: its genes and how it writes a cell as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from biolm.batch import Tokens
+from biolm.io.cells.block import CellBlock
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["CellLanguage", "Tokenizer", "find_file"]
+
+
+class Tokenizer(Protocol):
+    """Turns a block of cells into packed tokens."""
+
+    def __call__(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block of cells."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLanguage:
+    """What is needed to write cells as a system reads them, without its weights.
+
+    Parameters
+    ----------
+    name
+        Names the system.
+    vocabulary
+        The genes it knows.
+    tokenizer
+        Turns blocks of cells into tokens.
+    special
+        Tokens before and after the genes, which pooling over genes leaves out.
+    files
+        What it was read from, for the checkpoint's hash.
+    wants_counts
+        Whether it was defined on raw counts.
+    """
+
+    name: str
+    vocabulary: GeneVocabulary
+    tokenizer: Tokenizer
+    special: tuple[int, int] = (0, 0)
+    files: tuple[Path, ...] = ()
+    wants_counts: bool = True
+
+    def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block of cells, row numbers in ``index``."""
+        return self.tokenizer(block, match, seed=seed)
+
+
+def find_file(folders: list[Path], accept: Callable[[str], bool]) -> Path | None:
+    """The first file, by folder and then by name, whose name is accepted."""
+    for folder in folders:
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and accept(path.name):
+                    return path
+    return None

@@ -1,0 +1,155 @@
+"""Cell systems that read tokens with the shared core: tokenise, pack, run, pool.
+
+Dimensions: ``n`` cells of a block · ``t`` tokens of a batch · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from biolm.batch import Batch, Output, Tokens, pack
+from biolm.core import Transformer
+from biolm.core.checkpoint import hash_files
+from biolm.core.pooling import POOLS, pool
+from biolm.errors import ConfigError
+from biolm.io.cells.block import CellBlock
+from biolm.models.base import CellModel, EmbedOptions
+from biolm.models.cell_language import CellLanguage
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["TokenCellModel", "pick_device"]
+
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA, then MPS, then CPU.
+
+    Raises
+    ------
+    ConfigError
+        If the named device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here; use --device auto or cpu") from error
+    return device
+
+
+class TokenCellModel(CellModel):
+    """A published system: its language, the core with its weights, and its way to pool.
+
+    Parameters
+    ----------
+    language
+        Genes and tokeniser.
+    core
+        The transformer with its weights.
+    pool
+        How the system itself makes a cell's vector: a name of :data:`pools`.
+    hidden_state
+        Which hidden state it pools: -1 the last, -2 the one before, 0 the embeddings.
+    files
+        Weight files, for the checkpoint's hash.
+
+    Examples
+    --------
+    >>> model = biolm.load("checkpoints/geneformer")  # doctest: +SKIP
+    >>> model.core.config.n_layers  # doctest: +SKIP
+    6
+    """
+
+    block_rows = 512
+
+    def __init__(
+        self, language: CellLanguage, core: Transformer, *, pool: str, hidden_state: int, files: list[Any]
+    ) -> None:
+        self.language = language
+        self.name = language.name
+        self.vocabulary = language.vocabulary
+        self.wants_counts = language.wants_counts
+        self.core = core.eval()
+        self.width = core.config.d_model
+        every = [*POOLS, *(f"{how}_l2" for how in POOLS)]
+        self.pools = (pool, *(how for how in every if how != pool))
+        self.hidden_state = hidden_state
+        self._files = [*files, *language.files]
+
+    @property
+    def config(self) -> Any:
+        """The core's config."""
+        return self.core.config
+
+    def __call__(self, batch: Batch, **options: Any) -> Output:
+        """Run the core; see :meth:`biolm.core.Transformer.forward`."""
+        with torch.inference_mode():
+            output: Output = self.core(batch, **options)
+            return output
+
+    def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block of cells, row numbers in ``index``."""
+        return self.language.tokenize(block, match, seed=seed)
+
+    def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of a block of cells."""
+        tokens = self.tokenize(block, match, seed=options.seed)
+        device = pick_device(options.device)
+        self.core.to(device)
+        vectors = np.zeros((len(tokens), self.width), np.float32)
+        for rows in pack(tokens, options.batch_tokens):
+            batch = Batch.from_tokens(tokens, rows).to(device)
+            vectors[rows] = self._vectors(batch, options).float().cpu().numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def _vectors(self, batch: Batch, options: EmbedOptions) -> torch.Tensor:
+        """Vectors ``(b, d)`` of one batch."""
+        how = options.pool or self.pools[0]
+        if how not in self.pools:
+            raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
+        precision = _PRECISIONS[options.precision]
+        autocast = torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
+        with autocast:
+            output = self.core(batch, logits=False, n_layers=self._layers(options.hidden_state))
+        vectors = pool(
+            output.last_hidden_state.float(), batch.offsets, how.removesuffix("_l2"), skip=self._skip(how)
+        )
+        return torch.nn.functional.normalize(vectors, dim=1) if how.endswith("_l2") else vectors
+
+    def _layers(self, wanted: int | None) -> int | None:
+        """How many layers to run: those after the wanted hidden state are never computed."""
+        depth = self.core.config.n_layers
+        state = self.hidden_state if wanted is None else wanted
+        layers = state if state >= 0 else depth + 1 + state
+        if not 0 <= layers <= depth:
+            raise ConfigError(f"hidden state must lie in {-depth - 1}..{depth}, not {state}")
+        return None if layers == depth else layers
+
+    def _skip(self, how: str) -> tuple[int, int]:
+        return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.language.special
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for provenance."""
+        config = self.core.config
+        return {
+            "kind": self.name,
+            "sha256": hash_files(self._files),
+            "parameters": self.core.n_parameters,
+            "layers": config.n_layers,
+            "width": config.d_model,
+            "heads": config.n_heads,
+            "genes": len(self.vocabulary),
+            "hidden_state": self.hidden_state,
+            "pool": self.pools[0],
+        }
