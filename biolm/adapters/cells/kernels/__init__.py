@@ -20,6 +20,7 @@ _HOMES = {
     "bin_rows": "tokens",
     "continuous_rows": "tokens",
     "log1p": "log",
+    "mean_rows": "mean",
 }
 
 

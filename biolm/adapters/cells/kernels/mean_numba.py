@@ -1,0 +1,47 @@
+"""Weighted means of gene vectors, compiled; twin of :mod:`mean_numpy`.
+
+Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.compile import compiled
+
+__all__ = ["mean_rows"]
+
+
+@compiled
+def mean_rows(
+    data: NDArray[Any],
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    target: NDArray[np.int32],
+    vectors: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the mean of every row's gene vectors into ``out (n, d)``, which holds zeros.
+
+    ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
+    ``factor * sqrt(count)``.
+    """
+    width = vectors.shape[1]
+    for row in range(len(indptr) - 1):
+        weights = np.float32(0)
+        for place in range(indptr[row], indptr[row + 1]):
+            gene = target[indices[place]]
+            weight = np.float32(sqrt(data[place])) * factors[indices[place]]
+            if gene < 0 or weight == 0:
+                continue
+            weights += weight
+            for axis in range(width):
+                out[row, axis] += weight * vectors[gene, axis]
+        if weights > 0:
+            for axis in range(width):
+                out[row, axis] /= weights

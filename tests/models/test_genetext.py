@@ -1,0 +1,215 @@
+"""The built-in model: the right mean, one space for two species, and what is promised of disjoint panels."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from biolm.adapters.cells.kernels import mean_numba, mean_numpy
+from biolm.errors import CheckpointError
+from biolm.io.cells.block import CellBlock
+from biolm.models.base import EmbedOptions
+from biolm.models.genetext import FILE, GeneText, centre, load, random_like, recognises
+from biolm.tasks.demo_scores import open_set
+from biolm.tasks.quality import transfer_quality
+from biolm.vocab.match import GeneMatch
+
+
+@pytest.fixture(scope="module")
+def model() -> GeneText:
+    return load()
+
+
+def as_block(counts: np.ndarray, start: int = 0) -> CellBlock:
+    """A dense table as a block."""
+    rows, columns = np.nonzero(counts)
+    indptr = np.searchsorted(rows, np.arange(len(counts) + 1))
+    return CellBlock(start, counts[rows, columns], columns.astype(np.int32), indptr, counts.shape[1])
+
+
+def match_of(model: GeneText, names: list[str]) -> GeneMatch:
+    return model.vocabulary.match({"index": np.array(names)}, minimum=0)
+
+
+def some_genes(model: GeneText, count: int = 200) -> list[str]:
+    """Human genes that weigh something."""
+    used = np.flatnonzero(model.factors[:15_000] > 0)
+    return [model.vocabulary.genes[row] for row in used[:: len(used) // count][:count]]
+
+
+def counts_of(cells: int, genes: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(0.7, (cells, genes)).astype(np.float32)
+
+
+def test_a_cell_is_the_root_weighted_mean_of_its_genes(model: GeneText) -> None:
+    names = some_genes(model)
+    counts = counts_of(20, len(names))
+    got = model.embed(as_block(counts), match_of(model, names), EmbedOptions())
+    rows = [model.vocabulary.genes.index(name) for name in names]
+    weights = np.sqrt(counts.astype(np.float64)) * model.factors[rows]
+    expected = weights @ model.vectors[rows].astype(np.float64) / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+def test_depth_does_not_matter_but_composition_does(model: GeneText) -> None:
+    names = some_genes(model)
+    counts, match = counts_of(5, len(names)), match_of(model, names)
+    once = model.embed(as_block(counts), match, EmbedOptions())
+    np.testing.assert_allclose(model.embed(as_block(counts * 7), match, EmbedOptions()), once, atol=1e-5)
+    counts[:, ::2] = 0
+    assert np.abs(model.embed(as_block(counts), match, EmbedOptions()) - once).max() > 0.1
+
+
+@given(cut=st.integers(0, 30), seed=st.integers(0, 3))
+def test_blocks_do_not_matter(model: GeneText, cut: int, seed: int) -> None:
+    names = some_genes(model)
+    counts, match = counts_of(30, len(names), seed), match_of(model, names)
+    whole = model.embed(as_block(counts), match, EmbedOptions())
+    parts = [as_block(counts[:cut]), as_block(counts[cut:], cut)]
+    assert (
+        np.concatenate([model.embed(part, match, EmbedOptions()) for part in parts]).tobytes()
+        == whole.tobytes()
+    )
+
+
+def test_both_kernels_agree(model: GeneText) -> None:
+    names = [*some_genes(model), "ENSG99999999999"]
+    counts, match = counts_of(50, len(names)), match_of(model, names)
+    counts[3] = 0
+    counts[4, :-1] = 0  # counts in an unknown gene alone
+    block = as_block(counts)
+    factors = np.r_[model.factors[match.target[:-1]], np.float32(1)]
+    results = []
+    for module in (mean_numba, mean_numpy):
+        out = np.zeros((50, model.width), np.float32)
+        module.mean_rows(block.data, block.indices, block.indptr, match.target, model.vectors, factors, out)
+        results.append(out)
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-6)
+    assert not results[0][3:5].any()
+    assert results[0][5:].any(axis=1).all()
+
+
+def test_columns_of_one_gene_are_summed(model: GeneText) -> None:
+    names = some_genes(model, 20)
+    counts = counts_of(8, 20)
+    twice = np.hstack([counts, counts[:, :1]])
+    got = model.embed(as_block(twice), match_of(model, [*names, names[0]]), EmbedOptions())
+    counts[:, 0] *= 2
+    expected = model.embed(as_block(counts), match_of(model, names), EmbedOptions())
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_a_mouse_cell_lies_where_the_human_cell_lies(model: GeneText, repository: Path) -> None:
+    lines = gzip.decompress((repository / "data/genes/orthologs.tsv.gz").read_bytes()).decode().splitlines()
+    pairs = [line.split("\t") for line in lines[1:] if line.endswith("\t1")]
+    known = set(model.vocabulary.genes)
+    human, mouse = zip(*[pair[:2] for pair in pairs if known.issuperset(pair[:2])][:100], strict=True)
+    counts = counts_of(10, 100, seed=4)
+    results = [
+        model.embed(as_block(counts), match_of(model, list(names)), EmbedOptions())
+        for names in (human, mouse)
+    ]
+    np.testing.assert_array_equal(*results)
+    assert np.ptp(results[0], axis=0).min() > 0.01
+
+
+def test_disjoint_panels_still_meet(model: GeneText) -> None:
+    cite, pbmc = (open_set(name, model) for name in ("pbmc_cite_10k", "pbmc68k_reduced_counts_700"))
+    scores = {}
+    for used in (model, random_like(model, 0)):
+        found = []
+        for seed in range(3):
+            half = np.random.default_rng(seed).random(len(model.vocabulary)) < 0.5
+            moved = transfer_quality(
+                cite.vectors(used, half),
+                cite.common_labels,
+                pbmc.vectors(used, ~half),
+                pbmc.common_labels,
+                leave_out=("other",),
+            )
+            found.append(moved.macro_f1)
+        scores[used.name] = np.mean(found)
+    assert scores["genetext"] > 0.4
+    assert scores["genetext"] > scores["random"] + 0.15
+
+
+def test_the_control_keeps_all_but_the_text(model: GeneText) -> None:
+    control = random_like(model, 1)
+    assert control.vocabulary is model.vocabulary
+    assert control.factors is model.factors
+    assert control.vectors.shape == model.vectors.shape
+    assert np.array_equal(control.vectors, random_like(model, 1).vectors)
+    assert not np.array_equal(control.vectors, random_like(model, 2).vectors)
+    assert abs(np.corrcoef(control.vectors[:, 0], model.vectors[:, 0])[0, 1]) < 0.05
+
+
+def test_centring_leaves_empty_cells_and_flat_axes_at_zero() -> None:
+    vectors = np.random.default_rng(0).normal(3, 2, (40, 5)).astype(np.float32)
+    vectors[:, 4] = 7.3
+    vectors[11] = 0
+    got = centre(vectors)
+    full = np.delete(got, 11, axis=0)
+    assert not got[11].any()
+    assert not got[:, 4].any()
+    np.testing.assert_allclose(full[:, :4].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(full[:, :4].std(0), 1, atol=1e-6)
+    assert not centre(np.zeros((3, 2), np.float32)).any()
+    assert centre(np.zeros((0, 2), np.float32)).shape == (0, 2)
+
+
+def test_the_shipped_table_is_the_documented_one(model: GeneText, repository: Path) -> None:
+    folder = repository / "data/genetext"
+    found = re.search(r"^sha256 `([0-9a-f]{64})`$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert found is not None
+    assert found[1] == hashlib.sha256((folder / FILE).read_bytes()).hexdigest() == model.sha256
+    assert recognises(folder)
+    assert not recognises(folder.parent)
+    assert model.describe()["checkpoint_sha256"] == model.sha256
+    assert len(set(model.vocabulary.genes)) == len(model.vectors) == len(model.factors)
+    assert np.isfinite(model.vectors).all()
+    assert (folder / FILE).stat().st_size < 6 * 2**20
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path, repository: Path) -> None:
+    tensors = load_file(repository / "data/genetext" / FILE)
+    with pytest.raises(CheckpointError, match="cannot read the gene vectors"):
+        load(tmp_path)
+    (tmp_path / FILE).write_bytes((repository / "data/genetext" / FILE).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cannot read the gene vectors"):
+        load(tmp_path)
+    save_file({name: value for name, value in tensors.items() if name != "mouse"}, tmp_path / FILE)
+    with pytest.raises(CheckpointError, match="should hold the tensors"):
+        load(tmp_path)
+    save_file(tensors | {"vectors": tensors["vectors"][1:]}, tmp_path / FILE)
+    with pytest.raises(CheckpointError, match="do not fit together"):
+        load(tmp_path)
+    save_file(tensors, tmp_path / FILE)
+    assert np.array_equal(load(tmp_path).vectors, load().vectors)
+
+
+def test_loading_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; from biolm.models.genetext import load; load();"
+        "print([name for name in ('torch', 'anndata', 'pandas', 'numba') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_match_of_other_cells_is_refused(model: GeneText) -> None:
+    from biolm.errors import InputError
+
+    match = match_of(model, some_genes(model, 10))
+    with pytest.raises(InputError, match="gene match"):
+        model.embed(as_block(counts_of(2, 11)), replace(match), EmbedOptions())
