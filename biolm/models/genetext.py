@@ -134,11 +134,17 @@ def load(path: Path | None = None) -> GeneText:
     )
 
 
-def random_like(model: GeneText, seed: int = 0) -> GeneText:
+def random_like(model: GeneText, seed: int = 0, *, width: int | None = None) -> GeneText:
     """The control: the same genes, factors and formula, with Gaussian vectors instead of text.
 
     What a score loses by this is what the text is worth. The two species keep sharing a space: genes with
     one and the same vector get one and the same random vector.
+
+    Parameters
+    ----------
+    width
+        Of the random vectors; the model's by default. Wider ones keep more of the counts, so they are the
+        harder control: nothing of the data went into their axes.
 
     Examples
     --------
@@ -146,7 +152,8 @@ def random_like(model: GeneText, seed: int = 0) -> GeneText:
     'random'
     """
     _, first, group = np.unique(model.vectors, axis=0, return_index=True, return_inverse=True)
-    drawn = np.random.default_rng(seed).standard_normal((len(first), model.width)).astype(np.float32)
+    shape = (len(first), model.width if width is None else width)
+    drawn = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     facts = {"control": "Gaussian gene vectors", "control_seed": str(seed)}
     return replace(model, name="random", vectors=drawn[group.ravel()], facts=facts)
 
