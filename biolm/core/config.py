@@ -224,6 +224,10 @@ class CoreConfig:
             raise ConfigError(f"value_encoder={self.value_encoder!r} needs n_values of at least 1")
         if self.share_layers and (self.windowed_layers or not self.first_attn_norm):
             raise ConfigError("share_layers uses one block for all layers, so layers cannot differ")
+        if self.block == "sandwich" and (self.residual_scale != 1.0 or self.layer_scale):
+            raise ConfigError(
+                "block='sandwich' norms each branch, so residual_scale and layer_scale must be off"
+            )
         if self.cross_attention and self.block in ("parallel", "sandwich"):
             raise ConfigError("cross_attention needs block='pre' or 'post'")
         if self.tied and self.head == "linear" and self.embed_dim != self.d_model:

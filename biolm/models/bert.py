@@ -13,52 +13,27 @@ from biolm.models.keys import Key, KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "bert": {
-        "architectures": ["BertForMaskedLM"],
-        "model_type": "bert",
-        "vocab_size": 40,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": 40,
-        "type_vocab_size": 2,
-        "pad_token_id": 0,
-        "layer_norm_eps": 1e-12,
-        "hidden_act": "gelu",
-    },
-    "bert-untied": {
-        "architectures": ["BertForMaskedLM"],
-        "model_type": "bert",
-        "vocab_size": 40,
-        "hidden_size": 32,
+_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 40}
+EXAMPLES: list[dict[str, Any]] = [
+    {**_SMALL, "num_hidden_layers": 2, "intermediate_size": 48, "type_vocab_size": 2, "pad_token_id": 0},
+    {
+        **_SMALL,
         "num_hidden_layers": 1,
-        "num_attention_heads": 2,
         "intermediate_size": 24,
-        "max_position_embeddings": 40,
         "type_vocab_size": 1,
-        "pad_token_id": 0,
         "layer_norm_eps": 1e-5,
         "hidden_act": "gelu_new",
         "tie_word_embeddings": False,
     },
-    "bert-no-head": {
+    {
+        **_SMALL,
         "architectures": ["BertModel"],
-        "model_type": "bert",
-        "vocab_size": 40,
-        "hidden_size": 32,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
         "intermediate_size": 48,
-        "max_position_embeddings": 40,
-        "type_vocab_size": 2,
-        "pad_token_id": 0,
-        "layer_norm_eps": 1e-12,
         "hidden_act": "relu",
     },
-}
-"""Small ``config.json`` files of each variant, which the parity tests build and run."""
+]
+"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [
@@ -76,13 +51,16 @@ KEYS = KeyTable(
         *norm_keys("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
         Key("/cls.predictions.transform.dense.*", "head.dense.*"),
         *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
-        Key("/cls.predictions.bias", "head.bias"),
+        Key("/cls.predictions.bias", "head.bias", when=lambda core: core.tied),
         Key("/cls.predictions.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
+        # Untied, the file holds both biases, and it is the decoder's own that counts.
+        Key("/cls.predictions.decoder.bias", "head.bias", when=lambda core: not core.tied),
         # Copies of tied weights, buffers, and parts that no embedding needs.
         *dropped(
             "embeddings.position_ids",
             "pooler.dense.*",
             "/cls.predictions.decoder.*",
+            "/cls.predictions.bias",
             "/cls.seq_relationship.*",
         ),
     ],

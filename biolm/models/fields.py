@@ -1,4 +1,4 @@
-"""Fields of a published ``config.json`` that many families share, in the v4 and v5 spellings of ``transformers``.
+"""Fields of a published ``config.json`` that many families share, in its v4 and v5 spellings.
 
 Rotary positions moved from ``rope_theta`` and ``rope_scaling`` (v4) to ``rope_parameters`` (v5), which may
 hold one entry for each kind of layer. Both are read; v5 is written.

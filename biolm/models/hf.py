@@ -1,6 +1,6 @@
 """Families that the ``transformers`` library publishes: folders in, folders out.
 
-Adding a family is adding one file with the three names of :class:`Family` and one line in ``FAMILIES``.
+Adding a family is adding one file with the four names of :class:`Family` and one line in ``FAMILIES``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Family(Protocol):
     """What a family's module offers."""
 
     KEYS: KeyTable
+    EXAMPLES: list[dict[str, Any]]
+    """Small ``config.json`` dictionaries, which the parity tests build and run."""
 
     def core_config(self, config: dict[str, Any]) -> CoreConfig:
         """Core config of a ``config.json``, in its v4 or v5 spelling."""
@@ -87,7 +89,8 @@ def from_hf(folder: str | Path) -> Transformer:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
     model = Transformer(core)
     tensors: dict[str, Tensor] = read_weights(find_weights(folder))
-    load_strict(model, members.KEYS.theirs_to_ours(tensors, core, folder), folder)
+    ours = members.KEYS.theirs_to_ours(tensors, core, folder)
+    load_strict(model, ours, folder, lambda name: members.KEYS.published(name, core))
     return model.eval()
 
 

@@ -160,7 +160,7 @@ class KeyTable:
                     parts = _cut(key, tensor, match.groupdict(), config)
                     for twice in parts.keys() & origin.keys():
                         raise CheckpointError(
-                            f"{source} holds {origin[twice]} and {name}, which are the same weight; remove one"
+                            f"{source} holds {origin[twice]} and {name}, one weight twice; remove one"
                         )
                     found.update(parts)
                     origin.update(dict.fromkeys(parts, name))
