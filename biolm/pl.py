@@ -33,15 +33,13 @@ def embedding(adata: AnnData, *, key: str = "X_genetext", neighbours: int = 15, 
 
     Examples
     --------
-    >>> import biolm
-    >>> adata = biolm.embed("data/cells/pbmc_cite_10k.h5ad")
-    >>> _ = embedding(adata, color="cell_type", show=False)
+    ``biolm.pl.embedding(adata, color="cell_type")`` after ``biolm.tl.embed(adata)``.
     """
-    import scanpy as sc
-
     if key not in adata.obsm:
         held = ", ".join(adata.obsm) or "nothing"
         raise InputError(f"obsm holds no '{key}' but {held}; run biolm.tl.embed first")
+    import scanpy as sc
+
     basis = f"{key}_umap"
     if basis not in adata.obsm:
         sc.pp.neighbors(adata, n_neighbors=neighbours, use_rep=key, key_added=basis)

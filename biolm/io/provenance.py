@@ -18,16 +18,18 @@ __all__ = ["digest", "plain"]
 def plain(value: Any) -> Any:
     """The value as HDF5, zarr and JSON all can hold it.
 
-    Dictionaries keep their order, lose entries that are None, and have "/" in their keys replaced by
-    "_" (HDF5 reads "/" as a path). Lists become comma-separated text. Numpy scalars become Python's.
+    Dictionaries are sorted (some readers hand them over in another order each time), lose entries that
+    are None, and have "/" in their keys replaced by "_" (HDF5 reads "/" as a path). Lists become
+    comma-separated text. Numpy scalars become Python's.
 
     Examples
     --------
-    >>> plain({"a/b": 1, "pools": ("cls", "mean"), "nothing": None})
+    >>> plain({"pools": ("cls", "mean"), "a/b": 1, "nothing": None})
     {'a_b': 1, 'pools': 'cls, mean'}
     """
     if isinstance(value, Mapping):
-        return {str(key).replace("/", "_"): plain(entry) for key, entry in value.items() if entry is not None}
+        entries = {str(key).replace("/", "_"): entry for key, entry in value.items() if entry is not None}
+        return {key: plain(entries[key]) for key in sorted(entries)}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, str | bool | int | float):
@@ -45,5 +47,5 @@ def digest(facts: Mapping[str, Any]) -> str:
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
     """
-    text = json.dumps(plain(facts), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(plain(facts), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def creating(path: Path, form: str) -> Iterator[Any]:
-    """An empty root group to fill: HDF5, or zarr format 3 with its metadata summarised at the end."""
+    """An empty root group to fill: HDF5, or zarr format 2 as anndata writes it by default."""
     if form == "h5ad":
         import h5py
 
@@ -50,9 +50,7 @@ def creating(path: Path, form: str) -> Iterator[Any]:
     else:
         import zarr
 
-        root = zarr.open_group(path, mode="w", zarr_format=3)
-        yield root
-        zarr.consolidate_metadata(root.store)
+        yield zarr.open_group(path, mode="w", zarr_format=2)
 
 
 def _copy(old: Any, new: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import warnings
 from pathlib import Path
+from typing import Any
 
 from biolm.io.cells.write_vectors import CellVectors, add_vectors
 
@@ -33,4 +36,18 @@ def copy_zarr(source: Path, target: Path, result: CellVectors) -> None:
     root = zarr.open_group(target, mode="r+", use_consolidated=False)
     add_vectors(root, result)
     if summarised:
+        _summarise(root, target)
+
+
+def _summarise(root: Any, folder: Path) -> None:
+    """Write the summary of all metadata again, in an order that does not depend on the file system."""
+    import zarr
+
+    with warnings.catch_warnings():
+        # The summary is not part of the specification of format 3; the input has one all the same.
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         zarr.consolidate_metadata(root.store)
+    for name in (".zmetadata", "zarr.json"):
+        if (folder / name).exists():
+            text = json.dumps(json.loads((folder / name).read_text()), indent=2, sort_keys=True)
+            (folder / name).write_text(text)
