@@ -133,7 +133,7 @@ def test_missing_or_no_dictionary(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match="no dictionary by gene"):
         read_gene_dictionary(path)
     path.write_bytes(b"{")
-    with pytest.raises(CheckpointError, match="damaged pickle|not a whole JSON"):
+    with pytest.raises(CheckpointError, match=r"damaged pickle|not a whole JSON"):
         read_gene_dictionary(path)
 
 

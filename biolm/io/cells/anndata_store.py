@@ -76,26 +76,32 @@ def _offered(root: Any) -> list[str]:
 
 def _rows(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
     """Row reader of one stored matrix."""
-    if not hasattr(node, "keys"):
-        chunks = node.chunks or (1, 1)
-        shape = (int(node.shape[0]), int(node.shape[1]))
-        return DenseRows(shape, lambda a, b: node[a:b], itemsize=node.dtype.itemsize, slab=chunks[0])
+    if hasattr(node, "keys"):
+        return _sparse(node, path, column)
+    if node.dtype.kind not in "biuf" or len(node.shape) != 2:
+        raise InputError(f"{path} holds no table of numbers in {node.name}; write it again from its source")
+    shape = (int(node.shape[0]), int(node.shape[1]))
+    slab = node.chunks[0] if node.chunks else 1
+    return DenseRows(shape, lambda a, b: node[a:b], itemsize=node.dtype.itemsize, slab=slab)
+
+
+def _sparse(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
+    """Row reader of a compressed sparse matrix, by row or by column."""
     # Files of anndata before 0.7 name these attributes differently.
-    storage = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))).removesuffix(
-        "_matrix"
-    )
+    storage = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "unknown")))
     size = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
-    if storage not in {"csr", "csc"} or size is None:
-        raise InputError(
-            f"{path} holds its matrix {node.name} in a form that cannot be read: {storage or 'unknown'}"
-        )
-    shape = (int(size[0]), int(size[1]))
-    build = CsrRows if storage == "csr" else compressed_by_gene
+    builders: dict[str, Callable[..., Rows]] = {"csr": CsrRows, "csc": compressed_by_gene}
+    build = builders.get(storage.removesuffix("_matrix"))
+    lacks = [part for part in ("data", "indices", "indptr") if part not in node]
+    if build is None or size is None or lacks:
+        what = f"lacks {', '.join(lacks)}" if lacks else f"is of kind {storage!r}"
+        raise InputError(f"{path} holds a matrix {node.name} that cannot be read: it {what}")
+    data, indices = node["data"], node["indices"]
     return build(
-        shape,
+        (int(size[0]), int(size[1])),
         node["indptr"][...],
-        column(node["data"]),
-        column(node["indices"]),
-        length=min(node["data"].shape[0], node["indices"].shape[0]),
+        column(data),
+        column(indices),
+        length=min(data.shape[0], indices.shape[0]),
         name=path,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.cells.source import Table
 
-__all__ = ["encoded_table", "read_values"]
+__all__ = ["as_plain", "as_text", "categorical", "encoded_table", "read_values"]
 
 
 def encoded_table(node: Any, name: object) -> Table:
@@ -35,7 +35,7 @@ def encoded_table(node: Any, name: object) -> Table:
     if not hasattr(node, "keys"):
         records = _old_records(node, name)
         index, *rest = records
-        return Table(lambda: as_text(records[index]), {key: partial(_column, records[key]) for key in rest})
+        return Table(lambda: as_text(records[index]), {key: partial(as_plain, records[key]) for key in rest})
     index = _text(node.attrs.get("_index", "_index"))
     if index not in node:
         raise InputError(f"{name} is not a whole AnnData file: its table {node.name} has no index")
@@ -59,21 +59,22 @@ def read_values(node: Any, table: Any = None) -> NDArray[Any]:
     """
     if hasattr(node, "keys"):
         if "categories" in node:
-            return _categorical(node["codes"][...], read_values(node["categories"]))
+            return categorical(node["codes"][...], read_values(node["categories"]))
         return _masked(node, np.asarray(node["mask"][...], dtype=bool))
     if "categories" in node.attrs and table is not None and "__categories" in table:
-        return _categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
+        return categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
     text = getattr(node, "asstr", None)
     is_text = node.dtype.kind in "OST"
-    return _column(text()[...] if text is not None and is_text else node[...])
+    return as_plain(text()[...] if text is not None and is_text else node[...])
 
 
 def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
     """Any column as strings."""
-    return values if values.dtype.kind == "U" else values.astype(np.str_)
+    plain = as_plain(values)
+    return plain if plain.dtype.kind == "U" else plain.astype(np.str_)
 
 
-def _column(values: NDArray[Any]) -> NDArray[Any]:
+def as_plain(values: NDArray[Any]) -> NDArray[Any]:
     """Objects, bytes and variable-width strings as fixed-width strings; numbers as they are."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8")
@@ -89,8 +90,8 @@ def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value)
 
 
-def _categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
-    """Categories by code; code -1 is missing."""
+def categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
+    """Categories by code ``(n,)``; code -1 is missing: '' among strings, NaN among numbers."""
     known: NDArray[Any] = categories
     if categories.dtype.kind == "U":
         known = np.append(categories, "")

@@ -26,14 +26,12 @@ def open_hdf5(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it is damaged or may not be read.
+        If it is truncated or damaged.
     """
     import h5py
 
     try:
         return h5py.File(path, "r")
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read: permission denied") from error
     except OSError as error:
         raise InputError(why_not_hdf5(path)) from error
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.frame import as_plain, as_text, categorical
 from biolm.io.cells.rows import DenseRows
 from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 
@@ -79,20 +80,18 @@ class _SparseRows:
 def _table(frame: Any) -> Table:
     """Table over a pandas frame."""
     return Table(
-        lambda: np.array(frame.index.astype(str), dtype=np.str_),
+        lambda: as_text(frame.index.to_numpy()),
         {str(name): partial(_series, frame[name]) for name in frame.columns},
     )
 
 
 def _series(column: Any) -> NDArray[Any]:
-    """One column, as :meth:`CellSource.obs_column` wants it."""
-    if column.dtype.kind in "biuf" and not hasattr(column.array, "_mask"):
-        return np.asarray(column)
+    """One column, as ``obs_column`` wants it."""
     if hasattr(column, "cat"):
-        column = column.astype(column.cat.categories.dtype)
-    missing = np.asarray(column.isna())
-    if column.dtype.kind in "biuf":
-        return np.asarray(
-            column.astype(float) if missing.any() else column.to_numpy(column.dtype.numpy_dtype)
-        )
-    return np.array([("" if gone else str(v)) for v, gone in zip(column, missing, strict=True)], np.str_)
+        return categorical(column.cat.codes.to_numpy(), as_plain(column.cat.categories.to_numpy()))
+    missing = column.isna().to_numpy()
+    if column.dtype.kind not in "biuf":
+        return as_plain(column.astype(object).where(~missing, None).to_numpy())
+    if missing.any():
+        return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
+    return np.asarray(column.to_numpy())

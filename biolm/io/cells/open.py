@@ -8,6 +8,7 @@ adding a file. They import their libraries inside functions: listing them costs 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -73,6 +74,8 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read: permission denied")
     for reader in _readers():
         if reader.recognises(path):
             return reader.open_file(path, matrix)

@@ -136,7 +136,7 @@ def checked_indices(indices: NDArray[Any], n_columns: int, name: object) -> NDAr
         If one lies outside the matrix.
     """
     # Read as unsigned, a negative index is huge: one pass finds both kinds of damage.
-    if len(indices) and indices.view(f"u{indices.dtype.itemsize}").max() >= n_columns:
+    if len(indices) and indices.view(indices.dtype.str.replace("i", "u")).max() >= n_columns:
         raise InputError(
             f"{name} is damaged: its sparse matrix has a column outside its {n_columns} genes; "
             "write the file again from its source"

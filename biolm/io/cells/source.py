@@ -5,7 +5,9 @@ Dimensions: ``n`` cells of a block · ``g`` genes of the file.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +19,9 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells.block import CellBlock
 
 __all__ = ["OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
+
+# How h5py, zarr and their codecs fail on content that cannot be decoded.
+DAMAGE = (OSError, RuntimeError, EOFError, zlib.error)
 
 
 class Rows(Protocol):
@@ -93,7 +98,21 @@ class OpenCells:
             raise ConfigError(f"a block must hold at least 1 row, not {rows}")
         end = self.n_cells if stop is None else min(stop, self.n_cells)
         for first in range(max(start, 0), end, rows):
-            yield self.rows.read(first, min(first + rows, end))
+            last = min(first + rows, end)
+            with self._damage_named(f"cells {first} to {last}"):
+                block = self.rows.read(first, last)
+            yield block
+
+    @contextmanager
+    def _damage_named(self, what: str) -> Iterator[None]:
+        """Make one sentence of what a library says about content that it cannot decode."""
+        try:
+            yield
+        except DAMAGE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{self.path} is damaged: {what} cannot be read ({reason}); copy it again"
+            ) from error
 
     def matrices(self) -> list[str]:
         """Every matrix the file offers, spelled as :attr:`matrix`."""
@@ -101,16 +120,27 @@ class OpenCells:
 
     def cell_names(self) -> NDArray[np.str_]:
         """``(n_cells,)`` names as written in the file."""
-        return self.obs.index()
+        with self._damage_named("cell names"):
+            return self._fitting(self.obs.index(), self.n_cells, "cells")
 
     def gene_columns(self) -> dict[str, NDArray[np.str_]]:
         """Text columns that may identify genes, ``(g,)`` each; the var index comes first as ``index``."""
-        columns = {"index": self.var.index()}
-        for name, read in self.var.columns.items():
-            values = read()
-            if values.dtype.kind == "U" and name not in columns:
-                columns[name] = values
+        with self._damage_named("gene names"):
+            columns = {"index": self._fitting(self.var.index(), self.n_genes, "genes")}
+            for name, read in self.var.columns.items():
+                values = read()
+                if values.dtype.kind == "U" and name not in columns:
+                    columns[name] = values
         return columns
+
+    def _fitting(self, names: NDArray[np.str_], size: int, what: str) -> NDArray[np.str_]:
+        """Names, if there is one for each row or column of the matrix."""
+        if len(names) != size:
+            raise InputError(
+                f"{self.path or 'the AnnData'} is inconsistent: {self.matrix} has {size} {what}, "
+                f"but its table names {len(names)}; write it again from its source"
+            )
+        return names
 
     def obs_columns(self) -> list[str]:
         """Names of the columns of the cell table, in file order."""
@@ -130,7 +160,8 @@ class OpenCells:
         if name not in self.obs.columns:
             known = ", ".join(self.obs.columns) or "none"
             raise InputError(f"{self.path or 'the AnnData'} has no obs column {name!r}; its columns: {known}")
-        return self.obs.columns[name]()
+        with self._damage_named(f"the obs column {name!r}"):
+            return self.obs.columns[name]()
 
     def close(self) -> None:
         """Close the file."""
