@@ -6,6 +6,7 @@ Dimensions: ``t`` query tokens · ``u`` key tokens · ``d`` width · ``h`` heads
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -23,19 +24,28 @@ __all__ = ["Attention", "Cache", "Context", "KeyValueStore"]
 class KeyValueStore(Protocol):
     """Keeps the keys and values of earlier tokens of one layer."""
 
-    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add those of the new tokens ``(t, j, k)``; return all that the layer may see ``(u, j, k)``."""
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rule: Rule,
+        *,
+        bias: PositionBias | None = None,
+        kernel: str = "auto",
+    ) -> Tensor:
+        """Keep those of the new tokens ``(t, j, k)``; attention ``(t, h, k)`` to all the layer may see."""
         ...
 
 
 class Cache(Protocol):
-    """Keys and values of earlier tokens of every layer."""
+    """Keys and values of earlier tokens of every layer, see :class:`biolm.core.cache.KeyValueCache`."""
 
-    def layer(self, layer: int, batch: Batch) -> tuple[Layout, KeyValueStore]:
-        """Layout of the new tokens against all that the layer may see, and where it keeps them."""
+    def open(self, batch: Batch) -> Sequence[KeyValueStore]:
+        """One store for each layer, for the forward pass of this batch."""
         ...
 
-    def advance(self, batch: Batch) -> None:
+    def advance(self) -> None:
         """Note that every layer has seen the batch."""
         ...
 
@@ -57,6 +67,8 @@ class Context:
         Name of the attention kernel, see :mod:`biolm.core.kernels`.
     maps
         Collects attention maps of each layer when asked for.
+    store
+        Earlier tokens of the layer that runs, in generation.
     """
 
     __slots__ = ("bias", "kernel", "layout", "maps", "memory", "memory_layout", "rope", "store")
@@ -127,18 +139,18 @@ class Attention(nn.Module):
         layout = context.memory_layout if self.cross else context.layout
         bias = None if self.cross else context.bias
         assert layout is not None
-        if not self.cross:
-            if context.rope is not None:
-                query = rotate(query, context.rope, interleaved=self.rope_interleaved)
-                key = rotate(key, context.rope, interleaved=self.rope_interleaved)
-            if context.store is not None:
-                key, value = context.store.extend(key, value)
+        if not self.cross and context.rope is not None:
+            query = rotate(query, context.rope, interleaved=self.rope_interleaved)
+            key = rotate(key, context.rope, interleaved=self.rope_interleaved)
         rule = self.rule
         if self.training and self.dropout:
             rule = Rule(rule.causal, rule.window, rule.scale, rule.softcap, self.dropout)
         if context.maps is not None and not self.cross:
             context.maps.append(attention_maps(query, key, layout, self.rule, bias))
-        mixed = attend(query, key, value, layout, rule, bias=bias, kernel=context.kernel)  # (t, h, k)
+        if context.store is not None and not self.cross:
+            mixed = context.store.attend(query, key, value, rule, bias=bias, kernel=context.kernel)
+        else:
+            mixed = attend(query, key, value, layout, rule, bias=bias, kernel=context.kernel)  # (t, h, k)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]  # (t, d)
 
     def _project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:

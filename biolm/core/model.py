@@ -101,12 +101,13 @@ class Transformer(nn.Module):
         x = self.embeddings(batch)  # (t, d)
         states = [x]
         maps: list[tuple[Tensor, ...]] | None = [] if attentions else None
+        stores = None if cache is None else cache.open(batch)
         contexts = self._contexts(batch, memory, maps)
         depth = self.config.n_layers if n_layers is None else n_layers
         for layer, block in enumerate(self._blocks(depth)):
             context = contexts[self.config.layer_window(layer) > 0]
-            if cache is not None:
-                context.layout, context.store = cache.layer(layer, batch)
+            if stores is not None:
+                context.store = stores[layer]
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, context, use_reentrant=False)
             else:
@@ -118,7 +119,7 @@ class Transformer(nn.Module):
         if whole:
             x = states[-1] = self.final_norm(x)
         if cache is not None:
-            cache.advance(batch)
+            cache.advance()
         return Output(
             last_hidden_state=x,
             batch=batch,

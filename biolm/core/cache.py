@@ -1,0 +1,189 @@
+"""Keys and values of earlier tokens, so that a step of generation reads only the new ones.
+
+Sequences of similar length share a slab (:mod:`biolm.core.slabs`) whose capacity is a power of two: one
+kernel call serves all of them, nothing is copied at a step, and a short sequence does not pay for a long
+one. A sequence that fills its row moves to the slab of twice the capacity. A layer with a window of ``w``
+tokens never has more than ``w`` slots: position ``i`` lies in slot ``i mod c``, so old tokens are overwritten
+and the memory of the layer is constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from biolm.batch import Batch
+from biolm.core.attention import KeyValueStore
+from biolm.core.cache_steps import DecodeStep, PackedStep, Piece, Store
+from biolm.core.config import CoreConfig
+from biolm.core.slabs import Slab
+from biolm.errors import ConfigError, InputError
+
+__all__ = ["KeyValueCache"]
+
+_SMALLEST = 32  # slots of the first slab; fewer would only move sequences often
+
+
+class KeyValueCache:
+    """Keys and values of every layer, for sequences that come and go.
+
+    Parameters
+    ----------
+    config
+        Of the model.
+    dtype, device
+        Of the model's weights.
+
+    Raises
+    ------
+    ConfigError
+        If the model is not causal, or mixes tokens by something else than attention.
+
+    Examples
+    --------
+    >>> from biolm.core import Transformer
+    >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+    >>> config = CoreConfig(**sizes, causal=True, head="linear")
+    >>> model, cache = Transformer(config), KeyValueCache(config)
+    >>> first = model(cache.batch([0, 1], [[1, 2, 3], [4]]), cache=cache)
+    >>> second = model(cache.batch([0, 1], [[5], [6]]), cache=cache)  # sees the tokens before
+    >>> cache.lengths
+    {0: 4, 1: 2}
+    """
+
+    def __init__(
+        self,
+        config: CoreConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not config.causal or config.mixer != "attention":
+            raise ConfigError("a cache needs a causal model whose mixer is attention")
+        self.lengths: dict[int, int] = {}
+        """Tokens seen of each sequence."""
+        self._windows = [config.layer_window(layer) for layer in range(config.n_layers)]
+        self._like = torch.empty((config.n_kv_heads, config.head_dim), dtype=dtype, device=device)
+        self._slabs: dict[int, Slab] = {}
+        self._home: dict[int, tuple[Slab, int]] = {}
+        self._step: tuple[Batch, DecodeStep | PackedStep] | None = None
+
+    @property
+    def sequences(self) -> list[int]:
+        """All sequences, in the order in which one more token of each is read fastest."""
+        return [name for slab in self._slabs.values() for name in slab.sequences]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the keys and values take."""
+        return sum(slab.nbytes for slab in self._slabs.values())
+
+    def batch(self, sequences: Sequence[int], pieces: Sequence[Sequence[int]]) -> Batch:
+        """The next tokens of some sequences, to be given to the model together with this cache.
+
+        Parameters
+        ----------
+        sequences
+            Numbers of the caller's choice; an unknown one starts a sequence.
+        pieces
+            Next token ids of each, at least one.
+
+        Raises
+        ------
+        InputError
+            If a piece is empty, or a sequence is named twice.
+        """
+        if len(sequences) != len(pieces) or len(set(sequences)) != len(sequences):
+            raise InputError("the cache wants one piece of tokens for each sequence, each named once")
+        if not sequences or not all(len(piece) for piece in pieces):
+            raise InputError("a piece of a sequence is empty; leave the sequence out of the batch")
+        past = [self.lengths.get(name, 0) for name in sequences]
+        counts = [len(piece) for piece in pieces]
+        for name, before, count in zip(sequences, past, counts, strict=True):
+            self._make_room(name, before + count)
+        batch = _batch(sequences, pieces, past, self._like.device)
+        homes = [self._home[name] for name in sequences]
+        taken = [Piece(*home, p, n) for home, p, n in zip(homes, past, counts, strict=True)]
+        whole = batch.max_length == 1 and list(sequences) == self.sequences
+        step = DecodeStep(taken, self._like.device) if whole else PackedStep(taken, batch)
+        self._step = (batch, step)
+        return batch
+
+    def open(self, batch: Batch) -> list[KeyValueStore]:
+        """Where each layer of the coming forward pass keeps and finds keys and values.
+
+        Raises
+        ------
+        InputError
+            If the batch was not made by :meth:`batch`, or was read already.
+        """
+        if self._step is None or self._step[0] is not batch:
+            raise InputError("a model with a cache reads the batch that cache.batch() has just made")
+        step = self._step[1]
+        return [Store(step, layer, window) for layer, window in enumerate(self._windows)]
+
+    def advance(self) -> None:
+        """Note that every layer has seen the batch, and make room for one more token of each sequence."""
+        assert self._step is not None
+        batch, step = self._step
+        for name, piece in zip(batch.index.tolist(), step.pieces, strict=True):
+            self.lengths[name] = piece.past + piece.new
+            self._make_room(name, self.lengths[name] + 1)
+        self._step = None
+
+    def drop(self, sequences: Iterable[int]) -> None:
+        """Forget sequences.
+
+        Raises
+        ------
+        InputError
+            If the cache holds none of that number.
+        """
+        for name in list(sequences):
+            if name not in self.lengths:
+                raise InputError(f"the cache holds no sequence {name}")
+            self._leave(name)
+            del self.lengths[name]
+
+    def _make_room(self, name: int, length: int) -> None:
+        """Let a sequence lie in a row that holds ``length`` tokens."""
+        old = self._home.get(name)
+        if old is not None and old[0].capacity >= length:
+            return
+        capacity = max(_SMALLEST, 1 << (length - 1).bit_length())
+        if capacity not in self._slabs:
+            self._slabs[capacity] = Slab(capacity, self._windows, self._like)
+        slab = self._slabs[capacity]
+        row = slab.add(name)
+        if old is not None:
+            slab.copy_row(row, *old)
+            self._leave(name)
+        self._home[name] = (slab, row)
+
+    def _leave(self, name: int) -> None:
+        slab, row = self._home.pop(name)
+        moved = slab.remove(row)
+        if moved is not None:
+            self._home[moved] = (slab, row)
+        if not slab.sequences:
+            del self._slabs[slab.capacity]
+
+
+def _batch(
+    sequences: Sequence[int], pieces: Sequence[Sequence[int]], past: list[int], device: torch.device
+) -> Batch:
+    counts = [len(piece) for piece in pieces]
+    ends = torch.tensor(counts).cumsum(0)
+    if max(counts) == 1:
+        positions = torch.tensor(past)
+    else:
+        positions = torch.cat([torch.arange(p, p + n) for p, n in zip(past, counts, strict=True)])
+    ids = torch.tensor([token for piece in pieces for token in piece])
+    return Batch(
+        ids=ids.to(device),
+        offsets=torch.cat((ends.new_zeros(1), ends)).to(device, torch.int32),
+        positions=positions.to(device),
+        max_length=max(counts),
+        index=torch.tensor(sequences, device=device),
+    )

@@ -1,0 +1,221 @@
+"""Writing on: prompts in, generated tokens out, with a cache and without padding.
+
+Prompts are read in pieces (prefill), then every unfinished sequence gets one token a step. A finished one
+leaves the batch, and a waiting prompt takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from biolm.batch import Batch
+from biolm.core.cache import KeyValueCache
+from biolm.core.model import Transformer
+from biolm.core.sampling import Draws, SamplingOptions, choose
+from biolm.errors import ConfigError, InputError
+
+__all__ = ["Generation", "generate", "generate_each"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated after one prompt.
+
+    Parameters
+    ----------
+    index
+        Number of the prompt.
+    ids
+        Generated token ids, without the prompt; a stop token is the last of them.
+    log_probabilities
+        Natural log-probability of each under the model, whatever the sampling.
+    reason
+        ``stop`` (a stop token), ``length`` (``max_tokens`` reached) or ``positions`` (the model has no
+        further learned positions).
+    """
+
+    index: int
+    ids: list[int]
+    log_probabilities: list[float]
+    reason: str
+
+
+@dataclass(slots=True)
+class _Sequence:
+    index: int
+    prompt: list[int]
+    draws: Draws
+    ids: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
+
+
+def generate(
+    model: Transformer, prompts: Batch | Sequence[Sequence[int]], options: SamplingOptions | None = None
+) -> list[Generation]:
+    """Continue every prompt.
+
+    Parameters
+    ----------
+    model
+        A causal model with a token head.
+    prompts
+        Token ids of each prompt, of any lengths; or a packed batch of them.
+    options
+        How to choose tokens and when to stop.
+
+    Returns
+    -------
+    One result for each prompt, in their order.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot generate.
+    InputError
+        If a prompt is empty, too long or holds unknown tokens, or a stop token is unknown.
+
+    Examples
+    --------
+    >>> from biolm.core import CoreConfig
+    >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+    >>> config = CoreConfig(**sizes, causal=True, head="linear")
+    >>> results = generate(Transformer(config), [[1, 2], [3]], SamplingOptions(max_tokens=4))
+    >>> [len(result.ids) for result in results]
+    [4, 4]
+    """
+    results = list(generate_each(model, prompts, options))
+    return sorted(results, key=lambda result: result.index)
+
+
+def generate_each(
+    model: Transformer, prompts: Batch | Sequence[Sequence[int]], options: SamplingOptions | None = None
+) -> Iterator[Generation]:
+    """As :func:`generate`, but yields each result as soon as it is finished."""
+    options = SamplingOptions() if options is None else options
+    tokens = _prompts(prompts)
+    _check(model, tokens, options)
+    return _Run(model, tokens, options).results()
+
+
+def _prompts(prompts: Batch | Sequence[Sequence[int]]) -> list[list[int]]:
+    if isinstance(prompts, Batch):
+        bounds = prompts.offsets.tolist()
+        ids = prompts.ids.tolist()
+        return [ids[a:b] for a, b in pairwise(bounds)]
+    return [[int(token) for token in prompt] for prompt in prompts]
+
+
+def _check(model: Transformer, prompts: list[list[int]], options: SamplingOptions) -> None:
+    c = model.config
+    if not c.causal or c.head != "linear" or c.value_encoder != "none":
+        raise ConfigError("only a causal model with a linear token head, on ids alone, generates")
+    for token in options.stop:
+        if not 0 <= token < c.vocab_size:
+            raise InputError(f"stop token {token} lies outside the vocabulary 0..{c.vocab_size - 1}")
+    for number, prompt in enumerate(prompts):
+        if not prompt:
+            raise InputError(f"prompt {number} is empty; give at least a begin token")
+        if c.position == "learned" and len(prompt) > c.max_length:
+            raise InputError(
+                f"prompt {number} has {len(prompt)} tokens but the model {c.max_length} positions; shorten it"
+            )
+        for token in prompt:
+            if not 0 <= token < c.vocab_size:
+                raise InputError(
+                    f"prompt {number} holds token id {token}, outside the vocabulary 0..{c.vocab_size - 1}"
+                )
+
+
+class _Run:
+    """One call of :func:`generate`."""
+
+    def __init__(self, model: Transformer, prompts: list[list[int]], options: SamplingOptions) -> None:
+        self.model, self.options = model, options
+        weight = model.embeddings.token.weight
+        self.cache = KeyValueCache(model.config, dtype=weight.dtype, device=weight.device)
+        self.waiting = deque(
+            _Sequence(i, prompt, Draws(options, i, model.config.vocab_size))
+            for i, prompt in enumerate(prompts)
+        )
+        self.live: dict[int, _Sequence] = {}
+
+    def results(self) -> Iterator[Generation]:
+        """Read, step and refill until nothing is left."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            while self.waiting or self.live:
+                with torch.inference_mode():
+                    finished = self._admit() or self._step()
+                yield from finished
+        finally:
+            self.model.train(training)
+
+    def _admit(self) -> list[Generation]:
+        """Read waiting prompts into free places; the first token of each is chosen at once."""
+        free = self.options.batch_size - len(self.live)
+        new = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+        if not new:
+            return []
+        self.live |= {sequence.index: sequence for sequence in new}
+        return self._accept(new, self._prefill(new))
+
+    def _prefill(self, new: list[_Sequence]) -> Tensor:
+        """Logits ``(b, v)`` after the prompts, which are read in pieces of a bounded number of tokens."""
+        logits = []
+        todo = deque((sequence.index, sequence.prompt) for sequence in new)
+        while todo:
+            names, pieces, last = [], [], []
+            room = self.options.chunk_tokens
+            while todo and room:
+                name, rest = todo.popleft()
+                names.append(name)
+                pieces.append(rest[:room])
+                if len(rest) > room:
+                    todo.appendleft((name, rest[room:]))
+                room -= len(pieces[-1])
+                if not todo or todo[0][0] != name:
+                    last.append(self.options.chunk_tokens - room - 1)
+            rows = torch.tensor(last, dtype=torch.long, device=self.model.embeddings.token.weight.device)
+            output = self.model(self.cache.batch(names, pieces), logits=rows, cache=self.cache)
+            logits.append(output.logits)
+        return torch.cat(logits)
+
+    def _step(self) -> list[Generation]:
+        """One more token for every live sequence."""
+        order = self.cache.sequences
+        live = [self.live[name] for name in order]
+        batch = self.cache.batch(order, [sequence.ids[-1:] for sequence in live])
+        logits = self.model(batch, cache=self.cache).logits
+        assert logits is not None
+        return self._accept(live, logits)
+
+    def _accept(self, sequences: list[_Sequence], logits: Tensor) -> list[Generation]:
+        """Choose the next tokens and let finished sequences go."""
+        ids, scores = choose(logits, [sequence.draws for sequence in sequences], self.options)
+        finished = []
+        for sequence, token, score in zip(sequences, ids, scores, strict=True):
+            sequence.ids.append(token)
+            sequence.log_probabilities.append(score)
+            reason = self._reason(sequence)
+            if reason:
+                del self.live[sequence.index]
+                finished.append(Generation(sequence.index, sequence.ids, sequence.log_probabilities, reason))
+        self.cache.drop(result.index for result in finished)
+        return finished
+
+    def _reason(self, sequence: _Sequence) -> str | None:
+        c = self.model.config
+        if sequence.ids[-1] in self.options.stop:
+            return "stop"
+        if len(sequence.ids) >= self.options.max_tokens:
+            return "length"
+        if c.position == "learned" and len(sequence.prompt) + len(sequence.ids) > c.max_length:
+            return "positions"
+        return None
