@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.fields import activation, activation_name, has_head, tied
+from biolm.models.encoders import dropouts, hf_common, masked_head, shape
+from biolm.models.fields import activation, activation_name
 from biolm.models.keys import Key, KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -35,34 +36,51 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
+EMBEDDING_KEYS = [
+    Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),
+    Key("embeddings.position_embeddings.weight", "embeddings.position.weight"),
+    Key("embeddings.token_type_embeddings.weight", "embeddings.segment.weight"),
+    *norm_keys("embeddings.LayerNorm", "embeddings.norm"),
+    *dropped("embeddings.position_ids", "embeddings.token_type_ids"),
+]
+"""Also of RoBERTa, ALBERT and DNABERT-2."""
+
+PROJECTION_KEYS = [
+    Key("encoder.layer.{}.attention.self.query.*", "layers.{}.attention.query.*"),
+    Key("encoder.layer.{}.attention.self.key.*", "layers.{}.attention.key.*"),
+    Key("encoder.layer.{}.attention.self.value.*", "layers.{}.attention.value.*"),
+    Key("encoder.layer.{}.attention.output.dense.*", "layers.{}.attention.out.*"),
+    Key("encoder.layer.{}.intermediate.dense.*", "layers.{}.mlp.up.*"),
+    Key("encoder.layer.{}.output.dense.*", "layers.{}.mlp.down.*"),
+]
+"""Also of RoBERTa and ESM, which name their norms otherwise."""
+
+LAYER_KEYS = [
+    *PROJECTION_KEYS,
+    *norm_keys("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
+    *norm_keys("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
+]
+
+
+def decoder_keys(head: str) -> list[Key]:
+    """Lines of the last map of a masked-token head: tied, or with a matrix and a bias of its own."""
+    return [
+        Key(f"/{head}.bias", "head.bias", when=lambda core: core.tied),
+        Key(f"/{head}.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
+        # Untied, the file holds both biases, and it is the decoder's own that counts.
+        Key(f"/{head}.decoder.bias", "head.bias", when=lambda core: not core.tied),
+        *dropped(f"/{head}.decoder.*", f"/{head}.bias"),
+    ]
+
+
 KEYS = KeyTable(
     [
-        Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),
-        Key("embeddings.position_embeddings.weight", "embeddings.position.weight"),
-        Key("embeddings.token_type_embeddings.weight", "embeddings.segment.weight"),
-        *norm_keys("embeddings.LayerNorm", "embeddings.norm"),
-        Key("encoder.layer.{}.attention.self.query.*", "layers.{}.attention.query.*"),
-        Key("encoder.layer.{}.attention.self.key.*", "layers.{}.attention.key.*"),
-        Key("encoder.layer.{}.attention.self.value.*", "layers.{}.attention.value.*"),
-        Key("encoder.layer.{}.attention.output.dense.*", "layers.{}.attention.out.*"),
-        *norm_keys("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
-        Key("encoder.layer.{}.intermediate.dense.*", "layers.{}.mlp.up.*"),
-        Key("encoder.layer.{}.output.dense.*", "layers.{}.mlp.down.*"),
-        *norm_keys("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
+        *EMBEDDING_KEYS,
+        *LAYER_KEYS,
         Key("/cls.predictions.transform.dense.*", "head.dense.*"),
         *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
-        Key("/cls.predictions.bias", "head.bias", when=lambda core: core.tied),
-        Key("/cls.predictions.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
-        # Untied, the file holds both biases, and it is the decoder's own that counts.
-        Key("/cls.predictions.decoder.bias", "head.bias", when=lambda core: not core.tied),
-        # Copies of tied weights, buffers, and parts that no embedding needs.
-        *dropped(
-            "embeddings.position_ids",
-            "pooler.dense.*",
-            "/cls.predictions.decoder.*",
-            "/cls.predictions.bias",
-            "/cls.seq_relationship.*",
-        ),
+        *decoder_keys("cls.predictions"),
+        *dropped("pooler.dense.*", "/cls.seq_relationship.*"),
     ],
     prefixes=("bert.", ""),
 )
@@ -70,47 +88,27 @@ KEYS = KeyTable(
 
 def core_config(config: dict[str, Any]) -> CoreConfig:
     """Core config of a BERT ``config.json``."""
-    headed = has_head(config, "MaskedLM", "PreTraining")
     act = activation(config.get("hidden_act", "gelu"))
     return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=config["hidden_size"],
-        n_layers=config["num_hidden_layers"],
-        n_heads=config["num_attention_heads"],
-        d_ff=config["intermediate_size"],
+        **shape(config),
         max_length=config["max_position_embeddings"],
         n_segments=config.get("type_vocab_size", 2),
-        pad_id=config.get("pad_token_id"),
-        embed_norm=True,
         norm_eps=config.get("layer_norm_eps", 1e-12),
+        embed_norm=True,
         block="post",
         activation=act,
-        head="mlm" if headed else "none",
         head_activation=act,
-        head_bias=headed,
-        tied=tied(config),
-        dropout_embed=config.get("hidden_dropout_prob", 0.1),
-        dropout_residual=config.get("hidden_dropout_prob", 0.1),
-        dropout_attention=config.get("attention_probs_dropout_prob", 0.1),
+        **masked_head(config),
+        **dropouts(config),
     )
 
 
 def hf_config(config: CoreConfig) -> dict[str, Any]:
     """The ``config.json`` that ``transformers`` loads for a core config of this family."""
     return {
-        "architectures": ["BertForMaskedLM" if config.head == "mlm" else "BertModel"],
-        "model_type": "bert",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "intermediate_size": config.d_ff,
+        **hf_common(config, "bert", "Bert"),
         "max_position_embeddings": config.max_length,
         "type_vocab_size": config.n_segments,
-        "pad_token_id": config.pad_id,
         "layer_norm_eps": config.norm_eps,
         "hidden_act": activation_name(config.activation),
-        "tie_word_embeddings": config.tied,
-        "hidden_dropout_prob": config.dropout_residual,
-        "attention_probs_dropout_prob": config.dropout_attention,
     }

@@ -96,7 +96,7 @@ def rope(
         return base, None
     if kind not in _SCALINGS:
         raise ConfigError(f"rope scaling {kind!r} is not one of {', '.join(_SCALINGS)}")
-    ours = {"kind": kind, "factor": float(scaling["factor"])}
+    ours: dict[str, Any] = {"kind": kind, "factor": float(scaling["factor"])}
     if kind != "linear":
         trained = scaling.get("original_max_position_embeddings") or config.get("max_position_embeddings")
         ours["original_length"] = trained

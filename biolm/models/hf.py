@@ -21,8 +21,10 @@ from biolm.models.keys import KeyTable
 __all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf"]
 
 FAMILIES: dict[str, str] = {
+    "albert": "biolm.models.albert",
     "bert": "biolm.models.bert",
     "biogpt": "biolm.models.biogpt",
+    "esm": "biolm.models.esm",
     "gemma": "biolm.models.gemma",
     "gemma2": "biolm.models.gemma",
     "gemma3_text": "biolm.models.gemma",
@@ -33,6 +35,7 @@ FAMILIES: dict[str, str] = {
     "llama": "biolm.models.llama",
     "mistral": "biolm.models.mistral",
     "qwen3": "biolm.models.qwen3",
+    "roberta": "biolm.models.roberta",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
 
