@@ -76,6 +76,8 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
         raise InputError(f"{path}: no such file or folder; check the path")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read: permission denied")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{path} is an empty file; write or copy it again")
     for reader in _readers():
         if reader.recognises(path):
             return reader.open_file(path, matrix)
@@ -95,8 +97,6 @@ def _unknown(path: Path) -> str:
             f"{path} is a folder, but neither an AnnData zarr store nor a 10x folder with matrix.mtx; "
             "give the file or folder that holds the cells"
         )
-    if path.stat().st_size == 0:
-        return f"{path} is an empty file; write or copy it again"
     if is_hdf5(path):
         return f"{path} is HDF5, but neither an h5ad, a loom nor a 10x file: it has none of their groups"
     if path.suffix in HDF5_NAMES:
