@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells.block import CellSource
+from biolm.io.cells.open import open_cells
 from biolm.io.cells.write_convert import creating
 from biolm.io.cells.write_elements import child, new_array, put, tag
 from biolm.io.cells.write_vectors import CellVectors, add_vectors
@@ -23,31 +24,48 @@ _PIECE = 2**18
 
 
 def build(source: CellSource, target: Path, form: str, result: CellVectors) -> None:
-    """Write ``X`` in CSR form, the tables of cells and genes, and the vectors, as ``h5ad`` or ``zarr``."""
+    """Write every matrix in CSR form, the tables of cells and genes, and the vectors.
+
+    Parameters
+    ----------
+    source
+        Cells of a file of any kind; whichever matrix was embedded, all of them are kept.
+    target
+        Path to write.
+    form
+        ``h5ad`` or ``zarr``.
+    result
+        The vectors.
+    """
+    path = source.path
+    assert path is not None
     with creating(target, form) as root:
         tag(root, "anndata")
-        _matrix(root, source)
-        columns = {name: source.obs_column(name) for name in source.obs_columns()}
-        _frame(root, "obs", {"index": source.cell_names(), **columns})
-        _frame(root, "var", source.gene_columns())
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             child(root, name)
+        for name in source.matrices():
+            with open_cells(path, matrix=name) as matrix:
+                parent = root if name == "X" else root["layers"]
+                _stream(parent.create_group(name.removeprefix("layers/")), matrix)
+        cells = {name: source.obs_column(name) for name in source.obs_columns()}
+        _frame(root.create_group("obs"), source.cell_names(), cells)
+        genes = source.gene_columns()
+        _frame(root.create_group("var"), genes.pop("index"), genes)
         add_vectors(root, result)
 
 
-def _frame(root: Any, name: str, columns: dict[str, NDArray[Any]]) -> None:
-    """A data frame whose index is the column ``index``."""
-    frame = root.create_group(name)
+def _frame(frame: Any, index: NDArray[np.str_], columns: dict[str, NDArray[Any]]) -> None:
+    """A data frame; "/" in the name of a column would nest it, and ``_index`` is taken."""
     tag(frame, "dataframe")
+    named = {name.replace("/", "_"): values for name, values in columns.items() if name != "_index"}
     frame.attrs["_index"] = "_index"
-    frame.attrs["column-order"] = [column for column in columns if column != "index"]
-    for column, values in columns.items():
-        put(frame, "_index" if column == "index" else column, values)
+    frame.attrs["column-order"] = list(named)
+    for name, values in {"_index": index, **named}.items():
+        put(frame, name, values)
 
 
-def _matrix(root: Any, source: CellSource) -> None:
+def _stream(group: Any, source: CellSource) -> None:
     """Stream the blocks of a source into CSR arrays that grow."""
-    group = root.create_group("X")
     tag(group, "csr_matrix")
     group.attrs["shape"] = [source.n_cells, source.n_genes]
     grown: dict[str, Any] = {}

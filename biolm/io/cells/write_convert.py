@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ def reading(path: Path) -> Iterator[Any]:
     else:
         import zarr
 
-        yield zarr.open_group(path, mode="r")
+        store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else zarr.storage.LocalStore(path)
+        with closing(store):
+            yield zarr.open_group(store, mode="r")
 
 
 @contextmanager
