@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "bert": "biolm.models.bert",
     "biogpt": "biolm.models.biogpt",
     "esm": "biolm.models.esm",
+    "esmc": "biolm.models.esmc",
     "gemma": "biolm.models.gemma",
     "gemma2": "biolm.models.gemma",
     "gemma3_text": "biolm.models.gemma",
@@ -34,6 +35,7 @@ FAMILIES: dict[str, str] = {
     "gptj": "biolm.models.gptj",
     "llama": "biolm.models.llama",
     "mistral": "biolm.models.mistral",
+    "modernbert": "biolm.models.modernbert",
     "qwen3": "biolm.models.qwen3",
     "roberta": "biolm.models.roberta",
 }
