@@ -6,20 +6,19 @@ Dimensions: ``n`` cells · ``g`` gene columns · ``m`` genes of the vocabulary �
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels import kernel
-from biolm.adapters.cells.rows import by_column, cell_keys, packed, prepare, room
+from biolm.adapters.cells.rows import NO_LIMIT, Rows, by_column, cell_keys, tokenize_rows
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["BinTokenizer"]
-
-NO_LIMIT = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,19 +84,18 @@ class BinTokenizer:
         InputError
             If a value is negative, infinite or not a number.
         """
-        rows = prepare(block, match)
         tokens = by_column(match, np.asarray(self.token_ids, np.int32), -1)
         special = int(self.cls_id is not None)
         limit = NO_LIMIT if self.max_length is None else self.max_length - special
         first = (-1 if self.cls_id is None else self.cls_id, self.cls_value)
         # A draw of 1 is never made: the largest number below it stands for it.
         forced = -1 if self.draw is None else min(int(self.draw * 2**32), 2**32 - 1)
-        size = room(rows, limit, special)
-        ids, bins = np.empty(size, np.int32), np.empty(size, np.int16)
-        lengths = np.empty(len(block), np.int64)
         quantiles = np.linspace(0, 1, self.n_bins - 1)
         cells = cell_keys(block.start, len(block), seed)
-        count = kernel("bin_rows")(
-            tuple(rows), tokens, quantiles, cells, forced, limit, first, (ids, bins, lengths)
-        )
-        return packed(block, lengths, ids[:count], bins[:count])
+        bin_rows = kernel("bin_rows")
+
+        def write(rows: Rows, span: slice, out: tuple[NDArray[Any], ...]) -> int:
+            count: int = bin_rows(tuple(rows), tokens, quantiles, cells[span], forced, limit, first, out)
+            return count
+
+        return tokenize_rows(block, match, write, limit=limit, special=special, values=np.int16)

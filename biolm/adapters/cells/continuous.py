@@ -6,21 +6,19 @@ Dimensions: ``n`` cells · ``g`` gene columns · ``m`` genes of the vocabulary �
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels import kernel
-from biolm.adapters.cells.rows import by_column, cell_keys, packed, prepare, room
+from biolm.adapters.cells.rows import NO_LIMIT, Rows, by_column, cell_keys, tokenize_rows
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["ContinuousTokenizer"]
-
-NO_LIMIT = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,28 +82,27 @@ class ContinuousTokenizer:
         InputError
             If a value is negative, infinite or not a number.
         """
-        rows = prepare(block, match)
-        if self.target_sum is None:
-            rows = rows._replace(totals=np.ones(len(block)))
         tokens = by_column(match, np.asarray(self.token_ids, np.int32), -1)
         special = int(self.cls_id is not None)
         limit = NO_LIMIT if self.max_length is None else self.max_length - special
-        size = room(rows, limit, special)
-        ids, values = np.empty(size, np.int32), np.empty(size, np.float64)
-        lengths = np.empty(len(block), np.int64)
-        count = kernel("continuous_rows")(
-            tuple(rows),
-            tokens,
-            1.0 if self.target_sum is None else float(self.target_sum),
-            cell_keys(block.start, len(block), seed),
-            limit,
-            self.keep == "sample",
-            -1 if self.cls_id is None else self.cls_id,
-            (ids, values, lengths),
-        )
-        finished = np.empty(count, np.float32)
-        if self.log1p:
-            kernel("log1p")(values[:count], finished)
-        else:
-            finished[:] = values[:count]
-        return packed(block, lengths, ids[:count], finished)
+        first = -1 if self.cls_id is None else self.cls_id
+        target = 1.0 if self.target_sum is None else float(self.target_sum)
+        cells, sample = cell_keys(block.start, len(block), seed), self.keep == "sample"
+        continuous_rows, log1p = kernel("continuous_rows"), kernel("log1p")
+        exact = np.empty(block.indptr[-1] + special * len(block), np.float64)
+
+        def write(rows: Rows, span: slice, out: tuple[NDArray[Any], ...]) -> int:
+            ids, values, lengths = out
+            if self.target_sum is None:
+                rows = rows._replace(totals=np.ones(len(rows.totals)))
+            given = (ids, exact, lengths)
+            count: int = continuous_rows(
+                tuple(rows), tokens, target, cells[span], limit, sample, first, given
+            )
+            if self.log1p:
+                log1p(exact[:count], values[:count])
+            else:
+                values[:count] = exact[:count]
+            return count
+
+        return tokenize_rows(block, match, write, limit=limit, special=special, values=np.float32)

@@ -6,18 +6,21 @@ Dimensions: ``n`` cells · ``g`` gene columns · ``m`` genes of the vocabulary �
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels import kernel
-from biolm.adapters.cells.rows import by_column, packed, prepare, room
+from biolm.adapters.cells.rows import Rows, by_column, tokenize_rows
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["RankTokenizer"]
+
+LEAST_MEDIAN = 1e-300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,7 +77,8 @@ class RankTokenizer:
             raise ConfigError(
                 f"{len(self.token_ids)} token ids but {len(self.medians)} medians; give one of each a gene"
             )
-        if not (np.isfinite(self.medians) & (np.asarray(self.medians) > 0)).all():
+        # Below the least median the factor 10,000 / median is no finite number.
+        if not (np.isfinite(self.medians) & (np.asarray(self.medians) > LEAST_MEDIAN)).all():
             raise ConfigError("gene medians must be finite and above 0")
         if self._genes < 1:
             raise ConfigError(f"max_length {self.max_length} leaves no room for a gene")
@@ -101,12 +105,20 @@ class RankTokenizer:
         InputError
             If a value is negative, infinite or not a number.
         """
-        rows = prepare(block, match)
         tokens = by_column(match, np.asarray(self.token_ids, np.int32), -1)
         scales = by_column(match, 1e4 / np.asarray(self.medians, np.float64), 0.0)
         ends = (-1 if self.cls_id is None else self.cls_id, -1 if self.eos_id is None else self.eos_id)
-        size = room(rows, self._genes, self.max_length - self._genes)
-        ids, lengths = np.empty(size, np.int32), np.empty(len(block), np.int64)
-        values = np.zeros(size if self.keep_values else 0, np.float32)
-        count = kernel("rank_rows")(tuple(rows), tokens, scales, self._genes, ends, (ids, values, lengths))
-        return packed(block, lengths, ids[:count], values[:count] if self.keep_values else None)
+        rank_rows = kernel("rank_rows")
+
+        def write(rows: Rows, _: slice, out: tuple[NDArray[Any], ...]) -> int:
+            count: int = rank_rows(tuple(rows), tokens, scales, self._genes, ends, out)
+            return count
+
+        return tokenize_rows(
+            block,
+            match,
+            write,
+            limit=self._genes,
+            special=self.max_length - self._genes,
+            values=np.float32 if self.keep_values else None,
+        )

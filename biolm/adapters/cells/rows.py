@@ -20,7 +20,25 @@ from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["Rows", "by_column", "cell_keys", "check_block", "concatenate", "in_threads", "prepare"]
+__all__ = [
+    "NO_LIMIT",
+    "Rows",
+    "by_column",
+    "cell_keys",
+    "check_block",
+    "concatenate",
+    "in_threads",
+    "prepare",
+    "tokenize_rows",
+]
+
+NO_LIMIT = np.iinfo(np.int64).max
+
+
+STRIP = 64  # rows checked and then tokenized at a time: they stay in the second-level cache in between
+
+# Rows, the span of the block that they are, and (ids, values, lengths) to write to; gives the tokens written.
+Write = Callable[["Rows", slice, tuple[NDArray[Any], ...]], int]
 
 
 class Rows(NamedTuple):
@@ -30,7 +48,7 @@ class Rows(NamedTuple):
     """
 
     data: NDArray[Any]
-    indices: NDArray[np.int32]
+    indices: NDArray[np.uint32]
     indptr: NDArray[np.int64]
     totals: NDArray[np.float64]
 
@@ -38,7 +56,7 @@ class Rows(NamedTuple):
 def check_block(block: CellBlock) -> NDArray[np.float64]:
     """Refuse values that no method can read, and sum each cell.
 
-    The tokenizers call it on every block, so a bad value is caught wherever in the file it lies.
+    The tokenizers check every block, so a bad value is caught wherever in the file it lies.
 
     Returns
     -------
@@ -49,34 +67,7 @@ def check_block(block: CellBlock) -> NDArray[np.float64]:
     InputError
         If a value is negative, infinite or not a number.
     """
-    return _scan(block)[0]
-
-
-def _scan(block: CellBlock) -> tuple[NDArray[np.float64], bool]:
-    """Totals of the cells, and whether the columns of every row ascend."""
-    totals = np.empty(len(block), np.float64)
-    data = _native(block.data)
-    ascending = kernel("scan_rows")(data, block.indices, block.indptr, totals)
-    bad = np.flatnonzero(~np.isfinite(totals))
-    if len(bad):
-        row = int(bad[0])
-        values = data[block.indptr[row] : block.indptr[row + 1]]
-        wrong = values[~((values >= 0) & np.isfinite(values))]
-        found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
-        raise InputError(
-            f"cell {block.start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
-            "so mend the file or choose another layer"
-        )
-    return totals, ascending
-
-
-def _native(data: NDArray[Any]) -> NDArray[Any]:
-    """Values in a number type that the kernels are compiled for, unchanged in value."""
-    if data.dtype.kind == "f" and data.dtype.itemsize in (4, 8):
-        return data.astype(data.dtype.newbyteorder("="), copy=False)
-    if data.dtype in (np.int32, np.int64):
-        return data
-    return data.astype(np.int64 if data.dtype.kind == "u" and data.dtype.itemsize < 8 else np.float64)
+    return _scan(block, _native(block.data))[0]
 
 
 def prepare(block: CellBlock, match: GeneMatch) -> Rows:
@@ -87,36 +78,95 @@ def prepare(block: CellBlock, match: GeneMatch) -> Rows:
     InputError
         If a value is negative, infinite or not a number, or the match belongs to another file.
     """
-    if len(match.target) != block.n_genes:
+    return _canonical(block, _standing(block, match))
+
+
+def tokenize_rows(
+    block: CellBlock, match: GeneMatch, write: Write, *, limit: int, special: int, values: Any
+) -> Tokens:
+    """Run a kernel over the rows of a block, a strip at a time, each prepared just before.
+
+    Parameters
+    ----------
+    block, match
+        Cells, and where their genes lie in the vocabulary.
+    write
+        Calls the kernel.
+    limit, special
+        Most genes, and special tokens, of a cell.
+    values
+        Number type of the values; None for tokens without values.
+    """
+    standing = _standing(block, match)
+    size = int(np.minimum(np.diff(block.indptr), limit).sum()) + special * len(block)
+    ids, lengths = np.empty(size, np.int32), np.empty(len(block), np.int64)
+    column = np.zeros(0 if values is None else size, values)
+    at = 0
+    for start in range(0, len(block), STRIP):
+        span = slice(start, min(start + STRIP, len(block)))
+        rows = _canonical(_rows_of(block, span.start, span.stop), standing)
+        at += write(rows, span, (ids[at:], column[at:], lengths[span]))
+    offsets = np.zeros(len(block) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    index = np.arange(block.start, block.start + len(block))
+    return Tokens(ids=ids[:at], offsets=offsets, index=index, values=None if values is None else column[:at])
+
+
+def _native(data: NDArray[Any]) -> NDArray[Any]:
+    """Values in a number type that the kernels are compiled for, unchanged in value."""
+    if data.dtype in (np.float32, np.float64, np.int32, np.int64):
+        return data.astype(data.dtype.newbyteorder("="), copy=False)
+    return data.astype(np.int64 if data.dtype.kind in "bui" and data.dtype.itemsize < 8 else np.float64)
+
+
+def _scan(block: CellBlock, data: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
+    """Totals of the cells, and whether the columns of every row ascend."""
+    totals = np.empty(len(block), np.float64)
+    ascending = kernel("scan_rows")(data, block.indices.view(np.uint32), block.indptr, totals)
+    if not np.isfinite(totals).all():
+        row = int(np.argmin(np.isfinite(totals)))
+        values = data[block.indptr[row] : block.indptr[row + 1]]
+        wrong = values[~((values >= 0) & np.isfinite(values))]
+        found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
         raise InputError(
-            f"the gene match was made for {len(match.target)} genes but the cells have {block.n_genes}; "
-            "match the genes of this file"
+            f"cell {block.start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
+            "so mend the file or choose another layer"
         )
-    totals, ascending = _scan(block)
-    data, indices, indptr = _native(block.data), block.indices, block.indptr
+    return totals, ascending
+
+
+def _canonical(block: CellBlock, standing: NDArray[np.int32] | None) -> Rows:
+    """Checked rows with ascending columns; those with one gene added up if ``standing`` tells which."""
+    data, indices, indptr = _native(block.data), block.indices.view(np.uint32), block.indptr
+    totals, ascending = _scan(block, data)
     if not ascending:
         row = np.repeat(np.arange(len(block)), np.diff(indptr))
         order = np.lexsort((indices, row))
         data, indices = data[order], indices[order]
         # Sums of values that are not whole depend on the order, so they follow the sorted columns.
         kernel("scan_rows")(data, indices, indptr, totals)
-    if match.has_duplicates:
-        data, indices, indptr = _merge(data, indices, indptr, match.target)
-    return Rows(data, indices, indptr, totals)
-
-
-def _merge(
-    data: NDArray[Any], indices: NDArray[np.int32], indptr: NDArray[np.int64], target: NDArray[np.int32]
-) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
-    """Rows in which columns with one target are added up; columns without a target are left out."""
-    known = np.flatnonzero(target >= 0)
-    _, first, inverse = np.unique(target[known], return_index=True, return_inverse=True)
-    standing = np.full(len(target), -1, np.int32)
-    standing[known] = known[first[inverse]]
-    merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.int32)
+    if standing is None:
+        return Rows(data, indices, indptr, totals)
+    merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.uint32)
     offsets = np.zeros(len(indptr), np.int64)
     count = kernel("merge_rows")(data, indices, indptr, standing, merged, columns, offsets)
-    return merged[:count], columns[:count], offsets
+    return Rows(merged[:count], columns[:count], offsets, totals)
+
+
+def _standing(block: CellBlock, match: GeneMatch) -> NDArray[np.int32] | None:
+    """``(g,)`` the first column with the gene of each column, -1 for none; None if no gene has two."""
+    if len(match.target) != block.n_genes:
+        raise InputError(
+            f"the gene match was made for {len(match.target)} genes but the cells have {block.n_genes}; "
+            "match the genes of this file"
+        )
+    if not match.has_duplicates:
+        return None
+    known = np.flatnonzero(match.target >= 0)
+    _, first, inverse = np.unique(match.target[known], return_index=True, return_inverse=True)
+    standing = np.full(len(match.target), -1, np.int32)
+    standing[known] = known[first[inverse]]
+    return standing
 
 
 def by_column(match: GeneMatch, column: NDArray[Any], missing: float) -> NDArray[Any]:
@@ -149,19 +199,6 @@ def _finalize(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
-
-
-def room(rows: Rows, limit: int, extra: int) -> int:
-    """Most tokens that rows can give: ``limit`` genes and ``extra`` special tokens each."""
-    return int(np.minimum(np.diff(rows.indptr), limit).sum()) + extra * len(rows.totals)
-
-
-def packed(block: CellBlock, lengths: NDArray[np.int64], ids: NDArray[np.int32], values: Any) -> Tokens:
-    """Tokens of a block from what a kernel wrote."""
-    offsets = np.zeros(len(block) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    index = np.arange(block.start, block.start + len(block))
-    return Tokens(ids=ids, offsets=offsets, index=index, values=values)
 
 
 def concatenate(parts: Iterable[Tokens]) -> Tokens:

@@ -16,9 +16,9 @@ __all__ = ["kernel"]
 _HOMES = {
     "scan_rows": "rows",
     "merge_rows": "rows",
-    "rank_rows": "tokens",
-    "bin_rows": "tokens",
-    "continuous_rows": "tokens",
+    "rank_rows": "rank",
+    "bin_rows": "bins",
+    "continuous_rows": "continuous",
     "log1p": "log",
     "mean_rows": "mean",
 }

@@ -1,6 +1,11 @@
-"""Compiled kernels that check rows and merge columns; twins in :mod:`rows_numpy` give the same bytes.
+"""Compiled kernels that check rows, merge columns and gather a row; twins in :mod:`rows_numpy`.
 
 Dimensions: ``n`` cells · ``g`` gene columns · ``nnz`` stored values.
+
+A twin gives the same bytes. So nothing in these modules may depend on the order of additions, on fused
+multiply-adds or on a library's functions: each formula is spelled out, and the twins follow the spelling.
+Loops are kept short and plain, one array written each, because those are the ones that become vector code.
+Columns and places are unsigned: a signed index would be tested for counting from the end.
 """
 
 from __future__ import annotations
@@ -12,52 +17,57 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
 
-__all__ = ["merge_rows", "scan_rows"]
+__all__ = ["Rows", "expressed", "merge_rows", "scan_rows", "unsigned", "widest"]
+
+Rows = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
+"""Values, columns, row pointers and row totals of canonical rows: columns ascending and apart, no value
+negative or infinite."""
 
 
 @compiled
 def scan_rows(
-    data: NDArray[Any], indices: NDArray[np.int32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
+    data: NDArray[Any], indices: NDArray[np.uint32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
 ) -> bool:
     """Sum each row into ``totals (n,)``, NaN where a value is negative or not a number.
 
-    Returns whether the columns of every row ascend. Four partial sums break the chain of dependent
-    additions; both twins add them in the same order.
+    Returns whether the columns of every row ascend. Eight partial sums let additions overlap; both twins
+    add the same values to the same sum.
     """
-    ascending = True
+    behind = 0
     for row in range(len(indptr) - 1):
-        start, stop = indptr[row], indptr[row + 1]
-        fine = True
-        a = b = c = d = 0.0
-        place = start
-        while place + 3 < stop:
-            a += data[place]
-            b += data[place + 1]
-            c += data[place + 2]
-            d += data[place + 3]
-            place += 4
-        if place < stop:
-            a += data[place]
-        if place + 1 < stop:
-            b += data[place + 1]
-        if place + 2 < stop:
-            c += data[place + 2]
-        for place in range(start, stop):
-            fine &= data[place] >= 0
-        for place in range(start + 1, stop):
-            ascending &= indices[place] > indices[place - 1]
-        totals[row] = (a + b) + (c + d) if fine else np.nan
-    return ascending
+        x, columns = data[indptr[row] : indptr[row + 1]], indices[indptr[row] : indptr[row + 1]]
+        a = b = c = d = e = f = g = h = 0.0
+        whole = len(x) // 8 * 8
+        for place in range(0, whole, 8):
+            a += x[place]
+            b += x[place + 1]
+            c += x[place + 2]
+            d += x[place + 3]
+            e += x[place + 4]
+            f += x[place + 5]
+            g += x[place + 6]
+            h += x[place + 7]
+        for place in range(whole, len(x)):
+            a += x[place]
+        totals[row] = ((a + b) + (c + d)) + ((e + f) + (g + h))
+        wrong = 0
+        for place in range(len(x)):
+            wrong += not x[place] >= 0
+        if wrong:
+            totals[row] = np.nan
+        for place in range(len(x) - 1):
+            behind += columns[place + 1] <= columns[place]
+    return behind == 0
 
 
 @compiled
 def merge_rows(
     data: NDArray[Any],
-    indices: NDArray[np.int32],
+    indices: NDArray[np.uint32],
     indptr: NDArray[np.int64],
     first: NDArray[np.int32],
     merged: NDArray[np.float64],
-    columns: NDArray[np.int32],
+    columns: NDArray[np.uint32],
     offsets: NDArray[np.int64],
 ) -> int:
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
@@ -80,3 +90,35 @@ def merge_rows(
             merged[slot[column]] += data[place]
         offsets[row + 1] = at
     return at
+
+
+@compiled
+def widest(indptr: NDArray[np.int64]) -> int:
+    """Stored values of the fullest row."""
+    most = 1
+    for row in range(len(indptr) - 1):
+        most = max(most, indptr[row + 1] - indptr[row])
+    return most
+
+
+@compiled
+def unsigned(length: int) -> NDArray[np.uint32]:
+    """Working space for places, columns or counters."""
+    return np.empty(length, np.uint32)
+
+
+@compiled
+def expressed(
+    data: NDArray[Any],
+    columns: NDArray[np.uint32],
+    tokens: NDArray[np.int32],
+    value: NDArray[np.float64],
+    gene: NDArray[np.int32],
+) -> int:
+    """Close up a row to the expressed genes that have a token; returns how many they are."""
+    found = 0
+    for place in range(len(data)):
+        token = tokens[columns[place]]
+        value[found], gene[found] = data[place], token
+        found += (data[place] > 0) & (token >= 0)
+    return found

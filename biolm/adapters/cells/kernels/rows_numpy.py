@@ -1,4 +1,4 @@
-"""Checks of rows and merging of columns in numpy; twins of :mod:`rows_numba`.
+"""Checks of rows, merging of columns and gathering of a row in numpy; twins of :mod:`rows_numba`.
 
 Dimensions: ``n`` cells · ``g`` gene columns · ``nnz`` stored values.
 """
@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["merge_rows", "scan_rows"]
+__all__ = ["Rows", "expressed", "first_by_key", "merge_rows", "scan_rows"]
+
+Rows = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
+"""Values, columns, row pointers and row totals of canonical rows."""
 
 
 def scan_rows(
-    data: NDArray[Any], indices: NDArray[np.int32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
+    data: NDArray[Any], indices: NDArray[np.uint32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
 ) -> bool:
     """Sum each row into ``totals (n,)``, NaN where a value is negative or not a number.
 
@@ -22,22 +25,23 @@ def scan_rows(
     """
     cells = len(indptr) - 1
     row = np.repeat(np.arange(cells), np.diff(indptr))
-    lane = (np.arange(len(data)) - indptr[row]) % 4
-    # bincount adds in the order of storage, so each lane is the partial sum of the compiled twin.
-    sums = np.bincount(row * 4 + lane, weights=data, minlength=4 * cells).reshape(cells, 4)
-    totals[:] = (sums[:, 0] + sums[:, 1]) + (sums[:, 2] + sums[:, 3])
+    place = np.arange(len(data)) - indptr[row]
+    # bincount adds in the order of storage, so each lane is a partial sum of the compiled twin.
+    lane = np.where(place < np.diff(indptr)[row] // 8 * 8, place % 8, 0)
+    a, b, c, d, e, f, g, h = np.bincount(lane * cells + row, weights=data, minlength=8 * cells).reshape(8, -1)
+    totals[:] = ((a + b) + (c + d)) + ((e + f) + (g + h))
     totals[row[~(data >= 0)]] = np.nan
     same_row = row[1:] == row[:-1]
-    return bool((np.diff(indices)[same_row] > 0).all())
+    return bool((indices[1:] > indices[:-1])[same_row].all())
 
 
 def merge_rows(
     data: NDArray[Any],
-    indices: NDArray[np.int32],
+    indices: NDArray[np.uint32],
     indptr: NDArray[np.int64],
     first: NDArray[np.int32],
     merged: NDArray[np.float64],
-    columns: NDArray[np.int32],
+    columns: NDArray[np.uint32],
     offsets: NDArray[np.int64],
 ) -> int:
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
@@ -55,3 +59,19 @@ def merge_rows(
     merged[:at] = np.bincount(inverse, weights=data[use], minlength=at)[order]
     np.cumsum(np.bincount(row[use][place], minlength=cells), out=offsets[1:])
     return at
+
+
+def expressed(
+    rows: Rows, row: int, tokens: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Values and tokens of a row's expressed genes that have a token."""
+    data, indices, indptr, _ = rows
+    span = slice(indptr[row], indptr[row + 1])
+    gene = tokens[indices[span]]
+    use = (data[span] > 0) & (gene >= 0)
+    return data[span][use].astype(np.float64), gene[use]
+
+
+def first_by_key(key: NDArray[Any], gene: NDArray[np.int32], limit: int) -> NDArray[np.intp]:
+    """Places, ascending, of the ``limit`` first elements by (-key, gene)."""
+    return np.sort(np.lexsort((gene, -key))[:limit])

@@ -1,0 +1,63 @@
+"""Value bins in numpy, a row at a time; its twin in :mod:`bins_numba` explains them.
+
+Dimensions: ``n`` cells · ``g`` gene columns · ``e`` edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
+from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key
+
+__all__ = ["bin_rows"]
+
+
+def _legal_bins(
+    value: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Highest bin and number of legal bins of each value of a row."""
+    ordered = np.sort(value)
+    last = len(value) - 1
+    virtual = last * quantiles
+    below = np.minimum(virtual.astype(np.int64), last)
+    low, high = ordered[below], ordered[np.minimum(below + 1, last)]
+    part, step = virtual - below, high - low
+    edges = np.where(part >= 0.5, high - step * (1 - part), low + step * part)
+    highest = np.searchsorted(edges, value, side="right")
+    return highest, highest - np.searchsorted(edges, value, side="left")
+
+
+def bin_rows(
+    rows: Rows,
+    tokens: NDArray[np.int32],
+    quantiles: NDArray[np.float64],
+    cells: NDArray[np.uint64],
+    forced: int,
+    limit: int,
+    first: tuple[int, int],
+    out: tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]],
+) -> int:
+    """Token and value bin of each expressed gene, in column order."""
+    ids, bins, lengths = out
+    at = 0
+    for row in range(len(lengths)):
+        value, gene = expressed(rows, row, tokens)
+        seeds = seeds_of(cells[row])
+        binned = np.empty(0, np.int64)
+        if len(gene):
+            highest, span = _legal_bins(value, quantiles)
+            drawn = draw(seeds, gene).astype(np.int64) if forced < 0 else forced
+            binned = highest - (drawn * span >> 32)
+        if len(gene) > limit:
+            kept = first_by_key(draw(seeds[::-1], gene).astype(np.int64), gene, limit)
+            gene, binned = gene[kept], binned[kept]
+        start = at
+        if first[0] >= 0:
+            ids[at], bins[at] = first
+            at += 1
+        ids[at : at + len(gene)], bins[at : at + len(gene)] = gene, binned
+        at += len(gene)
+        lengths[row] = at - start
+    return at

@@ -1,0 +1,61 @@
+"""The compiled kernel of continuous tokens; its twin in :mod:`continuous_numpy` gives the same bytes.
+
+Dimensions: ``n`` cells · ``g`` gene columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.compile import compiled
+from biolm.adapters.cells.kernels.draw_numba import draw
+from biolm.adapters.cells.kernels.rows_numba import Rows, expressed, unsigned, widest
+from biolm.adapters.cells.kernels.sort_numba import RADIX, close_up, keep_largest
+
+__all__ = ["continuous_rows"]
+
+
+@compiled
+def continuous_rows(
+    rows: Rows,
+    tokens: NDArray[np.int32],
+    target: float,
+    cells: NDArray[np.uint64],
+    limit: int,
+    sample: bool,
+    first: int,
+    out: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]],
+) -> int:
+    """Token and normalised value of each expressed gene, in column order.
+
+    Rows longer than ``limit`` keep their largest values, or genes drawn by ``cells`` if ``sample``.
+    """
+    data, indices, indptr, totals = rows
+    ids, values, lengths = out
+    room = widest(indptr)
+    value, gene = np.empty(room, np.float64), np.empty(room, np.int32)
+    key, work = value.view(np.int64), np.empty(room, np.int64)
+    places, drawn, counts = unsigned(room), unsigned(room), unsigned(RADIX)
+    kept = np.empty(room, np.bool_)
+    at = 0
+    for row in range(len(lengths)):
+        start, span = at, slice(indptr[row], indptr[row + 1])
+        found = expressed(data[span], indices[span], tokens, value, gene)
+        if found > limit:
+            work[:found] = key[:found]
+            if sample:
+                draw((np.uint32(cells[row] >> np.uint64(32)), np.uint32(cells[row])), gene[:found], drawn)
+                work[:found] = drawn[:found]
+            keep_largest(work[:found], gene, limit, places, kept, counts)
+            close_up(kept[:found], gene, value)
+            found = limit
+        if first >= 0:
+            ids[at], values[at] = first, 0.0
+            at += 1
+        for place in range(found):
+            values[at + place] = value[place] / totals[row] * target
+        ids[at : at + found] = gene[:found]
+        at += found
+        lengths[row] = at - start
+    return at

@@ -1,0 +1,44 @@
+"""Continuous tokens in numpy, a row at a time; its twin in :mod:`continuous_numba` explains them.
+
+Dimensions: ``n`` cells · ``g`` gene columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
+from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key
+
+__all__ = ["continuous_rows"]
+
+
+def continuous_rows(
+    rows: Rows,
+    tokens: NDArray[np.int32],
+    target: float,
+    cells: NDArray[np.uint64],
+    limit: int,
+    sample: bool,
+    first: int,
+    out: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]],
+) -> int:
+    """Token and normalised value of each expressed gene, in column order."""
+    totals = rows[3]
+    ids, values, lengths = out
+    at = 0
+    for row in range(len(lengths)):
+        value, gene = expressed(rows, row, tokens)
+        if len(gene) > limit:
+            key = draw(seeds_of(cells[row])[::-1], gene).astype(np.int64) if sample else value
+            kept = first_by_key(key, gene, limit)
+            value, gene = value[kept], gene[kept]
+        start = at
+        if first >= 0:
+            ids[at], values[at] = first, 0.0
+            at += 1
+        ids[at : at + len(gene)], values[at : at + len(gene)] = gene, value / (totals[row] or 1.0) * target
+        at += len(gene)
+        lengths[row] = at - start
+    return at

@@ -1,0 +1,41 @@
+"""Rank tokens in numpy, a row at a time; its twin in :mod:`rank_numba` explains them.
+
+Dimensions: ``n`` cells · ``g`` gene columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.rows_numpy import Rows
+
+__all__ = ["rank_rows"]
+
+
+def rank_rows(
+    rows: Rows,
+    tokens: NDArray[np.int32],
+    scales: NDArray[np.float64],
+    limit: int,
+    ends: tuple[int, int],
+    out: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]],
+) -> int:
+    """Tokens of each row by falling ``x / total * scale``, ties by token id."""
+    data, indices, indptr, totals = rows
+    ids, values, lengths = out
+    head, tail = [end for end in ends[:1] if end >= 0], [end for end in ends[1:] if end >= 0]
+    at = 0
+    for row in range(len(lengths)):
+        span = slice(indptr[row], indptr[row + 1])
+        value = data[span] / (totals[row] or 1.0) * scales[indices[span]]
+        column, value = indices[span][value > 0], value[value > 0]
+        gene = tokens[column]
+        order = np.lexsort((gene, -value))[:limit]
+        length = len(head) + len(order) + len(tail)
+        ids[at : at + length] = np.concatenate([head, gene[order], tail])
+        if len(values):
+            values[at + len(head) : at + len(head) + len(order)] = value[order]
+        lengths[row] = length
+        at += length
+    return at
