@@ -1,0 +1,209 @@
+"""The command line itself: what it prints, where, and how fast it answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import anndata
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import biolm
+from biolm.cli.arguments import Common, add
+from biolm.cli.main import app
+from biolm.errors import ConfigError, InputError
+
+HEAVY = ("torch", "anndata", "scanpy", "pandas", "numba", "pyarrow", "zarr", "matplotlib", "h5py")
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **options)
+
+
+@pytest.fixture
+def cite(shipped_cells: Path) -> str:
+    return str(shipped_cells / "pbmc_cite_10k.h5ad")
+
+
+def test_import_biolm_loads_nothing_heavy():
+    code = "import biolm, sys; dir(biolm); print([m for m in sys.argv[1:] if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_help_loads_nothing_heavy_and_is_quick():
+    code = (
+        "import sys, time\n"
+        "from biolm.cli.main import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        f"print([m for m in {HEAVY} if m in sys.modules], time.process_time())"
+    )
+    *text, last = python(code).stdout.splitlines()
+    loaded, seconds = last.rsplit(" ", 1)
+    assert loaded == "[]"
+    # CPU time of the whole process, so that a busy machine does not decide.
+    assert float(seconds) < 1
+    assert any("embed" in line and "Turn every cell of a file into a vector." in line for line in text)
+
+
+def test_help_has_one_line_for_every_command():
+    result = CliRunner().invoke(app, ["--help"])
+    for command in ("demo", "embed", "tokenize", "models", "inspect"):
+        lines = [line for line in result.stdout.splitlines() if line.startswith(f"│ {command} ")]
+        assert len(lines) == 1
+        assert lines[0].rstrip("│ ").endswith(".")
+
+
+@pytest.mark.parametrize("command", ["demo", "embed", "tokenize", "models", "inspect"])
+def test_every_option_has_a_help(command):
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    options = [line for line in result.stdout.splitlines() if line.startswith("│") and " --" in line]
+    assert options
+    assert all(line.rstrip("│ ").endswith((".", "]", ")", "...", "mps ...")) for line in options), (
+        result.stdout
+    )
+
+
+def test_version():
+    assert CliRunner().invoke(app, ["--version"]).stdout.strip() == f"biolm {biolm.__version__}"
+
+
+def test_public_names_resolve():
+    for name in biolm.__all__:
+        assert getattr(biolm, name) is not None
+    assert biolm.tl.embed
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = biolm.nothing
+
+
+def test_embed_then_read(cite, tmp_path):
+    target = tmp_path / "out.h5ad"
+    result = CliRunner().invoke(app, ["embed", cite, "-o", str(target)])
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "genes: " in result.stderr
+    assert "wrote" in result.stderr
+    adata = anndata.read_h5ad(target)
+    assert adata.obsm["X_genetext"].dtype == np.float32
+    np.testing.assert_array_equal(adata.obsm["X_genetext"], biolm.embed(cite).obsm["X_genetext"])
+
+
+def test_json_goes_to_stdout_alone(cite, tmp_path):
+    result = CliRunner().invoke(app, ["embed", cite, "-o", str(tmp_path / "x.parquet"), "--json"])
+    summary = json.loads(result.stdout)
+    assert summary["cells"] == 200
+    assert summary["key"] == "X_genetext"
+    assert summary["output"].endswith("x.parquet")
+    assert summary["provenance"]["genes"]["matched"] > 10_000
+
+
+def test_quiet_prints_nothing(cite, tmp_path):
+    result = CliRunner().invoke(app, ["embed", cite, "-o", str(tmp_path / "x.npy"), "--quiet"])
+    assert (result.exit_code, result.output) == (0, "")
+    assert logging.getLogger("biolm").handlers == []
+
+
+def test_no_colour_and_no_bar_when_not_a_terminal(cite, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "biolm", "embed", cite, "-o", str(tmp_path / "x.npy")],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert b"\x1b" not in result.stderr
+    assert b"\r" not in result.stderr
+    assert result.stdout == b""
+
+
+def test_models_lists_built_in_and_systems():
+    text = CliRunner().invoke(app, ["models"]).stdout
+    assert text.index("genetext") < text.index("geneformer")
+    rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    built_in = {row["name"]: row["built_in"] for row in rows}
+    assert built_in["genetext"] is True
+    assert built_in["scgpt"] is False
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    arguments = ["embed", str(tmp_path / "none.h5ad"), "-o", str(tmp_path / "x.h5ad")]
+    assert "Traceback" not in CliRunner().invoke(app, arguments).stderr
+    result = CliRunner().invoke(app, [*arguments, "--debug"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "InputError" in result.stderr
+
+
+class _Fails(Common):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (InputError("two\n lines"), 1, "Error: two lines"),
+        (ConfigError("wrong"), 2, "Error: wrong"),
+        (MemoryError(), 1, "Error: not enough memory"),
+        (PermissionError(13, "Permission denied", "x.h5ad"), 1, "Error: x.h5ad: Permission denied"),
+        (KeyError("gene"), 1, "Error: unexpected KeyError: 'gene' (--debug shows where"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_every_failure_is_one_sentence(error, status, says):
+    def fail(chosen: Common) -> None:
+        """Fail."""
+        raise error
+
+    broken = typer.Typer()
+    add(broken, "fail", fail, Common)
+    result = CliRunner().invoke(broken)
+    assert result.exit_code == status
+    assert result.stderr.startswith(says)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_arguments_become_options():
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Arguments(Common):
+        name: Annotated[str, typer.Argument(help="Name.")]
+        times: Annotated[int, typer.Option(help="Times.")] = 2
+
+    seen = []
+    tool = typer.Typer()
+    add(tool, "greet", seen.append, Arguments)
+    assert CliRunner().invoke(tool, ["ann", "--times", "3"]).exit_code == 0
+    assert seen == [Arguments(name="ann", times=3)]
+    assert CliRunner().invoke(tool, []).exit_code == 2
+
+
+def test_a_terminated_job_leaves_only_what_can_go_on(cite, tmp_path):
+    """SIGTERM, as schedulers send it, ends a job like an interruption."""
+    code = (
+        "import sys, time\n"
+        "from biolm.cli import main\n"
+        "from biolm.models.genetext import GeneText\n"
+        "embed = GeneText.embed\n"
+        "GeneText.embed = lambda *a: (time.sleep(0.2), embed(*a))[1]\n"
+        "GeneText.block_rows = 10\n"
+        "main.run()\n"
+    )
+    target = tmp_path / "out.h5ad"
+    job = subprocess.Popen([sys.executable, "-c", code, "embed", cite, "-o", str(target), "-q"])
+    landed = tmp_path / "out.h5ad.partial" / "vectors.f32"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (landed.exists() and landed.stat().st_size):
+        time.sleep(0.01)
+    os.kill(job.pid, signal.SIGTERM)
+    assert job.wait() == 143
+    assert not target.exists()
+    assert landed.stat().st_size > 0
