@@ -18,12 +18,13 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.keys import KeyTable
 
-__all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf"]
+__all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
 
 FAMILIES: dict[str, str] = {
     "albert": "biolm.models.albert",
     "bert": "biolm.models.bert",
     "biogpt": "biolm.models.biogpt",
+    "dnabert2": "biolm.models.dnabert2",
     "esm": "biolm.models.esm",
     "esmc": "biolm.models.esmc",
     "gemma": "biolm.models.gemma",
@@ -71,6 +72,12 @@ def family(model_type: str) -> Family:
     return cast(Family, import_module(FAMILIES[model_type]))
 
 
+def type_of(config: dict[str, Any]) -> str:
+    """Which family a ``config.json`` is of, by the names of ``FAMILIES``."""
+    # DNABERT-2 calls itself BERT, but has neither its positions nor its feed-forward.
+    return "dnabert2" if "alibi_starting_size" in config else str(config.get("model_type"))
+
+
 def from_hf(folder: str | Path) -> Transformer:
     """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
 
@@ -87,7 +94,7 @@ def from_hf(folder: str | Path) -> Transformer:
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    members = family(str(config.get("model_type")))
+    members = family(type_of(config))
     try:
         core = members.core_config(config)
     except KeyError as error:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.models.hf import FAMILIES, family, from_hf
+from biolm.models.hf import FAMILIES, family, from_hf, type_of
 
 # A document longer than every window, one of a single token, and two between.
 LENGTHS = (17, 1, 24, 9)
@@ -60,7 +60,7 @@ def cases() -> list[tuple[str, int]]:
         (name, i)
         for name in sorted(FAMILIES)
         for i, example in enumerate(family(name).EXAMPLES)
-        if example.get("model_type", name) == name
+        if type_of({"model_type": name, **example}) == name
     ]
 
 
