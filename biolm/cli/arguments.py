@@ -110,7 +110,8 @@ def _messages(*, quiet: bool) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Format())
     logger.addHandler(handler)
-    level, logger.level = logger.level, logging.ERROR if quiet else logging.INFO
+    level = logger.level
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
     try:
         yield

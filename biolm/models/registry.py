@@ -233,7 +233,7 @@ def _systems() -> Iterator[tuple[Entry, ModuleType]]:
 
 def _nearest(name: str) -> str:
     names = [entry.name for entry in available()]
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name.lower(), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known names are {', '.join(names)}"
 
 
