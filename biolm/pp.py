@@ -52,7 +52,7 @@ def match_genes(
     import numpy as np
 
     from biolm.io.cells import open_cells
-    from biolm.tasks.embed_run import loaded
+    from biolm.tasks.fit import loaded
 
     found = loaded(model)
     with open_cells(adata, matrix=layer or "X") as source:
