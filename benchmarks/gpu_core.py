@@ -13,9 +13,10 @@ makers state for dense bf16 where the device is known, and over the rate of a la
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -44,7 +45,7 @@ def documents(n: int) -> Tokens:
     return Tokens(ids=ids, offsets=offsets.astype(np.int64), index=np.arange(n))
 
 
-def reference() -> nn.Module | None:
+def reference(device: str) -> nn.Module | None:
     """The same shape from ``transformers``; None where it is not installed."""
     if find_spec("transformers") is None:
         return None
@@ -59,10 +60,10 @@ def reference() -> nn.Module | None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         EsmForMaskedLM(config).save_pretrained(folder)
-        return EsmForMaskedLM.from_pretrained(folder, attn_implementation="sdpa").cuda()
+        return EsmForMaskedLM.from_pretrained(folder, attn_implementation="sdpa").to(device)
 
 
-def padded(tokens: Tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def padded(tokens: Tokens, device: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Padded batches in random order."""
     order = np.random.default_rng(1).permutation(len(tokens))
     batches = []
@@ -71,52 +72,78 @@ def padded(tokens: Tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
         ids = torch.ones(len(rows), int(tokens.lengths[rows].max()), dtype=torch.long)
         for place, row in enumerate(rows):
             ids[place, : tokens.lengths[row]] = torch.from_numpy(tokens[int(row)].ids)
-        batches.append((ids.cuda(), (ids != 1).long().cuda()))
+        batches.append((ids.to(device), (ids != 1).long().to(device)))
     return batches
 
 
-def timed(work: Callable[[], None], steps: int) -> float:
+def timed(work: Callable[[], None], steps: int, device: str) -> float:
     """Seconds of one pass over all documents: mean of ``steps`` after two to warm up."""
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     for _ in range(2):
         work()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
+    wait()
+    start = time.perf_counter()
     for _ in range(steps):
         work()
-    end.record()
-    torch.cuda.synchronize()
-    return float(start.elapsed_time(end)) / 1000 / steps
+    wait()
+    return (time.perf_counter() - start) / steps
 
 
 def passes(
-    model: nn.Module, losses: list[Callable[[], torch.Tensor]], steps: int
+    model: nn.Module, losses: list[Callable[[], torch.Tensor]], steps: int, device: str
 ) -> tuple[float, float, float]:
     """Seconds of a forward pass and of a training pass over all batches, and peak memory in GiB."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def forward() -> None:
-        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
             for loss in losses:
                 loss()
 
     def train() -> None:
         for loss in losses:
-            with torch.autocast("cuda", torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16):
                 value = loss()
             value.backward()
             optimiser.step()
             optimiser.zero_grad()
 
     model.eval()
-    seconds = timed(forward, steps)
+    seconds = timed(forward, steps, device)
     model.train()
-    torch.cuda.reset_peak_memory_stats()
-    return seconds, timed(train, steps), torch.cuda.max_memory_allocated() / 2**30
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    training = timed(train, steps, device)
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
+    return seconds, training, memory
 
 
 def cross_entropy(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Masked-token loss on every position, so that both sides do the same work."""
     return nn.functional.cross_entropy(logits.float(), ids)
+
+
+def measure_core(tokens: Tokens, chosen: argparse.Namespace) -> tuple[float, float, float]:
+    """The core on packed batches."""
+    core = Transformer(CONFIG).to(chosen.device)
+    if chosen.compile:
+        for layer in core.layers:
+            layer.compile(dynamic=True)
+    batches = [Batch.from_tokens(tokens, rows).to(chosen.device) for rows in pack(tokens, TOKEN_BUDGET)]
+    losses = [lambda b=batch: cross_entropy(core(b).logits, b.ids) for batch in batches]
+    return passes(core, losses, chosen.steps, chosen.device)
+
+
+def measure_reference(tokens: Tokens, chosen: argparse.Namespace) -> tuple[float, float, float] | None:
+    """The reference on padded batches; None where it is not installed."""
+    model = reference(chosen.device)
+    if model is None:
+        return None
+    losses = [
+        lambda i=ids, m=mask: model(i, attention_mask=m, labels=i.masked_fill(m == 0, -100)).loss
+        for ids, mask in padded(tokens, chosen.device)
+    ]
+    return passes(model, losses, chosen.steps, chosen.device)
 
 
 def main() -> None:
@@ -125,49 +152,38 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the layers")
     parser.add_argument("--documents", type=int, default=256)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--device", default="cuda", help="'cpu' only shows that the script runs")
     chosen = parser.parse_args()
-    if not torch.cuda.is_available():
+    if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("this benchmark needs a CUDA device")
     torch.manual_seed(0)
     tokens = documents(chosen.documents)
-    core = Transformer(CONFIG).cuda()
-    if chosen.compile:
-        for layer in core.layers:
-            layer.compile(dynamic=True)
-    batches = [Batch.from_tokens(tokens, rows).to("cuda") for rows in pack(tokens, TOKEN_BUDGET)]
-    ours = [lambda b=b: cross_entropy(core(b).logits, b.ids) for b in batches]
-    name = torch.cuda.get_device_name()
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    mm = _mm_rate(a)
+    name = torch.cuda.get_device_name() if chosen.device == "cuda" else "cpu"
+    mm = mm_rate(chosen.device)
     peak = next((rate for key, rate in PEAKS.items() if key in name), None)
     work = encoder_flops(CONFIG, tokens.lengths.tolist())
     result: dict[str, object] = {
         "device": name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "torch": torch.__version__,
-        "parameters": core.n_parameters,
         "tokens": len(tokens.ids),
         "torch.mm TFLOP/s": mm / 1e12,
-        "biolm": report(passes(core, ours, chosen.steps), work, len(tokens.ids), mm, peak),
+        "biolm": report(measure_core(tokens, chosen), work, len(tokens.ids), mm, peak),
     }
-    del core, batches
-    if (other := reference()) is not None:
-        rows = padded(tokens)
-        theirs = [
-            lambda i=ids, m=mask: other(i, attention_mask=m, labels=i.masked_fill(m == 0, -100)).loss
-            for ids, mask in rows
-        ]
-        result["transformers sdpa"] = report(
-            passes(other, theirs, chosen.steps), work, len(tokens.ids), mm, peak
-        )
+    if (theirs := measure_reference(tokens, chosen)) is not None:
+        result["transformers sdpa"] = report(theirs, work, len(tokens.ids), mm, peak)
     print(json.dumps(result, indent=2))
 
 
-def _mm_rate(a: torch.Tensor) -> float:
+def mm_rate(device: str) -> float:
+    """Floating-point operations a second of a large bf16 matrix product."""
+    size = 8192 if device == "cuda" else 512
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+
     def run() -> None:
         torch.mm(a, a)
 
-    return 2 * len(a) ** 3 / timed(run, 20)
+    return 2 * size**3 / timed(run, 20, device)
 
 
 def report(
