@@ -37,22 +37,33 @@ def refusal(
     other
         The best match among the other columns.
     """
-    model = " and ".join(known)
-    if known and call.species in SPECIES and call.species not in known:
-        spelled = "symbols in upper case" if call.upper_case else "genes"
-        return (
-            f"the genes of column {report.column!r} look like {call.species} {spelled} and the model knows "
-            f"{model}; choose a model of {call.species}, map them to {model} orthologs first, or pass "
-            f"species={known[0]!r} if they are {known[0]} genes"
-        )
-    if other is not None and other.matched > 2 * report.matched:
-        reason = f"column {other.column!r} would match {other.share:.0%}, name that one"
+    foreign = known and call.species and call.species not in known
+    if foreign and (call.species in SPECIES or report.matched):
+        return _other_species(report.column, columns, call, known)
+    if not foreign and other is not None and other.matched > 2 * report.matched:
+        reason = f"column {other.column!r} would match {other.share:.0%}; name that one"
+    elif shape := _shape(columns[report.column]):
+        reason = f"the names are {shape}; Ensembl gene ids or symbols of the model's species are needed"
     else:
-        reasons = [_shape(columns[column]) for column in (report.column, *columns)]
-        reason = next(filter(None, reasons), "") or _unknown(columns[report.column])
+        reason = _unknown(columns[report.column])
     return (
         f"only {report.matched:,} of {report.total:,} genes (column {report.column!r}) are known to the "
         f"model: {reason}"
+    )
+
+
+def _other_species(
+    column: str, columns: Mapping[str, Sequence[str]], call: SpeciesCall, known: tuple[str, ...]
+) -> str:
+    if call.species in SPECIES:
+        theirs = f"{call.species} {'symbols in upper case' if call.upper_case else 'genes'}"
+        choose = f"choose a model of {call.species}"
+    else:
+        theirs = next(filter(None, map(_shape, columns.values())), "genes of another species")
+        choose = "choose a model of that species"
+    return (
+        f"the genes look like {theirs} and the model knows {' and '.join(known)}; {choose}, map them to "
+        f"{known[0]} orthologs, or pass species={known[0]!r} if column {column!r} holds {known[0]} genes"
     )
 
 
@@ -63,13 +74,13 @@ def _shape(names: Sequence[str]) -> str:
         whole = re.compile(rf"({pattern})(\.\d+)?")
         hits = [name for name in some if whole.fullmatch(name) and not id_species(ensembl_id(name) or "")]
         if 2 * len(hits) > len(some):
-            return f"the names are {what}, and Ensembl gene ids or symbols of the model's species are needed"
+            return what
     return ""
 
 
 def _unknown(names: Sequence[str]) -> str:
     some = sample(names, 3)
     if not some:
-        return "its names are empty, name another gene column"
+        return "its names are empty; name another gene column"
     examples = ", ".join(repr(name) for name in some)
-    return f"names such as {examples} are not its genes, name a column with Ensembl gene ids or symbols"
+    return f"names such as {examples} are not its genes; name a column with Ensembl gene ids or symbols"

@@ -64,13 +64,13 @@ def human(raw: Path) -> Tables:
     # NCBI counts genes without an Ensembl id too, so its flags say more than the pairs alone.
     unsafe = {row[0] for row in aliases if row[5] == "1" or row[6] == "1"}
 
-    names: Candidates = defaultdict(set)
+    names: Candidates = {name: set() for name in unsafe - current.keys()}
     retired: dict[str, str] = {}
     for name, ensembl in sorted(pairs):
         if ensembl not in known and name in current:
             retired[ensembl] = name  # the same gene under an id of an earlier release
         elif name not in current and name != ensembl:
-            names[name].add(ensembl)
+            names.setdefault(name, set()).add(ensembl)
     linked: Candidates = defaultdict(set)
     for name, _, ensembl, _, is_current, *_ in aliases:
         if is_current == "1":
@@ -126,8 +126,9 @@ def mouse(raw: Path, pairs: list[list[str]], human_genes: list[Row], human_names
 
 
 def resolver(genes: list[Row], names: list[Row]) -> dict[str, str]:
-    """Name to its one id: the symbol's only or main gene, or a safe alias."""
-    found = {name: ids for name, ids, status in names if status != AMBIGUOUS}
+    """Name to its one id in the table of genes: the symbol's only or main gene, or a safe alias."""
+    known = {row[0] for row in genes}
+    found = {name: ids for name, ids, status in names if status != AMBIGUOUS and ids in known}
     return found | {symbol: min(ids) for symbol, ids in by_symbol(genes).items() if len(ids) == 1}
 
 

@@ -1,0 +1,115 @@
+"""The gene table that ships with biolm."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from biolm.errors import ConfigError
+from biolm.vocab.gene_table import GeneTable, gene_table
+
+FILES = ("human.tsv.gz", "human_names.tsv.gz", "mouse.tsv.gz", "mouse_names.tsv.gz", "orthologs.tsv.gz")
+
+
+def test_known_genes_have_their_names() -> None:
+    human, mouse = gene_table().species("human"), gene_table().species("mouse")
+    assert human.ids["CD3D"] == ("ENSG00000167286",)
+    assert human.symbol["ENSG00000167286"] == "CD3D"
+    assert human.biotype["ENSG00000167286"] == "protein_coding"
+    assert mouse.symbol["ENSMUSG00000032094"] == "Cd3d"
+    assert human.symbol[human.aliases["SEPT6"]] == "SEPTIN6"
+    assert mouse.symbol[mouse.aliases["Arntl"]] == "Bmal1"
+
+
+def test_an_ambiguous_alias_is_no_alias() -> None:
+    human = gene_table().species("human")
+    assert {human.symbol[gene] for gene in human.ambiguous["SARS"]} >= {"SARS1"}
+    assert not human.aliases.keys() & human.ambiguous.keys()
+    assert not human.aliases.keys() & human.ids.keys()
+    assert human.upper_aliases["SARS"] == ""
+
+
+@pytest.mark.parametrize("species", ["human", "mouse"])
+def test_symbols_and_ids_lead_to_each_other(species: str) -> None:
+    genes = gene_table().species(species)
+    assert sum(map(len, genes.ids.values())) == len(genes.symbol)
+    assert all(genes.symbol[gene] == symbol for symbol, ids in genes.ids.items() for gene in ids)
+    assert genes.symbol.keys() <= genes.biotype.keys()
+    prefix = {"human": "ENSG", "mouse": "ENSMUSG"}[species]
+    assert all(re.fullmatch(prefix + r"\d{11}", gene) for gene in genes.biotype)
+
+
+def test_a_symbol_of_several_ids_has_at_most_one_main_gene() -> None:
+    for species in ("human", "mouse"):
+        genes = gene_table().species(species)
+        mains = [sum(gene in genes.main for gene in ids) for ids in genes.ids.values() if len(ids) > 1]
+        assert max(mains) == 1
+        assert sum(mains) == len(genes.main)
+    human = gene_table().species("human")
+    assert "ENSG00000002586" in human.main  # CD99 on X; the copy on Y has an id of its own
+    assert len(human.ids["CD99"]) == 2
+
+
+def test_a_retired_id_is_tied_to_todays_id_of_the_symbol() -> None:
+    human = gene_table().species("human")
+    gene = next(gene for gene in human.ids["TXNIP"] if gene in human.retired)
+    assert human.biotype[gene] == "retired"
+    assert human.ids["TXNIP"][-1] == gene
+    assert human.replaced[gene] == ("ENSG00000265972",)
+    assert gene in human.replaced["ENSG00000265972"]
+
+
+def test_orthologs_are_pairs_of_known_ids_and_one_to_one_means_it() -> None:
+    table = gene_table()
+    pairs = table.orthologs()
+    assert len(pairs) > 22_000
+    assert pairs == sorted(set(pairs))
+    assert {human for human, _, _ in pairs} <= table.species("human").biotype.keys()
+    assert {mouse for _, mouse, _ in pairs} <= table.species("mouse").biotype.keys()
+    uses = Counter(gene for pair in pairs for gene in pair[:2])
+    assert all(uses[human] == uses[mouse] == 1 for human, mouse, single in pairs if single)
+    assert table.human_to_mouse()["ENSG00000167286"] == ("ENSMUSG00000032094",)
+    many = {human for human, mice in table.human_to_mouse().items() if len(mice) > 1}
+    assert many
+    assert not many & table.human_to_mouse(one_to_one=True).keys()
+
+
+def test_a_third_species_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no gene table for species 'rat'"):
+        gene_table().species("rat")
+
+
+def test_the_table_is_small_quick_and_needs_no_table_library(repository: Path) -> None:
+    assert sum((repository / "data/genes" / name).stat().st_size for name in FILES) < 3_000_000
+    start = time.process_time()
+    GeneTable().species("human")
+    assert time.process_time() - start < 1.0  # 0.1 s when the machine is free
+    code = (
+        "import sys; from biolm.vocab.genes import gene_table as t; t().species('human'); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pandas", "pyarrow", "torch", "anndata", "h5py"} & set(loaded.stdout.split())
+
+
+def test_the_files_are_those_of_the_readme(repository: Path) -> None:
+    folder = repository / "data/genes"
+    listed = (folder / "README.md").read_text()
+    for name in FILES:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in listed, name
+
+
+def test_making_the_table_again_gives_the_same_rows(repository: Path, shared: Path, tmp_path: Path) -> None:
+    folder = repository / "data/genes"
+    subprocess.run([sys.executable, folder / "make.py", shared / "data", tmp_path], check=True)
+    for name in FILES:
+        # The compressed bytes also depend on the zlib that Python was built with.
+        again, shipped = (gzip.decompress((where / name).read_bytes()) for where in (tmp_path, folder))
+        assert again == shipped, name
