@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "albert": "biolm.models.albert",
     "bert": "biolm.models.bert",
     "biogpt": "biolm.models.biogpt",
+    "dinov2": "biolm.models.dinov2",
     "dnabert2": "biolm.models.dnabert2",
     "esm": "biolm.models.esm",
     "esmc": "biolm.models.esmc",
@@ -39,6 +40,7 @@ FAMILIES: dict[str, str] = {
     "modernbert": "biolm.models.modernbert",
     "qwen3": "biolm.models.qwen3",
     "roberta": "biolm.models.roberta",
+    "vit": "biolm.models.vit",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
 

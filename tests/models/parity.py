@@ -127,7 +127,7 @@ def make_inputs(core: CoreConfig, example: dict[str, Any]) -> tuple[dict[str, Te
 
         size, channels = example["image_size"], example.get("num_channels", 3)
         images = torch.randn(3, channels, size, size, generator=generator)
-        return {"pixel_values": images}, image_batch(images, example["patch_size"])
+        return {"pixel_values": images}, image_batch(images, core)
     shape = (len(LENGTHS), max(LENGTHS))
     mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
     allowed = torch.tensor([i for i in range(core.vocab_size) if i not in (core.pad_id, mask_of(core))])

@@ -94,6 +94,9 @@ def test_written_back_it_loads_and_agrees(case: Case, tmp_path: Path) -> None:
     assert not [name for name in report["missing_keys"] if not table.drops(name, case.core.config)]
     found = run_reference(again.eval(), case.inputs)
     assert error(found.outcome, case.expected.outcome) < 1e-5
+    assert torch.equal(
+        run_core(from_hf(tmp_path), case.batch).outcome, run_core(case.core, case.batch).outcome
+    )
 
 
 def test_shards_and_torch_files_load(case: Case, tmp_path: Path) -> None:
