@@ -34,6 +34,10 @@ class Arguments(Common):
     pool: Annotated[
         str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
     ] = None
+    hidden_state: Annotated[
+        int | None, typer.Option(help="State to pool: -1 the last, -2 ...", show_default="the model's own")
+    ] = None
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0

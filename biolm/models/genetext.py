@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.cells.centre import centring_of
 from biolm.adapters.cells.weighted_mean import weighted_mean
 from biolm.errors import CheckpointError
 from biolm.io.cells.block import CellBlock
@@ -175,16 +176,7 @@ def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> centre(np.array([[1.0, 5.0], [0.0, 0.0], [3.0, 5.0]], np.float32)).tolist()
     [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
     """
-    full = vectors.any(axis=1)
-    if not full.any():
-        return vectors.copy()
-    known = vectors[full].astype(np.float64)
-    deviation = known.std(axis=0)
-    # An axis on which all cells agree is left at zero instead of blowing up rounding noise.
-    flat = deviation <= 1e-6 * np.abs(known).max(axis=0)
-    out = np.zeros_like(vectors)
-    out[full] = np.where(flat, 0, (known - known.mean(axis=0)) / np.where(flat, 1, deviation))
-    return out
+    return centring_of(vectors)(vectors)
 
 
 def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:

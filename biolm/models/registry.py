@@ -7,7 +7,7 @@ entry point group ``biolm.models``, whose values name a module. A module of a mo
     The model; a module of a published system takes the folder of a checkpoint.
 ``recognises(folder)``
     Whether a folder holds a checkpoint of this system.
-``load_tokenizer(folder)``
+``load_tokenizer(path=None)``
     Optional: an object that tokenises without the weights, and without importing torch.
 """
 
@@ -171,9 +171,8 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
     """
     entry, folder = resolve(name_or_folder)
     module = entry.imported()
-    if folder is not None and hasattr(module, "load_tokenizer"):
-        return module.load_tokenizer(folder)
-    return module.load() if folder is None else module.load(folder)
+    make = getattr(module, "load_tokenizer", module.load)
+    return make() if folder is None else make(folder)
 
 
 def resolve(

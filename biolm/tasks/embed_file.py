@@ -121,6 +121,8 @@ def job_facts(job: Job) -> dict[str, Any]:
             "batch_tokens": chosen.batch_tokens,
             "device": chosen.device,
             "seed": chosen.seed,
+            "hidden_state": chosen.hidden_state,
+            "precision": chosen.precision,
             "gene_column": job.match.report.column,
             "step": job.step,
         },

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
+from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock, CellSource
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel, EmbedOptions
-from biolm.tasks.centre import centring_of
 from biolm.tasks.embed_settings import EmbedSettings
 from biolm.tasks.fit import fit
 from biolm.tasks.progress import log, progress
@@ -73,6 +73,8 @@ class Job:
             batch_tokens=self.settings.batch_tokens,
             device=self.settings.device,
             seed=self.settings.seed,
+            hidden_state=self.settings.hidden_state,
+            precision=self.settings.precision,
         )
         rows = self.step * max(1, _READ_ROWS // self.step)
         total = self.source.n_cells
@@ -126,7 +128,9 @@ class Job:
                 "biolm_version": biolm.__version__,
                 "parameters": {
                     "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
+                    "hidden_state": chosen.hidden_state,
                     "device": chosen.device,
+                    "precision": chosen.precision,
                     "centred": chosen.centre,
                     "allow_normalised": chosen.allow_normalised,
                     "minimum_match": chosen.minimum_match,

@@ -10,10 +10,15 @@ from biolm.errors import ConfigError
 __all__ = ["EmbedKeywords", "EmbedSettings"]
 
 
+_PRECISIONS = ("float32", "bfloat16", "float16")
+
+
 class EmbedKeywords(TypedDict, total=False):
     """Keyword options of :func:`biolm.embed` beyond its named arguments; see :class:`EmbedSettings`."""
 
     pool: str | None
+    hidden_state: int | None
+    precision: str
     batch_tokens: int
     device: str
     seed: int
@@ -40,6 +45,11 @@ class EmbedSettings:
         Name of the result in ``obsm``; ``X_<model>`` by default.
     pool
         One of the model's ways to pool; None for its own definition.
+    hidden_state
+        Hidden state to pool: -1 the last, -2 the one before it, 0 the embeddings; None for the model's
+        own definition.
+    precision
+        ``float32``, ``bfloat16`` or ``float16``; mixed precision, for GPUs.
     batch_tokens
         Tokens packed into one batch, for models that read tokens.
     device
@@ -75,6 +85,8 @@ class EmbedSettings:
     layer: str | None = None
     key: str | None = None
     pool: str | None = None
+    hidden_state: int | None = None
+    precision: str = "float32"
     batch_tokens: int = 16_384
     device: str = "auto"
     seed: int = 0
@@ -97,6 +109,8 @@ class EmbedSettings:
             raise ConfigError(f"the minimum match is a share from 0 to 1, not {self.minimum_match}")
         if self.key is not None and (not self.key or "/" in self.key):
             raise ConfigError(f"key {self.key!r} cannot name a result; use a word without '/', like X_mine")
+        if self.precision not in _PRECISIONS:
+            raise ConfigError(f"precision '{self.precision}' is not one of {', '.join(_PRECISIONS)}")
         if self.seed < 0:
             raise ConfigError(f"the seed must be 0 or more, not {self.seed}")
 

@@ -156,6 +156,7 @@ def test_unknown_pool(cells):
         {"key": "a/b"},
         {"key": ""},
         {"seed": -1},
+        {"precision": "int8"},
     ],
 )
 def test_impossible_settings(cells, wrong):
