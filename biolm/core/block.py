@@ -88,5 +88,6 @@ class Block(nn.Module):
         """Dropout, then the factors that some families put on a branch."""
         if self.layer_scale and factor is not None:
             x = x * getattr(self, factor)
-        x = self.dropout(x)
+        if self.training:
+            x = self.dropout(x)
         return x if self.scale == 1.0 else x * self.scale
