@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constrain
 SETTINGS := pyproject.toml constraints.txt
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo test lint types imports docs pytest clean
+.PHONY: help demo readme test lint types imports docs pytest clean
 
 help:
 	@echo "make demo   embed the shipped cells, print the quality table, write demo/"
@@ -38,6 +38,11 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 
 demo: $(VENV)/run.stamp
 	$(BIN)/biolm demo --output demo --overwrite
+
+# Numbers and picture of README.md are those of the demo; a test compares them.
+readme: demo
+	cp demo/umap.png docs/images/demo.png
+	$(BIN)/python .ci/readme.py README.md demo/scores.json
 
 test: lint types imports docs pytest
 

@@ -25,7 +25,9 @@ MARKERS = ("o", "s", "^")
 
 
 def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:
-    """Two dimensions for the eye, by UMAP; distances between far groups mean nothing.
+    """Two dimensions for the eye, by UMAP on the angles between vectors.
+
+    Distances between far groups mean nothing.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> N
         from umap import UMAP
 
     points = np.asarray(vectors, dtype=np.float32)
-    model = UMAP(min(neighbours, len(points) - 1), min_dist=0.3, random_state=seed, n_jobs=1)
+    model = UMAP(min(neighbours, len(points) - 1), min_dist=0.3, metric="cosine", random_state=seed, n_jobs=1)
     return np.asarray(model.fit_transform(points), dtype=np.float32)
 
 
@@ -75,7 +77,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
     for row, item in zip(axes, maps, strict=True):
         labels = np.asarray(item.columns[colour_by]).astype(str)
         for axis, view in zip(row, item.views, strict=True):
-            _scatter(axis, view.coordinates, labels)
+            _scatter(axis, view.coordinates, labels, item)
             axis.set_title(view.name, fontsize=10)
         row[0].set_ylabel(item.name, fontsize=10)
         row[-1].legend(
@@ -91,10 +93,11 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
 
 
-def _scatter(axis: Axes, points: NDArray[Any], labels: NDArray[np.str_]) -> None:
-    for place, name in enumerate(np.unique(labels)):
+def _scatter(axis: Axes, points: NDArray[Any], labels: NDArray[np.str_], item: CellMap) -> None:
+    names = np.unique(labels).tolist()
+    for name, slot in zip(names, item.slots(names), strict=True):
         chosen = points[labels == name]
-        style = {"marker": MARKERS[place % 3], "color": PALETTE[place % len(PALETTE)], "label": name}
+        style = {"marker": MARKERS[slot % 3], "color": PALETTE[slot % len(PALETTE)], "label": name}
         axis.scatter(chosen[:, 0], chosen[:, 1], s=9, linewidths=0, alpha=0.85, **style)
     axis.set_xticks([])
     axis.set_yticks([])

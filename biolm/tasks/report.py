@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,20 @@ class CellMap:
         Pictures, shown side by side.
     columns
         Annotations ``(n,)`` each; text becomes a category, numbers a colour scale.
+    colours
+        Numbers in the palette for some categories, so that several sets can agree; the rest follow.
     """
 
     name: str
     cells: Sequence[str]
     views: Sequence[View]
     columns: Mapping[str, ArrayLike]
+    colours: Mapping[str, int] = field(default_factory=dict)
+
+    def slots(self, levels: Sequence[str]) -> list[int]:
+        """Number in the palette of each category; the palette is used again when it ends."""
+        free = (slot for slot in count() if slot not in {self.colours.get(level) for level in levels})
+        return [self.colours[level] if level in self.colours else next(free) for level in levels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +96,12 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """Scores of several methods on one question, with what they mean in plain words."""
+    """Scores of several methods on one question: how they were taken, and the answer in plain words."""
 
     title: str
     rows: Sequence[ScoreRow]
     note: str = ""
+    verdict: Sequence[str] = ()
     header: tuple[str, str, str] = field(default=("Method", "Macro-F1", "Accuracy"))
 
 
@@ -169,7 +179,7 @@ def _dataset(item: CellMap) -> dict[str, Any]:
         "name": item.name,
         "cells": [str(cell) for cell in item.cells],
         "views": [_view(view) for view in item.views],
-        "columns": [_column(name, values) for name, values in item.columns.items()],
+        "columns": [_column(item, name, values) for name, values in item.columns.items()],
     }
 
 
@@ -183,20 +193,23 @@ def _view(view: View) -> dict[str, Any]:
     return {"name": view.name, "note": view.note, "x": placed[:, 0].tolist(), "y": placed[:, 1].tolist()}
 
 
-def _column(name: str, values: ArrayLike) -> dict[str, Any]:
+def _column(item: CellMap, name: str, values: ArrayLike) -> dict[str, Any]:
     column = np.asarray(values)
     if column.dtype.kind in "biuf":
         numbers = [round(float(value), 4) if np.isfinite(value) else None for value in column.astype(float)]
         return {"name": name, "levels": None, "values": numbers}
     text = column.astype(str)
     levels, codes = np.unique(text, return_inverse=True)
-    return {"name": name, "levels": levels.tolist(), "values": codes.tolist()}
+    names = levels.tolist()
+    return {"name": name, "levels": names, "slots": item.slots(names), "values": codes.tolist()}
 
 
 def _table(table: ScoreTable) -> str:
     method, score, accuracy = table.header
     body = "\n".join(map(_row, table.rows))
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    words = [("note", table.note)] if table.note else []
+    words += [("verdict", sentence) for sentence in table.verdict]
+    note = "\n".join(f'<p class="{kind}">{escape(text)}</p>' for kind, text in words)
     return (
         f"<section>\n<h2>{escape(table.title)}</h2>\n{note}\n"
         f'<div class="wide"><table>\n<thead><tr><th scope="col">{escape(method)}</th>'

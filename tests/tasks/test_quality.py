@@ -47,6 +47,19 @@ def test_interval_holds_the_score_and_repeats_give_the_same_numbers() -> None:
     np.testing.assert_array_equal(first.predictions, second.predictions)
 
 
+def test_length_of_a_vector_does_not_matter() -> None:
+    vectors = _vectors(3)
+    stretched = vectors * np.random.default_rng(5).uniform(0.1, 10, (len(vectors), 1))
+    first, second = (knn_quality(each, TYPES, leave_out=["other"]) for each in (vectors, stretched))
+    np.testing.assert_array_equal(first.predictions, second.predictions)
+
+
+def test_empty_cells_are_scored() -> None:
+    vectors = _vectors(30)
+    vectors[:2] = 0
+    assert len(knn_quality(vectors, TYPES).truth) == len(TYPES)
+
+
 def test_majority_is_the_commonest_type() -> None:
     score = majority_quality(TYPES, leave_out=["other"])
     assert score.accuracy == pytest.approx(40 / 90)

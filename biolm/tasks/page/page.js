@@ -1,8 +1,9 @@
 "use strict";
 // Draws every map of the chosen cells on canvas, coloured by the chosen annotation.
 // data: { datasets: [{ name, cells: [..], views: [{ name, note, x: [..], y: [..] }],
-//                      columns: [{ name, levels: [..] | null, values: [..] }] }],
-//         colours: [..], scale: [..] }; x and y lie between 0 and 1, values are level numbers or numbers.
+//                      columns: [{ name, levels: [..] | null, slots: [..], values: [..] }] }],
+//         colours: [..], scale: [..] }; x and y lie between 0 and 1, values are level numbers or numbers,
+//         slots say which colour and shape a level has.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const state = { dataset: data.datasets[0], column: null, only: null, canvases: [] };
@@ -32,7 +33,7 @@ function range(values) {
 }
 
 function colourOf(column) {
-  if (column.levels) return (v) => (v === null ? "#bbbbbb" : data.colours[v % data.colours.length]);
+  if (column.levels) return (v) => (v === null ? "#bbbbbb" : data.colours[column.slots[v] % data.colours.length]);
   const [low, high] = range(column.values);
   return (v) => (v === null ? "#bbbbbb" : blend((v - low) / (high - low || 1)));
 }
@@ -67,16 +68,16 @@ function draw() {
       pen.globalAlpha = faded(i) ? 0.5 : 0.85;
       pen.fillStyle = faded(i) ? "#d5d9de" : colour(column.values[i]);
       const [x, y] = place(view, i, size);
-      shape(pen, column.levels && column.values[i] !== null ? column.values[i] % 3 : 0, x, y, radius);
+      shape(pen, column.levels && column.values[i] !== null ? column.slots[column.values[i]] % 3 : 0, x, y, radius);
     }
   }
 }
 
-function swatch(level) {
+function swatch(slot) {
   const paths = ['<circle cx="5" cy="5" r="4"/>', '<rect x="1.2" y="1.2" width="7.6" height="7.6"/>',
     '<path d="M5 .6 9.6 9H.4z"/>'];
   const holder = document.createElement("span");
-  holder.innerHTML = `<svg viewBox="0 0 10 10" fill="${data.colours[level % data.colours.length]}" aria-hidden="true">${paths[level % 3]}</svg>`;
+  holder.innerHTML = `<svg viewBox="0 0 10 10" fill="${data.colours[slot % data.colours.length]}" aria-hidden="true">${paths[slot % 3]}</svg>`;
   return holder.firstChild;
 }
 
@@ -104,7 +105,7 @@ function legend() {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
-    button.append(swatch(level), `${name} · ${count}`);
+    button.append(swatch(column.slots[level]), `${name} · ${count}`);
     button.addEventListener("click", () => {
       state.only = state.only === level ? null : level;
       for (const other of box.children) other.setAttribute("aria-pressed", String(other === button && state.only !== null));
