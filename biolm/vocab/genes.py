@@ -157,8 +157,11 @@ class GeneVocabulary:
         ------
         InputError
             If the file has no genes, or no such column.
+        ConfigError
+            If the species is neither human nor mouse.
         GeneMatchError
-            If too few genes are known to the model; the message names the most likely reason.
+            If too few genes are known to the model, or the file is of a species it does not know; the
+            message names the most likely reason.
         """
         if species is not None and species not in SPECIES:
             raise ConfigError(f"species {species!r} is not known; choose human or mouse")
@@ -175,10 +178,9 @@ class GeneVocabulary:
         best = self._best(chosen, call)
         if best.report.matched and best.report.coverage >= minimum and not self._foreign(call, best.report):
             return best
-        others = self._best(
-            {name: lists[name] for name in lists if name != best.report.column} or chosen, call
-        )
-        raise GeneMatchError(refusal(best.report, lists, call, self.species, others.report))
+        rest = {name: names for name, names in lists.items() if name != best.report.column}
+        other = self._best(rest, call).report if rest else None
+        raise GeneMatchError(refusal(best.report, lists, call, self.species, other))
 
     def _foreign(self, call: SpeciesCall, report: MatchReport) -> bool:
         """Whether symbols of one species were found in a vocabulary of another.
@@ -197,7 +199,7 @@ class GeneVocabulary:
                 note = f"the names do not tell the species; taken as {self.species[0]}"
             species = self.species[0]
         ladder = self._ladder(species if self.species else "")
-        shares = {name: _share(ladder, names) for name, names in lists.items()}
+        shares = {name: _share(ladder, names) if len(lists) > 1 else 1.0 for name, names in lists.items()}
         near = [name for name in lists if shares[name] >= max(shares.values()) - _SAMPLING]
         matches = [self._match(name, lists[name], ladder) for name in near]
         most = max(match.report.matched for match in matches)
