@@ -40,6 +40,7 @@ FAMILIES: dict[str, str] = {
     "modernbert": "biolm.models.modernbert",
     "qwen3": "biolm.models.qwen3",
     "roberta": "biolm.models.roberta",
+    "t5": "biolm.models.t5",
     "vit": "biolm.models.vit",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
