@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
     ids: NDArray[np.int32]
     values: NDArray[Any] | None
-    index: int
+    index: int  # type: ignore[assignment]  # hides the tuple's method of that name, which nobody needs here
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +171,18 @@ class Batch:
         part = tokens if rows is None else tokens.take(rows)
         lengths = part.lengths
         positions = np.arange(len(part.ids)) - np.repeat(part.offsets[:-1] - part.offsets[0], lengths)
-        optional = {
-            name: None if column is None else torch.from_numpy(np.ascontiguousarray(column))
-            for name, column in (("values", part.values), ("segments", part.segments))
-        }
+        values, segments = (
+            None if column is None else torch.from_numpy(np.ascontiguousarray(column))
+            for column in (part.values, part.segments)
+        )
         return cls(
             ids=torch.from_numpy(part.ids.astype(np.int64)),
             offsets=torch.from_numpy((part.offsets - part.offsets[0]).astype(np.int32)),
             positions=torch.from_numpy(positions),
             max_length=int(lengths.max(initial=0)),
             index=torch.from_numpy(part.index.astype(np.int64)),
-            **optional,
+            values=values,
+            segments=segments,
         )
 
     @classmethod
