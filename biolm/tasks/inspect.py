@@ -19,7 +19,21 @@ from biolm.models.registry import load, load_tokenizer, resolve
 
 __all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
 
-_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
+# The first of these that a folder holds are its weights; files beside them may hold other tensors.
+_WEIGHTS = (
+    ("model.safetensors", "model-*.safetensors"),
+    ("pytorch_model*.bin",),
+    ("*.pt",),
+    ("*.safetensors",),
+)
+# What a matrix is for, by words that its name holds, tried in this order; layers carry a number.
+_ROLES = (
+    ("norm", r"norm|\bln_|layer_norm"),
+    ("attention", r"\*.*(att|query|key|value|qkv|[qkvo]_proj|in_proj|out_proj)"),
+    ("feed-forward", r"\*.*(dense|linear|mlp|fc|ffn|gate|up_proj|down_proj|intermediate)"),
+    ("head", r"^(cls|lm_head|classifier|score|head)|decoder"),
+    ("embedding", r"emb|wte|wpe|value_encoder|vectors"),
+)
 _CONFIGS = ("config.json", "args.json")
 
 
@@ -46,6 +60,11 @@ class Matrix:
         """Numbers in all of them."""
         return self.count * math.prod(self.shape)
 
+    @property
+    def role(self) -> str:
+        """``norm``, ``attention``, ``feed-forward``, ``head``, ``embedding`` or ``other``, by its name."""
+        return next((role for role, words in _ROLES if re.search(words, self.name.lower())), "other")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointReport:
@@ -63,6 +82,8 @@ class CheckpointReport:
         Tensors by name, layers together.
     genes
         Genes of its vocabulary; None where they cannot be read.
+    note
+        Why they cannot.
     hashes
         sha256 of each file.
     """
@@ -73,21 +94,34 @@ class CheckpointReport:
     matrices: tuple[Matrix, ...]
     genes: int | None
     hashes: dict[str, str]
+    note: str = ""
 
     @property
     def parameters(self) -> int:
         """Numbers in all tensors."""
         return sum(matrix.parameters for matrix in self.matrices)
 
+    @property
+    def roles(self) -> dict[str, int]:
+        """Numbers by what they are for, the most first."""
+        sums: dict[str, int] = {}
+        for matrix in self.matrices:
+            sums[matrix.role] = sums.get(matrix.role, 0) + matrix.parameters
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it."""
-        matrices = [asdict(matrix) | {"parameters": matrix.parameters} for matrix in self.matrices]
-        return asdict(self) | {"matrices": matrices, "parameters": self.parameters}
+        matrices = [
+            asdict(matrix) | {"role": matrix.role, "parameters": matrix.parameters}
+            for matrix in self.matrices
+        ]
+        return asdict(self) | {"matrices": matrices, "parameters": self.parameters, "roles": self.roles}
 
     def as_text(self) -> str:
         """The report as people read it."""
         lines = [f"{self.source}: {self.name}", f"parameters  {self.parameters:,}"]
-        lines += [f"genes       {self.genes:,}"] if self.genes is not None else []
+        lines += [f"  {role:12}  {count:,}" for role, count in self.roles.items()]
+        lines.append(f"genes       {self.note if self.genes is None else format(self.genes, ',')}")
         lines += ["", "config"]
         lines += [f"  {key}: {json.dumps(value)}" for key, value in self.config.items()]
         if self.matrices:
@@ -113,7 +147,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     if folder is None:
         model = load(name_or_folder)
         facts = model.describe()
-        size = Matrix(name="parameters", shape=(int(facts.get("parameters", 0)),), count=1)
+        size = Matrix(name="vectors", shape=(int(facts.get("parameters", 0)),), count=1)
         return CheckpointReport(
             name=entry.name,
             source=str(name_or_folder),
@@ -123,15 +157,26 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
             hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    shapes = dict(shape for path in files if path.suffix in _WEIGHTS for shape in _shapes(path))
+    shapes = dict(shape for path in _weights(folder) for shape in _shapes(path))
+    genes, note = _genes(folder)
     return CheckpointReport(
         name=entry.name,
         source=str(folder),
         config=_config(folder),
         matrices=tuple(_by_name(shapes)),
-        genes=_genes(folder),
+        genes=genes,
+        note=note,
         hashes={path.name: _sha256(path) for path in files},
     )
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The weight files of a folder."""
+    for patterns in _WEIGHTS:
+        found = sorted(path for pattern in patterns for path in folder.glob(pattern))
+        if found:
+            return found
+    return []
 
 
 def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -188,12 +233,12 @@ def _config(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _genes(folder: Path) -> int | None:
+def _genes(folder: Path) -> tuple[int | None, str]:
+    """Genes of the vocabulary; or why not, as a damaged checkpoint is what people inspect."""
     try:
-        return len(load_tokenizer(folder).vocabulary.genes)
-    except BiolmError:
-        # A damaged checkpoint is what people inspect: show the rest of it.
-        return None
+        return len(load_tokenizer(folder).vocabulary.genes), ""
+    except BiolmError as error:
+        return None, f"cannot be read: {error}"
 
 
 def _sha256(path: Path) -> str:

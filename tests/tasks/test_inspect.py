@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from biolm.cli.main import app
+from biolm.errors import CheckpointError
+from biolm.tasks.inspect import Matrix, inspect_checkpoint
+
+GENES = [f"ENSG{number:011d}" for number in range(20)]
+
+
+@pytest.fixture
+def geneformer(tmp_path: Path) -> Path:
+    """A folder laid out as Geneformer, with a file of other tensors beside the weights."""
+    folder = tmp_path / "geneformer"
+    folder.mkdir()
+    tokens = {name: number for number, name in enumerate(["<pad>", "<mask>", *GENES])}
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": len(tokens)}))
+    (folder / "token_dictionary.json").write_text(json.dumps(tokens))
+    (folder / "gene_median_dictionary.json").write_text(json.dumps(dict.fromkeys(GENES, 1.0)))
+    weights = {"bert.embeddings.word_embeddings.weight": np.zeros((22, 4), np.float32)}
+    for layer in range(12):
+        place = f"bert.encoder.layer.{layer}"
+        weights[f"{place}.attention.self.query.weight"] = np.zeros((4, 4), np.float32)
+        weights[f"{place}.attention.output.LayerNorm.weight"] = np.zeros(4, np.float32)
+        weights[f"{place}.intermediate.dense.weight"] = np.zeros((8, 4), np.float32)
+    weights["cls.predictions.bias"] = np.zeros(22, np.float32)
+    save_file(weights, folder / "model.safetensors")
+    save_file({"optimizer": np.zeros(1000, np.float32)}, folder / "state.safetensors")
+    return folder
+
+
+def test_layers_are_put_together_and_counted(geneformer):
+    report = inspect_checkpoint(geneformer)
+    shapes = {matrix.name: (matrix.count, matrix.shape) for matrix in report.matrices}
+    assert shapes["bert.encoder.layer.*.attention.self.query.weight"] == (12, (4, 4))
+    assert shapes["bert.embeddings.word_embeddings.weight"] == (1, (22, 4))
+    assert report.parameters == 22 * 4 + 12 * (16 + 4 + 32) + 22
+    assert report.roles == {"feed-forward": 384, "attention": 192, "embedding": 88, "norm": 48, "head": 22}
+    assert (report.name, report.genes) == ("geneformer", 20)
+
+
+def test_hashes_are_those_of_the_files(geneformer):
+    report = inspect_checkpoint(geneformer)
+    expected = hashlib.sha256((geneformer / "model.safetensors").read_bytes()).hexdigest()
+    assert report.hashes["model.safetensors"] == expected
+    assert set(report.hashes) == {path.name for path in geneformer.iterdir()}
+
+
+def test_genes_that_cannot_be_read_are_explained(geneformer):
+    (geneformer / "gene_median_dictionary.json").unlink()
+    report = inspect_checkpoint(geneformer)
+    assert report.genes is None
+    assert "median_dictionary" in report.as_text()
+
+
+def test_command_line_prints_text_or_json(geneformer):
+    text = CliRunner().invoke(app, ["inspect", str(geneformer)]).stdout
+    assert "12 x (4 x 4) = 192" in text
+    assert 'model_type: "bert"' in text
+    report = json.loads(CliRunner().invoke(app, ["inspect", str(geneformer), "--json"]).stdout)
+    assert report["parameters"] == inspect_checkpoint(geneformer).parameters
+    assert report["config"]["vocab_size"] == 22
+    assert report["matrices"][0]["role"] == "embedding"
+
+
+def test_a_built_in_model():
+    report = inspect_checkpoint("genetext")
+    assert report.genes > 30_000
+    assert report.parameters > 1_000_000
+    assert all(len(value) == 64 for value in report.hashes.values())
+
+
+def test_torch_files_are_read_without_running_them(tmp_path):
+    (tmp_path / "args.json").write_text("{}")
+    (tmp_path / "vocab.json").write_text(json.dumps({"<cls>": 0, "<pad>": 1, "A": 2}))
+    torch.save(
+        {"model": {"encoder.embedding.weight": torch.zeros(3, 2)}, "epoch": 3}, tmp_path / "best_model.pt"
+    )
+    report = inspect_checkpoint(tmp_path)
+    assert [(matrix.name, matrix.shape) for matrix in report.matrices] == [
+        ("model.encoder.embedding.weight", (3, 2))
+    ]
+
+
+class _Hostile:
+    def __reduce__(self):
+        return exec, ("open('ran', 'w')",)
+
+
+def test_a_hostile_file_is_refused_and_nothing_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "args.json").write_text("{}")
+    (tmp_path / "vocab.json").write_text(json.dumps({"<cls>": 0, "A": 1}))
+    torch.save({"weight": _Hostile()}, tmp_path / "best_model.pt")
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_damaged_files_are_named(geneformer, name):
+    (geneformer / name).write_text("{ not whole")
+    with pytest.raises(CheckpointError, match=name):
+        inspect_checkpoint(geneformer)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("transformer_encoder.layers.*.self_attn.in_proj_weight", "attention"),
+        ("transformer_encoder.layers.*.linear1.weight", "feed-forward"),
+        ("transformer_encoder.layers.*.norm1.weight", "norm"),
+        ("value_encoder.linear1.weight", "embedding"),
+        ("mvc_decoder.W.weight", "head"),
+        ("bert.encoder.layer.*.output.dense.weight", "feed-forward"),
+        ("model.layers.*.mlp.gate_proj.weight", "feed-forward"),
+        ("lm_head.weight", "head"),
+        ("something", "other"),
+    ],
+)
+def test_roles(name, role):
+    assert Matrix(name=name, shape=(1,), count=1).role == role
