@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    from biolm.core import Transformer
     from biolm.models.base import CellModel
 
 __all__ = ["Entry", "available", "find", "load", "load_tokenizer", "resolve"]
@@ -97,6 +98,13 @@ BUILT_IN = (
         summary="scGPT: genes with binned expression values, encoder",
         files="args.json, vocab.json and best_model.pt",
     ),
+    # Last: it recognises any folder of a family, so systems that add genes to one come before it.
+    Entry(
+        name="transformer",
+        module="biolm.models.plain",
+        summary="the bare core of a published family, such as BERT, ESM-2 or Llama; reads no cells",
+        files="config.json and its weights, as save_pretrained writes them",
+    ),
 )
 
 # What may be fetched from a hub: weights that hold no code, tables, and text.
@@ -130,8 +138,11 @@ def load(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
-) -> CellModel:
+) -> CellModel | Transformer:
     """Load a model, strictly: every tensor of a checkpoint is used, or an error names it.
+
+    Systems of cells come as a :class:`~biolm.models.base.CellModel`, folders of a bare transformer family
+    as the core itself.
 
     Parameters
     ----------
@@ -157,7 +168,7 @@ def load(
         name_or_folder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     module = entry.imported()
-    model: CellModel = module.load() if folder is None else module.load(folder)
+    model: CellModel | Transformer = module.load() if folder is None else module.load(folder)
     return model
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from biolm.errors import ConfigError
 from biolm.io.cells import CellSource, duplicated_names
 from biolm.models.base import CellModel
 from biolm.tasks.progress import log
@@ -75,12 +76,21 @@ def fit(
 
 
 def loaded(model: str | Path | CellModel) -> CellModel:
-    """The model itself, or the one of that name or folder."""
+    """The model itself, or the one of that name or folder.
+
+    Raises
+    ------
+    ConfigError
+        If it reads no cells.
+    """
     if isinstance(model, CellModel):
         return model
     from biolm.models.registry import load
 
-    return load(model)
+    found = load(model)
+    if not isinstance(found, CellModel):
+        raise ConfigError(f"{model} holds a bare transformer that reads no cells; choose a model of cells")
+    return found
 
 
 def _report(match: GeneMatch) -> None:

@@ -12,10 +12,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from biolm.errors import BiolmError, CheckpointError
 from biolm.models.registry import load, load_tokenizer, resolve
+
+if TYPE_CHECKING:
+    from biolm.models.base import CellModel
 
 __all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
 
@@ -84,6 +87,9 @@ class CheckpointReport:
         Genes of its vocabulary; None where they cannot be read.
     note
         Why they cannot.
+    textbook
+        Parameters as textbooks count them from the config (matrices alone, an unembedding even where it is
+        tied); None where the config is of no known family.
     hashes
         sha256 of each file.
     """
@@ -95,6 +101,7 @@ class CheckpointReport:
     genes: int | None
     hashes: dict[str, str]
     note: str = ""
+    textbook: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -121,6 +128,7 @@ class CheckpointReport:
         """The report as people read it."""
         lines = [f"{self.source}: {self.name}", f"parameters  {self.parameters:,}"]
         lines += [f"  {role:12}  {count:,}" for role, count in self.roles.items()]
+        lines += [f"textbook    {self.textbook:,} (matrices alone)"] if self.textbook is not None else []
         lines.append(f"genes       {self.note if self.genes is None else format(self.genes, ',')}")
         lines += ["", "config"]
         lines += [f"  {key}: {json.dumps(value)}" for key, value in self.config.items()]
@@ -145,7 +153,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     """
     entry, folder = resolve(name_or_folder)
     if folder is None:
-        model = load(name_or_folder)
+        model = cast("CellModel", load(name_or_folder))  # only models of cells load by name
         facts = model.describe()
         size = Matrix(name="vectors", shape=(int(facts.get("parameters", 0)),), count=1)
         return CheckpointReport(
@@ -166,8 +174,24 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
         matrices=tuple(_by_name(shapes)),
         genes=genes,
         note=note,
+        textbook=_textbook(folder),
         hashes={path.name: _sha256(path) for path in files},
     )
+
+
+def _textbook(folder: Path) -> int | None:
+    """Count from a ``config.json`` of a known family."""
+    from biolm.models.hf import FAMILIES, family, type_of
+
+    config = _config(folder)
+    if type_of(config) not in FAMILIES:
+        return None
+    from biolm.core.accounting import account
+
+    try:
+        return account(family(type_of(config)).core_config(config)).matrices
+    except (BiolmError, KeyError):
+        return None
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -147,3 +147,24 @@ def test_without_the_extra_the_sentence_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"pip install 'biolm\[hub\]'"):
         registry.load("org/model")
+
+
+def test_a_bare_transformer_loads_as_the_core_and_reads_no_cells(tmp_path):
+    from transformers import BertConfig, BertModel
+
+    import biolm
+    from biolm.tasks.fit import loaded
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=30, **sizes), add_pooling_layer=False).save_pretrained(tmp_path)
+    core = biolm.load(tmp_path)
+    import torch
+
+    output = core(
+        biolm.Batch.from_padded(torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    )
+    assert output.last_hidden_state.shape == (5, 8)
+    with pytest.raises(ConfigError, match="reads no cells"):
+        loaded(tmp_path)
+    with pytest.raises(ConfigError, match="copy the gene dictionaries"):
+        registry.load_tokenizer(tmp_path)

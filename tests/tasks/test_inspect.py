@@ -130,3 +130,17 @@ def test_damaged_files_are_named(geneformer, name):
 )
 def test_roles(name, role):
     assert Matrix(name=name, shape=(1,), count=1).role == role
+
+
+def test_a_bare_transformer_is_counted_as_textbooks_do(tmp_path):
+    config = {
+        "model_type": "bert", "vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2,
+        "intermediate_size": 16, "num_attention_heads": 2, "max_position_embeddings": 10, "hidden_act": "gelu", "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12, "architectures": ["BertModel"],
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    report = inspect_checkpoint(tmp_path)
+    assert report.name == "transformer"
+    # Embeddings of tokens and segments; four attention and two feed-forward matrices a layer.
+    assert report.textbook == 30 * 8 + 2 * 8 + 2 * (4 * 64 + 2 * 128)
+    assert "bare transformer without genes" in report.note
