@@ -6,6 +6,7 @@ hold one entry for each kind of layer. Both are read; v5 is written.
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 from biolm.core.config import Activation, RopeScaling
@@ -96,13 +97,29 @@ def rope(
         return base, None
     if kind not in _SCALINGS:
         raise ConfigError(f"rope scaling {kind!r} is not one of {', '.join(_SCALINGS)}")
-    ours: dict[str, Any] = {"kind": kind, "factor": float(scaling["factor"])}
+    ours: dict[str, Any] = {"kind": kind}
     if kind != "linear":
         trained = scaling.get("original_max_position_embeddings") or config.get("max_position_embeddings")
         ours["original_length"] = trained
+    if scaling.get("factor") is None and kind == "yarn":
+        # DeepSeek's files leave it to the two lengths.
+        ours["factor"] = config["max_position_embeddings"] / ours["original_length"]
+    else:
+        ours["factor"] = float(scaling["factor"])
+    if kind == "yarn":
+        ours["attention_factor"] = _yarn_attention(scaling, ours["factor"])
     names = ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor", "truncate")
     ours |= {name: scaling[name] for name in names if scaling.get(name) is not None}
     return base, RopeScaling(**ours)
+
+
+def _yarn_attention(scaling: dict[str, Any], factor: float) -> float | None:
+    """Factor on cosine and sine as DeepSeek's files give it: a quotient of two growths with length."""
+    above, below = scaling.get("mscale"), scaling.get("mscale_all_dim")
+    if not above or not below:
+        return None
+    growth = 0.1 * math.log(max(1.0, factor))
+    return float((above * growth + 1) / (below * growth + 1))
 
 
 def rope_parameters(theta: float, scaling: RopeScaling | None = None) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         {**config, "rope_scaling": None, "rope_theta": config.get("rope_local_base_freq")},
         layer_type="sliding_attention",
     )
+    if version == "gemma3_text" and local[1] is not None:
+        raise ConfigError("Gemma 3 with stretched rotary positions in windowed layers is not supported")
     return CoreConfig(
         **fields,
         block="sandwich",
