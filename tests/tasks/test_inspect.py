@@ -135,7 +135,8 @@ def test_roles(name, role):
 def test_a_bare_transformer_is_counted_as_textbooks_do(tmp_path):
     config = {
         "model_type": "bert", "vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2,
-        "intermediate_size": 16, "num_attention_heads": 2, "max_position_embeddings": 10, "hidden_act": "gelu", "type_vocab_size": 2,
+        "intermediate_size": 16, "num_attention_heads": 2, "max_position_embeddings": 10,
+        "hidden_act": "gelu", "type_vocab_size": 2,
         "layer_norm_eps": 1e-12, "architectures": ["BertModel"],
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
