@@ -102,6 +102,20 @@ def reference_class(model_type: str, example: dict[str, Any]) -> Any:
     return getattr(transformers, name)
 
 
+def _full_config(example: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    values = {name: value for name, value in example.items() if name != "architectures"}
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def make_core_config(model_type: str, number: int) -> CoreConfig:
+    """Core config of an example alone, without its reference."""
+    example = full_example(model_type, number)
+    filled = {} if model_type in OWN_REFERENCES else _full_config(example).to_dict()
+    return family(model_type).core_config({**filled, **example})
+
+
 def make_reference(model_type: str, example: dict[str, Any]) -> nn.Module:
     """A small reference with random weights far from their initial values."""
     kind = reference_class(model_type, example)
@@ -109,10 +123,7 @@ def make_reference(model_type: str, example: dict[str, Any]) -> nn.Module:
     if model_type in OWN_REFERENCES:
         model = kind(example)
     else:
-        from transformers import AutoConfig
-
-        values = {name: value for name, value in example.items() if name != "architectures"}
-        config = AutoConfig.for_model(values.pop("model_type"), **values)
+        config = _full_config(example)
         config._attn_implementation = "eager"
         model = kind(config)
     perturb(model)

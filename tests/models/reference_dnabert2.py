@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ class BertForMaskedLM(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.settings = config
-        self.config = SimpleNamespace(to_dict=lambda: dict(config))
         self.weights = {name: nn.Parameter(_initial(name, size)) for name, size in _shapes(config).items()}
         for i, parameter in enumerate(self.weights.values()):
             self.register_parameter(f"p{i}", parameter)
