@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import biolm
-from biolm.cli import demo, embed, inspect, models, tokenize
+from biolm.cli import attention, demo, embed, inspect, models, tokenize
 from biolm.cli.arguments import add
 
 __all__ = ["app", "run"]
@@ -44,6 +44,7 @@ _COMMANDS = (
     ("tokenize", tokenize),
     ("models", models),
     ("inspect", inspect),
+    ("attention", attention),
 )
 for _name, _module in _COMMANDS:
     add(app, _name, _module.run, _module.Arguments)

@@ -76,8 +76,8 @@ class GeneQueryHead(nn.Module):
 
     def forward(self, genes: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
         """Gene embeddings ``(t, d)``, cell vectors ``(b, d)`` and tokens a cell ``(b,)`` to ``(t,)``."""
-        wanted = self.map(torch.sigmoid(self.query(genes)))  # (t, d)
-        return (wanted * cells.repeat_interleave(lengths.long(), 0)).sum(-1)
+        wanted: Tensor = self.map(torch.sigmoid(self.query(genes)))  # (t, d)
+        return (wanted * torch.repeat_interleave(cells, lengths.long(), 0)).sum(-1)
 
 
 class ClassifierHead(nn.Module):

@@ -1,0 +1,56 @@
+"""``biolm attention``: how spread attention is, and what ranks it looks at, by layer and head."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.tasks.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm attention``."""
+
+    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
+    output: Annotated[Path, typer.Option("--output", "-o", help="Tab-separated table to write.")]
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id.")]
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.", show_default="none")
+    ] = None
+    cells: Annotated[int, typer.Option(min=1, help="Cells to average over, evenly spaced.")] = 100
+    layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
+        None
+    )
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Measure entropy and mean rank of attended tokens, by layer and head."""
+    from biolm.io.atomic import refuse_existing
+    from biolm.tasks.attention import attention_of_cells, draw_attention, write_attention
+
+    for target in (chosen.output, chosen.picture):
+        if target is not None:
+            refuse_existing(target, overwrite=chosen.overwrite)
+    table = attention_of_cells(
+        chosen.input,
+        model=chosen.model,
+        cells=chosen.cells,
+        layer=chosen.layer,
+        seed=chosen.seed,
+        device=chosen.device,
+        show_progress=not chosen.quiet,
+    )
+    write_attention(table, chosen.output, overwrite=chosen.overwrite)
+    if chosen.picture is not None:
+        draw_attention(table, chosen.picture, overwrite=chosen.overwrite)
+    log.info("wrote %s: %d cells, %d layers", chosen.output, table.cells, len(table.figures["entropy"]))

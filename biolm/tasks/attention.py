@@ -1,0 +1,160 @@
+"""Layer-wise attention of a token model over a set of cells, as a table and a picture.
+
+Dimensions: ``l`` layers · ``h`` heads.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import open_cells
+from biolm.tasks.fit import fit, loaded
+from biolm.tasks.progress import progress
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from biolm.models.base import CellModel
+
+__all__ = ["FIGURES", "AttentionTable", "attention_of_cells", "draw_attention", "write_attention"]
+
+FIGURES = ("entropy", "entropy_share", "mean_rank", "rank_share")
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTable:
+    """Mean figures of every layer and head over some cells.
+
+    Parameters
+    ----------
+    figures
+        ``entropy`` (nats), ``entropy_share`` (of the largest possible), ``mean_rank`` of the attended
+        tokens and ``rank_share`` (of the cell's length), each ``(l, h)``.
+    cells
+        How many cells were averaged.
+    model
+        Name of the model.
+    """
+
+    figures: dict[str, NDArray[np.float64]]
+    cells: int
+    model: str
+
+
+def attention_of_cells(
+    data: str | Path | AnnData,
+    *,
+    model: str | Path | CellModel,
+    cells: int = 100,
+    layer: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    show_progress: bool = False,
+    **matching: Any,
+) -> AttentionTable:
+    """Entropy and mean rank of attended tokens, by layer and head, over evenly spaced cells.
+
+    Parameters
+    ----------
+    data
+        Cells, as for :func:`biolm.embed`.
+    model
+        A token model (geneformer, scgpt), its folder or name.
+    cells
+        How many cells to look at.
+    layer, matching
+        As for :func:`biolm.embed`: ``gene_column``, ``minimum_match``, ``allow_normalised``.
+    seed
+        Seeds the tokeniser.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    ConfigError
+        If the model reads no tokens with the core.
+    InputError
+        If no cell has two tokens.
+    """
+    from biolm.batch import Batch
+    from biolm.core.analysis import attention_profile
+    from biolm.models.token_model import TokenCellModel, pick_device
+
+    reader = loaded(model)
+    if not isinstance(reader, TokenCellModel):
+        raise ConfigError(
+            f"model {reader.name} has no attention; use a token model such as geneformer or scgpt"
+        )
+    place = pick_device(device)
+    reader.core.to(place)
+    total: dict[str, NDArray[np.float64]] = {}
+    used = 0
+    with open_cells(data, matrix=layer or "X") as source:
+        match = fit(source, reader, **matching)
+        rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(int))
+        with progress("attention", len(rows), show=show_progress) as advance:
+            for row in rows:
+                block = next(source.blocks(1, int(row), int(row) + 1))
+                tokens = reader.tokenize(block, match, seed=seed)
+                advance(1)
+                batch = Batch.from_tokens(tokens).to(place)
+                profile = attention_profile(reader.core, batch, skip=reader.language.special)
+                if not profile.documents:
+                    continue
+                for name in FIGURES:
+                    total[name] = total.get(name, 0) + getattr(profile, name).double().cpu().numpy()
+                used += 1
+    if not used:
+        raise InputError("none of the cells has two known genes with counts; check the matrix and the genes")
+    return AttentionTable({name: value / used for name, value in total.items()}, used, reader.name)
+
+
+def write_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:
+    """Write the table as tab-separated text: one row a layer and head, layers and heads from 0."""
+    target = Path(output)
+    refuse_existing(target, overwrite=overwrite)
+    layers, heads = table.figures["entropy"].shape
+    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["layer", "head", *FIGURES])
+        for layer in range(layers):
+            for head in range(heads):
+                figures = [f"{table.figures[name][layer, head]:.6g}" for name in FIGURES]
+                writer.writerow([layer, head, *figures])
+
+
+def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:
+    """Draw entropy and attended rank by layer: a dot a head, a line through the means (PNG, SVG or PDF)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    target = Path(output)
+    refuse_existing(target, overwrite=overwrite)
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (
+        ("entropy_share", "spread: entropy / largest possible", 1.0),
+        ("rank_share", "attended rank / length of cell", 0.5),
+    )
+    for place, (name, title, alike) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, place + 1)
+        values = table.figures[name]
+        layers = np.arange(1, len(values) + 1)
+        for head in range(values.shape[1]):
+            axes.scatter(layers, values[:, head], s=14, color="#7a7a7a", alpha=0.6, linewidths=0)
+        axes.plot(layers, values.mean(1), color="#0072b2", marker="o", markersize=4)
+        axes.axhline(alike, color="#d55e00", linewidth=0.8, linestyle=":")
+        axes.set(xlabel="layer", title=title, ylim=(0, 1.05), xticks=layers[:: max(1, len(layers) // 12)])
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{table.model}: attention over {table.cells} cells (dotted: all tokens alike)")
+    kind = target.suffix.lstrip(".").lower() or "png"
+    with replacing(target) as temporary:
+        figure.savefig(temporary, format=kind, dpi=150)
