@@ -38,8 +38,8 @@ SUMMARY = (
     "Two labelled sets of human blood cells, embedded by the built-in model genetext: a cell is the weighted "
     "mean of text vectors of its genes. No training, no labels; every score stands beside its controls.",
     "Within one set the text adds nothing that random gene vectors would not give, and principal components "
-    "of the counts are the tool to use. What the text does give is one space for sets of different gene "
-    "panels, where principal components cannot be computed at all.",
+    "of the counts do as well or better: use them. What the text does give is one space for sets of "
+    "different gene panels, where principal components cannot be computed at all.",
 )
 
 

@@ -223,13 +223,13 @@ def _row(row: ScoreRow) -> str:
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.3f}"
 
-    interval = "–" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+    interval = "–" if row.low is None or row.high is None else f"{row.low:.3f}–{row.high:.3f}"
     bar = ""
     if row.value is not None:
         low, high = (row.value if bound is None else bound for bound in (row.low, row.high))
         line = f'<i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
         bar = f'<span class="interval">{line}<b style="left:{100 * row.value:.1f}%"></b></span>'
-    cells = f'<td class="number">{number(row.value)}</td><td>{interval}</td>'
+    cells = f'<td class="number">{number(row.value)}</td><td class="number">{interval}</td>'
     if row.value is None:
         cells = '<td colspan="2">cannot be computed</td>'
     return (
@@ -240,7 +240,7 @@ def _row(row: ScoreRow) -> str:
 
 def _definitions(facts: Mapping[str, Any]) -> str:
     """Plain facts as a list, dictionaries as parts that fold away."""
-    plain = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
+    plain = {name: value for name, value in facts.items() if not isinstance(value, Mapping) and value != ""}
     lines = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_text(v))}</dd>" for k, v in plain.items())
     folded = "".join(
         f"<details><summary>{escape(str(name))}</summary>{_definitions(value)}</details>"

@@ -83,7 +83,7 @@ def test_page_loads_nothing_and_escapes_text(tmp_path: Path) -> None:
 def test_page_holds_scores_intervals_and_provenance(tmp_path: Path) -> None:
     page = _write(tmp_path / "index.html").read_text()
     assert "0.700" in page
-    assert "0.600 to 0.800" in page
+    assert "0.600–0.800" in page
     assert "cannot be computed" in page
     assert "<summary>genes</summary>" in page
     assert "0.91" in page

@@ -150,6 +150,7 @@ function showColumn(name) {
   state.column = state.dataset.columns.find((column) => column.name === name) || state.dataset.columns[0];
   state.only = null;
   byId("column").value = state.column.name;
+  byId("shown").textContent = `${state.dataset.name}, coloured by ${state.column.name}`;
   legend();
   draw();
 }
@@ -184,6 +185,9 @@ data.datasets.forEach((dataset, index) => option(byId("dataset"), dataset.name, 
 byId("dataset").addEventListener("change", (event) => showDataset(Number(event.target.value)));
 byId("column").addEventListener("change", (event) => showColumn(event.target.value));
 window.addEventListener("resize", draw);
-window.addEventListener("beforeprint", draw);
+window.addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+  draw();
+});
 for (const hidden of document.querySelectorAll(".controls, .hint")) hidden.hidden = false;
 showDataset(0);

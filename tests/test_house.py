@@ -1,0 +1,67 @@
+"""Rules that every file keeps: size, no personal paths, nothing unsafe, nothing heavy at import."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODULES = sorted((REPOSITORY / "biolm").glob("**/*.py"))
+SOURCES = [
+    *MODULES,
+    *sorted((REPOSITORY / "tests").glob("**/*.py")),
+    *sorted((REPOSITORY / "benchmarks").glob("**/*.py")),
+]
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {str(path): size for path, size in lengths.items() if size > 400} == {}
+    assert statistics.median(lengths[path] for path in MODULES) <= 150
+
+
+def test_functions_are_short_and_take_few_arguments() -> None:
+    sizes, crowded = [], []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                sizes.append(1 + (node.end_lineno or 0) - body[0].lineno if body else 0)
+                arguments = node.args
+                if len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) > 10:
+                    crowded.append(f"{path.name}:{node.name}")
+    assert sorted(sizes)[int(0.95 * len(sizes))] <= 50
+    assert crowded == []
+
+
+@pytest.mark.parametrize(
+    "unwanted",
+    [
+        r"['\"]/(home|root|work|tmp|Users)/",
+        r"^(?!.*zip\().*strict\s*=\s*False\b",
+        r"weights_only\s*=\s*False",
+        r"\.cuda\(\)",
+        r"pickle\.loads?\(",
+    ],
+)
+def test_sources_hold_nothing_unsafe(unwanted: str) -> None:
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for path in MODULES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(unwanted, line)
+    ]
+    assert found == []
+
+
+def test_import_of_the_package_is_light() -> None:
+    heavy = ("torch", "anndata", "scanpy", "pandas", "numba", "transformers", "sklearn", "matplotlib", "h5py")
+    code = f"import sys, biolm; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
