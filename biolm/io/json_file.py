@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ __all__ = ["read_json"]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file, gzipped where its name ends in ``.gz``.
 
     Raises
     ------
@@ -20,12 +22,13 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file is missing or does not hold a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        stored = path.read_bytes()
+        content = json.loads(gzip.decompress(stored) if path.suffix == ".gz" else stored)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent} holds no {path.name}; give the folder of a saved model"
         ) from None
-    except ValueError as error:
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a JSON object; fetch it again")

@@ -6,8 +6,6 @@ by one of our own that can do nothing but make a number, a string of bytes or a 
 
 from __future__ import annotations
 
-import gzip
-import json
 import pickle
 import re
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from biolm.errors import CheckpointError
+from biolm.io.json_file import read_json
 
 __all__ = ["read_gene_dictionary", "read_pickle"]
 
@@ -68,21 +67,10 @@ def read_gene_dictionary(path: str | Path) -> dict[str, Any]:
         If the file is missing, damaged, unsafe or holds no dictionary with strings as keys.
     """
     path = Path(path)
-    content = read_pickle(path) if path.suffix in {".pkl", ".pickle"} else _read_json(path)
+    content = read_pickle(path) if path.suffix in {".pkl", ".pickle"} else read_json(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path} holds no dictionary by gene name; give the dictionary of the model")
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in content.items()}
-
-
-def _read_json(path: Path) -> object:
-    """Content of a JSON file, gzipped or not."""
-    try:
-        content = path.read_bytes()
-        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; check the path") from error
-    except (OSError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a whole JSON file; copy or download it again") from error
 
 
 class _Dtype:

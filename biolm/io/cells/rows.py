@@ -105,8 +105,14 @@ class DenseRows:
 
 def compress(dense: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64]]:
     """Values ``(nnz,)``, their columns and the number in each row ``(n,)`` of dense rows ``(n, g)``."""
-    row, column = np.nonzero(dense)
-    return dense[row, column], column.astype(np.int32), np.bincount(row, minlength=len(dense))
+    dense = np.ascontiguousarray(dense)
+    mask = dense != 0
+    counts = np.count_nonzero(mask, axis=1)
+    # Places in the flat mask are found several times faster than rows and columns.
+    flat = np.flatnonzero(mask)
+    values = dense.reshape(-1)[flat]
+    flat -= np.repeat(np.arange(len(dense)) * dense.shape[1], counts)
+    return values, flat.astype(np.int32), counts
 
 
 def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object) -> NDArray[np.int64]:

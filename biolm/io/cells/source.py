@@ -102,6 +102,7 @@ class OpenCells:
             with self._damage_named(f"cells {first} to {last}"):
                 block = self.rows.read(first, last)
             yield block
+            del block  # else it would still be held while the next one is read
 
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from biolm.io.cells.bands import BAND_VALUES, BandedRows, Triplets
+from biolm.io.cells.bands import BAND_VALUES, Band, BandedRows, sorted_by_cell
 from biolm.io.cells.frame import as_text, read_values
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
-from biolm.io.cells.rows import DenseRows
+from biolm.io.cells.rows import DenseRows, compress
 from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 
 __all__ = ["open_file", "recognises"]
@@ -69,14 +69,14 @@ def _rows(dataset: Any) -> Rows:
     return BandedRows((cells, genes), partial(_bands, dataset))
 
 
-def _bands(dataset: Any) -> Iterator[Triplets]:
+def _bands(dataset: Any) -> Iterator[Band]:
     """Non-zero values of a few gene rows at a time."""
-    height = dataset.chunks[0]
-    step = height * max(1, BAND_VALUES // (dataset.shape[1] * height))
-    for first in range(0, dataset.shape[0], step):
-        dense = dataset[first : first + step]
-        gene, cell = np.nonzero(dense)
-        yield dense[gene, cell], cell, gene + first
+    genes, cells = dataset.shape
+    step = dataset.chunks[0] * max(1, BAND_VALUES // (cells * dataset.chunks[0]))
+    for first in range(0, genes, step):
+        values, cell, counts = compress(dataset[first : first + step])
+        spans = np.concatenate([[0], np.cumsum(counts)])
+        yield 0, sorted_by_cell(values, cell, spans, first, (cells, genes))
 
 
 def _table(group: Any, names: tuple[str, ...], length: int) -> Table:

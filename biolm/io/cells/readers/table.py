@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells.bands import BandedRows, Triplets
-from biolm.io.cells.rows import compress
+from biolm.io.cells.bands import Band, BandedRows
 from biolm.io.cells.source import OpenCells, Table, resolve_matrix
 
 __all__ = ["open_file", "recognises"]
@@ -100,14 +98,14 @@ def _batches(path: Path, header: _Header, *, names: bool) -> Iterator[Any]:
         raise InputError(_complaint(path, header, str(error))) from error
 
 
-def _bands(path: Path, header: _Header) -> Iterator[Triplets]:
+def _bands(path: Path, header: _Header) -> Iterator[Band]:
     """Non-zero values of some rows at a time."""
+    from scipy.sparse import csr_array
+
     first = 0
     for dense in _batches(path, header, names=False):
-        values, genes, counts = compress(dense)
-        cells: NDArray[np.int64] = np.repeat(np.arange(first, first + len(dense)), counts)
+        yield first, csr_array(dense)
         first += len(dense)
-        yield values, cells, genes
 
 
 def _complaint(path: Path, header: _Header, error: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells.bands import BandedRows, Triplets
+from biolm.io.cells.bands import Band, BandedRows
 from biolm.io.cells.features import Features, feature_cells
 from biolm.io.cells.source import OpenCells, Table
 
@@ -139,10 +139,11 @@ def _header(path: Path) -> _Header:
     return _Header(genes, cells, values, kind[2] == "integer", lines, delimiter)
 
 
-def _bands(path: Path, header: _Header) -> Iterator[Triplets]:
+def _bands(path: Path, header: _Header) -> Iterator[Band]:
     """Entries of the file in batches of lines."""
     import pyarrow as pa
     from pyarrow import csv
+    from scipy.sparse import coo_array
 
     types = {
         "gene": pa.int32(),
@@ -168,7 +169,9 @@ def _bands(path: Path, header: _Header) -> Iterator[Triplets]:
                 seen += len(value)
                 _check_range(path, gene, header.genes)
                 _check_range(path, cell, header.cells)
-                yield value, cell - 1, gene - 1
+                first = int(cell.min())
+                shape = (int(cell.max()) - first + 1, header.genes)
+                yield first - 1, coo_array((value, (cell - first, gene - 1)), shape=shape).tocsr()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
     if seen != header.values:
@@ -177,7 +180,7 @@ def _bands(path: Path, header: _Header) -> Iterator[Triplets]:
 
 def _check_range(path: Path, places: NDArray[np.int32], size: int) -> None:
     """Refuse numbers outside 1 to ``size``."""
-    if len(places) and (places.min() < 1 or places.max() > size):
+    if places.min() < 1 or places.max() > size:
         raise InputError(f"{path} is damaged: it has entries outside its own size; copy or download it again")
 
 
