@@ -120,7 +120,7 @@ def test_gene_dictionary_of_every_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.pkl", "x.json", "x.json.gz"])
 def test_missing_or_no_dictionary(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with pytest.raises(CheckpointError, match="no such file|holds no x"):
+    with pytest.raises(CheckpointError, match=r"no such file|holds no x"):
         read_gene_dictionary(path)
     content = json.dumps([1, 2]).encode()
     path.write_bytes(
@@ -130,7 +130,7 @@ def test_missing_or_no_dictionary(tmp_path: Path, name: str) -> None:
         if name.endswith("gz")
         else content
     )
-    with pytest.raises(CheckpointError, match="no dictionary by gene|is not a JSON object"):
+    with pytest.raises(CheckpointError, match=r"no dictionary by gene|is not a JSON object"):
         read_gene_dictionary(path)
     path.write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"damaged pickle|is not valid JSON"):
