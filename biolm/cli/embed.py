@@ -52,7 +52,9 @@ class Arguments(Common):
     minimum_match: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
     ] = 0.1
-    centre: Annotated[bool, typer.Option("--centre", help="Standardise vectors over the dataset.")] = False
+    centre: Annotated[bool, typer.Option("--centre", help="Take the dataset's mean from its vectors.")] = (
+        False
+    )
     format: Annotated[
         str | None, typer.Option(help="h5ad, zarr, parquet or npy.", show_default="by the ending")
     ] = None

@@ -160,11 +160,11 @@ def random_like(model: GeneText, seed: int = 0, *, width: int | None = None) -> 
 
 
 def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Standardise cell vectors over their data set: mean 0 and standard deviation 1 on every axis.
+    """Move the mean of a data set's cell vectors to zero.
 
     It takes away what all cells of a data set share, above all its gene panel, so it helps to compare data
     sets; but then a cell's vector depends on the cells beside it. Rows of zeros (cells without counts) stay
-    zeros and are left out of mean and deviation.
+    zeros and are left out of the mean. The scale of an axis is part of the model, so it stays.
 
     Parameters
     ----------

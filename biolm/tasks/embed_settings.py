@@ -63,8 +63,7 @@ class EmbedSettings:
     minimum_match
         Least share of genes that must be known to the model.
     centre
-        Standardise the vectors over the dataset (mean 0, deviation 1); a cell's vector then depends on
-        the other cells.
+        Move the mean of the dataset to zero; a cell's vector then depends on the other cells.
     block_rows
         Cells embedded between two progress reports; the model's choice by default.
     overwrite

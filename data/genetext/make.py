@@ -2,7 +2,7 @@
 
 RAW_DATA holds ``genes/`` (NCBI names, GO annotations), ``cells/`` and ``spatial/`` (measured cells, read
 without labels); CACHE keeps the vectors of MiniLM between runs. Orthologs come from ``data/genes``.
-Dimensions: ``h`` human genes · ``p`` mouse genes · ``d`` axes.
+Dimensions: ``h`` human genes · ``p`` mouse genes · ``m`` both · ``f`` text features · ``d`` axes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import axes
@@ -18,11 +20,12 @@ import numpy as np
 import texts
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from scipy.sparse import csr_matrix
 
 HERE = Path(__file__).resolve().parent
-AXES = 32
-RIDGE = 0.1
-LEFT_OUT = ("MT-", "RPL", "RPS")  # their share of a cell says more about its handling than about its kind
+POWER = 0.75
+AXES = 48
+RIDGE = 0.03
 CELLS = (
     "cells/breast_tumour_302.h5ad",
     "cells/mouse_embryo_902.h5ad",
@@ -34,52 +37,90 @@ CELLS = (
 )
 
 
-def mouse_groups(human: dict[str, int]) -> dict[str, list[int]]:
-    """Mouse gene to the rows of its human orthologs."""
+@dataclass(frozen=True)
+class Genes:
+    """Genes of both species: ``human`` in order, and the human rows of each mouse gene in ``mouse``."""
+
+    human: list[texts.Gene]
+    mouse: dict[str, list[int]]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Ensembl id to row, human then mouse."""
+        return {name: row for row, name in enumerate([*(gene.ensembl for gene in self.human), *self.mouse])}
+
+    @property
+    def families(self) -> list[list[int]]:
+        """``h`` lists: a human gene's row and the rows of its mouse orthologs."""
+        found = [[row] for row in range(len(self.human))]
+        for place, humans in enumerate(self.mouse.values(), len(self.human)):
+            for row in humans:
+                found[row].append(place)
+        return found
+
+    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(m, ·)``: human rows, then the mean that each mouse gene gets."""
+        return np.concatenate([values, [values[rows].mean(0) for rows in self.mouse.values()]])
+
+
+def read_genes(raw: Path) -> Genes:
+    """Human genes with a text, and mouse genes with a human ortholog among them."""
+    human = texts.genes(raw)
+    rows = {gene.ensembl: row for row, gene in enumerate(human)}
     groups = defaultdict(list)
     for line in texts.read(HERE.parent / "genes/orthologs.tsv.gz"):
-        if line["human"] in human:
-            groups[line["mouse"]].append(human[line["human"]])
-    return {name: sorted(groups[name]) for name in sorted(groups)}
+        if line["human"] in rows:
+            groups[line["mouse"]].append(rows[line["human"]])
+    return Genes(human, {name: sorted(groups[name]) for name in sorted(groups)})
 
 
-def means(values: NDArray[np.float64], groups: dict[str, list[int]]) -> NDArray[np.float64]:
-    """``(h + p, ·)``: human rows, then the means that mouse genes get."""
-    return np.vstack([values, *[values[rows].mean(0, keepdims=True) for rows in groups.values()]])
+def powered(counts: csr_matrix, power: float = POWER) -> csr_matrix:
+    """Counts to a power."""
+    values = counts.copy()
+    values.data = values.data**power
+    return values
+
+
+def fitted(
+    sets: Sequence[axes.Moments], features: NDArray[np.float64], count: int = AXES, ridge: float = RIDGE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``(h, d)`` vectors of human genes, and the reliability ``(d,)`` of each axis.
+
+    Constants put an average cell at zero and make the spread of cells along an axis its reliability.
+    """
+    directions, reliability = axes.reliable_axes(sets, count, ridge)
+    mean, deviation = axes.spread(sets, directions)
+    return (features @ directions - mean) * (reliability / deviation), reliability
 
 
 def main(raw: Path, cache: Path, output: Path) -> None:
     """Write ``genetext.safetensors`` and print what goes into the README."""
-    genes = texts.genes(raw)
-    human = {gene.ensembl: row for row, gene in enumerate(genes)}
-    groups = mouse_groups(human)
-    rows = {name: row for row, name in enumerate([*human, *groups])}
-    factors = np.array([[not gene.symbol.startswith(LEFT_OUT)] for gene in genes], float)
-    features = texts.features(genes, cache).astype(np.float64)
-    all_features, all_factors = means(features, groups), means(factors, groups)[:, 0]
-    sets = [axes.moments(axes.weights(raw / name, rows, all_factors), all_features) for name in CELLS]
-    directions, reliability = axes.reliable_axes(sets, AXES, RIDGE)
-    mean, deviation = axes.scaled(sets, directions)
-    # Constants make an average cell zero and its spread one, so raw vectors can be compared by distance.
-    vectors = (features @ directions - mean) / deviation * factors
+    genes = read_genes(raw)
+    features = texts.features(genes.human, cache).astype(np.float64)
+    counts = [axes.read_counts(raw / name, genes.rows) for name in CELLS]
+    factors = axes.rarity(counts, genes.families)
+    everywhere = genes.spread(features), genes.spread(factors)
+    sets = [axes.moments(axes.weighted(powered(cells), everywhere[1]), everywhere[0]) for cells in counts]
+    vectors, reliability = fitted(sets, features)
     table = {
-        "human": np.array([int(name[4:]) for name in human], np.int32),
+        "human": np.array([int(gene.ensembl[4:]) for gene in genes.human], np.int32),
         "vectors": vectors.astype(np.float16),
-        "factors": factors[:, 0].astype(np.float16),
-        "mouse": np.array([int(name[7:]) for name in groups], np.int32),
-        "mouse_offsets": np.cumsum([0, *map(len, groups.values())]).astype(np.int32),
-        "mouse_rows": np.concatenate([*groups.values()]).astype(np.int32),
+        "factors": factors.astype(np.float16),
+        "mouse": np.array([int(name[7:]) for name in genes.mouse], np.int32),
+        "mouse_offsets": np.cumsum([0, *map(len, genes.mouse.values())]).astype(np.int32),
+        "mouse_rows": np.concatenate([*genes.mouse.values()]).astype(np.int32),
     }
     about = {
         "text": "NCBI full name; GO biological-process names (GO CC BY 4.0, 2022-07-01)",
         "encoder": f"all-MiniLM-L6-v2, sha256 {texts.WEIGHTS_SHA256}",
-        "axes": f"{AXES} most reliable over {len(CELLS)} unlabelled sets, ridge {RIDGE}",
+        "axes": f"the {AXES} most reliable over {len(CELLS)} unlabelled sets, ridge {RIDGE}",
+        "weights": f"counts to the power {POWER}, times the log of a gene's rarity",
     }
     file = output / "genetext.safetensors"
-    # One entry: several would be written in an order that changes from run to run.
+    # One entry of metadata: several would be written in an order that changes from run to run.
     save_file(table, file, metadata={"about": json.dumps(about)})
-    print(f"{len(human)} human and {len(groups)} mouse genes, {file.stat().st_size} bytes")
-    print(f"reliability of axes 1, 2, 4, 8 ...: {reliability[[0, 1, 3, 7, 15, 31]].round(3).tolist()}")
+    print(f"{len(genes.human)} human and {len(genes.mouse)} mouse genes, {file.stat().st_size} bytes")
+    print(f"reliability of axes 1, 2, 4, 8 ...: {[round(float(reliability[2**k - 1]), 3) for k in range(6)]}")
     print(f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 

@@ -1,4 +1,4 @@
-"""Centring: vectors standardised over their dataset, in memory or piece by piece.
+"""Centring: the mean of a dataset taken from its vectors, in memory or piece by piece.
 
 Dimensions: ``n`` cells · ``d`` width of the embedding.
 """
@@ -17,29 +17,29 @@ _ROWS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Centring:
-    """What takes mean 0 and standard deviation 1 to every axis of a dataset.
+    """What moves the mean of a dataset to zero.
+
+    The axes keep their scales: a model may give its more reliable axes more room, and dividing by the
+    deviation would take that away.
 
     Parameters
     ----------
     mean
         ``(d,)`` float64.
-    factor
-        ``(d,)`` float64, one over the standard deviation; 0 on axes where all cells agree.
     """
 
     mean: NDArray[np.float64]
-    factor: NDArray[np.float64]
 
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Centred rows ``(n, d)``; rows of zeros, which are empty cells, stay zero."""
         full = vectors.any(1)
         out = np.zeros_like(vectors)
-        out[full] = (vectors[full] - self.mean) * self.factor
+        out[full] = vectors[full] - self.mean
         return out
 
 
 def centring_of(vectors: NDArray[np.float32]) -> Centring:
-    """Mean and deviation of the rows that are not zero, summed in fixed steps of rows.
+    """Mean of the rows that are not zero, summed in fixed steps of rows.
 
     It takes away what all cells share, above all the gene panel, so it helps to compare datasets; but a
     cell's vector then depends on the cells beside it.
@@ -50,20 +50,9 @@ def centring_of(vectors: NDArray[np.float32]) -> Centring:
     >>> centring_of(vectors)(vectors).tolist()
     [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
     """
-    starts = range(0, len(vectors), _ROWS)
     count, total = 0, np.zeros(vectors.shape[1])
-    for start in starts:
+    for start in range(0, len(vectors), _ROWS):
         part = np.asarray(vectors[start : start + _ROWS])
         count += int(part.any(1).sum())
         total += part.sum(0, dtype=np.float64)
-    mean = total / max(1, count)
-    squares, largest = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
-    for start in starts:
-        part = np.asarray(vectors[start : start + _ROWS])
-        part = part[part.any(1)]
-        squares += ((part - mean) ** 2).sum(0)
-        largest = np.maximum(largest, np.abs(part).max(0, initial=0))
-    deviation = np.sqrt(squares / max(1, count))
-    # An axis on which all cells agree is left at zero instead of blowing up rounding noise.
-    flat = deviation <= 1e-6 * largest
-    return Centring(mean, np.where(flat, 0.0, 1 / np.where(flat, 1.0, deviation)))
+    return Centring(total / max(1, count))

@@ -2,9 +2,9 @@
 
 Dimensions: ``n`` cells of a block · ``m`` genes of the vocabulary · ``d`` width of a vector.
 
-A gene weighs the square root of its counts, times a factor of the gene that depends on no data set. The
-root steadies the variance of counts, and the mean takes away the sequencing depth, so a cell's vector
-depends on nothing but that cell.
+A gene weighs its counts to the power 3/4, times a factor of the gene that depends on no data set. The power,
+found by trial, lies between counts and their variance-steadying root; the mean takes away the sequencing
+depth. So a cell's vector depends on nothing but that cell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["weighted_mean"]
 def weighted_mean(
     block: CellBlock, match: GeneMatch, vectors: NDArray[np.float32], factors: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Mean of gene vectors, weighted by the roots of counts.
+    """Mean of gene vectors, weighted by counts to the power 3/4.
 
     Parameters
     ----------

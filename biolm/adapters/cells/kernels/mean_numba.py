@@ -29,19 +29,22 @@ def mean_rows(
     """Write the mean of every row's gene vectors into ``out (n, d)``, which holds zeros.
 
     ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
-    ``factor * sqrt(count)``.
+    ``factor * count ** 0.75``.
     """
-    width = vectors.shape[1]
     for row in range(len(indptr) - 1):
-        weights = np.float32(0)
+        mean, weights = out[row], np.float32(0)
         for place in range(indptr[row], indptr[row + 1]):
-            gene = target[indices[place]]
-            weight = np.float32(sqrt(data[place])) * factors[indices[place]]
+            column = indices[place]
+            gene = target[column]
+            root = sqrt(data[place])
+            weight = np.float32(root * sqrt(root)) * factors[column]
             if gene < 0 or weight == 0:
                 continue
             weights += weight
-            for axis in range(width):
-                out[row, axis] += weight * vectors[gene, axis]
+            # A view and an unsigned row leave the inner loop free of index arithmetic: a fifth faster.
+            vector = vectors[np.uint32(gene)]
+            for axis in range(len(mean)):
+                mean[axis] += weight * vector[axis]
         if weights > 0:
-            for axis in range(width):
-                out[row, axis] /= weights
+            for axis in range(len(mean)):
+                mean[axis] /= weights
