@@ -1,0 +1,285 @@
+"""What every objective is: a view of the batch, one forward pass, and sums of losses with their counts.
+
+Dimensions: ``b`` examples of a batch · ``t`` tokens · ``m`` tokens that are predicted · ``d`` width.
+
+The way of a batch: :meth:`Objective.prepare` (in a loader's worker, on the CPU) chooses and hides what is to
+be predicted; :meth:`Objective.loss` (on the device) runs the core once and scores it.
+
+Losses and metrics are :class:`Sum` objects, a total and the count it was taken over, so that means over
+several batches or ranks are exact: add totals, add counts, divide.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from biolm.batch import Batch, Output
+from biolm.core import CoreConfig, Transformer
+from biolm.errors import InputError
+
+__all__ = ["Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an objective must know of the model and the data; none of it is a choice of the user.
+
+    Parameters
+    ----------
+    core
+        Config of the core.
+    special_ids
+        Token ids that are never hidden, drawn or predicted (cls, eos, pad, mask).
+    mask_id
+        Token id of the mask, where the vocabulary has one.
+    classes
+        Number of classes of each label column; columns of numbers are not listed.
+    """
+
+    core: CoreConfig
+    special_ids: tuple[int, ...] = ()
+    mask_id: int | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch with something to predict.
+
+    Parameters
+    ----------
+    batch
+        What the core reads.
+    original
+        The batch before anything was hidden.
+    keys
+        ``(b,)`` number of each example in the whole data set.
+    rows
+        ``(m,)`` tokens of ``batch`` that are predicted; None where no token is.
+    targets
+        ``(m,)`` what is to be found there.
+    labels
+        Columns ``(b,)`` of the examples: classes (int64, -100 for unknown) or numbers.
+    extra
+        Further tensors of a view, by name.
+    others
+        Further views of the same examples, each with a forward pass of its own.
+    """
+
+    batch: Batch
+    original: Batch
+    keys: Tensor
+    rows: Tensor | None = None
+    targets: Tensor | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    others: tuple[Prepared, ...] = ()
+
+    def to(self, device: torch.device | str) -> Prepared:
+        """The same on another device."""
+
+        def move(column: Tensor | None) -> Tensor | None:
+            return None if column is None else column.to(device, non_blocking=True)
+
+        def move_all(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: column.to(device, non_blocking=True) for name, column in columns.items()}
+
+        return replace(
+            self,
+            batch=self.batch.to(device),
+            original=self.original.to(device),
+            keys=self.keys.to(device, non_blocking=True),
+            rows=move(self.rows),
+            targets=move(self.targets),
+            labels=move_all(self.labels),
+            extra=move_all(self.extra),
+            others=tuple(other.to(device) for other in self.others),
+        )
+
+    def label(self, column: str) -> Tensor:
+        """A label column ``(b,)``.
+
+        Raises
+        ------
+        InputError
+            If the data have no such column.
+        """
+        if column not in self.labels:
+            raise InputError(f"the objective needs the label column {column!r}; the data do not give it")
+        return self.labels[column]
+
+
+class Sum(NamedTuple):
+    """A total and what it was taken over; both ``()`` float32. A loss's total carries the gradient."""
+
+    total: Tensor
+    count: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Total over count; 0 where nothing was counted."""
+        return self.total / self.count.clamp(min=1e-12)
+
+    @classmethod
+    def of(cls, items: Tensor, weights: Tensor | None = None) -> Sum:
+        """Sum of items ``(m,)``, with weights ``(m,)`` whose sum is the count."""
+        items = items.float()
+        if weights is None:
+            return cls(items.sum(), items.new_tensor(float(items.numel())))
+        weights = weights.to(items.dtype)
+        return cls((items * weights).sum(), weights.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Result of one batch.
+
+    Parameters
+    ----------
+    terms
+        Losses; the loss of the batch is the sum of ``weight * mean``.
+    weights
+        Of the terms, 1 where absent.
+    metrics
+        What is only reported, without gradient.
+    """
+
+    terms: dict[str, Sum]
+    weights: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Sum] = field(default_factory=dict)
+
+    def loss(self, counts: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Weighted sum of the terms' means, ``()``.
+
+        Parameters
+        ----------
+        counts
+            What to divide each term's total by, in place of its own count: over several ranks or accumulated
+            batches, the count of all of them over their number.
+        """
+        parts = [
+            self.weights.get(name, 1.0)
+            * (term.mean if counts is None else term.total / counts[name].clamp(min=1e-12))
+            for name, term in self.terms.items()
+        ]
+        return torch.stack(parts).sum()
+
+    def report(self) -> dict[str, Tensor]:
+        """Terms and metrics as ``(2,)`` tensors (total, count), detached."""
+        return {
+            name: torch.stack((value.total.detach().float(), value.count.detach().float()))
+            for name, value in (*self.terms.items(), *self.metrics.items())
+        }
+
+
+class View(ABC):
+    """How the core's input is made of a batch: hashable, so that objectives of equal views share a pass.
+
+    Subclasses are frozen dataclasses.
+    """
+
+    @abstractmethod
+    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+        """Choose and hide; the same arguments give the same result on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain(View):
+    """The batch as it is."""
+
+    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:  # noqa: ARG002
+        """Nothing is hidden."""
+        return Prepared(batch=batch, original=batch, keys=keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Base of the settings of objectives: frozen dataclasses whose fields are the keys of the YAML."""
+
+
+class Objective(nn.Module, ABC):
+    """A loss with the heads it needs beside the core's own.
+
+    Parameters
+    ----------
+    facts
+        Of the model and the data.
+    settings
+        An instance of :attr:`Settings`.
+
+    Attributes
+    ----------
+    Settings
+        Dataclass of the settings.
+    uses_head
+        Whether it reads the core's logits.
+    step
+        Optimiser steps done so far; set by who trains, for objectives that change on the way.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    uses_head: ClassVar[bool] = False
+
+    def __init__(self, facts: Facts, settings: Any) -> None:
+        super().__init__()
+        self.facts = facts
+        self.settings = settings
+        self.step = 0
+
+    @property
+    def view(self) -> View | None:
+        """The input it needs; None where any will do, so that it may ride on another's forward pass."""
+        return None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Label columns it reads."""
+        return ()
+
+    def prepare(
+        self, batch: Batch, keys: Tensor, epoch: int, seed: int, labels: Mapping[str, Tensor] | None = None
+    ) -> Prepared:
+        """Choose what is to be predicted and hide it.
+
+        Parameters
+        ----------
+        batch
+            Packed tokens.
+        keys
+            ``(b,)`` int64 number of each example in the whole data set.
+        epoch, seed
+            Of the run.
+        labels
+            Columns ``(b,)`` of the examples, those in :attr:`columns` at least.
+        """
+        made = (self.view or Plain())(batch, keys, epoch, seed)
+        return replace(made, labels=dict(labels or {}))
+
+    def loss(self, core: Transformer, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss of one batch, and its terms and metrics.
+
+        Returns
+        -------
+        The loss ``()``, and for each term and metric a ``(2,)`` tensor: total and count.
+        """
+        score = self.run(core, prepared)
+        return score.loss(), score.report()
+
+    def run(self, core: Transformer, prepared: Prepared) -> Score:
+        """One forward pass and its score."""
+        return self.score(core, self.forward_pass(core, prepared), prepared)
+
+    def forward_pass(self, core: Transformer, prepared: Prepared) -> Output:
+        """Run the core, its head on the predicted tokens only."""
+        wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
+        return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
+        """Losses and metrics of a forward pass."""

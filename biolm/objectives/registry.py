@@ -1,0 +1,81 @@
+"""Objectives by name.
+
+Built-ins are listed here and imported on first use; other packages add theirs through the entry point group
+``biolm.objectives``, whose values are ``module:Class``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from biolm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from biolm.objectives.base import Facts, Objective
+
+__all__ = ["available", "find", "make"]
+
+BUILT_IN: dict[str, str] = {
+    "masked_tokens": "biolm.objectives.masked_tokens:MaskedTokens",
+    "next_token": "biolm.objectives.next_token:NextToken",
+    "weighted": "biolm.objectives.weighted:Weighted",
+}
+
+
+@cache
+def available() -> dict[str, str]:
+    """Name to ``module:Class`` of every objective: built-ins, then those of other packages."""
+    others = {point.name: point.value for point in entry_points(group="biolm.objectives")}
+    return {**others, **BUILT_IN}
+
+
+def find(name: str) -> type[Objective]:
+    """The class of that name; its ``Settings`` are the keys of the YAML.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name; the message gives the nearest.
+    """
+    known = available()
+    if name not in known:
+        raise ConfigError(f"there is no objective {name!r}; {_nearest(name, list(known))}")
+    module, _, kind = known[name].partition(":")
+    found: type[Objective] = getattr(import_module(module), kind)
+    return found
+
+
+def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Objective:
+    """Build an objective from plain settings.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, an unknown setting or an impossible value.
+
+    Examples
+    --------
+    >>> from biolm.core import CoreConfig
+    >>> from biolm.objectives.base import Facts
+    >>> core = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
+    >>> make("masked_tokens", Facts(core=core, mask_id=1), {"rtae": 0.3})
+    Traceback (most recent call last):
+    biolm.errors.ConfigError: objective masked_tokens has no setting 'rtae'; did you mean 'rate'?
+    """
+    kind = find(name)
+    known = [field.name for field in fields(kind.Settings)]
+    for key in settings or {}:
+        if key not in known:
+            raise ConfigError(f"objective {name} has no setting {key!r}; {_nearest(key, known)}")
+    return kind(facts, kind.Settings(**(settings or {})))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
