@@ -7,9 +7,11 @@ where the flipped model finds all its weights among the loaded ones; switching a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from typing import Any
+
+import torch
 
 from biolm.core import CoreConfig, Transformer
 from biolm.core.config import RopeScaling
@@ -148,18 +150,29 @@ def mask_of(config: CoreConfig) -> int:
     return (4 if config.pad_id == 3 else 3) if config.mask_id is None else config.mask_id
 
 
+def _shapes(config: CoreConfig) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()}
+
+
+def flipped_configs(
+    config: CoreConfig, names: Iterable[str] = tuple(FLIPS)
+) -> Iterator[tuple[str, CoreConfig]]:
+    """The config with one switch flipped, for each flip that its weights allow."""
+    shapes = _shapes(config)
+    for name in names:
+        change = FLIPS[name](config)
+        if change is not None and _shapes(flipped := replace(config, **change)).items() <= shapes.items():
+            yield name, flipped
+
+
 def flipped_models(core: Transformer) -> Iterator[tuple[str, Transformer]]:
     """The loaded model with one switch flipped, for each flip that its weights allow."""
     weights = core.state_dict()
-    for name, flip in FLIPS.items():
-        change = flip(core.config)
-        if change is None:
-            continue
-        flipped = Transformer(replace(core.config, **change))
-        wanted = flipped.state_dict()
-        if all(key in weights and weights[key].shape == tensor.shape for key, tensor in wanted.items()):
-            flipped.load_state_dict({key: weights[key] for key in wanted})
-            yield name, flipped.eval()
+    for name, config in flipped_configs(core.config):
+        flipped = Transformer(config)
+        flipped.load_state_dict({key: weights[key] for key in flipped.state_dict()})
+        yield name, flipped.eval()
 
 
 def unknown_switches() -> set[str]:
