@@ -6,7 +6,8 @@ Dimensions: ``t`` query tokens · ``u`` key tokens · ``d`` width · ``h`` heads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ class KeyValueStore(Protocol):
         kernel: str = "auto",
     ) -> Tensor:
         """Keep those of the new tokens ``(t, j, k)``; attention ``(t, h, k)`` to all the layer may see."""
+        ...
+
+    def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(u, j, k)`` of the second stream, made once as long as it stays the same."""
         ...
 
 
@@ -66,7 +71,7 @@ class Context:
     kernel
         Name of the attention kernel, see :mod:`biolm.core.kernels`.
     maps
-        Collects attention maps of each layer when asked for.
+        Receives the attention maps of each layer, when they are asked for.
     store
         Earlier tokens of the layer that runs, in generation.
     """
@@ -83,7 +88,7 @@ class Context:
         memory_layout: Layout | None = None,
         store: KeyValueStore | None = None,
         kernel: str = "auto",
-        maps: list[tuple[Tensor, ...]] | None = None,
+        maps: Callable[[tuple[Tensor, ...]], None] | None = None,
     ) -> None:
         self.layout = layout
         self.rope = rope
@@ -133,35 +138,55 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """``(t, d)`` to ``(t, d)``."""
-        source = context.memory if self.cross else x
-        assert source is not None
-        query, key, value = self._project(x, source)
-        layout = context.memory_layout if self.cross else context.layout
-        bias = None if self.cross else context.bias
-        assert layout is not None
-        if not self.cross and context.rope is not None:
+        if self.cross:
+            return self._cross(x, context)
+        query, (key, value) = self._query(x), self.keys_values(x)
+        if context.rope is not None:
             query = rotate(query, context.rope, interleaved=self.rope_interleaved)
             key = rotate(key, context.rope, interleaved=self.rope_interleaved)
-        rule = self.rule
-        if self.training and self.dropout:
-            rule = Rule(rule.causal, rule.window, rule.scale, rule.softcap, self.dropout)
-        if context.maps is not None and not self.cross:
-            context.maps.append(attention_maps(query, key, layout, self.rule, bias))
-        if context.store is not None and not self.cross:
-            mixed = context.store.attend(query, key, value, rule, bias=bias, kernel=context.kernel)
+        if context.maps is not None:
+            context.maps(attention_maps(query, key, context.layout, self.rule, context.bias))
+        if context.store is not None:
+            mixed = context.store.attend(
+                query, key, value, self._rule(), bias=context.bias, kernel=context.kernel
+            )
         else:
-            mixed = attend(query, key, value, layout, rule, bias=bias, kernel=context.kernel)  # (t, h, k)
+            mixed = attend(
+                query, key, value, context.layout, self._rule(), bias=context.bias, kernel=context.kernel
+            )  # (t, h, k)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]  # (t, d)
 
-    def _project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key = self.query(x), self.key(source)
+    def _cross(self, x: Tensor, context: Context) -> Tensor:
+        memory, layout, store = context.memory, context.memory_layout, context.store
+        assert memory is not None
+        assert layout is not None
+        key, value = self.keys_values(memory) if store is None else store.project(memory, self)
+        mixed = attend(self._query(x), key, value, layout, self._rule(), kernel=context.kernel)
+        return self.out(mixed.flatten(1))  # type: ignore[no-any-return]
+
+    def _rule(self) -> Rule:
+        if self.training and self.dropout:
+            return replace(self.rule, dropout=self.dropout)
+        return self.rule
+
+    def _query(self, x: Tensor) -> Tensor:
+        query = self.query(x)
         if self.qk_norm == "full":
-            query, key = self.query_norm(query), self.key_norm(key)
+            query = self.query_norm(query)
         query = query.unflatten(-1, (self.n_heads, self.head_dim))  # (t, h, k)
-        key = key.unflatten(-1, (self.n_kv_heads, self.head_dim))  # (u, j, k)
         if self.qk_norm == "head":
-            query, key = self.query_norm(query), self.key_norm(key)
-        return query, key, self.value(source).unflatten(-1, (self.n_kv_heads, self.head_dim))
+            query = self.query_norm(query)
+        return query  # type: ignore[no-any-return]
+
+    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(u, j, k)`` of a stream ``(u, d)``, without positions."""
+        key = self.key(source)
+        if self.qk_norm == "full":
+            key = self.key_norm(key)
+        key = key.unflatten(-1, (self.n_kv_heads, self.head_dim))
+        if self.qk_norm == "head":
+            key = self.key_norm(key)
+        return key, self.value(source).unflatten(-1, (self.n_kv_heads, self.head_dim))
 
 
 def _qk_norm(config: CoreConfig, width: int) -> nn.Module:

@@ -15,12 +15,12 @@ import torch
 
 from biolm.batch import Batch
 from biolm.core.attention import KeyValueStore
-from biolm.core.cache_steps import DecodeStep, PackedStep, Piece, Store
+from biolm.core.cache_steps import DecodeStep, PackedStep, Piece, Projected, Store
 from biolm.core.config import CoreConfig
 from biolm.core.slabs import Slab
 from biolm.errors import ConfigError, InputError
 
-__all__ = ["KeyValueCache"]
+__all__ = ["KeyValueCache", "packed"]
 
 _SMALLEST = 32  # slots of the first slab; fewer would only move sequences often
 
@@ -67,6 +67,7 @@ class KeyValueCache:
         self._like = torch.empty((config.n_kv_heads, config.head_dim), dtype=dtype, device=device)
         self._slabs: dict[int, Slab] = {}
         self._home: dict[int, tuple[Slab, int]] = {}
+        self._projected: dict[int, Projected] = {}
         self._step: tuple[Batch, DecodeStep | PackedStep] | None = None
 
     @property
@@ -102,7 +103,7 @@ class KeyValueCache:
         counts = [len(piece) for piece in pieces]
         for name, before, count in zip(sequences, past, counts, strict=True):
             self._make_room(name, before + count)
-        batch = _batch(sequences, pieces, past, self._like.device)
+        batch = packed(sequences, pieces, past, self._like.device)
         homes = [self._home[name] for name in sequences]
         taken = [Piece(*home, p, n) for home, p, n in zip(homes, past, counts, strict=True)]
         whole = batch.max_length == 1 and list(sequences) == self.sequences
@@ -121,7 +122,7 @@ class KeyValueCache:
         if self._step is None or self._step[0] is not batch:
             raise InputError("a model with a cache reads the batch that cache.batch() has just made")
         step = self._step[1]
-        return [Store(step, layer, window) for layer, window in enumerate(self._windows)]
+        return [Store(step, layer, window, self._projected) for layer, window in enumerate(self._windows)]
 
     def advance(self) -> None:
         """Note that every layer has seen the batch, and make room for one more token of each sequence."""
@@ -170,9 +171,10 @@ class KeyValueCache:
             del self._slabs[slab.capacity]
 
 
-def _batch(
-    sequences: Sequence[int], pieces: Sequence[Sequence[int]], past: list[int], device: torch.device
+def packed(
+    sequences: Sequence[int], pieces: Sequence[Sequence[int]], past: Sequence[int], device: torch.device
 ) -> Batch:
+    """Batch of token ids end to end, whose positions begin after those of the ``past``."""
     counts = [len(piece) for piece in pieces]
     ends = torch.tensor(counts).cumsum(0)
     if max(counts) == 1:

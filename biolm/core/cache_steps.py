@@ -6,7 +6,7 @@ Dimensions: ``t`` new tokens · ``u`` keys · ``n`` sequences of a slab · ``h``
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,10 @@ from biolm.core.layout import Layout, Rule
 from biolm.core.positions import PositionBias
 from biolm.core.slabs import Slab
 
-__all__ = ["DecodeStep", "PackedStep", "Piece", "Store"]
+if TYPE_CHECKING:
+    from biolm.core.attention import Attention
+
+__all__ = ["DecodeStep", "PackedStep", "Piece", "Projected", "Store"]
 
 
 class Piece(NamedTuple):
@@ -30,13 +33,23 @@ class Piece(NamedTuple):
     new: int
 
 
+class Projected(NamedTuple):
+    """Second stream ``(u, d)``, and its keys and values ``(u, j, k)`` in one layer."""
+
+    memory: Tensor
+    key: Tensor
+    value: Tensor
+
+
 class Store:
     """What one layer sees of a step."""
 
-    __slots__ = ("_layer", "_step", "_window")
+    __slots__ = ("_layer", "_projected", "_step", "_window")
 
-    def __init__(self, step: DecodeStep | PackedStep, layer: int, window: int) -> None:
-        self._step, self._layer, self._window = step, layer, window
+    def __init__(
+        self, step: DecodeStep | PackedStep, layer: int, window: int, projected: dict[int, Projected]
+    ) -> None:
+        self._step, self._layer, self._window, self._projected = step, layer, window, projected
 
     def attend(
         self,
@@ -53,6 +66,13 @@ class Store:
         if isinstance(self._step, DecodeStep):
             return self._step.attend(self._layer, query, key, value, rule, bias)
         return self._step.attend(self._layer, self._window, query, key, value, rule, bias, kernel)
+
+    def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
+        """Keys and values of the second stream; made again only when another tensor is given."""
+        known = self._projected.get(self._layer)
+        if known is None or known.memory is not memory:
+            known = self._projected[self._layer] = Projected(memory, *layer.keys_values(memory))
+        return known.key, known.value
 
 
 class Decode:

@@ -16,8 +16,11 @@ from torch import Tensor
 
 from biolm.batch import Batch
 from biolm.core.cache import KeyValueCache
+from biolm.core.config import CoreConfig
+from biolm.core.memory import Memory
 from biolm.core.model import Transformer
 from biolm.core.sampling import Draws, SamplingOptions, choose
+from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError, InputError
 
 __all__ = ["Generation", "generate", "generate_each"]
@@ -56,18 +59,25 @@ class _Sequence:
 
 
 def generate(
-    model: Transformer, prompts: Batch | Sequence[Sequence[int]], options: SamplingOptions | None = None
+    model: Transformer | EncoderDecoder,
+    prompts: Batch | Sequence[Sequence[int]],
+    options: SamplingOptions | None = None,
+    *,
+    sources: Batch | Sequence[Sequence[int]] | None = None,
 ) -> list[Generation]:
     """Continue every prompt.
 
     Parameters
     ----------
     model
-        A causal model with a token head.
+        A causal model with a token head; or an encoder and such a decoder.
     prompts
-        Token ids of each prompt, of any lengths; or a packed batch of them.
+        Token ids of each prompt, of any lengths; or a packed batch of them. What a decoder begins with: T5
+        with one 0.
     options
         How to choose tokens and when to stop.
+    sources
+        What the encoder reads for each prompt, where the model has one.
 
     Returns
     -------
@@ -89,73 +99,94 @@ def generate(
     >>> [len(result.ids) for result in results]
     [4, 4]
     """
-    results = list(generate_each(model, prompts, options))
+    results = list(generate_each(model, prompts, options, sources=sources))
     return sorted(results, key=lambda result: result.index)
 
 
 def generate_each(
-    model: Transformer, prompts: Batch | Sequence[Sequence[int]], options: SamplingOptions | None = None
+    model: Transformer | EncoderDecoder,
+    prompts: Batch | Sequence[Sequence[int]],
+    options: SamplingOptions | None = None,
+    *,
+    sources: Batch | Sequence[Sequence[int]] | None = None,
 ) -> Iterator[Generation]:
     """As :func:`generate`, but yields each result as soon as it is finished."""
     options = SamplingOptions() if options is None else options
-    tokens = _prompts(prompts)
-    _check(model, tokens, options)
-    return _Run(model, tokens, options).results()
+    decoder = model.decoder if isinstance(model, EncoderDecoder) else model
+    starts, read = _lists(prompts), None if sources is None else _lists(sources)
+    _check_model(decoder, options)
+    _check_ids("prompt", starts, decoder.config)
+    if isinstance(model, EncoderDecoder) != (read is not None):
+        raise ConfigError("sources go with a model that has an encoder, and only with one")
+    if read is not None and isinstance(model, EncoderDecoder):
+        _check_ids("source", read, model.encoder.config)
+        if len(read) != len(starts):
+            raise InputError(f"{len(read)} sources and {len(starts)} prompts; give one of each for each")
+    return _Run(model, starts, read, options).results()
 
 
-def _prompts(prompts: Batch | Sequence[Sequence[int]]) -> list[list[int]]:
+def _lists(prompts: Batch | Sequence[Sequence[int]]) -> list[list[int]]:
     if isinstance(prompts, Batch):
-        bounds = prompts.offsets.tolist()
         ids = prompts.ids.tolist()
-        return [ids[a:b] for a, b in pairwise(bounds)]
+        return [ids[a:b] for a, b in pairwise(prompts.offsets.tolist())]
     return [[int(token) for token in prompt] for prompt in prompts]
 
 
-def _check(model: Transformer, prompts: list[list[int]], options: SamplingOptions) -> None:
+def _check_model(model: Transformer, options: SamplingOptions) -> None:
     c = model.config
     if not c.causal or c.head != "linear" or c.value_encoder != "none":
         raise ConfigError("only a causal model with a linear token head, on ids alone, generates")
     for token in options.stop:
         if not 0 <= token < c.vocab_size:
             raise InputError(f"stop token {token} lies outside the vocabulary 0..{c.vocab_size - 1}")
-    for number, prompt in enumerate(prompts):
-        if not prompt:
-            raise InputError(f"prompt {number} is empty; give at least a begin token")
-        if c.position == "learned" and len(prompt) > c.max_length:
+
+
+def _check_ids(what: str, texts: list[list[int]], config: CoreConfig) -> None:
+    most, size = config.max_length, config.vocab_size
+    for number, ids in enumerate(texts):
+        if not ids:
+            raise InputError(f"{what} {number} is empty; give at least a begin token")
+        if config.position == "learned" and len(ids) > most:
             raise InputError(
-                f"prompt {number} has {len(prompt)} tokens but the model {c.max_length} positions; shorten it"
+                f"{what} {number} has {len(ids)} tokens but the model {most} positions; shorten it"
             )
-        for token in prompt:
-            if not 0 <= token < c.vocab_size:
-                raise InputError(
-                    f"prompt {number} holds token id {token}, outside the vocabulary 0..{c.vocab_size - 1}"
-                )
+        for token in (min(ids), max(ids)):
+            if not 0 <= token < size:
+                raise InputError(f"{what} {number} holds id {token}, outside the vocabulary 0..{size - 1}")
 
 
 class _Run:
     """One call of :func:`generate`."""
 
-    def __init__(self, model: Transformer, prompts: list[list[int]], options: SamplingOptions) -> None:
-        self.model, self.options = model, options
-        weight = model.embeddings.token.weight
-        self.cache = KeyValueCache(model.config, dtype=weight.dtype, device=weight.device)
+    def __init__(
+        self,
+        model: Transformer | EncoderDecoder,
+        prompts: list[list[int]],
+        sources: list[list[int]] | None,
+        options: SamplingOptions,
+    ) -> None:
+        self.whole, self.options = model, options
+        self.model = model.decoder if isinstance(model, EncoderDecoder) else model
+        self.memory = Memory(model, sources) if isinstance(model, EncoderDecoder) and sources else None
+        weight = self.model.embeddings.token.weight
+        self.cache = KeyValueCache(self.model.config, dtype=weight.dtype, device=weight.device)
+        size = self.model.config.vocab_size
         self.waiting = deque(
-            _Sequence(i, prompt, Draws(options, i, model.config.vocab_size))
-            for i, prompt in enumerate(prompts)
+            _Sequence(i, prompt, Draws(options, i, size)) for i, prompt in enumerate(prompts)
         )
         self.live: dict[int, _Sequence] = {}
 
     def results(self) -> Iterator[Generation]:
         """Read, step and refill until nothing is left."""
-        training = self.model.training
-        self.model.eval()
+        training = self.whole.training
+        self.whole.eval()
         try:
             while self.waiting or self.live:
                 with torch.inference_mode():
                     finished = self._admit() or self._step()
                 yield from finished
         finally:
-            self.model.train(training)
+            self.whole.train(training)
 
     def _admit(self) -> list[Generation]:
         """Read waiting prompts into free places; the first token of each is chosen at once."""
@@ -164,6 +195,8 @@ class _Run:
         if not new:
             return []
         self.live |= {sequence.index: sequence for sequence in new}
+        if self.memory is not None:
+            self.memory.read([sequence.index for sequence in new])
         return self._accept(new, self._prefill(new))
 
     def _prefill(self, new: list[_Sequence]) -> Tensor:
@@ -182,19 +215,23 @@ class _Run:
                 room -= len(pieces[-1])
                 if not todo or todo[0][0] != name:
                     last.append(self.options.chunk_tokens - room - 1)
-            rows = torch.tensor(last, dtype=torch.long, device=self.model.embeddings.token.weight.device)
-            output = self.model(self.cache.batch(names, pieces), logits=rows, cache=self.cache)
-            logits.append(output.logits)
+            logits.append(self._forward(names, pieces, last))
         return torch.cat(logits)
 
     def _step(self) -> list[Generation]:
         """One more token for every live sequence."""
         order = self.cache.sequences
         live = [self.live[name] for name in order]
-        batch = self.cache.batch(order, [sequence.ids[-1:] for sequence in live])
-        logits = self.model(batch, cache=self.cache).logits
-        assert logits is not None
-        return self._accept(live, logits)
+        return self._accept(live, self._forward(order, [sequence.ids[-1:] for sequence in live]))
+
+    def _forward(self, names: list[int], pieces: list[list[int]], rows: list[int] | None = None) -> Tensor:
+        """Logits of the new tokens, or of some of them."""
+        batch = self.cache.batch(names, pieces)
+        wanted = True if rows is None else torch.tensor(rows, dtype=torch.long, device=batch.ids.device)
+        memory = None if self.memory is None else self.memory.of(names, batch)
+        logits = self.model(batch, logits=wanted, memory=memory, cache=self.cache).logits
+        assert isinstance(logits, Tensor)
+        return logits
 
     def _accept(self, sequences: list[_Sequence], logits: Tensor) -> list[Generation]:
         """Choose the next tokens and let finished sequences go."""
@@ -207,7 +244,10 @@ class _Run:
             if reason:
                 del self.live[sequence.index]
                 finished.append(Generation(sequence.index, sequence.ids, sequence.log_probabilities, reason))
-        self.cache.drop(result.index for result in finished)
+        gone = [result.index for result in finished]
+        self.cache.drop(gone)
+        if self.memory is not None:
+            self.memory.drop(gone)
         return finished
 
     def _reason(self, sequence: _Sequence) -> str | None:

@@ -8,7 +8,7 @@ input of the next layer, except the last, which has passed the final norm (as in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from biolm.core.heads import make_head
 from biolm.core.layout import Layout
 from biolm.core.norm import make_norm
 from biolm.core.positions import make_bias, rope_table
+from biolm.errors import ConfigError
 
 __all__ = ["Transformer"]
 
@@ -70,7 +71,7 @@ class Transformer(nn.Module):
         batch: Batch,
         *,
         hidden_states: bool = False,
-        attentions: bool = False,
+        attentions: bool | Callable[[tuple[Tensor, ...]], None] = False,
         logits: bool | Tensor = True,
         n_layers: int | None = None,
         memory: tuple[Tensor, Layout] | None = None,
@@ -83,7 +84,8 @@ class Transformer(nn.Module):
         batch
             Packed tokens.
         hidden_states, attentions
-            Also return every hidden state; attention maps of every layer.
+            Also return every hidden state; attention maps of every layer. A function in place of True is
+            given the maps of each layer in turn instead, so that they need not be kept.
         logits
             Whether to run the head; or row numbers ``(m,)``, to run it on those tokens only.
         n_layers
@@ -97,12 +99,17 @@ class Transformer(nn.Module):
         ------
         InputError
             If the batch does not fit the model: ids, values or length.
+        ConfigError
+            If attention maps are asked for with a cache.
         """
+        if cache is not None and attentions:
+            raise ConfigError("attention maps need a forward pass without a cache")
         x = self.embeddings(batch)  # (t, d)
         states = [x]
-        maps: list[tuple[Tensor, ...]] | None = [] if attentions else None
+        maps: list[tuple[Tensor, ...]] = []
+        receive = attentions if callable(attentions) else maps.append if attentions else None
         stores = None if cache is None else cache.open(batch)
-        contexts = self._contexts(batch, memory, maps)
+        contexts = self._contexts(batch, memory, receive)
         depth = self.config.n_layers if n_layers is None else n_layers
         for layer, block in enumerate(self._blocks(depth)):
             context = contexts[self.config.layer_window(layer) > 0]
@@ -125,7 +132,7 @@ class Transformer(nn.Module):
             batch=batch,
             logits=self._logits(x, logits) if whole else None,
             hidden_states=tuple(states) if hidden_states else None,
-            attentions=None if maps is None else tuple(maps),
+            attentions=tuple(maps) if attentions is True else None,
         )
 
     def _blocks(self, depth: int) -> Iterator[nn.Module]:
@@ -133,7 +140,10 @@ class Transformer(nn.Module):
             yield self.layers[0 if self.config.share_layers else layer]
 
     def _contexts(
-        self, batch: Batch, memory: tuple[Tensor, Layout] | None, maps: list[tuple[Tensor, ...]] | None
+        self,
+        batch: Batch,
+        memory: tuple[Tensor, Layout] | None,
+        maps: Callable[[tuple[Tensor, ...]], None] | None,
     ) -> tuple[Context, Context]:
         """What layers without and with a window share."""
         layout = Layout.of(batch.offsets, batch.positions, batch.max_length)
