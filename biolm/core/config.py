@@ -202,6 +202,10 @@ class CoreConfig:
             raise ConfigError(
                 f"d_model must be a multiple of n_heads, or head_dim given: {self.d_model} and {self.n_heads}"
             )
+        for name in ("norm_eps", "rope_theta", "rope_theta_local", "attn_softcap", "logit_softcap"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be over 0, not {value}")
         for name in ("dropout_embed", "dropout_attention", "dropout_residual"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
@@ -218,8 +222,14 @@ class CoreConfig:
             raise ConfigError("windowed_layers needs a window of at least 1 token")
         if self.window < 0 or any(not 0 <= i < self.n_layers for i in self.windowed_layers or ()):
             raise ConfigError(f"window must be 0 or more and windowed_layers lie in 0..{self.n_layers - 1}")
-        if self.token_dropout and self.mask_id is None:
-            raise ConfigError("token_dropout needs mask_id, the token whose embedding is dropped")
+        if self.token_dropout and not 0 <= (-1 if self.mask_id is None else self.mask_id) < self.vocab_size:
+            raise ConfigError("token_dropout needs mask_id, the token of the vocabulary that is dropped")
+        exact = self.t5_buckets // (2 if self.causal else 4)
+        if self.position == "t5" and not 1 <= exact < self.t5_max_distance:
+            raise ConfigError(
+                f"position='t5' needs t5_buckets of at least {2 if self.causal else 4}, not {self.t5_buckets}, "
+                f"and t5_max_distance over {exact}, not {self.t5_max_distance}"
+            )
         if self.value_encoder in ("bins", "patches") and self.n_values < 1:
             raise ConfigError(f"value_encoder={self.value_encoder!r} needs n_values of at least 1")
         if self.share_layers and (self.windowed_layers or not self.first_attn_norm):

@@ -118,11 +118,11 @@ class Embeddings(nn.Module):
                 f"a document has {batch.max_length} tokens but the model {c.max_length} positions; "
                 "truncate it, cut it into windows, or extend the positions"
             )
-        if len(batch.ids) and batch.ids.device.type == "cpu":
-            low, high = (int(x) for x in torch.aminmax(batch.ids))
-            if low < 0 or high >= c.vocab_size:
-                wrong = low if low < 0 else high
-                raise InputError(f"token id {wrong} lies outside the vocabulary 0..{c.vocab_size - 1}")
+        _check_range(batch.ids, c.vocab_size, "token id {} lies outside the vocabulary")
+        if c.n_segments and batch.segments is not None:
+            _check_range(batch.segments, c.n_segments, "segment {} lies outside the model's")
+        if c.value_encoder == "bins" and batch.values is not None:
+            _check_range(batch.values, c.n_values, "bin {} lies outside the model's")
 
     def _values(self, batch: Batch) -> Tensor:
         assert batch.values is not None
@@ -141,8 +141,17 @@ class Embeddings(nn.Module):
         document = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)
         count = torch.zeros(len(lengths), dtype=x.dtype, device=x.device)
         count = count.index_add(0, document, masked.to(x.dtype))
-        scale = (1 - _ESM_MASKED_SHARE) / (1 - count / lengths.clamp(min=1))
+        # Where all tokens are masked nothing is left to scale; the bound keeps it from becoming NaN.
+        left = (1 - count / lengths.clamp(min=1)).clamp(min=1e-6)
+        scale = (1 - _ESM_MASKED_SHARE) / left
         return x.masked_fill(masked[:, None], 0) * scale[document][:, None]
+
+
+def _check_range(column: Tensor, size: int, message: str) -> None:
+    if len(column) and column.device.type == "cpu":
+        low, high = (int(x) for x in torch.aminmax(column))
+        if low < 0 or high >= size:
+            raise InputError(f"{message.format(low if low < 0 else high)} 0..{size - 1}")
 
 
 PATCH_ID = 1
