@@ -227,8 +227,8 @@ class CoreConfig:
         exact = self.t5_buckets // (2 if self.causal else 4)
         if self.position == "t5" and not 1 <= exact < self.t5_max_distance:
             raise ConfigError(
-                f"position='t5' needs t5_buckets of at least {2 if self.causal else 4}, not {self.t5_buckets}, "
-                f"and t5_max_distance over {exact}, not {self.t5_max_distance}"
+                f"position='t5' needs t5_buckets of at least {2 if self.causal else 4} and t5_max_distance "
+                f"over {exact}, not {self.t5_buckets} and {self.t5_max_distance}"
             )
         if self.value_encoder in ("bins", "patches") and self.n_values < 1:
             raise ConfigError(f"value_encoder={self.value_encoder!r} needs n_values of at least 1")
