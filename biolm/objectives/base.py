@@ -119,7 +119,7 @@ class Sum(NamedTuple):
     """A total and what it was taken over; both ``()`` float32. A loss's total carries the gradient."""
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides the tuple's method of that name
 
     @property
     def mean(self) -> Tensor:

@@ -1,0 +1,124 @@
+"""Which tokens are hidden: exact counts or coin flips, single tokens or spans, never special ones.
+
+Dimensions: ``b`` examples · ``t`` tokens of all of them end to end.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from biolm.batch import Batch
+from biolm.errors import ConfigError
+from biolm.objectives.draws import example_seeds, uniform
+
+__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority"]
+
+_LONGEST_SPAN = 10  # as SpanBERT; longer draws are cut
+_STREAMS = {"choose": 1, "span": 2, "become": 3, "random": 4, "reverse": 5, "panel": 6, "view": 7, "rate": 8}
+
+
+def stream(name: str) -> int:
+    """Number of a random stream; each use has its own, so that they are independent."""
+    return _STREAMS[name]
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a share outside 0 to 1.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the setting.
+    """
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} must lie between 0 and 1, not {value}")
+
+
+def documents(batch: Batch) -> Tensor:
+    """``(t,)`` number of the example that each token belongs to."""
+    count = torch.arange(len(batch), device=batch.ids.device)
+    return torch.repeat_interleave(count, batch.lengths.long(), output_size=len(batch.ids))
+
+
+def is_special(ids: Tensor, special_ids: tuple[int, ...]) -> Tensor:
+    """``(t,)`` whether a token is one of the special ones."""
+    return torch.isin(ids, torch.tensor(special_ids, dtype=ids.dtype, device=ids.device))
+
+
+def choose_tokens(
+    batch: Batch,
+    seeds: Tensor,
+    allowed: Tensor,
+    rate: float | Tensor,
+    *,
+    exact: bool,
+    span: Tensor | None = None,
+) -> Tensor:
+    """Whether each token is chosen, ``(t,)``.
+
+    Parameters
+    ----------
+    batch
+        Packed tokens.
+    seeds
+        ``(b,)`` of the examples.
+    allowed
+        ``(t,)`` tokens that may be chosen.
+    rate
+        Share of the allowed tokens, one for all or ``(b,)``.
+    exact
+        Choose ``round(rate * allowed)`` tokens of each example, at least one where the rate is above 0;
+        otherwise flip a coin for each token.
+    span
+        ``(t,)`` priorities of tokens in place of independent ones, see :func:`span_priority`; needs
+        ``exact``.
+    """
+    document = documents(batch)
+    rates = torch.as_tensor(rate, dtype=torch.float64, device=batch.ids.device).expand(len(batch))
+    priority = uniform(seeds[document], batch.positions) if span is None else span
+    if not exact:
+        return allowed & (priority < rates[document])
+    allowed_count = torch.zeros_like(rates).index_add(0, document, allowed.double())
+    # Half is rounded up, not to even: torch's own rounding would give 0 of 2 at a quarter, and 2 of 6.
+    wanted = (rates * allowed_count + 0.5).floor().clamp(min=1).minimum(allowed_count)
+    wanted = torch.where(rates > 0, wanted, 0)
+    # Forbidden tokens come after all others of their example, whose tokens stay together.
+    order = torch.argsort(priority.masked_fill(~allowed, torch.inf), stable=True)
+    order = order[torch.argsort(document[order], stable=True)]
+    place = torch.arange(len(order), device=order.device) - batch.offsets.long()[document]
+    chosen = torch.zeros_like(allowed)
+    chosen[order] = place < wanted[document]
+    return chosen & allowed
+
+
+def span_priority(batch: Batch, seeds: Tensor, allowed: Tensor, mean_length: float) -> Tensor:
+    """Priorities that make tokens of one span be chosen together, ``(t,)``; the lowest are chosen first.
+
+    Every token starts a span of geometric length (Joshi et al. 2020, SpanBERT: at most ten tokens), with a
+    random number of its own; a token has the lowest number of the spans over it. Spans end at the first
+    token that is not allowed.
+    """
+    own = seeds[documents(batch)]
+    number = uniform(own, batch.positions)
+    draw = uniform(hash_of(own), batch.positions)
+    ending = 1.0 / max(mean_length, 1.0)
+    if ending == 1.0:
+        return number
+    length = (torch.log1p(-draw) / torch.log1p(torch.tensor(-ending, dtype=torch.float64))).floor() + 1
+    length = length.clamp(max=_LONGEST_SPAN)
+    # Tokens between the same two barriers share a number; a document's start is a barrier too.
+    barrier = (~allowed) | (batch.positions == 0)
+    stretch = barrier.cumsum(0)
+    lowest = torch.where(allowed, number, torch.inf)
+    for ahead in range(1, min(_LONGEST_SPAN, len(number))):
+        reaches = (length[:-ahead] > ahead) & (stretch[:-ahead] == stretch[ahead:])
+        reaches &= allowed[:-ahead] & allowed[ahead:]
+        covering = torch.where(reaches, number[:-ahead], torch.inf)
+        lowest[ahead:] = torch.minimum(lowest[ahead:], covering)
+    return lowest
+
+
+def hash_of(seeds: Tensor) -> Tensor:
+    """Further seeds, independent of the given ones."""
+    return example_seeds(seeds, 0, 0, stream("span"))

@@ -1,0 +1,117 @@
+"""Next token: language models of sequences, and of genes in rank order (tGPT).
+
+Dimensions: ``b`` examples · ``t`` tokens · ``m`` tokens that have a next one · ``v`` vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from biolm.batch import Batch, Output
+from biolm.core import Transformer
+from biolm.errors import ConfigError
+from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.masked_tokens import require_token_head, score_tokens
+from biolm.objectives.masking import check_share, documents, is_special, stream
+
+__all__ = ["NextToken", "NextTokenSettings", "Shift"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextTokenSettings(Settings):
+    """Settings of :class:`NextToken`.
+
+    Parameters
+    ----------
+    reverse_share
+        Share of the examples that are read from the last token to the first, end tokens included (ProGen2
+        marks both ends, so that a model can tell the directions apart).
+    skip_special
+        Do not ask for special tokens; otherwise the end token is predicted like any other.
+    label_smoothing
+        Share of the target's mass spread over the vocabulary.
+    """
+
+    reverse_share: float = 0.0
+    skip_special: bool = False
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_share("reverse_share", self.reverse_share)
+        check_share("label_smoothing", self.label_smoothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift(View):
+    """Ask every token for the next one of its example."""
+
+    reverse_share: float
+    skipped_ids: tuple[int, ...] = ()
+
+    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+        """Turn some examples round; list the tokens that have a next one."""
+        document = documents(batch)
+        read = batch
+        if self.reverse_share:
+            turned = uniform(example_seeds(keys, epoch, seed, stream("reverse")), 0) < self.reverse_share
+            read = reverse(batch, turned[document], document)
+        last = batch.offsets[1:].long()[document] - 1
+        asked = torch.arange(len(batch.ids), device=batch.ids.device) < last
+        if self.skipped_ids:
+            asked[:-1] &= ~is_special(read.ids[1:], self.skipped_ids)
+        rows = asked.nonzero().flatten()  # (m,)
+        return Prepared(batch=read, original=batch, keys=keys, rows=rows, targets=read.ids[rows + 1])
+
+
+def reverse(batch: Batch, turned: Tensor, document: Tensor) -> Batch:
+    """Read the examples of tokens ``turned (t,)`` from their end; positions stay."""
+    offsets = batch.offsets.long()
+    there = torch.arange(len(batch.ids), device=batch.ids.device)
+    source = torch.where(turned, offsets[:-1][document] + offsets[1:][document] - 1 - there, there)
+    return replace(
+        batch,
+        ids=batch.ids[source],
+        values=None if batch.values is None else batch.values[source],
+        segments=None if batch.segments is None else batch.segments[source],
+    )
+
+
+class NextToken(Objective):
+    """Cross-entropy of the next token, mean over all tokens that have one in their own example.
+
+    Examples
+    --------
+    >>> from biolm.core import CoreConfig
+    >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+    >>> config = CoreConfig(**sizes, head="linear", causal=True)
+    >>> objective = NextToken(Facts(core=config), NextTokenSettings())
+    >>> batch = Batch.from_padded(torch.tensor([[2, 3, 4], [5, 6, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    >>> objective.prepare(batch, torch.arange(2), epoch=0, seed=0).targets.tolist()
+    [3, 4, 6]
+    """
+
+    Settings = NextTokenSettings
+    uses_head = True
+
+    def __init__(self, facts: Facts, settings: NextTokenSettings) -> None:
+        super().__init__(facts, settings)
+        require_token_head(facts, "next_token")
+        if not facts.core.causal:
+            raise ConfigError("next_token needs a core with causal=true, or tokens would see their answer")
+
+    @property
+    def view(self) -> View:
+        """Every token asks for the next."""
+        s: NextTokenSettings = self.settings
+        return Shift(
+            reverse_share=s.reverse_share,
+            skipped_ids=tuple(sorted(self.facts.special_ids)) if s.skip_special else (),
+        )
+
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
+        """Cross-entropy and accuracy of the next tokens."""
+        return score_tokens(output.logits, prepared.targets, self.settings.label_smoothing)

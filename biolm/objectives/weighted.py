@@ -1,0 +1,123 @@
+"""Several objectives in one run: a weighted sum, with one forward pass for each different input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from biolm.batch import Batch
+from biolm.core import Transformer
+from biolm.errors import ConfigError
+from biolm.objectives.base import Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.registry import make
+
+__all__ = ["Weighted", "WeightedSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedSettings(Settings):
+    """Settings of :class:`Weighted`.
+
+    Parameters
+    ----------
+    parts
+        Objectives by a name of one's own; each with its ``objective`` (the registered name; by default its
+        own name), its ``weight`` (1 by default) and its settings beside them.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("weighted needs at least one objective under parts")
+
+
+class Weighted(Objective):
+    """Weighted sum of objectives; those that want the same input share a forward pass.
+
+    Objectives that read any input (such as a classifier) ride on the first one that makes its own.
+
+    Examples
+    --------
+    >>> from biolm.core import CoreConfig
+    >>> config = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
+    >>> parts = {"masked_tokens": {"rate": 0.3}, "all": {"objective": "masked_tokens", "weight": 0.1}}
+    >>> Weighted(Facts(core=config, mask_id=1), WeightedSettings(parts=parts)).weights
+    {'masked_tokens': 1.0, 'all': 0.1}
+    """
+
+    Settings = WeightedSettings
+
+    def __init__(self, facts: Facts, settings: WeightedSettings) -> None:
+        super().__init__(facts, settings)
+        self.weights: dict[str, float] = {}
+        self.parts = nn.ModuleDict()
+        for name, part in settings.parts.items():
+            chosen = dict(part)
+            kind, self.weights[name] = chosen.pop("objective", name), float(chosen.pop("weight", 1.0))
+            self.parts[name] = make(kind, facts, chosen)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Label columns of all parts."""
+        return tuple(dict.fromkeys(column for part in self._parts().values() for column in part.columns))
+
+    def _parts(self) -> dict[str, Objective]:
+        return dict(self.parts.items())  # type: ignore[arg-type]  # the dictionary holds objectives only
+
+    def groups(self) -> list[tuple[View, list[str]]]:
+        """The different inputs, and the names of the parts that read each."""
+        groups: dict[View, list[str]] = {}
+        riders = []
+        for name, part in self._parts().items():
+            if part.view is None:
+                riders.append(name)
+            else:
+                groups.setdefault(part.view, []).append(name)
+        found = list(groups.items()) or [(Plain(), [])]
+        found[0][1].extend(riders)
+        return found
+
+    def prepare(
+        self, batch: Batch, keys: Tensor, epoch: int, seed: int, labels: Mapping[str, Tensor] | None = None
+    ) -> Prepared:
+        """One input for each group; the first holds the others."""
+        columns = dict(labels or {})
+        first, *others = (
+            replace(view(batch, keys, epoch, seed), labels=columns) for view, _ in self.groups()
+        )
+        return replace(first, others=tuple(others))
+
+    def run(self, core: Transformer, prepared: Prepared) -> Score:
+        """One forward pass a group; terms and metrics are named ``part/name``."""
+        parts = self._parts()
+        terms: dict[str, Sum] = {}
+        metrics: dict[str, Sum] = {}
+        weights: dict[str, float] = {}
+        inputs = (prepared, *prepared.others)
+        for (_, names), given in zip(self.groups(), inputs, strict=True):
+            # The head is run if any part of the group reads it.
+            leader = next((parts[name] for name in names if parts[name].uses_head), parts[names[0]])
+            output = leader.forward_pass(core, given)
+            for name in names:
+                parts[name].step = self.step
+                score = parts[name].score(core, output, given)
+                terms |= {f"{name}/{key}": term for key, term in score.terms.items()}
+                metrics |= {f"{name}/{key}": metric for key, metric in score.metrics.items()}
+                weights |= {
+                    f"{name}/{key}": self.weights[name] * score.weights.get(key, 1.0) for key in score.terms
+                }
+        return Score(terms, weights, metrics)
+
+    def score(self, core: Transformer, output: Any, prepared: Prepared) -> Score:
+        """Not used: each group has its own forward pass.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; call :meth:`run`.
+        """
+        raise NotImplementedError("a weighted sum is scored group by group, by run")
