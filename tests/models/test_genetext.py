@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+import biolm
 from biolm.adapters.cells.kernels import mean_numba, mean_numpy
 from biolm.errors import CheckpointError
 from biolm.io.cells.block import CellBlock
@@ -213,3 +214,21 @@ def test_a_match_of_other_cells_is_refused(model: GeneText) -> None:
     match = match_of(model, some_genes(model, 10))
     with pytest.raises(InputError, match="gene match"):
         model.embed(as_block(counts_of(2, 11)), replace(match), EmbedOptions())
+
+
+def test_mouse_monocytes_find_human_monocytes(model: GeneText, data_cells: Path) -> None:
+    import anndata
+    from sklearn.neighbors import KNeighborsClassifier
+
+    found = {}
+    for name in ("pbmc3k_2638", "paul15_mouse_2660"):
+        cells = anndata.read_h5ad(data_cells / f"{name}.h5ad")
+        found[name] = (
+            biolm.embed(cells, model=model).obsm["X_genetext"],
+            cells.obs["cell_type"].astype(str).to_numpy(),
+        )
+    vectors, types = found["pbmc3k_2638"]
+    nearest = KNeighborsClassifier(10, metric="cosine").fit(vectors, types)
+    mouse, kinds = found["paul15_mouse_2660"]
+    called = nearest.predict(mouse[kinds == "Monocytes"]).tolist()
+    assert np.mean([name.endswith("Mono") for name in called]) > 0.9
