@@ -34,6 +34,8 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, str | bool | int | float):
         return value
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return ", ".join(value.tolist())
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return ", ".join(str(plain(entry)) for entry in value)
     return str(value)
