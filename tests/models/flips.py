@@ -91,7 +91,7 @@ FLIPS: dict[str, Flip] = {
     "embed_norm_bias": _off("embed_norm_bias", lambda c: c.embed_norm and c.norm == "layernorm"),
     "embed_scale": lambda c: None if _embedding_is_normed_alone(c) else {"embed_scale": c.embed_scale * 1.5},
     "token_dropout": lambda c: {"token_dropout": not c.token_dropout, "mask_id": mask_of(c)},
-    "mask_id": lambda c: {"mask_id": mask_of(c) + 1} if c.token_dropout else None,
+    "mask_id": lambda c: {"mask_id": mask_of(c) - 1} if c.token_dropout else None,
     "value_encoder": lambda c: {"value_encoder": "none"} if c.value_encoder != "none" else None,
     "position": lambda c: {"position": "none"} if c.position != "none" else None,
     "position_offset": _position_offset,
