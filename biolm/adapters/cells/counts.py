@@ -129,7 +129,10 @@ def _look(source: CellSource) -> CountsReport:
     blocks = _sample(source)
     values = np.concatenate([block.data for block in blocks]).astype(np.float64)
     finite = values[np.isfinite(values)]
-    near = np.abs(finite - np.rint(finite)) <= WHOLE * np.maximum(1.0, np.abs(finite))
+    nearest = np.rint(finite)
+    near = np.abs(finite - nearest) <= WHOLE * np.maximum(1.0, np.abs(finite))
+    # A tiny value is no count of zero: zeros are stored as zero or not at all.
+    near &= (nearest != 0) | (finite == 0)
     return CountsReport(
         matrix=source.matrix,
         kind=_kind(blocks, values, bool(near.all())),

@@ -45,8 +45,8 @@ class RankTokenizer:
         Most tokens of a cell, special tokens included.
     cls_id, eos_id
         Token put first and last; None for none.
-    keep_values
-        Whether :attr:`Tokens.values` holds the normalised expression, float32, 0 at special tokens.
+    keep_counts
+        Whether :attr:`Tokens.values` holds counts per 10,000, float32, 0 at special tokens.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class RankTokenizer:
     max_length: int
     cls_id: int | None = None
     eos_id: int | None = None
-    keep_values: bool = False
+    keep_counts: bool = False
 
     def __post_init__(self) -> None:
         if np.shape(self.token_ids) != np.shape(self.medians):
@@ -120,5 +120,5 @@ class RankTokenizer:
             write,
             limit=self._genes,
             special=self.max_length - self._genes,
-            values=np.float32 if self.keep_values else None,
+            values=np.float32 if self.keep_counts else None,
         )

@@ -67,7 +67,7 @@ def check_block(block: CellBlock) -> NDArray[np.float64]:
     InputError
         If a value is negative, infinite or not a number.
     """
-    return _scan(block, _native(block.data))[0]
+    return _scan(_stored(block), block.start)[0]
 
 
 def prepare(block: CellBlock, match: GeneMatch) -> Rows:
@@ -112,24 +112,31 @@ def tokenize_rows(
     return Tokens(ids=ids[:at], offsets=offsets, index=index, values=None if values is None else column[:at])
 
 
-def _native(data: NDArray[Any]) -> NDArray[Any]:
-    """Values in a number type that the kernels are compiled for, unchanged in value."""
-    if data.dtype in (np.float32, np.float64, np.int32, np.int64):
-        return data.astype(data.dtype.newbyteorder("="), copy=False)
-    return data.astype(np.int64 if data.dtype.kind in "bui" and data.dtype.itemsize < 8 else np.float64)
+def _stored(block: CellBlock) -> tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64]]:
+    """Values, columns and row pointers as the kernels take them.
+
+    Kernels are compiled anew for each kind of array: values are float32 where they are and else float64,
+    columns unsigned, and what is read-only, a kind of its own, is copied.
+    """
+    kind = np.float32 if block.data.dtype.kind == "f" and block.data.dtype.itemsize == 4 else np.float64
+    indices = np.require(block.indices, np.int32, "W")
+    return np.require(block.data, kind, "W"), indices.view(np.uint32), np.require(block.indptr, np.int64, "W")
 
 
-def _scan(block: CellBlock, data: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
-    """Totals of the cells, and whether the columns of every row ascend."""
-    totals = np.empty(len(block), np.float64)
-    ascending = kernel("scan_rows")(data, block.indices.view(np.uint32), block.indptr, totals)
+def _scan(
+    stored: tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64]], start: int
+) -> tuple[NDArray[np.float64], bool]:
+    """Totals of the cells from row ``start`` on, and whether the columns of every row ascend."""
+    data, _, indptr = stored
+    totals = np.empty(len(indptr) - 1, np.float64)
+    ascending = kernel("scan_rows")(*stored, totals)
     if not np.isfinite(totals).all():
         row = int(np.argmin(np.isfinite(totals)))
-        values = data[block.indptr[row] : block.indptr[row + 1]]
+        values = data[indptr[row] : indptr[row + 1]]
         wrong = values[~((values >= 0) & np.isfinite(values))]
         found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
         raise InputError(
-            f"cell {block.start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
+            f"cell {start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
             "so mend the file or choose another layer"
         )
     return totals, ascending
@@ -137,14 +144,14 @@ def _scan(block: CellBlock, data: NDArray[Any]) -> tuple[NDArray[np.float64], bo
 
 def _canonical(block: CellBlock, standing: NDArray[np.int32] | None) -> Rows:
     """Checked rows with ascending columns; those with one gene added up if ``standing`` tells which."""
-    data, indices, indptr = _native(block.data), block.indices.view(np.uint32), block.indptr
-    totals, ascending = _scan(block, data)
+    data, indices, indptr = _stored(block)
+    totals, ascending = _scan((data, indices, indptr), block.start)
     if not ascending:
         row = np.repeat(np.arange(len(block)), np.diff(indptr))
         order = np.lexsort((indices, row))
         data, indices = data[order], indices[order]
         # Sums of values that are not whole depend on the order, so they follow the sorted columns.
-        kernel("scan_rows")(data, indices, indptr, totals)
+        totals, _ = _scan((data, indices, indptr), block.start)
     if standing is None:
         return Rows(data, indices, indptr, totals)
     merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.uint32)

@@ -33,10 +33,10 @@ def _count_kinds(
     """
     largest = odd = 0
     for place in range(len(value)):
-        count = np.int32(min(value[place], TABLE))
-        kind[place] = count
-        odd += count != value[place]
-        largest = max(largest, count)
+        small = np.int32(min(value[place], TABLE))
+        kind[place] = small
+        odd += small != value[place]
+        largest = max(largest, int(small))
     if odd or largest >= TABLE:
         return 0
     # Most counts are 1 or 2: four counters each, lest every addition wait for the one before.

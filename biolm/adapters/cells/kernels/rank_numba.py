@@ -27,7 +27,8 @@ def rank_rows(
     """Tokens of each row by falling ``x / total * scale``, ties by token id.
 
     ``tokens``, ``scales (g,)``: token id and factor of a column, -1 and 0 for none. ``ends``: tokens put
-    before and after, -1 for none. Values are written unless their array is empty; it comes as zeros.
+    before and after, -1 for none. Values are ``x / total * 10,000``; their array comes as zeros, or empty if
+    they are not wanted.
     """
     data, indices, indptr, totals = rows
     ids, values, lengths = out
@@ -59,7 +60,7 @@ def rank_rows(
             ids[at + rank] = gene[items[rank]]
         if len(values) > 0:
             for rank in range(needed):
-                values[at + rank] = value[items[rank]]
+                values[at + rank] = x[items[rank]] / total * 1e4
         at += needed
         if ends[1] >= 0:
             ids[at] = ends[1]

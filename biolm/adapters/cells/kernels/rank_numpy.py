@@ -28,14 +28,15 @@ def rank_rows(
     at = 0
     for row in range(len(lengths)):
         span = slice(indptr[row], indptr[row + 1])
-        value = data[span] / (totals[row] or 1.0) * scales[indices[span]]
-        column, value = indices[span][value > 0], value[value > 0]
-        gene = tokens[column]
+        share = data[span] / (totals[row] or 1.0)
+        value = share * scales[indices[span]]
+        use = value > 0
+        share, value, gene = share[use], value[use], tokens[indices[span][use]]
         order = np.lexsort((gene, -value))[:limit]
         length = len(head) + len(order) + len(tail)
         ids[at : at + length] = np.concatenate([head, gene[order], tail])
         if len(values):
-            values[at + len(head) : at + len(head) + len(order)] = value[order]
+            values[at + len(head) : at + len(head) + len(order)] = share[order] * 1e4
         lengths[row] = length
         at += length
     return at

@@ -22,7 +22,11 @@ PATIENCE = 32  # equal keys in a row before they are worth sorting by token firs
 
 @compiled
 def _sort_exactly(
-    items: NDArray[np.uint32], start: int, stop: int, key: NDArray[np.int64], gene: NDArray[np.int32]
+    items: NDArray[np.uint32],
+    start: np.int64,
+    stop: np.int64,
+    key: NDArray[np.int64],
+    gene: NDArray[np.int32],
 ) -> None:
     """Shell sort of ``items[start:stop]`` by (-key, gene): short runs cost an insertion sort."""
     gap = 1
@@ -96,19 +100,26 @@ def _settle(
     needed: int,
     window: NDArray[np.uint32],
     items: NDArray[np.uint32],
+    clashes: NDArray[np.uint32],
     patience: int,
 ) -> bool:
     """Put runs of one window in exact order; False if one is longer than ``patience``."""
-    start = 0
-    while start < needed:
-        stop = start + 1
-        while stop < len(items) and window[items[stop]] == window[items[start]]:
-            stop += 1
-        if stop - start > patience:
+    found = 0
+    before = window[items[0]]
+    for place in range(1, len(items)):
+        now = window[items[place]]
+        clashes[found] = place
+        found += now == before
+        before = now
+    at = 0
+    while at < found and clashes[at] <= needed:
+        end = at + 1
+        while end < found and clashes[end] == clashes[end - 1] + 1:
+            end += 1
+        if end - at >= patience:
             return False
-        if stop - start > 1:
-            _sort_exactly(items, start, stop, key, gene)
-        start = stop
+        _sort_exactly(items, np.int64(clashes[at]) - 1, np.int64(clashes[end - 1]) + 1, key, gene)
+        at = end
     return True
 
 
@@ -133,7 +144,7 @@ def order(
     for place in range(found):
         items[place] = place
     _radix_sort(window, items, spare, low, high)
-    if _settle(key, gene, needed, window, items, PATIENCE):
+    if _settle(key, gene, needed, window, items, spare, PATIENCE):
         return
     for place in range(found):
         items[place] = place
@@ -141,7 +152,7 @@ def order(
     _radix_sort(window, items, spare, low, high)
     _key_window(key, found, window)
     _radix_sort(window, items, spare, low, high)
-    _settle(key, gene, needed, window, items, found)
+    _settle(key, gene, needed, window, items, spare, found + 1)
 
 
 @compiled
