@@ -22,7 +22,7 @@ from biolm.errors import ConfigError, InputError
 
 __all__ = ["KeyValueCache", "packed"]
 
-_SMALLEST = 32  # slots of the first slab; fewer would only move sequences often
+_SMALLEST = 64  # slots of the first slab; fewer would move sequences often and split them over more slabs
 
 
 class KeyValueCache:
