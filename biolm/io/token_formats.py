@@ -94,16 +94,35 @@ class ArrowSink:
         import pyarrow as pa
 
         start, stop = int(tokens.offsets[0]), int(tokens.offsets[-1])
-        offsets = pa.array((tokens.offsets - start).astype(np.int32))
-        lists = [pa.ListArray.from_arrays(offsets, pa.array(tokens.ids[start:stop]))]
+        offsets = _column((tokens.offsets - start).astype(np.int32))
+        lists = [pa.ListArray.from_arrays(offsets, _column(tokens.ids[start:stop]))]
         if tokens.values is not None:
-            lists.append(pa.ListArray.from_arrays(offsets, pa.array(tokens.values[start:stop])))
-        columns = [pa.array(names.tolist(), pa.string()), *lists, pa.array(tokens.lengths.astype(np.int32))]
+            lists.append(pa.ListArray.from_arrays(offsets, _column(tokens.values[start:stop])))
+        columns = [_strings(names), *lists, _column(tokens.lengths.astype(np.int32))]
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
 
     def close(self) -> None:
         """Write the footer."""
         self._writer.close()
+
+
+def _column(values: NDArray[Any]) -> pa.Array:
+    """Numbers as they lie in memory; ``pyarrow.array`` would load pandas to look for its types."""
+    import pyarrow as pa
+
+    kind, data = pa.from_numpy_dtype(values.dtype), pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, data])
+
+
+def _strings(names: Names) -> pa.Array:
+    """Names as UTF-8, end to end."""
+    import pyarrow as pa
+
+    encoded = [name.encode() for name in names.tolist()]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(name) for name in encoded], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
 
 
 class ArrowSource:
