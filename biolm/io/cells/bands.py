@@ -10,7 +10,6 @@ piece of every band. Memory is bounded by a band and a block, disk by the number
 from __future__ import annotations
 
 import errno
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -227,4 +226,5 @@ def _join(pieces: list[_Piece], low: int, high: int, n_genes: int) -> Any:
 
 def _read(file: IO[bytes], offset: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """``count`` items at a place in the file."""
-    return np.frombuffer(os.pread(file.fileno(), count * dtype.itemsize, offset), dtype)
+    file.seek(offset)
+    return np.frombuffer(file.read(count * dtype.itemsize), dtype, count)

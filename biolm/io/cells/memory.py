@@ -22,7 +22,9 @@ __all__ = ["open_memory"]
 
 
 def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
-    """Source over an AnnData; nothing is copied but the block at hand.
+    """Source over an AnnData.
+
+    Nothing is copied but the block at hand, except a matrix stored by gene (CSC): it is turned once, whole.
 
     Raises
     ------
