@@ -114,6 +114,17 @@ class Prepared:
             raise InputError(f"the objective needs the label column {column!r}; the data do not give it")
         return self.labels[column]
 
+    def example_label(self, column: str) -> Tensor:
+        """A label column, once for each document of :attr:`batch`: views may hold an example several times.
+
+        Raises
+        ------
+        InputError
+            If the data have no such column.
+        """
+        label = self.label(column)
+        return label.repeat(len(self.batch) // max(len(label), 1))
+
 
 class Sum(NamedTuple):
     """A total and what it was taken over; both ``()`` float32. A loss's total carries the gradient."""
@@ -224,7 +235,7 @@ class Objective(nn.Module, ABC):
     """
 
     Settings: ClassVar[type[Settings]] = Settings
-    uses_head: ClassVar[bool] = False
+    uses_head: bool = False
 
     def __init__(self, facts: Facts, settings: Any) -> None:
         super().__init__()

@@ -12,15 +12,15 @@ from biolm.batch import Batch
 from biolm.errors import ConfigError
 from biolm.objectives.draws import example_seeds, uniform
 
-__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority"]
+__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority", "stream"]
 
 _LONGEST_SPAN = 10  # as SpanBERT; longer draws are cut
-_STREAMS = {"choose": 1, "span": 2, "become": 3, "random": 4, "reverse": 5, "panel": 6, "view": 7, "rate": 8}
+_STREAMS = ("", "choose", "span", "become", "random", "reverse", "panel", "size", "rate", "keep")
 
 
 def stream(name: str) -> int:
     """Number of a random stream; each use has its own, so that they are independent."""
-    return _STREAMS[name]
+    return _STREAMS.index(name)
 
 
 def check_share(name: str, value: float) -> None:
@@ -101,7 +101,7 @@ def span_priority(batch: Batch, seeds: Tensor, allowed: Tensor, mean_length: flo
     """
     own = seeds[documents(batch)]
     number = uniform(own, batch.positions)
-    draw = uniform(hash_of(own), batch.positions)
+    draw = uniform(_further(own), batch.positions)
     ending = 1.0 / max(mean_length, 1.0)
     if ending == 1.0:
         return number
@@ -119,6 +119,6 @@ def span_priority(batch: Batch, seeds: Tensor, allowed: Tensor, mean_length: flo
     return lowest
 
 
-def hash_of(seeds: Tensor) -> Tensor:
+def _further(seeds: Tensor) -> Tensor:
     """Further seeds, independent of the given ones."""
     return example_seeds(seeds, 0, 0, stream("span"))

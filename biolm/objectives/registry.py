@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["available", "find", "make"]
 
 BUILT_IN: dict[str, str] = {
+    "adversarial": "biolm.objectives.adversarial:Adversarial",
+    "cell_similarity": "biolm.objectives.similarity:CellSimilarity",
+    "classify": "biolm.objectives.classify:Classify",
+    "gene_query": "biolm.objectives.gene_query:GeneQuery",
     "masked_tokens": "biolm.objectives.masked_tokens:MaskedTokens",
+    "masked_values": "biolm.objectives.masked_values:MaskedValues",
     "next_token": "biolm.objectives.next_token:NextToken",
+    "regress": "biolm.objectives.classify:Regress",
     "weighted": "biolm.objectives.weighted:Weighted",
 }
 

@@ -41,7 +41,7 @@ def test_uniform_and_independent() -> None:
     assert numbers.max() < 1
     counts = np.histogram(numbers, bins=50, range=(0, 1))[0]
     assert ((counts - 4000) ** 2 / 4000).sum() == pytest.approx(49, abs=40)
-    for axis in (0, 1):
+    for _axis in (0, 1):
         near = np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]
         assert abs(near) < 0.01
         numbers = numbers.T

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_targets_follow_their_token(lengths: list[int], share: float) -> None:
         read = prepared.batch.ids[start:end].tolist()
         assert read == ids or (share > 0 and read == ids[::-1]), i
         assert read == ids[::-1] or share < 1
-        pairs += list(zip(read[:-1], read[1:], strict=True))
+        pairs += list(pairwise(read))
     asked = prepared.batch.ids[prepared.rows].tolist()
     assert list(zip(asked, prepared.targets.tolist(), strict=True)) == pairs
 

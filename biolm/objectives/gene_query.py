@@ -1,0 +1,93 @@
+"""Gene values from the cell's vector alone (scGPT's MVC or GEPC): it must hold the whole cell.
+
+Dimensions: ``b`` cells · ``m`` tokens that are predicted · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from biolm.batch import Output
+from biolm.core import Transformer, pool
+from biolm.errors import InputError
+from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.masked_values import condition_of
+from biolm.objectives.masking import documents, is_special
+from biolm.objectives.value_heads import CellToGenes, gene_vectors
+from biolm.objectives.value_losses import check_loss, score_values
+
+__all__ = ["GeneQuery", "GeneQuerySettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneQuerySettings(Settings):
+    """Settings of :class:`GeneQuery`.
+
+    Parameters
+    ----------
+    pool
+        How a cell's vector is made of its tokens.
+    loss
+        ``mse``, ``mae`` or ``huber``.
+    every_token
+        Predict all gene tokens, not only those whose values are hidden.
+    zero_probability, zero_weight, nonzero_only, condition
+        As in :class:`~biolm.objectives.masked_values.MaskedValuesSettings`.
+    """
+
+    pool: str = "cls"
+    loss: str = "mse"
+    every_token: bool = False
+    zero_probability: bool = False
+    zero_weight: float = 1.0
+    nonzero_only: bool = False
+    condition: str | None = None
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss)
+
+
+class GeneQuery(Objective):
+    """Loss of gene values predicted from the cell's vector; rides on the forward pass of masked values."""
+
+    Settings = GeneQuerySettings
+
+    def __init__(self, facts: Facts, settings: GeneQuerySettings) -> None:
+        super().__init__(facts, settings)
+        self.condition = condition_of(facts, settings.condition)
+        width = 0 if self.condition is None else facts.core.d_model
+        self.head = CellToGenes(facts.core.d_model, condition=width, zero=settings.zero_probability)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The condition's."""
+        return () if self.settings.condition is None else (self.settings.condition,)
+
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
+        """Loss of the hidden values, or of all."""
+        s: GeneQuerySettings = self.settings
+        values = prepared.original.values
+        if values is None:
+            raise InputError("gene_query needs tokens with values; use an adapter of bins or expression")
+        rows = self._rows(prepared)
+        cells = pool(output.last_hidden_state, prepared.batch.offsets, s.pool)
+        if self.condition is not None:
+            cells = torch.cat((cells, self.condition(prepared.example_label(str(s.condition)))), -1)
+        genes = gene_vectors(core, prepared.original.ids[rows])  # (m, d)
+        counts = torch.bincount(documents(prepared.batch)[rows], minlength=len(prepared.batch))
+        return score_values(
+            self.head(genes, cells, counts),
+            values[rows],
+            self.head.logit(genes, cells, counts),
+            kind=s.loss,
+            zero_weight=s.zero_weight,
+            nonzero_only=s.nonzero_only,
+        )
+
+    def _rows(self, prepared: Prepared) -> Tensor:
+        if prepared.rows is not None and not self.settings.every_token:
+            return prepared.rows
+        return (~is_special(prepared.original.ids, self.facts.special_ids)).nonzero().flatten()

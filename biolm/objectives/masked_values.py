@@ -1,0 +1,252 @@
+"""Masked values: hide the expression of some genes, their names stay, and find it (scGPT GEP, scFoundation).
+
+Dimensions: ``b`` cells · ``t`` tokens · ``m`` hidden values · ``d`` width · ``k`` bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biolm.batch import Batch, Output
+from biolm.core import Transformer
+from biolm.errors import ConfigError, InputError
+from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.masked_tokens import score_tokens
+from biolm.objectives.masking import check_share, choose_tokens, documents, is_special, stream
+from biolm.objectives.value_heads import Condition, TokenValues
+from biolm.objectives.value_losses import check_loss, score_values
+
+__all__ = ["MaskValues", "MaskedValues", "MaskedValuesSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedValuesSettings(Settings):
+    """Settings of :class:`MaskedValues`.
+
+    Parameters
+    ----------
+    rates
+        Shares of values that are hidden; each example draws one of them (scGPT: 0.25, 0.5, 0.75).
+    zero_rates
+        The same for zero values; empty for no difference (scFoundation: 0.3 and 0.03; scBERT hides no zeros).
+    mask_share, random_share
+        Of the hidden values, those that become ``mask_value`` and those that become the value of another
+        token of the cell; the others stay as they are.
+    mask_value
+        What a hidden value becomes; a number no gene can have (a bin of its own where values are bins).
+    exact
+        Hide ``round(rate * tokens)`` of each cell, at least one; otherwise a coin for each.
+    loss
+        ``mse``, ``mae``, ``huber``; or ``cross_entropy`` over ``bins`` classes.
+    bins
+        Classes of ``cross_entropy``.
+    zero_probability
+        Also predict whether the value is zero, by its probability (scGPT's explicit zero probability).
+    zero_weight
+        Weight of that term.
+    nonzero_only
+        Leave true zeros out of the value's loss.
+    condition
+        Label column whose vector the head reads beside the hidden state (scGPT's batch labels).
+    """
+
+    rates: tuple[float, ...] = (0.4,)
+    zero_rates: tuple[float, ...] = ()
+    mask_share: float = 1.0
+    random_share: float = 0.0
+    mask_value: float = -1.0
+    exact: bool = True
+    loss: str = "mse"
+    bins: int = 0
+    zero_probability: bool = False
+    zero_weight: float = 1.0
+    nonzero_only: bool = False
+    condition: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", tuple(self.rates))
+        object.__setattr__(self, "zero_rates", tuple(self.zero_rates))
+        if not self.rates:
+            raise ConfigError("rates needs at least one share")
+        for rate in (*self.rates, *self.zero_rates):
+            check_share("rates and zero_rates", rate)
+        check_share("mask_share", self.mask_share)
+        check_share("random_share", self.random_share)
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ConfigError("mask_share and random_share together must be at most 1")
+        if self.loss == "cross_entropy":
+            if self.bins < 2 or self.zero_probability:
+                raise ConfigError("loss cross_entropy needs bins of at least 2, and no zero_probability")
+        else:
+            check_loss(self.loss)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskValues(View):
+    """Hide values; fields as in :class:`MaskedValuesSettings`, and the special tokens."""
+
+    rates: tuple[float, ...]
+    zero_rates: tuple[float, ...]
+    mask_share: float
+    random_share: float
+    mask_value: float
+    exact: bool
+    special_ids: tuple[int, ...]
+
+    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+        """Choose values and replace them."""
+        if batch.values is None:
+            raise InputError("masked values need tokens with values; use an adapter of bins or expression")
+        allowed = ~is_special(batch.ids, self.special_ids)
+        chosen = self._choose(batch, allowed, keys, epoch, seed)
+        rows = chosen.nonzero().flatten()  # (m,)
+        values = batch.values.clone()
+        values[rows] = self._replaced(batch, rows, allowed, (keys, epoch, seed))
+        return Prepared(
+            batch=replace(batch, values=values),
+            original=batch,
+            keys=keys,
+            rows=rows,
+            targets=batch.values[rows],
+        )
+
+    def _choose(self, batch: Batch, allowed: Tensor, keys: Tensor, epoch: int, seed: int) -> Tensor:
+        seeds = example_seeds(keys, epoch, seed, stream("choose"))
+        which = uniform(example_seeds(keys, epoch, seed, stream("rate")), 0)
+        if not self.zero_rates:
+            return choose_tokens(batch, seeds, allowed, _one_of(self.rates, which), exact=self.exact)
+        assert batch.values is not None
+        zero = batch.values == 0
+        some = choose_tokens(batch, seeds, allowed & ~zero, _one_of(self.rates, which), exact=self.exact)
+        more = choose_tokens(batch, seeds, allowed & zero, _one_of(self.zero_rates, which), exact=self.exact)
+        return some | more
+
+    def _replaced(
+        self, batch: Batch, rows: Tensor, allowed: Tensor, draw_for: tuple[Tensor, int, int]
+    ) -> Tensor:
+        """``(m,)`` what the hidden values become."""
+        assert batch.values is not None
+        document, place = documents(batch)[rows], batch.positions[rows]
+        fate = uniform(example_seeds(*draw_for, stream("become"))[document], place)
+        draw = uniform(example_seeds(*draw_for, stream("random"))[document], place)
+        other = batch.offsets.long()[document] + (draw * batch.lengths[document]).long()
+        swapped = (fate < self.mask_share + self.random_share) & allowed[other]
+        values = torch.where(swapped, batch.values[other], batch.values[rows])
+        hidden = torch.full_like(values, self.mask_value)
+        return torch.where(fate < self.mask_share, hidden, values)
+
+
+def _one_of(rates: tuple[float, ...], draw: Tensor) -> Tensor:
+    """``(b,)`` one of the rates, by a number in [0, 1)."""
+    return torch.tensor(rates, dtype=torch.float64, device=draw.device)[(draw * len(rates)).long()]
+
+
+class MaskedValues(Objective):
+    """Loss of the hidden values, mean over them.
+
+    The core's own value head is used where it has one and neither zeros nor a condition are asked for;
+    otherwise the objective brings a head.
+
+    Examples
+    --------
+    >>> from biolm.core import CoreConfig
+    >>> config = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="value",
+    ...                     value_encoder="continuous")
+    >>> objective = MaskedValues(Facts(core=config), MaskedValuesSettings(rates=[0.5]))
+    >>> values = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    >>> batch = Batch.from_padded(torch.tensor([[3, 4, 5, 6]]), values=values)
+    >>> int((objective.prepare(batch, torch.tensor([5]), epoch=0, seed=0).batch.values == -1).sum())
+    2
+    """
+
+    Settings = MaskedValuesSettings
+
+    def __init__(self, facts: Facts, settings: MaskedValuesSettings) -> None:
+        super().__init__(facts, settings)
+        core, s = facts.core, settings
+        if core.value_encoder not in ("bins", "continuous"):
+            raise ConfigError(
+                "masked_values needs a core that reads values (value_encoder bins or continuous)"
+            )
+        if core.value_encoder == "bins" and not 0 <= s.mask_value < core.n_values:
+            raise ConfigError(f"mask_value must be a bin in 0..{core.n_values - 1}, not {s.mask_value:g}")
+        self.condition = condition_of(facts, s.condition)
+        width = 0 if self.condition is None else core.d_model
+        self.uses_head = (
+            core.head == "value" and not width and not s.zero_probability and s.loss != "cross_entropy"
+        )
+        self.head: nn.Module | None = None
+        if s.loss == "cross_entropy":
+            self.head = nn.Linear(core.d_model + width, s.bins)
+        elif not self.uses_head:
+            self.head = TokenValues(core, condition=width, zero=s.zero_probability)
+
+    @property
+    def view(self) -> View:
+        """Hide values."""
+        s: MaskedValuesSettings = self.settings
+        return MaskValues(
+            rates=s.rates,
+            zero_rates=s.zero_rates,
+            mask_share=s.mask_share,
+            random_share=s.random_share,
+            mask_value=s.mask_value,
+            exact=s.exact,
+            special_ids=tuple(sorted(self.facts.special_ids)),
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The condition's."""
+        return () if self.settings.condition is None else (self.settings.condition,)
+
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
+        """Loss of the hidden values."""
+        assert prepared.rows is not None
+        assert prepared.targets is not None
+        s: MaskedValuesSettings = self.settings
+        if self.uses_head:
+            assert output.logits is not None
+            return score_values(output.logits, prepared.targets, kind=s.loss, nonzero_only=s.nonzero_only)
+        states = output.last_hidden_state[prepared.rows]  # (m, d)
+        condition = None
+        if self.condition is not None:
+            document = documents(prepared.batch)[prepared.rows]
+            condition = self.condition(prepared.example_label(str(s.condition)))[document]  # (m, c)
+        if s.loss == "cross_entropy":
+            x = states if condition is None else torch.cat((states, condition), -1)
+            assert self.head is not None
+            return score_tokens(self.head(x), prepared.targets.long())
+        found, logit = self._values(states, condition)
+        return score_values(
+            found,
+            prepared.targets,
+            logit,
+            kind=s.loss,
+            zero_weight=s.zero_weight,
+            nonzero_only=s.nonzero_only,
+        )
+
+    def _values(self, states: Tensor, condition: Tensor | None) -> Any:
+        assert self.head is not None
+        return self.head(states, condition)
+
+
+def condition_of(facts: Facts, column: str | None) -> Condition | None:
+    """Vectors of a label column's classes, as wide as the core.
+
+    Raises
+    ------
+    ConfigError
+        If the data give no classes for it.
+    """
+    if column is None:
+        return None
+    if column not in facts.classes:
+        raise ConfigError(f"there are no classes for the label column {column!r}")
+    return Condition(facts.classes[column], facts.core.d_model, facts.core.norm_eps)

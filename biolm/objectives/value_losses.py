@@ -1,0 +1,112 @@
+"""Losses of expression values, one number for each.
+
+Dimensions: ``m`` values.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from biolm.errors import ConfigError
+from biolm.objectives.base import Score, Sum
+
+__all__ = ["LOSSES", "score_values", "zero_truncated_poisson"]
+
+LOSSES = ("mse", "mae", "huber")
+
+
+def value_loss(found: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """Loss of each value, ``(m,)``."""
+    if kind == "mse":
+        return (found - wanted) ** 2
+    return (
+        F.l1_loss(found, wanted, reduction="none")
+        if kind == "mae"
+        else F.huber_loss(found, wanted, reduction="none")
+    )
+
+
+def check_loss(kind: str) -> None:
+    """Refuse an unknown loss.
+
+    Raises
+    ------
+    ConfigError
+        With those that exist.
+    """
+    if kind not in LOSSES:
+        raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {kind!r}")
+
+
+def score_values(
+    found: Tensor,
+    wanted: Tensor,
+    logit: Tensor | None = None,
+    *,
+    kind: str = "mse",
+    zero_weight: float = 1.0,
+    nonzero_only: bool = False,
+) -> Score:
+    """Loss of values ``(m,)`` and, where a zero logit is given, of being expressed at all.
+
+    Parameters
+    ----------
+    found, wanted
+        Predicted and true values.
+    logit
+        Logit of the value not being zero; its cross-entropy is the term ``zero``.
+    kind
+        ``mse``, ``mae`` or ``huber``.
+    zero_weight
+        Weight of the term ``zero``.
+    nonzero_only
+        Leave true zeros out of the value's loss; the zero logit is then what learns them.
+
+    Notes
+    -----
+    The metric ``relative`` is scGPT's masked relative error, ``|found − wanted| / (wanted + 1e-6)``, over
+    values that are not zero: of a zero it would be a million times the error.
+    """
+    found, wanted = found.float(), wanted.float()
+    weights = (wanted != 0).float() if nonzero_only else torch.ones_like(wanted)
+    terms = {"loss": Sum.of(value_loss(found, wanted, kind), weights)}
+    if logit is not None:
+        expressed = (wanted > 0).float()
+        terms["zero"] = Sum.of(F.binary_cross_entropy_with_logits(logit.float(), expressed, reduction="none"))
+    error = (found.detach() - wanted).abs()
+    metrics = {
+        "mae": Sum.of(error, weights),
+        "mse": Sum.of(error**2, weights),
+        "relative": Sum.of(error / (wanted.abs() + 1e-6), (wanted != 0).float()),
+    }
+    if logit is not None:
+        metrics["zero_accuracy"] = Sum.of(((logit.detach() > 0) == (wanted > 0)).float())
+    return Score(terms, {"zero": zero_weight}, metrics)
+
+
+def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = False) -> Tensor:
+    """Negative log-likelihood of counts above zero, ``(m,)``.
+
+    Parameters
+    ----------
+    rates
+        Mean ``mu`` of the Poisson before truncation, above 0.
+    counts
+        True counts, 1 or more.
+    rectified
+        Normalise with ``max(mu − softplus(−mu), 0)``, as TranscriptFormer's code does, in place of the
+        logarithm of ``e^mu − 1``; then small rates are not a likelihood.
+
+    Notes
+    -----
+    ``−k log mu + log(e^mu − 1) + log k!`` (Pearce et al. 2025). ``log(e^mu − 1)`` is ``mu + log(1 − e^−mu)``,
+    which neither overflows nor cancels.
+    """
+    rates, counts = rates.float(), counts.float()
+    if rectified:
+        normaliser = (rates - F.softplus(-rates)).clamp(min=0)
+    else:
+        normaliser = rates + torch.log(-torch.expm1(-rates))
+    return -counts * torch.log(rates) + normaliser + torch.lgamma(counts + 1)
