@@ -61,7 +61,7 @@ def attend(
     -------
     ``(t, h, k)``. A query that sees no key gets zeros, never NaN.
     """
-    if not len(query):
+    if not len(query) or not len(key):
         return torch.zeros_like(query)
     name = choose_kernel(query, rule, bias) if kernel == "auto" else kernel
     return _KERNELS[name](query, key, value, layout, rule, bias)
