@@ -107,7 +107,7 @@ class KeyValueCache:
         homes = [self._home[name] for name in sequences]
         taken = [Piece(*home, p, n) for home, p, n in zip(homes, past, counts, strict=True)]
         whole = batch.max_length == 1 and list(sequences) == self.sequences
-        step = DecodeStep(taken, self._like.device) if whole else PackedStep(taken, batch)
+        step = DecodeStep(taken) if whole else PackedStep(taken, batch)
         self._step = (batch, step)
         return batch
 

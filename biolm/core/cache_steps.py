@@ -82,11 +82,12 @@ class Decode:
     ----------
     past
         Tokens that each row holds.
-    slots
-        ``c`` of the layer.
+    kept
+        Keys of a layer, ``(n, j, c, k)``.
     """
 
-    def __init__(self, past: list[int], slots: int, device: torch.device) -> None:
+    def __init__(self, past: list[int], kept: Tensor) -> None:
+        slots, device = kept.shape[2], kept.device
         self.rows = len(past)
         self.used = min(max(past) + 1, slots)
         self._slots = slots
@@ -99,7 +100,7 @@ class Decode:
             self.index = torch.arange(self.rows, device=device), (self._past % slots).flatten()
             if min(past) + 1 < self.used:
                 place = torch.arange(self.used, device=device)
-                self.mask = torch.zeros((self.rows, 1, 1, self.used), device=device)
+                self.mask = kept.new_zeros((self.rows, 1, 1, self.used))
                 self.mask.masked_fill_((place > self._past)[:, None, None], float("-inf"))
 
     def write(self, kept: Tensor, new: Tensor) -> None:
@@ -122,9 +123,8 @@ class Decode:
 class DecodeStep:
     """One token for every sequence of a cache, in its own order; a kernel call for each slab."""
 
-    def __init__(self, pieces: list[Piece], device: torch.device) -> None:
+    def __init__(self, pieces: list[Piece]) -> None:
         self.pieces = pieces
-        self._device = device
         self._slabs: list[tuple[Slab, list[int]]] = []
         for piece in pieces:
             if not self._slabs or self._slabs[-1][0] is not piece.slab:
@@ -144,7 +144,7 @@ class DecodeStep:
             name = (number, keys.shape[2])
             view = self._views.get(name)
             if view is None:
-                view = self._views[name] = Decode(past, keys.shape[2], self._device)
+                view = self._views[name] = Decode(past, keys)
             mine = slice(start, start + view.rows)
             view.write(keys, key[mine])
             view.write(values, value[mine])

@@ -111,6 +111,22 @@ def test_any_schedule_equals_the_pass_without_cache(name: str, events: list[Any]
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("name", ["grouped", "soft-cap", "t5"])
+def test_half_precision_runs_too(name: str) -> None:
+    model = _model(**VARIANTS[name])
+    half = _model(**VARIANTS[name]).bfloat16()
+    caches = [KeyValueCache(model.config), KeyValueCache(model.config, dtype=torch.bfloat16)]
+    for pieces in ([[1, 2, 3], [4], [5] * 70], [[7], [8], [9]]):
+        wide, narrow = (
+            each(cache.batch(cache.sequences or [0, 1, 2], pieces), cache=cache).logits
+            for each, cache in zip((model, half), caches, strict=True)
+        )
+        assert narrow.dtype == torch.bfloat16
+        assert relative(narrow.float(), wide) < 0.1
+    assert caches[1].nbytes * 2 == caches[0].nbytes
+
+
+@torch.inference_mode()
 def test_windowed_layers_take_constant_memory() -> None:
     model = _model(position="rope", window=16)
     cache, sizes = KeyValueCache(model.config), []
