@@ -1,7 +1,8 @@
 """What biolm says when it cannot go on.
 
 Every class here is a failure that the user can mend. Its message is one clear sentence that says
-what was found and what to do; the command line prints it on stderr and exits with status 1.
+what was found and what to do; the command line prints it on stderr and exits with status 1, or 2 for
+wrong use (:class:`ConfigError`).
 """
 
 from __future__ import annotations

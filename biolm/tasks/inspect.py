@@ -153,17 +153,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     """
     entry, folder = resolve(name_or_folder)
     if folder is None:
-        model = cast("CellModel", load(name_or_folder))  # only models of cells load by name
-        facts = model.describe()
-        size = Matrix(name="vectors", shape=(int(facts.get("parameters", 0)),), count=1)
-        return CheckpointReport(
-            name=entry.name,
-            source=str(name_or_folder),
-            config={key: value for key, value in facts.items() if "sha256" not in key},
-            matrices=(size,) if size.parameters else (),
-            genes=len(model.vocabulary.genes),
-            hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
-        )
+        return _built_in(entry.name)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     shapes = dict(shape for path in _weights(folder) for shape in _shapes(path))
     genes, note = _genes(folder)
@@ -176,6 +166,22 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
         note=note,
         textbook=_textbook(folder),
         hashes={path.name: _sha256(path) for path in files},
+    )
+
+
+def _built_in(name: str) -> CheckpointReport:
+    """Report on a model that loads by its name: what it says about itself, and what it holds."""
+    model = cast("CellModel", load(name))
+    facts = model.describe()
+    core = getattr(model, "core", None)
+    held = core.named_parameters() if core is not None else [("vectors", getattr(model, "vectors", None))]
+    return CheckpointReport(
+        name=name,
+        source=name,
+        config={key: value for key, value in facts.items() if "sha256" not in key},
+        matrices=tuple(_by_name({key: tuple(array.shape) for key, array in held if array is not None})),
+        genes=len(model.vocabulary.genes),
+        hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
     )
 
 

@@ -75,6 +75,7 @@ def test_command_line_prints_text_or_json(geneformer):
 def test_a_built_in_model():
     report = inspect_checkpoint("genetext")
     assert report.genes > 30_000
+    assert [(matrix.name, matrix.role) for matrix in report.matrices] == [("vectors", "embedding")]
     assert report.parameters > 1_000_000
     assert all(len(value) == 64 for value in report.hashes.values())
 
