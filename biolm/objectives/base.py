@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import InputError
+from biolm.objectives.draws import Draw
 
 __all__ = ["Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
 
@@ -196,7 +197,7 @@ class View(ABC):
     """
 
     @abstractmethod
-    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Choose and hide; the same arguments give the same result on every machine."""
 
 
@@ -204,9 +205,9 @@ class View(ABC):
 class Plain(View):
     """The batch as it is."""
 
-    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:  # noqa: ARG002
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Nothing is hidden."""
-        return Prepared(batch=batch, original=batch, keys=keys)
+        return Prepared(batch=batch, original=batch, keys=draw.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +255,14 @@ class Objective(nn.Module, ABC):
         return ()
 
     def prepare(
-        self, batch: Batch, keys: Tensor, epoch: int, seed: int, labels: Mapping[str, Tensor] | None = None
+        self,
+        batch: Batch,
+        keys: Tensor,
+        epoch: int,
+        seed: int,
+        labels: Mapping[str, Tensor] | None = None,
+        *,
+        number: int | None = None,
     ) -> Prepared:
         """Choose what is to be predicted and hide it.
 
@@ -268,8 +276,11 @@ class Objective(nn.Module, ABC):
             Of the run.
         labels
             Columns ``(b,)`` of the examples, those in :attr:`columns` at least.
+        number
+            Of the batch in the run, the same on every rank; for what all examples of a batch share, such as
+            gene panels. None takes the keys in its place.
         """
-        made = (self.view or Plain())(batch, keys, epoch, seed)
+        made = (self.view or Plain())(batch, Draw(keys, epoch, seed, number))
         return replace(made, labels=dict(labels or {}))
 
     def loss(self, core: Transformer, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:

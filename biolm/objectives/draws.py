@@ -8,10 +8,12 @@ All arithmetic is on int64, which wraps around in torch as in C; logical shifts 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-__all__ = ["example_seeds", "hash_bits", "uniform"]
+__all__ = ["Draw", "example_seeds", "hash_bits", "uniform"]
 
 
 def _signed(constant: int) -> int:
@@ -66,3 +68,42 @@ def uniform(seeds: Tensor, counter: Tensor | int) -> Tensor:
     True
     """
     return _shift(hash_bits(seeds, counter), 64 - _MANTISSA).double() * 2.0**-_MANTISSA
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What the random numbers of one batch depend on.
+
+    Parameters
+    ----------
+    keys
+        ``(b,)`` int64 number of each example in the whole data set.
+    epoch, seed
+        Of the run.
+    number
+        Of the batch in the run, the same on every rank: for draws that all examples share. None takes the
+        keys in its place, whatever their order.
+    """
+
+    keys: Tensor
+    epoch: int
+    seed: int
+    number: int | None = None
+
+    def seeds(self, use: str) -> Tensor:
+        """``(b,)`` one seed for each example; uses have independent ones."""
+        return example_seeds(self.keys, self.epoch, self.seed, _USES.index(use))
+
+    def shared(self, use: str) -> Tensor:
+        """``()`` one seed for the whole batch."""
+        if self.number is None:
+            own = self.seeds(use).sum()
+        else:
+            number = torch.tensor(self.number, dtype=torch.int64, device=self.keys.device)
+            own = example_seeds(number, self.epoch, self.seed, _USES.index(use))
+        return hash_bits(own, _SHARED)
+
+
+# Only ever append: the place of a use is part of its random stream.
+_USES = ("choose", "span", "become", "random", "rate", "reverse", "panel", "size", "keep", "order", "triplet")
+_SHARED = 1 << 40

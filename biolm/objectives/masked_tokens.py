@@ -16,14 +16,13 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum, View
-from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import (
     check_share,
     choose_tokens,
     documents,
     is_special,
     span_priority,
-    stream,
 )
 
 __all__ = ["MaskTokens", "MaskedTokens", "MaskedTokensSettings", "score_tokens"]
@@ -79,28 +78,28 @@ class MaskTokens(View):
     vocab_size: int
     special_ids: tuple[int, ...]
 
-    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Choose tokens and replace them."""
         allowed = ~is_special(batch.ids, self.special_ids)
-        seeds = example_seeds(keys, epoch, seed, stream("choose"))
-        spans = span_priority(batch, seeds, allowed, self.span) if self.span > 1 else None
+        seeds = draw.seeds("choose")
+        spans = span_priority(batch, draw, allowed, self.span) if self.span > 1 else None
         chosen = choose_tokens(batch, seeds, allowed, self.rate, exact=self.exact, span=spans)
         rows = chosen.nonzero().flatten()  # (m,)
         ids = batch.ids.clone()
-        ids[rows] = self._replaced(batch, rows, keys, epoch, seed)
+        ids[rows] = self._replaced(batch, rows, draw)
         return Prepared(
-            batch=replace(batch, ids=ids), original=batch, keys=keys, rows=rows, targets=batch.ids[rows]
+            batch=replace(batch, ids=ids), original=batch, keys=draw.keys, rows=rows, targets=batch.ids[rows]
         )
 
-    def _replaced(self, batch: Batch, rows: Tensor, keys: Tensor, epoch: int, seed: int) -> Tensor:
+    def _replaced(self, batch: Batch, rows: Tensor, draw: Draw) -> Tensor:
         """``(m,)`` what the chosen tokens become."""
         document, place = documents(batch)[rows], batch.positions[rows]
-        fate = uniform(example_seeds(keys, epoch, seed, stream("become"))[document], place)
-        draw = uniform(example_seeds(keys, epoch, seed, stream("random"))[document], place)
+        fate = uniform(draw.seeds("become")[document], place)
+        chance = uniform(draw.seeds("random")[document], place)
         usual = torch.ones(self.vocab_size, dtype=torch.bool, device=rows.device)
         usual[[token for token in self.special_ids if token < self.vocab_size]] = False
         tokens = usual.nonzero().flatten()
-        random = tokens[(draw * len(tokens)).long()]
+        random = tokens[(chance * len(tokens)).long()]
         ids = torch.where(fate < self.mask_share + self.random_share, random, batch.ids[rows])
         return torch.where(fate < self.mask_share, self.mask_id, ids)
 

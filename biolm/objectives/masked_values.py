@@ -15,9 +15,9 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
-from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import score_tokens
-from biolm.objectives.masking import check_share, choose_tokens, documents, is_special, stream
+from biolm.objectives.masking import check_share, choose_tokens, documents, is_special
 from biolm.objectives.value_heads import Condition, TokenValues
 from biolm.objectives.value_losses import check_loss, score_values
 
@@ -98,26 +98,26 @@ class MaskValues(View):
     exact: bool
     special_ids: tuple[int, ...]
 
-    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Choose values and replace them."""
         if batch.values is None:
             raise InputError("masked values need tokens with values; use an adapter of bins or expression")
         allowed = ~is_special(batch.ids, self.special_ids)
-        chosen = self._choose(batch, allowed, keys, epoch, seed)
+        chosen = self._choose(batch, allowed, draw)
         rows = chosen.nonzero().flatten()  # (m,)
         values = batch.values.clone()
-        values[rows] = self._replaced(batch, rows, allowed, (keys, epoch, seed))
+        values[rows] = self._replaced(batch, rows, allowed, draw)
         return Prepared(
             batch=replace(batch, values=values),
             original=batch,
-            keys=keys,
+            keys=draw.keys,
             rows=rows,
             targets=batch.values[rows],
         )
 
-    def _choose(self, batch: Batch, allowed: Tensor, keys: Tensor, epoch: int, seed: int) -> Tensor:
-        seeds = example_seeds(keys, epoch, seed, stream("choose"))
-        which = uniform(example_seeds(keys, epoch, seed, stream("rate")), 0)
+    def _choose(self, batch: Batch, allowed: Tensor, draw: Draw) -> Tensor:
+        seeds = draw.seeds("choose")
+        which = uniform(draw.seeds("rate"), 0)
         if not self.zero_rates:
             return choose_tokens(batch, seeds, allowed, _one_of(self.rates, which), exact=self.exact)
         assert batch.values is not None
@@ -126,24 +126,22 @@ class MaskValues(View):
         more = choose_tokens(batch, seeds, allowed & zero, _one_of(self.zero_rates, which), exact=self.exact)
         return some | more
 
-    def _replaced(
-        self, batch: Batch, rows: Tensor, allowed: Tensor, draw_for: tuple[Tensor, int, int]
-    ) -> Tensor:
+    def _replaced(self, batch: Batch, rows: Tensor, allowed: Tensor, draw: Draw) -> Tensor:
         """``(m,)`` what the hidden values become."""
         assert batch.values is not None
         document, place = documents(batch)[rows], batch.positions[rows]
-        fate = uniform(example_seeds(*draw_for, stream("become"))[document], place)
-        draw = uniform(example_seeds(*draw_for, stream("random"))[document], place)
-        other = batch.offsets.long()[document] + (draw * batch.lengths[document]).long()
+        fate = uniform(draw.seeds("become")[document], place)
+        chance = uniform(draw.seeds("random")[document], place)
+        other = batch.offsets.long()[document] + (chance * batch.lengths[document]).long()
         swapped = (fate < self.mask_share + self.random_share) & allowed[other]
         values = torch.where(swapped, batch.values[other], batch.values[rows])
         hidden = torch.full_like(values, self.mask_value)
         return torch.where(fate < self.mask_share, hidden, values)
 
 
-def _one_of(rates: tuple[float, ...], draw: Tensor) -> Tensor:
+def _one_of(rates: tuple[float, ...], chance: Tensor) -> Tensor:
     """``(b,)`` one of the rates, by a number in [0, 1)."""
-    return torch.tensor(rates, dtype=torch.float64, device=draw.device)[(draw * len(rates)).long()]
+    return torch.tensor(rates, dtype=torch.float64, device=chance.device)[(chance * len(rates)).long()]
 
 
 class MaskedValues(Objective):

@@ -10,17 +10,11 @@ from torch import Tensor
 
 from biolm.batch import Batch
 from biolm.errors import ConfigError
-from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.draws import Draw, uniform
 
-__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority", "stream"]
+__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority"]
 
 _LONGEST_SPAN = 10  # as SpanBERT; longer draws are cut
-_STREAMS = ("", "choose", "span", "become", "random", "reverse", "panel", "size", "rate", "keep")
-
-
-def stream(name: str) -> int:
-    """Number of a random stream; each use has its own, so that they are independent."""
-    return _STREAMS.index(name)
 
 
 def check_share(name: str, value: float) -> None:
@@ -92,20 +86,20 @@ def choose_tokens(
     return chosen & allowed
 
 
-def span_priority(batch: Batch, seeds: Tensor, allowed: Tensor, mean_length: float) -> Tensor:
+def span_priority(batch: Batch, draw: Draw, allowed: Tensor, mean_length: float) -> Tensor:
     """Priorities that make tokens of one span be chosen together, ``(t,)``; the lowest are chosen first.
 
     Every token starts a span of geometric length (Joshi et al. 2020, SpanBERT: at most ten tokens), with a
     random number of its own; a token has the lowest number of the spans over it. Spans end at the first
     token that is not allowed.
     """
-    own = seeds[documents(batch)]
-    number = uniform(own, batch.positions)
-    draw = uniform(_further(own), batch.positions)
+    document = documents(batch)
+    number = uniform(draw.seeds("choose")[document], batch.positions)
+    chance = uniform(draw.seeds("span")[document], batch.positions)
     ending = 1.0 / max(mean_length, 1.0)
     if ending == 1.0:
         return number
-    length = (torch.log1p(-draw) / torch.log1p(torch.tensor(-ending, dtype=torch.float64))).floor() + 1
+    length = (torch.log1p(-chance) / torch.log1p(torch.tensor(-ending, dtype=torch.float64))).floor() + 1
     length = length.clamp(max=_LONGEST_SPAN)
     # Tokens between the same two barriers share a number; a document's start is a barrier too.
     barrier = (~allowed) | (batch.positions == 0)
@@ -117,8 +111,3 @@ def span_priority(batch: Batch, seeds: Tensor, allowed: Tensor, mean_length: flo
         covering = torch.where(reaches, number[:-ahead], torch.inf)
         lowest[ahead:] = torch.minimum(lowest[ahead:], covering)
     return lowest
-
-
-def _further(seeds: Tensor) -> Tensor:
-    """Further seeds, independent of the given ones."""
-    return example_seeds(seeds, 0, 0, stream("span"))

@@ -14,9 +14,9 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
-from biolm.objectives.draws import example_seeds, uniform
+from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import require_token_head, score_tokens
-from biolm.objectives.masking import check_share, documents, is_special, stream
+from biolm.objectives.masking import check_share, documents, is_special
 
 __all__ = ["NextToken", "NextTokenSettings", "Shift"]
 
@@ -52,19 +52,19 @@ class Shift(View):
     reverse_share: float
     skipped_ids: tuple[int, ...] = ()
 
-    def __call__(self, batch: Batch, keys: Tensor, epoch: int, seed: int) -> Prepared:
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Turn some examples round; list the tokens that have a next one."""
         document = documents(batch)
         read = batch
         if self.reverse_share:
-            turned = uniform(example_seeds(keys, epoch, seed, stream("reverse")), 0) < self.reverse_share
+            turned = uniform(draw.seeds("reverse"), 0) < self.reverse_share
             read = reverse(batch, turned[document], document)
         last = batch.offsets[1:].long()[document] - 1
         asked = torch.arange(len(batch.ids), device=batch.ids.device) < last
         if self.skipped_ids:
             asked[:-1] &= ~is_special(read.ids[1:], self.skipped_ids)
         rows = asked.nonzero().flatten()  # (m,)
-        return Prepared(batch=read, original=batch, keys=keys, rows=rows, targets=read.ids[rows + 1])
+        return Prepared(batch=read, original=batch, keys=draw.keys, rows=rows, targets=read.ids[rows + 1])
 
 
 def reverse(batch: Batch, turned: Tensor, document: Tensor) -> Batch:

@@ -12,6 +12,7 @@ from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.draws import Draw
 from biolm.objectives.registry import make
 
 __all__ = ["Weighted", "WeightedSettings"]
@@ -82,13 +83,18 @@ class Weighted(Objective):
         return found
 
     def prepare(
-        self, batch: Batch, keys: Tensor, epoch: int, seed: int, labels: Mapping[str, Tensor] | None = None
+        self,
+        batch: Batch,
+        keys: Tensor,
+        epoch: int,
+        seed: int,
+        labels: Mapping[str, Tensor] | None = None,
+        *,
+        number: int | None = None,
     ) -> Prepared:
         """One input for each group; the first holds the others."""
-        columns = dict(labels or {})
-        first, *others = (
-            replace(view(batch, keys, epoch, seed), labels=columns) for view, _ in self.groups()
-        )
+        columns, draw = dict(labels or {}), Draw(keys, epoch, seed, number)
+        first, *others = (replace(view(batch, draw), labels=columns) for view, _ in self.groups())
         return replace(first, others=tuple(others))
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:

@@ -1,0 +1,70 @@
+"""Rows of all ranks on every rank, with the gradients sent back where they belong.
+
+Dimensions: ``n`` rows of this rank · ``m`` rows of all ranks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["Gathered", "gather_rows"]
+
+
+class Gathered:
+    """Rows of all ranks.
+
+    Parameters
+    ----------
+    rows
+        ``(m, ·)`` in the order of the ranks.
+    start
+        Where this rank's begin.
+    """
+
+    __slots__ = ("rows", "start")
+
+    def __init__(self, rows: Tensor, start: int) -> None:
+        self.rows = rows
+        self.start = start
+
+
+class _Gather(torch.autograd.Function):
+    """Gather on the way forward; sum the gradients of all ranks and keep this rank's on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        rank = dist.get_rank()
+        ctx.span = (sum(counts[:rank]), counts[rank])
+        # Collectives want equal shapes, and ranks may hold different numbers of rows.
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        start, count = ctx.span
+        return summed[start : start + count], None
+
+
+def gather_rows(rows: Tensor) -> Gathered:
+    """Rows ``(n, ·)`` of all ranks; without a process group, this one's alone.
+
+    Every rank must call it, in the same order. If each rank's loss is a sum over its own rows, the gradients
+    of all ranks add up to those of one process with all rows.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return Gathered(rows, 0)
+    own = torch.tensor([len(rows)], device=rows.device)
+    sizes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, own)
+    counts = [int(size) for size in sizes]
+    found: Tensor = _Gather.apply(rows, counts)  # type: ignore[no-untyped-call]
+    return Gathered(found, sum(counts[: dist.get_rank()]))

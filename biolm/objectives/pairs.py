@@ -1,0 +1,98 @@
+"""Losses of pairs: each vector must find its partner among all others, of every rank.
+
+Dimensions: ``n`` pairs of this rank · ``m`` pairs of all ranks · ``d`` width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biolm.errors import ConfigError
+from biolm.objectives.base import Score, Sum
+from biolm.objectives.gather import gather_rows
+
+__all__ = ["Temperature", "score_pairs"]
+
+_LARGEST_SCALE = 100.0  # CLIP's bound; beyond it training becomes unstable
+
+
+class Temperature(nn.Module):
+    """Scale of the cosines: ``1 / temperature``, learned as its logarithm (CLIP) or fixed.
+
+    Parameters
+    ----------
+    temperature
+        At the start.
+    learned
+        Whether it is a parameter.
+    """
+
+    def __init__(self, temperature: float, *, learned: bool) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be above 0, not {temperature}")
+        start = torch.tensor(-math.log(temperature))
+        if learned:
+            self.log_scale: Tensor = nn.Parameter(start)
+        else:
+            self.register_buffer("log_scale", start)
+
+    def forward(self) -> Tensor:
+        """``()``."""
+        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+
+
+def score_pairs(
+    first: Tensor,
+    second: Tensor,
+    scale: Tensor,
+    *,
+    usable: Tensor | None = None,
+    within: bool = False,
+    hidden: float = -math.inf,
+) -> Score:
+    """Symmetric cross-entropy of pairs ``(n, d)``: row ``i`` of one side belongs to row ``i`` of the other.
+
+    Parameters
+    ----------
+    first, second
+        Vectors; their cosines are compared.
+    scale
+        ``()`` factor of the cosines.
+    usable
+        ``(n,)`` pairs that take part; all by default.
+    within
+        Vectors of the own side are rivals too: 2N-way, NT-Xent (Chen et al. 2020, SimCLR).
+    hidden
+        Logit of pairs that take no part and of a vector with itself; scConcept's code has 0, which still
+        adds to the sum.
+
+    Returns
+    -------
+    The loss, a mean over both directions, counted once a pair; ``recall``, the share that find their partner
+    first; and ``chance``, the loss of guessing, as the baseline.
+    """
+    a, b = (F.normalize(side.float(), dim=-1) for side in (first, second))
+    usable = torch.ones(len(a), dtype=torch.bool, device=a.device) if usable is None else usable
+    sides, everyone = gather_rows(torch.stack((a, b), 1)), gather_rows(usable).rows
+    all_a, all_b = sides.rows.unbind(1)  # (m, d)
+    partner = torch.arange(len(a), device=a.device) + sides.start
+    losses, recalls = [], []
+    for own, others, same in ((a, all_b, all_a), (b, all_a, all_b)):
+        logits = (scale * own @ others.T).masked_fill(~everyone, hidden)  # (n, m)
+        if within:
+            rivals = (scale * own @ same.T).masked_fill(~everyone, hidden)
+            rivals = rivals.scatter(1, partner[:, None], hidden)
+            logits = torch.cat((logits, rivals), 1)  # (n, 2m)
+        logits = logits[usable]
+        losses.append(F.cross_entropy(logits, partner[usable], reduction="none"))
+        recalls.append((logits.detach().argmax(1) == partner[usable]).float())
+    loss = Sum.of((losses[0] + losses[1]) / 2)
+    rivals_count = int(everyone.sum()) * (2 if within else 1) - within
+    chance = loss.count * math.log(max(rivals_count, 1))
+    metrics = {"recall": Sum.of((recalls[0] + recalls[1]) / 2), "chance": Sum(chance, loss.count)}
+    return Score({"loss": loss}, metrics=metrics)
