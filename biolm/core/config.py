@@ -17,6 +17,7 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "value_encoder": ("none", "bins", "continuous", "patches"),
     "position": ("none", "learned", "rope", "alibi", "t5"),
+    "rope_rounding": ("none", "float16", "bfloat16"),
     "norm": ("layernorm", "rmsnorm"),
     "block": ("pre", "post", "sandwich", "parallel"),
     "qk_norm": ("none", "head", "full"),
@@ -115,6 +116,7 @@ class CoreConfig:
     rope_dim: int = 0  # 0: head_dim. Smaller: partial rotation (GPT-J, GPT-NeoX)
     rope_interleaved: bool = False  # pairs (0, 1), (2, 3) … (GPT-J) instead of halves
     rope_scaling: RopeScaling | None = None
+    rope_rounding: Literal["none", "float16", "bfloat16"] = "none"  # of the angles (published ESM-2 files)
     t5_buckets: int = 32
     t5_max_distance: int = 128
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from biolm.core.config import CoreConfig, RopeScaling
 
-__all__ = ["AlibiBias", "PositionBias", "T5Bias", "make_bias", "rope_table", "rotate"]
+__all__ = ["AlibiBias", "PositionBias", "T5Bias", "make_bias", "rope_angles", "rope_table", "rotate"]
 
 
 @lru_cache(maxsize=64)
@@ -83,6 +83,25 @@ def _yarn(angles: Tensor, width: int, theta: float, scaling: RopeScaling) -> Ten
     return angles / scaling.factor * ramp + angles * (1 - ramp)
 
 
+def rope_angles(
+    config: CoreConfig, *, local: bool = False, device: torch.device | None = None
+) -> tuple[Tensor, float]:
+    """Angles per token ``(r / 2,)`` of each rotated pair, and the factor on cosine and sine.
+
+    Parameters
+    ----------
+    local
+        For a windowed layer, which may have a base of its own and is never stretched then.
+    """
+    own = local and config.rope_theta_local is not None
+    theta = config.rope_theta_local if own and config.rope_theta_local else config.rope_theta
+    scaling = None if own else config.rope_scaling
+    angles, factor = rope_frequencies(config.rope_dim, theta, scaling, device)
+    if config.rope_rounding != "none":
+        angles = angles.to(getattr(torch, config.rope_rounding)).float()
+    return angles, factor
+
+
 def rope_table(config: CoreConfig, positions: Tensor, *, local: bool = False) -> tuple[Tensor, Tensor]:
     """Cosine and sine of every token's angles.
 
@@ -91,16 +110,13 @@ def rope_table(config: CoreConfig, positions: Tensor, *, local: bool = False) ->
     positions
         ``(t,)``.
     local
-        For a windowed layer, which may have a base of its own and is never stretched then.
+        For a windowed layer.
 
     Returns
     -------
     Two ``(t, 1, r / 2)`` float32 tensors, to be used by :func:`rotate` for every head.
     """
-    own = local and config.rope_theta_local is not None
-    theta = config.rope_theta_local if own and config.rope_theta_local else config.rope_theta
-    scaling = None if own else config.rope_scaling
-    angles, factor = rope_frequencies(config.rope_dim, theta, scaling, positions.device)
+    angles, factor = rope_angles(config, local=local, device=positions.device)
     phase = positions.float()[:, None, None] * angles
     return phase.cos() * factor, phase.sin() * factor
 

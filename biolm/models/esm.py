@@ -6,16 +6,22 @@ the share of mask tokens. Source of shapes and names: ``transformers`` ``EsmForM
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from biolm.core.config import CoreConfig
-from biolm.errors import ConfigError
+from biolm.core.positions import rope_angles
+from biolm.errors import CheckpointError, ConfigError
 from biolm.models.bert import PROJECTION_KEYS
 from biolm.models.encoders import dropouts, hf_common, masked_head, shape
 from biolm.models.fields import rope
 from biolm.models.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["EXAMPLES", "KEYS", "adapt", "core_config", "extra_weights", "hf_config"]
 
 _SMALL = {
     "vocab_size": 33,
@@ -47,6 +53,9 @@ EXAMPLES: list[dict[str, Any]] = [
 """Small ``config.json`` dictionaries of ESM-2, ESM-1b and an untied relative."""
 
 
+_FREQUENCIES = ("rotary_embeddings.inv_freq", "encoder.layer.{}.attention.self.rotary_embeddings.inv_freq")
+
+
 def _learned(config: CoreConfig) -> bool:
     return config.position == "learned"
 
@@ -68,8 +77,8 @@ KEYS = KeyTable(
             "/lm_head.decoder.weight",
             "embeddings.position_embeddings.weight",
             "embeddings.position_ids",
-            "encoder.layer.{}.attention.self.rotary_embeddings.inv_freq",
-            "rotary_embeddings.inv_freq",
+            # Looked at by `adapt` and written by `extra_weights`.
+            *_FREQUENCIES,
             "contact_head.regression.*",
             "pooler.dense.*",
         ),
@@ -110,6 +119,38 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         **masked_head(config),
         **dropouts(config),
     )
+
+
+def adapt(core: CoreConfig, tensors: Mapping[str, Tensor]) -> CoreConfig:
+    """Note in which precision the rotary frequencies of a file are.
+
+    ESM-2 was trained in half precision, frequencies included, and its published files keep the rounded
+    numbers; far from the start of a protein the difference is plain.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not those of the config's base in any precision.
+    """
+    for name in sorted(tensors):
+        if name.endswith("rotary_embeddings.inv_freq") and core.position == "rope":
+            for rounding in ("none", "float16", "bfloat16"):
+                adapted = replace(core, rope_rounding=rounding)
+                if torch.allclose(tensors[name].float(), _frequencies(adapted), rtol=1e-6, atol=0):
+                    return adapted
+            raise CheckpointError(f"{name} does not hold the rotary frequencies of base {core.rope_theta}")
+    return core
+
+
+def extra_weights(core: CoreConfig) -> dict[str, Tensor]:
+    """Published tensors that are no weights of the core: the rotary frequencies."""
+    rotary = core.position == "rope" and core.rope_scaling is None
+    return {"esm.rotary_embeddings.inv_freq": _frequencies(core)} if rotary else {}
+
+
+def _frequencies(core: CoreConfig) -> Tensor:
+    """``(head_dim / 2,)`` angles by which one step turns each pair."""
+    return rope_angles(core)[0]
 
 
 def hf_config(config: CoreConfig) -> dict[str, Any]:

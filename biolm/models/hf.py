@@ -47,7 +47,11 @@ FAMILIES: dict[str, str] = {
 
 
 class Family(Protocol):
-    """What a family's module offers."""
+    """What a family's module offers.
+
+    It may also have ``adapt(core, tensors) -> core`` for what only the weights tell, and
+    ``extra_weights(core) -> tensors`` for published tensors that the core computes.
+    """
 
     KEYS: KeyTable
     EXAMPLES: list[dict[str, Any]]
@@ -102,8 +106,10 @@ def from_hf(folder: str | Path) -> Transformer:
         core = members.core_config(config)
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
-    model = Transformer(core)
     tensors: dict[str, Tensor] = read_weights(find_weights(folder))
+    if adapt := getattr(members, "adapt", None):
+        core = adapt(core, tensors)
+    model = Transformer(core)
     ours = members.KEYS.theirs_to_ours(tensors, core, folder)
     load_strict(model, ours, folder, lambda name: members.KEYS.published(name, core))
     return model.eval()
@@ -121,6 +127,8 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     members = family(model_type)
     tensors = members.KEYS.ours_to_theirs(model.state_dict(), model.config)
+    if extra := getattr(members, "extra_weights", None):
+        tensors |= extra(model.config)
     write_weights(folder / "model.safetensors", tensors)
     text = json.dumps(members.hf_config(model.config), indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -102,6 +102,9 @@ FLIPS: dict[str, Flip] = {
     "rope_scaling": _rope(
         lambda c: {"rope_scaling": None if c.rope_scaling else RopeScaling(kind="linear", factor=2.0)}
     ),
+    "rope_rounding": _rope(
+        lambda c: {"rope_rounding": "bfloat16" if c.rope_rounding == "none" else "none"},
+    ),
     "t5_max_distance": lambda c: {"t5_max_distance": c.t5_max_distance * 4} if c.position == "t5" else None,
     "causal": lambda c: {"causal": not c.causal},
     "window": lambda c: {"window": c.window + 1} if c.window else {"window": 2},
