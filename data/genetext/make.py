@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 HERE = Path(__file__).resolve().parent
 POWER = 0.75
 AXES = 48
-RIDGE = 0.03
+RIDGE = 0.1
 CELLS = (
     "cells/breast_tumour_302.h5ad",
     "cells/mouse_embryo_902.h5ad",
@@ -96,7 +96,17 @@ def fitted(
 def main(raw: Path, cache: Path, output: Path) -> None:
     """Write ``genetext.safetensors`` and print what goes into the README."""
     genes = read_genes(raw)
-    features = texts.features(genes.human, cache).astype(np.float64)
+    about = {
+        "text": "NCBI full name; GO biological-process names (GO CC BY 4.0, 2022-07-01)",
+        "encoder": f"all-MiniLM-L6-v2, sha256 {texts.WEIGHTS_SHA256}",
+    }
+    write(genes, texts.features(genes.human, cache).astype(np.float64), about, raw, output)
+
+
+def write(
+    genes: Genes, features: NDArray[np.float64], about: dict[str, str], raw: Path, output: Path
+) -> None:
+    """Find the axes of features ``(h, f)`` and write the table of their genes."""
     counts = [axes.read_counts(raw / name, genes.rows) for name in CELLS]
     factors = axes.rarity(counts, genes.families)
     everywhere = genes.spread(features), genes.spread(factors)
@@ -111,8 +121,7 @@ def main(raw: Path, cache: Path, output: Path) -> None:
         "mouse_rows": np.concatenate([*genes.mouse.values()]).astype(np.int32),
     }
     about = {
-        "text": "NCBI full name; GO biological-process names (GO CC BY 4.0, 2022-07-01)",
-        "encoder": f"all-MiniLM-L6-v2, sha256 {texts.WEIGHTS_SHA256}",
+        **about,
         "axes": f"the {AXES} most reliable over {len(CELLS)} unlabelled sets, ridge {RIDGE}",
         "weights": f"counts to the power {POWER}, times the log of a gene's rarity",
     }
