@@ -12,7 +12,7 @@ import biolm
 from biolm.cli import attention, demo, embed, inspect, models, tokenize
 from biolm.cli.arguments import add
 
-__all__ = ["app", "run"]
+__all__ = ["COMMANDS", "app", "run"]
 
 app = typer.Typer(
     name="biolm",
@@ -38,15 +38,17 @@ def _main(
     """Foundation models on sequences and single cells."""
 
 
-_COMMANDS = (
-    ("demo", demo),
-    ("embed", embed),
-    ("tokenize", tokenize),
-    ("models", models),
-    ("inspect", inspect),
-    ("attention", attention),
-)
-for _name, _module in _COMMANDS:
+COMMANDS = {
+    "demo": demo,
+    "embed": embed,
+    "tokenize": tokenize,
+    "models": models,
+    "inspect": inspect,
+    "attention": attention,
+}
+"""Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
+
+for _name, _module in COMMANDS.items():
     add(app, _name, _module.run, _module.Arguments)
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.arguments import Common, add
-from biolm.cli.main import app
+from biolm.cli.main import COMMANDS, app
 from biolm.errors import ConfigError, InputError
 
 HEAVY = ("torch", "anndata", "scanpy", "pandas", "numba", "pyarrow", "zarr", "matplotlib", "h5py")
@@ -44,7 +44,7 @@ def test_import_biolm_loads_nothing_heavy():
 def test_help_loads_nothing_heavy_and_is_quick():
     code = (
         "import sys, time\n"
-        "from biolm.cli.main import app\n"
+        "from biolm.cli.main import COMMANDS, app\n"
         "app(['--help'], standalone_mode=False)\n"
         f"print([m for m in {HEAVY} if m in sys.modules], time.process_time())"
     )
@@ -58,13 +58,13 @@ def test_help_loads_nothing_heavy_and_is_quick():
 
 def test_help_has_one_line_for_every_command():
     result = CliRunner().invoke(app, ["--help"])
-    for command in ("demo", "embed", "tokenize", "models", "inspect"):
+    for command in COMMANDS:
         lines = [line for line in result.stdout.splitlines() if line.startswith(f"│ {command} ")]
         assert len(lines) == 1
         assert lines[0].rstrip("│ ").endswith(".")
 
 
-@pytest.mark.parametrize("command", ["demo", "embed", "tokenize", "models", "inspect"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_a_help(command):
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
