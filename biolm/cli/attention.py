@@ -34,7 +34,10 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Measure entropy and mean rank of attended tokens, by layer and head."""
+    """Measure what the attention of a model looks at.
+
+    Writes entropy and mean rank of attended tokens, by layer and head.
+    """
     from biolm.io.atomic import refuse_existing
     from biolm.tasks.attention import attention_of_cells, draw_attention, write_attention
 
