@@ -1,0 +1,246 @@
+"""Settings of a training run: frozen dataclasses whose fields are the keys of the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from biolm.errors import ConfigError
+
+__all__ = ["DataConfig", "ModelConfig", "OptimiserConfig", "RunConfig", "ScheduleConfig", "TrainerConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where the examples come from and how they are dealt out.
+
+    Parameters
+    ----------
+    paths
+        Files, folders, globs, or text files that list paths (``.txt``): cells, or stored tokens of
+        ``biolm tokenize``. All of one kind.
+    vocabulary
+        Folder of a saved model whose genes and tokeniser are used; without it the genes of the data, and
+        medians over their cells. Stored tokens need it.
+    layer
+        Matrix of the cells: ``X``, a layer, or ``raw``.
+    gene_column
+        ``index`` or the ``var`` column with gene names; found by default.
+    minimum_match
+        Least share of a file's genes that the vocabulary must know.
+    allow_normalised
+        Take values that are not counts.
+    validation
+        Share of the examples held out.
+    batch_tokens
+        Most tokens of a batch; a longer example makes a batch of its own.
+    chunk
+        Neighbouring examples that are read together.
+    pool
+        Examples shuffled and sorted by length at a time: bounds the memory of a loader.
+    workers
+        Processes that read and hide; the order and the result do not depend on it.
+    """
+
+    paths: tuple[str, ...]
+    vocabulary: str | None = None
+    layer: str = "X"
+    gene_column: str | None = None
+    minimum_match: float = 0.1
+    allow_normalised: bool = False
+    validation: float = 0.05
+    batch_tokens: int = 16_384
+    chunk: int = 64
+    pool: int = 4096
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ConfigError("data.paths must name at least one file or folder")
+        _positive(self, "data", "batch_tokens", "chunk", "pool")
+        if self.workers < 0:
+            raise ConfigError(f"data.workers must be 0 or more, not {self.workers}")
+        for name in ("validation", "minimum_match"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} must lie in [0, 1), not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """How cells become tokens, and the shape of the core.
+
+    Parameters
+    ----------
+    adapter
+        ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; not used with ``data.vocabulary``.
+    tokenizer
+        Further settings of the adapter, such as ``n_bins``.
+    max_length
+        Most tokens of a cell.
+    core
+        Fields of :class:`biolm.core.CoreConfig`; the vocabulary's size is known from the data.
+    pool, hidden_state
+        How the saved model makes a cell's vector; -1 is the last hidden state.
+    """
+
+    adapter: Literal["rank", "bins", "continuous"] = "rank"
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    max_length: int = 2048
+    core: Mapping[str, Any] = field(default_factory=dict)
+    pool: str = "mean"
+    hidden_state: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW (Loshchilov & Hutter 2019); norms, biases and embeddings are not decayed."""
+
+    rate: float = 1e-3
+    weight_decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.eps <= 0 or self.weight_decay < 0:
+            raise ConfigError("optimiser.rate and eps must be over 0, weight_decay 0 or more")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError("optimiser.betas must be two numbers in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleConfig:
+    """Learning rate over the run.
+
+    Parameters
+    ----------
+    kind
+        After the warm-up: ``constant``, ``cosine``, ``linear``, or ``wsd`` (constant, then a linear end).
+    warmup
+        Steps over which the rate rises; a number below 1 is a share of all steps.
+    end
+        Share of the rate that is left at the last step.
+    decay
+        Of ``wsd``: share of all steps in its end.
+    """
+
+    kind: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
+    warmup: float = 0.05
+    end: float = 0.1
+    decay: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or not 0 <= self.end <= 1 or not 0 < self.decay <= 1:
+            raise ConfigError("schedule needs warmup of 0 or more, end in [0, 1] and decay in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerConfig:
+    """How long and on what.
+
+    Parameters
+    ----------
+    max_epochs, max_steps
+        The run ends at the earlier one; ``max_steps`` 0 for no limit.
+    precision
+        ``fp32``, ``bf16`` or ``fp16`` (mixed).
+    clip
+        Largest norm of the gradient; 0 for no clipping.
+    accumulate
+        Batches of one optimiser step, on each process.
+    accelerator, devices, strategy
+        As of Lightning's ``Trainer``: ``auto``, ``cpu``, ``gpu``; how many; ``auto``, ``ddp`` ...
+    validate_every, checkpoint_every
+        Steps between validations and between checkpoints.
+    patience
+        Stop after that many validations without a lower loss; 0 never.
+    keep
+        Checkpoints that are kept.
+    ema
+        Decay of an exponential moving average of the weights, which is then what is saved and validated;
+        0 for none.
+    gradient_checkpointing
+        Recompute layers in the backward pass to save memory.
+    """
+
+    max_epochs: int = 1
+    max_steps: int = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip: float = 1.0
+    accumulate: int = 1
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    patience: int = 0
+    keep: int = 2
+    ema: float = 0.0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(
+            self,
+            "trainer",
+            "max_epochs",
+            "accumulate",
+            "devices",
+            "validate_every",
+            "checkpoint_every",
+            "keep",
+        )
+        if self.max_steps < 0 or self.patience < 0 or self.clip < 0:
+            raise ConfigError("trainer.max_steps, patience and clip must be 0 or more")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """A whole run.
+
+    Parameters
+    ----------
+    data, model, optimiser, schedule, trainer
+        Sections of the file.
+    objectives
+        Settings of each objective by its name; several are added up by their ``weight``.
+    seed
+        Seeds weights, order, held-out examples, masks and dropout.
+    name
+        Names the saved model.
+    """
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objectives: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"masked_tokens": {}})
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    name: str = "biolm-model"
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ConfigError("objectives must name at least one objective, such as masked_tokens")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be 0 or more, not {self.seed}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as the YAML holds them."""
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
+
+
+def _positive(section: Any, name: str, *keys: str) -> None:
+    for key in keys:
+        if getattr(section, key) < 1:
+            raise ConfigError(f"{name}.{key} must be at least 1, not {getattr(section, key)}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value

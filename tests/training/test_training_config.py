@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from biolm.errors import ConfigError
+from biolm.training.config_read import build, change, read_config, write_config
+
+DATA = {"data": {"paths": ["cells.h5ad"]}}
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    config = build({**DATA, "objectives": {"masked_tokens": {"rate": 0.2}, "next_token": None}, "seed": 3})
+    write_config(tmp_path / "config.yaml", config)
+    assert read_config(tmp_path / "config.yaml") == config
+    assert config.objectives["next_token"] == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needs the setting 'data'"),
+        ({**DATA, "trianer": {}}, "did you mean 'trainer'"),
+        ({"data": {"paths": []}}, "at least one file"),
+        ({"data": {"paths": "x", "chunk": "many"}}, "data.chunk must be a whole number, not 'many'"),
+        ({"data": {"paths": "x", "workers": True}}, "data.workers must be a whole number"),
+        ({"data": ["x"]}, "data must be a section"),
+        ({**DATA, "model": {"adapter": "words"}}, "model.adapter must be one of rank, bins, continuous"),
+        ({**DATA, "model": {"core": 3}}, "model.core must be a section"),
+        ({**DATA, "trainer": {"ema": 1.0}}, "trainer.ema"),
+        ({**DATA, "trainer": {"max_steps": -1}}, "0 or more"),
+        ({**DATA, "optimiser": {"rate": "fast"}}, "optimiser.rate must be a number"),
+        ({**DATA, "optimiser": {"betas": [0.9]}}, "betas"),
+        ({**DATA, "schedule": {"end": 2}}, "end in"),
+        ({**DATA, "objectives": {}}, "at least one objective"),
+        ({**DATA, "seed": -1}, "seed"),
+    ],
+)
+def test_impossible_settings_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        build(values)
+
+
+def test_changes_replace_what_the_file_says(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("data: {paths: cells.h5ad}\noptimiser: {rate: 1e-3}\n")
+    config = read_config(path, ["optimiser.rate=3e-4", "trainer.max_steps=7", "data.vocabulary=folder"])
+    assert (config.optimiser.rate, config.trainer.max_steps) == (3e-4, 7)
+    assert (config.data.paths, config.data.vocabulary) == (("cells.h5ad",), "folder")
+
+
+@pytest.mark.parametrize("text", ["seed", "=3", "seed.x=3", "seed=[1"])
+def test_broken_changes_are_refused(text):
+    with pytest.raises(ConfigError):
+        change({"seed": 1}, text)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", ""])
+def test_broken_files_are_refused(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"YAML|no table"):
+        read_config(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "absent.yaml")
