@@ -13,8 +13,9 @@ HEAD = """# Command line
 
 <!-- Written by docs/cli_reference.py; edit the commands, then run it. -->
 
-`biolm COMMAND --help` prints the same. Results go to stdout or to `--output`, progress and messages to stderr;
-a progress bar is drawn on a terminal only, and `NO_COLOR` is heeded. `python -m biolm` is the same program.
+`biolm COMMAND --help` prints the same. Results go to stdout or to `--output`, progress and messages to
+stderr; a progress bar is drawn on a terminal only, and `NO_COLOR` is heeded. `python -m biolm` is the same
+program.
 
 | exit status | meaning |
 | --- | --- |
