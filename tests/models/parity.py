@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from flips import mask_of
+from perturb import perturb, relative
 from torch import Tensor, nn
 
 from biolm.batch import Batch
@@ -20,8 +21,6 @@ from biolm.models.hf import FAMILIES, family, from_hf, type_of
 
 # A document longer than every window, one of a single token, and two between.
 LENGTHS = (17, 1, 24, 9)
-# At the default initialisation a parity test is nearly blind.
-NOISE = 0.4
 
 # Families that transformers has no class for are computed by a module of tests.
 OWN_REFERENCES = {"dnabert2": "reference_dnabert2"}
@@ -82,14 +81,6 @@ def _class_name(model_type: str) -> str:
         if model_type in table:
             return str(table[model_type])
     raise LookupError(f"transformers has no class for {model_type}")
-
-
-def perturb(module: nn.Module, seed: int = 0) -> None:
-    """Move every parameter, norms and biases too, so that every switch shows."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += NOISE * torch.randn(parameter.shape, generator=generator)
 
 
 def reference_class(model_type: str, example: dict[str, Any]) -> Any:
@@ -189,7 +180,7 @@ def run_core(core: Transformer, batch: Batch) -> Expected:
 def error(found: Tensor, wanted: Tensor) -> float:
     """Largest difference relative to the largest value; infinite where it is not a number."""
     assert found.shape == wanted.shape
-    value = float((found - wanted).abs().max() / wanted.abs().max())
+    value = relative(found, wanted)
     return value if value == value else float("inf")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import perturb
+from perturb import perturb
 
 from biolm.batch import Batch
 from biolm.core import Transformer
