@@ -6,6 +6,7 @@ Adding a family is adding one file with the four names of :class:`Family` and on
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -122,13 +123,25 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     ------
     CheckpointError
         If the model has weights that the family has no name for.
+    ConfigError
+        If the family's ``config.json`` cannot say all that the core config does.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     members = family(model_type)
+    values = members.hf_config(model.config)
+    lost = _differences(model.config, members.core_config(values))
+    if lost:
+        raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = members.KEYS.ours_to_theirs(model.state_dict(), model.config)
     if extra := getattr(members, "extra_weights", None):
         tensors |= extra(model.config)
     write_weights(folder / "model.safetensors", tensors)
-    text = json.dumps(members.hf_config(model.config), indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _differences(wanted: CoreConfig, found: CoreConfig) -> list[str]:
+    """Fields of ``wanted`` that ``found`` has otherwise, with their values."""
+    names = [field.name for field in fields(wanted)]
+    changed = [name for name in names if getattr(wanted, name) != getattr(found, name)]
+    return [f"{name}={getattr(wanted, name)!r}" for name in changed]
