@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biolm.batch import Output
-from biolm.core import Transformer, pool
+from biolm.core import Transformer
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
 from biolm.objectives.classify import classes_of, score_classes
 
@@ -100,6 +100,6 @@ class Adversarial(Objective):
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy of the discriminator; the accuracy should fall towards that of guessing."""
         s: AdversarialSettings = self.settings
-        vectors = pool(output.last_hidden_state, prepared.batch.offsets, s.pool)
+        vectors = self.vectors(output, prepared, s.pool)
         logits = self.head(reverse_gradient(vectors, s.strength))
         return score_classes(logits, prepared.example_label(s.column))

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from biolm.batch import Batch, Output
-from biolm.core import CoreConfig, Transformer
+from biolm.core import CoreConfig, Transformer, pool
 from biolm.errors import InputError
-from biolm.objectives.draws import Draw
+from biolm.objectives.draws import Draw, hash_bits
 
-__all__ = ["Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
+__all__ = ["Chain", "Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,8 @@ class Prepared:
         Further tensors of a view, by name.
     others
         Further views of the same examples, each with a forward pass of its own.
+    seeds
+        ``(b,)`` seeds for what is drawn while scoring.
     """
 
     batch: Batch
@@ -81,6 +83,7 @@ class Prepared:
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     others: tuple[Prepared, ...] = ()
+    seeds: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Prepared:
         """The same on another device."""
@@ -101,6 +104,7 @@ class Prepared:
             labels=move_all(self.labels),
             extra=move_all(self.extra),
             others=tuple(other.to(device) for other in self.others),
+            seeds=move(self.seeds),
         )
 
     def label(self, column: str) -> Tensor:
@@ -124,7 +128,7 @@ class Prepared:
             If the data have no such column.
         """
         label = self.label(column)
-        return label.repeat(len(self.batch) // max(len(label), 1))
+        return torch.cat([label] * (len(self.batch) // max(len(label), 1)))
 
 
 class Sum(NamedTuple):
@@ -210,6 +214,22 @@ class Plain(View):
         return Prepared(batch=batch, original=batch, keys=draw.keys)
 
 
+@dataclass(frozen=True, slots=True)
+class Chain(View):
+    """One view on top of another: what ``first`` makes, ``second`` hides parts of."""
+
+    first: View
+    second: View
+
+    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
+        """Both in turn; views of an example draw independently."""
+        below = self.first(batch, draw)
+        copies = len(below.batch) // max(len(batch), 1)
+        keys = torch.cat([draw.keys, *(hash_bits(draw.keys, copy) for copy in range(1, copies))])
+        above = self.second(below.batch, replace(draw, keys=keys))
+        return replace(above, keys=draw.keys, extra={**below.extra, **above.extra})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Base of the settings of objectives: frozen dataclasses whose fields are the keys of the YAML."""
@@ -280,8 +300,9 @@ class Objective(nn.Module, ABC):
             Of the batch in the run, the same on every rank; for what all examples of a batch share, such as
             gene panels. None takes the keys in its place.
         """
-        made = (self.view or Plain())(batch, Draw(keys, epoch, seed, number))
-        return replace(made, labels=dict(labels or {}))
+        draw = Draw(keys, epoch, seed, number)
+        made = (self.view or Plain())(batch, draw)
+        return replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
 
     def loss(self, core: Transformer, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of one batch, and its terms and metrics.
@@ -301,6 +322,18 @@ class Objective(nn.Module, ABC):
         """Run the core, its head on the predicted tokens only."""
         wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
         return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+
+    def vectors(self, output: Output, prepared: Prepared, how: str) -> Tensor:
+        """One vector ``(d,)`` for each document: ``cls``, ``last``, ``max``, ``mean`` or ``sum``.
+
+        Mean and sum leave special tokens out, but not the mask: it stands for a token.
+        """
+        batch, weights = prepared.batch, None
+        special = [token for token in self.facts.special_ids if token != self.facts.mask_id]
+        if how in ("mean", "sum") and special:
+            listed = torch.tensor(special, dtype=batch.ids.dtype, device=batch.ids.device)
+            weights = (~torch.isin(batch.ids, listed)).to(output.last_hidden_state.dtype)
+        return pool(output.last_hidden_state, batch.offsets, how, weights=weights)
 
     @abstractmethod
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biolm.batch import Output
-from biolm.core import Transformer, pool
+from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum
@@ -79,7 +79,7 @@ class Classify(Objective):
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy."""
         s: ClassifySettings = self.settings
-        vectors = pool(output.last_hidden_state, prepared.batch.offsets, s.pool)
+        vectors = self.vectors(output, prepared, s.pool)
         weights = self.class_weights
         assert weights is None or isinstance(weights, Tensor)
         return score_classes(self.head(vectors), prepared.example_label(s.column), weights, s.label_smoothing)
@@ -162,7 +162,7 @@ class Regress(Objective):
         s: RegressSettings = self.settings
         wanted = prepared.example_label(s.column).float()
         known = ~wanted.isnan()
-        vectors = pool(output.last_hidden_state, prepared.batch.offsets, s.pool)
+        vectors = self.vectors(output, prepared, s.pool)
         found = self.head(vectors).squeeze(-1)[known].float()
         error = (found.detach() - wanted[known]).abs()
         return Score(

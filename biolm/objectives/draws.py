@@ -105,5 +105,5 @@ class Draw:
 
 
 # Only ever append: the place of a use is part of its random stream.
-_USES = ("choose", "span", "become", "random", "rate", "reverse", "panel", "size", "keep", "order", "triplet")
+_USES = ("choose", "span", "become", "random", "rate", "reverse", "panel", "size", "keep", "order", "score")
 _SHARED = 1 << 40

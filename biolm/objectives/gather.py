@@ -27,7 +27,7 @@ class Gathered:
 
     __slots__ = ("rows", "start")
 
-    def __init__(self, rows: Tensor, start: int) -> None:
+    def __init__(self, rows: Tensor, start: int = 0) -> None:
         self.rows = rows
         self.start = start
 
@@ -61,7 +61,7 @@ def gather_rows(rows: Tensor) -> Gathered:
     of all ranks add up to those of one process with all rows.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return Gathered(rows, 0)
+        return Gathered(rows)
     own = torch.tensor([len(rows)], device=rows.device)
     sizes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, own)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from biolm.batch import Output
-from biolm.core import Transformer, pool
+from biolm.core import Transformer
 from biolm.errors import InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
 from biolm.objectives.masked_values import condition_of
@@ -73,7 +73,7 @@ class GeneQuery(Objective):
         if values is None:
             raise InputError("gene_query needs tokens with values; use an adapter of bins or expression")
         rows = self._rows(prepared)
-        cells = pool(output.last_hidden_state, prepared.batch.offsets, s.pool)
+        cells = self.vectors(output, prepared, s.pool)
         if self.condition is not None:
             cells = torch.cat((cells, self.condition(prepared.example_label(str(s.condition)))), -1)
         genes = gene_vectors(core, prepared.original.ids[rows])  # (m, d)

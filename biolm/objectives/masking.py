@@ -12,7 +12,7 @@ from biolm.batch import Batch
 from biolm.errors import ConfigError
 from biolm.objectives.draws import Draw, uniform
 
-__all__ = ["check_share", "choose_tokens", "documents", "is_special", "span_priority"]
+__all__ = ["check_share", "choose_tokens", "documents", "is_special", "lowest", "span_priority"]
 
 _LONGEST_SPAN = 10  # as SpanBERT; longer draws are cut
 
@@ -77,13 +77,19 @@ def choose_tokens(
     # Half is rounded up, not to even: torch's own rounding would give 0 of 2 at a quarter, and 2 of 6.
     wanted = (rates * allowed_count + 0.5).floor().clamp(min=1).minimum(allowed_count)
     wanted = torch.where(rates > 0, wanted, 0)
-    # Forbidden tokens come after all others of their example, whose tokens stay together.
-    order = torch.argsort(priority.masked_fill(~allowed, torch.inf), stable=True)
+    return lowest(batch, priority.masked_fill(~allowed, torch.inf), wanted) & allowed
+
+
+def lowest(batch: Batch, priority: Tensor, wanted: Tensor) -> Tensor:
+    """Whether a token is among the ``wanted (b,)`` ones of lowest priority ``(t,)`` of its example."""
+    document = documents(batch)
+    order = torch.argsort(priority, stable=True)
     order = order[torch.argsort(document[order], stable=True)]
+    # Tokens of an example stay together, so the place in the order is the place in the example.
     place = torch.arange(len(order), device=order.device) - batch.offsets.long()[document]
-    chosen = torch.zeros_like(allowed)
+    chosen = torch.zeros(len(order), dtype=torch.bool, device=order.device)
     chosen[order] = place < wanted[document]
-    return chosen & allowed
+    return chosen
 
 
 def span_priority(batch: Batch, draw: Draw, allowed: Tensor, mean_length: float) -> Tensor:

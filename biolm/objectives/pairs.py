@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from biolm.errors import ConfigError
 from biolm.objectives.base import Score, Sum
-from biolm.objectives.gather import gather_rows
+from biolm.objectives.gather import Gathered, gather_rows
 
 __all__ = ["Temperature", "score_pairs"]
 
@@ -54,6 +54,7 @@ def score_pairs(
     usable: Tensor | None = None,
     within: bool = False,
     hidden: float = -math.inf,
+    everywhere: bool = True,
 ) -> Score:
     """Symmetric cross-entropy of pairs ``(n, d)``: row ``i`` of one side belongs to row ``i`` of the other.
 
@@ -70,6 +71,8 @@ def score_pairs(
     hidden
         Logit of pairs that take no part and of a vector with itself; scConcept's code has 0, which still
         adds to the sum.
+    everywhere
+        Vectors of other ranks are rivals too; every rank must then make the same calls.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def score_pairs(
     """
     a, b = (F.normalize(side.float(), dim=-1) for side in (first, second))
     usable = torch.ones(len(a), dtype=torch.bool, device=a.device) if usable is None else usable
-    sides, everyone = gather_rows(torch.stack((a, b), 1)), gather_rows(usable).rows
+    gather = gather_rows if everywhere else Gathered
+    sides, everyone = gather(torch.stack((a, b), 1)), gather(usable).rows
     all_a, all_b = sides.rows.unbind(1)  # (m, d)
     partner = torch.arange(len(a), device=a.device) + sides.start
     losses, recalls = [], []

@@ -26,10 +26,14 @@ BUILT_IN: dict[str, str] = {
     "cell_similarity": "biolm.objectives.similarity:CellSimilarity",
     "classify": "biolm.objectives.classify:Classify",
     "gene_query": "biolm.objectives.gene_query:GeneQuery",
+    "image_contrast": "biolm.objectives.image_contrast:ImageContrast",
     "masked_tokens": "biolm.objectives.masked_tokens:MaskedTokens",
     "masked_values": "biolm.objectives.masked_values:MaskedValues",
     "next_token": "biolm.objectives.next_token:NextToken",
+    "panel_contrast": "biolm.objectives.contrast:PanelContrast",
     "regress": "biolm.objectives.classify:Regress",
+    "triplet": "biolm.objectives.triplet:Triplet",
+    "two_views": "biolm.objectives.contrast:TwoViews",
     "weighted": "biolm.objectives.weighted:Weighted",
 }
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biolm.batch import Output
-from biolm.core import Transformer, pool
+from biolm.core import Transformer
 from biolm.objectives.base import Objective, Prepared, Score, Settings, Sum
 
 __all__ = ["CellSimilarity", "CellSimilaritySettings", "elastic_similarity"]
@@ -48,7 +48,7 @@ class CellSimilarity(Objective):
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of all pairs."""
-        cells = pool(output.last_hidden_state, prepared.batch.offsets, self.settings.pool)
+        cells = self.vectors(output, prepared, self.settings.pool)
         loss = elastic_similarity(cells, self.settings.threshold)
         count = loss.new_tensor(float(len(cells)))
         return Score({"loss": Sum(loss * count, count)})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.base import Chain, Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
 from biolm.objectives.draws import Draw
 from biolm.objectives.registry import make
 
@@ -26,7 +26,8 @@ class WeightedSettings(Settings):
     ----------
     parts
         Objectives by a name of one's own; each with its ``objective`` (the registered name; by default its
-        own name), its ``weight`` (1 by default) and its settings beside them.
+        own name), its ``weight`` (1 by default) and its settings beside them. ``on`` names another part
+        whose input this one hides parts of, such as masked tokens on the panels of a contrast.
     """
 
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -55,11 +56,19 @@ class Weighted(Objective):
     def __init__(self, facts: Facts, settings: WeightedSettings) -> None:
         super().__init__(facts, settings)
         self.weights: dict[str, float] = {}
+        self.below: dict[str, str] = {}
         self.parts = nn.ModuleDict()
         for name, part in settings.parts.items():
             chosen = dict(part)
             kind, self.weights[name] = chosen.pop("objective", name), float(chosen.pop("weight", 1.0))
+            if "on" in chosen:
+                self.below[name] = chosen.pop("on")
             self.parts[name] = make(kind, facts, chosen)
+        for name, below in self.below.items():
+            if below not in self.parts or below in self.below or self._parts()[below].view is None:
+                raise ConfigError(
+                    f"part {name} is on {below!r}, which must be a part that makes its own input"
+                )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -71,15 +80,18 @@ class Weighted(Objective):
 
     def groups(self) -> list[tuple[View, list[str]]]:
         """The different inputs, and the names of the parts that read each."""
+        parts = self._parts()
+        views = {name: part.view for name, part in parts.items()}
+        for name, below in self.below.items():
+            lower, upper = parts[below].view, parts[name].view
+            assert lower is not None
+            views[name] = views[below] = lower if upper is None else Chain(lower, upper)
         groups: dict[View, list[str]] = {}
-        riders = []
-        for name, part in self._parts().items():
-            if part.view is None:
-                riders.append(name)
-            else:
-                groups.setdefault(part.view, []).append(name)
+        for name, view in views.items():
+            if view is not None:
+                groups.setdefault(view, []).append(name)
         found = list(groups.items()) or [(Plain(), [])]
-        found[0][1].extend(riders)
+        found[0][1].extend(name for name, view in views.items() if view is None)
         return found
 
     def prepare(

@@ -1,0 +1,85 @@
+"""Genes and images of the same place find each other (CLIP).
+
+Dimensions: ``b`` spots or cells · ``d`` width of the core · ``k`` image features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from biolm.batch import Output
+from biolm.core import Transformer
+from biolm.errors import ConfigError, InputError
+from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.contrast import projector
+from biolm.objectives.pairs import Temperature, score_pairs
+
+__all__ = ["ImageContrast", "ImageContrastSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageContrastSettings(Settings):
+    """Settings of :class:`ImageContrast`.
+
+    Parameters
+    ----------
+    column
+        Label column ``(b, k)`` of image features, from an image encoder; NaN where there is no image.
+    features
+        ``k``.
+    width
+        Of the space both are mapped to.
+    hidden
+        Hidden layers of each map.
+    pool
+        How a cell's vector is made of its tokens.
+    temperature, learned
+        As in contrasts of two views.
+    """
+
+    column: str = "image"
+    features: int = 0
+    width: int = 256
+    hidden: int = 0
+    pool: str = "cls"
+    temperature: float = 0.07
+    learned: bool = True
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or self.width < 1:
+            raise ConfigError(
+                f"image_contrast needs features and width of at least 1, not {self.features} and {self.width}"
+            )
+
+
+class ImageContrast(Objective):
+    """Symmetric cross-entropy between the vectors of cells and of their images."""
+
+    Settings = ImageContrastSettings
+
+    def __init__(self, facts: Facts, settings: ImageContrastSettings) -> None:
+        super().__init__(facts, settings)
+        s = settings
+        self.temperature = Temperature(s.temperature, learned=s.learned)
+        self.genes = projector(facts.core.d_model, s.width, s.hidden)
+        self.images: nn.Module = projector(s.features, s.width, s.hidden)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The image features'."""
+        return (self.settings.column,)
+
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
+        """Loss, recall and chance."""
+        s: ImageContrastSettings = self.settings
+        cells = self.genes(self.vectors(output, prepared, s.pool))
+        features = prepared.example_label(s.column)
+        if features.dim() != 2 or features.shape[1] != s.features:
+            raise InputError(
+                f"column {s.column!r} has shape {tuple(features.shape)}; give {s.features} features a row"
+            )
+        usable = ~features.isnan().any(1)
+        images = self.images(features.nan_to_num().to(cells.dtype))
+        return score_pairs(cells, images, self.temperature(), usable=usable, everywhere=self.training)

@@ -1,0 +1,148 @@
+"""Losses of pairs: recorded ones, a float64 re-derivation, and two ranks against one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from perturb import relative
+from safetensors.torch import load_file
+from torch import Tensor, multiprocessing
+
+from biolm.errors import ConfigError
+from biolm.objectives.gather import gather_rows
+from biolm.objectives.pairs import Temperature, score_pairs
+
+
+def by_hand(first: NDArray, second: NDArray, scale: float, usable: NDArray, within: bool) -> float:
+    """Each vector against each other one, in plain loops."""
+    both = np.concatenate([first[usable], second[usable]]).astype(np.float64)
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    n = len(both) // 2
+    total = 0.0
+    for i in range(2 * n):
+        partner = (i + n) % (2 * n)
+        rivals = range(2 * n) if within else (range(n, 2 * n) if i < n else range(n))
+        scores = [scale * both[i] @ both[j] for j in rivals if j != i]
+        total += np.log(np.sum(np.exp(scores))) - scale * both[i] @ both[partner]
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("left_out", [(), (1, 4)])
+def test_by_hand(within: bool, left_out: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 7, 5)).astype(np.float32)
+    usable = np.ones(7, bool)
+    usable[list(left_out)] = False
+    score = score_pairs(
+        torch.tensor(first),
+        torch.tensor(second),
+        torch.tensor(4.0),
+        usable=torch.tensor(usable),
+        within=within,
+    )
+    assert score.loss().item() == pytest.approx(by_hand(first, second, 4.0, usable, within), rel=1e-5)
+    assert score.terms["loss"].count.item() == usable.sum()
+    rivals = usable.sum() * (2 if within else 1) - within
+    assert score.metrics["chance"].mean.item() == pytest.approx(np.log(rivals), rel=1e-6)
+
+
+def test_recorded_ntxent(goldens: Path) -> None:
+    wanted = np.load(goldens / "concerto" / "ntxent.npz")
+    first, second = (torch.tensor(wanted[name]) for name in ("z1", "z2"))
+    for temperature in (0.1, 0.5):
+        scale = Temperature(temperature, learned=False)()
+        loss = score_pairs(first, second, scale, within=True).loss()
+        # The reference adds both directions, we take their mean.
+        assert 2 * loss.item() == pytest.approx(float(wanted[f"simclr_loss_t{temperature}"]), rel=2e-5)
+
+
+def test_recorded_panels(goldens: Path) -> None:
+    wanted = load_file(goldens / "scconcept" / "io.safetensors")
+    weights = torch.load(goldens / "scconcept" / "model.ckpt", weights_only=True)["state_dict"]
+    scale = weights["logit_scale"].exp()
+    given = wanted["given/a"], wanted["given/b"]
+    usable = wanted["given/items_mask"]
+    found = {
+        "given/clip_loss": score_pairs(*given, scale),
+        "given/clip_loss_masked": score_pairs(*given, scale, usable=usable, hidden=0.0),
+        "given/2n_way_loss": score_pairs(*given, scale, within=True, hidden=0.0),
+    }
+    step = wanted["step/cell_embs_1"], wanted["step/cell_embs_2"]
+    found["step/loss_n_way"] = score_pairs(*step, scale)
+    found["step/loss_2n_way"] = score_pairs(*step, scale, within=True, hidden=0.0)
+    for name, score in found.items():
+        assert relative(score.loss()[None], wanted[name]) < 2e-5, name
+    recall = found["step/loss_n_way"].metrics["recall"].mean
+    assert relative(recall[None], wanted["step/n_way/recall@1"]) < 2e-5
+    # What the reference does with hidden pairs is not what a mask should do.
+    assert (
+        relative(score_pairs(*given, scale, usable=usable).loss()[None], wanted["given/clip_loss_masked"])
+        > 1e-3
+    )
+
+
+def test_temperature_is_bounded_and_positive() -> None:
+    assert Temperature(1e-9, learned=True)().item() == 100
+    assert Temperature(0.5, learned=False)().item() == pytest.approx(2)
+    with pytest.raises(ConfigError, match="above 0"):
+        Temperature(0, learned=True)
+
+
+def test_one_process_gathers_its_own_rows() -> None:
+    rows = torch.arange(6.0).reshape(3, 2)
+    assert torch.equal(gather_rows(rows).rows, rows)
+    assert gather_rows(rows).start == 0
+
+
+SIZES = (5, 3)  # ranks hold different numbers of pairs
+
+
+def _vectors() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(2, sum(SIZES), 6, generator=generator)
+    usable = torch.ones(sum(SIZES), dtype=torch.bool)
+    usable[2] = False
+    return inputs[0], inputs[1], usable
+
+
+def _weights() -> tuple[Tensor, Tensor]:
+    matrix = torch.randn(6, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    return matrix, torch.tensor(1.3, requires_grad=True)
+
+
+def _rank(rank: int, file: str, folder: str) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    start = sum(SIZES[:rank])
+    mine = slice(start, start + SIZES[rank])
+    first, second, usable = (part[mine] for part in _vectors())
+    out = {}
+    for within in (False, True):
+        matrix, scale = _weights()
+        score = score_pairs(first @ matrix, second @ matrix, scale, usable=usable, within=within)
+        total, count = score.terms["loss"]
+        total.backward()
+        out[within] = (total.detach(), count, matrix.grad, scale.grad, score.metrics["recall"].total)
+    torch.save(out, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    multiprocessing.spawn(_rank, (str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    first, second, usable = _vectors()
+    for within in (False, True):
+        matrix, scale = _weights()
+        score = score_pairs(first @ matrix, second @ matrix, scale, usable=usable, within=within)
+        score.terms["loss"].total.backward()
+        summed = [a + b for a, b in zip(ranks[0][within], ranks[1][within], strict=True)]
+        wanted = [*score.terms["loss"], matrix.grad, scale.grad, score.metrics["recall"].total]
+        for found, one in zip(summed, wanted, strict=True):
+            assert torch.allclose(found, one.detach(), rtol=1e-5, atol=1e-6)
