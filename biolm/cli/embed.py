@@ -52,6 +52,10 @@ class Arguments(Common):
     minimum_match: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
     ] = 0.1
+    species: Annotated[
+        str | None, typer.Option(help="human or mouse.", show_default="told from the names")
+    ] = None
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the layers first (GPU).")] = False
     centre: Annotated[bool, typer.Option("--centre", help="Take the dataset's mean from its vectors.")] = (
         False
     )

@@ -36,6 +36,9 @@ class Arguments(Common):
     minimum_match: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
     ] = 0.1
+    species: Annotated[
+        str | None, typer.Option(help="human or mouse.", show_default="told from the names")
+    ] = None
     workers: Annotated[int, typer.Option(min=1, help="Threads that tokenise.")] = 1
     format: Annotated[
         str | None, typer.Option(help="parquet, arrow or zarr.", show_default="by the ending")

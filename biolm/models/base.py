@@ -39,6 +39,8 @@ class EmbedOptions:
         model's own definition.
     precision
         ``float32``, ``bfloat16`` or ``float16`` (mixed precision on a GPU).
+    compile
+        Compile the layers first; for long jobs on a GPU.
     """
 
     pool: str | None = None
@@ -47,6 +49,7 @@ class EmbedOptions:
     seed: int = 0
     hidden_state: int | None = None
     precision: str = "float32"
+    compile: bool = False
 
 
 class CellModel(ABC):

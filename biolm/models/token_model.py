@@ -85,6 +85,7 @@ class TokenCellModel(CellModel):
         self.pools = (pool, *(how for how in every if how != pool))
         self.hidden_state = hidden_state
         self._files = [*files, *language.files]
+        self._compiled = False
 
     @property
     def config(self) -> Any:
@@ -106,6 +107,9 @@ class TokenCellModel(CellModel):
         tokens = self.tokenize(block, match, seed=options.seed)
         device = pick_device(options.device)
         self.core.to(device)
+        if options.compile and not self._compiled:
+            self.core.compile_layers()
+            self._compiled = True
         vectors = np.zeros((len(tokens), self.width), np.float32)
         for rows in pack(tokens, options.batch_tokens):
             batch = Batch.from_tokens(tokens, rows).to(device)

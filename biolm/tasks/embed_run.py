@@ -75,6 +75,7 @@ class Job:
             seed=self.settings.seed,
             hidden_state=self.settings.hidden_state,
             precision=self.settings.precision,
+            compile=self.settings.compile,
         )
         rows = self.step * max(1, _READ_ROWS // self.step)
         total = self.source.n_cells
@@ -134,6 +135,7 @@ class Job:
                     "centred": chosen.centre,
                     "allow_normalised": chosen.allow_normalised,
                     "minimum_match": chosen.minimum_match,
+                    "species": chosen.species,
                 },
                 "genes": self.match.report.as_dict(),
                 "matrix": self.source.matrix,
@@ -166,6 +168,7 @@ def prepare(
         model,
         gene_column=settings.gene_column,
         minimum_match=settings.minimum_match,
+        species=settings.species,
         allow_normalised=settings.allow_normalised,
         reopen=reopen,
     )

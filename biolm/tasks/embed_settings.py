@@ -25,6 +25,8 @@ class EmbedKeywords(TypedDict, total=False):
     allow_normalised: bool
     gene_column: str | None
     minimum_match: float
+    species: str | None
+    compile: bool
     centre: bool
     block_rows: int | None
     overwrite: bool
@@ -62,6 +64,10 @@ class EmbedSettings:
         ``index`` or the ``var`` column that names the genes; found automatically by default.
     minimum_match
         Least share of genes that must be known to the model.
+    species
+        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; told from the names by default.
+    compile
+        Compile the model's layers first (torch models); for long jobs on a GPU.
     centre
         Move the mean of the dataset to zero; a cell's vector then depends on the other cells.
     block_rows
@@ -92,6 +98,8 @@ class EmbedSettings:
     allow_normalised: bool = False
     gene_column: str | None = None
     minimum_match: float = 0.1
+    species: str | None = None
+    compile: bool = False
     centre: bool = False
     block_rows: int | None = None
     overwrite: bool = False

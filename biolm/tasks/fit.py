@@ -44,6 +44,7 @@ def fit(
     *,
     gene_column: str | None = None,
     minimum_match: float = 0.1,
+    species: str | None = None,
     allow_normalised: bool = False,
     reopen: Callable[[str], CellSource] | None = None,
 ) -> GeneMatch:
@@ -68,7 +69,9 @@ def fit(
     repeated = duplicated_names(source.cell_names())
     if repeated:
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
-    match = model.vocabulary.match(source.gene_columns(), column=gene_column, minimum=minimum_match)
+    match = model.vocabulary.match(
+        source.gene_columns(), column=gene_column, minimum=minimum_match, species=species
+    )
     _report(match)
     if model.wants_counts:
         check_counts(source, allow_normalised=allow_normalised, reopen=reopen)
@@ -114,3 +117,5 @@ def _report(match: GeneMatch) -> None:
         report.column,
         f": {details}" if details else "",
     )
+    if report.note:
+        log.warning("%s", report.note)

@@ -41,6 +41,8 @@ class TokenizeSettings:
         ``index`` or the ``var`` column that names the genes; found automatically by default.
     minimum_match
         Least share of genes that must be known to the model.
+    species
+        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; told from the names by default.
     workers
         Threads that tokenise a block; the result does not depend on it.
     block_rows
@@ -61,6 +63,7 @@ class TokenizeSettings:
     allow_normalised: bool = False
     gene_column: str | None = None
     minimum_match: float = 0.1
+    species: str | None = None
     workers: int = 1
     block_rows: int = 8192
     overwrite: bool = False
@@ -179,6 +182,7 @@ def _token_blocks(
         model,
         gene_column=settings.gene_column,
         minimum_match=settings.minimum_match,
+        species=settings.species,
         allow_normalised=settings.allow_normalised,
     )
     facts = plain(
