@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+# One file of tests stays in one process, so that what its tests share is made once.
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
 SETTINGS := pyproject.toml constraints.txt
 export PIP_NO_INPUT = 1
 

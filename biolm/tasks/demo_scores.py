@@ -2,8 +2,8 @@
 
 Dimensions: ``n`` cells · ``g`` genes of a file · ``d`` width.
 
-The controls: random gene vectors (the same formula without the text), principal components of the counts,
-and the majority class.
+The controls: the model made from random numbers instead of text, random gene vectors with nothing fitted,
+principal components of the counts, and the majority class.
 """
 
 from __future__ import annotations
@@ -32,13 +32,26 @@ from biolm.tasks.quality import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CONTROL", "MODEL", "SETS", "CellSet", "Question", "control", "gene_half", "measure", "open_set"]
+__all__ = [
+    "ALIKE",
+    "CONTROL",
+    "MODEL",
+    "SETS",
+    "CellSet",
+    "Question",
+    "Rivals",
+    "gene_half",
+    "measure",
+    "open_set",
+    "read_set",
+]
 
 MODEL = "genetext"
 LEAVE_OUT = ("other",)
 DRAWS = 5
 # Wide enough that a wider control does no better.
 CONTROL_WIDTH = 1000
+ALIKE = "random numbers, axes fitted alike"
 CONTROL = f"random gene vectors ({CONTROL_WIDTH:,} wide)"
 
 # Names that both sets share, to move labels from one to the other; types of one set alone are left out.
@@ -114,7 +127,7 @@ class Question:
     title, note
         What is asked, and how it was scored.
     scores
-        The model first, its random control second, then baselines.
+        The model first, its two controls next, then baselines.
     impossible
         Names of baselines that cannot be computed here.
     verdict
@@ -130,24 +143,21 @@ class Question:
 
 def open_set(name: str, model: genetext.GeneText) -> CellSet:
     """Read one of the shipped sets."""
+    return read_set(shipped(f"cells/{name}.h5ad"), SETS[name], model)
+
+
+def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
+    """Read an h5ad with counts as ``X`` and ``obs["cell_type"]`` whole, and match its genes to the model."""
     import anndata
 
-    path = shipped(f"cells/{name}.h5ad")
     table = anndata.read_h5ad(path)
     counts = table.X.tocsr()
-    block = CellBlock(
-        0, counts.data, counts.indices.astype(np.int32), counts.indptr.astype(np.int64), counts.shape[1]
-    )
-    columns = {
-        "index": np.asarray(table.var_names, dtype=str),
-        "ensembl_id": np.asarray(table.var["ensembl_id"], str),
-    }
-    return CellSet(SETS[name], path, table, block, model.vocabulary.match(columns))
-
-
-def control(model: genetext.GeneText, seed: int) -> genetext.GeneText:
-    """The model's formula with random gene vectors."""
-    return genetext.random_like(model, seed, width=CONTROL_WIDTH)
+    indices, indptr = counts.indices.astype(np.int32), counts.indptr.astype(np.int64)
+    block = CellBlock(0, counts.data, indices, indptr, counts.shape[1])
+    columns = {"index": np.asarray(table.var_names, dtype=str)}
+    if "ensembl_id" in table.var:
+        columns["ensembl_id"] = np.asarray(table.var["ensembl_id"], dtype=str)
+    return CellSet(title, path, table, block, model.vocabulary.match(columns))
 
 
 def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
@@ -155,27 +165,60 @@ def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
     return np.random.default_rng(seed).random(len(model.vocabulary)) < 0.5
 
 
-def measure(*, seed: int = 0) -> list[Question]:
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """The model and its controls.
+
+    Parameters
+    ----------
+    model
+        The built-in model.
+    alike
+        Random numbers instead of text, their axes found on the same unlabelled cells in the same way: what
+        it does as well as the model is owed to those cells, not to the text.
+    random
+        Random gene vectors of several seeds, nothing fitted.
+    """
+
+    model: genetext.GeneText
+    alike: genetext.GeneText
+    random: tuple[genetext.GeneText, ...]
+
+    @classmethod
+    def load(cls, seed: int) -> Rivals:
+        """The model and its fitted control as shipped, random vectors from the seed."""
+        model = genetext.load()
+        random = (genetext.random_like(model, seed + draw, width=CONTROL_WIDTH) for draw in range(DRAWS))
+        return cls(model, genetext.load(shipped("genetext/control")), tuple(random))
+
+    def scores(self, score: Callable[[genetext.GeneText, int], Score], draws: int = 1) -> tuple[Score, ...]:
+        """Model, fitted control and random control, each the mean over its draws."""
+        return (
+            pooled([score(self.model, draw) for draw in range(draws)], name=MODEL),
+            pooled([score(self.alike, draw) for draw in range(draws)], name=ALIKE),
+            pooled([score(each, draw) for draw, each in enumerate(self.random)], name=CONTROL),
+        )
+
+
+def measure(rivals: Rivals, *, seed: int = 0) -> list[Question]:
     """Answer the demo's questions about the built-in model.
 
     Parameters
     ----------
+    rivals
+        The model and its controls.
     seed
-        Seeds folds, random controls and gene splits.
+        Seeds folds and gene splits.
     """
-    model = genetext.load()
-    controls = [control(model, seed + draw) for draw in range(DRAWS)]
-    cite, pbmc = (open_set(name, model) for name in SETS)
+    cite, pbmc = (open_set(name, rivals.model) for name in SETS)
     return [
-        *(_within(cells, model, controls, seed) for cells in (cite, pbmc)),
-        _shared_genes(cite, pbmc, model, controls, seed),
-        _disjoint_genes(cite, pbmc, model, controls, seed),
+        *(_within(cells, rivals, seed) for cells in (cite, pbmc)),
+        _shared_genes(cite, pbmc, rivals, seed),
+        _disjoint_genes(cite, pbmc, rivals, seed),
     ]
 
 
-def _within(
-    cells: CellSet, model: genetext.GeneText, controls: Sequence[genetext.GeneText], seed: int
-) -> Question:
+def _within(cells: CellSet, rivals: Rivals, seed: int) -> Question:
     def score(name: str, vectors: NDArray[Any]) -> Score:
         return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
 
@@ -184,70 +227,45 @@ def _within(
     if counts.shape[1] > 2000:
         variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
         baselines.append(score("PCA-20, 2,000 variable genes", variable))
-    scores = (
-        score(MODEL, cells.vectors(model)),
-        pooled([score("", cells.vectors(control)) for control in controls], name=CONTROL),
-        *baselines,
-        majority_quality(cells.labels, leave_out=LEAVE_OUT),
-    )
+    scores = rivals.scores(lambda model, _: score("", cells.vectors(model)))
     return Question(
         title=f"Within one set: {cells.title}",
         note="Cell type by vote of the 10 nearest cells (cosine); 5-fold cross-validation, 5 repeats. All "
         "vectors are centred over the set, without labels.",
-        scores=scores,
-        verdict=_verdict(scores, scores[2:-1]),
+        scores=(*scores, *baselines, majority_quality(cells.labels, leave_out=LEAVE_OUT)),
+        verdict=_verdict(scores, baselines),
     )
 
 
-def _shared_genes(
-    reference: CellSet,
-    query: CellSet,
-    model: genetext.GeneText,
-    controls: Sequence[genetext.GeneText],
-    seed: int,
-) -> Question:
+def _shared_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
     move = _mover(reference, query)
     common = reference.table.var_names.intersection(query.table.var_names)
     counts, asked = reference.table[:, common].X, query.table[:, common].X
     project = fit_pca(counts, seed=seed)
-    scores = (
-        move(MODEL, reference.vectors(model), query.vectors(model)),
-        pooled([move("", reference.vectors(c), query.vectors(c)) for c in controls], name=CONTROL),
-        move("PCA-20 of the first set, shared genes", project(counts), project(asked)),
-        _floor(query),
-    )
+    baseline = move("PCA-20 of the first set, shared genes", project(counts), project(asked))
+    scores = rivals.scores(lambda model, _: move("", reference.vectors(model), query.vectors(model)))
     return Question(
         title="Labels moved from the first set to the second, all genes",
         note=f"Each cell of the second set takes the label of its 10 nearest cells of the first; the sets "
         f"share {len(common)} genes. Types that both sets have.",
-        scores=scores,
-        verdict=_verdict(scores, scores[2:-1]),
+        scores=(*scores, baseline, _floor(query)),
+        verdict=_verdict(scores, [baseline]),
     )
 
 
-def _disjoint_genes(
-    reference: CellSet,
-    query: CellSet,
-    model: genetext.GeneText,
-    controls: Sequence[genetext.GeneText],
-    seed: int,
-) -> Question:
+def _disjoint_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
     move = _mover(reference, query)
-    halves = [gene_half(model, seed + draw) for draw in range(DRAWS)]
+    halves = [gene_half(rivals.model, seed + draw) for draw in range(DRAWS)]
 
-    def moved(used: genetext.GeneText, half: NDArray[np.bool_]) -> Score:
-        return move("", reference.vectors(used, half), query.vectors(used, ~half))
+    def moved(model: genetext.GeneText, draw: int) -> Score:
+        return move("", reference.vectors(model, halves[draw]), query.vectors(model, ~halves[draw]))
 
-    scores = (
-        pooled([moved(model, half) for half in halves], name=MODEL),
-        pooled([moved(c, half) for c, half in zip(controls, halves, strict=True)], name=CONTROL),
-        _floor(query),
-    )
+    scores = rivals.scores(moved, DRAWS)
     return Question(
         title="Labels moved between sets that share no gene",
         note=f"As above, but the model's genes are split at random: the first set keeps one half, the second "
         f"the other ({DRAWS} splits).",
-        scores=scores,
+        scores=(*scores, _floor(query)),
         verdict=_verdict(scores, []),
         impossible=("PCA-20",),
     )
@@ -266,11 +284,11 @@ def _floor(query: CellSet) -> Score:
 
 
 def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, ...]:
-    """What the numbers say: the model against its control and against the best baseline."""
-    others = [scores[1]]
+    """What the numbers say: the model against its two controls and against the best baseline."""
+    model, *others = scores
     if baselines:
         others.append(max(baselines, key=lambda score: score.macro_f1))
-    return tuple(_compared(scores[0], other) for other in others)
+    return tuple(_compared(model, other) for other in others)
 
 
 def _compared(model: Score, other: Score) -> str:

@@ -71,7 +71,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
     from matplotlib.figure import Figure
 
     views = len(maps[0].views)
-    figure = Figure(figsize=(3.3 * views + 2.6, 3.4 * len(maps)), layout="constrained")
+    figure = Figure(figsize=(3 * views + 2.6, 3.1 * len(maps)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(maps), views, squeeze=False)
     for row, item in zip(axes, maps, strict=True):
@@ -90,7 +90,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
         )
     with replacing(path, overwrite=overwrite) as temporary:
         # Without the software's name and version the same picture is the same bytes.
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+        figure.savefig(temporary, dpi=100, metadata={"Software": None})
 
 
 def _scatter(axis: Axes, points: NDArray[Any], labels: NDArray[np.str_], item: CellMap) -> None:

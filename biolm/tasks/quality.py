@@ -7,8 +7,8 @@ No model is trained here: a cell takes the majority label of its nearest neighbo
 nothing else. Everything is seeded.
 
 Neighbours are near by angle (cosine distance), for every method alike: by Euclidean distance the length of a
-vector, which is mostly how deep a cell was sequenced, decides, and that makes wide vectors, random ones above
-all, look far worse than they are.
+vector counts too, which follows how deep a cell was sequenced, and wide vectors, random ones above all, look
+worse than they are.
 """
 
 from __future__ import annotations
