@@ -60,7 +60,7 @@ class SamplingOptions:
     presence_penalty: float = 0.0
     seed: int = 0
     batch_size: int = 32
-    chunk_tokens: int = 512
+    chunk_tokens: int = 2048
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", tuple(int(token) for token in self.stop))
