@@ -6,6 +6,7 @@ Adding a family is adding one file with the four names of :class:`Family` and on
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -107,9 +108,8 @@ def from_hf(folder: str | Path) -> Transformer:
         core = members.core_config(config)
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
-    tensors: dict[str, Tensor] = read_weights(find_weights(folder))
-    if adapt := getattr(members, "adapt", None):
-        core = adapt(core, tensors)
+    tensors = read_weights(find_weights(folder))
+    core = _adapted(members, core, tensors)
     model = Transformer(core)
     ours = members.KEYS.theirs_to_ours(tensors, core, folder)
     load_strict(model, ours, folder, lambda name: members.KEYS.published(name, core))
@@ -129,15 +129,20 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     folder = Path(folder)
     members = family(model_type)
     values = members.hf_config(model.config)
-    lost = _differences(model.config, members.core_config(values))
-    if lost:
-        raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = members.KEYS.ours_to_theirs(model.state_dict(), model.config)
     if extra := getattr(members, "extra_weights", None):
         tensors |= extra(model.config)
+    lost = _differences(model.config, _adapted(members, members.core_config(values), tensors))
+    if lost:
+        raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
+    folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _adapted(members: Family, core: CoreConfig, tensors: dict[str, Tensor]) -> CoreConfig:
+    adapt: Callable[[CoreConfig, dict[str, Tensor]], CoreConfig] | None = getattr(members, "adapt", None)
+    return core if adapt is None else adapt(core, tensors)
 
 
 def _differences(wanted: CoreConfig, found: CoreConfig) -> list[str]:
