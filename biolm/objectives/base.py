@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import CoreConfig, Transformer, pool
 from biolm.errors import InputError
+from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw, hash_bits
 
 __all__ = ["Chain", "Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
@@ -322,6 +323,10 @@ class Objective(nn.Module, ABC):
         """Run the core, its head on the predicted tokens only."""
         wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
         return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+
+    def baseline(self) -> Baseline | None:
+        """What guesses without a model, to stand beside the loss; None where the metrics hold it."""
+        return None
 
     def vectors(self, output: Output, prepared: Prepared, how: str) -> Tensor:
         """One vector ``(d,)`` for each document: ``cls``, ``last``, ``max``, ``mean`` or ``sum``.

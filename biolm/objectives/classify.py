@@ -16,6 +16,7 @@ from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum
+from biolm.objectives.baseline import Baseline, LabelFrequencies
 from biolm.objectives.masking import check_share
 from biolm.objectives.value_losses import check_loss, value_loss
 
@@ -75,6 +76,11 @@ class Classify(Objective):
     def columns(self) -> tuple[str, ...]:
         """The label's."""
         return (self.settings.column,)
+
+    def baseline(self) -> Baseline:
+        """Frequencies of the classes."""
+        s: ClassifySettings = self.settings
+        return LabelFrequencies(self.facts.classes[s.column], s.column)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy."""

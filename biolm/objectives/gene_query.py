@@ -14,6 +14,7 @@ from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.baseline import Baseline, GeneMeans
 from biolm.objectives.masked_values import condition_of
 from biolm.objectives.masking import documents, is_special
 from biolm.objectives.value_heads import CellToGenes, gene_vectors
@@ -65,6 +66,11 @@ class GeneQuery(Objective):
     def columns(self) -> tuple[str, ...]:
         """The condition's."""
         return () if self.settings.condition is None else (self.settings.condition,)
+
+    def baseline(self) -> Baseline:
+        """Mean value of each gene, over the hidden tokens."""
+        s: GeneQuerySettings = self.settings
+        return GeneMeans(self.facts.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
         """Loss of the hidden values, or of all."""

@@ -16,6 +16,7 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum, View
+from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import (
     check_share,
@@ -144,6 +145,10 @@ class MaskedTokens(Objective):
             vocab_size=self.facts.core.vocab_size,
             special_ids=tuple(sorted({*self.facts.special_ids, self.facts.mask_id})),
         )
+
+    def baseline(self) -> Baseline:
+        """Frequencies of the tokens, and of those at each place."""
+        return TokenFrequencies(self.facts.core.vocab_size)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Cross-entropy and accuracy of the chosen tokens."""

@@ -15,6 +15,7 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.baseline import Baseline, GeneMeans, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import score_tokens
 from biolm.objectives.masking import check_share, choose_tokens, documents, is_special
@@ -25,8 +26,8 @@ __all__ = ["MaskValues", "MaskedValues", "MaskedValuesSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedValuesSettings(Settings):
-    """Settings of :class:`MaskedValues`.
+class MaskingSettings(Settings):
+    """How values are hidden.
 
     Parameters
     ----------
@@ -41,6 +42,34 @@ class MaskedValuesSettings(Settings):
         What a hidden value becomes; a number no gene can have (a bin of its own where values are bins).
     exact
         Hide ``round(rate * tokens)`` of each cell, at least one; otherwise a coin for each.
+    """
+
+    rates: tuple[float, ...] = (0.4,)
+    zero_rates: tuple[float, ...] = ()
+    mask_share: float = 1.0
+    random_share: float = 0.0
+    mask_value: float = -1.0
+    exact: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", tuple(self.rates))
+        object.__setattr__(self, "zero_rates", tuple(self.zero_rates))
+        if not self.rates:
+            raise ConfigError("rates needs at least one share")
+        for rate in (*self.rates, *self.zero_rates):
+            check_share("rates and zero_rates", rate)
+        check_share("mask_share", self.mask_share)
+        check_share("random_share", self.random_share)
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ConfigError("mask_share and random_share together must be at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedValuesSettings(MaskingSettings):
+    """Settings of :class:`MaskedValues`, beside how values are hidden.
+
+    Parameters
+    ----------
     loss
         ``mse``, ``mae``, ``huber``; or ``cross_entropy`` over ``bins`` classes.
     bins
@@ -55,12 +84,6 @@ class MaskedValuesSettings(Settings):
         Label column whose vector the head reads beside the hidden state (scGPT's batch labels).
     """
 
-    rates: tuple[float, ...] = (0.4,)
-    zero_rates: tuple[float, ...] = ()
-    mask_share: float = 1.0
-    random_share: float = 0.0
-    mask_value: float = -1.0
-    exact: bool = True
     loss: str = "mse"
     bins: int = 0
     zero_probability: bool = False
@@ -69,16 +92,8 @@ class MaskedValuesSettings(Settings):
     condition: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rates", tuple(self.rates))
-        object.__setattr__(self, "zero_rates", tuple(self.zero_rates))
-        if not self.rates:
-            raise ConfigError("rates needs at least one share")
-        for rate in (*self.rates, *self.zero_rates):
-            check_share("rates and zero_rates", rate)
-        check_share("mask_share", self.mask_share)
-        check_share("random_share", self.random_share)
-        if self.mask_share + self.random_share > 1 + 1e-9:
-            raise ConfigError("mask_share and random_share together must be at most 1")
+        # A dataclass with slots is made anew, which leaves a bare super() pointing at the old class.
+        MaskingSettings.__post_init__(self)
         if self.loss == "cross_entropy":
             if self.bins < 2 or self.zero_probability:
                 raise ConfigError("loss cross_entropy needs bins of at least 2, and no zero_probability")
@@ -88,7 +103,7 @@ class MaskedValuesSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskValues(View):
-    """Hide values; fields as in :class:`MaskedValuesSettings`, and the special tokens."""
+    """Hide values; fields as in :class:`MaskingSettings`, and the special tokens."""
 
     rates: tuple[float, ...]
     zero_rates: tuple[float, ...]
@@ -167,12 +182,7 @@ class MaskedValues(Objective):
     def __init__(self, facts: Facts, settings: MaskedValuesSettings) -> None:
         super().__init__(facts, settings)
         core, s = facts.core, settings
-        if core.value_encoder not in ("bins", "continuous"):
-            raise ConfigError(
-                "masked_values needs a core that reads values (value_encoder bins or continuous)"
-            )
-        if core.value_encoder == "bins" and not 0 <= s.mask_value < core.n_values:
-            raise ConfigError(f"mask_value must be a bin in 0..{core.n_values - 1}, not {s.mask_value:g}")
+        require_values(facts, "masked_values", s.mask_value)
         self.condition = condition_of(facts, s.condition)
         width = 0 if self.condition is None else core.d_model
         self.uses_head = (
@@ -188,20 +198,19 @@ class MaskedValues(Objective):
     def view(self) -> View:
         """Hide values."""
         s: MaskedValuesSettings = self.settings
-        return MaskValues(
-            rates=s.rates,
-            zero_rates=s.zero_rates,
-            mask_share=s.mask_share,
-            random_share=s.random_share,
-            mask_value=s.mask_value,
-            exact=s.exact,
-            special_ids=tuple(sorted(self.facts.special_ids)),
-        )
+        return mask_values(s, self.facts)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The condition's."""
         return () if self.settings.condition is None else (self.settings.condition,)
+
+    def baseline(self) -> Baseline:
+        """Mean value of each gene; frequencies of the bins for ``cross_entropy``."""
+        s: MaskedValuesSettings = self.settings
+        if s.loss == "cross_entropy":
+            return TokenFrequencies(s.bins)
+        return GeneMeans(self.facts.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of the hidden values."""
@@ -233,6 +242,35 @@ class MaskedValues(Objective):
     def _values(self, states: Tensor, condition: Tensor | None) -> Any:
         assert self.head is not None
         return self.head(states, condition)
+
+
+def mask_values(settings: MaskingSettings, facts: Facts) -> MaskValues:
+    """The view of some settings."""
+    s = settings
+    return MaskValues(
+        rates=s.rates,
+        zero_rates=s.zero_rates,
+        mask_share=s.mask_share,
+        random_share=s.random_share,
+        mask_value=s.mask_value,
+        exact=s.exact,
+        special_ids=tuple(sorted(facts.special_ids)),
+    )
+
+
+def require_values(facts: Facts, name: str, mask_value: float) -> None:
+    """Refuse a core that reads no values, or has no bin for the mask.
+
+    Raises
+    ------
+    ConfigError
+        Naming the objective.
+    """
+    core = facts.core
+    if core.value_encoder not in ("bins", "continuous"):
+        raise ConfigError(f"{name} needs a core that reads values (value_encoder bins or continuous)")
+    if core.value_encoder == "bins" and not 0 <= mask_value < core.n_values:
+        raise ConfigError(f"mask_value must be a bin in 0..{core.n_values - 1}, not {mask_value:g}")
 
 
 def condition_of(facts: Facts, column: str | None) -> Condition | None:

@@ -14,6 +14,7 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import require_token_head, score_tokens
 from biolm.objectives.masking import check_share, documents, is_special
@@ -111,6 +112,10 @@ class NextToken(Objective):
             reverse_share=s.reverse_share,
             skipped_ids=tuple(sorted(self.facts.special_ids)) if s.skip_special else (),
         )
+
+    def baseline(self) -> Baseline:
+        """Frequencies of the tokens, and of those at each place."""
+        return TokenFrequencies(self.facts.core.vocab_size)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Cross-entropy and accuracy of the next tokens."""

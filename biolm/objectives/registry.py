@@ -27,14 +27,17 @@ BUILT_IN: dict[str, str] = {
     "classify": "biolm.objectives.classify:Classify",
     "gene_query": "biolm.objectives.gene_query:GeneQuery",
     "image_contrast": "biolm.objectives.image_contrast:ImageContrast",
+    "masked_counts": "biolm.objectives.masked_counts:MaskedCounts",
     "masked_tokens": "biolm.objectives.masked_tokens:MaskedTokens",
     "masked_values": "biolm.objectives.masked_values:MaskedValues",
     "next_token": "biolm.objectives.next_token:NextToken",
+    "pair_order": "biolm.objectives.pair_order:PairOrder",
     "panel_contrast": "biolm.objectives.contrast:PanelContrast",
     "regress": "biolm.objectives.classify:Regress",
     "triplet": "biolm.objectives.triplet:Triplet",
     "two_views": "biolm.objectives.contrast:TwoViews",
     "weighted": "biolm.objectives.weighted:Weighted",
+    "whole_cell": "biolm.objectives.whole_cell:WholeCell",
 }
 
 

@@ -96,8 +96,8 @@ def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = F
     counts
         True counts, 1 or more.
     rectified
-        Normalise with ``max(mu − softplus(−mu), 0)``, as TranscriptFormer's code does, in place of the
-        logarithm of ``e^mu − 1``; then small rates are not a likelihood.
+        Normalise with ``max(mu − softplus(−mu), 0)`` after adding 1e-6 to the rates, as TranscriptFormer's
+        code does, in place of the logarithm of ``e^mu − 1``; for small rates that is no likelihood.
 
     Notes
     -----
@@ -106,6 +106,7 @@ def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = F
     """
     rates, counts = rates.float(), counts.float()
     if rectified:
+        rates = rates + 1e-6
         normaliser = (rates - F.softplus(-rates)).clamp(min=0)
     else:
         normaliser = rates + torch.log(-torch.expm1(-rates))

@@ -12,6 +12,7 @@ from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import Chain, Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw
 from biolm.objectives.registry import make
 
@@ -75,6 +76,10 @@ class Weighted(Objective):
         """Label columns of all parts."""
         return tuple(dict.fromkeys(column for part in self._parts().values() for column in part.columns))
 
+    def part(self, name: str) -> Objective:
+        """The objective of that name."""
+        return self._parts()[name]
+
     def _parts(self) -> dict[str, Objective]:
         return dict(self.parts.items())  # type: ignore[arg-type]  # the dictionary holds objectives only
 
@@ -109,6 +114,10 @@ class Weighted(Objective):
         first, *others = (replace(view(batch, draw), labels=columns) for view, _ in self.groups())
         return replace(first, others=tuple(others))
 
+    def baseline(self) -> Baseline:
+        """Those of the parts."""
+        return _Baselines(self)
+
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """One forward pass a group; terms and metrics are named ``part/name``."""
         parts = self._parts()
@@ -139,3 +148,29 @@ class Weighted(Objective):
             Always; call :meth:`run`.
         """
         raise NotImplementedError("a weighted sum is scored group by group, by run")
+
+
+class _Baselines(Baseline):
+    """Baselines of the parts, each on its own input; named ``part/name``."""
+
+    def __init__(self, whole: Weighted) -> None:
+        groups = [names for _, names in whole.groups()]
+        found = (
+            (group, name, whole.part(name).baseline()) for group, names in enumerate(groups) for name in names
+        )
+        self.found = [(group, name, baseline) for group, name, baseline in found if baseline is not None]
+
+    def update(self, prepared: Prepared) -> None:
+        """Count a training batch."""
+        inputs = (prepared, *prepared.others)
+        for group, _, baseline in self.found:
+            baseline.update(inputs[group])
+
+    def report(self, prepared: Prepared) -> dict[str, Tensor]:
+        """Losses of guessing."""
+        inputs = (prepared, *prepared.others)
+        return {
+            f"{name}/{key}": value
+            for group, name, baseline in self.found
+            for key, value in baseline.report(inputs[group]).items()
+        }

@@ -1,0 +1,97 @@
+"""Masked counts: shares of the hidden genes among each other, by a zero-truncated Poisson (TranscriptFormer).
+
+Dimensions: ``b`` cells · ``m`` hidden counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from biolm.batch import Output
+from biolm.core import Transformer
+from biolm.objectives.base import Facts, Objective, Prepared, Score, Sum, View
+from biolm.objectives.masked_values import MaskingSettings, mask_values, require_values
+from biolm.objectives.masking import documents
+from biolm.objectives.value_heads import TokenValues
+from biolm.objectives.value_losses import zero_truncated_poisson
+
+__all__ = ["MaskedCounts", "MaskedCountsSettings", "expected_counts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedCountsSettings(MaskingSettings):
+    """Settings of :class:`MaskedCounts`, beside how values are hidden.
+
+    Parameters
+    ----------
+    clip
+        Larger counts are scored as this one; the cell's total is taken before.
+    rectified
+        TranscriptFormer's approximate normaliser in place of the exact one.
+    """
+
+    clip: float = 30.0
+    rectified: bool = False
+
+
+def expected_counts(logits: Tensor, counts: Tensor, document: Tensor, documents: int) -> Tensor:
+    """``softmax(logits) * total`` within each cell, ``(m,)``.
+
+    Parameters
+    ----------
+    logits, counts
+        ``(m,)`` of the tokens that are predicted.
+    document
+        ``(m,)`` number of their cell.
+    documents
+        How many cells.
+    """
+    logits = logits.float()
+    highest = logits.new_full((documents,), -torch.inf).scatter_reduce(0, document, logits.detach(), "amax")
+    raised = (logits - highest[document]).exp()
+    share = raised / raised.new_zeros(documents).index_add(0, document, raised)[document]
+    total = raised.new_zeros(documents).index_add(0, document, counts.float())
+    return share * total[document]
+
+
+class MaskedCounts(Objective):
+    """Negative log-likelihood of hidden counts above zero, given their sum in the cell."""
+
+    Settings = MaskedCountsSettings
+
+    def __init__(self, facts: Facts, settings: MaskedCountsSettings) -> None:
+        super().__init__(facts, settings)
+        require_values(facts, "masked_counts", settings.mask_value)
+        self.uses_head = facts.core.head == "value"
+        self.head: nn.Module | None = None if self.uses_head else TokenValues(facts.core)
+
+    @property
+    def view(self) -> View:
+        """Hide values."""
+        return mask_values(self.settings, self.facts)
+
+    def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
+        """Loss of the hidden counts, and of equal shares, the baseline."""
+        assert prepared.rows is not None
+        assert prepared.targets is not None
+        s: MaskedCountsSettings = self.settings
+        expressed = prepared.targets > 0
+        rows, counts = prepared.rows[expressed], prepared.targets[expressed].float()
+        if self.head is None:
+            assert output.logits is not None
+            logits = output.logits[expressed]
+        else:
+            logits, _ = self.head(output.last_hidden_state[rows], None)
+        document, cells = documents(prepared.batch)[rows], len(prepared.batch)
+
+        def loss_of(scores: Tensor) -> Tensor:
+            rates = expected_counts(scores, counts, document, cells)
+            # A share can round to zero, whose logarithm would be infinite.
+            rates = rates.clamp(min=torch.finfo(rates.dtype).tiny)
+            return zero_truncated_poisson(rates, counts.clamp(max=s.clip), rectified=s.rectified)
+
+        equal = Sum.of(loss_of(torch.zeros_like(counts)))
+        return Score({"loss": Sum.of(loss_of(logits))}, metrics={"equal_shares": equal})
