@@ -7,9 +7,14 @@ from numpy.typing import NDArray
 
 __all__ = ["draw"]
 
+Seed = np.uint32 | NDArray[np.uint32]
 
-def draw(seeds: tuple[np.uint32, np.uint32], gene: NDArray[np.int32]) -> NDArray[np.uint32]:
-    """32 random bits of each gene in a cell, from nothing but the cell's seeds and the token ids."""
+
+def draw(seeds: tuple[Seed, Seed], gene: NDArray[np.int32] | NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """32 random bits of each gene in a cell, from nothing but the cell's seeds and the token ids.
+
+    Seeds are those of one cell, or one pair for each gene.
+    """
     h = gene.astype(np.uint32) * np.uint32(0x9E3779B9) + seeds[0]
     h = ((h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD)) ^ seeds[1]
     h = (h ^ (h >> np.uint32(15))) * np.uint32(0xD35A2D97)

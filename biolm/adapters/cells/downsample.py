@@ -1,0 +1,209 @@
+"""Read-depth-aware down-sampling (scFoundation's RDA): fewer counts of the same cell, drawn by a hash.
+
+Dimensions: ``n`` cells of a block · ``nnz`` stored values.
+
+Half of the cells keep each of their counts with a probability of their own, drawn from Beta(2, 2); a model
+that is told both totals learns what more reads would have shown (Hao et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
+from biolm.adapters.cells.rows import cell_keys
+from biolm.errors import ConfigError, InputError
+from biolm.io.cells.block import CellBlock
+
+__all__ = ["Downsampled", "Downsampling", "binomial"]
+
+_SMALL = 64  # counts up to here are drawn by adding up probabilities, larger ones by halving an interval
+_CHOOSE, _RATE = -1, -2  # counters of a cell's own draws; genes count from 0
+_EPOCH = 0x5851F42D4C957F2D  # any large odd number: seeds of neighbouring runs and epochs must not meet
+
+# The two 32-bit seeds of each cell.
+CellSeeds = tuple[NDArray[np.uint32], NDArray[np.uint32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Downsampled:
+    """A block with fewer counts.
+
+    Parameters
+    ----------
+    block
+        The counts that are left; values that became 0 stay as explicit zeros, so genes keep their places.
+    rates
+        ``(n,)`` chance of each count to be kept; 1 for cells that were left alone.
+    before, after
+        ``(n,)`` total count of each cell.
+    """
+
+    block: CellBlock
+    rates: NDArray[np.float64]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downsampling:
+    """How counts are thinned.
+
+    Parameters
+    ----------
+    share
+        Of the cells that are thinned.
+    alpha, beta
+        Of the Beta distribution of the rates.
+
+    Raises
+    ------
+    ConfigError
+        For a share outside 0 to 1, or parameters that are not above 0.
+
+    Examples
+    --------
+    >>> block = CellBlock(0, np.array([9, 5, 100]), np.array([0, 1, 0], np.int32), np.array([0, 2, 3]), 2)
+    >>> thinned = Downsampling(share=1.0).apply(block, seed=0)
+    >>> bool((thinned.block.data <= block.data).all())
+    True
+    """
+
+    share: float = 0.5
+    alpha: float = 2.0
+    beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"share must lie between 0 and 1, not {self.share}")
+        if not (self.alpha > 0 and self.beta > 0):
+            raise ConfigError(f"alpha and beta must be above 0, not {self.alpha} and {self.beta}")
+
+    def apply(
+        self, block: CellBlock, *, seed: int, epoch: int = 0, keys: NDArray[np.int64] | None = None
+    ) -> Downsampled:
+        """Thin a block of raw counts.
+
+        Parameters
+        ----------
+        block
+            Raw counts.
+        seed, epoch
+            Of the run; each epoch thins anew.
+        keys
+            ``(n,)`` number of each cell in the whole data set; its row number by default. A cell's result
+            depends on seed, epoch, its number and its counts alone.
+
+        Raises
+        ------
+        InputError
+            If a value is negative or not whole.
+        """
+        counts = _checked(block)
+        if keys is None:
+            keys = np.arange(block.start, block.start + len(block), dtype=np.int64)
+        seeds = _cell_seeds(keys, seed + epoch * _EPOCH)
+        rates = self._rates(seeds)
+        owner = np.repeat(np.arange(len(block)), np.diff(block.indptr))
+        kept = counts.copy()
+        thin = (rates < 1)[owner]
+        cell = owner[thin]
+        chance = _uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
+        kept[thin] = binomial(counts[thin], rates[cell], chance)
+        before, after = (np.bincount(owner, weights=part, minlength=len(block)) for part in (counts, kept))
+        return Downsampled(replace(block, data=kept.astype(block.data.dtype)), rates, before, after)
+
+    def _rates(self, seeds: CellSeeds) -> NDArray[np.float64]:
+        from scipy.special import betaincinv
+
+        chosen, rate = (_uniform(seeds, np.full(len(seeds[0]), use, np.int32)) for use in (_CHOOSE, _RATE))
+        return np.where(chosen < self.share, betaincinv(self.alpha, self.beta, rate), 1.0)
+
+
+def _cell_seeds(keys: NDArray[np.int64], seed: int) -> CellSeeds:
+    low, high = seeds_of(cell_keys(0, 1, seed)[0])
+    number = keys.astype(np.uint64)
+    lower, upper = ((number >> np.uint64(bits)).astype(np.uint32) for bits in (0, 32))
+    return draw((low ^ upper, high), lower), draw((high ^ upper, low), lower)
+
+
+def _uniform(seeds: CellSeeds, counter: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Numbers inside (0, 1)."""
+    return (draw(seeds, counter).astype(np.float64) + 0.5) * 2.0**-32
+
+
+def _checked(block: CellBlock) -> NDArray[np.float64]:
+    counts = block.data.astype(np.float64)
+    if len(counts) and (counts.min() < 0 or not np.array_equal(counts, np.rint(counts))):
+        raise InputError(
+            "down-sampling needs raw counts, whole numbers of 0 or more; give the layer of counts"
+        )
+    return counts
+
+
+def binomial(
+    counts: NDArray[np.float64], rates: NDArray[np.float64], uniform: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Binomial numbers by inverting the distribution: the smallest ``k`` with ``P(X ≤ k) > u``.
+
+    Parameters
+    ----------
+    counts, rates
+        Trials and chance of each, any one shape.
+    uniform
+        Numbers in [0, 1).
+
+    Examples
+    --------
+    >>> binomial(np.array([1.0, 1.0, 200.0]), np.full(3, 0.5), np.array([0.2, 0.7, 0.5])).tolist()
+    [0.0, 1.0, 100.0]
+    """
+    # Most counts of a cell are 1: a coin.
+    drawn = ((counts == 1) & (uniform >= 1 - rates)).astype(np.float64)
+    small = (counts > 1) & (counts <= _SMALL)
+    large = counts > _SMALL
+    drawn[small] = _by_sum(counts[small], rates[small], uniform[small])
+    drawn[large] = _by_halving(counts[large], rates[large], uniform[large])
+    return drawn
+
+
+def _by_sum(
+    counts: NDArray[np.float64], rates: NDArray[np.float64], uniform: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Add up probabilities from ``k = 0``, for all numbers that have not reached theirs yet."""
+    drawn = np.zeros_like(counts)
+    # Counting what is lost in place of what is kept, where that is rarer, ends sooner and never underflows.
+    turned = rates > 0.5
+    rate = np.where(turned, 1 - rates, rates)
+    left = np.where(turned, np.nextafter(1 - uniform, 0), uniform)
+    chance = (1 - rate) ** counts
+    odds = rate / (1 - rate)
+    rows = np.flatnonzero(left >= chance)
+    left = left[rows] - chance[rows]
+    for k in range(_SMALL):
+        if not len(rows):
+            break
+        chance[rows] *= odds[rows] * (counts[rows] - k) / (k + 1)
+        drawn[rows] = k + 1
+        going = (left >= chance[rows]) & (k + 1 < counts[rows])
+        left = (left - chance[rows])[going]
+        rows = rows[going]
+    return np.where(turned, counts - drawn, drawn)
+
+
+def _by_halving(
+    counts: NDArray[np.float64], rates: NDArray[np.float64], uniform: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Halve the interval that holds ``k``, by the regularised incomplete beta function."""
+    from scipy.special import bdtr
+
+    low, high = np.full_like(counts, -1.0), counts.copy()
+    while np.any(high - low > 1):
+        middle = np.floor((low + high) / 2)
+        above = bdtr(np.maximum(middle, 0), counts.astype(np.int64), rates) > uniform
+        high = np.where(above & (middle >= 0), middle, high)
+        low = np.where(above | (high - low <= 1), low, middle)
+    return high
