@@ -98,6 +98,12 @@ BUILT_IN = (
         summary="scGPT: genes with binned expression values, encoder",
         files="args.json, vocab.json and best_model.pt",
     ),
+    Entry(
+        name="own",
+        module="biolm.models.own",
+        summary="models of cells trained with biolm pretrain",
+        files="config.json, model.safetensors, vocab.json, preprocessing.json, as biolm pretrain writes them",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from biolm.errors import ConfigError
 from biolm.training.config import RunConfig
 
-__all__ = ["build", "change", "read_config", "write_config"]
+__all__ = ["build", "change", "nearest", "read_config", "write_config"]
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
@@ -112,7 +112,7 @@ def _build(kind: Any, values: Any, place: str) -> Any:
     for key in values:
         if key not in known:
             raise ConfigError(
-                f"{place or 'the config'} has no setting {key!r}; {_nearest(str(key), list(known))}"
+                f"{place or 'the config'} has no setting {key!r}; {nearest(str(key), list(known))}"
             )
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
@@ -165,6 +165,13 @@ def _join(place: str, key: object) -> str:
     return f"{place}.{key}" if place else str(key)
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> str:
+    """What an unknown name may have meant.
+
+    Examples
+    --------
+    >>> nearest("lenght", ["length", "width"])
+    "did you mean 'length'?"
+    """
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -1,0 +1,230 @@
+"""Models trained with biolm: a folder that holds all that is needed to read cells with them again.
+
+``config.json`` (the core's config and how cells are pooled), ``model.safetensors``, ``vocab.json`` (token to
+id), ``preprocessing.json`` (the tokeniser's settings, genes, medians) and ``README.md`` (the model card).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenizer
+from biolm.errors import BiolmError, CheckpointError, ConfigError
+from biolm.io.json_file import read_json
+from biolm.models.cell_language import CellLanguage, find_file
+from biolm.vocab.genes import GeneVocabulary
+
+if TYPE_CHECKING:
+    from biolm.core import CoreConfig
+    from biolm.models.token_model import TokenCellModel
+
+__all__ = ["TOKENIZERS", "Saved", "load", "load_tokenizer", "read_vocabulary", "recognises", "save"]
+
+FORMAT_VERSION = 1
+MODEL_TYPE = "biolm"
+TOKENIZERS = {"rank": RankTokenizer, "bins": BinTokenizer, "continuous": ContinuousTokenizer}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a folder holds beside the weights.
+
+    Parameters
+    ----------
+    language
+        Genes and tokeniser.
+    vocabulary
+        Token to id, special tokens (``<mask>`` ...) included.
+    core
+        Config of the core.
+    pool, hidden_state
+        How a cell's vector is made.
+    card
+        Facts for the model card: what it was trained on and how well it does.
+    """
+
+    language: CellLanguage
+    vocabulary: Mapping[str, int]
+    core: CoreConfig
+    pool: str = "mean"
+    hidden_state: int = -1
+    card: Mapping[str, Any] | None = None
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder was written by :func:`save`."""
+    try:
+        return read_json(folder / "config.json").get("model_type") == MODEL_TYPE
+    except BiolmError:
+        return False
+
+
+def save(folder: Path, saved: Saved, weights: Mapping[str, Any]) -> None:
+    """Write a folder that :func:`load` opens; it must exist.
+
+    Parameters
+    ----------
+    folder
+        Where the files go.
+    saved
+        Everything but the weights.
+    weights
+        The core's tensors by name.
+
+    Raises
+    ------
+    ConfigError
+        If the tokeniser is of another package and cannot be written.
+    """
+    from biolm.core.checkpoint import write_weights
+
+    config = {
+        "model_type": MODEL_TYPE,
+        "architectures": ["Transformer"],
+        "format_version": FORMAT_VERSION,
+        "name": saved.language.name,
+        "core": saved.core.as_dict(),
+        "pool": saved.pool,
+        "hidden_state": saved.hidden_state,
+    }
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "vocab.json", dict(saved.vocabulary))
+    _write_json(folder / "preprocessing.json", _language_facts(saved.language))
+    (folder / "README.md").write_text(_card(saved), encoding="utf-8")
+    write_weights(folder / "model.safetensors", weights)
+
+
+def load_tokenizer(folder: Path) -> CellLanguage:
+    """Genes and tokeniser of a folder; torch is not imported.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or was written by a later version.
+    """
+    facts = read_json(folder / "preprocessing.json")
+    if facts.get("format_version", 0) > FORMAT_VERSION:
+        raise CheckpointError(f"{folder} was written by a later biolm; update biolm to read it")
+    tokens = read_json(folder / "vocab.json")
+    try:
+        genes = facts["genes"]
+        given = dict(facts["settings"])
+        given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
+        if "medians" in facts:
+            given["medians"] = np.array(facts["medians"], np.float64)
+        language = CellLanguage(
+            name=read_json(folder / "config.json").get("name", MODEL_TYPE),
+            vocabulary=GeneVocabulary(tuple(genes), facts["gene_kind"], tuple(facts["species"])),
+            tokenizer=TOKENIZERS[facts["tokenizer"]](**given),
+            special=(int(facts["special"][0]), int(facts["special"][1])),
+            files=(folder / "vocab.json", folder / "preprocessing.json"),
+            wants_counts=bool(facts["wants_counts"]),
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"{folder} is incomplete: {error} is missing or wrong; train or copy it again"
+        ) from error
+    return language
+
+
+def load(folder: Path) -> TokenCellModel:
+    """Load a folder, strictly.
+
+    Raises
+    ------
+    CheckpointError
+        If a file or weight is missing, extra or mis-shaped.
+
+    Examples
+    --------
+    >>> model = biolm.load("runs/first/model")  # doctest: +SKIP
+    """
+    from biolm.core import CoreConfig, Transformer
+    from biolm.core.checkpoint import find_weights, load_strict, read_weights
+    from biolm.models.token_model import TokenCellModel
+
+    language = load_tokenizer(folder)
+    config = read_json(folder / "config.json")
+    files = find_weights(folder)
+    core = Transformer(CoreConfig.from_dict(dict(config.get("core", {}))))
+    load_strict(core, read_weights(files), folder)
+    return TokenCellModel(
+        language,
+        core,
+        pool=config.get("pool", "mean"),
+        hidden_state=int(config.get("hidden_state", -1)),
+        files=files,
+    )
+
+
+def read_vocabulary(folder: Path) -> dict[str, int]:
+    """Token to id of any folder with ``vocab.json`` or a token dictionary.
+
+    Raises
+    ------
+    CheckpointError
+        If it has neither.
+    """
+    from biolm.io.safe_pickle import read_gene_dictionary
+
+    if (folder / "vocab.json").is_file():
+        return {str(name): int(token) for name, token in read_json(folder / "vocab.json").items()}
+    found = find_file([folder, folder / "geneformer"], lambda name: "token_dictionary" in name)
+    if found is None:
+        raise CheckpointError(f"{folder} holds neither vocab.json nor a token dictionary")
+    return {str(name): int(token) for name, token in read_gene_dictionary(found).items()}
+
+
+def _language_facts(language: CellLanguage) -> dict[str, Any]:
+    """What :func:`load_tokenizer` reads."""
+    tokenizer = language.tokenizer
+    kind = next((name for name, known in TOKENIZERS.items() if type(tokenizer) is known), None)
+    if kind is None:
+        raise ConfigError(f"the tokeniser of {language.name} is of its own kind and cannot be saved")
+    columns = {"token_ids", "medians"}
+    settings = {
+        field.name: getattr(tokenizer, field.name)
+        for field in fields(TOKENIZERS[kind])
+        if field.name not in columns
+    }
+    facts: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "tokenizer": kind,
+        "settings": settings,
+        "gene_kind": language.vocabulary.kind,
+        "species": list(language.vocabulary.species),
+        "special": list(language.special),
+        "wants_counts": language.wants_counts,
+        "genes": list(language.vocabulary.genes),
+    }
+    if isinstance(tokenizer, RankTokenizer):
+        facts["medians"] = np.asarray(tokenizer.medians).tolist()
+    return facts
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _card(saved: Saved) -> str:
+    """Model card with the front matter that hubs read."""
+    facts = {
+        "layers": saved.core.n_layers,
+        "width": saved.core.d_model,
+        "heads": saved.core.n_heads,
+        "tokens known": saved.core.vocab_size,
+        **(saved.card or {}),
+    }
+    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return (
+        "---\nlibrary_name: biolm\ntags: [biology, single-cell]\n---\n\n"
+        f"# {saved.language.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed cells\n"
+        "with `biolm embed cells.h5ad -m folder -o embedded.h5ad`.\n\n"
+        f"| | |\n| --- | --- |\n{lines}\n\nNo licence is stated: whoever shares the model adds one.\n"
+    )

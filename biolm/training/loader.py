@@ -1,0 +1,163 @@
+"""Batches in the planned order, read and hidden in worker processes.
+
+Each worker has a loader of its own and takes whole pools in turn, so that no cell is read twice; batches
+are handed over one by one in the planned order, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from biolm.batch import Batch
+from biolm.objectives.base import Prepared
+from biolm.training.examples import Examples
+from biolm.training.plan import Group, Plan, groups
+
+__all__ = ["Item", "Reader", "Stream"]
+
+# A batch with its number in the whole sequence.
+Item = tuple[int, Prepared]
+Prepare = Callable[[Batch, torch.Tensor, int, int], Prepared]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """What turns planned batches into prepared ones.
+
+    Parameters
+    ----------
+    examples
+        The data.
+    plan
+        Which examples make which batch.
+    prepare
+        Chooses and hides: an objective's method of that name.
+    seed
+        Of the run.
+    frozen_epoch
+        Hide the same in every epoch, for validation.
+    """
+
+    examples: Examples
+    plan: Plan
+    prepare: Prepare
+    seed: int
+    frozen_epoch: bool = False
+
+    def read(self, group: Group) -> Iterator[Item]:
+        """Batches of one pool; its examples are read once."""
+        wanted = np.sort(np.concatenate([rows for _, rows in group.batches]))
+        tokens = self.examples.read(wanted)
+        epoch = 0 if self.frozen_epoch else group.epoch
+        for number, rows in group.batches:
+            batch = Batch.from_tokens(tokens, np.searchsorted(wanted, rows))
+            yield number, self.prepare(batch, torch.from_numpy(rows), epoch, self.seed)
+
+
+@dataclass(kw_only=True)
+class _Share(IterableDataset[Item]):
+    """The pools of one worker."""
+
+    reader: Reader
+    rank: int
+    ranks: int
+    start: int
+    stop: int
+    epochs: int
+    worker: int = 0
+    workers: int = 1
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, group in enumerate(self.groups()):
+            if number % self.workers == self.worker:
+                yield from self.reader.read(group)
+
+    def groups(self) -> Iterator[Group]:
+        return groups(
+            self.reader.plan,
+            rank=self.rank,
+            ranks=self.ranks,
+            start=self.start,
+            stop=self.stop,
+            epochs=self.epochs,
+        )
+
+
+@dataclass(kw_only=True)
+class Stream:
+    """Batches of one process, in order; each time it is iterated it goes on where it was.
+
+    Parameters
+    ----------
+    reader
+        Makes the batches.
+    rank, ranks
+        Number of this process and of all.
+    start, stop
+        Its own batches from ``start`` up to ``stop``.
+    epochs
+        End after that many epochs; 0 to go on until ``stop``.
+    workers
+        Processes that read; 0 to read here.
+    pauses
+        An iteration ends before each own batch whose number is a multiple of this; 0 never.
+    """
+
+    reader: Reader
+    rank: int = 0
+    ranks: int = 1
+    start: int = 0
+    stop: int = 1 << 62
+    epochs: int = 0
+    workers: int = 0
+    pauses: int = 0
+    _running: Iterator[Item] | None = field(default=None, repr=False)
+    _done: int = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        if self._running is None:
+            self._running, self._done = self._items(), self.start
+        while True:
+            item = next(self._running, None)
+            if item is None:
+                self._running = None
+                return
+            self._done += 1
+            yield item
+            if self.pauses and self._done % self.pauses == 0:
+                if self._done >= self.stop:
+                    self._running = None
+                return
+
+    def _items(self) -> Iterator[Item]:
+        share = _Share(
+            reader=self.reader,
+            rank=self.rank,
+            ranks=self.ranks,
+            start=self.start,
+            stop=self.stop,
+            epochs=self.epochs,
+        )
+        if not self.workers:
+            yield from share
+            return
+        loaders = [iter(self._loader(share, worker)) for worker in range(self.workers)]
+        for number, group in enumerate(share.groups()):
+            for _ in group.batches:
+                yield next(loaders[number % self.workers])
+
+    def _loader(self, share: _Share, worker: int) -> DataLoader[Any]:
+        # Its own generator: drawing the workers' seed from the global one would change dropout.
+        return DataLoader(
+            replace(share, worker=worker, workers=self.workers),
+            batch_size=None,
+            num_workers=1,
+            prefetch_factor=4,
+            generator=torch.Generator(),
+        )

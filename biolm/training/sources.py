@@ -1,0 +1,62 @@
+"""From what the user names to files: folders, globs and lists are spelled out, in a fixed order."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from biolm.errors import InputError
+
+__all__ = ["expand", "holds_tokens"]
+
+_TOKENS = (".parquet", ".arrow", ".feather")
+_CELLS = (".h5ad", ".zarr", ".loom", ".h5")
+
+
+def expand(paths: Iterable[str | Path]) -> list[Path]:
+    """Every file, each once, in the order named; those of a folder or glob by name.
+
+    Parameters
+    ----------
+    paths
+        Files, folders, globs, or ``.txt`` files that list paths, one a line, relative to themselves.
+
+    Raises
+    ------
+    InputError
+        If one names nothing.
+    """
+    found: list[Path] = []
+    for name in paths:
+        some = _expand_one(Path(name).expanduser())
+        if not some:
+            raise InputError(f"{name} names no file of cells or tokens; check the path")
+        found.extend(some)
+    return list(dict.fromkeys(found))
+
+
+def _expand_one(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix == ".txt":
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return expand(path.parent / line for line in lines if line and not line.startswith("#"))
+    if path.is_dir() and path.suffix != ".zarr" and not any(path.glob("matrix.mtx*")):
+        return sorted(item for item in path.iterdir() if item.suffix in (*_TOKENS, *_CELLS))
+    if path.exists():
+        return [path]
+    return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207  # the pattern may be absolute
+
+
+def holds_tokens(path: Path) -> bool:
+    """Whether a file was written by ``biolm tokenize``; a zarr folder may hold cells or tokens."""
+    if path.suffix in _TOKENS:
+        return True
+    if path.suffix != ".zarr":
+        return False
+    from biolm.io.tokens import token_metadata
+
+    try:
+        token_metadata(path)
+    except InputError:
+        return False
+    return True
