@@ -111,7 +111,10 @@ class Weighted(Objective):
     ) -> Prepared:
         """One input for each group; the first holds the others."""
         columns, draw = dict(labels or {}), Draw(keys, epoch, seed, number)
-        first, *others = (replace(view(batch, draw), labels=columns) for view, _ in self.groups())
+        seeds = draw.seeds("score")
+        first, *others = (
+            replace(view(batch, draw), labels=columns, seeds=seeds) for view, _ in self.groups()
+        )
         return replace(first, others=tuple(others))
 
     def baseline(self) -> Baseline:

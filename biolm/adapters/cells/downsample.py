@@ -113,7 +113,9 @@ class Downsampling:
         cell = owner[thin]
         chance = _uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
         kept[thin] = binomial(counts[thin], rates[cell], chance)
-        before, after = (np.bincount(owner, weights=part, minlength=len(block)) for part in (counts, kept))
+        before, after = (
+            np.bincount(owner, weights=part, minlength=len(block)).astype(np.float64) for part in (counts, kept)
+        )
         return Downsampled(replace(block, data=kept.astype(block.data.dtype)), rates, before, after)
 
     def _rates(self, seeds: CellSeeds) -> NDArray[np.float64]:
@@ -162,7 +164,7 @@ def binomial(
     [0.0, 1.0, 100.0]
     """
     # Most counts of a cell are 1: a coin.
-    drawn = ((counts == 1) & (uniform >= 1 - rates)).astype(np.float64)
+    drawn: NDArray[np.float64] = ((counts == 1) & (uniform >= 1 - rates)).astype(np.float64)
     small = (counts > 1) & (counts <= _SMALL)
     large = counts > _SMALL
     drawn[small] = _by_sum(counts[small], rates[small], uniform[small])

@@ -1,0 +1,121 @@
+"""Zero-truncated Poisson of masked counts; whole-cell decoding."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from packs import make_core
+from perturb import relative
+from safetensors.torch import load_file
+from test_masked_values import FACTS, SWITCHES, cells_of
+
+from biolm.errors import InputError
+from biolm.objectives.registry import make
+from biolm.objectives.value_losses import zero_truncated_poisson
+
+
+def test_recorded_likelihoods(goldens: Path) -> None:
+    wanted = load_file(goldens / "transcriptformer" / "io.safetensors")
+    found = zero_truncated_poisson(wanted["loss/mu"], wanted["loss/counts"], rectified=True).mean()
+    assert relative(found[None], wanted["loss/nll_softplus_True"]) < 2e-5
+    for name in ("train", "embed"):
+        mu, counts = wanted[f"{name}/mu"], wanted[f"{name}/input_counts"]
+        real = ~wanted[f"{name}/mask"]
+        losses = zero_truncated_poisson(mu[real], counts[real], rectified=True)
+        assert relative(losses.mean()[None], wanted[f"{name}/ztp_nll"]) < 2e-5
+        cells = losses.split(real.sum(1).tolist())
+        assert (
+            relative(torch.stack([cell.mean() for cell in cells]), wanted[f"{name}/ztp_nll_per_cell"]) < 2e-5
+        )
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.7, 5.0, 60.0])
+def test_exact_likelihood_sums_to_one(rate: float) -> None:
+    counts = torch.arange(1, 200).double()
+    losses = zero_truncated_poisson(torch.full_like(counts, rate), counts)
+    assert torch.exp(-losses.double()).sum().item() == pytest.approx(1, abs=1e-4)
+    assert losses[0].item() == pytest.approx(-math.log(rate) + math.log(math.expm1(rate)), rel=1e-4)
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+def test_masked_counts_by_hand(own_head: bool) -> None:
+    switches = SWITCHES | ({"head": "none"} if own_head else {})
+    core, batch = make_core(**switches), cells_of([7, 15, 2, 9])
+    facts = dataclasses.replace(FACTS, core=core.config)
+    objective = make("masked_counts", facts, {"rates": [0.5], "clip": 12.0})
+    prepared = objective.prepare(batch, batch.index, 0, 1)
+    loss, metrics = objective.loss(core, prepared)
+    output = core(prepared.batch)
+    scores = objective.head(output.last_hidden_state, None)[0] if own_head else output.logits
+    scores = scores.detach().double().numpy()
+    losses, equal = [], []
+    for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
+        rows = [row for row in prepared.rows.tolist() if start <= row < end and batch.values[row] > 0]
+        counts = batch.values[rows].double().numpy()
+        share = np.exp(scores[rows]) / np.exp(scores[rows]).sum()
+        for rates, into in ((share * counts.sum(), losses), (np.full(len(rows), counts.mean()), equal)):
+            into += [
+                -k * np.log(mu) + np.log(np.expm1(mu)) + math.lgamma(k + 1)
+                for mu, k in zip(rates, np.minimum(counts, 12.0), strict=True)
+            ]
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert metrics["equal_shares"].tolist() == pytest.approx([np.sum(equal), len(equal)], rel=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"read_share": 0.5}, {"max_tokens": 6, "zero_probability": True}])
+def test_whole_cells_by_hand(settings: dict[str, float]) -> None:
+    core = make_core(**SWITCHES)
+    ids = torch.cat(
+        [
+            torch.tensor([0, *np.random.default_rng(i).permutation(np.arange(2, 32))[:n]])
+            for i, n in enumerate((9, 14, 4))
+        ]
+    )
+    batch = dataclasses.replace(cells_of([10, 15, 5]), ids=ids)
+    objective = make("whole_cell", FACTS, settings)
+    prepared = objective.prepare(batch, batch.index, 0, 0)
+    kept = [9, 14, 4]
+    if "read_share" in settings:
+        kept = [5, 7, 2]
+    if "max_tokens" in settings:
+        kept = [5, 5, 4]
+    assert prepared.batch.lengths.tolist() == [k + 1 for k in kept]
+    starts = prepared.batch.offsets[:-1].long()
+    assert (prepared.batch.ids[starts] == 0).all()
+    loss, metrics = objective.loss(core, prepared)
+    cells = core(prepared.batch).last_hidden_state[starts]
+    found = objective.decoder(cells).detach().double().numpy()
+    wanted = np.zeros((3, 32))
+    for i, (start, end) in enumerate(
+        zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True)
+    ):
+        for row in range(start, end):
+            wanted[i, int(ids[row])] = float(batch.values[row])
+    total = np.mean((found - wanted)[:, 2:] ** 2)
+    if "zero_probability" in settings:
+        share = 1 / (1 + np.exp(-objective.zeros(cells).detach().double().numpy()[:, 2:]))
+        total -= np.mean(np.where(wanted[:, 2:] > 0, np.log(share), np.log(1 - share)))
+    assert loss.item() == pytest.approx(total, rel=1e-4)
+    assert metrics["loss"][1].item() == 3 * 30
+
+
+def test_some_zeros_of_whole_cells() -> None:
+    core, batch = make_core(**SWITCHES), cells_of([20] * 200, zeros=0.0)
+    counts = {}
+    for share in (0.0, 0.3, 1.0):
+        objective = make("whole_cell", FACTS, {"zeros_share": share})
+        prepared = objective.prepare(batch, batch.index, 0, 0)
+        counts[share] = objective.loss(core, prepared)[1]["loss"][1].item()
+    # Ids repeat within these cells, so genes with a token are fewer than tokens.
+    cells = torch.repeat_interleave(torch.arange(200), 20)
+    genes = len({(c, g) for c, g in zip(cells.tolist(), batch.ids.tolist(), strict=True) if g not in (0, 1)})
+    assert counts[0.0] == genes
+    assert counts[1.0] == 200 * 30
+    assert counts[0.3] == pytest.approx(genes + 0.3 * (6000 - genes), rel=0.05)
+    with pytest.raises(InputError, match="tokens with values"):
+        objective.prepare(dataclasses.replace(batch, values=None), batch.index, 0, 0)

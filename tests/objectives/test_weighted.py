@@ -1,0 +1,175 @@
+"""Sums of objectives: shared passes, weights, views on views; baselines; registry; counts over batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from packs import FACTS, make_core, pack_of
+
+from biolm.errors import ConfigError
+from biolm.objectives import registry
+from biolm.objectives.base import Score, Sum
+from biolm.objectives.registry import make
+
+LABELLED = dataclasses.replace(FACTS, classes={"cell_type": 3})
+PARTS = {
+    "masked_tokens": {"rate": 0.3},
+    "same": {"objective": "masked_tokens", "rate": 0.3, "label_smoothing": 0.1, "weight": 0.5},
+    "other": {"objective": "masked_tokens", "rate": 0.6, "weight": 2},
+    "classify": {"weight": 0.25},
+}
+
+
+def test_equal_inputs_share_a_pass_and_weights_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, batch = make_core(head="mlm"), pack_of([5, 9, 12])
+    labels = {"cell_type": torch.tensor([0, 2, 1])}
+    objective = make("weighted", LABELLED, {"parts": PARTS})
+    assert objective.columns == ("cell_type",)
+    assert [names for _, names in objective.groups()] == [["masked_tokens", "same", "classify"], ["other"]]
+    prepared = objective.prepare(batch, batch.index, 0, 0, labels)
+    passes = []
+    forward = core.forward
+    monkeypatch.setattr(core, "forward", lambda *a, **k: passes.append(1) or forward(*a, **k))
+    loss, metrics = objective.loss(core, prepared)
+    assert len(passes) == 2
+    wanted = 0.0
+    for name, settings in PARTS.items():
+        own = {key: value for key, value in settings.items() if key not in ("objective", "weight")}
+        alone = make(settings.get("objective", name), LABELLED, own)
+        alone.load_state_dict(objective.parts[name].state_dict())
+        view = objective.parts["masked_tokens"] if name == "classify" else alone
+        single, report = alone.loss(core, view.prepare(batch, batch.index, 0, 0, labels))
+        wanted += settings.get("weight", 1) * single.item()
+        assert torch.allclose(report["loss"], metrics[f"{name}/loss"])
+    assert loss.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_one_view_on_another() -> None:
+    core, batch = make_core(head="mlm"), pack_of([40, 30, 35])
+    parts = {"panel_contrast": {"smallest": 0.4}, "masked_tokens": {"on": "panel_contrast", "rate": 0.2}}
+    objective = make("weighted", FACTS, {"parts": parts})
+    prepared = objective.prepare(batch, batch.index, 0, 0, number=3)
+    assert not prepared.others
+    panels = make("panel_contrast", FACTS, parts["panel_contrast"]).prepare(
+        batch, batch.index, 0, 0, number=3
+    )
+    assert torch.equal(prepared.original.ids, panels.batch.ids)
+    assert torch.equal(prepared.extra["usable"], panels.extra["usable"])
+    assert torch.equal(prepared.targets, panels.batch.ids[prepared.rows])
+    cut = int(panels.batch.offsets[3])
+    assert (prepared.rows < cut).any()
+    assert (prepared.rows >= cut).any()
+    _, metrics = objective.loss(core, prepared)
+    assert set(metrics) >= {"panel_contrast/loss", "masked_tokens/loss", "masked_tokens/accuracy"}
+    for wrong in ("nothing", "masked_tokens"):
+        with pytest.raises(ConfigError, match="must be a part that makes its own input"):
+            make("weighted", FACTS, {"parts": parts | {"more": {"objective": "two_views", "on": wrong}}})
+
+
+def test_views_on_copies_draw_independently() -> None:
+    batch = pack_of([200, 150], torch.full((350,), 9))
+    parts = {"two_views": {}, "masked_tokens": {"on": "two_views", "rate": 0.3}}
+    prepared = make("weighted", FACTS, {"parts": parts}).prepare(batch, batch.index, 0, 0)
+    hidden = torch.zeros(700, dtype=torch.bool)
+    hidden[prepared.rows] = True
+    assert hidden[:350].sum() == hidden[350:].sum()
+    both = (hidden[:350] & hidden[350:]).double().mean().item()
+    assert both == pytest.approx(0.09, abs=0.05)
+
+
+def test_totals_and_counts_over_batches_equal_one_batch() -> None:
+    core = make_core(head="mlm")
+    whole = pack_of([5, 9, 12, 3])
+    objective = make("masked_tokens", FACTS, {"rate": 0.4})
+    loss, metrics = objective.loss(core, objective.prepare(whole, torch.arange(4), 0, 0))
+    loss.backward()
+    wanted = core.embeddings.token.weight.grad.clone()
+    core.zero_grad()
+    ids = whole.ids.split([14, 15])
+    scores = [
+        objective.run(core, objective.prepare(pack_of(lengths, part), keys, 0, 0))
+        for lengths, part, keys in (([5, 9], ids[0], torch.arange(2)), ([12, 3], ids[1], torch.arange(2, 4)))
+    ]
+    assert torch.allclose(sum(score.report()["loss"] for score in scores), metrics["loss"])
+    count = sum(score.terms["loss"].count for score in scores)
+    for score in scores:
+        score.loss({"loss": count}).backward()
+    assert torch.allclose(core.embeddings.token.weight.grad, wanted, atol=1e-6)
+
+
+def test_a_sum_of_nothing_is_zero() -> None:
+    nothing = Sum.of(torch.zeros(0))
+    assert nothing.mean.item() == 0
+    assert Score({"loss": nothing}).loss().item() == 0
+
+
+def test_baselines_by_hand() -> None:
+    batch = pack_of([30, 20])
+    objective = make("masked_tokens", FACTS, {"rate": 0.5})
+    baseline = objective.baseline()
+    counts = np.ones(32)
+    for epoch in range(3):
+        prepared = objective.prepare(batch, batch.index, epoch, 0)
+        baseline.update(prepared)
+        counts += np.bincount(prepared.targets.numpy(), minlength=32)
+    held = objective.prepare(batch, batch.index, 7, 0)
+    report = baseline.report(held)
+    share = counts / counts.sum()
+    assert report["unigram"].tolist() == pytest.approx(
+        [-np.log(share[held.targets.numpy()]).sum(), len(held.targets)], rel=1e-5
+    )
+
+
+def test_place_baseline_knows_the_usual_rank() -> None:
+    # Gene 4 + r always has rank r: nothing is left to guess.
+    batch = pack_of([20] * 200, torch.arange(4, 24).repeat(200))
+    objective = make("masked_tokens", FACTS, {"rate": 0.5})
+    baseline = objective.baseline()
+    for epoch in range(5):
+        baseline.update(objective.prepare(batch, batch.index, epoch, 0))
+    report = baseline.report(objective.prepare(batch, batch.index, 9, 0))
+    means = {name: (value[0] / value[1]).item() for name, value in report.items()}
+    assert means["unigram"] == pytest.approx(np.log(20), abs=0.02)
+    assert means["place"] < 0.75 * means["unigram"]
+
+
+def test_weighted_baselines_are_named_by_part() -> None:
+    batch = pack_of([30, 20])
+    labels = {"cell_type": torch.tensor([1, 1])}
+    objective = make("weighted", LABELLED, {"parts": PARTS})
+    baseline = objective.baseline()
+    prepared = objective.prepare(batch, batch.index, 0, 0, labels)
+    baseline.update(prepared)
+    report = baseline.report(prepared)
+    assert report["classify/majority"].tolist() == [2, 2]
+    assert report["classify/frequencies"][0].item() == pytest.approx(-2 * np.log(3 / 5), rel=1e-5)
+    assert report["other/unigram"][1] > report["same/unigram"][1] > 0
+
+
+def test_prepared_moves_whole() -> None:
+    batch = pack_of([5, 9])
+    objective = make("weighted", LABELLED, {"parts": PARTS})
+    prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([0, 1])}).to("meta")
+    for part in (prepared, *prepared.others):
+        tensors = [part.batch.ids, part.original.ids, part.keys, part.rows, part.targets, part.seeds]
+        tensors += [*part.labels.values(), *part.extra.values()]
+        assert all(tensor.device.type == "meta" for tensor in tensors)
+
+
+@pytest.mark.parametrize("name", sorted(registry.available()))
+def test_every_name_can_be_found(name: str) -> None:
+    kind = registry.find(name)
+    assert kind.Settings.__doc__
+    assert "Parameters" in kind.Settings.__doc__
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'masked_tokens'"):
+        make("masked_token", FACTS)
+    with pytest.raises(ConfigError, match="did you mean 'rate'"):
+        make("masked_tokens", FACTS, {"rat": 0.1})
+    with pytest.raises(ConfigError, match="at least one objective"):
+        make("weighted", FACTS)
