@@ -35,7 +35,7 @@ __all__ = [
 NO_LIMIT = np.iinfo(np.int64).max
 
 
-STRIP = 64  # rows checked and then tokenized at a time: they stay in the second-level cache in between
+STRIP = 256  # rows checked and then tokenized at a time, while they are still in a cache
 
 # Rows, the span of the block that they are, and (ids, values, lengths) to write to; gives the tokens written.
 Write = Callable[["Rows", slice, tuple[NDArray[Any], ...]], int]

@@ -54,29 +54,33 @@ def _radix_sort(
     low: NDArray[np.uint32],
     high: NDArray[np.uint32],
 ) -> None:
-    """Stable sort of ``items`` by the 20 bits of ``window[item]``, in two passes."""
-    mask, shift = np.uint32(RADIX - 1), np.uint32(DIGIT)
+    """Stable sort of ``items``, at most 4 million, by the 20 bits of ``window[item]``, in two passes."""
+    mask, shift, place_bits = np.uint32(RADIX - 1), np.uint32(DIGIT), np.uint32(32 - DIGIT)
     low[:] = 0
     high[:] = 0
     for place in range(len(items)):
         low[window[place] & mask] += 1
         high[window[place] >> shift] += 1
-    below_low = below_high = 0
+    below_low = below_high = np.uint32(0)
     for digit in range(RADIX):
         count = low[digit]
         low[digit] = below_low
-        below_low += count
+        below_low = np.uint32(below_low + count)
         count = high[digit]
         high[digit] = below_high
-        below_high += count
+        below_high = np.uint32(below_high + count)
+    # The second digit travels with the item: looking it up again costs more than packing it.
     for place in range(len(items)):
-        digit = window[items[place]] & mask
-        spare[low[digit]] = items[place]
-        low[digit] += 1
+        item = items[place]
+        digit = window[item] & mask
+        to = low[digit]
+        spare[to] = (window[item] >> shift) << place_bits | item
+        low[digit] = to + 1
     for place in range(len(items)):
-        digit = window[spare[place]] >> shift
-        items[high[digit]] = spare[place]
-        high[digit] += 1
+        digit = spare[place] >> place_bits
+        to = high[digit]
+        items[to] = spare[place] & np.uint32((1 << (32 - DIGIT)) - 1)
+        high[digit] = to + 1
 
 
 @compiled
