@@ -14,13 +14,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from biolm.errors import BiolmError, ConfigError
 
-__all__ = ["Common", "add"]
+__all__ = ["Common", "Reading", "add"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,36 @@ class Common:
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failure.")] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading(Common):
+    """Input and options of every command that reads cells."""
+
+    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
+    layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    allow_normalised: Annotated[
+        bool, typer.Option("--allow-normalised", help="Take values that are not counts.")
+    ] = False
+    gene_column: Annotated[
+        str | None, typer.Option(help="index or a var column with gene names.", show_default="found")
+    ] = None
+    minimum_match: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
+    ] = 0.1
+    species: Annotated[
+        str | None, typer.Option(help="human or mouse.", show_default="told from the names")
+    ] = None
+
+    def among(self, settings: type[Any]) -> dict[str, Any]:
+        """The options that are fields of a settings dataclass, and whether to draw progress."""
+        names = {field.name for field in dataclasses.fields(settings)}
+        chosen = {name: value for name, value in vars(self).items() if name in names}
+        return chosen | {"progress": not self.quiet}
 
 
 def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type[Common]) -> None:

@@ -8,29 +8,23 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Reading
 from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(Reading):
     """Options of ``biolm attention``."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
     output: Annotated[Path, typer.Option("--output", "-o", help="Tab-separated table to write.")]
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id.")]
     picture: Annotated[
         Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.", show_default="none")
     ] = None
     cells: Annotated[int, typer.Option(min=1, help="Cells to average over, evenly spaced.")] = 100
-    layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
-        None
-    )
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False
 
 
 def run(chosen: Arguments) -> None:
@@ -40,6 +34,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.io.atomic import refuse_existing
     from biolm.tasks.attention import attention_of_cells, draw_attention, write_attention
+    from biolm.tasks.reading import ReadingSettings
 
     for target in (chosen.output, chosen.picture):
         if target is not None:
@@ -48,10 +43,8 @@ def run(chosen: Arguments) -> None:
         chosen.input,
         model=chosen.model,
         cells=chosen.cells,
-        layer=chosen.layer,
-        seed=chosen.seed,
         device=chosen.device,
-        show_progress=not chosen.quiet,
+        **chosen.among(ReadingSettings),
     )
     write_attention(table, chosen.output, overwrite=chosen.overwrite)
     if chosen.picture is not None:

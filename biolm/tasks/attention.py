@@ -18,6 +18,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import open_cells
 from biolm.tasks.fit import fit, loaded
 from biolm.tasks.progress import progress
+from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,11 +55,8 @@ def attention_of_cells(
     *,
     model: str | Path | CellModel,
     cells: int = 100,
-    layer: str | None = None,
-    seed: int = 0,
     device: str = "auto",
-    show_progress: bool = False,
-    **matching: Any,
+    **reading: Any,
 ) -> AttentionTable:
     """Entropy and mean rank of attended tokens, by layer and head, over evenly spaced cells.
 
@@ -70,12 +68,10 @@ def attention_of_cells(
         A token model (geneformer, scgpt), its folder or name.
     cells
         How many cells to look at.
-    layer, matching
-        As for :func:`biolm.embed`: ``gene_column``, ``minimum_match``, ``allow_normalised``.
-    seed
-        Seeds the tokeniser.
     device
         Where to compute.
+    reading
+        Which matrix, how genes are found, the seed: see :class:`~biolm.tasks.reading.ReadingSettings`.
 
     Raises
     ------
@@ -88,6 +84,7 @@ def attention_of_cells(
     from biolm.core.analysis import attention_profile
     from biolm.models.token_model import TokenCellModel, pick_device
 
+    settings = ReadingSettings(**reading)
     reader = loaded(model)
     if not isinstance(reader, TokenCellModel):
         raise ConfigError(
@@ -97,13 +94,13 @@ def attention_of_cells(
     reader.core.to(place)
     total: dict[str, NDArray[np.float64]] = {}
     used = 0
-    with open_cells(data, matrix=layer or "X") as source:
-        match = fit(source, reader, **matching)
+    with open_cells(data, matrix=settings.matrix) as source:
+        match = fit(source, reader, settings)
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(int))
-        with progress("attention", len(rows), show=show_progress) as advance:
+        with progress("attention", len(rows), show=settings.progress) as advance:
             for row in rows:
                 block = next(source.blocks(1, int(row), int(row) + 1))
-                tokens = reader.tokenize(block, match, seed=seed)
+                tokens = reader.tokenize(block, match, seed=settings.seed)
                 advance(1)
                 batch = Batch.from_tokens(tokens).to(place)
                 profile = attention_profile(reader.core, batch, skip=reader.language.special)

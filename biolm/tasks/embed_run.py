@@ -163,15 +163,7 @@ def prepare(
     if settings.pool is not None and settings.pool not in model.pools:
         offered = ", ".join(model.pools) or "none"
         raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
-    match = fit(
-        source,
-        model,
-        gene_column=settings.gene_column,
-        minimum_match=settings.minimum_match,
-        species=settings.species,
-        allow_normalised=settings.allow_normalised,
-        reopen=reopen,
-    )
+    match = fit(source, model, settings, reopen)
     return Job(source=source, model=model, match=match, settings=settings, facts=plain(model.describe()))
 
 

@@ -13,6 +13,7 @@ from biolm.errors import ConfigError
 from biolm.io.cells import CellSource, duplicated_names
 from biolm.models.base import CellModel
 from biolm.tasks.progress import log
+from biolm.tasks.reading import ReadingSettings
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -41,11 +42,7 @@ class KnowsGenes(Protocol):
 def fit(
     source: CellSource,
     model: KnowsGenes,
-    *,
-    gene_column: str | None = None,
-    minimum_match: float = 0.1,
-    species: str | None = None,
-    allow_normalised: bool = False,
+    settings: ReadingSettings,
     reopen: Callable[[str], CellSource] | None = None,
 ) -> GeneMatch:
     """Match genes and check the numbers, before any work.
@@ -70,11 +67,14 @@ def fit(
     if repeated:
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
     match = model.vocabulary.match(
-        source.gene_columns(), column=gene_column, minimum=minimum_match, species=species
+        source.gene_columns(),
+        column=settings.gene_column,
+        minimum=settings.minimum_match,
+        species=settings.species,
     )
     _report(match)
     if model.wants_counts:
-        check_counts(source, allow_normalised=allow_normalised, reopen=reopen)
+        check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
     return match
 
 

@@ -16,6 +16,7 @@ from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.tasks.fit import fit
 from biolm.tasks.progress import progress
+from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,31 +27,15 @@ __all__ = ["TokenizeSettings", "TokenizeSummary", "tokenize", "tokenize_file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizeSettings:
-    """Choices of a tokenising job.
+class TokenizeSettings(ReadingSettings):
+    """Choices of a tokenising job, beside those of :class:`~biolm.tasks.reading.ReadingSettings`.
 
     Parameters
     ----------
-    layer
-        Matrix to read: ``X`` (default), the name of a layer, or ``raw``.
-    seed
-        Seeds ties between bins and the sampling of genes over the length limit.
-    allow_normalised
-        Take values that are not counts where the model wants counts.
-    gene_column
-        ``index`` or the ``var`` column that names the genes; found automatically by default.
-    minimum_match
-        Least share of genes that must be known to the model.
-    species
-        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; told from the names by default.
     workers
         Threads that tokenise a block; the result does not depend on it.
     block_rows
         Cells of one block; the result does not depend on it.
-    overwrite
-        Whether an existing output may be replaced.
-    progress
-        Draw a progress bar on stderr, if that is a terminal.
 
     Raises
     ------
@@ -58,18 +43,12 @@ class TokenizeSettings:
         If a value is out of range.
     """
 
-    layer: str | None = None
-    seed: int = 0
-    allow_normalised: bool = False
-    gene_column: str | None = None
-    minimum_match: float = 0.1
-    species: str | None = None
     workers: int = 1
     block_rows: int = 8192
-    overwrite: bool = False
-    progress: bool = False
 
     def __post_init__(self) -> None:
+        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
+        ReadingSettings.__post_init__(self)
         for name in ("workers", "block_rows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
@@ -130,7 +109,7 @@ def tokenize(
     settings = TokenizeSettings(**options)
     if output is not None:
         return tokenize_file(data, output, model, settings, format).output
-    with open_cells(data, matrix=settings.layer or "X") as source:
+    with open_cells(data, matrix=settings.matrix) as source:
         return concatenate(_token_blocks(source, _tokeniser(model), settings)[1])
 
 
@@ -152,7 +131,7 @@ def tokenize_file(
 
     target = Path(output)
     refuse_existing(target, overwrite=settings.overwrite)
-    with open_cells(data, matrix=settings.layer or "X") as source:
+    with open_cells(data, matrix=settings.matrix) as source:
         facts, blocks = _token_blocks(source, _tokeniser(model), settings)
         writer = TokenWriter(target, metadata=facts, format=form, overwrite=settings.overwrite)
         names, start, total = source.cell_names(), 0, 0
@@ -177,14 +156,7 @@ def _token_blocks(
     source: CellSource, model: Any, settings: TokenizeSettings
 ) -> tuple[dict[str, Any], Iterator[Tokens]]:
     """Provenance, and the tokens of consecutive blocks."""
-    match = fit(
-        source,
-        model,
-        gene_column=settings.gene_column,
-        minimum_match=settings.minimum_match,
-        species=settings.species,
-        allow_normalised=settings.allow_normalised,
-    )
+    match = fit(source, model, settings)
     facts = plain(
         {
             "model": model.name,
