@@ -14,6 +14,7 @@ __all__ = [
     "GeneMatchError",
     "InputError",
     "OutputError",
+    "TrainingError",
 ]
 
 
@@ -39,3 +40,7 @@ class CheckpointError(BiolmError):
 
 class OutputError(BiolmError):
     """An output that exists already or cannot be written."""
+
+
+class TrainingError(BiolmError):
+    """A training run that cannot go on, for example because its loss is no number."""

@@ -80,6 +80,8 @@ class ModelConfig:
         Most tokens of a cell.
     core
         Fields of :class:`biolm.core.CoreConfig`; the vocabulary's size is known from the data.
+    init_std
+        Deviation of the first weights.
     pool, hidden_state
         How the saved model makes a cell's vector; -1 is the last hidden state.
     """
@@ -88,8 +90,14 @@ class ModelConfig:
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     max_length: int = 2048
     core: Mapping[str, Any] = field(default_factory=dict)
+    init_std: float = 0.02
     pool: str = "mean"
     hidden_state: int = -1
+
+    def __post_init__(self) -> None:
+        _positive(self, "model", "max_length")
+        if self.init_std <= 0:
+            raise ConfigError(f"model.init_std must be over 0, not {self.init_std}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

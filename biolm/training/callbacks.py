@@ -1,0 +1,170 @@
+"""What happens beside the steps: a table of metrics, checkpoints, the early end."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from biolm.errors import TrainingError
+from biolm.io.atomic import replacing
+from biolm.models.own import Saved, save
+from biolm.training.checkpoint import Progress, thin_out, write_checkpoint
+from biolm.training.module import Means, Pretraining, finite
+
+__all__ = ["Record", "Save"]
+
+log = logging.getLogger("biolm")
+
+
+class Record(pl.Callback):
+    """Write ``metrics.csv``: one row a number, so that any set of objectives fits.
+
+    Columns are ``step``, ``split`` (train or validation), ``name`` and ``value``. Training is averaged over
+    the steps since the last row; ``tokens_per_second`` is measured over the same steps.
+
+    Parameters
+    ----------
+    path
+        The file; rows of later steps than ``step`` are removed, so that a resumed run repeats none.
+    step
+        Where the run starts.
+    every
+        Steps between rows of training.
+    write
+        Off for all processes but the first.
+    """
+
+    def __init__(self, path: Path, step: int, every: int, *, write: bool = True) -> None:
+        self.path, self.every = path, every
+        rows = []
+        if path.exists() and write:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
+        if write:
+            self._write([["step", "split", "name", "value"], *rows], "w")
+        self._since, self._last = time.perf_counter(), step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
+        """Write a row of training at every so many steps."""
+        stepped, self._last = module.step != self._last, module.step
+        if stepped and (module.step % self.every == 0 or module.step == module.steps):
+            self.write_training(trainer, module)
+
+    def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
+        """Means since the last row."""
+        now = time.perf_counter()
+        found = module.train_means.means()
+        found["rate"] = module.rate
+        found["tokens_per_second"] = module.tokens / max(now - self._since, 1e-9)
+        module.train_means, module.tokens, self._since = Means(), 0, now
+        if trainer.is_global_zero:
+            self.add(module.step, "train", found)
+
+    def add(self, step: int, split: str, found: dict[str, float]) -> None:
+        """Append rows."""
+        self._write([[step, split, name, repr(value)] for name, value in found.items()], "a")
+
+    def _write(self, rows: list[list[Any]], mode: str) -> None:
+        with self.path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+
+class Save(pl.Callback):
+    """Validate with the weights that are saved, save them, and end early where nothing improves.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoints.
+    saved
+        What goes beside the weights.
+    progress
+        Where the run starts.
+    record
+        Gets the numbers of validations.
+    """
+
+    def __init__(self, folder: Path, saved: Saved, progress: Progress, record: Record) -> None:
+        self.folder, self.saved, self.progress, self.record = folder, saved, progress, record
+        self.scores: dict[str, float] = {}
+        self._last = progress.step
+
+    def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
+        """Put the moving average in place of the weights."""
+        module.valid_means = Means()
+        module.swap_average()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Note how well the model does beside the baseline."""
+        module.swap_average()
+        found = module.valid_means.means()
+        weights = module.term_weights
+        found["loss"] = sum(weight * found[name] for name, weight in weights.items())
+        for name in weights:
+            if f"unigram_{name}" in found:
+                place = name.removesuffix("loss")
+                found[f"{place}perplexity"] = math.exp(
+                    min(found.get(f"{place}cross_entropy", found[name]), 700)
+                )
+                found[f"unigram_{place}perplexity"] = math.exp(min(found[f"unigram_{name}"], 700))
+        self.scores = found
+        better = self.progress.best is None or found["loss"] < self.progress.best
+        self.progress.best = found["loss"] if better else self.progress.best
+        self.progress.waited = 0 if better else self.progress.waited + 1
+        if trainer.is_global_zero:
+            self.record.add(module.step, "validation", found)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            log.info("step %d of %d: held out %s", module.step, module.steps, shown)
+        patience = module.config.trainer.patience
+        if patience and self.progress.waited >= patience:
+            log.info("no lower loss in %d validations: training ends", patience)
+            trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
+        """Save between validations; a checkpoint that falls on one waits for it."""
+        every = module.config.trainer
+        # While gradients are accumulated, batches end without a step.
+        stepped, self._last = module.step != self._last, module.step
+        falls_on_one = module.step % every.validate_every == 0 or module.step == module.steps
+        if stepped and module.step % every.checkpoint_every == 0 and not falls_on_one:
+            self.save(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Save after a validation."""
+        every = module.config.trainer.checkpoint_every
+        if module.step % every == 0 or module.step == module.steps or trainer.should_stop:
+            self.save(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Write the model itself, with its scores on the card."""
+        if trainer.is_global_zero:
+            card = {**(self.saved.card or {}), "steps": module.step}
+            card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
+            with replacing(self.folder.parent / "model", overwrite=True) as temporary:
+                temporary.mkdir()
+                save(temporary, replace(self.saved, card=card), module.core_weights())
+
+    def save(self, trainer: pl.Trainer, module: Pretraining) -> None:
+        """Write a checkpoint, and remove old ones.
+
+        Raises
+        ------
+        TrainingError
+            If a weight is no number; the last good checkpoint stays.
+        """
+        if not finite(module):
+            raise TrainingError(
+                f"a weight at step {module.step} is infinite or no number; the last good checkpoint is kept: "
+                "lower optimiser.rate, or set trainer.clip, and resume"
+            )
+        self.progress.step = module.step
+        if trainer.is_global_zero:
+            write_checkpoint(self.folder, module, self.saved, self.progress)
+            thin_out(self.folder, module.config.trainer.keep)

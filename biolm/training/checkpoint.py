@@ -1,0 +1,125 @@
+"""Checkpoints: a folder that ``biolm.load`` opens, with what is needed to go on training beside it.
+
+``training.safetensors`` holds all weights (``model.*``), their moving average (``average.*``) and AdamW's
+moments (``optimiser.N.*``, by the order of parameters); ``training.json`` the step and what early stopping
+knows. Order, masks, dropout and learning rate are functions of the seed and the step: nothing more is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biolm.core.checkpoint import load_strict, read_weights, write_weights
+from biolm.errors import CheckpointError
+from biolm.io.atomic import remove, replacing
+from biolm.io.json_file import read_json
+from biolm.models.own import Saved, save
+from biolm.training.module import Pretraining
+
+__all__ = ["Progress", "last_checkpoint", "restore", "thin_out", "write_checkpoint"]
+
+_NAME = re.compile(r"step-(\d{8})")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is.
+
+    Parameters
+    ----------
+    step
+        Optimiser steps done.
+    best
+        Lowest validation loss; None before the first.
+    waited
+        Validations since then.
+    """
+
+    step: int = 0
+    best: float | None = None
+    waited: int = 0
+
+
+def write_checkpoint(folder: Path, module: Pretraining, saved: Saved, progress: Progress) -> Path:
+    """Write a checkpoint of the current step, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoints; made if it is not there.
+    module
+        With an optimiser, unless training has ended.
+    saved
+        What goes beside the weights.
+    progress
+        Where the run is.
+    """
+    folder.mkdir(exist_ok=True)
+    target = folder / f"step-{progress.step:08d}"
+    with replacing(target, overwrite=True) as temporary:
+        temporary.mkdir()
+        save(temporary, saved, module.core_weights())
+        write_weights(temporary / "training.safetensors", _state(module))
+        (temporary / "training.json").write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
+    return target
+
+
+def restore(folder: Path, module: Pretraining) -> Progress:
+    """Put a checkpoint's state into a module before its trainer starts.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit the module.
+    """
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    path = folder / "training.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no training.safetensors, so training cannot go on from it")
+    for name, tensor in read_weights([path]).items():
+        kind, _, rest = name.partition(".")
+        groups[kind][rest] = tensor
+    load_strict(module, groups["model"], folder)
+    module.average = groups["average"]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in groups["optimiser"].items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = tensor
+    module.optimiser_state = state
+    progress = Progress(**read_json(folder / "training.json"))
+    module.step = progress.step
+    return progress
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint, None where there is none."""
+    return max(_checkpoints(folder), default=None)
+
+
+def thin_out(folder: Path, keep: int) -> None:
+    """Remove all but the newest checkpoints."""
+    for old in sorted(_checkpoints(folder))[:-keep]:
+        remove(old)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+
+
+def _state(module: Pretraining) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in module.average.items()}
+    optimiser: Any = module.optimizers(use_pl_optimizer=False)
+    for number, entries in optimiser.state_dict()["state"].items():
+        for key, value in entries.items():
+            tensors[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
+    return tensors

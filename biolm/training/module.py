@@ -1,0 +1,190 @@
+"""The Lightning module: an objective over a core, and nothing that is not training.
+
+Dimensions: ``b`` examples of a batch · ``t`` tokens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from biolm.core import Transformer
+from biolm.core.checkpoint import write_weights
+from biolm.errors import TrainingError
+from biolm.objectives.base import Objective, Prepared
+from biolm.training.baseline import Baseline
+from biolm.training.config import RunConfig
+from biolm.training.loader import Item
+from biolm.training.schedule import parameter_groups, rate_share
+
+__all__ = ["Means", "Pretraining", "finite"]
+
+
+class Means(dict[str, Tensor]):
+    """Totals and counts by name, ``(2,)`` float64 each, added up over batches."""
+
+    def include(self, found: dict[str, Tensor]) -> None:
+        """Add those of one batch."""
+        for name, pair in found.items():
+            self[name] = self.get(name, 0) + pair.detach().double().cpu()
+
+    def means(self) -> dict[str, float]:
+        """Total over count of each."""
+        return {name: float(pair[0] / pair[1].clamp(min=1e-12)) for name, pair in self.items()}
+
+
+class Pretraining(pl.LightningModule):
+    """Train a core with an objective.
+
+    Parameters
+    ----------
+    core, objective
+        What is trained.
+    config
+        Of the run.
+    steps
+        Optimiser steps of the whole run.
+    baseline
+        The trivial predictor that validation stands beside.
+    folder
+        Of the run; a batch whose loss is no number is written there.
+
+    Attributes
+    ----------
+    step
+        Optimiser steps done, those before a resume included.
+    average
+        Moving average of the weights by name; empty without ``trainer.ema``.
+    train_means, valid_means
+        Since they were last read.
+    """
+
+    def __init__(
+        self,
+        core: Transformer,
+        objective: Objective,
+        config: RunConfig,
+        *,
+        steps: int,
+        baseline: Baseline,
+        folder: Path,
+    ) -> None:
+        super().__init__()
+        self.core, self.objective = core, objective
+        self.config, self.steps, self.baseline = config, steps, baseline
+        self.folder = folder
+        self.step = 0
+        self.average: dict[str, Tensor] = {}
+        self.optimiser_state: dict[int, dict[str, Tensor]] | None = None
+        self.train_means, self.valid_means = Means(), Means()
+        self.term_weights: dict[str, float] = {}
+        self.tokens = 0
+        if config.trainer.ema:
+            self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    def transfer_batch_to_device(self, batch: Item, device: torch.device, dataloader_idx: int) -> Item:  # noqa: ARG002
+        """The batch on the device; its number stays."""
+        return batch[0], batch[1].to(device)
+
+    def training_step(self, batch: Item, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Loss of one batch.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is infinite or no number.
+        """
+        number, prepared = batch
+        # Dropout depends on the batch's number in the run: on no state that would have to be saved.
+        torch.manual_seed((self.config.seed * 1_000_003 + number) % (1 << 63))
+        self.objective.step = self.step
+        loss, found = self.objective.loss(self.core, prepared)
+        if not torch.isfinite(loss):
+            path = self.folder / "bad_batch.safetensors"
+            write_weights(path, _tensors(prepared))
+            raise TrainingError(
+                f"the loss at step {self.step} is {loss.item()}; its batch (number {number}) is in {path}, "
+                "the last good checkpoint is kept: lower optimiser.rate, or set trainer.clip, and resume"
+            )
+        self.train_means.include({**found, "loss": torch.stack((loss.detach(), torch.ones_like(loss)))})
+        self.tokens += len(prepared.batch.ids)
+        return loss
+
+    def validation_step(self, batch: Item, batch_idx: int) -> None:  # noqa: ARG002
+        """Losses and metrics of one batch, and the baseline's."""
+        _, prepared = batch
+        score = self.objective.run(self.core, prepared)
+        self.term_weights = {name: score.weights.get(name, 1.0) for name in score.terms}
+        self.valid_means.include(score.report())
+        self.valid_means.include(self.baseline.losses(self.objective, prepared))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, with its state where a run is resumed."""
+        o = self.config.optimiser
+        optimiser = torch.optim.AdamW(
+            parameter_groups(self, o), lr=o.rate, betas=(o.betas[0], o.betas[1]), eps=o.eps
+        )
+        if self.optimiser_state is not None:
+            whole = optimiser.state_dict()
+            optimiser.load_state_dict({**whole, "state": self.optimiser_state})
+        return optimiser
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step at the schedule's rate."""
+        optimiser = kwargs["optimizer"] if "optimizer" in kwargs else args[2]
+        for group in optimiser.param_groups:
+            group["lr"] = self.rate
+        super().optimizer_step(*args, **kwargs)
+        self.step += 1
+        decay = self.config.trainer.ema
+        with torch.no_grad():
+            for name, tensor in self.state_dict().items() if decay else ():
+                self.average[name] = self.average[name].to(tensor.device)
+                if tensor.is_floating_point():
+                    self.average[name].lerp_(tensor, 1 - decay)
+                else:
+                    self.average[name].copy_(tensor)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return self.config.optimiser.rate * rate_share(self.step, self.steps, self.config.schedule)
+
+    def swap_average(self) -> None:
+        """Exchange the weights and their moving average, where there is one."""
+        with torch.no_grad():
+            for name, tensor in self.state_dict().items() if self.average else ():
+                kept = tensor.clone()
+                tensor.copy_(self.average[name])
+                self.average[name] = kept
+
+    def core_weights(self) -> dict[str, Tensor]:
+        """Weights of the core that is saved: their average where there is one."""
+        if not self.average:
+            return dict(self.core.state_dict())
+        start = "core."
+        return {name[len(start) :]: each for name, each in self.average.items() if name.startswith(start)}
+
+
+def finite(module: nn.Module) -> bool:
+    """Whether all weights are numbers."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values())
+
+
+def _tensors(prepared: Prepared) -> dict[str, Tensor]:
+    """What is needed to look into a batch: its examples, the tokens before and after hiding, the targets."""
+    columns = {
+        "keys": prepared.keys,
+        "offsets": prepared.batch.offsets,
+        "ids": prepared.batch.ids,
+        "original_ids": prepared.original.ids,
+        "values": prepared.batch.values,
+        "original_values": prepared.original.values,
+        "rows": prepared.rows,
+        "targets": prepared.targets,
+    }
+    return {name: column.clone() for name, column in columns.items() if column is not None}

@@ -1,0 +1,235 @@
+"""Train: a job, a Lightning trainer, a folder with all that came of it.
+
+The folder of a run holds ``config.yaml`` (resolved), ``summary.json``, ``metrics.csv``, ``checkpoints/``
+and at the end ``model/``, which ``biolm.load`` opens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+import biolm
+from biolm.core import Transformer
+from biolm.errors import ConfigError, OutputError
+from biolm.models.own import Saved
+from biolm.training.baseline import Baseline
+from biolm.training.callbacks import Record, Save
+from biolm.training.checkpoint import Progress, last_checkpoint, restore
+from biolm.training.config import RunConfig
+from biolm.training.config_read import read_config, write_config
+from biolm.training.initialise import initialise
+from biolm.training.job import Job, make_objective, prepare
+from biolm.training.loader import Reader, Stream
+from biolm.training.module import Pretraining
+
+__all__ = ["BatchModule", "Result", "train"]
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_RECORD_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run made.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    model
+        Folder of the saved model.
+    steps
+        Optimiser steps done.
+    scores
+        Of the last validation, the baseline's among them.
+    """
+
+    folder: Path
+    model: Path
+    steps: int
+    scores: dict[str, float]
+
+
+class BatchModule(pl.LightningDataModule):
+    """Batches of a job for the process that asks.
+
+    Parameters
+    ----------
+    job
+        Data and plan.
+    module
+        Knows the step, and the objective whose ``prepare`` hides what is to be predicted.
+    """
+
+    def __init__(self, job: Job, module: Pretraining) -> None:
+        super().__init__()
+        self.job, self.module = job, module
+
+    def train_dataloader(self) -> Stream:
+        """Batches from the next step on; an iteration ends where a validation is due."""
+        c = self.job.config
+        return Stream(
+            reader=self._reader(valid=False),
+            rank=self.trainer.global_rank if self.trainer else 0,
+            ranks=self.trainer.world_size if self.trainer else 1,
+            start=self.module.step * c.trainer.accumulate,
+            stop=self.job.steps * c.trainer.accumulate,
+            workers=c.data.workers,
+            pauses=c.trainer.validate_every * c.trainer.accumulate,
+        )
+
+    def val_dataloader(self) -> Stream | list[None]:
+        """All held-out batches, on every process: they are few, and results then need no exchange."""
+        if self.job.valid is None:
+            return []
+        return Stream(reader=self._reader(valid=True), epochs=1)
+
+    def _reader(self, *, valid: bool) -> Reader:
+        plan = self.job.valid if valid else self.job.train
+        assert plan is not None
+        return Reader(
+            examples=self.job.examples,
+            plan=plan,
+            prepare=self.module.objective.prepare,
+            seed=self.job.config.seed,
+            frozen_epoch=valid,
+        )
+
+
+def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
+    """Run a config to its end.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    folder
+        Made for the run.
+    resume
+        Go on from the last checkpoint in the folder, where there is one.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists and ``resume`` is off.
+    ConfigError
+        If the config is impossible, or another than that of the run to go on with.
+    TrainingError
+        If the loss is infinite or no number.
+    """
+    if config.trainer.strategy != "auto" and not config.trainer.strategy.startswith("ddp"):
+        raise ConfigError(
+            f"trainer.strategy {config.trainer.strategy!r} shards the weights, which checkpoints here do not "
+            "gather; use auto or ddp"
+        )
+    # Under ddp Lightning starts this program again on each further process.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if first:
+        _open_folder(folder, config, resume=resume)
+    job = prepare(config, folder)
+    module = _module(job, folder)
+    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+    progress = Progress() if checkpoint is None else restore(checkpoint, module)
+    if first:
+        (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
+    record = Record(folder / "metrics.csv", progress.step, _RECORD_EVERY, write=first)
+    saver = Save(folder / "checkpoints", _saved(job), progress, record)
+    if progress.step < job.steps:
+        with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+            trainer = _trainer(config, job.steps - progress.step, [record, saver])
+            trainer.fit(module, datamodule=BatchModule(job, module))
+    return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores)
+
+
+def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
+    stored = folder / "config.yaml"
+    if folder.exists() and not resume:
+        raise OutputError(f"{folder} exists already; choose another folder, or go on with its run (--resume)")
+    if stored.exists():
+        before, now = read_config(stored).as_dict(), config.as_dict()
+        for section in before:
+            if before[section] != now[section]:
+                raise ConfigError(
+                    f"{section} differs from {stored}; a run goes on with the config it began with"
+                )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(stored, config)
+
+
+def _module(job: Job, folder: Path) -> Pretraining:
+    """Weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.config.seed)
+        core = Transformer(job.core)
+        initialise(core, job.config.model.init_std)
+        objective = make_objective(job)
+    core.gradient_checkpointing = job.config.trainer.gradient_checkpointing
+    baseline = Baseline(job.found, job.vocabulary.special_ids)
+    return Pretraining(core, objective, job.config, steps=job.steps, baseline=baseline, folder=folder)
+
+
+def _saved(job: Job) -> Saved:
+    facts = {
+        "objectives": ", ".join(job.config.objectives),
+        "training examples": len(job.train.rows),
+        "tokens of an epoch": int(job.train.lengths.sum()),
+        "seed": job.config.seed,
+        "biolm": biolm.__version__,
+    }
+    model = job.config.model
+    return Saved(
+        language=replace(job.vocabulary.language, name=job.config.name),
+        vocabulary=job.vocabulary.tokens,
+        core=job.core,
+        pool=model.pool,
+        hidden_state=model.hidden_state,
+        card=facts,
+    )
+
+
+def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    t = config.trainer
+    return pl.Trainer(
+        accelerator=t.accelerator,
+        devices=t.devices,
+        strategy=t.strategy,
+        precision=_PRECISIONS[t.precision],  # type: ignore[arg-type]  # one of Lightning's words
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=t.accumulate,
+        gradient_clip_val=t.clip or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        # The moving average is exchanged in place around a validation.
+        inference_mode=False,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """No advice about loaders and loggers: the loader here is our own, and logs are those of biolm."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,49 @@
+"""Learning rates as a function of the step, and which parameters are decayed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+
+from biolm.training.config import OptimiserConfig, ScheduleConfig
+
+__all__ = ["parameter_groups", "rate_share"]
+
+
+def rate_share(step: int, steps: int, config: ScheduleConfig) -> float:
+    """Share of the full learning rate at optimiser step ``step`` (from 0) of ``steps``.
+
+    A function of the step alone, so there is no state to save.
+
+    Examples
+    --------
+    >>> config = ScheduleConfig(kind="linear", warmup=2, end=0.0)
+    >>> [round(rate_share(step, 6, config), 2) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    warmup = config.warmup * steps if config.warmup < 1 else config.warmup
+    if step < warmup:
+        return min(1.0, (step + 1) / warmup)
+    if config.kind == "constant":
+        return 1.0
+    begin = max(warmup, steps * (1 - config.decay)) if config.kind == "wsd" else warmup
+    place = min(max((step - begin) / max(steps - begin, 1), 0.0), 1.0)
+    left = (1 + math.cos(math.pi * place)) / 2 if config.kind == "cosine" else 1 - place
+    return config.end + (1 - config.end) * left
+
+
+def parameter_groups(model: nn.Module, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """Matrices are decayed; embeddings, norms, biases and other vectors are not."""
+    spared = {
+        id(parameter)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if isinstance(module, nn.Embedding) or parameter.dim() < 2
+    }
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in learned if id(p) not in spared], "weight_decay": config.weight_decay},
+        {"params": [p for p in learned if id(p) in spared], "weight_decay": 0.0},
+    ]
