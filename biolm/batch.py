@@ -144,6 +144,9 @@ class Batch:
     layout
         Where the tokens lay in the padded tensor the batch was made from: flat places ``(t,)`` and
         the shape ``(b, s)``. None for batches made packed.
+    private
+        ``(t,)`` tokens that only they themselves may attend to, such as genes whose values are still to be
+        generated (scGPT); None for none.
     """
 
     ids: Tensor
@@ -154,6 +157,7 @@ class Batch:
     values: Tensor | None = None
     segments: Tensor | None = None
     layout: tuple[Tensor, tuple[int, int]] | None = None
+    private: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -247,6 +251,7 @@ class Batch:
                 ("index", self.index),
                 ("values", self.values),
                 ("segments", self.segments),
+                ("private", self.private),
             )
         }
         layout = None if self.layout is None else (self.layout[0].to(device), self.layout[1])

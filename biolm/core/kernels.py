@@ -63,15 +63,15 @@ def attend(
     """
     if not len(query) or not len(key):
         return torch.zeros_like(query)
-    name = choose_kernel(query, rule, bias) if kernel == "auto" else kernel
+    name = choose_kernel(query, rule, bias, layout.private is not None) if kernel == "auto" else kernel
     return _KERNELS[name](query, key, value, layout, rule, bias)
 
 
-def choose_kernel(query: Tensor, rule: Rule, bias: PositionBias | None) -> str:
-    """Name of the fastest kernel that can compute this."""
+def choose_kernel(query: Tensor, rule: Rule, bias: PositionBias | None, private: bool = False) -> str:
+    """Name of the fastest kernel that can compute this; ``private`` says that some keys are."""
     if query.is_cuda:
         half = query.dtype in (torch.float16, torch.bfloat16)
-        plain = bias is None and rule.softcap is None
+        plain = bias is None and rule.softcap is None and not private
         if half and plain and not rule.dropout and query.shape[-1] <= 256:
             return "varlen"
         # flex_attention has no dropout on weights.
@@ -94,11 +94,11 @@ def _mask(
     layout: Layout, rule: Rule, bias: PositionBias | None, span: tuple[int, int, int, int]
 ) -> Tensor | None:
     """What is added to one document's scores, ``(h, q, s)`` or ``(q, s)``; None when nothing is."""
-    if rule.full and bias is None:
-        return None
-    distance = layout.distance(span)
-    added = torch.zeros_like(distance, dtype=torch.float32) if bias is None else bias(distance)
-    return added if rule.full else added.masked_fill(~visible(rule, distance), float("-inf"))
+    hidden = layout.hidden(rule, span)
+    if hidden is None:
+        return None if bias is None else bias(layout.distance(span))
+    added = torch.zeros_like(hidden, dtype=torch.float32) if bias is None else bias(layout.distance(span))
+    return added.masked_fill(hidden, float("-inf"))
 
 
 def _sdpa(
@@ -106,7 +106,7 @@ def _sdpa(
 ) -> Tensor:
     parts = []
     grouped = key.shape[1] != query.shape[1]
-    plain_causal = rule.causal and not rule.window and bias is None and layout.same
+    plain_causal = rule.causal and not rule.window and bias is None and layout.same and layout.private is None
     for documents, span in layout.groups():
         q0, q1, k0, k1 = span
         mask = None
@@ -137,7 +137,7 @@ def _cached_mask(
 ) -> Tensor | None:
     # Kept for the next layers only: masks of all documents together may be larger than the model.
     size = (span[1] - span[0]) * (span[3] - span[2])
-    if rule.full and bias is None:
+    if rule.full and bias is None and layout.private is None:
         return None
     name = (span, rule.causal, rule.window, bias)
     found: Tensor | None = layout.cache.get(name)
@@ -238,8 +238,12 @@ def _flex(
     q_place, k_place = layout.q_positions, layout.k_positions
     q_document, k_document = layout.q_documents, layout.k_documents
 
+    private = layout.private
+
     def mask_mod(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return (q_document[q] == k_document[k]) & visible(rule, k_place[k] - q_place[q])
+        distance = k_place[k] - q_place[q]
+        seen = (q_document[q] == k_document[k]) & visible(rule, distance)
+        return seen if private is None else seen & ((distance == 0) | ~private[k])
 
     def score_mod(score: Tensor, _b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         if rule.softcap is not None:

@@ -68,6 +68,8 @@ class Layout:
         ``(t,)`` and ``(u,)`` places in the document.
     max_q, max_k
         Longest document of each side.
+    private
+        ``(u,)`` keys that only their own query sees, in self-attention; None for none.
     """
 
     q_offsets: Tensor
@@ -76,13 +78,14 @@ class Layout:
     k_positions: Tensor
     max_q: int
     max_k: int
+    private: Tensor | None = None
     # Masks and biases are the same for every layer of a pass, so kernels keep them here.
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, offsets: Tensor, positions: Tensor, max_length: int) -> Layout:
+    def of(cls, offsets: Tensor, positions: Tensor, max_length: int, private: Tensor | None = None) -> Layout:
         """Self-attention: queries and keys are the same tokens."""
-        return cls(offsets, offsets, positions, positions, max_length, max_length)
+        return cls(offsets, offsets, positions, positions, max_length, max_length, private)
 
     @property
     def same(self) -> bool:
@@ -107,7 +110,8 @@ class Layout:
         for i, (q0, q1, _, k1) in enumerate(self.spans):
             after = self.spans[i + 1] if i + 1 < len(self.spans) else None
             # Only in self-attention do equally long documents also have equal places, so one mask.
-            if self.same and after is not None and q1 - q0 == after[1] - after[0]:
+            alike = self.same and self.private is None
+            if alike and after is not None and q1 - q0 == after[1] - after[0]:
                 continue
             if q1 > q0:
                 yield i + 1 - start, (self.spans[start][0], q1, self.spans[start][2], k1)
@@ -117,6 +121,16 @@ class Layout:
         """``(q, s)`` key place − query place of one document."""
         q0, q1, k0, k1 = span
         return self.k_positions[None, k0:k1] - self.q_positions[q0:q1, None]
+
+    def hidden(self, rule: Rule, span: tuple[int, int, int, int]) -> Tensor | None:
+        """``(q, s)`` which keys of one document are not seen; None where all are."""
+        if rule.full and self.private is None:
+            return None
+        distance = self.distance(span)
+        hidden = ~visible(rule, distance)
+        if self.private is not None:
+            hidden |= self.private[None, span[2] : span[3]] & (distance != 0)
+        return hidden
 
     @cached_property
     def q_documents(self) -> Tensor:

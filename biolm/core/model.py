@@ -23,7 +23,7 @@ from biolm.core.heads import make_head
 from biolm.core.layout import Layout
 from biolm.core.norm import make_norm
 from biolm.core.positions import make_bias, rope_table
-from biolm.errors import ConfigError
+from biolm.errors import ConfigError, InputError
 
 __all__ = ["Transformer"]
 
@@ -98,12 +98,14 @@ class Transformer(nn.Module):
         Raises
         ------
         InputError
-            If the batch does not fit the model: ids, values or length.
+            If the batch does not fit the model: ids, values or length; or its private tokens a cache.
         ConfigError
             If attention maps are asked for with a cache.
         """
         if cache is not None and attentions:
             raise ConfigError("attention maps need a forward pass without a cache")
+        if cache is not None and batch.private is not None:
+            raise InputError("a cache keeps every token for later ones, so it takes no private tokens")
         x = self.embeddings(batch)  # (t, d)
         states = [x]
         maps: list[tuple[Tensor, ...]] = []
@@ -146,7 +148,7 @@ class Transformer(nn.Module):
         maps: Callable[[tuple[Tensor, ...]], None] | None,
     ) -> tuple[Context, Context]:
         """What layers without and with a window share."""
-        layout = Layout.of(batch.offsets, batch.positions, batch.max_length)
+        layout = Layout.of(batch.offsets, batch.positions, batch.max_length, batch.private)
         source, memory_layout = (None, None) if memory is None else memory
         tables: list[tuple[Tensor, Tensor] | None] = [None, None]
         if self.config.position == "rope":

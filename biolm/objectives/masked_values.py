@@ -42,6 +42,9 @@ class MaskingSettings(Settings):
         What a hidden value becomes; a number no gene can have (a bin of its own where values are bins).
     exact
         Hide ``round(rate * tokens)`` of each cell, at least one; otherwise a coin for each.
+    private
+        No other token sees a hidden one (scGPT's attention mask of pretraining): the others are the prompt,
+        and the model can then generate, see :func:`biolm.objectives.generate_values.generate_values`.
     """
 
     rates: tuple[float, ...] = (0.4,)
@@ -50,6 +53,7 @@ class MaskingSettings(Settings):
     random_share: float = 0.0
     mask_value: float = -1.0
     exact: bool = True
+    private: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", tuple(self.rates))
@@ -111,6 +115,7 @@ class MaskValues(View):
     random_share: float
     mask_value: float
     exact: bool
+    private: bool
     special_ids: tuple[int, ...]
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
@@ -123,7 +128,7 @@ class MaskValues(View):
         values = batch.values.clone()
         values[rows] = self._replaced(batch, rows, allowed, draw)
         return Prepared(
-            batch=replace(batch, values=values),
+            batch=replace(batch, values=values, private=chosen if self.private else batch.private),
             original=batch,
             keys=draw.keys,
             rows=rows,
@@ -254,6 +259,7 @@ def mask_values(settings: MaskingSettings, facts: Facts) -> MaskValues:
         random_share=s.random_share,
         mask_value=s.mask_value,
         exact=s.exact,
+        private=s.private,
         special_ids=tuple(sorted(facts.special_ids)),
     )
 

@@ -31,6 +31,7 @@ def take_tokens(batch: Batch, keep: Tensor) -> Batch:
         values=None if batch.values is None else batch.values[keep],
         segments=None if batch.segments is None else batch.segments[keep],
         layout=None,
+        private=None if batch.private is None else batch.private[keep],
     )
 
 
@@ -48,4 +49,5 @@ def join(first: Batch, second: Batch) -> Batch:
         index=torch.cat((first.index, second.index)),
         values=both(first.values, second.values),
         segments=both(first.segments, second.segments),
+        private=both(first.private, second.private),
     )
