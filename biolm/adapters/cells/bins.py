@@ -94,8 +94,10 @@ class BinTokenizer:
         cells = cell_keys(block.start, len(block), seed)
         bin_rows = kernel("bin_rows")
 
-        def write(rows: Rows, span: slice, out: tuple[NDArray[Any], ...]) -> int:
-            count: int = bin_rows(tuple(rows), tokens, quantiles, cells[span], forced, limit, first, out)
+        def write(rows: Rows, fresh: bool, span: slice, out: tuple[NDArray[Any], ...]) -> int:
+            count: int = bin_rows(
+                tuple(rows), fresh, tokens, quantiles, cells[span], forced, limit, first, out
+            )
             return count
 
         return tokenize_rows(block, match, write, limit=limit, special=special, values=np.int16)

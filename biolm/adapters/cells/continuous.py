@@ -86,23 +86,22 @@ class ContinuousTokenizer:
         special = int(self.cls_id is not None)
         limit = NO_LIMIT if self.max_length is None else self.max_length - special
         first = -1 if self.cls_id is None else self.cls_id
-        target = 1.0 if self.target_sum is None else float(self.target_sum)
+        target = 0.0 if self.target_sum is None else float(self.target_sum)
         cells, sample = cell_keys(block.start, len(block), seed), self.keep == "sample"
         continuous_rows, log1p = kernel("continuous_rows"), kernel("log1p")
         exact = np.empty(block.indptr[-1] + special * len(block), np.float64)
 
-        def write(rows: Rows, span: slice, out: tuple[NDArray[Any], ...]) -> int:
+        def write(rows: Rows, fresh: bool, span: slice, out: tuple[NDArray[Any], ...]) -> int:
             ids, values, lengths = out
-            if self.target_sum is None:
-                rows = rows._replace(totals=np.ones(len(rows.totals)))
             given = (ids, exact, lengths)
             count: int = continuous_rows(
-                tuple(rows), tokens, target, cells[span], limit, sample, first, given
+                tuple(rows), fresh, tokens, target, cells[span], limit, sample, first, given
             )
+            done = max(count, 0)
             if self.log1p:
-                log1p(exact[:count], values[:count])
+                log1p(exact[:done], values[:done])
             else:
-                values[:count] = exact[:count]
+                values[:done] = exact[:done]
             return count
 
         return tokenize_rows(block, match, write, limit=limit, special=special, values=np.float32)

@@ -110,8 +110,8 @@ class RankTokenizer:
         ends = (-1 if self.cls_id is None else self.cls_id, -1 if self.eos_id is None else self.eos_id)
         rank_rows = kernel("rank_rows")
 
-        def write(rows: Rows, _: slice, out: tuple[NDArray[Any], ...]) -> int:
-            count: int = rank_rows(tuple(rows), tokens, scales, self._genes, ends, out)
+        def write(rows: Rows, fresh: bool, _: slice, out: tuple[NDArray[Any], ...]) -> int:
+            count: int = rank_rows(tuple(rows), fresh, tokens, scales, self._genes, ends, out)
             return count
 
         return tokenize_rows(

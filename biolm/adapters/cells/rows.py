@@ -35,10 +35,11 @@ __all__ = [
 NO_LIMIT = np.iinfo(np.int64).max
 
 
-STRIP = 256  # rows checked and then tokenized at a time, while they are still in a cache
+STRIP = 1024  # rows handed to a kernel at a time: values of other types than the kernels' are copied
 
-# Rows, the span of the block that they are, and (ids, values, lengths) to write to; gives the tokens written.
-Write = Callable[["Rows", slice, tuple[NDArray[Any], ...]], int]
+# Rows, whether they are fresh, the span of the block that they are, and (ids, values, lengths) to write to;
+# returns what the kernel returns.
+Write = Callable[["Rows", bool, slice, tuple[NDArray[Any], ...]], int]
 
 
 class Rows(NamedTuple):
@@ -51,6 +52,9 @@ class Rows(NamedTuple):
     indices: NDArray[np.uint32]
     indptr: NDArray[np.int64]
     totals: NDArray[np.float64]
+
+
+Stored = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64]]  # values, columns, row pointers
 
 
 def check_block(block: CellBlock) -> NDArray[np.float64]:
@@ -84,7 +88,10 @@ def prepare(block: CellBlock, match: GeneMatch) -> Rows:
 def tokenize_rows(
     block: CellBlock, match: GeneMatch, write: Write, *, limit: int, special: int, values: Any
 ) -> Tokens:
-    """Run a kernel over the rows of a block, a strip at a time, each prepared just before.
+    """Run a kernel over the rows of a block, a strip at a time.
+
+    The kernel checks the rows on its way, while they are in the cache. Rows that turn out to need sorting,
+    or columns that share a gene, are prepared first.
 
     Parameters
     ----------
@@ -104,15 +111,20 @@ def tokenize_rows(
     at = 0
     for start in range(0, len(block), STRIP):
         span = slice(start, min(start + STRIP, len(block)))
-        rows = _canonical(_rows_of(block, span.start, span.stop), standing)
-        at += write(rows, span, (ids[at:], column[at:], lengths[span]))
+        part, out = _rows_of(block, span.start, span.stop), (ids[at:], column[at:], lengths[span])
+        count = -1
+        if standing is None:
+            stored, totals = _stored(part), np.empty(len(part), np.float64)
+            count = write(Rows(*stored, totals), True, span, out)
+            _refuse_bad(stored, totals, part.start)
+        at += write(_canonical(part, standing), False, span, out) if count < 0 else count
     offsets = np.zeros(len(block) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     index = np.arange(block.start, block.start + len(block))
     return Tokens(ids=ids[:at], offsets=offsets, index=index, values=None if values is None else column[:at])
 
 
-def _stored(block: CellBlock) -> tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64]]:
+def _stored(block: CellBlock) -> Stored:
     """Values, columns and row pointers as the kernels take them.
 
     Kernels are compiled anew for each kind of array: values are float32 where they are and else float64,
@@ -123,22 +135,26 @@ def _stored(block: CellBlock) -> tuple[NDArray[Any], NDArray[np.uint32], NDArray
     return np.require(block.data, kind, "W"), indices.view(np.uint32), np.require(block.indptr, np.int64, "W")
 
 
-def _scan(
-    stored: tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64]], start: int
-) -> tuple[NDArray[np.float64], bool]:
+def _refuse_bad(stored: Stored, totals: NDArray[np.float64], start: int) -> None:
+    """Name the first bad value if a total of the cells from row ``start`` on is not finite."""
+    finite = np.isfinite(totals)
+    if finite.all():
+        return
+    row = int(np.argmin(finite))
+    values = stored[0][stored[2][row] : stored[2][row + 1]]
+    wrong = values[~((values >= 0) & np.isfinite(values))]
+    found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
+    raise InputError(
+        f"cell {start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
+        "so mend the file or choose another layer"
+    )
+
+
+def _scan(stored: Stored, start: int) -> tuple[NDArray[np.float64], bool]:
     """Totals of the cells from row ``start`` on, and whether the columns of every row ascend."""
-    data, _, indptr = stored
-    totals = np.empty(len(indptr) - 1, np.float64)
+    totals = np.empty(len(stored[2]) - 1, np.float64)
     ascending = kernel("scan_rows")(*stored, totals)
-    if not np.isfinite(totals).all():
-        row = int(np.argmin(np.isfinite(totals)))
-        values = data[indptr[row] : indptr[row + 1]]
-        wrong = values[~((values >= 0) & np.isfinite(values))]
-        found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
-        raise InputError(
-            f"cell {start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
-            "so mend the file or choose another layer"
-        )
+    _refuse_bad(stored, totals, start)
     return totals, ascending
 
 

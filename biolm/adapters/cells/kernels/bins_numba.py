@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
 from biolm.adapters.cells.kernels.draw_numba import draw
-from biolm.adapters.cells.kernels.rows_numba import Rows, expressed, unsigned, widest
+from biolm.adapters.cells.kernels.rows_numba import Rows, check_row, expressed, unsigned, widest
 from biolm.adapters.cells.kernels.sort_numba import RADIX, close_up, keep_largest, order
 
 __all__ = ["bin_rows"]
@@ -122,6 +122,7 @@ def _spread(
 @compiled
 def bin_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     quantiles: NDArray[np.float64],
     cells: NDArray[np.uint64],
@@ -135,7 +136,7 @@ def bin_rows(
     ``quantiles (e,)``; ``cells (n,)`` the random key of each cell; ``forced``: 32 bits used in place of
     the draw between legal bins, -1 to draw. ``first``: token and value put before, token -1 for none.
     """
-    data, indices, indptr, _ = rows
+    data, indices, indptr, totals = rows
     ids, bins, lengths = out
     room = max(widest(indptr), TABLE)
     value, gene = np.empty(room, np.float64), np.empty(room, np.int32)
@@ -146,9 +147,15 @@ def bin_rows(
     unique, upto = np.empty(room, np.float64), np.empty(room, np.int64)
     edges, kept = np.empty(len(quantiles), np.float64), np.empty(room, np.bool_)
     table = np.zeros((TABLE, 4), np.int32)
-    at = 0
+    at, ascending = 0, True
     for row in range(len(lengths)):
         start, span = at, slice(indptr[row], indptr[row + 1])
+        if fresh:
+            totals[row], ordered = check_row(data[span], indices[span])
+            ascending &= ordered
+        lengths[row] = 0
+        if not totals[row] < np.inf:
+            continue
         found = expressed(data[span], indices[span], tokens, value, gene)
         if found > 0:
             kinds = _count_kinds(value[:found], kind, unique, upto, table)
@@ -180,4 +187,4 @@ def bin_rows(
         ids[at : at + found] = gene[:found]
         at += found
         lengths[row] = at - start
-    return at
+    return at if ascending else -1

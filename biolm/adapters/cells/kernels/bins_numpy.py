@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
-from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key
+from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key, scan_rows
 
 __all__ = ["bin_rows"]
 
@@ -31,6 +31,7 @@ def _legal_bins(
 
 def bin_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     quantiles: NDArray[np.float64],
     cells: NDArray[np.uint64],
@@ -41,8 +42,11 @@ def bin_rows(
 ) -> int:
     """Token and value bin of each expressed gene, in column order."""
     ids, bins, lengths = out
+    lengths[:] = 0
+    if fresh and not scan_rows(*rows):
+        return -1
     at = 0
-    for row in range(len(lengths)):
+    for row in np.flatnonzero(np.isfinite(rows[3])).tolist():
         value, gene = expressed(rows, row, tokens)
         seeds = seeds_of(cells[row])
         binned = np.empty(0, np.int64)

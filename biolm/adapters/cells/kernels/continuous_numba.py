@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
 from biolm.adapters.cells.kernels.draw_numba import draw
-from biolm.adapters.cells.kernels.rows_numba import Rows, expressed, unsigned, widest
+from biolm.adapters.cells.kernels.rows_numba import Rows, check_row, expressed, unsigned, widest
 from biolm.adapters.cells.kernels.sort_numba import RADIX, close_up, keep_largest
 
 __all__ = ["continuous_rows"]
@@ -19,6 +19,7 @@ __all__ = ["continuous_rows"]
 @compiled
 def continuous_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     target: float,
     cells: NDArray[np.uint64],
@@ -29,7 +30,8 @@ def continuous_rows(
 ) -> int:
     """Token and normalised value of each expressed gene, in column order.
 
-    Rows longer than ``limit`` keep their largest values, or genes drawn by ``cells`` if ``sample``.
+    The values of a cell add up to ``target``; 0 leaves them as they are. Rows longer than ``limit`` keep
+    their largest values, or genes drawn by ``cells`` if ``sample``.
     """
     data, indices, indptr, totals = rows
     ids, values, lengths = out
@@ -38,9 +40,15 @@ def continuous_rows(
     key, work = value.view(np.int64), np.empty(room, np.int64)
     places, drawn, counts = unsigned(room), unsigned(room), unsigned(RADIX)
     kept = np.empty(room, np.bool_)
-    at = 0
+    at, ascending = 0, True
     for row in range(len(lengths)):
         start, span = at, slice(indptr[row], indptr[row + 1])
+        if fresh:
+            totals[row], ordered = check_row(data[span], indices[span])
+            ascending &= ordered
+        lengths[row] = 0
+        if not totals[row] < np.inf:
+            continue
         found = expressed(data[span], indices[span], tokens, value, gene)
         if found > limit:
             work[:found] = key[:found]
@@ -53,9 +61,10 @@ def continuous_rows(
         if first >= 0:
             ids[at], values[at] = first, 0.0
             at += 1
+        total, factor = (totals[row], target) if target > 0 else (1.0, 1.0)
         for place in range(found):
-            values[at + place] = value[place] / totals[row] * target
+            values[at + place] = value[place] / total * factor
         ids[at : at + found] = gene[:found]
         at += found
         lengths[row] = at - start
-    return at
+    return at if ascending else -1

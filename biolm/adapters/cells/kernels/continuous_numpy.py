@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
-from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key
+from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key, scan_rows
 
 __all__ = ["continuous_rows"]
 
 
 def continuous_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     target: float,
     cells: NDArray[np.uint64],
@@ -27,8 +28,11 @@ def continuous_rows(
     """Token and normalised value of each expressed gene, in column order."""
     totals = rows[3]
     ids, values, lengths = out
+    lengths[:] = 0
+    if fresh and not scan_rows(*rows):
+        return -1
     at = 0
-    for row in range(len(lengths)):
+    for row in np.flatnonzero(np.isfinite(totals)).tolist():
         value, gene = expressed(rows, row, tokens)
         if len(gene) > limit:
             key = draw(seeds_of(cells[row])[::-1], gene).astype(np.int64) if sample else value
@@ -38,7 +42,8 @@ def continuous_rows(
         if first >= 0:
             ids[at], values[at] = first, 0.0
             at += 1
-        ids[at : at + len(gene)], values[at : at + len(gene)] = gene, value / (totals[row] or 1.0) * target
+        total, factor = (totals[row] or 1.0, target) if target > 0 else (1.0, 1.0)
+        ids[at : at + len(gene)], values[at : at + len(gene)] = gene, value / total * factor
         at += len(gene)
         lengths[row] = at - start
     return at

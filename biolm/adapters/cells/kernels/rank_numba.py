@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
-from biolm.adapters.cells.kernels.rows_numba import Rows, unsigned, widest
+from biolm.adapters.cells.kernels.rows_numba import Rows, check_row, unsigned, widest
 from biolm.adapters.cells.kernels.sort_numba import RADIX, order
 
 __all__ = ["rank_rows"]
@@ -18,6 +18,7 @@ __all__ = ["rank_rows"]
 @compiled
 def rank_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     scales: NDArray[np.float64],
     limit: int,
@@ -38,10 +39,15 @@ def rank_rows(
     low, high = unsigned(RADIX), unsigned(RADIX)
     # The bits of floats from 0 up, read as integers, have the order of the floats.
     key = value.view(np.int64)
-    at = 0
+    at, ascending = 0, True
     for row in range(len(lengths)):
-        start, total = at, totals[row]
         x, columns = data[indptr[row] : indptr[row + 1]], indices[indptr[row] : indptr[row + 1]]
+        if fresh:
+            totals[row], ordered = check_row(x, columns)
+            ascending &= ordered
+        start, total, lengths[row] = at, totals[row], 0
+        if not total < np.inf:
+            continue
         for place in range(len(x)):
             # Adding 0 turns -0, whose bits are no key, into 0.
             value[place] = x[place] / total * scales[columns[place]] + 0.0
@@ -66,4 +72,4 @@ def rank_rows(
             ids[at] = ends[1]
             at += 1
         lengths[row] = at - start
-    return at
+    return at if ascending else -1

@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.kernels.rows_numpy import Rows
+from biolm.adapters.cells.kernels.rows_numpy import Rows, scan_rows
 
 __all__ = ["rank_rows"]
 
 
 def rank_rows(
     rows: Rows,
+    fresh: bool,
     tokens: NDArray[np.int32],
     scales: NDArray[np.float64],
     limit: int,
@@ -24,9 +25,12 @@ def rank_rows(
     """Tokens of each row by falling ``x / total * scale``, ties by token id."""
     data, indices, indptr, totals = rows
     ids, values, lengths = out
+    lengths[:] = 0
+    if fresh and not scan_rows(data, indices, indptr, totals):
+        return -1
     head, tail = [end for end in ends[:1] if end >= 0], [end for end in ends[1:] if end >= 0]
     at = 0
-    for row in range(len(lengths)):
+    for row in np.flatnonzero(np.isfinite(totals)).tolist():
         span = slice(indptr[row], indptr[row + 1])
         share = data[span] / (totals[row] or 1.0)
         value = share * scales[indices[span]]

@@ -17,47 +17,55 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
 
-__all__ = ["Rows", "expressed", "merge_rows", "scan_rows", "unsigned", "widest"]
+__all__ = ["Rows", "check_row", "expressed", "merge_rows", "scan_rows", "unsigned", "widest"]
 
 Rows = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
-"""Values, columns, row pointers and row totals of canonical rows: columns ascending and apart, no value
-negative or infinite."""
+"""Values, columns, row pointers and row totals.
+
+Kernels of tokens take canonical rows: columns ascending and apart, no value negative or infinite. If told
+that rows are ``fresh``, they write the totals themselves, skip a row that holds a bad value (its total is
+then not finite), and return -1 if the columns of a row do not ascend.
+"""
+
+
+@compiled
+def check_row(x: NDArray[Any], columns: NDArray[np.uint32]) -> tuple[float, bool]:
+    """Sum of a row, NaN where a value is negative or not a number; and whether its columns ascend.
+
+    Eight partial sums let additions overlap; both twins add the same values to the same sum.
+    """
+    a = b = c = d = e = f = g = h = 0.0
+    whole = len(x) // 8 * 8
+    for place in range(0, whole, 8):
+        a += x[place]
+        b += x[place + 1]
+        c += x[place + 2]
+        d += x[place + 3]
+        e += x[place + 4]
+        f += x[place + 5]
+        g += x[place + 6]
+        h += x[place + 7]
+    for place in range(whole, len(x)):
+        a += x[place]
+    wrong = behind = 0
+    for place in range(len(x)):
+        wrong += not x[place] >= 0
+    for place in range(len(x) - 1):
+        behind += columns[place + 1] <= columns[place]
+    return np.nan if wrong else ((a + b) + (c + d)) + ((e + f) + (g + h)), behind == 0
 
 
 @compiled
 def scan_rows(
     data: NDArray[Any], indices: NDArray[np.uint32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
 ) -> bool:
-    """Sum each row into ``totals (n,)``, NaN where a value is negative or not a number.
-
-    Returns whether the columns of every row ascend. Eight partial sums let additions overlap; both twins
-    add the same values to the same sum.
-    """
-    behind = 0
+    """Write :func:`check_row`'s sums to ``totals (n,)``; tells whether the columns of every row ascend."""
+    ascending = True
     for row in range(len(indptr) - 1):
-        x, columns = data[indptr[row] : indptr[row + 1]], indices[indptr[row] : indptr[row + 1]]
-        a = b = c = d = e = f = g = h = 0.0
-        whole = len(x) // 8 * 8
-        for place in range(0, whole, 8):
-            a += x[place]
-            b += x[place + 1]
-            c += x[place + 2]
-            d += x[place + 3]
-            e += x[place + 4]
-            f += x[place + 5]
-            g += x[place + 6]
-            h += x[place + 7]
-        for place in range(whole, len(x)):
-            a += x[place]
-        totals[row] = ((a + b) + (c + d)) + ((e + f) + (g + h))
-        wrong = 0
-        for place in range(len(x)):
-            wrong += not x[place] >= 0
-        if wrong:
-            totals[row] = np.nan
-        for place in range(len(x) - 1):
-            behind += columns[place + 1] <= columns[place]
-    return behind == 0
+        span = slice(indptr[row], indptr[row + 1])
+        totals[row], ordered = check_row(data[span], indices[span])
+        ascending &= ordered
+    return ascending
 
 
 @compiled

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 __all__ = ["Rows", "expressed", "first_by_key", "merge_rows", "scan_rows"]
 
 Rows = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
-"""Values, columns, row pointers and row totals of canonical rows."""
+"""Values, columns, row pointers and row totals; the twin tells what they must be."""
 
 
 def scan_rows(
@@ -29,7 +29,8 @@ def scan_rows(
     # bincount adds in the order of storage, so each lane is a partial sum of the compiled twin.
     lane = np.where(place < np.diff(indptr)[row] // 8 * 8, place % 8, 0)
     a, b, c, d, e, f, g, h = np.bincount(lane * cells + row, weights=data, minlength=8 * cells).reshape(8, -1)
-    totals[:] = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    with np.errstate(invalid="ignore", over="ignore"):  # such rows are refused by their totals
+        totals[:] = ((a + b) + (c + d)) + ((e + f) + (g + h))
     totals[row[~(data >= 0)]] = np.nan
     same_row = row[1:] == row[:-1]
     return bool((indices[1:] > indices[:-1])[same_row].all())
