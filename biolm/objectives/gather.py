@@ -1,4 +1,4 @@
-"""Rows of all ranks on every rank, with the gradients sent back where they belong.
+"""What ranks tell each other: rows, with the gradients sent back where they belong, and counts.
 
 Dimensions: ``n`` rows of this rank · ``m`` rows of all ranks.
 """
@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Gathered", "gather_rows"]
+from biolm.objectives.base import Score
+
+__all__ = ["Gathered", "counts_of_ranks", "gather_rows"]
 
 
 class Gathered:
@@ -60,7 +62,7 @@ def gather_rows(rows: Tensor) -> Gathered:
     Every rank must call it, in the same order. If each rank's loss is a sum over its own rows, the gradients
     of all ranks add up to those of one process with all rows.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _alone():
         return Gathered(rows)
     own = torch.tensor([len(rows)], device=rows.device)
     sizes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -68,3 +70,22 @@ def gather_rows(rows: Tensor) -> Gathered:
     counts = [int(size) for size in sizes]
     found: Tensor = _Gather.apply(rows, counts)  # type: ignore[no-untyped-call]
     return Gathered(found, sum(counts[: dist.get_rank()]))
+
+
+def counts_of_ranks(score: Score) -> dict[str, Tensor] | None:
+    """Mean count of each term over the ranks, for :meth:`~biolm.objectives.base.Score.loss`.
+
+    None for one rank alone.
+
+    Distributed training averages the ranks' gradients. Divided by these counts, they average to the gradient
+    of the mean over all ranks' items, however unevenly these are spread. Every rank must call it.
+    """
+    if _alone():
+        return None
+    counts = torch.stack([term.count.detach() for term in score.terms.values()])
+    dist.all_reduce(counts)
+    return dict(zip(score.terms, counts / dist.get_world_size(), strict=True))
+
+
+def _alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from biolm.core import CoreConfig
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Plain, Prepared
 from biolm.objectives.masked_tokens import MaskedTokens, MaskedTokensSettings
+from biolm.objectives.masking import lowest
 from biolm.objectives.registry import make
 
 SPECIAL = FACTS.special_ids
@@ -173,3 +175,22 @@ def test_label_smoothing_reports_the_plain_cross_entropy() -> None:
     assert torch.allclose(metrics["cross_entropy"][0] / metrics["cross_entropy"][1], wanted)
     assert loss.item() != pytest.approx(wanted.item(), rel=1e-3)
     assert smooth.view == plain.view != Plain()
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    levels=st.integers(1, 50),
+    seed=st.integers(0, 1000),
+)
+def test_lowest_in_plain_python(lengths: list[int], levels: int, seed: int) -> None:
+    batch = pack_of(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    # Few levels make many ties, which both ways of choosing must settle alike.
+    priority = torch.randint(0, levels, (len(batch.ids),), generator=generator).double()
+    wanted = torch.stack([torch.randint(0, n + 1, (), generator=generator) for n in lengths])
+    found = lowest(batch, priority, wanted)
+    for i, (start, end) in enumerate(pairwise(batch.offsets.tolist())):
+        order = sorted(range(start, end), key=lambda row: (priority[row].item(), row))
+        assert set(found[start:end].nonzero().flatten().tolist()) == {
+            row - start for row in order[: wanted[i]]
+        }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from packs import FACTS, make_core, pack_of
+from torch import multiprocessing
 
 from biolm.errors import ConfigError
 from biolm.objectives import registry
 from biolm.objectives.base import Score, Sum
+from biolm.objectives.gather import counts_of_ranks
 from biolm.objectives.registry import make
 
 LABELLED = dataclasses.replace(FACTS, classes={"cell_type": 3})
@@ -98,6 +101,38 @@ def test_totals_and_counts_over_batches_equal_one_batch() -> None:
     for score in scores:
         score.loss({"loss": count}).backward()
     assert torch.allclose(core.embeddings.token.weight.grad, wanted, atol=1e-6)
+
+
+DOCUMENTS = ((0, 1), (1, 4))  # of each rank: very uneven on purpose
+
+
+def _gradient(rows: tuple[int, int]) -> torch.Tensor:
+    """Gradient of the masked loss on some documents, each rank's part of the mean over all."""
+    core, whole = make_core(head="mlm"), pack_of([5, 29, 12, 3])
+    start, end = rows
+    part = whole.ids[whole.offsets[start] : whole.offsets[end]]
+    batch = pack_of(whole.lengths[start:end].tolist(), part)
+    objective = make("masked_tokens", FACTS, {"rate": 0.4})
+    score = objective.run(core, objective.prepare(batch, torch.arange(start, end), 0, 0))
+    score.loss(counts_of_ranks(score)).backward()
+    gradient = core.embeddings.token.weight.grad
+    assert gradient is not None
+    return gradient
+
+
+def _rank(rank: int, file: str, folder: str) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    torch.save(_gradient(DOCUMENTS[rank]), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_with_different_counts_average_to_one_process(tmp_path: Path) -> None:
+    multiprocessing.spawn(_rank, (str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert torch.allclose((first + second) / 2, _gradient((0, 4)), rtol=1e-4, atol=1e-6)
 
 
 def test_a_sum_of_nothing_is_zero() -> None:
