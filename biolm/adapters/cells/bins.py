@@ -50,6 +50,17 @@ class BinTokenizer:
     ------
     ConfigError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> from biolm.vocab.genes import GeneVocabulary
+    >>> vocabulary = GeneVocabulary.of(["ENSG00000167286", "ENSG00000156738", "ENSG00000105374"])
+    >>> match = vocabulary.match({"index": np.array(vocabulary.genes)})
+    >>> cell = CellBlock(start=0, data=np.array([4.0, 3.0, 2.0]), indices=np.arange(3, dtype=np.int32),
+    ...                  indptr=np.array([0, 3]), n_genes=3)
+    >>> tokens = BinTokenizer(token_ids=np.array([10, 11, 12]), cls_id=1, draw=0)(cell, match)
+    >>> tokens.ids.tolist(), tokens.values.tolist()
+    ([1, 10, 11, 12], [-2, 50, 25, 1])
     """
 
     token_ids: NDArray[np.int32]

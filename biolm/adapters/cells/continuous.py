@@ -48,6 +48,17 @@ class ContinuousTokenizer:
     ------
     ConfigError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> from biolm.vocab.genes import GeneVocabulary
+    >>> vocabulary = GeneVocabulary.of(["ENSG00000167286", "ENSG00000156738", "ENSG00000105374"])
+    >>> match = vocabulary.match({"index": np.array(vocabulary.genes)})
+    >>> cell = CellBlock(start=0, data=np.array([4.0, 3.0, 2.0]), indices=np.arange(3, dtype=np.int32),
+    ...                  indptr=np.array([0, 3]), n_genes=3)
+    >>> tokens = ContinuousTokenizer(token_ids=np.array([10, 11, 12]), target_sum=9, log1p=False)(cell, match)
+    >>> tokens.ids.tolist(), tokens.values.tolist()
+    ([10, 11, 12], [4.0, 3.0, 2.0])
     """
 
     token_ids: NDArray[np.int32]

@@ -55,13 +55,14 @@ class RankTokenizer:
 
     Examples
     --------
-    >>> from biolm.io.cells.block import CellBlock
-    >>> block = CellBlock(start=0, data=np.array([4.0, 3.0, 2.0]), indices=np.array([0, 1, 2], np.int32),
-    ...                   indptr=np.array([0, 3]), n_genes=3)
+    >>> from biolm.vocab.genes import GeneVocabulary
+    >>> vocabulary = GeneVocabulary.of(["ENSG00000167286", "ENSG00000156738", "ENSG00000105374"])
+    >>> match = vocabulary.match({"index": np.array(vocabulary.genes)})
+    >>> cell = CellBlock(start=0, data=np.array([4.0, 3.0, 2.0]), indices=np.arange(3, dtype=np.int32),
+    ...                  indptr=np.array([0, 3]), n_genes=3)
     >>> tokenizer = RankTokenizer(token_ids=np.array([10, 11, 12]), medians=np.array([8.0, 1.0, 1.0]),
     ...                           max_length=2)
-    >>> match = GeneMatch(target=np.array([0, 1, 2], np.int32), report=None)  # doctest: +SKIP
-    >>> tokenizer(block, match).ids.tolist()  # doctest: +SKIP
+    >>> tokenizer(cell, match).ids.tolist()
     [11, 12]
     """
 
