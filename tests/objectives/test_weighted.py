@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from packs import FACTS, make_core, pack_of
 from torch import multiprocessing
 
@@ -199,6 +201,19 @@ def test_every_name_can_be_found(name: str) -> None:
     kind = registry.find(name)
     assert kind.Settings.__doc__
     assert "Parameters" in kind.Settings.__doc__
+
+
+def test_documentation_lists_every_objective_and_its_examples_work(repository: Path) -> None:
+    text = (repository / "docs" / "reference" / "objectives.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed | {"weighted"} == set(registry.BUILT_IN)
+    core = dataclasses.replace(FACTS.core, value_encoder="continuous", head="value")
+    facts = dataclasses.replace(FACTS, core=core, classes={"batch": 2})
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        make("weighted", facts, {"parts": yaml.safe_load(example)["objectives"]})
 
 
 def test_unknown_names() -> None:
