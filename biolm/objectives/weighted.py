@@ -27,7 +27,7 @@ class WeightedSettings(Settings):
     ----------
     parts
         Objectives by a name of one's own; each with its ``objective`` (the registered name; by default its
-        own name), its ``weight`` (1 by default) and its settings beside them. ``on`` names another part
+        own name), its ``weight`` (1 by default) and its settings beside them. ``input_of`` names another part
         whose input this one hides parts of, such as masked tokens on the panels of a contrast.
     """
 
@@ -62,13 +62,13 @@ class Weighted(Objective):
         for name, part in settings.parts.items():
             chosen = dict(part)
             kind, self.weights[name] = chosen.pop("objective", name), float(chosen.pop("weight", 1.0))
-            if "on" in chosen:
-                self.below[name] = chosen.pop("on")
+            if "input_of" in chosen:
+                self.below[name] = chosen.pop("input_of")
             self.parts[name] = make(kind, facts, chosen)
         for name, below in self.below.items():
             if below not in self.parts or below in self.below or self._parts()[below].view is None:
                 raise ConfigError(
-                    f"part {name} is on {below!r}, which must be a part that makes its own input"
+                    f"part {name} has input_of {below!r}, which must be a part that makes its own input"
                 )
 
     @property

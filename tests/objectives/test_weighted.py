@@ -54,7 +54,10 @@ def test_equal_inputs_share_a_pass_and_weights_apply(monkeypatch: pytest.MonkeyP
 
 def test_one_view_on_another() -> None:
     core, batch = make_core(head="mlm"), pack_of([40, 30, 35])
-    parts = {"panel_contrast": {"smallest": 0.4}, "masked_tokens": {"on": "panel_contrast", "rate": 0.2}}
+    parts = {
+        "panel_contrast": {"smallest": 0.4},
+        "masked_tokens": {"input_of": "panel_contrast", "rate": 0.2},
+    }
     objective = make("weighted", FACTS, {"parts": parts})
     prepared = objective.prepare(batch, batch.index, 0, 0, number=3)
     assert not prepared.others
@@ -71,12 +74,14 @@ def test_one_view_on_another() -> None:
     assert set(metrics) >= {"panel_contrast/loss", "masked_tokens/loss", "masked_tokens/accuracy"}
     for wrong in ("nothing", "masked_tokens"):
         with pytest.raises(ConfigError, match="must be a part that makes its own input"):
-            make("weighted", FACTS, {"parts": parts | {"more": {"objective": "two_views", "on": wrong}}})
+            make(
+                "weighted", FACTS, {"parts": parts | {"more": {"objective": "two_views", "input_of": wrong}}}
+            )
 
 
 def test_views_on_copies_draw_independently() -> None:
     batch = pack_of([200, 150], torch.full((350,), 9))
-    parts = {"two_views": {}, "masked_tokens": {"on": "two_views", "rate": 0.3}}
+    parts = {"two_views": {}, "masked_tokens": {"input_of": "two_views", "rate": 0.3}}
     prepared = make("weighted", FACTS, {"parts": parts}).prepare(batch, batch.index, 0, 0)
     hidden = torch.zeros(700, dtype=torch.bool)
     hidden[prepared.rows] = True

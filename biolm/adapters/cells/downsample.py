@@ -114,7 +114,8 @@ class Downsampling:
         chance = _uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
         kept[thin] = binomial(counts[thin], rates[cell], chance)
         before, after = (
-            np.bincount(owner, weights=part, minlength=len(block)).astype(np.float64) for part in (counts, kept)
+            np.bincount(owner, weights=part, minlength=len(block)).astype(np.float64)
+            for part in (counts, kept)
         )
         return Downsampled(replace(block, data=kept.astype(block.data.dtype)), rates, before, after)
 
