@@ -18,11 +18,24 @@ if TYPE_CHECKING:
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
     from biolm.tasks.embed import embed
+    from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
 
 __version__ = "0.1.0"
 
-__all__ = ["Batch", "Output", "Tokens", "__version__", "embed", "load", "pl", "pp", "tl", "tokenize"]
+__all__ = [
+    "Batch",
+    "Output",
+    "Tokens",
+    "__version__",
+    "embed",
+    "load",
+    "pl",
+    "pp",
+    "pretrain",
+    "tl",
+    "tokenize",
+]
 
 # Where each public name lives; an empty attribute stands for the module itself.
 _HOMES = {
@@ -33,6 +46,7 @@ _HOMES = {
     "load": ("biolm.models.registry", "load"),
     "pl": ("biolm.pl", ""),
     "pp": ("biolm.pp", ""),
+    "pretrain": ("biolm.tasks.pretrain", "pretrain"),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import biolm
-from biolm.cli import attention, demo, embed, inspect, models, tokenize
+from biolm.cli import attention, demo, embed, inspect, models, pretrain, tokenize
 from biolm.cli.arguments import add
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -42,6 +42,7 @@ COMMANDS = {
     "demo": demo,
     "embed": embed,
     "tokenize": tokenize,
+    "pretrain": pretrain,
     "models": models,
     "inspect": inspect,
     "attention": attention,

@@ -1,0 +1,60 @@
+"""``biolm pretrain``: a YAML of settings to a folder with a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.errors import ConfigError
+from biolm.tasks.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm pretrain``."""
+
+    config: Annotated[Path, typer.Argument(help="YAML file with the settings of the run.")]
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="none")
+    ] = None
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="section.key=value in place of the file's; repeatable.", show_default="none"
+        ),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print sizes, parameters, steps and memory; train nothing.")
+    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Train a model on cells or stored tokens.
+
+    Writes the resolved config, metrics.csv, checkpoints and the model into a folder.
+    """
+    from biolm.tasks.pretrain import plan_pretraining, pretrain
+
+    changes = chosen.set or []
+    if chosen.dry_run:
+        sizes = plan_pretraining(chosen.config, changes=changes)
+        width = max(map(len, sizes))
+        lines = [f"{name:<{width}}  {value:>15,}" for name, value in sizes.items()]
+        typer.echo(json.dumps(sizes, indent=1) if chosen.json else "\n".join(lines))
+        return
+    if chosen.output is None:
+        raise ConfigError("name a folder for the run with --output, or look at its sizes with --dry-run")
+    result = pretrain(chosen.config, chosen.output, changes=changes, resume=chosen.resume)
+    log.info("wrote %s after %d steps", result.model, result.steps)
+    if chosen.json:
+        summary = {"model": str(result.model), "steps": result.steps, "scores": result.scores}
+        typer.echo(json.dumps(summary, indent=1))
