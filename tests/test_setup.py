@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
@@ -50,9 +51,9 @@ def test_every_dependency_is_pinned(pins: dict[str, str], repository: Path) -> N
 
 @pytest.mark.skipif(".venv" not in sys.prefix, reason="needs the environment that make sets up")
 def test_installed_packages_are_the_pinned_ones(pins: dict[str, str]) -> None:
-    installed = {
-        _canonical(each.metadata["Name"]): each.version.partition("+")[0] for each in distributions()
-    }
+    # setuptools adds its own vendored copies to the path of a running process; they are not installed.
+    found = distributions(path=[sysconfig.get_path("purelib")])
+    installed = {_canonical(each.metadata["Name"]): each.version.partition("+")[0] for each in found}
     ours = {name: version for name, version in installed.items() if not NOT_PINNED.match(name)}
     assert {name: version for name, version in ours.items() if pins.get(name) != version} == {}
 
