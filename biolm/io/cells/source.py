@@ -82,6 +82,7 @@ class OpenCells:
     on_close: Callable[[], None]
     n_cells: int = field(init=False)
     n_genes: int = field(init=False)
+    _names: NDArray[np.str_] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.n_cells, self.n_genes = self.rows.shape
@@ -121,8 +122,10 @@ class OpenCells:
 
     def cell_names(self) -> NDArray[np.str_]:
         """``(n_cells,)`` names as written in the file."""
-        with self._damage_named("cell names"):
-            return self._fitting(self.obs.index(), self.n_cells, "cells")
+        if self._names is None:  # kept, as checks and writers both ask for them
+            with self._damage_named("cell names"):
+                self._names = self._fitting(self.obs.index(), self.n_cells, "cells")
+        return self._names
 
     def gene_columns(self) -> dict[str, NDArray[np.str_]]:
         """Text columns that may identify genes, ``(g,)`` each; the var index comes first as ``index``."""
@@ -199,4 +202,4 @@ def duplicated_names(names: NDArray[np.str_]) -> int:
     >>> duplicated_names(np.array(["a", "b", "a", "a"]))
     2
     """
-    return len(names) - len(np.unique(names))
+    return len(names) - len(set(names.tolist()))
