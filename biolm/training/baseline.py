@@ -34,8 +34,8 @@ class Baseline:
     --------
     >>> import numpy as np
     >>> found = Survey(np.array([2]), np.array([False]), np.array([0, 2, 0]), 0.0)
-    >>> Baseline(found, (0,)).token_losses(torch.tensor([1])).exp()
-    tensor([1.3333])
+    >>> Baseline(found, (0,)).token_losses(torch.tensor([1])).exp().tolist()
+    [1.3333...]
     """
 
     def __init__(self, found: Survey, special_ids: tuple[int, ...]) -> None:

@@ -22,7 +22,7 @@ def initialise(core: Transformer, std: float = 0.02) -> None:
     >>> from biolm.core import CoreConfig
     >>> core = Transformer(CoreConfig(vocab_size=99, d_model=64, n_layers=2, n_heads=2, d_ff=64))
     >>> initialise(core)
-    >>> round(float(core.embeddings.token.weight.std()), 2)
+    >>> round(core.embeddings.token.weight.std().item(), 2)
     0.02
     """
     deep = (2 * core.config.n_layers) ** -0.5

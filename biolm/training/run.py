@@ -133,7 +133,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
             "gather; use auto or ddp"
         )
     # Under ddp Lightning starts this program again on each further process.
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     if first:
         _open_folder(folder, config, resume=resume)
     job = prepare(config, folder)
