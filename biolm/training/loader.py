@@ -6,9 +6,9 @@ are handed over one by one in the planned order, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,16 @@ __all__ = ["Item", "Reader", "Stream"]
 
 # A batch with its number in the whole sequence.
 Item = tuple[int, Prepared]
-Prepare = Callable[[Batch, torch.Tensor, int, int], Prepared]
+
+
+class Prepare(Protocol):
+    """Chooses what a batch is to predict; see :meth:`biolm.objectives.base.Objective.prepare`."""
+
+    def __call__(
+        self, batch: Batch, keys: torch.Tensor, epoch: int, seed: int, *, number: int | None = None
+    ) -> Prepared:
+        """The batch with its targets."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +59,18 @@ class Reader:
     seed: int
     frozen_epoch: bool = False
 
-    def read(self, group: Group) -> Iterator[Item]:
-        """Batches of one pool; its examples are read once."""
+    def read(self, group: Group, ranks: int = 1) -> Iterator[Item]:
+        """Batches of one pool; its examples are read once.
+
+        What all examples of a batch share (gene panels) goes by the step, which is the same on all ``ranks``.
+        """
         wanted = np.sort(np.concatenate([rows for _, rows in group.batches]))
         tokens = self.examples.read(wanted)
         epoch = 0 if self.frozen_epoch else group.epoch
         for number, rows in group.batches:
             batch = Batch.from_tokens(tokens, np.searchsorted(wanted, rows))
-            yield number, self.prepare(batch, torch.from_numpy(rows), epoch, self.seed)
+            keys = torch.from_numpy(rows)
+            yield number, self.prepare(batch, keys, epoch, self.seed, number=number // ranks)
 
 
 @dataclass(kw_only=True)
@@ -76,7 +89,7 @@ class _Share(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         for number, group in enumerate(self.groups()):
             if number % self.workers == self.worker:
-                yield from self.reader.read(group)
+                yield from self.reader.read(group, self.ranks)
 
     def groups(self) -> Iterator[Group]:
         return groups(

@@ -33,8 +33,9 @@ class Numbers:
         yield self.read(np.arange(len(self.lengths)))
 
 
-def plain(batch, keys, epoch, seed):
-    return Prepared(batch=batch, original=batch, keys=keys)
+def plain(batch, keys, epoch, seed, *, number=None):
+    shared = torch.full((len(keys),), number)
+    return Prepared(batch=batch, original=batch, keys=keys, labels={"number": shared})
 
 
 def reader(n=61, **changes):
@@ -238,3 +239,12 @@ def test_wrong_tokenizer_settings_are_named(two_files):
         language_of_data([two_files / "a.h5ad"], DataConfig(paths=("a",)), model, "toy")
     with pytest.raises(ConfigError, match="no tokeniser"):
         language_of_folder("genetext")
+
+
+def test_ranks_share_the_number_of_a_step():
+    """Gene panels are drawn by it, and must be the same on every rank."""
+    found = []
+    for rank in range(2):
+        stream = Stream(reader=reader(), rank=rank, ranks=2, stop=4)
+        found.append([int(prepared.labels["number"][0]) for _, prepared in stream])
+    assert found == [[0, 1, 2, 3], [0, 1, 2, 3]]
