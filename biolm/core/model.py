@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -187,8 +186,3 @@ class Transformer(nn.Module):
     def n_parameters(self) -> int:
         """Numbers the model learns, tied ones once."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters lie."""
-    return next(model.parameters()).device
