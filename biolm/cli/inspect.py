@@ -17,7 +17,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm inspect``."""
 
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, built-in name or hub id.")]
+    checkpoint: Annotated[
+        str, typer.Argument(help="Checkpoint folder, config.json, built-in name or hub id.")
+    ]
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 

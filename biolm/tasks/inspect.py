@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from biolm.errors import BiolmError, CheckpointError
+from biolm.errors import BiolmError, CheckpointError, ConfigError
+from biolm.io.json_file import read_json
 from biolm.models.registry import load, load_tokenizer, resolve
 
 if TYPE_CHECKING:
+    from biolm.core.accounting import Account
     from biolm.models.base import CellModel
 
 __all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
@@ -87,9 +89,8 @@ class CheckpointReport:
         Genes of its vocabulary; None where they cannot be read.
     note
         Why they cannot.
-    textbook
-        Parameters as textbooks count them from the config (matrices alone, an unembedding even where it is
-        tied); None where the config is of no known family.
+    account
+        Matrices by role, counted from the config; None where the config is of no known family.
     hashes
         sha256 of each file.
     """
@@ -101,7 +102,12 @@ class CheckpointReport:
     genes: int | None
     hashes: dict[str, str]
     note: str = ""
-    textbook: int | None = None
+    account: Account | None = None
+
+    @property
+    def textbook(self) -> int | None:
+        """Parameters as textbooks count them: matrices alone, an unembedding even where it is tied."""
+        return None if self.account is None else self.account.matrices
 
     @property
     def parameters(self) -> int:
@@ -126,31 +132,48 @@ class CheckpointReport:
 
     def as_text(self) -> str:
         """The report as people read it."""
-        lines = [f"{self.source}: {self.name}", f"parameters  {self.parameters:,}"]
-        lines += [f"  {role:12}  {count:,}" for role, count in self.roles.items()]
-        lines += [f"textbook    {self.textbook:,} (matrices alone)"] if self.textbook is not None else []
+        lines = [f"{self.source}: {self.name}"]
+        if self.matrices:
+            lines.append(f"parameters  {self.parameters:,}")
+            lines += [f"  {role:12}  {count:,}" for role, count in self.roles.items()]
         lines.append(f"genes       {self.note if self.genes is None else format(self.genes, ',')}")
         lines += ["", "config"]
         lines += [f"  {key}: {json.dumps(value)}" for key, value in self.config.items()]
+        if self.account is not None:
+            lines += ["", "counted from the config (layers x shape = parameters)"]
+            lines += _rows([(row.role, row.count, row.shape, row.parameters) for row in self.account.rows])
+            lines += [f"  matrices alone, as textbooks count  {self.account.matrices:,}"]
+            lines += [f"  exact, tied weights once            {self.account.exact:,}"]
         if self.matrices:
-            width = max(len(matrix.name) for matrix in self.matrices)
-            lines += ["", "matrices (layers x shape = parameters)"]
-            for matrix in self.matrices:
-                shape = " x ".join(map(str, matrix.shape)) or "1"
-                lines.append(f"  {matrix.name:{width}}  {matrix.count} x ({shape}) = {matrix.parameters:,}")
+            lines += ["", "tensors of the files (layers x shape = parameters)"]
+            lines += _rows([(one.name, one.count, one.shape, one.parameters) for one in self.matrices])
         lines += ["", "sha256"] if self.hashes else []
         lines += [f"  {value}  {name}" for name, value in self.hashes.items()]
         return "\n".join(lines)
 
 
+def _rows(rows: list[tuple[str, int, tuple[int, ...], int]]) -> list[str]:
+    """Name, count, shape and parameters in columns."""
+    width = max(len(name) for name, *_ in rows)
+    return [
+        f"  {name:{width}}  {count} x ({' x '.join(map(str, shape)) or '1'}) = {parameters:,}"
+        for name, count, shape, parameters in rows
+    ]
+
+
 def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     """Read what a checkpoint holds, without building the model where that can be avoided.
+
+    A ``config.json`` alone will do, to count the parameters of a model before there is one.
 
     Raises
     ------
     ConfigError, CheckpointError
         If it is not known, or its files are damaged.
     """
+    path = Path(name_or_folder)
+    if path.suffix == ".json" and path.is_file():
+        return _config_alone(path)
     entry, folder = resolve(name_or_folder)
     if folder is None:
         return _built_in(entry.name)
@@ -164,7 +187,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
         matrices=tuple(_by_name(shapes)),
         genes=genes,
         note=note,
-        textbook=_textbook(folder),
+        account=_account(_config(folder)),
         hashes={path.name: _sha256(path) for path in files},
     )
 
@@ -185,17 +208,34 @@ def _built_in(name: str) -> CheckpointReport:
     )
 
 
-def _textbook(folder: Path) -> int | None:
-    """Count from a ``config.json`` of a known family."""
+def _config_alone(path: Path) -> CheckpointReport:
+    """Report on a config without weights."""
+    config = read_json(path)
+    counted = _account(config)
+    if counted is None:
+        raise ConfigError(f"{path} is of no family that biolm knows, or an impossible config of one")
+    return CheckpointReport(
+        name=str(config.get("model_type")),
+        source=str(path),
+        config=config,
+        matrices=(),
+        genes=None,
+        note="none in a config",
+        account=counted,
+        hashes={path.name: _sha256(path)},
+    )
+
+
+def _account(config: dict[str, Any]) -> Account | None:
+    """Count from the config of a known family."""
     from biolm.models.hf import FAMILIES, family, type_of
 
-    config = _config(folder)
     if type_of(config) not in FAMILIES:
         return None
     from biolm.core.accounting import account
 
     try:
-        return account(family(type_of(config)).core_config(config)).matrices
+        return account(family(type_of(config)).core_config(config))
     except (BiolmError, KeyError):
         return None
 
@@ -251,16 +291,8 @@ def _by_name(shapes: dict[str, tuple[int, ...]]) -> Iterator[Matrix]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    for name in _CONFIGS:
-        if (folder / name).is_file():
-            try:
-                config: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise CheckpointError(
-                    f"{folder / name} is not valid JSON ({error}); fetch it again"
-                ) from error
-            return config
-    return {}
+    found = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
+    return {} if found is None else read_json(found)
 
 
 def _genes(folder: Path) -> tuple[int | None, str]:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from biolm.cli.main import app
-from biolm.errors import CheckpointError
+from biolm.errors import CheckpointError, ConfigError
 from biolm.tasks.inspect import Matrix, inspect_checkpoint
 
 GENES = [f"ENSG{number:011d}" for number in range(20)]
@@ -146,3 +146,30 @@ def test_a_bare_transformer_is_counted_as_textbooks_do(tmp_path):
     # Embeddings of tokens and segments; four attention and two feed-forward matrices a layer.
     assert report.textbook == 30 * 8 + 2 * 8 + 2 * (4 * 64 + 2 * 128)
     assert "bare transformer without genes" in report.note
+
+
+GPT3 = {
+    "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 50257, "n_embd": 12288,
+    "n_layer": 96, "n_head": 96, "n_positions": 2048, "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+}  # fmt: skip
+
+
+def test_a_config_alone_is_counted(tmp_path):
+    """GPT-3's textbook number, and the exact one beside it."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GPT3))
+    report = inspect_checkpoint(path)
+    assert report.textbook == 175_181_291_520
+    text = report.as_text()
+    assert "matrices alone, as textbooks count  175,181,291,520" in text
+    assert "exact, tied weights once            174,604,259,328" in text
+    assert "query             96 x (12288 x 12288) = 14,495,514,624" in text
+    assert report.as_dict()["account"]["exact"] == 174_604_259_328
+
+
+def test_a_config_of_no_family_is_refused(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GPT3 | {"model_type": "unheard of"}))
+    with pytest.raises(ConfigError, match="no family"):
+        inspect_checkpoint(path)
