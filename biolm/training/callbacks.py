@@ -108,12 +108,13 @@ class Save(pl.Callback):
         weights = module.term_weights
         found["loss"] = sum(weight * found[name] for name, weight in weights.items())
         for name in weights:
-            if f"unigram_{name}" in found:
-                place = name.removesuffix("loss")
-                found[f"{place}perplexity"] = math.exp(
-                    min(found.get(f"{place}cross_entropy", found[name]), 700)
-                )
-                found[f"unigram_{place}perplexity"] = math.exp(min(found[f"unigram_{name}"], 700))
+            part = name.removesuffix("loss")
+            guesses = [guess for guess in (f"{part}unigram", f"{part}place") if guess in found]
+            if guesses:
+                entropy = found.get(f"{part}cross_entropy", found[name])
+                found[f"{part}perplexity"] = math.exp(min(entropy, 700))
+            for guess in guesses:
+                found[f"{guess}_perplexity"] = math.exp(min(found[guess], 700))
         self.scores = found
         better = self.progress.best is None or found["loss"] < self.progress.best
         self.progress.best = found["loss"] if better else self.progress.best

@@ -50,21 +50,13 @@ class Survey:
         ``(n,)`` tokens of each.
     held_out
         ``(n,)`` whether it is for validation.
-    token_counts
-        ``(v,)`` how often each token stands in the training examples.
-    value_mean
-        Mean of the values of the training examples' tokens; 0 where there are none.
     """
 
     lengths: NDArray[np.int64]
     held_out: NDArray[np.bool_]
-    token_counts: NDArray[np.int64]
-    value_mean: float
 
 
-def survey(
-    examples: Examples, vocab_size: int, share: float, seed: int, special_ids: tuple[int, ...] = ()
-) -> Survey:
+def survey(examples: Examples, vocab_size: int, share: float, seed: int) -> Survey:
     """Look at all examples once.
 
     Parameters
@@ -77,8 +69,6 @@ def survey(
         Chance of an example to be held out: a function of the seed and its number.
     seed
         Of the run.
-    special_ids
-        Tokens whose values count for nothing.
 
     Raises
     ------
@@ -87,8 +77,6 @@ def survey(
     """
     draws = np.random.Generator(np.random.PCG64([seed, 1]))
     lengths, held = [], []
-    counts = np.zeros(vocab_size, np.int64)
-    total, number = 0.0, 0
     for tokens in examples.blocks():
         if len(tokens.ids) and not 0 <= tokens.ids.min() <= tokens.ids.max() < vocab_size:
             raise InputError(
@@ -97,15 +85,7 @@ def survey(
         out = draws.random(len(tokens)) < share
         lengths.append(tokens.lengths)
         held.append(out)
-        trained = np.repeat(~out, tokens.lengths)
-        counts += np.bincount(tokens.ids[trained], minlength=vocab_size)
-        if tokens.values is not None:
-            usual = trained & ~np.isin(tokens.ids, special_ids)
-            total, number = (
-                total + float(tokens.values[usual].sum(dtype=np.float64)),
-                number + int(usual.sum()),
-            )
-    result = Survey(np.concatenate(lengths), np.concatenate(held), counts, total / max(number, 1))
+    result = Survey(np.concatenate(lengths), np.concatenate(held))
     for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
         if not (rows & (result.lengths > 0)).any() and (what == "train" or share > 0):
             raise InputError(f"no example is left to {what} on; give more data or another data.validation")

@@ -107,7 +107,7 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         else language_of_folder(config.data.vocabulary)
     )
     examples = _examples(files, vocabulary, config, folder, stored=stored[0])
-    found = survey(examples, vocabulary.size, config.data.validation, config.seed, vocabulary.special_ids)
+    found = survey(examples, vocabulary.size, config.data.validation, config.seed)
     core = core_config(config, vocabulary)
     train = _plan(found, config, held_out=False)
     return Job(

@@ -16,7 +16,7 @@ from biolm.core import Transformer
 from biolm.core.checkpoint import write_weights
 from biolm.errors import TrainingError
 from biolm.objectives.base import Objective, Prepared
-from biolm.training.baseline import Baseline
+from biolm.objectives.baseline import Baseline
 from biolm.training.config import RunConfig
 from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
@@ -49,7 +49,7 @@ class Pretraining(pl.LightningModule):
     steps
         Optimiser steps of the whole run.
     baseline
-        The trivial predictor that validation stands beside.
+        The trivial predictor that validation stands beside, where the objective has one.
     folder
         Of the run; a batch whose loss is no number is written there.
 
@@ -70,7 +70,7 @@ class Pretraining(pl.LightningModule):
         config: RunConfig,
         *,
         steps: int,
-        baseline: Baseline,
+        baseline: Baseline | None,
         folder: Path,
     ) -> None:
         super().__init__()
@@ -120,7 +120,8 @@ class Pretraining(pl.LightningModule):
         score = self.objective.run(self.core, prepared)
         self.term_weights = {name: score.weights.get(name, 1.0) for name in score.terms}
         self.valid_means.include(score.report())
-        self.valid_means.include(self.baseline.losses(self.objective, prepared))
+        if self.baseline is not None:
+            self.valid_means.include(self.baseline.report(prepared))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, with its state where a run is resumed."""

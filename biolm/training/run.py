@@ -22,7 +22,8 @@ import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, OutputError
 from biolm.models.own import Saved
-from biolm.training.baseline import Baseline
+from biolm.objectives.base import Objective
+from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Record, Save
 from biolm.training.checkpoint import Progress, last_checkpoint, restore
 from biolm.training.config import RunConfig
@@ -79,7 +80,7 @@ class BatchModule(pl.LightningDataModule):
         """Batches from the next step on; an iteration ends where a validation is due."""
         c = self.job.config
         return Stream(
-            reader=self._reader(valid=False),
+            reader=_reader(self.job, self.module.objective, valid=False),
             rank=self.trainer.global_rank if self.trainer else 0,
             ranks=self.trainer.world_size if self.trainer else 1,
             start=self.module.step * c.trainer.accumulate,
@@ -92,18 +93,15 @@ class BatchModule(pl.LightningDataModule):
         """All held-out batches, on every process: they are few, and results then need no exchange."""
         if self.job.valid is None:
             return []
-        return Stream(reader=self._reader(valid=True), epochs=1)
+        return Stream(reader=_reader(self.job, self.module.objective, valid=True), epochs=1)
 
-    def _reader(self, *, valid: bool) -> Reader:
-        plan = self.job.valid if valid else self.job.train
-        assert plan is not None
-        return Reader(
-            examples=self.job.examples,
-            plan=plan,
-            prepare=self.module.objective.prepare,
-            seed=self.job.config.seed,
-            frozen_epoch=valid,
-        )
+
+def _reader(job: Job, objective: Objective, *, valid: bool) -> Reader:
+    plan = job.valid if valid else job.train
+    assert plan is not None
+    return Reader(
+        examples=job.examples, plan=plan, prepare=objective.prepare, seed=job.config.seed, frozen_epoch=valid
+    )
 
 
 def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
@@ -175,7 +173,7 @@ def _module(job: Job, folder: Path) -> Pretraining:
         initialise(core, job.config.model.init_std)
         objective = make_objective(job)
     core.gradient_checkpointing = job.config.trainer.gradient_checkpointing
-    baseline = Baseline(job.found, job.vocabulary.special_ids)
+    baseline = learnt_baseline(objective, _reader(job, objective, valid=False))
     return Pretraining(core, objective, job.config, steps=job.steps, baseline=baseline, folder=folder)
 
 

@@ -74,8 +74,8 @@ def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
         config(trainer__max_steps=40, trainer__checkpoint_every=40, trainer__max_epochs=99), tmp_path / "run"
     )
     assert result.steps == 40
-    assert result.scores["loss"] < result.scores["unigram_loss"]
-    assert result.scores["unigram_perplexity"] == pytest.approx(np.exp(result.scores["unigram_loss"]))
+    assert result.scores["loss"] < result.scores["unigram"]
+    assert result.scores["unigram_perplexity"] == pytest.approx(np.exp(result.scores["unigram"]))
     assert {path.name for path in result.folder.iterdir()} == {
         "config.yaml", "summary.json", "metrics.csv", "checkpoints", "model",
     }  # fmt: skip
@@ -176,9 +176,9 @@ def test_values_are_learned_beside_the_mean(config, tmp_path, adapter, objective
         model__adapter=adapter, objectives=objectives, trainer__max_steps=2, trainer__checkpoint_every=2
     )
     result = train(chosen, tmp_path / "run")
-    name = "loss" if len(objectives) == 1 else "masked_values/loss"
-    assert np.isfinite(result.scores[name])
-    assert result.scores[f"mean_{name}"] > 0
+    part = "" if len(objectives) == 1 else "masked_values/"
+    assert np.isfinite(result.scores[f"{part}loss"])
+    assert result.scores[f"{part}gene_mean"] > 0
     assert biolm.load(result.model).config.value_encoder == "continuous"
 
 
