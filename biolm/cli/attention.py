@@ -33,9 +33,11 @@ def run(chosen: Arguments) -> None:
     Writes entropy and mean rank of attended tokens, by layer and head.
     """
     from biolm.io.atomic import refuse_existing
-    from biolm.tasks.attention import attention_of_cells, draw_attention, write_attention
+    from biolm.tasks.attention import attention_of_cells, draw_attention, picture_format, write_attention
     from biolm.tasks.reading import ReadingSettings
 
+    if chosen.picture is not None:
+        picture_format(chosen.picture)
     for target in (chosen.output, chosen.picture):
         if target is not None:
             refuse_existing(target, overwrite=chosen.overwrite)

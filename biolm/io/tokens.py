@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from biolm.batch import Tokens
-from biolm.errors import InputError, OutputError
+from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import replacing, writing
 from biolm.io.provenance import plain
 from biolm.io.token_formats import Names, Sink, Source, open_sink, open_source
@@ -46,8 +46,10 @@ class TokenWriter:
 
     Raises
     ------
+    ConfigError
+        If the format is not known.
     OutputError
-        If the format is not known, the output exists, or it cannot be written.
+        If the output exists, or it cannot be written.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def _format(path: Path, asked: str | None) -> str:
     """The format to write or read."""
     chosen = FORMATS.get(path.suffix, "") if asked is None else asked
     if chosen not in FORMATS.values():
-        raise OutputError(
+        raise ConfigError(
             f"{path} names no format for tokens; use an ending among {', '.join(FORMATS)}"
             if asked is None
             else f"{asked} is no format for tokens; use parquet, arrow or zarr"

@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 
     from biolm.models.base import CellModel
 
-__all__ = ["FIGURES", "AttentionTable", "attention_of_cells", "draw_attention", "write_attention"]
+__all__ = [
+    "FIGURES",
+    "AttentionTable",
+    "attention_of_cells",
+    "draw_attention",
+    "picture_format",
+    "write_attention",
+]
 
+_PICTURES = ("png", "svg", "pdf")
 FIGURES = ("entropy", "entropy_share", "mean_rank", "rank_share")
 
 
@@ -128,12 +136,37 @@ def write_attention(table: AttentionTable, output: str | Path, *, overwrite: boo
                 writer.writerow([layer, head, *figures])
 
 
+def picture_format(path: Path) -> str:
+    """``png``, ``svg`` or ``pdf``, by the ending.
+
+    Raises
+    ------
+    ConfigError
+        For another ending.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in _PICTURES:
+        raise ConfigError(
+            f"{path} names no format for a picture; use an ending among .{', .'.join(_PICTURES)}"
+        )
+    return kind
+
+
 def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:
-    """Draw entropy and attended rank by layer: a dot a head, a line through the means (PNG, SVG or PDF)."""
+    """Draw entropy and attended rank by layer: a dot a head, a line through the means.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is not one of a picture.
+    OutputError
+        If the file exists and ``overwrite`` is not set.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     target = Path(output)
+    kind = picture_format(target)
     refuse_existing(target, overwrite=overwrite)
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -152,6 +185,5 @@ def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool
         axes.set(xlabel="layer", title=title, ylim=(0, 1.05), xticks=layers[:: max(1, len(layers) // 12)])
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{table.model}: attention over {table.cells} cells (dotted: all tokens alike)")
-    kind = target.suffix.lstrip(".").lower() or "png"
     with replacing(target) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from biolm.batch import Tokens
-from biolm.errors import InputError, OutputError
+from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.tokens import SCHEMA_VERSION, TokenWriter, read_tokens, token_metadata
 
 ENDINGS = (".parquet", ".arrow", ".feather", ".zarr")
@@ -154,9 +154,9 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 def test_the_format_can_be_named(tmp_path):
     write(tmp_path / "tokens", [tokens_of([3])], format="parquet")
     assert (tmp_path / "tokens").read_bytes()[:4] == b"PAR1"
-    with pytest.raises(OutputError, match="csv is no format"):
+    with pytest.raises(ConfigError, match="csv is no format"):
         TokenWriter(tmp_path / "x", metadata={}, format="csv")
-    with pytest.raises(OutputError, match="names no format"):
+    with pytest.raises(ConfigError, match="names no format"):
         TokenWriter(tmp_path / "x.h5ad", metadata={})
 
 

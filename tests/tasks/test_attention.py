@@ -41,6 +41,8 @@ def test_picture_is_drawn(table, tmp_path: Path) -> None:
     draw_attention(table, tmp_path / "a.svg")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "a.svg").read_text()
+    with pytest.raises(ConfigError, match="names no format for a picture"):
+        draw_attention(table, tmp_path / "a.xyz")
 
 
 def test_model_without_attention_is_refused(shipped_cells: Path) -> None:
