@@ -21,6 +21,7 @@ import torch
 import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, OutputError
+from biolm.io.atomic import remove
 from biolm.models.own import Saved
 from biolm.objectives.base import Objective
 from biolm.training.baseline import learnt_baseline
@@ -132,10 +133,15 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
         )
     # Under ddp Lightning starts this program again on each further process.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-    if first:
-        _open_folder(folder, config, resume=resume)
-    job = prepare(config, folder)
-    module = _module(job, folder)
+    made = first and _open_folder(folder, config, resume=resume)
+    try:
+        job = prepare(config, folder)
+        module = _module(job, folder)
+    except BaseException:
+        # A run that never began leaves no folder, which the corrected command would then refuse.
+        if made:
+            remove(folder)
+        raise
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
     progress = Progress() if checkpoint is None else restore(checkpoint, module)
     if first:
@@ -149,7 +155,8 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores)
 
 
-def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
+def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
+    """Whether the folder was made, rather than found."""
     stored = folder / "config.yaml"
     if folder.exists() and not resume:
         raise OutputError(f"{folder} exists already; choose another folder, or go on with its run (--resume)")
@@ -160,9 +167,11 @@ def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
                 raise ConfigError(
                     f"{section} differs from {stored}; a run goes on with the config it began with"
                 )
-        return
+        return False
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     write_config(stored, config)
+    return made
 
 
 def _module(job: Job, folder: Path) -> Pretraining:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import biolm
-from biolm.errors import ConfigError, OutputError, TrainingError
+from biolm.errors import ConfigError, InputError, OutputError, TrainingError
 from biolm.training.config_read import build
 from biolm.training.job import prepare
 from biolm.training.module import Pretraining
@@ -180,6 +180,12 @@ def test_values_are_learned_beside_the_mean(config, tmp_path, adapter, objective
     assert np.isfinite(result.scores[f"{part}loss"])
     assert result.scores[f"{part}gene_mean"] > 0
     assert biolm.load(result.model).config.value_encoder == "continuous"
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(config, tmp_path):
+    with pytest.raises(InputError, match="names no file"):
+        train(config(data__paths=[str(tmp_path / "nothing.h5ad")]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_is_not_overwritten_and_a_run_keeps_its_config(config, tmp_path):
