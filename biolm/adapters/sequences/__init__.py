@@ -1,0 +1,15 @@
+"""Sequences as tokens: residues, bases, k-mers, byte pairs.
+
+>>> from biolm.adapters.sequences import make_tokenizer
+>>> from biolm.io.sequences import SequenceBlock
+>>> make_tokenizer("esm").tokenize(SequenceBlock.of(["MKV"])).ids.tolist()
+[0, 20, 15, 7, 2]
+"""
+
+from __future__ import annotations
+
+from biolm.adapters.sequences.base import Policy, SequenceTokenizer, Tally
+from biolm.adapters.sequences.letters import LetterTokenizer
+from biolm.adapters.sequences.make import make_tokenizer
+
+__all__ = ["LetterTokenizer", "Policy", "SequenceTokenizer", "Tally", "make_tokenizer"]

@@ -1,0 +1,138 @@
+"""One letter, one token: residues, single bases and bytes by one look-up table.
+
+Dimensions: ``n`` records of a block · ``r`` letters · ``t`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.sequences.base import Policy, Tally, screen
+from biolm.batch import Tokens
+from biolm.io.sequences.block import SequenceBlock
+from biolm.vocab.residues import NONE, Alphabet, Kind, SpecialTokens
+
+__all__ = ["LetterTokenizer", "frame"]
+
+
+@dataclass(frozen=True)
+class LetterTokenizer:
+    """Tokens of an alphabet; see :class:`~biolm.adapters.sequences.base.SequenceTokenizer`.
+
+    Parameters
+    ----------
+    alphabet
+        Letters and ids.
+
+    Examples
+    --------
+    >>> from biolm.vocab.residues import ALPHABETS
+    >>> tokenizer = LetterTokenizer(ALPHABETS["esm"])
+    >>> tokenizer.tokenize(SequenceBlock.of(["MKV"])).ids.tolist()
+    [0, 20, 15, 7, 2]
+    """
+
+    alphabet: Alphabet
+
+    family = "letters"
+    one_to_one = True
+
+    @property
+    def kind(self) -> Kind:
+        """What it reads."""
+        return self.alphabet.kind
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Token to id."""
+        return self.alphabet.tokens
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding."""
+        return max(self.alphabet.size, max(self.alphabet.tokens.values()) + 1)
+
+    @property
+    def special(self) -> SpecialTokens:
+        """Ids that stand for no letter."""
+        return self.alphabet.special
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {number: token for token, number in self.alphabet.tokens.items()}
+
+    def tokenize(
+        self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
+    ) -> Tokens:
+        """Packed tokens of a block."""
+        ids = self.alphabet.table[block.letters]
+        illegal = ids == NONE
+        numbers = np.arange(block.start, block.start + len(block), dtype=np.int64)
+        kept = screen(block, illegal, policy, tally)
+        if kept is not None:
+            block, numbers = block.take(kept), numbers[kept]
+            ids = self.alphabet.table[block.letters]
+        elif self.special.unknown is not None:
+            ids[illegal] = self.special.unknown
+        return frame(ids, block.offsets, numbers, self.special)
+
+    def spans(
+        self,
+        block: SequenceBlock,  # noqa: ARG002  # tokens of other families need the letters
+        tokens: Tokens,
+    ) -> NDArray[np.int64]:
+        """``(t, 2)`` letters of each token."""
+        before, lengths = len(self.special.prefix), tokens.lengths
+        inner = np.repeat(lengths - before - len(self.special.suffix), lengths)
+        place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], lengths) - before
+        return np.stack([place.clip(0, inner), (place + 1).clip(0, inner)], axis=1)
+
+    def decode(self, ids: NDArray[np.integer[Any]]) -> str:
+        """Letters of ids."""
+        hidden = {*self.special.prefix, *self.special.suffix, *self.special.others, self.special.pad}
+        return "".join(self._names[number] for number in ids.tolist() if number not in hidden)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that make it again."""
+        return {"family": self.family, "alphabet": self.alphabet.name}
+
+
+def frame(
+    ids: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    special: SpecialTokens,
+) -> Tokens:
+    """Put prefix and suffix around every sequence.
+
+    Parameters
+    ----------
+    ids
+        Tokens of all sequences end to end, without special ones.
+    offsets
+        ``(n + 1,)`` where each begins.
+    numbers
+        ``(n,)`` numbers of the records.
+    special
+        What to put around them.
+    """
+    before, after = len(special.prefix), len(special.suffix)
+    if not before + after:
+        return Tokens(ids=ids, offsets=offsets, index=numbers)
+    framed = offsets + np.arange(len(offsets)) * (before + after)
+    result = np.empty(framed[-1], np.int32)
+    inside = np.ones(framed[-1], bool)
+    for place, token in enumerate(special.prefix):
+        result[framed[:-1] + place] = token
+        inside[framed[:-1] + place] = False
+    for place, token in enumerate(special.suffix):
+        result[framed[1:] - after + place] = token
+        inside[framed[1:] - after + place] = False
+    result[inside] = ids
+    return Tokens(ids=result, offsets=framed, index=numbers)
