@@ -6,9 +6,9 @@ from pathlib import Path
 
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellSource
-from biolm.io.cells.write_vectors import CellVectors, check_key
+from biolm.io.cells.write_vectors import Addition, CellVectors, check_key
 
-__all__ = ["FORMATS", "check_store", "format_of", "side_car", "write_result"]
+__all__ = ["FORMATS", "check_store", "format_of", "side_car", "write_result", "write_store"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy")
 _STORES = ("h5ad", "zarr")
@@ -62,7 +62,7 @@ def write_result(source: CellSource, target: Path, form: str, result: CellVector
 
         write_npy(target, side_car(target), source.cell_names(), result)
     else:
-        _write_store(source, target, form, result)
+        write_store(source, target, form, result)
 
 
 def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> None:
@@ -80,7 +80,8 @@ def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> 
             check_key(root, key, overwrite=overwrite)
 
 
-def _write_store(source: CellSource, target: Path, form: str, result: CellVectors) -> None:
+def write_store(source: CellSource, target: Path, form: str, result: Addition) -> None:
+    """Write a copy of the input with a result added, as ``h5ad`` or ``zarr``; ``target`` must not exist."""
     from biolm.io.cells import write_build, write_convert, write_copy
 
     if source.path is None or source.kind not in _STORES:

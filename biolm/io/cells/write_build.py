@@ -15,7 +15,7 @@ from biolm.io.cells.block import CellSource
 from biolm.io.cells.open import open_cells
 from biolm.io.cells.write_convert import creating
 from biolm.io.cells.write_elements import child, new_array, put, tag
-from biolm.io.cells.write_vectors import CellVectors, add_vectors
+from biolm.io.cells.write_vectors import Addition
 
 __all__ = ["build"]
 
@@ -23,7 +23,7 @@ __all__ = ["build"]
 _PIECE = 2**18
 
 
-def build(source: CellSource, target: Path, form: str, result: CellVectors) -> None:
+def build(source: CellSource, target: Path, form: str, result: Addition) -> None:
     """Write every matrix in CSR form, the tables of cells and genes, and the vectors.
 
     Parameters
@@ -51,7 +51,7 @@ def build(source: CellSource, target: Path, form: str, result: CellVectors) -> N
         _frame(root.create_group("obs"), source.cell_names(), cells)
         genes = source.gene_columns()
         _frame(root.create_group("var"), genes.pop("index"), genes)
-        add_vectors(root, result)
+        result.add(root)
 
 
 def _frame(frame: Any, index: NDArray[np.str_], columns: dict[str, NDArray[Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from biolm.io.cells.write_elements import new_array
-from biolm.io.cells.write_vectors import CellVectors, add_vectors
+from biolm.io.cells.write_vectors import Addition
 
 __all__ = ["convert", "creating", "reading"]
 
@@ -18,11 +18,11 @@ __all__ = ["convert", "creating", "reading"]
 _BYTES = 2**25
 
 
-def convert(source: Path, target: Path, form: str, result: CellVectors) -> None:
+def convert(source: Path, target: Path, form: str, result: Addition) -> None:
     """Write everything of an AnnData store, and the vectors, as an ``h5ad`` file or ``zarr`` folder."""
     with reading(source) as old, creating(target, form) as new:
         _copy(old, new)
-        add_vectors(new, result)
+        result.add(new)
 
 
 @contextmanager

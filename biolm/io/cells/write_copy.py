@@ -8,12 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from biolm.io.cells.write_vectors import CellVectors, add_vectors
+from biolm.io.cells.write_vectors import Addition
 
 __all__ = ["copy_h5ad", "copy_zarr"]
 
 
-def copy_h5ad(source: Path, target: Path, result: CellVectors) -> None:
+def copy_h5ad(source: Path, target: Path, result: Addition) -> None:
     """Copy an h5ad file and add vectors to the copy.
 
     The system copies the bytes of the file, which is several times faster than copying its objects
@@ -23,10 +23,10 @@ def copy_h5ad(source: Path, target: Path, result: CellVectors) -> None:
 
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as root:
-        add_vectors(root, result)
+        result.add(root)
 
 
-def copy_zarr(source: Path, target: Path, result: CellVectors) -> None:
+def copy_zarr(source: Path, target: Path, result: Addition) -> None:
     """Copy a zarr folder (format 2 or 3) and add vectors to the copy."""
     import zarr
 
@@ -34,7 +34,7 @@ def copy_zarr(source: Path, target: Path, result: CellVectors) -> None:
     # The summary of all metadata at the root would hide what is added, so it is read past, then renewed.
     summarised = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
     root = zarr.open_group(target, mode="r+", use_consolidated=False)
-    add_vectors(root, result)
+    result.add(root)
     if summarised:
         _summarise(root, target)
 

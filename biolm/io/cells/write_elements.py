@@ -17,6 +17,7 @@ __all__ = ["child", "new_array", "put", "put_chunks", "tag"]
 _VERSIONS = {
     "anndata": "0.1.0",
     "array": "0.2.0",
+    "categorical": "0.2.0",
     "csr_matrix": "0.1.0",
     "dataframe": "0.2.0",
     "dict": "0.1.0",

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError, OutputError
-from biolm.io.cells.write_elements import child, put, put_chunks
+from biolm.io.cells.write_columns import CellAdditions
+from biolm.io.cells.write_elements import child, put_chunks
 
-__all__ = ["CellVectors", "add_vectors", "check_key"]
+__all__ = ["Addition", "CellVectors", "check_key"]
+
+
+class Addition(Protocol):
+    """A result that knows how to enter an AnnData store."""
+
+    def add(self, root: Any) -> None:
+        """Put itself into an AnnData group, HDF5 or zarr."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,15 @@ class CellVectors:
             part = np.asarray(self.vectors[start : start + rows])
             yield part if self.transform is None else self.transform(part)
 
+    def add(self, root: Any) -> None:
+        """Put vectors, provenance and the flag of empty cells into an AnnData group, HDF5 or zarr.
+
+        Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``.
+        """
+        put_chunks(child(root, "obsm"), self.key, self.vectors.shape, self.chunks(), np.float32)
+        flags = {f"{self.key}_empty": self.empty} if self.empty.any() else {}
+        CellAdditions(columns=flags, records={self.key: self.provenance}).add(root)
+
     def whole(self) -> NDArray[np.float32]:
         """All of ``(n, d)`` in memory."""
         parts = list(self.chunks())
@@ -76,22 +94,3 @@ def check_key(root: Any, key: str, *, overwrite: bool) -> None:
             f"obsm['{key}'] is in the input already and was not written by biolm; "
             "choose another key (--key) or allow it to be overwritten (--overwrite)"
         )
-
-
-def add_vectors(root: Any, result: CellVectors) -> None:
-    """Put vectors, provenance and the flag of empty cells into an AnnData group, HDF5 or zarr.
-
-    Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``.
-    """
-    put_chunks(child(root, "obsm"), result.key, result.vectors.shape, result.chunks(), np.float32)
-    put(child(child(root, "uns"), "biolm"), result.key, result.provenance)
-    if result.empty.any():
-        _add_column(root["obs"], f"{result.key}_empty", result.empty)
-
-
-def _add_column(frame: Any, name: str, values: NDArray[Any]) -> None:
-    """Put a column into a data frame on disk, at its end."""
-    put(frame, name, values)
-    order = [str(column) for column in frame.attrs["column-order"]]
-    if name not in order:
-        frame.attrs["column-order"] = [*order, name]
