@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from biolm.batch import Output
 from biolm.core import Transformer
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
+from biolm.objectives.baseline import Baseline, LabelFrequencies
 from biolm.objectives.classify import classes_of, score_classes
 
 __all__ = ["Adversarial", "AdversarialSettings", "reverse_gradient"]
@@ -92,10 +93,15 @@ class Adversarial(Objective):
         classes = classes_of(facts, settings.column)
         self.head = _Discriminator(facts.core.d_model, classes, settings.hidden)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: AdversarialSettings) -> dict[str, LabelKind]:
         """The domain's."""
-        return (self.settings.column,)
+        return {settings.column: "classes"}
+
+    def baseline(self) -> Baseline:
+        """Frequencies of the domains: what the discriminator should fall to."""
+        s: AdversarialSettings = self.settings
+        return LabelFrequencies(self.facts.classes[s.column], s.column)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy of the discriminator; the accuracy should fall towards that of guessing."""

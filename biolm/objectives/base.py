@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,20 @@ from biolm.errors import InputError
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw, hash_bits
 
-__all__ = ["Chain", "Facts", "Objective", "Plain", "Prepared", "Score", "Settings", "Sum", "View"]
+__all__ = [
+    "Chain",
+    "Facts",
+    "LabelKind",
+    "Objective",
+    "Plain",
+    "Prepared",
+    "Score",
+    "Settings",
+    "Sum",
+    "View",
+]
+
+LabelKind = Literal["classes", "numbers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +55,18 @@ class Facts:
         Token id of the mask, where the vocabulary has one.
     classes
         Number of classes of each label column; columns of numbers are not listed.
+    counts
+        Of each label column of classes, how many training labels each class has.
+    moments
+        Of each label column of numbers, mean and standard deviation of the training labels.
     """
 
     core: CoreConfig
     special_ids: tuple[int, ...] = ()
     mask_id: int | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +86,8 @@ class Prepared:
     targets
         ``(m,)`` what is to be found there.
     labels
-        Columns ``(b,)`` of the examples: classes (int64, -100 for unknown) or numbers.
+        Columns ``(b,)`` of the examples, or ``(t,)`` of the tokens of ``original``: classes (int64, -100 for
+        unknown) or numbers (float32, NaN for unknown).
     extra
         Further tensors of a view, by name.
     others
@@ -109,7 +129,7 @@ class Prepared:
         )
 
     def label(self, column: str) -> Tensor:
-        """A label column ``(b,)``.
+        """A label column ``(b,)``, or ``(t,)`` where tokens are labelled.
 
         Raises
         ------
@@ -270,10 +290,15 @@ class Objective(nn.Module, ABC):
         """The input it needs; None where any will do, so that it may ride on another's forward pass."""
         return None
 
+    @classmethod
+    def label_kinds(cls, settings: Any) -> dict[str, LabelKind]:  # noqa: ARG003  # most read none
+        """Label columns that an objective of these settings reads, and of what kind each must be."""
+        return {}
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Label columns it reads."""
-        return ()
+        return tuple(self.label_kinds(self.settings))
 
     def prepare(
         self,
@@ -323,6 +348,13 @@ class Objective(nn.Module, ABC):
         """Run the core, its head on the predicted tokens only."""
         wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
         return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+
+    def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:  # noqa: ARG002
+        """What it says of each label column, without looking at the labels; most say nothing.
+
+        Logits ``(b, c)`` of classes or numbers ``(b,)``; ``(t, c)`` and ``(t,)`` where tokens are labelled.
+        """
+        return {}
 
     def baseline(self) -> Baseline | None:
         """What guesses without a model, to stand beside the loss; None where the metrics hold it."""

@@ -16,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from biolm.objectives.base import Prepared
 
-__all__ = ["Baseline", "GeneMeans", "LabelFrequencies", "TokenFrequencies"]
+__all__ = ["Baseline", "GeneMeans", "LabelFrequencies", "LabelMean", "TokenFrequencies"]
 
 _RANGES = 24  # ranges of places, each a half longer than the one before
 _BACK_OFF = 1000.0  # targets' worth of trust in the overall frequencies
@@ -74,11 +74,13 @@ class LabelFrequencies(Baseline):
         ``v``.
     column
         Label column.
+    tokens
+        Whether tokens are labelled, not examples.
     """
 
-    def __init__(self, classes: int, column: str) -> None:
+    def __init__(self, classes: int, column: str, *, tokens: bool = False) -> None:
         self.counts = torch.ones(classes, dtype=torch.float64)
-        self.column = column
+        self.column, self.tokens = column, tokens
 
     def update(self, prepared: Prepared) -> None:
         """Count the labels."""
@@ -94,8 +96,46 @@ class LabelFrequencies(Baseline):
         }
 
     def _labels(self, prepared: Prepared) -> Tensor:
-        labels = prepared.example_label(self.column).cpu()
+        labels = _labels(prepared, self.column, tokens=self.tokens)
         return labels[labels >= 0]
+
+
+class LabelMean(Baseline):
+    """Loss of the mean of a column of numbers (``mean``), and its absolute error (``mean_mae``).
+
+    Parameters
+    ----------
+    column
+        Label column.
+    loss
+        ``mse``, ``mae`` or ``huber``.
+    scale
+        What errors are divided by before the loss.
+    tokens
+        Whether tokens are labelled, not examples.
+    """
+
+    def __init__(self, column: str, loss: str, *, scale: float = 1.0, tokens: bool = False) -> None:
+        self.column, self.loss, self.scale, self.tokens = column, loss, scale, tokens
+        self.sum, self.count = 0.0, 0
+
+    def update(self, prepared: Prepared) -> None:
+        """Add the numbers."""
+        values = self._values(prepared)
+        self.sum, self.count = self.sum + float(values.sum()), self.count + len(values)
+
+    def report(self, prepared: Prepared) -> dict[str, Tensor]:
+        """``mean`` and ``mean_mae``."""
+        from biolm.objectives.value_losses import value_loss
+
+        values = self._values(prepared)
+        guess = torch.full_like(values, self.sum / max(self.count, 1))
+        losses = value_loss(guess / self.scale, values / self.scale, self.loss)
+        return {"mean": _summed(losses), "mean_mae": _summed((values - guess).abs())}
+
+    def _values(self, prepared: Prepared) -> Tensor:
+        values = _labels(prepared, self.column, tokens=self.tokens).double()
+        return values[~values.isnan()]
 
 
 class GeneMeans(Baseline):
@@ -141,6 +181,10 @@ class GeneMeans(Baseline):
             ids, values = ids[prepared.rows.cpu()], values[prepared.rows.cpu()]
         kept = values != 0 if self.nonzero_only else torch.ones_like(values, dtype=torch.bool)
         return ids[kept], values[kept]
+
+
+def _labels(prepared: Prepared, column: str, *, tokens: bool) -> Tensor:
+    return (prepared.label(column) if tokens else prepared.example_label(column)).cpu()
 
 
 def _targets(prepared: Prepared) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,13 @@
-"""Classes and numbers of whole examples, from their vector.
+"""Classes and numbers of whole examples, from their vector; or of single tokens, from their own.
 
-Dimensions: ``b`` examples · ``d`` width · ``c`` classes.
+Dimensions: ``b`` examples · ``t`` tokens · ``d`` width · ``c`` classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,8 @@ from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum
-from biolm.objectives.baseline import Baseline, LabelFrequencies
+from biolm.objectives.base import Facts, LabelKind, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.baseline import Baseline, LabelFrequencies, LabelMean
 from biolm.objectives.masking import check_share
 from biolm.objectives.value_losses import check_loss, value_loss
 
@@ -24,6 +26,8 @@ __all__ = ["IGNORED", "Classify", "ClassifySettings", "Regress", "RegressSetting
 
 IGNORED = -100
 """Label of an example that is not scored."""
+
+_LEVELS = ("example", "token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,61 +38,102 @@ class ClassifySettings(Settings):
     ----------
     column
         Label column.
+    level
+        ``example``: one label for each; ``token``: one for each token (genes of a cell, residues).
     pool
         How an example's vector is made of its tokens.
     hidden
         Hidden steps of the head (linear, ReLU, norm).
     class_weights
-        Weight of each class; empty for none. The loss is then the weighted mean, as torch's.
+        Weight of each class; empty for none. The loss is then the weighted mean, as torch's. ``balanced``
+        weighs each by ``n / (c * its own count)`` over the training labels, so that rare ones count as much.
     label_smoothing
         Share of the target's mass spread over the classes.
     """
 
     column: str = "cell_type"
+    level: str = "example"
     pool: str = "cls"
     hidden: int = 0
-    class_weights: tuple[float, ...] = ()
+    class_weights: tuple[float, ...] | str = ()
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_weights", tuple(self.class_weights))
+        _check_level(self.level)
         check_share("label_smoothing", self.label_smoothing)
+        if self.class_weights == "balanced":
+            return
+        if isinstance(self.class_weights, str) or not _positive_numbers(self.class_weights):
+            raise ConfigError(
+                f"class_weights must be balanced or a list of numbers above 0, not {self.class_weights!r}"
+            )
+        object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
 
 
-class Classify(Objective):
-    """Cross-entropy of a label column; examples labelled -100 are left out."""
+class _Labelled(Objective):
+    """What classes and numbers share: vectors of the labelled things, and their labels."""
+
+    @property
+    def view(self) -> View | None:
+        """Labelled tokens must all be there and in their places; examples take any input."""
+        return Plain() if self.settings.level == "token" else None
+
+    def states(self, output: Output, prepared: Prepared) -> Tensor:
+        """``(b, d)`` vectors of the examples, or ``(t, d)`` of the tokens."""
+        if self.settings.level == "token":
+            return output.last_hidden_state
+        return self.vectors(output, prepared, self.settings.pool)
+
+    def wanted(self, prepared: Prepared) -> Tensor:
+        """Labels, one for each vector."""
+        s = self.settings
+        return prepared.label(s.column) if s.level == "token" else prepared.example_label(s.column)
+
+
+class Classify(_Labelled):
+    """Cross-entropy of a label column; examples (or tokens) labelled -100 are left out."""
 
     Settings = ClassifySettings
 
     def __init__(self, facts: Facts, settings: ClassifySettings) -> None:
         super().__init__(facts, settings)
         classes = classes_of(facts, settings.column)
-        if settings.class_weights and len(settings.class_weights) != classes:
+        weights = settings.class_weights
+        if weights == "balanced":
+            counts = torch.tensor(facts.counts.get(settings.column, (1,) * classes)).clamp(min=1)
+            weights = tuple((counts.sum() / (classes * counts)).tolist())
+        if weights and len(weights) != classes:
             raise ConfigError(
-                f"class_weights has {len(settings.class_weights)} numbers for the {classes} classes of "
+                f"class_weights has {len(weights)} numbers for the {classes} classes of "
                 f"{settings.column}; give one for each"
             )
         self.head = ClassifierHead(facts.core.d_model, classes, settings.hidden)
-        weights = torch.tensor(settings.class_weights) if settings.class_weights else None
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: ClassifySettings) -> dict[str, LabelKind]:
         """The label's."""
-        return (self.settings.column,)
+        return {settings.column: "classes"}
 
     def baseline(self) -> Baseline:
         """Frequencies of the classes."""
         s: ClassifySettings = self.settings
-        return LabelFrequencies(self.facts.classes[s.column], s.column)
+        return LabelFrequencies(self.facts.classes[s.column], s.column, tokens=s.level == "token")
+
+    def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
+        """Logits ``(b, c)``, or ``(t, c)`` of tokens."""
+        return {self.settings.column: self.head(self.states(output, prepared))}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy."""
         s: ClassifySettings = self.settings
-        vectors = self.vectors(output, prepared, s.pool)
+        labels = self.wanted(prepared)
+        known = labels != IGNORED
         weights = self.class_weights
         assert weights is None or isinstance(weights, Tensor)
-        return score_classes(self.head(vectors), prepared.example_label(s.column), weights, s.label_smoothing)
+        # Of the many tokens of a cell few may be labelled.
+        logits = self.head(self.states(output, prepared)[known])
+        return score_classes(logits, labels[known], weights, s.label_smoothing)
 
 
 def classes_of(facts: Facts, column: str) -> int:
@@ -132,24 +177,32 @@ class RegressSettings(Settings):
     ----------
     column
         Label column of numbers; NaN is left out.
+    level
+        ``example``: one number for each; ``token``: one for each token.
     pool
         How an example's vector is made of its tokens.
     hidden
         Hidden steps of the head (linear, ReLU, norm).
     loss
         ``mse``, ``mae`` or ``huber``.
+    standardise
+        Learn the numbers less their mean, over their standard deviation, both of the training labels: the
+        loss is then in these units, predictions and the reported error in those of the column.
     """
 
     column: str = "value"
+    level: str = "example"
     pool: str = "cls"
     hidden: int = 0
     loss: str = "mse"
+    standardise: bool = True
 
     def __post_init__(self) -> None:
         check_loss(self.loss)
+        _check_level(self.level)
 
 
-class Regress(Objective):
+class Regress(_Labelled):
     """Loss of a column of numbers."""
 
     Settings = RegressSettings
@@ -157,20 +210,39 @@ class Regress(Objective):
     def __init__(self, facts: Facts, settings: RegressSettings) -> None:
         super().__init__(facts, settings)
         self.head = ClassifierHead(facts.core.d_model, 1, settings.hidden)
+        moments = facts.moments.get(settings.column, (0.0, 1.0)) if settings.standardise else (0.0, 1.0)
+        self.shift, self.scale = moments[0], moments[1] or 1.0
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: RegressSettings) -> dict[str, LabelKind]:
         """The number's."""
-        return (self.settings.column,)
+        return {settings.column: "numbers"}
+
+    def baseline(self) -> Baseline:
+        """Mean of the training labels."""
+        s: RegressSettings = self.settings
+        return LabelMean(s.column, s.loss, scale=self.scale, tokens=s.level == "token")
+
+    def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
+        """Numbers ``(b,)``, or ``(t,)`` of tokens, in the column's own units."""
+        found = self.head(self.states(output, prepared)).squeeze(-1).float()
+        return {self.settings.column: found * self.scale + self.shift}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, and absolute error."""
         s: RegressSettings = self.settings
-        wanted = prepared.example_label(s.column).float()
+        wanted = self.wanted(prepared).float()
         known = ~wanted.isnan()
-        vectors = self.vectors(output, prepared, s.pool)
-        found = self.head(vectors).squeeze(-1)[known].float()
-        error = (found.detach() - wanted[known]).abs()
-        return Score(
-            {"loss": Sum.of(value_loss(found, wanted[known], s.loss))}, metrics={"mae": Sum.of(error)}
-        )
+        found = self.head(self.states(output, prepared)[known]).squeeze(-1).float()
+        target = (wanted[known] - self.shift) / self.scale
+        error = (found.detach() - target).abs() * self.scale
+        return Score({"loss": Sum.of(value_loss(found, target, s.loss))}, metrics={"mae": Sum.of(error)})
+
+
+def _check_level(level: str) -> None:
+    if level not in _LEVELS:
+        raise ConfigError(f"level must be example or token, not {level!r}")
+
+
+def _positive_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) and value > 0 for value in values)

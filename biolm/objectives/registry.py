@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from biolm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from biolm.objectives.base import Facts, Objective
+    from biolm.objectives.base import Facts, LabelKind, Objective, Settings
 
-__all__ = ["available", "find", "make"]
+__all__ = ["available", "find", "label_kinds", "make", "read_settings"]
 
 BUILT_IN: dict[str, str] = {
     "adversarial": "biolm.objectives.adversarial:Adversarial",
@@ -81,12 +81,39 @@ def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> 
     Traceback (most recent call last):
     biolm.errors.ConfigError: objective masked_tokens has no setting 'rtae'; did you mean 'rate'?
     """
+    return find(name)(facts, read_settings(name, settings or {}))
+
+
+def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
+    """Settings of an objective from plain values.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`make`.
+    """
     kind = find(name)
     known = [field.name for field in fields(kind.Settings)]
-    for key in settings or {}:
+    for key in settings:
         if key not in known:
             raise ConfigError(f"objective {name} has no setting {key!r}; {_nearest(key, known)}")
-    return kind(facts, kind.Settings(**(settings or {})))
+    return kind.Settings(**settings)
+
+
+def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
+    """Label columns that an objective would read, and of what kind each must be.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`make`.
+
+    Examples
+    --------
+    >>> label_kinds("classify", {"column": "cell_type"})
+    {'cell_type': 'classes'}
+    """
+    return find(name).label_kinds(read_settings(name, settings))
 
 
 def _nearest(name: str, known: list[str]) -> str:

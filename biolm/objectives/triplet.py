@@ -15,7 +15,7 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Objective, Prepared, Score, Settings, Sum
+from biolm.objectives.base import LabelKind, Objective, Prepared, Score, Settings, Sum
 from biolm.objectives.classify import IGNORED
 from biolm.objectives.draws import hash_bits, uniform
 from biolm.objectives.gather import Gathered, gather_rows
@@ -143,11 +143,11 @@ class Triplet(Objective):
 
     Settings = TripletSettings
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: TripletSettings) -> dict[str, LabelKind]:
         """Cell type and study."""
-        s: TripletSettings = self.settings
-        return (s.column,) if s.study is None else (s.column, s.study)
+        columns = (settings.column,) if settings.study is None else (settings.column, settings.study)
+        return dict.fromkeys(columns, "classes")
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, and the share of triplets that are in order."""

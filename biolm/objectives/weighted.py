@@ -11,12 +11,25 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Chain, Facts, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.base import (
+    Chain,
+    Facts,
+    LabelKind,
+    Objective,
+    Plain,
+    Prepared,
+    Score,
+    Settings,
+    Sum,
+    View,
+)
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw
-from biolm.objectives.registry import make
+from biolm.objectives.registry import label_kinds, make
 
 __all__ = ["Weighted", "WeightedSettings"]
+
+_OWN_KEYS = {"objective", "weight", "input_of"}  # of a part, beside its objective's settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +84,25 @@ class Weighted(Objective):
                     f"part {name} has input_of {below!r}, which must be a part that makes its own input"
                 )
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Label columns of all parts."""
-        return tuple(dict.fromkeys(column for part in self._parts().values() for column in part.columns))
+    @classmethod
+    def label_kinds(cls, settings: WeightedSettings) -> dict[str, LabelKind]:
+        """Label columns of all parts.
+
+        Raises
+        ------
+        ConfigError
+            If one part reads a column as classes and another as numbers.
+        """
+        found: dict[str, LabelKind] = {}
+        for name, part in settings.parts.items():
+            chosen = {key: value for key, value in part.items() if key not in _OWN_KEYS}
+            for column, kind in label_kinds(part.get("objective", name), chosen).items():
+                if found.setdefault(column, kind) != kind:
+                    raise ConfigError(
+                        f"the label column {column!r} is read as classes and as numbers; "
+                        "copy it under another name"
+                    )
+        return found
 
     def part(self, name: str) -> Objective:
         """The objective of that name."""

@@ -6,9 +6,45 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from biolm.core.lora import LoraConfig
 from biolm.errors import ConfigError
 
-__all__ = ["DataConfig", "ModelConfig", "OptimiserConfig", "RunConfig", "ScheduleConfig", "TrainerConfig"]
+__all__ = [
+    "DataConfig",
+    "LabelConfig",
+    "ModelConfig",
+    "OptimiserConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "TrainerConfig",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelConfig:
+    """Where the labels of one column come from; an obs column of the same name needs no such section.
+
+    Parameters
+    ----------
+    column
+        Name of the obs column (or of the table's column) in the files, if it is another.
+    genes
+        A table by commas or tabs, with a header, whose first column names genes as the vocabulary does: each
+        gene's token then has that label, in every cell.
+    classes
+        Names of the classes in the order of their numbers; others count as missing. By default all, sorted.
+    missing
+        Values that mean that there is no label, beside empty ones.
+    """
+
+    column: str | None = None
+    genes: str | None = None
+    classes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ConfigError("data.labels: classes must name each class once")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +55,9 @@ class DataConfig:
     ----------
     paths
         Files, folders, globs, or text files that list paths (``.txt``): cells, or stored tokens of
-        ``biolm tokenize``. All of one kind.
+        ``biolm tokenize``. All of one kind. Empty only where the tokens are given from Python.
+    labels
+        Where the label columns of the objectives come from; without a section, an obs column of that name.
     vocabulary
         Folder of a saved model whose genes and tokeniser are used; without it the genes of the data, and
         medians over their cells. Stored tokens need it.
@@ -43,7 +81,8 @@ class DataConfig:
         Processes that read and hide; the order and the result do not depend on it.
     """
 
-    paths: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    labels: Mapping[str, LabelConfig] = field(default_factory=dict)
     vocabulary: str | None = None
     layer: str = "X"
     gene_column: str | None = None
@@ -56,8 +95,6 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if not self.paths:
-            raise ConfigError("data.paths must name at least one file or folder")
         _positive(self, "data", "batch_tokens", "chunk", "pool")
         if self.workers < 0:
             raise ConfigError(f"data.workers must be 0 or more, not {self.workers}")
@@ -75,11 +112,22 @@ class ModelConfig:
     adapter
         ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; not used with ``data.vocabulary``.
     tokenizer
-        Further settings of the adapter, such as ``n_bins``.
+        Further settings of the adapter, such as ``n_bins``; with ``start`` or ``data.vocabulary``, what is to
+        be other than there, such as ``max_length``.
     max_length
-        Most tokens of a cell.
+        Most tokens of a cell; not used with ``start`` or ``data.vocabulary``.
     core
-        Fields of :class:`biolm.core.CoreConfig`; the vocabulary's size is known from the data.
+        Fields of :class:`biolm.core.CoreConfig`; the vocabulary's size is known from the data. With
+        ``start`` only dropout rates.
+    start
+        Folder or name of a model to go on from, with its weights, vocabulary and tokeniser: one of
+        ``biolm pretrain``, Geneformer or scGPT.
+    lora
+        Learn low-rank updates of the linear layers it names and leave the rest of the core as it is; they
+        are added to the weights in the saved model.
+    freeze
+        What of the core is not learned: ``all`` (heads only, and no dropout below them), ``embeddings``, or
+        a number of layers, the embeddings with them.
     init_std
         Deviation of the first weights.
     pool, hidden_state
@@ -90,6 +138,9 @@ class ModelConfig:
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     max_length: int = 2048
     core: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    lora: LoraConfig | None = None
+    freeze: str | int | None = None
     init_std: float = 0.02
     pool: str = "mean"
     hidden_state: int = -1
@@ -98,6 +149,13 @@ class ModelConfig:
         _positive(self, "model", "max_length")
         if self.init_std <= 0:
             raise ConfigError(f"model.init_std must be over 0, not {self.init_std}")
+        number = isinstance(self.freeze, int) and self.freeze >= 1
+        if self.freeze not in (None, "all", "embeddings") and not number:
+            raise ConfigError(
+                f"model.freeze must be all, embeddings or a number of layers, not {self.freeze!r}"
+            )
+        if self.lora is not None and self.freeze is not None:
+            raise ConfigError("model.lora freezes the core already; leave model.freeze out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,9 @@ def _value(hint: Any, value: Any, place: str) -> Any:
     if origin in (types.UnionType, Union):
         if value is None:
             return None
-        return _value(next(option for option in options if option is not type(None)), value, place)
+        kinds = [option for option in options if option is not type(None)]
+        fits = [kind for kind in kinds if isinstance(kind, type) and isinstance(value, kind)]
+        return _value(fits[0] if fits else kinds[0], value, place)
     if origin is tuple:
         # One path or number may stand for a list of one.
         many = value if isinstance(value, list | tuple) else [value]

@@ -6,7 +6,7 @@ are handed over one by one in the planned order, whatever the number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from biolm.batch import Batch
 from biolm.objectives.base import Prepared
 from biolm.training.examples import Examples
+from biolm.training.labels import Labels
 from biolm.training.plan import Group, Plan, groups
 
 __all__ = ["Item", "Reader", "Stream"]
@@ -29,7 +30,14 @@ class Prepare(Protocol):
     """Chooses what a batch is to predict; see :meth:`biolm.objectives.base.Objective.prepare`."""
 
     def __call__(
-        self, batch: Batch, keys: torch.Tensor, epoch: int, seed: int, *, number: int | None = None
+        self,
+        batch: Batch,
+        keys: torch.Tensor,
+        epoch: int,
+        seed: int,
+        labels: Mapping[str, torch.Tensor] | None = None,
+        *,
+        number: int | None = None,
     ) -> Prepared:
         """The batch with its targets."""
         ...
@@ -51,6 +59,8 @@ class Reader:
         Of the run.
     frozen_epoch
         Hide the same in every epoch, for validation.
+    labels
+        Columns that the objectives read; None where they read none.
     """
 
     examples: Examples
@@ -58,6 +68,7 @@ class Reader:
     prepare: Prepare
     seed: int
     frozen_epoch: bool = False
+    labels: Labels | None = None
 
     def read(self, group: Group, ranks: int = 1) -> Iterator[Item]:
         """Batches of one pool; its examples are read once.
@@ -70,7 +81,8 @@ class Reader:
         for number, rows in group.batches:
             batch = Batch.from_tokens(tokens, np.searchsorted(wanted, rows))
             keys = torch.from_numpy(rows)
-            yield number, self.prepare(batch, keys, epoch, self.seed, number=number // ranks)
+            labels = None if self.labels is None else self.labels.read(rows, batch)
+            yield number, self.prepare(batch, keys, epoch, self.seed, labels, number=number // ranks)
 
 
 @dataclass(kw_only=True)
