@@ -27,9 +27,13 @@ __all__ = [
     "difference",
     "fit_pca",
     "knn_quality",
+    "log_normalised",
     "macro_f1",
     "majority_quality",
+    "pooled",
     "transfer_quality",
+    "unit_rows",
+    "variable_columns",
 ]
 
 BOOTSTRAP_SAMPLES = 1000
@@ -141,7 +145,7 @@ def knn_quality(
     from sklearn.neighbors import KNeighborsClassifier
 
     keep, truth = _encode(labels, leave_out, at_least=folds)
-    points = _directions(vectors)[keep]
+    points = unit_rows(vectors)[keep]
     predictions = np.empty((repeats, len(truth)), np.int64)
     for repeat in range(repeats):
         splits = StratifiedKFold(folds, shuffle=True, random_state=seed + repeat)
@@ -189,8 +193,8 @@ def transfer_quality(
     aside = (set(np.asarray(reference_labels)) | set(np.asarray(query_labels))) - common
     known, source = _encode(reference_labels, sorted(aside))
     asked, truth = _encode(query_labels, sorted(aside))
-    classifier = KNeighborsClassifier(min(k, len(known))).fit(_directions(reference)[known], source)
-    return _score(name, truth, classifier.predict(_directions(query)[asked])[None], seed)
+    classifier = KNeighborsClassifier(min(k, len(known))).fit(unit_rows(reference)[known], source)
+    return _score(name, truth, classifier.predict(unit_rows(query)[asked])[None], seed)
 
 
 def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, float, float]:
@@ -249,14 +253,14 @@ def fit_pca(
     """
     from sklearn.decomposition import PCA
 
-    table = _log_normalised(counts)
-    genes = slice(None) if variable_genes is None else _variable(table, variable_genes)
+    table = log_normalised(counts)
+    genes = slice(None) if variable_genes is None else variable_columns(table, variable_genes)
     fitted = PCA(min(components, min(table.shape) - 1), svd_solver="arpack", random_state=seed)
     fitted.fit(table[:, genes])
-    return lambda more: np.asarray(fitted.transform(_log_normalised(more)[:, genes]), dtype=np.float32)
+    return lambda more: np.asarray(fitted.transform(log_normalised(more)[:, genes]), dtype=np.float32)
 
 
-def _variable(table: Any, count: int) -> Any:
+def variable_columns(table: Any, count: int) -> Any:
     """Columns of the most variable genes of a log-normalised table."""
     if count >= table.shape[1]:
         return slice(None)
@@ -268,7 +272,7 @@ def _variable(table: Any, count: int) -> Any:
     return np.flatnonzero(cells.var["highly_variable"])
 
 
-def _log_normalised(counts: Any) -> Any:
+def log_normalised(counts: Any) -> Any:
     """Sparse ``(n, g)`` log1p of counts per 10,000; empty cells stay zero."""
     from scipy.sparse import csr_matrix, diags
 
@@ -277,7 +281,7 @@ def _log_normalised(counts: Any) -> Any:
     return (diags(1e4 / np.where(totals > 0, totals, 1.0)) @ table).tocsr().log1p()
 
 
-def _directions(vectors: ArrayLike) -> NDArray[np.float64]:
+def unit_rows(vectors: ArrayLike) -> NDArray[np.float64]:
     """Rows of length 1, whose Euclidean order is that of the angle; rows of zeros stay zero."""
     rows = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
