@@ -22,7 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 from biolm.errors import InputError
 from biolm.tasks.quality import fit_pca, log_normalised, unit_rows, variable_columns
 
-__all__ = ["BASELINES", "Fitted", "Predictor", "fit_knn", "fit_linear", "predictions"]
+__all__ = [
+    "BASELINES",
+    "Fitted",
+    "Predictor",
+    "fit_knn",
+    "fit_linear",
+    "l1_penalty",
+    "predictions",
+    "unfinished",
+]
 
 NEIGHBOURS = 15
 COMPONENTS = 50
@@ -77,7 +86,7 @@ def fit_l1(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
     from sklearn.multiclass import OneVsRestClassifier
 
     names = _names(counts, labels)
-    model = LogisticRegression(C=0.1, solver="liblinear", random_state=seed, max_iter=200, **_l1())
+    model = LogisticRegression(C=0.1, solver="liblinear", random_state=seed, max_iter=200, **l1_penalty())
     return _fitted(OneVsRestClassifier(model), _float32, counts, names)
 
 
@@ -170,13 +179,13 @@ def _fitted(model: Any, prepare: Callable[[Any], Any], table: Any, names: NDArra
     """Fit a classifier of scikit-learn; one class needs none."""
     if len(np.unique(names)) == 1:
         return fit_majority(table, names)
-    with _unfinished():
+    with unfinished():
         model.fit(prepare(table), names)
     return Fitted(np.asarray(model.classes_).astype(str), lambda more: model.predict_proba(prepare(more)))
 
 
 @contextmanager
-def _unfinished() -> Iterator[None]:
+def unfinished() -> Iterator[None]:
     """A fit cut short by its step limit is still a fair baseline; say nothing."""
     from sklearn.exceptions import ConvergenceWarning
 
@@ -196,7 +205,7 @@ def _names(table: Any, labels: ArrayLike) -> NDArray[np.str_]:
     return names
 
 
-def _l1() -> dict[str, Any]:
+def l1_penalty() -> dict[str, Any]:
     """How this scikit-learn spells an L1 penalty: 1.8 renamed it."""
     from inspect import signature
 
