@@ -1,0 +1,68 @@
+"""Tell proteins from nucleotides by their letters, and refuse the wrong ones.
+
+Dimensions: ``r`` letters.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from biolm.errors import InputError
+from biolm.io.sequences.block import SequenceBlock
+
+__all__ = ["check_kind", "looks_like"]
+
+_FEWEST = 40  # letters below which a peptide of A, C, G, N and T is no surprise
+_SHARE = 0.85
+_WORDS = {"protein": "protein", "dna": "DNA", "rna": "RNA"}
+
+
+def looks_like(block: SequenceBlock) -> Literal["dna", "rna", "protein", "unknown"]:
+    """What a block of sequences holds.
+
+    A, C, G, T, U and N make up a quarter of proteins and nearly all of nucleotides, so at 85 % the two
+    cannot be confused but in a handful of letters, which are ``unknown``.
+
+    Examples
+    --------
+    >>> looks_like(SequenceBlock.of(["MKVLAAGIVGLLLAGCSSNAKIDQLSSDVQTLNAKVDQLS"]))
+    'protein'
+    """
+    counts = np.bincount(block.letters, minlength=256)
+    upper = counts[65:91] + counts[97:123]
+    of = {chr(65 + place): int(count) for place, count in enumerate(upper)}
+    total = sum(of.values())
+    bases = sum(of[letter] for letter in "ACGTUN")
+    if total < _FEWEST:
+        return "unknown"
+    if bases < _SHARE * total:
+        return "protein"
+    return "rna" if of["U"] and not of["T"] else "dna"
+
+
+def check_kind(block: SequenceBlock, kind: str, *, name: str) -> None:
+    """Refuse proteins for a model of DNA, and the reverse.
+
+    Parameters
+    ----------
+    block
+        The first records of a file.
+    kind
+        ``protein``, ``dna`` or ``text``: what the model reads.
+    name
+        Of the file, for the message.
+
+    Raises
+    ------
+    InputError
+        If they are of the other kind.
+    """
+    found = looks_like(block)
+    if found == "unknown" or kind == "text" or (found == "protein") == (kind == "protein"):
+        return
+    raise InputError(
+        f"{name} holds {_WORDS[found]} sequences but the model reads {_WORDS[kind]}; "
+        f"give {_WORDS[kind]} sequences or a model of {_WORDS[found]}"
+    )

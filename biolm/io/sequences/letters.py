@@ -1,0 +1,83 @@
+"""What can be done to letters before they are read: strands, soft masks, gaps.
+
+Dimensions: ``r`` letters.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.io.sequences.block import SequenceBlock
+
+__all__ = ["is_soft_masked", "reverse_complement", "upper", "without"]
+
+# IUPAC codes and their complements; U pairs as T does, and a complement is written as DNA.
+_CODES = b"ACGTURYSWKMBDHVN"
+_PAIRS = b"TGCAAYRSWMKVHDBN"
+
+
+@cache
+def _complement() -> NDArray[np.uint8]:
+    table = np.arange(256, dtype=np.uint8)
+    for code, pair in zip(_CODES, _PAIRS, strict=True):
+        table[code], table[code + 32] = pair, pair + 32
+    return table
+
+
+@cache
+def _upper() -> NDArray[np.uint8]:
+    table = np.arange(256, dtype=np.uint8)
+    table[ord("a") : ord("z") + 1] -= 32
+    return table
+
+
+def reverse_complement(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(r,)`` the other strand, IUPAC codes and lower case included.
+
+    Examples
+    --------
+    >>> reverse_complement(np.frombuffer(b"AACGTR", np.uint8)).tobytes()
+    b'YACGTT'
+    """
+    return _complement()[letters[::-1]]
+
+
+def is_soft_masked(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """``(r,)`` which letters are lower case: repeats, in genomes from UCSC and Ensembl."""
+    return (letters >= ord("a")) & (letters <= ord("z"))
+
+
+def upper(block: SequenceBlock) -> SequenceBlock:
+    """The same records in upper case."""
+    return _with(block, _upper()[block.letters])
+
+
+def without(block: SequenceBlock, letters: str = "-.") -> SequenceBlock:
+    """The same records without some letters: gaps by default; qualities go along.
+
+    Examples
+    --------
+    >>> without(SequenceBlock.of(["MK--V", "A*"]), "-*").text(0)
+    'MKV'
+    """
+    gone = np.zeros(256, bool)
+    gone[list(letters.encode("ascii"))] = True
+    keep = ~gone[block.letters]
+    before = np.concatenate([[0], np.cumsum(keep)])
+    return SequenceBlock(
+        names=block.names,
+        descriptions=block.descriptions,
+        letters=block.letters[keep],
+        offsets=before[block.offsets],
+        start=block.start,
+        qualities=None if block.qualities is None else block.qualities[keep],
+    )
+
+
+def _with(block: SequenceBlock, letters: NDArray[np.uint8]) -> SequenceBlock:
+    return SequenceBlock(
+        block.names, block.descriptions, letters, block.offsets, block.start, block.qualities
+    )

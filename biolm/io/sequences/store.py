@@ -1,0 +1,210 @@
+"""Sequences behind a memory map: a genome, or the records of many files, read by window in microseconds.
+
+Dimensions: ``n`` records · ``r`` letters of all of them · ``b`` windows · ``w`` letters of a window.
+
+A store is a folder: ``letters.bin`` (uint8 ASCII, as in the source), ``offsets.npy``, ``names.txt`` and
+``store.json``. It is written once, whole or not at all, and mapped, never loaded. An open store may be
+sent to worker processes: each maps the file for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import CheckpointError, InputError
+from biolm.io.atomic import replacing
+from biolm.io.json_file import read_json
+from biolm.io.sequences.block import SequenceBlock, SequenceSource
+from biolm.io.sequences.contigs import find_contig
+from biolm.io.sequences.letters import reverse_complement
+
+__all__ = ["SequenceStore", "build_store", "holds_store"]
+
+FORMAT_VERSION = 1
+_KIND = "biolm-sequences"
+_GAP = ord("N")
+
+
+def holds_store(path: Path) -> bool:
+    """Whether a folder is a store."""
+    return (path / "store.json").is_file()
+
+
+def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the records of open sequence files, in order, into a new store.
+
+    Parameters
+    ----------
+    sources
+        Files; each is read once, in blocks.
+    folder
+        Of the store.
+    overwrite
+        Whether an existing store may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists or cannot be written.
+    InputError
+        If a source cannot be read.
+    """
+    target = Path(folder)
+    with replacing(target, overwrite=overwrite) as temporary:
+        temporary.mkdir()
+        lengths = [np.zeros(1, np.int64)]
+        letters, names = temporary / "letters.bin", temporary / "names.txt"
+        with letters.open("wb") as letter_file, names.open("w", encoding="utf-8") as name_file:
+            for source in sources:
+                for block in source.blocks():
+                    letter_file.write(np.ascontiguousarray(block.letters).data)
+                    name_file.writelines(f"{name}\n" for name in block.names)
+                    lengths.append(block.lengths)
+        offsets = np.cumsum(np.concatenate(lengths))
+        np.save(temporary / "offsets.npy", offsets)
+        facts = {
+            "kind": _KIND,
+            "format_version": FORMAT_VERSION,
+            "records": len(offsets) - 1,
+            "letters": int(offsets[-1]),
+        }
+        (temporary / "store.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+@dataclass
+class SequenceStore:
+    """An open store.
+
+    Parameters
+    ----------
+    folder
+        As :func:`build_store` wrote it.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is no store, or of a later version.
+
+    Examples
+    --------
+    >>> store = SequenceStore("hg38.store")  # doctest: +SKIP
+    >>> store.window("chr7", 5_530_600, 5_531_600).tobytes()  # doctest: +SKIP
+    """
+
+    folder: Path
+    _letters: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+        facts = read_json(self.folder / "store.json")
+        if facts.get("kind") != _KIND:
+            raise CheckpointError(f"{self.folder} is no store of sequences; build one with biolm genome")
+        if facts["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(f"{self.folder} was written by a later biolm; update biolm to read it")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_letters": None}
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """``(n + 1,)`` where each record begins."""
+        found: NDArray[np.int64] = np.load(self.folder / "offsets.npy")
+        return found
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """``(n,)`` letters of each record."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """``n`` names."""
+        return (self.folder / "names.txt").read_text(encoding="utf-8").split("\n")[:-1]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in reversed(list(enumerate(self.names)))}
+
+    @property
+    def letters(self) -> NDArray[np.uint8]:
+        """``(r,)`` letters of all records, mapped."""
+        if self._letters is None:
+            # A plain array over the map: slicing np.memmap itself takes several times longer.
+            size = int(self.offsets[-1])
+            self._letters = np.asarray(np.memmap(self.folder / "letters.bin", np.uint8, "r", shape=(size,)))
+        return self._letters
+
+    def row(self, name: str) -> int:
+        """Number of a record; ``1`` and ``chr1``, ``MT`` and ``chrM`` are the same.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        found = self._rows.get(name)
+        return self._rows[find_contig(name, self._rows, str(self.folder))] if found is None else found
+
+    def record(self, row: int) -> NDArray[np.uint8]:
+        """Letters of one record, a view of the map."""
+        return self.letters[self.offsets[row] : self.offsets[row + 1]]
+
+    def window(self, name: str, start: int, end: int, *, reverse: bool = False) -> NDArray[np.uint8]:
+        """Letters ``start`` to ``end`` of a record, from 0, N where it has none.
+
+        Parameters
+        ----------
+        name
+            Of the record.
+        start, end
+            Half-open, as in BED; they may lie outside the record.
+        reverse
+            Return the reverse complement.
+
+        Raises
+        ------
+        InputError
+            If there is no such record, or ``end`` is before ``start``.
+        """
+        if end < start:
+            raise InputError(f"the window {name}:{start}-{end} ends before it begins")
+        row = self.row(name)
+        first, last = int(self.offsets[row]), int(self.offsets[row + 1])
+        inner = self.letters[first + max(start, 0) : min(max(first + end, first), last)]
+        if len(inner) < end - start:
+            whole = np.full(end - start, _GAP, np.uint8)
+            place = min(max(-start, 0), len(whole) - len(inner))
+            whole[place : place + len(inner)] = inner
+            inner = whole
+        return reverse_complement(inner) if reverse else inner
+
+    def block(
+        self, rows: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> SequenceBlock:
+        """Pieces of records, each inside its own, as a block.
+
+        Parameters
+        ----------
+        rows, starts, ends
+            ``(b,)`` record of each piece, its first letter and its end there.
+        """
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        begin = self.offsets[rows] + starts
+        letters = np.empty(offsets[-1], np.uint8)
+        for place, (first, length) in enumerate(zip(begin.tolist(), (ends - starts).tolist(), strict=True)):
+            letters[offsets[place] : offsets[place] + length] = self.letters[first : first + length]
+        names = [self.names[row] for row in rows.tolist()]
+        return SequenceBlock(names, [""] * len(names), letters, offsets)
