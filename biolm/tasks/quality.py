@@ -31,6 +31,7 @@ __all__ = [
     "macro_f1",
     "majority_quality",
     "pooled",
+    "score_calls",
     "transfer_quality",
     "unit_rows",
     "variable_columns",
@@ -152,14 +153,14 @@ def knn_quality(
         for train, test in splits.split(points, truth):
             classifier = KNeighborsClassifier(min(k, len(train))).fit(points[train], truth[train])
             predictions[repeat, test] = classifier.predict(points[test])
-    return _score(name, truth, predictions, seed)
+    return score_calls(name, truth, predictions, seed)
 
 
 def majority_quality(labels: ArrayLike, *, leave_out: Sequence[str] = (), seed: int = 0) -> Score:
     """The score of calling every cell the commonest type: the floor of every table."""
     _, truth = _encode(labels, leave_out)
     commonest = np.bincount(truth).argmax()
-    return _score("majority class", truth, np.full((1, len(truth)), commonest), seed)
+    return score_calls("majority class", truth, np.full((1, len(truth)), commonest), seed)
 
 
 def transfer_quality(
@@ -194,7 +195,7 @@ def transfer_quality(
     known, source = _encode(reference_labels, sorted(aside))
     asked, truth = _encode(query_labels, sorted(aside))
     classifier = KNeighborsClassifier(min(k, len(known))).fit(unit_rows(reference)[known], source)
-    return _score(name, truth, classifier.predict(unit_rows(query)[asked])[None], seed)
+    return score_calls(name, truth, classifier.predict(unit_rows(query)[asked])[None], seed)
 
 
 def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, float, float]:
@@ -227,7 +228,7 @@ def pooled(scores: Sequence[Score], *, name: str, seed: int = 0) -> Score:
     """
     if any(not np.array_equal(score.truth, scores[0].truth) for score in scores):
         raise InputError(f"the draws of {name} were scored on different cells; score all on the same")
-    return _score(name, scores[0].truth, np.concatenate([score.predictions for score in scores]), seed)
+    return score_calls(name, scores[0].truth, np.concatenate([score.predictions for score in scores]), seed)
 
 
 def fit_pca(
@@ -325,7 +326,20 @@ def _mean_f1(
     return np.asarray(np.mean([macro_f1(truth, row, weights) for row in predictions], axis=0))
 
 
-def _score(name: str, truth: NDArray[np.int64], predictions: NDArray[np.int64], seed: int) -> Score:
+def score_calls(name: str, truth: NDArray[np.int64], predictions: NDArray[np.int64], seed: int = 0) -> Score:
+    """Score calls that were made elsewhere.
+
+    Parameters
+    ----------
+    name
+        What is scored.
+    truth
+        ``(n,)`` class numbers.
+    predictions
+        ``(r, n)`` called class numbers of each repeat.
+    seed
+        Seeds the bootstrap.
+    """
     low, high = np.quantile(_mean_f1(truth, predictions, _resampled(truth, seed)), [0.025, 0.975])
     return Score(
         name=name,
