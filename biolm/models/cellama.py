@@ -61,7 +61,7 @@ class SentenceTokenizer:
         pieces = [self._pieces.encode(sentence).ids if sentence else [] for sentence in sentences]
         offsets = np.cumsum([0, *map(len, pieces)])
         ids = np.fromiter((token for piece in pieces for token in piece), np.int32, int(offsets[-1]))
-        return Tokens(ids=ids, offsets=offsets, index=np.arange(block.start, block.start + len(block)))
+        return Tokens(ids=ids, offsets=offsets, index=block.numbers)
 
     def sentences(self, block: CellBlock, match: GeneMatch) -> list[str]:
         """The sentence of each cell; empty for a cell without counts."""

@@ -92,7 +92,7 @@ class Job:
         vectors[empty_cells(block, self.match)] = 0
         broken = ~np.isfinite(vectors).all(1)
         if broken.any():
-            cell = block.start + int(np.argmax(broken))
+            cell = block.numbers[int(np.argmax(broken))]
             raise InputError(
                 f"model {self.model.name} gave values that are not finite for {int(broken.sum())} cells, "
                 f"first for cell {cell}; check the checkpoint and the values of that cell"
@@ -170,15 +170,7 @@ def prepare(
 def cut(block: CellBlock, rows: int) -> Iterator[CellBlock]:
     """A block in pieces of at most ``rows`` cells; nothing is copied."""
     for start in range(0, len(block), rows):
-        stop = min(start + rows, len(block))
-        low, high = int(block.indptr[start]), int(block.indptr[stop])
-        yield CellBlock(
-            start=block.start + start,
-            data=block.data[low:high],
-            indices=block.indices[low:high],
-            indptr=block.indptr[start : stop + 1] - low,
-            n_genes=block.n_genes,
-        )
+        yield block.part(start, min(start + rows, len(block)))
 
 
 def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:

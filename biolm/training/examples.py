@@ -25,8 +25,6 @@ from biolm.vocab.match import GeneMatch
 
 __all__ = ["CellExamples", "Examples", "StoredExamples", "Survey", "survey"]
 
-_GAP = 16  # rows that nobody asked for are read along rather than starting a new read
-
 
 class Examples(Protocol):
     """What a loader needs of the data."""
@@ -139,20 +137,14 @@ class CellExamples:
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the cells ``rows`` (ascending)."""
         file = np.searchsorted(self.starts, rows, side="right") - 1
-        cuts = np.flatnonzero((np.diff(rows) > _GAP) | (np.diff(file) > 0)) + 1
-        parts = [
-            self._run(int(numbers[0]), run)
-            for numbers, run in zip(np.split(file, cuts), np.split(rows, cuts), strict=True)
-        ]
+        cuts = np.flatnonzero(np.diff(file)) + 1
+        parts = []
+        for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
+            number = int(numbers[0])
+            block = self._source(number).take(some - self.starts[number])
+            tokens = self.language.tokenize(block, self.matches[number], seed=self.seed)
+            parts.append(_numbered(tokens, some))
         return concatenate(parts)
-
-    def _run(self, number: int, rows: NDArray[np.int64]) -> Tokens:
-        """Cells near each other in one file."""
-        first = int(self.starts[number])
-        start, stop = int(rows[0]) - first, int(rows[-1]) - first + 1
-        [block] = self._source(number).blocks(stop - start, start, stop)
-        tokens = self.language.tokenize(block, self.matches[number], seed=self.seed)
-        return _numbered(tokens.take(rows - rows[0]), rows)
 
     def blocks(self) -> Iterator[Tokens]:
         """All cells in order."""

@@ -102,7 +102,7 @@ class BinTokenizer:
         # A draw of 1 is never made: the largest number below it stands for it.
         forced = -1 if self.draw is None else min(int(self.draw * 2**32), 2**32 - 1)
         quantiles = np.linspace(0, 1, self.n_bins - 1)
-        cells = cell_keys(block.start, len(block), seed)
+        cells = cell_keys(block.numbers, seed)
         bin_rows = kernel("bin_rows")
 
         def write(rows: Rows, fresh: bool, span: slice, out: tuple[NDArray[Any], ...]) -> int:

@@ -98,7 +98,7 @@ class ContinuousTokenizer:
         limit = NO_LIMIT if self.max_length is None else self.max_length - special
         first = -1 if self.cls_id is None else self.cls_id
         target = 0.0 if self.target_sum is None else float(self.target_sum)
-        cells, sample = cell_keys(block.start, len(block), seed), self.keep == "sample"
+        cells, sample = cell_keys(block.numbers, seed), self.keep == "sample"
         continuous_rows, log1p = kernel("continuous_rows"), kernel("log1p")
         exact = np.empty(block.indptr[-1] + special * len(block), np.float64)
 

@@ -104,7 +104,7 @@ class Downsampling:
         """
         counts = _checked(block)
         if keys is None:
-            keys = np.arange(block.start, block.start + len(block), dtype=np.int64)
+            keys = block.numbers
         seeds = _cell_seeds(keys, seed + epoch * _EPOCH)
         rates = self._rates(seeds)
         owner = np.repeat(np.arange(len(block)), np.diff(block.indptr))
@@ -127,7 +127,7 @@ class Downsampling:
 
 
 def _cell_seeds(keys: NDArray[np.int64], seed: int) -> CellSeeds:
-    low, high = seeds_of(cell_keys(0, 1, seed)[0])
+    low, high = seeds_of(cell_keys(np.zeros(1, np.int64), seed)[0])
     number = keys.astype(np.uint64)
     lower, upper = ((number >> np.uint64(bits)).astype(np.uint32) for bits in (0, 32))
     return draw((low ^ upper, high), lower), draw((high ^ upper, low), lower)

@@ -71,7 +71,7 @@ def check_block(block: CellBlock) -> NDArray[np.float64]:
     InputError
         If a value is negative, infinite or not a number.
     """
-    return _scan(_stored(block), block.start)[0]
+    return _scan(_stored(block), block.numbers)[0]
 
 
 def prepare(block: CellBlock, match: GeneMatch) -> Rows:
@@ -111,32 +111,34 @@ def tokenize_rows(
     at = 0
     for start in range(0, len(block), STRIP):
         span = slice(start, min(start + STRIP, len(block)))
-        part, out = _rows_of(block, span.start, span.stop), (ids[at:], column[at:], lengths[span])
+        part, out = block.part(span.start, span.stop), (ids[at:], column[at:], lengths[span])
         count = -1
         if standing is None:
             stored, totals = _stored(part), np.empty(len(part), np.float64)
             count = write(Rows(*stored, totals), True, span, out)
-            _refuse_bad(stored, totals, part.start)
+            _refuse_bad(stored, totals, part.numbers)
         at += write(_canonical(part, standing), False, span, out) if count < 0 else count
     offsets = np.zeros(len(block) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    index = np.arange(block.start, block.start + len(block))
+    index = block.numbers
     return Tokens(ids=ids[:at], offsets=offsets, index=index, values=None if values is None else column[:at])
 
 
 def _stored(block: CellBlock) -> Stored:
     """Values, columns and row pointers as the kernels take them.
 
-    Kernels are compiled anew for each kind of array: values are float32 where they are and else float64,
-    columns unsigned, and what is read-only, a kind of its own, is copied.
+    Kernels are compiled anew for each kind of array: values are float32 where that holds them exactly and
+    else float64, columns unsigned, and what is read-only, a kind of its own, is copied.
     """
-    kind = np.float32 if block.data.dtype.kind == "f" and block.data.dtype.itemsize == 4 else np.float64
+    stored = block.data.dtype
+    exact = stored.itemsize == 4 if stored.kind == "f" else stored.itemsize <= 2
+    kind = np.float32 if exact else np.float64
     indices = np.require(block.indices, np.int32, "W")
     return np.require(block.data, kind, "W"), indices.view(np.uint32), np.require(block.indptr, np.int64, "W")
 
 
-def _refuse_bad(stored: Stored, totals: NDArray[np.float64], start: int) -> None:
-    """Name the first bad value if a total of the cells from row ``start`` on is not finite."""
+def _refuse_bad(stored: Stored, totals: NDArray[np.float64], numbers: NDArray[np.int64]) -> None:
+    """Name the first bad value if a total of the cells ``numbers`` is not finite."""
     finite = np.isfinite(totals)
     if finite.all():
         return
@@ -145,29 +147,29 @@ def _refuse_bad(stored: Stored, totals: NDArray[np.float64], start: int) -> None
     wrong = values[~((values >= 0) & np.isfinite(values))]
     found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
     raise InputError(
-        f"cell {start + row} (counted from 0) holds {found}; values must be finite and at least 0, "
+        f"cell {numbers[row]} (counted from 0) holds {found}; values must be finite and at least 0, "
         "so mend the file or choose another layer"
     )
 
 
-def _scan(stored: Stored, start: int) -> tuple[NDArray[np.float64], bool]:
-    """Totals of the cells from row ``start`` on, and whether the columns of every row ascend."""
+def _scan(stored: Stored, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], bool]:
+    """Totals of the cells ``numbers``, and whether the columns of every row ascend."""
     totals = np.empty(len(stored[2]) - 1, np.float64)
     ascending = kernel("scan_rows")(*stored, totals)
-    _refuse_bad(stored, totals, start)
+    _refuse_bad(stored, totals, numbers)
     return totals, ascending
 
 
 def _canonical(block: CellBlock, standing: NDArray[np.int32] | None) -> Rows:
     """Checked rows with ascending columns; those with one gene added up if ``standing`` tells which."""
     data, indices, indptr = _stored(block)
-    totals, ascending = _scan((data, indices, indptr), block.start)
+    totals, ascending = _scan((data, indices, indptr), block.numbers)
     if not ascending:
         row = np.repeat(np.arange(len(block)), np.diff(indptr))
         order = np.lexsort((indices, row))
         data, indices = data[order], indices[order]
         # Sums of values that are not whole depend on the order, so they follow the sorted columns.
-        totals, _ = _scan((data, indices, indptr), block.start)
+        totals, _ = _scan((data, indices, indptr), block.numbers)
     if standing is None:
         return Rows(data, indices, indptr, totals)
     merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.uint32)
@@ -200,7 +202,7 @@ def by_column(match: GeneMatch, column: NDArray[Any], missing: float) -> NDArray
     return spread
 
 
-def cell_keys(start: int, cells: int, seed: int) -> NDArray[np.uint64]:
+def cell_keys(numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Random key of each cell ``(n,)`` from the seed and its row number: a counter hash, no state.
 
     Two rounds of the SplitMix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), one for the seed and one
@@ -208,13 +210,12 @@ def cell_keys(start: int, cells: int, seed: int) -> NDArray[np.uint64]:
 
     Examples
     --------
-    >>> bool((cell_keys(0, 10, 7)[4:] == cell_keys(4, 6, 7)).all())
+    >>> bool((cell_keys(np.arange(10), 7)[4:] == cell_keys(np.arange(4, 10), 7)).all())
     True
     """
     golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
     seeded = _finalize(np.array([(seed + 1) * golden & mask], np.uint64))
-    rows = np.arange(start, start + cells, dtype=np.uint64)
-    return _finalize(seeded + rows * np.uint64(golden))
+    return _finalize(seeded + numbers.astype(np.uint64) * np.uint64(golden))
 
 
 def _finalize(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -256,20 +257,8 @@ def in_threads(tokenize: Callable[[CellBlock], Tokens], block: CellBlock, worker
     ``in_threads(lambda part: tokenizer(part, match, seed=0), block, workers=4)``
     """
     cuts = np.linspace(0, len(block), min(workers, len(block)) + 1).astype(int) if len(block) else [0, 0]
-    parts = [_rows_of(block, int(a), int(b)) for a, b in pairwise(cuts)]
+    parts = [block.part(int(a), int(b)) for a, b in pairwise(cuts)]
     if len(parts) == 1:
         return tokenize(block)
     with ThreadPoolExecutor(len(parts)) as pool:
         return concatenate(pool.map(tokenize, parts))
-
-
-def _rows_of(block: CellBlock, start: int, stop: int) -> CellBlock:
-    """Rows of a block as a block of their own; nothing is copied but the row pointers."""
-    span = slice(int(block.indptr[start]), int(block.indptr[stop]))
-    return CellBlock(
-        start=block.start + start,
-        data=block.data[span],
-        indices=block.indices[span],
-        indptr=block.indptr[start : stop + 1] - block.indptr[start],
-        n_genes=block.n_genes,
-    )

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells.lzf import compiled_lzf
+from biolm.io.cells.mapped import file_array_of
 from biolm.io.cells.rows import Slice
 
 __all__ = ["Chunked", "hdf5_column", "inflater"]
@@ -39,6 +40,9 @@ Decompress = Callable[[bytes, int], Any]
 
 def hdf5_column(dataset: Any) -> Slice:
     """Reader of spans of a one-dimensional dataset, the fastest that its storage allows."""
+    whole = file_array_of(dataset)
+    if whole is not None:
+        return whole
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     shuffled = filters[:1] == [SHUFFLE]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells.block import CellBlock
+from biolm.io.cells.block import CellBlock, gather
+from biolm.io.cells.mapped import FileArray
 
 __all__ = ["CsrRows", "DenseRows", "Slice", "checked_indices", "checked_indptr", "compress"]
 
@@ -60,6 +61,17 @@ class CsrRows:
         first, last = int(indptr[0]), int(indptr[-1])
         indices = checked_indices(self._indices(first, last), self.shape[1], self._name)
         return CellBlock(start, self._data(first, last), indices, indptr - first, self.shape[1])
+
+    def take(self, rows: NDArray[np.int64]) -> CellBlock | None:
+        """The cells ``rows`` in the order asked, out of a map; None where the file cannot be mapped."""
+        columns = self._data, self._indices
+        if not (isinstance(columns[0], FileArray) and isinstance(columns[1], FileArray)):
+            return None
+        data, indices, indptr = gather(columns[0].mapped(), columns[1].mapped(), self._indptr, rows)
+        columns[0].release(len(data))
+        columns[1].release(len(data))
+        checked = checked_indices(indices, self.shape[1], self._name)
+        return CellBlock(0, data, checked, indptr, self.shape[1], rows)
 
     def close(self) -> None:
         """Nothing to free: the file belongs to the source."""

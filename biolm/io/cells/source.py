@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.rows import CsrRows
 
 __all__ = ["OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
+
+# Rows that nobody asked for are read along rather than starting a new read.
+GAP = 16
 
 # How h5py, zarr and their codecs fail on content that cannot be decoded.
 DAMAGE = (OSError, RuntimeError, EOFError, zlib.error)
@@ -105,6 +109,26 @@ class OpenCells:
             yield block
             del block  # else it would still be held while the next one is read
 
+    def take(self, rows: NDArray[np.int64]) -> CellBlock:
+        """The cells ``rows`` ``(b,)``, in the order asked; the file is read from front to back.
+
+        Neighbours are read together, so shuffled runs of rows cost little more than rows in order.
+
+        Raises
+        ------
+        ConfigError
+            If a row lies outside the table.
+        """
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_cells:
+            raise ConfigError(f"rows must lie from 0 to {self.n_cells - 1}")
+        with self._damage_named("some cells"):
+            if isinstance(self.rows, CsrRows) and (block := self.rows.take(rows)) is not None:
+                return block
+            ordered = np.unique(rows)
+            runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > GAP) + 1) if len(rows) else []
+            parts = [self.rows.read(int(run[0]), int(run[-1]) + 1) for run in runs]
+        return _picked(parts, rows, self.n_genes)
+
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:
         """Make one sentence of what a library says about content that it cannot decode."""
@@ -177,6 +201,35 @@ class OpenCells:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _picked(parts: list[CellBlock], rows: NDArray[np.int64], n_genes: int) -> CellBlock:
+    """The cells ``rows`` in that order, out of blocks that hold them."""
+    if parts and np.array_equal(rows, np.concatenate([part.numbers for part in parts])):
+        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        data = np.concatenate([part.data for part in parts])
+        return CellBlock(0, data, np.concatenate([part.indices for part in parts]), indptr, n_genes, rows)
+    return _gathered(parts, rows, n_genes)
+
+
+def _gathered(parts: list[CellBlock], rows: NDArray[np.int64], n_genes: int) -> CellBlock:
+    """The cells ``rows`` one by one."""
+    starts = np.array([part.start for part in parts], np.int64)
+    owner = np.searchsorted(starts, rows, side="right") - 1
+    place = rows - starts[owner] if len(parts) else rows
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    data, indices = [], []
+    firsts = [part.indptr.tolist() for part in parts]
+    for number, (which, at) in enumerate(zip(owner.tolist(), place.tolist(), strict=True)):
+        low, high = firsts[which][at], firsts[which][at + 1]
+        data.append(parts[which].data[low:high])
+        indices.append(parts[which].indices[low:high])
+        indptr[number + 1] = high - low
+    np.cumsum(indptr, out=indptr)
+    if not data:
+        return CellBlock(0, np.empty(0, np.float32), np.empty(0, np.int32), indptr, n_genes, rows)
+    return CellBlock(0, np.concatenate(data), np.concatenate(indices), indptr, n_genes, rows)
 
 
 def resolve_matrix(asked: str, offered: Sequence[str], name: object) -> str:
