@@ -1,0 +1,66 @@
+"""Run the core for its hidden states: where, how deep, in which precision.
+
+Dimensions: ``t`` tokens of a batch · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from biolm.batch import Batch
+from biolm.core import Transformer
+from biolm.errors import ConfigError
+from biolm.models.base import EmbedOptions
+
+__all__ = ["layers_for", "pick_device", "states_of"]
+
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA, then MPS, then CPU.
+
+    Raises
+    ------
+    ConfigError
+        If the named device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here; use --device auto or cpu") from error
+    return device
+
+
+def layers_for(core: Transformer, hidden_state: int) -> int | None:
+    """How many layers to run for a hidden state: those after it are never computed. None for all.
+
+    Raises
+    ------
+    ConfigError
+        If the core has no such state.
+    """
+    depth = core.config.n_layers
+    layers = hidden_state if hidden_state >= 0 else depth + 1 + hidden_state
+    if not 0 <= layers <= depth:
+        raise ConfigError(f"hidden state must lie in {-depth - 1}..{depth}, not {hidden_state}")
+    return None if layers == depth else layers
+
+
+def states_of(core: Transformer, batch: Batch, hidden_state: int, options: EmbedOptions) -> Tensor:
+    """Hidden states ``(t, d)`` of a batch, float32 whatever the precision they were computed in."""
+    precision = _PRECISIONS[options.precision]
+    autocast = torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
+    wanted = hidden_state if options.hidden_state is None else options.hidden_state
+    with autocast:
+        output = core(batch, logits=False, n_layers=layers_for(core, wanted))
+    states: Tensor = output.last_hidden_state
+    return states.float()
