@@ -37,6 +37,10 @@ class Examples(Protocol):
         """All examples in order, in bounded memory."""
         ...
 
+    def at(self, epoch: int) -> Examples:
+        """The examples as an epoch sees them; the same in all unless they are cut anew."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -134,6 +138,10 @@ class CellExamples:
             source.close()
         self._open = {}
 
+    def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
+        """These examples."""
+        return self
+
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the cells ``rows`` (ascending)."""
         file = np.searchsorted(self.starts, rows, side="right") - 1
@@ -186,6 +194,10 @@ class StoredExamples:
             folder / "offsets.npy", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         )
         (folder / "values.txt").write_text(kind or "")
+
+    def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
+        """These examples."""
+        return self
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the examples ``rows``."""

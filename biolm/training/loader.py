@@ -76,8 +76,8 @@ class Reader:
         What all examples of a batch share (gene panels) goes by the step, which is the same on all ``ranks``.
         """
         wanted = np.sort(np.concatenate([rows for _, rows in group.batches]))
-        tokens = self.examples.read(wanted)
         epoch = 0 if self.frozen_epoch else group.epoch
+        tokens = self.examples.at(epoch).read(wanted)
         for number, rows in group.batches:
             batch = Batch.from_tokens(tokens, np.searchsorted(wanted, rows))
             keys = torch.from_numpy(rows)
