@@ -79,6 +79,12 @@ class DataConfig:
         Examples shuffled and sorted by length at a time: bounds the memory of a loader.
     workers
         Processes that read and hide; the order and the result do not depend on it.
+    long
+        Of sequences longer than the model ``crop`` takes another piece in each epoch, ``window`` makes an
+        example of each piece; ``auto`` crops proteins and windows DNA.
+    groups
+        Of sequences: table by tabs (group, member) of what is held out together, such as clusters of
+        homologues.
     """
 
     paths: tuple[str, ...] = ()
@@ -93,6 +99,8 @@ class DataConfig:
     chunk: int = 64
     pool: int = 4096
     workers: int = 0
+    long: Literal["auto", "crop", "window"] = "auto"
+    groups: str | None = None
 
     def __post_init__(self) -> None:
         _positive(self, "data", "batch_tokens", "chunk", "pool")
@@ -110,7 +118,8 @@ class ModelConfig:
     Parameters
     ----------
     adapter
-        ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; not used with ``data.vocabulary``.
+        Of cells ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; of sequences ``protein``, ``dna``
+        (single bases), ``kmers`` or ``bpe``; not used with ``data.vocabulary``.
     tokenizer
         Further settings of the adapter, such as ``n_bins``; with ``start`` or ``data.vocabulary``, what is to
         be other than there, such as ``max_length``.
@@ -134,7 +143,7 @@ class ModelConfig:
         How the saved model makes a cell's vector; -1 is the last hidden state.
     """
 
-    adapter: Literal["rank", "bins", "continuous"] = "rank"
+    adapter: Literal["rank", "bins", "continuous", "protein", "dna", "kmers", "bpe"] = "rank"
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     max_length: int = 2048
     core: Mapping[str, Any] = field(default_factory=dict)

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from biolm.errors import InputError
+from biolm.io.sequences import holds_store
 
-__all__ = ["expand", "holds_tokens"]
+__all__ = ["expand", "holds_sequences", "holds_tokens"]
 
 _TOKENS = (".parquet", ".arrow", ".feather")
 _CELLS = (".h5ad", ".zarr", ".loom", ".h5")
+_SEQUENCES = (".fasta", ".fa", ".fna", ".faa", ".ffn", ".fastq", ".fq", ".gb", ".gbk", ".gbff", ".embl")
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -31,7 +33,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     for name in paths:
         some = _expand_one(Path(name).expanduser())
         if not some:
-            raise InputError(f"{name} names no file of cells or tokens; check the path")
+            raise InputError(f"{name} names no file of cells, sequences or tokens; check the path")
         found.extend(some)
     return list(dict.fromkeys(found))
 
@@ -40,11 +42,23 @@ def _expand_one(path: Path) -> list[Path]:
     if path.is_file() and path.suffix == ".txt":
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         return expand(path.parent / line for line in lines if line and not line.startswith("#"))
-    if path.is_dir() and path.suffix != ".zarr" and not any(path.glob("matrix.mtx*")):
-        return sorted(item for item in path.iterdir() if item.suffix in (*_TOKENS, *_CELLS))
+    if (
+        path.is_dir()
+        and path.suffix != ".zarr"
+        and not holds_store(path)
+        and not any(path.glob("matrix.mtx*"))
+    ):
+        known = (*_TOKENS, *_CELLS)
+        return sorted(item for item in path.iterdir() if item.suffix in known or holds_sequences(item))
     if path.exists():
         return [path]
     return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207  # the pattern may be absolute
+
+
+def holds_sequences(path: Path) -> bool:
+    """Whether a path is a sequence file by its name, or a store of sequences."""
+    name = path.with_suffix("") if path.suffix in (".gz", ".bgz") else path
+    return name.suffix in _SEQUENCES or holds_store(path)
 
 
 def holds_tokens(path: Path) -> bool:

@@ -147,6 +147,14 @@ _ALL = (
         tokens=_numbered(("<pad>", "<unk>", "<mask>", "<bos>", "<eos>", "|"), "LAGVSERTIDPKQNFYMHWCB"),
         special=SpecialTokens(pad=0, mask=2, unknown=1, prefix=(3,), suffix=(4,), others=(5,)),
     ),
+    # biolm's own, for models trained from scratch on single bases.
+    Alphabet(
+        name="dna",
+        kind="dna",
+        tokens=_numbered(("<pad>", "<mask>", "<cls>", "<eos>", "<unk>"), "ACGTN"),
+        special=SpecialTokens(pad=0, mask=1, unknown=9, prefix=(2,), suffix=(3,), others=(4,)),
+        replace=_RNA,
+    ),
     # HazyResearch/hyena-dna and Caduceus, tokenization: seven special tokens, then bases.
     Alphabet(
         name="base",

@@ -9,7 +9,16 @@
 from __future__ import annotations
 
 from biolm.adapters.sequences.base import Policy, SequenceTokenizer, Tally
+from biolm.adapters.sequences.kind import check_kind, looks_like
 from biolm.adapters.sequences.letters import LetterTokenizer
 from biolm.adapters.sequences.make import make_tokenizer
 
-__all__ = ["LetterTokenizer", "Policy", "SequenceTokenizer", "Tally", "make_tokenizer"]
+__all__ = [
+    "LetterTokenizer",
+    "Policy",
+    "SequenceTokenizer",
+    "Tally",
+    "check_kind",
+    "looks_like",
+    "make_tokenizer",
+]

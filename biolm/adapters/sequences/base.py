@@ -67,6 +67,8 @@ class SequenceTokenizer(Protocol):
         Ids of special tokens; ``special.prefix`` and ``special.suffix`` surround every sequence.
     one_to_one
         Whether each letter is one token between prefix and suffix.
+    stride
+        Letters that a token stands for, about: a piece of ``k * stride`` letters makes some ``k`` tokens.
     """
 
     @property
@@ -97,6 +99,11 @@ class SequenceTokenizer(Protocol):
     @property
     def one_to_one(self) -> bool:
         """Whether each letter is one token."""
+        ...
+
+    @property
+    def stride(self) -> int:
+        """Letters of a token, about."""
         ...
 
     def tokenize(

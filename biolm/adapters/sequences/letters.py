@@ -42,6 +42,7 @@ class LetterTokenizer:
 
     family = "letters"
     one_to_one = True
+    stride = 1
 
     @property
     def kind(self) -> Kind:

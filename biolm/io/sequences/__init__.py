@@ -9,5 +9,14 @@ from __future__ import annotations
 
 from biolm.io.sequences.block import SequenceBlock, SequenceSource, concatenate_blocks
 from biolm.io.sequences.open import open_sequences
+from biolm.io.sequences.store import SequenceStore, build_store, holds_store
 
-__all__ = ["SequenceBlock", "SequenceSource", "concatenate_blocks", "open_sequences"]
+__all__ = [
+    "SequenceBlock",
+    "SequenceSource",
+    "SequenceStore",
+    "build_store",
+    "concatenate_blocks",
+    "holds_store",
+    "open_sequences",
+]

@@ -193,7 +193,7 @@ class SequenceStore:
     def block(
         self, rows: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> SequenceBlock:
-        """Pieces of records, each inside its own, as a block.
+        """Pieces of records, each inside its own, as a block; they are named by record number, from 1.
 
         Parameters
         ----------
@@ -206,5 +206,5 @@ class SequenceStore:
         letters = np.empty(offsets[-1], np.uint8)
         for place, (first, length) in enumerate(zip(begin.tolist(), (ends - starts).tolist(), strict=True)):
             letters[offsets[place] : offsets[place] + length] = self.letters[first : first + length]
-        names = [self.names[row] for row in rows.tolist()]
+        names = [str(row + 1) for row in rows.tolist()]
         return SequenceBlock(names, [""] * len(names), letters, offsets)

@@ -1,0 +1,76 @@
+"""The torch-free half of a model of sequences: its name, its tokeniser, its longest input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biolm.adapters.sequences import Policy, SequenceTokenizer, Tally, make_tokenizer
+from biolm.batch import Tokens
+from biolm.io.sequences import SequenceBlock
+from biolm.vocab.residues import Kind
+
+__all__ = ["SequenceLanguage", "sequence_facts", "sequence_language"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceLanguage:
+    """How a model reads sequences, without its weights.
+
+    Parameters
+    ----------
+    name
+        Names the model.
+    tokenizer
+        Turns blocks of sequences into tokens.
+    max_length
+        Most tokens of a sequence, special ones included; None where there is no limit.
+    files
+        What it was read from, for the checkpoint's hash.
+    """
+
+    name: str
+    tokenizer: SequenceTokenizer
+    max_length: int | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """``protein``, ``dna`` or ``text``."""
+        return self.tokenizer.kind
+
+    @property
+    def special(self) -> tuple[int, int]:
+        """Special tokens before and after every sequence."""
+        return len(self.tokenizer.special.prefix), len(self.tokenizer.special.suffix)
+
+    def tokenize(
+        self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
+    ) -> Tokens:
+        """Packed tokens of a block, record numbers in ``index``."""
+        return self.tokenizer.tokenize(block, policy=policy, tally=tally)
+
+
+def sequence_facts(language: SequenceLanguage) -> dict[str, Any]:
+    """What :func:`sequence_language` reads, as plain values for ``preprocessing.json``."""
+    return {"sequences": language.tokenizer.settings(), "max_length": language.max_length}
+
+
+def sequence_language(facts: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()) -> SequenceLanguage:
+    """A language from :func:`sequence_facts`.
+
+    Raises
+    ------
+    KeyError
+        If a fact is missing.
+    ConfigError
+        If there is no such tokeniser.
+    """
+    return SequenceLanguage(
+        name=name,
+        tokenizer=make_tokenizer(facts["sequences"]),
+        max_length=facts["max_length"],
+        files=files,
+    )

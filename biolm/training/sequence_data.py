@@ -1,0 +1,145 @@
+"""Sequences as training examples: cut to length, tokenised where they are read.
+
+Dimensions: ``n`` examples · ``m`` records · ``t`` tokens.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from biolm.adapters.sequences import Tally, check_kind
+from biolm.batch import Tokens
+from biolm.io.sequences import SequenceSource, SequenceStore, build_store, holds_store, open_sequences
+from biolm.models.sequence_language import SequenceLanguage
+from biolm.objectives.draws import example_seeds, uniform
+
+__all__ = ["SequenceExamples"]
+
+_CROP_STREAM = 11  # tells the draws of crops from those of masks
+_BLOCK = 4096
+
+
+class SequenceExamples:
+    """Records of sequence files, or windows of them, numbered through; tokenised when they are read.
+
+    Parameters
+    ----------
+    files
+        Sequence files, or one store.
+    language
+        Tokeniser and longest example.
+    folder
+        Where letters are copied to be mapped; None for a temporary place.
+    seed
+        Of the run.
+    long
+        What becomes of a record longer than the model: ``crop`` takes another piece of it in each epoch,
+        chosen by a hash of (seed, epoch, example); ``window`` makes an example of each of its pieces.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        language: SequenceLanguage,
+        folder: Path | None,
+        *,
+        seed: int,
+        long: Literal["crop", "window"],
+    ) -> None:
+        self.language, self.seed, self.long, self.epoch = language, seed, long, 0
+        self.store = SequenceStore(_stored(self, files, folder))
+        assert language.max_length is not None
+        self.longest = language.max_length
+        self.width = (self.longest - sum(language.special)) * language.tokenizer.stride
+        self.record, self.begin = _pieces(self.store.lengths, self.width, long)
+        self.tally = Tally()
+        self._check(files[0])
+
+    def _check(self, path: Path) -> None:
+        first = np.arange(min(len(self.record), 256))
+        check_kind(self._letters(first), self.language.tokenizer.kind, name=str(path))
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def at(self, epoch: int) -> SequenceExamples:
+        """The examples as an epoch sees them."""
+        if epoch == self.epoch or self.long == "window":
+            return self
+        other = object.__new__(SequenceExamples)
+        other.__dict__ = {**self.__dict__, "epoch": epoch}
+        return other
+
+    def _letters(self, rows: NDArray[np.int64]) -> Any:
+        record, begin = self.record[rows], self.begin[rows]
+        lengths = self.store.lengths[record]
+        if self.long == "crop":
+            room = (lengths - self.width).clip(0)
+            keys = torch.from_numpy(rows.astype(np.int64))
+            chance = uniform(example_seeds(keys, self.epoch, self.seed, _CROP_STREAM), 0).numpy()
+            begin = (chance * (room + 1)).astype(np.int64)
+        return self.store.block(record, begin, np.minimum(begin + self.width, lengths))
+
+    def read(self, rows: NDArray[np.int64]) -> Tokens:
+        """Tokens of the examples ``rows`` (ascending)."""
+        return self._tokens(rows, None)
+
+    def _tokens(self, rows: NDArray[np.int64], tally: Tally | None) -> Tokens:
+        tokens = self.language.tokenizer.tokenize(self._letters(rows), tally=tally)
+        return _shortened(tokens, rows, self.longest, self.language.special[1])
+
+    def blocks(self) -> Iterator[Tokens]:
+        """All examples in order; letters that have no token are counted in ``tally``."""
+        self.tally = Tally()
+        for start in range(0, len(self.record), _BLOCK):
+            yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)
+
+
+def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> Path:
+    """The store that holds the files' letters."""
+    if len(files) == 1 and holds_store(files[0]):
+        return files[0]
+    if folder is None:
+        place = Path(tempfile.mkdtemp(prefix="biolm-"))
+        weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
+        folder = place / "sequences"
+    if not folder.exists():
+        build_store(_opened(files), folder)
+    return folder
+
+
+def _opened(files: list[Path]) -> Iterator[SequenceSource]:
+    for path in files:
+        with open_sequences(path) as source:
+            yield source
+
+
+def _pieces(lengths: NDArray[np.int64], width: int, long: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``(n,)`` record and first letter of each example."""
+    if long == "crop":
+        return np.arange(len(lengths)), np.zeros(len(lengths), np.int64)
+    counts = -(-lengths // width)
+    record = np.repeat(np.arange(len(lengths)), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    return record, (np.arange(len(record)) - first) * width
+
+
+def _shortened(tokens: Tokens, rows: NDArray[np.int64], limit: int, suffix: int) -> Tokens:
+    """At most ``limit`` tokens an example, its closing special tokens kept."""
+    lengths = tokens.lengths
+    if (lengths <= limit).all():
+        return Tokens(ids=tokens.ids, offsets=tokens.offsets, index=rows)
+    place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], lengths)
+    whole = np.repeat(lengths, lengths)
+    keep = (whole <= limit) | (place < limit - suffix) | (place >= whole - suffix)
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, limit))]).astype(np.int64)
+    return Tokens(ids=tokens.ids[keep], offsets=offsets, index=rows)
