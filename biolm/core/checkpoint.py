@@ -7,18 +7,26 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from biolm.errors import CheckpointError
 
-__all__ = ["find_weights", "hash_files", "load_strict", "read_torch", "read_weights", "write_weights"]
+__all__ = [
+    "find_weights",
+    "hash_files",
+    "load_strict",
+    "read_some",
+    "read_torch",
+    "read_weights",
+    "write_weights",
+]
 
 _NAMES = (
     "model.safetensors",
@@ -68,6 +76,30 @@ def read_weights(paths: Iterable[Path]) -> dict[str, Tensor]:
     return tensors
 
 
+def read_some(paths: Iterable[Path], names: Iterable[str]) -> dict[str, Tensor]:
+    """Those tensors of some weight files that have one of the names; of safetensors nothing else is read.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is damaged.
+    """
+    wanted = set(names)
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        if path.suffix != ".safetensors":
+            tensors |= {name: value for name, value in read_weights([path]).items() if name in wanted}
+            continue
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors |= {name: file.get_tensor(name) for name in sorted(wanted & set(file.keys()))}
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}); fetch it again"
+            ) from error
+    return tensors
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
@@ -75,8 +107,15 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
 
 
-def read_torch(path: Path) -> dict[str, Any]:
+def read_torch(path: Path, plain: Sequence[type] = ()) -> dict[str, Any]:
     """Content of a ``.pt``, ``.ckpt`` or ``.bin`` file; nothing but tensors and plain containers is built.
+
+    Parameters
+    ----------
+    path
+        The file.
+    plain
+        Further classes that hold values and run nothing, such as ``argparse.Namespace``.
 
     Raises
     ------
@@ -84,7 +123,8 @@ def read_torch(path: Path) -> dict[str, Any]:
         If it is damaged, or asks for anything else to be run or built.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
+        with torch.serialization.safe_globals(list(plain)):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and was not opened, as it could run code; "

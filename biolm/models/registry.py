@@ -7,6 +7,8 @@ entry point group ``biolm.models``, whose values name a module. A module of a mo
     The model; a module of a published system takes the folder of a checkpoint.
 ``recognises(folder)``
     Whether a folder holds a checkpoint of this system.
+``recognises_file(path)``
+    Optional: whether a single file is a checkpoint of this system.
 ``load_tokenizer(path=None)``
     Optional: an object that tokenises without the weights, and without importing torch.
 """
@@ -29,6 +31,7 @@ from biolm.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from biolm.core import Transformer
     from biolm.models.base import CellModel
+    from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["Entry", "available", "find", "load", "load_tokenizer", "resolve"]
 
@@ -104,6 +107,12 @@ BUILT_IN = (
         summary="models of cells trained with biolm pretrain",
         files="config.json, model.safetensors, vocab.json, preprocessing.json, as biolm pretrain writes them",
     ),
+    Entry(
+        name="esm",
+        module="biolm.models.esm_protein",
+        summary="ESM-1b, ESM-1v, ESM-2: proteins, encoder",
+        files="config.json and its weights, or an original esm*.pt of fair-esm",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",
@@ -144,11 +153,12 @@ def load(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
-) -> CellModel | Transformer:
+) -> CellModel | SequenceModel | Transformer:
     """Load a model, strictly: every tensor of a checkpoint is used, or an error names it.
 
-    Systems of cells come as a :class:`~biolm.models.base.CellModel`, folders of a bare transformer family
-    as the core itself.
+    Systems of cells come as a :class:`~biolm.models.base.CellModel`, systems of sequences as a
+    :class:`~biolm.models.sequence_model.SequenceModel`, folders of a bare transformer family as the core
+    itself.
 
     Parameters
     ----------
@@ -174,7 +184,7 @@ def load(
         name_or_folder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     module = entry.imported()
-    model: CellModel | Transformer = module.load() if folder is None else module.load(folder)
+    model: CellModel | SequenceModel | Transformer = module.load() if folder is None else module.load(folder)
     return model
 
 
@@ -217,6 +227,9 @@ def resolve(
         return entry, None
     folder = Path(text).expanduser()
     if folder.is_file():
+        for entry, module in _systems():
+            if getattr(module, "recognises_file", _never)(folder):
+                return entry, folder
         raise CheckpointError(f"{folder} is a file; give the folder that holds the checkpoint")
     if not folder.is_dir():
         if not _is_hub_id(text):
@@ -245,6 +258,11 @@ def _systems() -> Iterator[tuple[Entry, ModuleType]]:
             continue
         if hasattr(module, "recognises"):
             yield entry, module
+
+
+def _never(path: Path) -> bool:  # noqa: ARG001  # stands in for a module's own
+    """Most systems are folders."""
+    return False
 
 
 def _nearest(name: str) -> str:
