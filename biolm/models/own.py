@@ -1,7 +1,8 @@
 """Models trained with biolm: a folder that holds all that is needed to read cells with them again.
 
 ``config.json`` (the core's config and how cells are pooled), ``model.safetensors``, ``vocab.json`` (token to
-id), ``preprocessing.json`` (the tokeniser's settings, genes, medians) and ``README.md`` (the model card).
+id), ``preprocessing.json`` (the tokeniser's settings, genes, medians) and ``README.md`` (the model card);
+heads beside the core in ``heads.json`` and ``heads.safetensors``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenize
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.cell_language import CellLanguage, find_file
+from biolm.models.sequence_language import SequenceLanguage, sequence_facts, sequence_language
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
     from biolm.core import CoreConfig
+    from biolm.models.heads import HeadFacts
+    from biolm.models.sequence_model import SequenceModel
     from biolm.models.token_model import TokenCellModel
 
 __all__ = ["TOKENIZERS", "Saved", "load", "load_tokenizer", "read_vocabulary", "recognises", "save"]
@@ -38,7 +42,7 @@ class Saved:
     Parameters
     ----------
     language
-        Genes and tokeniser.
+        Genes and tokeniser, or a tokeniser of sequences.
     vocabulary
         Token to id, special tokens (``<mask>`` ...) included.
     core
@@ -47,14 +51,17 @@ class Saved:
         How a cell's vector is made.
     card
         Facts for the model card: what it was trained on and how well it does.
+    heads
+        What the heads beside the core were made of; None where there are none.
     """
 
-    language: CellLanguage
+    language: CellLanguage | SequenceLanguage
     vocabulary: Mapping[str, int]
     core: CoreConfig
     pool: str = "mean"
     hidden_state: int = -1
     card: Mapping[str, Any] | None = None
+    heads: HeadFacts | None = None
 
 
 def recognises(folder: Path) -> bool:
@@ -65,7 +72,9 @@ def recognises(folder: Path) -> bool:
         return False
 
 
-def save(folder: Path, saved: Saved, weights: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, saved: Saved, weights: Mapping[str, Any], heads: Mapping[str, Any] | None = None
+) -> None:
     """Write a folder that :func:`load` opens; it must exist.
 
     Parameters
@@ -76,6 +85,8 @@ def save(folder: Path, saved: Saved, weights: Mapping[str, Any]) -> None:
         Everything but the weights.
     weights
         The core's tensors by name.
+    heads
+        Those of the heads, where there are any.
 
     Raises
     ------
@@ -95,13 +106,18 @@ def save(folder: Path, saved: Saved, weights: Mapping[str, Any]) -> None:
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocab.json", dict(saved.vocabulary))
-    _write_json(folder / "preprocessing.json", _language_facts(saved.language))
+    facts = {"format_version": FORMAT_VERSION, **_language_facts(saved.language)}
+    _write_json(folder / "preprocessing.json", facts)
     (folder / "README.md").write_text(_card(saved), encoding="utf-8")
     write_weights(folder / "model.safetensors", weights)
+    if saved.heads is not None:
+        from biolm.models.heads import save_heads
+
+        save_heads(folder, saved.heads, heads or {})
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
-    """Genes and tokeniser of a folder; torch is not imported.
+def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
+    """Genes and tokeniser of a folder, or its tokeniser of sequences; torch is not imported.
 
     Raises
     ------
@@ -112,18 +128,22 @@ def load_tokenizer(folder: Path) -> CellLanguage:
     if facts.get("format_version", 0) > FORMAT_VERSION:
         raise CheckpointError(f"{folder} was written by a later biolm; update biolm to read it")
     tokens = read_json(folder / "vocab.json")
+    name = read_json(folder / "config.json").get("name", MODEL_TYPE)
+    files = (folder / "vocab.json", folder / "preprocessing.json")
     try:
+        if "sequences" in facts:
+            return sequence_language(facts, name, files)
         genes = facts["genes"]
         given = dict(facts["settings"])
         given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
         if "medians" in facts:
             given["medians"] = np.array(facts["medians"], np.float64)
         language = CellLanguage(
-            name=read_json(folder / "config.json").get("name", MODEL_TYPE),
+            name=name,
             vocabulary=GeneVocabulary(tuple(genes), facts["gene_kind"], tuple(facts["species"])),
             tokenizer=TOKENIZERS[facts["tokenizer"]](**given),
             special=(int(facts["special"][0]), int(facts["special"][1])),
-            files=(folder / "vocab.json", folder / "preprocessing.json"),
+            files=files,
             wants_counts=bool(facts["wants_counts"]),
         )
     except (KeyError, TypeError, IndexError) as error:
@@ -133,7 +153,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
     return language
 
 
-def load(folder: Path) -> TokenCellModel:
+def load(folder: Path) -> TokenCellModel | SequenceModel:
     """Load a folder, strictly.
 
     Raises
@@ -147,6 +167,8 @@ def load(folder: Path) -> TokenCellModel:
     """
     from biolm.core import CoreConfig, Transformer
     from biolm.core.checkpoint import find_weights, load_strict, read_weights
+    from biolm.models.heads import load_heads
+    from biolm.models.sequence_model import SequenceModel
     from biolm.models.token_model import TokenCellModel
 
     language = load_tokenizer(folder)
@@ -154,13 +176,12 @@ def load(folder: Path) -> TokenCellModel:
     files = find_weights(folder)
     core = Transformer(CoreConfig.from_dict(dict(config.get("core", {}))))
     load_strict(core, read_weights(files), folder)
-    return TokenCellModel(
-        language,
-        core,
-        pool=config.get("pool", "mean"),
-        hidden_state=int(config.get("hidden_state", -1)),
-        files=files,
-    )
+    pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
+    if isinstance(language, SequenceLanguage):
+        return SequenceModel(language, core, pool=pool, hidden_state=hidden_state, files=list(files))
+    model = TokenCellModel(language, core, pool=pool, hidden_state=hidden_state, files=files)
+    model.heads = load_heads(folder, core.config)
+    return model
 
 
 def read_vocabulary(folder: Path) -> dict[str, int]:
@@ -181,8 +202,10 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     return {str(name): int(token) for name, token in read_gene_dictionary(found).items()}
 
 
-def _language_facts(language: CellLanguage) -> dict[str, Any]:
+def _language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:
     """What :func:`load_tokenizer` reads."""
+    if isinstance(language, SequenceLanguage):
+        return sequence_facts(language)
     tokenizer = language.tokenizer
     kind = next((name for name, known in TOKENIZERS.items() if type(tokenizer) is known), None)
     if kind is None:
@@ -194,7 +217,6 @@ def _language_facts(language: CellLanguage) -> dict[str, Any]:
         if field.name not in columns
     }
     facts: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
         "tokenizer": kind,
         "settings": settings,
         "gene_kind": language.vocabulary.kind,
@@ -222,9 +244,11 @@ def _card(saved: Saved) -> str:
         **(saved.card or {}),
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    sequences = isinstance(saved.language, SequenceLanguage)
+    tag, data = ("sequences", "sequences.fasta") if sequences else ("single-cell", "cells.h5ad")
     return (
-        "---\nlibrary_name: biolm\ntags: [biology, single-cell]\n---\n\n"
-        f"# {saved.language.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed cells\n"
-        "with `biolm embed cells.h5ad -m folder -o embedded.h5ad`.\n\n"
+        f"---\nlibrary_name: biolm\ntags: [biology, {tag}]\n---\n\n"
+        f"# {saved.language.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed data\n"
+        f"with `biolm embed {data} -m folder -o embedded.h5ad`.\n\n"
         f"| | |\n| --- | --- |\n{lines}\n\nNo licence is stated: whoever shares the model adds one.\n"
     )

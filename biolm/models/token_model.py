@@ -5,8 +5,7 @@ Dimensions: ``n`` cells of a block · ``t`` tokens of a batch · ``d`` width.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,31 +19,13 @@ from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.base import CellModel, EmbedOptions
 from biolm.models.cell_language import CellLanguage
+from biolm.models.running import pick_device, states_of
 from biolm.vocab.match import GeneMatch
 
+if TYPE_CHECKING:
+    from biolm.models.heads import Heads
+
 __all__ = ["TokenCellModel", "pick_device"]
-
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA, then MPS, then CPU.
-
-    Raises
-    ------
-    ConfigError
-        If the named device is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} is not available here; use --device auto or cpu") from error
-    return device
 
 
 class TokenCellModel(CellModel):
@@ -62,6 +43,11 @@ class TokenCellModel(CellModel):
         Which hidden state it pools: -1 the last, -2 the one before, 0 the embeddings.
     files
         Weight files, for the checkpoint's hash.
+
+    Attributes
+    ----------
+    heads
+        Heads that were trained beside the core and saved with it; None where there are none.
 
     Examples
     --------
@@ -84,6 +70,7 @@ class TokenCellModel(CellModel):
         every = [*POOLS, *(f"{how}_l2" for how in POOLS)]
         self.pools = (pool, *(how for how in every if how != pool))
         self.hidden_state = hidden_state
+        self.heads: Heads | None = None
         self._files = [*files, *language.files]
         self._compiled = False
 
@@ -122,26 +109,28 @@ class TokenCellModel(CellModel):
         how = options.pool or self.pools[0]
         if how not in self.pools:
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
-        precision = _PRECISIONS[options.precision]
-        autocast = torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
-        with autocast:
-            output = self.core(batch, logits=False, n_layers=self._layers(options.hidden_state))
-        vectors = pool(
-            output.last_hidden_state.float(), batch.offsets, how.removesuffix("_l2"), skip=self._skip(how)
-        )
+        states = states_of(self.core, batch, self.hidden_state, options)
+        vectors = pool(states, batch.offsets, how.removesuffix("_l2"), skip=self._skip(how))
         return torch.nn.functional.normalize(vectors, dim=1) if how.endswith("_l2") else vectors
-
-    def _layers(self, wanted: int | None) -> int | None:
-        """How many layers to run: those after the wanted hidden state are never computed."""
-        depth = self.core.config.n_layers
-        state = self.hidden_state if wanted is None else wanted
-        layers = state if state >= 0 else depth + 1 + state
-        if not 0 <= layers <= depth:
-            raise ConfigError(f"hidden state must lie in {-depth - 1}..{depth}, not {state}")
-        return None if layers == depth else layers
 
     def _skip(self, how: str) -> tuple[int, int]:
         return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.language.special
+
+    def predict(
+        self, tokens: Tokens, *, batch_tokens: int = 16_384, device: str = "auto"
+    ) -> dict[str, NDArray[np.float32]]:
+        """Logits or numbers of each label column the model was trained on.
+
+        See :meth:`biolm.models.heads.Heads.predict`.
+
+        Raises
+        ------
+        ConfigError
+            If it was trained on none.
+        """
+        if self.heads is None:
+            raise ConfigError(f"model {self.name} was trained on no label, so it predicts none; fine-tune it")
+        return self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

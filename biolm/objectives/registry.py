@@ -19,7 +19,7 @@ from biolm.errors import ConfigError
 if TYPE_CHECKING:
     from biolm.objectives.base import Facts, LabelKind, Objective, Settings
 
-__all__ = ["available", "find", "label_kinds", "make", "read_settings"]
+__all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings"]
 
 BUILT_IN: dict[str, str] = {
     "adversarial": "biolm.objectives.adversarial:Adversarial",
@@ -82,6 +82,22 @@ def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> 
     biolm.errors.ConfigError: objective masked_tokens has no setting 'rtae'; did you mean 'rate'?
     """
     return find(name)(facts, read_settings(name, settings or {}))
+
+
+def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Objective:
+    """The one objective of a config, or the weighted sum of several.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`make`.
+    """
+    if len(named) == 1:
+        [(name, settings)] = named.items()
+        if "weight" not in settings:
+            chosen = dict(settings)
+            return make(chosen.pop("objective", name), facts, chosen)
+    return make("weighted", facts, {"parts": named})
 
 
 def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:

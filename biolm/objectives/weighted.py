@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from biolm.batch import Batch
+from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import (
@@ -27,9 +27,10 @@ from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw
 from biolm.objectives.registry import label_kinds, make
 
-__all__ = ["Weighted", "WeightedSettings"]
+__all__ = ["PART_KEYS", "Weighted", "WeightedSettings"]
 
-_OWN_KEYS = {"objective", "weight", "input_of"}  # of a part, beside its objective's settings
+PART_KEYS = frozenset({"objective", "weight", "input_of"})
+"""Settings of a part of a sum, beside those of its objective."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,9 @@ class Weighted(Objective):
             if "input_of" in chosen:
                 self.below[name] = chosen.pop("input_of")
             self.parts[name] = make(kind, facts, chosen)
+        self.uses_head = any(part.uses_head for part in self.parts_by_name().values())
         for name, below in self.below.items():
-            if below not in self.parts or below in self.below or self._parts()[below].view is None:
+            if below not in self.parts or below in self.below or self.parts_by_name()[below].view is None:
                 raise ConfigError(
                     f"part {name} has input_of {below!r}, which must be a part that makes its own input"
                 )
@@ -95,7 +97,7 @@ class Weighted(Objective):
         """
         found: dict[str, LabelKind] = {}
         for name, part in settings.parts.items():
-            chosen = {key: value for key, value in part.items() if key not in _OWN_KEYS}
+            chosen = {key: value for key, value in part.items() if key not in PART_KEYS}
             for column, kind in label_kinds(part.get("objective", name), chosen).items():
                 if found.setdefault(column, kind) != kind:
                     raise ConfigError(
@@ -106,14 +108,15 @@ class Weighted(Objective):
 
     def part(self, name: str) -> Objective:
         """The objective of that name."""
-        return self._parts()[name]
+        return self.parts_by_name()[name]
 
-    def _parts(self) -> dict[str, Objective]:
+    def parts_by_name(self) -> dict[str, Objective]:
+        """All objectives."""
         return dict(self.parts.items())  # type: ignore[arg-type]  # the dictionary holds objectives only
 
     def groups(self) -> list[tuple[View, list[str]]]:
         """The different inputs, and the names of the parts that read each."""
-        parts = self._parts()
+        parts = self.parts_by_name()
         views = {name: part.view for name, part in parts.items()}
         for name, below in self.below.items():
             lower, upper = parts[below].view, parts[name].view
@@ -145,13 +148,18 @@ class Weighted(Objective):
         )
         return replace(first, others=tuple(others))
 
+    def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
+        """Those of all parts."""
+        parts = self.parts_by_name().values()
+        return {key: value for part in parts for key, value in part.predictions(output, prepared).items()}
+
     def baseline(self) -> Baseline:
         """Those of the parts."""
         return _Baselines(self)
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """One forward pass a group; terms and metrics are named ``part/name``."""
-        parts = self._parts()
+        parts = self.parts_by_name()
         terms: dict[str, Sum] = {}
         metrics: dict[str, Sum] = {}
         weights: dict[str, float] = {}

@@ -84,14 +84,14 @@ class Save(pl.Callback):
     folder
         Of the checkpoints.
     saved
-        What goes beside the weights.
+        What goes beside the weights; None where no model is written, as it belongs to no system.
     progress
         Where the run starts.
     record
         Gets the numbers of validations.
     """
 
-    def __init__(self, folder: Path, saved: Saved, progress: Progress, record: Record) -> None:
+    def __init__(self, folder: Path, saved: Saved | None, progress: Progress, record: Record) -> None:
         self.folder, self.saved, self.progress, self.record = folder, saved, progress, record
         self.scores: dict[str, float] = {}
         self._last = progress.step
@@ -145,12 +145,13 @@ class Save(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the model itself, with its scores on the card."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.saved is not None:
             card = {**(self.saved.card or {}), "steps": module.step}
             card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
             with replacing(self.folder.parent / "model", overwrite=True) as temporary:
                 temporary.mkdir()
-                save(temporary, replace(self.saved, card=card), module.core_weights())
+                saved = replace(self.saved, card=card)
+                save(temporary, saved, module.core_weights(), module.head_weights())
 
     def save(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Write a checkpoint, and remove old ones.

@@ -47,7 +47,7 @@ class Progress:
     waited: int = 0
 
 
-def write_checkpoint(folder: Path, module: Pretraining, saved: Saved, progress: Progress) -> Path:
+def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, progress: Progress) -> Path:
     """Write a checkpoint of the current step, whole or not at all.
 
     Parameters
@@ -57,7 +57,7 @@ def write_checkpoint(folder: Path, module: Pretraining, saved: Saved, progress: 
     module
         With an optimiser, unless training has ended.
     saved
-        What goes beside the weights.
+        What goes beside the weights; None for the state of training alone.
     progress
         Where the run is.
     """
@@ -65,7 +65,8 @@ def write_checkpoint(folder: Path, module: Pretraining, saved: Saved, progress: 
     target = folder / f"step-{progress.step:08d}"
     with replacing(target, overwrite=True) as temporary:
         temporary.mkdir()
-        save(temporary, saved, module.core_weights())
+        if saved is not None:
+            save(temporary, saved, module.core_weights(), module.head_weights())
         write_weights(temporary / "training.safetensors", _state(module))
         (temporary / "training.json").write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
     return target

@@ -6,26 +6,39 @@ Dimensions: ``d`` width · ``v`` vocabulary · ``t`` tokens of a batch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig
 from biolm.core.accounting import account
-from biolm.errors import ConfigError
-from biolm.objectives import registry
-from biolm.objectives.base import Facts, Objective
+from biolm.errors import ConfigError, InputError
+from biolm.models.heads import HeadFacts
+from biolm.objectives.base import LabelKind, Objective
+from biolm.objectives.registry import label_kinds, read_settings
+from biolm.objectives.weighted import PART_KEYS
 from biolm.training.config import RunConfig
 from biolm.training.config_read import nearest
 from biolm.training.examples import CellExamples, Examples, StoredExamples, Survey, survey
+from biolm.training.label_files import read_labels
+from biolm.training.labels import Labels
 from biolm.training.language import Vocabulary, language_of_data, language_of_folder, match_files
 from biolm.training.plan import Plan
-from biolm.training.sources import expand, holds_tokens
+from biolm.training.sequence_job import (
+    SequenceVocabulary,
+    hold_out,
+    sequence_examples,
+    sequence_vocabulary,
+)
+from biolm.training.sources import expand, holds_sequences, holds_tokens
+from biolm.training.start import Start, load_start
 
-__all__ = ["Job", "make_objective", "prepare"]
+__all__ = ["Job", "core_config", "head_facts", "make_objective", "plan_job", "prepare", "read_kinds"]
 
 _SIZES = {"d_model": 256, "n_layers": 6, "n_heads": 4, "d_ff": 512}
 _RANK = {"position": "learned", "head": "mlm", "embed_norm": True}
@@ -50,6 +63,10 @@ class Job:
         Order of the examples; ``valid`` is None where nothing is held out.
     steps
         Optimiser steps of the run.
+    labels
+        Columns that the objectives read; None where they read none.
+    start
+        The model to go on from; None to begin with random weights.
     """
 
     config: RunConfig
@@ -61,6 +78,8 @@ class Job:
     train: Plan
     valid: Plan | None
     steps: int
+    labels: Labels | None = None
+    start: Start | None = None
 
     def summary(self) -> dict[str, Any]:
         """Sizes, parameters, steps and an estimate of the memory, as plain numbers."""
@@ -72,7 +91,7 @@ class Job:
             "held-out examples": 0 if self.valid is None else len(self.valid.rows),
             "tokens of an epoch": tokens,
             "tokens of an example": round(tokens / len(self.train.rows), 1),
-            "vocabulary": self.vocabulary.size,
+            "vocabulary": self.core.vocab_size,
             "parameters": account(self.core).exact,
             "batches of the first epoch": self.train.batches(1),
             "steps": self.steps,
@@ -95,31 +114,93 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
     BiolmError
         If the data cannot be read, or data, model and objectives do not fit each other.
     """
+    if not config.data.paths:
+        raise ConfigError("data.paths must name at least one file or folder")
     files = expand(config.data.paths)
+    if any(holds_sequences(path) for path in files):
+        return _of_sequences(config, files, folder)
     stored = [holds_tokens(path) for path in files]
     if any(stored) and not all(stored):
         raise ConfigError("data.paths mixes cells and stored tokens; train on one kind")
-    if stored[0] and config.data.vocabulary is None:
-        raise ConfigError("stored tokens need data.vocabulary: the folder of the model they were made with")
-    vocabulary = (
-        language_of_data(files, config.data, config.model, config.name)
-        if config.data.vocabulary is None
-        else language_of_folder(config.data.vocabulary)
-    )
+    start = _start(config)
+    if stored[0] and config.data.vocabulary is None and start is None:
+        raise ConfigError(
+            "stored tokens need data.vocabulary or model.start: the folder of the model they were made with"
+        )
+    vocabulary = _vocabulary(files, config, start)
     examples = _examples(files, vocabulary, config, folder, stored=stored[0])
-    found = survey(examples, vocabulary.size, config.data.validation, config.seed)
-    core = core_config(config, vocabulary)
-    train = _plan(found, config, held_out=False)
+    kinds = read_kinds(config.objectives)
+    labels = read_labels(examples, vocabulary, config, kinds)
+    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start)
+
+
+def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> Job:
+    if not all(holds_sequences(path) for path in files):
+        raise ConfigError("data.paths mixes sequences with cells or tokens; train on one kind")
+    vocabulary = sequence_vocabulary(config)
+    examples = sequence_examples(files, vocabulary, config, folder)
+    labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))
+    held_out = hold_out(examples, config)
+    return plan_job(config, examples, vocabulary, files=files, labels=labels, held_out=held_out)
+
+
+def plan_job(
+    config: RunConfig,
+    examples: Examples,
+    vocabulary: Vocabulary,
+    *,
+    files: Sequence[Path] = (),
+    labels: Labels | None = None,
+    start: Start | None = None,
+    held_out: NDArray[np.bool_] | None = None,
+) -> Job:
+    """Plan a run over examples that are open already.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+    examples, vocabulary
+        The data and their tokens.
+    files
+        Where they came from.
+    labels, start
+        See :class:`Job`.
+    held_out
+        ``(n,)`` which examples are for validation; drawn by ``data.validation`` if None.
+
+    Raises
+    ------
+    BiolmError
+        If nothing is left to train on, or data, model and labels do not fit each other.
+    """
+    core = start.core.config if start is not None else core_config(config, vocabulary)
+    share = config.data.validation if held_out is None else 0.0
+    found = survey(examples, core.vocab_size, share, config.seed)
+    if held_out is not None:
+        found = replace(found, held_out=held_out)
+    # Where every objective reads labels, an example without any would only cost time.
+    all_read = all(read_kinds({name: part}) for name, part in config.objectives.items())
+    wanted = labels.labelled(len(found.lengths)) if labels is not None and all_read else None
+    train = _plan(found, config, wanted, held_out=False)
+    if not len(train.rows):
+        raise InputError("no labelled example is left to train on; check the labels and what is held out")
+    if labels is not None:
+        labels.check(train.rows)
+        _check_levels(config, labels)
+    valid = _plan(found, config, wanted, held_out=True)
     return Job(
         config=config,
-        files=files,
+        files=list(files),
         vocabulary=vocabulary,
         examples=examples,
         found=found,
         core=core,
         train=train,
-        valid=_plan(found, config, held_out=True) if found.held_out.any() else None,
+        valid=valid if len(valid.rows) else None,
         steps=_steps(train, config),
+        labels=labels,
+        start=start,
     )
 
 
@@ -131,23 +212,45 @@ def make_objective(job: Job) -> Objective:
     ConfigError
         If one is unknown, or does not fit the model or the data.
     """
-    facts = Facts(core=job.core, special_ids=job.vocabulary.special_ids, mask_id=job.vocabulary.mask_id)
-    named = {name: dict(settings) for name, settings in job.config.objectives.items()}
-    if len(named) == 1:
-        [(name, settings)] = named.items()
-        if "weight" not in settings:
-            objective = registry.make(settings.pop("objective", name), facts, settings)
-            return _without_labels(objective)
-    return _without_labels(registry.make("weighted", facts, {"parts": named}))
+    return head_facts(job).make(job.core)
 
 
-def _without_labels(objective: Objective) -> Objective:
-    if objective.columns:
-        raise ConfigError(
-            f"the objective needs the label columns {', '.join(objective.columns)}; pretraining reads tokens "
-            "only, so leave it out"
-        )
-    return objective
+def _check_levels(config: RunConfig, labels: Labels) -> None:
+    """Refuse labels of examples where those of tokens are wanted, and the other way round."""
+    for name, part in config.objectives.items():
+        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
+        wanted = getattr(read_settings(kind, chosen), "level", "example")
+        for column in label_kinds(kind, chosen):
+            level = "example" if labels.columns[column].level == "example" else "token"
+            if level != wanted:
+                raise ConfigError(
+                    f"objective {name} has level {wanted}, but the column {column!r} labels each {level}; "
+                    f"set its level to {level}"
+                )
+
+
+def head_facts(job: Job) -> HeadFacts:
+    """What the objectives of a run are made of, as it is saved beside their weights."""
+    labels = job.labels or Labels({})
+    return HeadFacts(
+        objectives=job.config.objectives,
+        classes=labels.classes,
+        counts=labels.counts(job.train.rows),
+        moments=labels.moments(job.train.rows),
+        special_ids=job.vocabulary.special_ids,
+        mask_id=job.vocabulary.mask_id,
+    )
+
+
+def read_kinds(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, LabelKind]:
+    """Label columns that the objectives of a config read, and as what.
+
+    Raises
+    ------
+    ConfigError
+        If an objective or setting is unknown, or a column is read in two ways.
+    """
+    return label_kinds("weighted", {"parts": objectives})
 
 
 def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
@@ -165,13 +268,15 @@ def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
             raise ConfigError(f"model.core has no setting {key!r}; {nearest(key, known)}")
     if "vocab_size" in chosen:
         raise ConfigError("model.core.vocab_size follows from the data; leave it out")
-    tokenizer: Any = vocabulary.language.tokenizer
-    usual = _RANK if isinstance(tokenizer, RankTokenizer) else _VALUES
-    longest = tokenizer.max_length or config.model.max_length
-    tokens = {"pad_id": vocabulary.tokens.get("<pad>"), "mask_id": vocabulary.mask_id}
-    return CoreConfig(
-        **{**_SIZES, **usual, **tokens, "max_length": longest, **chosen, "vocab_size": vocabulary.size}
-    )
+    usual: dict[str, Any] = {"pad_id": vocabulary.tokens.get("<pad>"), "mask_id": vocabulary.mask_id}
+    if isinstance(vocabulary, SequenceVocabulary):
+        usual |= vocabulary.core_settings()
+    else:
+        assert vocabulary.language is not None
+        tokenizer: Any = vocabulary.language.tokenizer
+        usual |= _RANK if isinstance(tokenizer, RankTokenizer) else _VALUES
+        usual["max_length"] = tokenizer.max_length or config.model.max_length
+    return CoreConfig(**{**_SIZES, **usual, **chosen, "vocab_size": vocabulary.size})
 
 
 def memory_estimate(core: CoreConfig, config: RunConfig) -> float:
@@ -189,18 +294,42 @@ def memory_estimate(core: CoreConfig, config: RunConfig) -> float:
     return 4.0 * copies * account(core).exact + width * tokens * layers * each + 4 * logits
 
 
+def _start(config: RunConfig) -> Start | None:
+    model = config.model
+    if model.start is None:
+        for name in ("lora", "freeze"):
+            if getattr(model, name) is not None:
+                raise ConfigError(
+                    f"model.{name} keeps weights as they were learned, and there are none; set model.start"
+                )
+        return None
+    if config.data.vocabulary is not None:
+        raise ConfigError("model.start brings its own vocabulary; leave data.vocabulary out")
+    return load_start(model)
+
+
+def _vocabulary(files: list[Path], config: RunConfig, start: Start | None) -> Vocabulary:
+    if start is not None:
+        return start.vocabulary
+    if config.data.vocabulary is not None:
+        return language_of_folder(config.data.vocabulary, config.model.tokenizer)
+    return language_of_data(files, config.data, config.model, config.name)
+
+
 def _examples(
     files: list[Path], vocabulary: Vocabulary, config: RunConfig, folder: Path | None, *, stored: bool
 ) -> Examples:
     if stored:
         return StoredExamples(files, None if folder is None else folder / "tokens")
+    assert vocabulary.language is not None
     matches = match_files(files, vocabulary.language.vocabulary, config.data)
     return CellExamples(files, matches, vocabulary.language, matrix=config.data.layer, seed=config.seed)
 
 
-def _plan(found: Survey, config: RunConfig, *, held_out: bool) -> Plan:
+def _plan(found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, *, held_out: bool) -> Plan:
     # An example without a token teaches nothing, and no attention kernel takes it.
-    rows = np.flatnonzero((found.held_out == held_out) & (found.lengths > 0))
+    chosen = (found.held_out == held_out) & (found.lengths > 0)
+    rows = np.flatnonzero(chosen if wanted is None else chosen & wanted)
     data = config.data
     return Plan(
         rows=rows,

@@ -6,8 +6,8 @@ classes of a histogram.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from biolm.vocab.gene_names import ensembl_id, is_blank
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["SPECIAL", "Vocabulary", "language_of_data", "language_of_folder", "match_files"]
+__all__ = ["SPECIAL", "Vocabulary", "language_of_data", "language_of_folder", "match_files", "with_settings"]
 
 SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 
@@ -42,12 +42,12 @@ class Vocabulary:
     Parameters
     ----------
     language
-        Genes and tokeniser.
+        Genes and tokeniser; None where the tokens are given, and only a bare core reads them.
     tokens
         Token to id, special tokens in angle brackets included.
     """
 
-    language: CellLanguage
+    language: CellLanguage | None
     tokens: dict[str, int]
 
     @property
@@ -66,8 +66,8 @@ class Vocabulary:
         return self.tokens.get("<mask>")
 
 
-def language_of_folder(folder: str) -> Vocabulary:
-    """The genes and tokeniser of a saved model.
+def language_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -> Vocabulary:
+    """The genes and tokeniser of a saved model, with other settings of the tokeniser where they are given.
 
     Raises
     ------
@@ -77,7 +77,26 @@ def language_of_folder(folder: str) -> Vocabulary:
     language = load_tokenizer(folder)
     if not isinstance(language, CellLanguage):
         raise ConfigError(f"{folder} has no tokeniser of cells; give the folder of a model that reads tokens")
-    return Vocabulary(language, read_vocabulary(Path(folder).expanduser()))
+    changed = with_settings(language, settings or {})
+    return Vocabulary(changed, read_vocabulary(Path(folder).expanduser()))
+
+
+def with_settings(language: CellLanguage, settings: Mapping[str, Any]) -> CellLanguage:
+    """A language whose tokeniser has other settings.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown, impossible, or is one of the vocabulary.
+    """
+    if not settings:
+        return language
+    tokenizer: Any = language.tokenizer
+    known = [field.name for field in fields(tokenizer) if field.name not in ("token_ids", "medians")]
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"model.tokenizer has no setting {key!r}; {nearest(key, known)}")
+    return replace(language, tokenizer=replace(tokenizer, **settings))
 
 
 def language_of_data(files: list[Path], data: DataConfig, model: ModelConfig, name: str) -> Vocabulary:

@@ -20,6 +20,7 @@ from biolm.objectives.baseline import Baseline
 from biolm.training.config import RunConfig
 from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
+from biolm.training.start import plain_weights
 
 __all__ = ["Means", "Pretraining", "finite"]
 
@@ -168,12 +169,24 @@ class Pretraining(pl.LightningModule):
                 tensor.copy_(self.average[name])
                 self.average[name] = kept
 
+    def train(self, mode: bool = True) -> Pretraining:
+        """Turn dropout on, but not in a core of which nothing learns."""
+        super().train(mode)
+        if self.config.model.freeze == "all":
+            self.core.eval()
+        return self
+
     def core_weights(self) -> dict[str, Tensor]:
-        """Weights of the core that is saved: their average where there is one."""
-        if not self.average:
-            return dict(self.core.state_dict())
-        start = "core."
-        return {name[len(start) :]: each for name, each in self.average.items() if name.startswith(start)}
+        """Weights of the core as they are saved: their average where there is one, low-rank updates added."""
+        return plain_weights(self.core, self._saved_part("core."))
+
+    def head_weights(self) -> dict[str, Tensor]:
+        """Weights of the objectives' own heads as they are saved."""
+        return self._saved_part("objective.")
+
+    def _saved_part(self, start: str) -> dict[str, Tensor]:
+        whole = self.average or self.state_dict()
+        return {name[len(start) :]: each for name, each in whole.items() if name.startswith(start)}
 
 
 def finite(module: nn.Module) -> bool:

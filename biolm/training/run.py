@@ -6,6 +6,7 @@ and at the end ``model/``, which ``biolm.load`` opens.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -30,11 +31,13 @@ from biolm.training.checkpoint import Progress, last_checkpoint, restore
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config, write_config
 from biolm.training.initialise import initialise
-from biolm.training.job import Job, make_objective, prepare
+from biolm.training.job import Job, head_facts, make_objective, prepare
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
+from biolm.training.sequence_job import SequenceVocabulary
+from biolm.training.start import adapt, reuse_heads
 
-__all__ = ["BatchModule", "Result", "train"]
+__all__ = ["BatchModule", "Result", "make_module", "run_job", "saved_of", "train"]
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _RECORD_EVERY = 10
@@ -101,7 +104,12 @@ def _reader(job: Job, objective: Objective, *, valid: bool) -> Reader:
     plan = job.valid if valid else job.train
     assert plan is not None
     return Reader(
-        examples=job.examples, plan=plan, prepare=objective.prepare, seed=job.config.seed, frozen_epoch=valid
+        examples=job.examples,
+        plan=plan,
+        prepare=objective.prepare,
+        seed=job.config.seed,
+        frozen_epoch=valid,
+        labels=job.labels,
     )
 
 
@@ -136,18 +144,38 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     made = first and _open_folder(folder, config, resume=resume)
     try:
         job = prepare(config, folder)
-        module = _module(job, folder)
+        module = make_module(job, folder)
     except BaseException:
         # A run that never began leaves no folder, which the corrected command would then refuse.
         if made:
             remove(folder)
         raise
+    return run_job(job, module, folder, resume=resume, first=first)
+
+
+def run_job(
+    job: Job, module: Pretraining, folder: Path, *, resume: bool = False, first: bool = True
+) -> Result:
+    """Train a module that is ready, in a folder that is there.
+
+    Parameters
+    ----------
+    job, module
+        From :func:`~biolm.training.job.plan_job` and :func:`make_module`.
+    folder
+        Of the run.
+    resume
+        Go on from the last checkpoint in the folder, where there is one.
+    first
+        Whether this is the process that writes.
+    """
+    config = job.config
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
     progress = Progress() if checkpoint is None else restore(checkpoint, module)
     if first:
         (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     record = Record(folder / "metrics.csv", progress.step, _RECORD_EVERY, write=first)
-    saver = Save(folder / "checkpoints", _saved(job), progress, record)
+    saver = Save(folder / "checkpoints", saved_of(job), progress, record)
     if progress.step < job.steps:
         with _quiet_lightning(), torch.random.fork_rng(devices=[]):
             trainer = _trainer(config, job.steps - progress.step, [record, saver])
@@ -174,19 +202,38 @@ def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     return made
 
 
-def _module(job: Job, folder: Path) -> Pretraining:
-    """Weights drawn from the seed."""
+def make_module(job: Job, folder: Path) -> Pretraining:
+    """Core and heads: weights of the model to start from, or drawn from the seed.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is left to learn.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.config.seed)
-        core = Transformer(job.core)
-        initialise(core, job.config.model.init_std)
+        if job.start is not None:
+            core = copy.deepcopy(job.start.core)
+        else:
+            core = Transformer(job.core)
+            initialise(core, job.config.model.init_std)
         objective = make_objective(job)
+        adapt(core, job.config.model, uses_head=objective.uses_head)
+    if job.start is not None and job.start.heads is not None:
+        reuse_heads(objective, head_facts(job), job.start.heads)
+    if not any(weight.requires_grad for part in (core, objective) for weight in part.parameters()):
+        raise ConfigError("model.freeze leaves nothing to learn: the objectives have no heads of their own")
     core.gradient_checkpointing = job.config.trainer.gradient_checkpointing
     baseline = learnt_baseline(objective, _reader(job, objective, valid=False))
     return Pretraining(core, objective, job.config, steps=job.steps, baseline=baseline, folder=folder)
 
 
-def _saved(job: Job) -> Saved:
+def saved_of(job: Job) -> Saved | None:
+    """What the saved model holds beside the weights; None where the run knows no tokeniser."""
+    sequences = job.vocabulary.sequences if isinstance(job.vocabulary, SequenceVocabulary) else None
+    language = sequences or job.vocabulary.language
+    if language is None:
+        return None
     facts = {
         "objectives": ", ".join(job.config.objectives),
         "training examples": len(job.train.rows),
@@ -194,14 +241,16 @@ def _saved(job: Job) -> Saved:
         "seed": job.config.seed,
         "biolm": biolm.__version__,
     }
-    model = job.config.model
+    # A model that goes on makes its vectors as it did.
+    model = job.config.model if job.start is None else job.start
     return Saved(
-        language=replace(job.vocabulary.language, name=job.config.name),
+        language=replace(language, name=job.config.name),
         vocabulary=job.vocabulary.tokens,
         core=job.core,
         pool=model.pool,
         hidden_state=model.hidden_state,
         card=facts,
+        heads=head_facts(job),
     )
 
 

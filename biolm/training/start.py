@@ -1,0 +1,209 @@
+"""Where a run starts: the weights, vocabulary and tokeniser of a model, and which of its weights learn.
+
+Dimensions: ``i`` input width · ``o`` output width · ``r`` rank.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from biolm.core import CoreConfig, Transformer
+from biolm.core.lora import LoraLinear, add_lora
+from biolm.errors import ConfigError
+from biolm.models.heads import HeadFacts, Heads
+from biolm.models.own import read_vocabulary
+from biolm.models.registry import load
+from biolm.models.token_model import TokenCellModel
+from biolm.objectives.base import Objective
+from biolm.objectives.weighted import Weighted
+from biolm.training.config import ModelConfig
+from biolm.training.config_read import nearest
+from biolm.training.language import Vocabulary, with_settings
+
+__all__ = ["Start", "adapt", "load_start", "plain_weights", "reuse_heads", "start_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A model to go on from.
+
+    Parameters
+    ----------
+    core
+        Its weights; a copy of its own.
+    vocabulary
+        Its tokens and tokeniser.
+    pool, hidden_state
+        How it makes a cell's vector.
+    heads
+        Its heads beside the core, where it has any.
+    """
+
+    core: Transformer
+    vocabulary: Vocabulary
+    pool: str = "mean"
+    hidden_state: int = -1
+    heads: Heads | None = None
+
+
+def load_start(config: ModelConfig) -> Start:
+    """The model that ``model.start`` names.
+
+    Raises
+    ------
+    ConfigError
+        If it is no model of tokens, or ``model.core`` asks for another shape.
+    CheckpointError
+        If its folder is damaged.
+    """
+    assert config.start is not None
+    found = load(config.start)
+    if not isinstance(found, TokenCellModel):
+        raise ConfigError(
+            f"model.start {config.start!r} has no core that reads cells as tokens; give the folder of "
+            "a model of biolm pretrain, Geneformer or scGPT"
+        )
+    return start_of(found, config)
+
+
+def start_of(
+    model: TokenCellModel | Transformer, config: ModelConfig, special_ids: tuple[int, ...] = ()
+) -> Start:
+    """What a run takes of a model that is loaded already; the model itself stays as it is.
+
+    Parameters
+    ----------
+    model
+        A model of cells, or a bare core.
+    config
+        Its ``core`` may hold other dropout rates, its ``tokenizer`` other settings of the tokeniser.
+    special_ids
+        Of a bare core: token ids that are never hidden, drawn or averaged.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown, or would change the core's shape.
+    """
+    if isinstance(model, Transformer):
+        core = _with_dropout(model, config.core)
+        tokens = {f"<{number}>": number for number in special_ids}
+        if core.config.mask_id is not None:
+            tokens["<mask>"] = core.config.mask_id
+        return Start(core=core, vocabulary=Vocabulary(None, tokens))
+    language = with_settings(model.language, config.tokenizer)
+    tokens = read_vocabulary(_folder_of(model))
+    return Start(
+        core=_with_dropout(model.core, config.core),
+        vocabulary=Vocabulary(language, tokens),
+        pool=model.pools[0],
+        hidden_state=model.hidden_state,
+        heads=model.heads,
+    )
+
+
+def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:
+    """Freeze what is not to learn, and put low-rank adapters where they are asked for, in place.
+
+    Parameters
+    ----------
+    core
+        With the weights to start from.
+    config
+        Its ``lora`` and ``freeze``.
+    uses_head
+        Whether an objective reads the core's logits; a head that nothing reads is frozen.
+
+    Raises
+    ------
+    ConfigError
+        If a name of ``lora`` fits no layer, or there are fewer layers than are to be frozen.
+    """
+    if core.head is not None and not uses_head:
+        core.head.requires_grad_(False)
+    if config.lora is not None:
+        add_lora(core, config.lora)
+    if config.freeze is None:
+        return
+    if config.freeze == "all":
+        core.requires_grad_(False)
+        return
+    core.embeddings.requires_grad_(False)
+    if isinstance(config.freeze, int):
+        if config.freeze > len(core.layers):
+            raise ConfigError(
+                f"model.freeze asks for {config.freeze} layers, but the model has {len(core.layers)}"
+            )
+        core.layers[: config.freeze].requires_grad_(False)
+
+
+def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a core as one without adapters has them: ``W (o, i) + scale * up (o, r) @ down (r, i)``."""
+    found = dict(tensors)
+    for name, module in core.named_modules():
+        if isinstance(module, LoraLinear):
+            up, down = found.pop(f"{name}.up"), found.pop(f"{name}.down")
+            found[f"{name}.weight"] = found.pop(f"{name}.base.weight") + module.scale * (up @ down)
+            if module.base.bias is not None:
+                found[f"{name}.bias"] = found.pop(f"{name}.base.bias")
+    return found
+
+
+def reuse_heads(objective: Objective, made_of: HeadFacts, heads: Heads) -> list[str]:
+    """Put the weights of earlier heads into those that are made the same way: settings and classes alike.
+
+    Returns
+    -------
+    Names of the objectives that go on with theirs; the others begin anew.
+    """
+    now, before = _by_name(objective, made_of), _by_name(heads.objective, heads.facts)
+    reused = []
+    for name, part in now.items():
+        old = before.get(name)
+        if old is None or made_of.objectives[name] != heads.facts.objectives[name]:
+            continue
+        same = all(made_of.classes.get(column) == heads.classes.get(column) for column in part.columns)
+        if same and part.state_dict():
+            part.load_state_dict(old.state_dict())
+            reused.append(name)
+    return reused
+
+
+def _by_name(objective: Objective, facts: HeadFacts) -> dict[str, Objective]:
+    return (
+        objective.parts_by_name()
+        if isinstance(objective, Weighted)
+        else dict.fromkeys(facts.objectives, objective)
+    )
+
+
+def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
+    """A copy of a core with other dropout rates."""
+    known = [field.name for field in fields(CoreConfig)]
+    for key in chosen:
+        if key not in known:
+            raise ConfigError(f"model.core has no setting {key!r}; {nearest(key, known)}")
+        if not key.startswith("dropout") and chosen[key] != getattr(core.config, key):
+            raise ConfigError(
+                f"model.core.{key} is {getattr(core.config, key)!r} in the model to start from, which "
+                "fixes it; leave it out (dropout rates may differ)"
+            )
+    if not chosen:
+        return copy.deepcopy(core)
+    made = Transformer(replace(core.config, **chosen))
+    made.load_state_dict(core.state_dict())
+    return made
+
+
+def _folder_of(model: TokenCellModel) -> Path:
+    """Where the vocabulary of a model was read from."""
+    for path in model.language.files:
+        if path.name == "vocab.json" or "token_dictionary" in path.name:
+            return path.parent
+    raise ConfigError(f"the vocabulary of {model.name} is in no file; start from the folder of a model")

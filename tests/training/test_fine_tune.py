@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from biolm.batch import Tokens
+from biolm.core import CoreConfig, Transformer
+from biolm.training.fine_tune import fine_tune
+
+CORE = CoreConfig(vocab_size=20, d_model=16, n_layers=2, n_heads=2, d_ff=16, head="mlm")
+FAST = {
+    "optimiser": {"rate": 0.01},
+    "trainer": {"max_epochs": 4, "accelerator": "cpu"},
+    "data": {"batch_tokens": 64},
+}
+
+
+def make_core(seed=0):
+    torch.manual_seed(seed)
+    return Transformer(CORE)
+
+
+def make_tokens(n=60):
+    """Examples of 4 to 7 tokens whose kind is in their first token."""
+    draws = np.random.default_rng(0)
+    lengths = draws.integers(4, 8, n)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = draws.integers(8, 20, offsets[-1]).astype(np.int32)
+    kinds = draws.integers(0, 3, n)
+    ids[offsets[:-1]] = 5 + kinds
+    return Tokens(ids=ids, offsets=offsets, index=np.arange(n)), kinds
+
+
+def test_kinds_and_numbers_are_learned_together():
+    tokens, kinds = make_tokens()
+    names = np.array(["T", "B", "NK"])[kinds].astype(object)
+    names[:5] = None
+    age = kinds * 10.0 + 40
+    age[3] = np.nan
+    held = np.arange(60) % 5 == 0
+    core = make_core()
+    before = {name: tensor.clone() for name, tensor in core.state_dict().items()}
+    tuned = fine_tune(
+        core, tokens, {"kind": names, "age": age},
+        objectives={"kind": {"objective": "classify", "column": "kind", "class_weights": "balanced"},
+                    "age": {"objective": "regress", "column": "age", "weight": 0.5}},
+        settings={**FAST, "trainer": {"max_epochs": 30, "accelerator": "cpu"}}, held_out=held,
+    )  # fmt: skip
+    assert all(torch.equal(before[name], tensor) for name, tensor in core.state_dict().items())
+    assert tuned.classes == {"kind": ("B", "NK", "T")}
+    assert tuned.scores["kind/loss"] < tuned.scores["kind/frequencies"]
+    said = tuned.predict(tokens, batch_tokens=50)
+    right = np.array(tuned.classes["kind"])[said["kind"].argmax(1)] == np.array(["T", "B", "NK"])[kinds]
+    assert right[held].mean() > 0.9
+    assert np.abs(said["age"] - (kinds * 10 + 40))[held].mean() < 4
+    one_by_one = [tuned.predict(tokens.take([row]))["kind"] for row in range(4)]
+    np.testing.assert_allclose(np.concatenate(one_by_one), said["kind"][:4], atol=1e-5)
