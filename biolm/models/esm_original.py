@@ -1,8 +1,8 @@
 """ESM-1b, ESM-1v and ESM-2 in the ``.pt`` files of fair-esm, and their regression of contacts.
 
 Source of the layout: ``esm/pretrained.py`` and ``esm/model`` of github.com/facebookresearch/esm. A file holds
-its arguments (``args`` or ``cfg``, a namespace of plain values) and the weights (``model``); the regression is
-a second file. Nothing but tensors, plain containers and ``argparse.Namespace`` is built.
+its arguments (``args`` or ``cfg``, a namespace of plain values) and the weights (``model``); a second file
+holds the regression. Nothing but tensors, plain containers and ``argparse.Namespace`` is built.
 """
 
 from __future__ import annotations

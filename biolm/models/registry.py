@@ -102,6 +102,12 @@ BUILT_IN = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
+        name="own_sequences",
+        module="biolm.models.own_sequences",
+        summary="models of sequences trained with biolm pretrain",
+        files="config.json, model.safetensors and preprocessing.json, as biolm pretrain writes them",
+    ),
+    Entry(
         name="own",
         module="biolm.models.own",
         summary="models of cells trained with biolm pretrain",
