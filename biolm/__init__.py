@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from biolm import pl, pp, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
+    from biolm.tasks import search
     from biolm.tasks.embed import embed
     from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
@@ -33,6 +34,7 @@ __all__ = [
     "pl",
     "pp",
     "pretrain",
+    "search",
     "tl",
     "tokenize",
 ]
@@ -47,6 +49,7 @@ _HOMES = {
     "pl": ("biolm.pl", ""),
     "pp": ("biolm.pp", ""),
     "pretrain": ("biolm.tasks.pretrain", "pretrain"),
+    "search": ("biolm.tasks.search", ""),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from biolm.models.base import CellModel
+    from biolm.tasks.search import Index
 
-__all__ = ["embed"]
+__all__ = ["embed", "search"]
 
 
 def embed(
@@ -63,3 +64,64 @@ def embed(
 
     result = run(adata, model=model, key=key_added, layer=layer, copy=copy, **options)
     return result if copy else None
+
+
+def search(
+    adata: AnnData,
+    *,
+    index: str | Path | Index,
+    k: int = 10,
+    model: str | Path | CellModel | None = None,
+    inside: float = 0.99,
+    key_added: str = "search",
+    layer: str | None = None,
+    copy: bool = False,
+    **options: Unpack[EmbedKeywords],
+) -> AnnData | None:
+    """Find the most similar cells of a reference, and transfer its labels.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    index
+        Folder of an index, or an open one: see :func:`biolm.search.build`.
+    k, model, inside
+        As for :func:`biolm.search.query`.
+    key_added
+        Begins the names of the results.
+    layer
+        Layer to read, or ``raw``; ``X`` by default.
+    copy
+        Return a copy instead of changing ``adata``.
+    options
+        As for :func:`biolm.embed`.
+
+    Returns
+    -------
+    None, or the copy. Sets these fields:
+
+    ``adata.obsm[key_added + "_neighbours"]``, ``adata.obsm[key_added + "_distances"]``
+        Rows of the index ``(n_obs, k)``, -1 for none, and distances.
+    ``adata.obs[key_added + "_distance"]``, ``adata.obs[key_added + "_out_of_reference"]``
+        Mean distance, and whether it is larger than in nearly all of the reference.
+    ``adata.obs[key_added + "_" + label]``, ``adata.obs[key_added + "_" + label + "_confidence"]``
+        Commonest label of the neighbours and the share of them that has it, for an index with labels.
+    ``adata.uns["biolm"][key_added]``
+        Model, index and gene match.
+
+    Examples
+    --------
+    ``biolm.tl.search(adata, index="reference")`` after ``biolm search build atlas.h5ad -o reference``.
+    """
+    from biolm.tasks.search import load, query
+
+    held = load(index) if isinstance(index, str | Path) else index
+    found = query(adata, held, k=k, model=model, inside=inside, layer=layer, **options)
+    additions = found.additions(key_added, held.label)
+    additions.check_free(
+        dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=options.get("overwrite", False)
+    )
+    target = adata.copy() if copy else adata
+    additions.attach(target)
+    return target if copy else None

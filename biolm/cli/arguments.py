@@ -21,7 +21,7 @@ import typer
 
 from biolm.errors import BiolmError, ConfigError
 
-__all__ = ["Common", "Reading", "add"]
+__all__ = ["Common", "Reading", "ReadingOptions", "add"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,9 @@ class Common:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reading(Common):
-    """Input and options of every command that reads cells."""
+class ReadingOptions(Common):
+    """Options of every command that reads cells."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
     layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
         None
     )
@@ -60,6 +59,13 @@ class Reading(Common):
         names = {field.name for field in dataclasses.fields(settings)}
         chosen = {name: value for name, value in vars(self).items() if name in names}
         return chosen | {"progress": not self.quiet}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading(ReadingOptions):
+    """Input and options of every command that reads one file of cells."""
+
+    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
 
 
 def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type[Common]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import biolm
-from biolm.cli import attention, demo, embed, inspect, models, pretrain, tokenize
+from biolm.cli import attention, demo, embed, inspect, models, pretrain, search_build, search_query, tokenize
 from biolm.cli.arguments import add
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -46,11 +46,21 @@ COMMANDS = {
     "models": models,
     "inspect": inspect,
     "attention": attention,
+    "search build": search_build,
+    "search query": search_query,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 
+GROUPS = {"search": "Find the most similar cells of a reference."}
+"""What the commands whose names begin with a word do together."""
+
+_groups = {"": app}
+for _name, _help in GROUPS.items():
+    _groups[_name] = typer.Typer(name=_name, help=_help, no_args_is_help=True)
+    app.add_typer(_groups[_name])
 for _name, _module in COMMANDS.items():
-    add(app, _name, _module.run, _module.Arguments)
+    _group, _, _word = _name.rpartition(" ")
+    add(_groups[_group], _word, _module.run, _module.Arguments)
 
 
 def run() -> None:

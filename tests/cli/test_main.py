@@ -58,7 +58,7 @@ def test_help_loads_nothing_heavy_and_is_quick():
 
 def test_help_has_one_line_for_every_command():
     result = CliRunner().invoke(app, ["--help"])
-    for command in COMMANDS:
+    for command in {name.partition(" ")[0] for name in COMMANDS}:
         lines = [line for line in result.stdout.splitlines() if line.startswith(f"│ {command} ")]
         assert len(lines) == 1
         assert lines[0].rstrip("│ ").endswith(".")
@@ -66,7 +66,7 @@ def test_help_has_one_line_for_every_command():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_a_help(command):
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     options = [line for line in result.stdout.splitlines() if line.startswith("│") and " --" in line]
     assert options

@@ -1,0 +1,144 @@
+"""Tables of results: Parquet with its provenance inside, or text with a JSON file beside it.
+
+Dimensions: ``r`` rows of a piece.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError
+from biolm.io.atomic import install, refuse_existing, remove, replacing
+
+__all__ = ["TABLES", "check_table", "table_format", "write_table"]
+
+TABLES = ("parquet", "tsv", "csv")
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+def table_format(target: Path) -> str:
+    """``parquet``, ``tsv`` or ``csv``, by the ending.
+
+    Raises
+    ------
+    ConfigError
+        For another ending.
+
+    Examples
+    --------
+    >>> table_format(Path("genes.tsv"))
+    'tsv'
+    """
+    kind = target.suffix.lower().removeprefix(".")
+    if kind not in TABLES:
+        raise ConfigError(f"{target} names no format for a table; use an ending among .{', .'.join(TABLES)}")
+    return kind
+
+
+def check_table(target: Path, *, overwrite: bool) -> None:
+    """Check, before any work, that a table may be written.
+
+    Raises
+    ------
+    ConfigError
+        If the ending names no format.
+    OutputError
+        If the table, or the JSON file of a text table, exists and ``overwrite`` is not set.
+    """
+    kind = table_format(target)
+    refuse_existing(target, overwrite=overwrite)
+    if kind != "parquet":
+        refuse_existing(_facts_file(target), overwrite=overwrite)
+
+
+def write_table(
+    target: Path, pieces: Iterable[Columns], facts: Mapping[str, Any], *, schema: str, overwrite: bool = False
+) -> None:
+    """Write a table that appears whole or not at all.
+
+    Parameters
+    ----------
+    target
+        ``.parquet``, ``.tsv`` or ``.csv``.
+    pieces
+        Consecutive rows, as columns ``(r,)`` by name; the same names in every piece, and at least one piece.
+    facts
+        Provenance: in the metadata ``biolm`` of Parquet, in ``NAME.json`` beside a text table.
+    schema
+        Names the columns and their version, such as ``biolm.neighbours/1``.
+    overwrite
+        Whether an existing table may be replaced.
+
+    Raises
+    ------
+    ConfigError, OutputError
+        As :func:`check_table`.
+    """
+    kind = table_format(target)
+    check_table(target, overwrite=overwrite)
+    about = {"schema": schema, "biolm": json.dumps(facts, sort_keys=True)}
+    with replacing(target, overwrite=overwrite) as temporary:
+        if kind == "parquet":
+            _write_parquet(temporary, pieces, about)
+            return
+        _write_text(temporary, pieces, "\t" if kind == "tsv" else ",")
+        beside = _facts_file(temporary)
+        try:
+            text = json.dumps({"schema": schema, "biolm": dict(facts)}, indent=1, sort_keys=True)
+            beside.write_text(text + "\n", encoding="utf-8")
+            install(beside, _facts_file(target))
+        except BaseException:
+            remove(beside)
+            raise
+
+
+def _facts_file(target: Path) -> Path:
+    return target.with_suffix(".json")
+
+
+def _write_parquet(path: Path, pieces: Iterable[Columns], about: dict[str, str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    try:
+        for piece in pieces:
+            table = pa.table({name: _arrow(values) for name, values in piece.items()})
+            table = table.replace_schema_metadata(about)
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _arrow(values: NDArray[Any]) -> Any:
+    import pyarrow as pa
+
+    if values.dtype.kind in "UO":
+        return pa.array(values.tolist(), pa.string())
+    return pa.array(values)
+
+
+def _write_text(path: Path, pieces: Iterable[Columns], delimiter: str) -> None:
+    """Numbers in the shortest form that reads back the same, empty where they are not finite."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        for place, piece in enumerate(pieces):
+            if not place:
+                writer.writerow(piece)
+            writer.writerows(zip(*(_cells(values) for values in piece.values()), strict=True))
+
+
+def _cells(values: NDArray[Any]) -> list[Any]:
+    if values.dtype.kind != "f":
+        return list(values.tolist())
+    return [str(value) if np.isfinite(value) else "" for value in values]

@@ -1,0 +1,352 @@
+"""Build a reference to search in, from one or many files of cells.
+
+Dimensions: ``n`` reference cells · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import check_free_space, refuse_existing, replacing
+from biolm.io.cells import CellSource, open_cells
+from biolm.io.provenance import plain
+from biolm.models.base import CellModel
+from biolm.tasks.embed_file import job_facts
+from biolm.tasks.embed_partial import Partial
+from biolm.tasks.embed_run import Job, prepare
+from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.tasks.fit import loaded
+from biolm.tasks.progress import log
+from biolm.tasks.search.approximate import KINDS, candidates, make_graph
+from biolm.tasks.search.calibrate import calibrate
+from biolm.tasks.search.exact import METRICS, directions, exact_neighbours, refine
+from biolm.tasks.search.index import CellTable, Index, load, save
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["IndexSettings", "build", "make_index"]
+
+_ROWS = 8192
+_RECALL_CELLS, _RECALL_K = 300, 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSettings:
+    """Choices of an index.
+
+    Parameters
+    ----------
+    label
+        Column of the cell table to transfer to queries; every file must have it.
+    batch
+        Column of batches: when the usual distance between cells is measured, neighbours of a cell's own
+        batch do not count, so that a new batch is not out of reference for being new.
+    metric
+        ``cosine`` or ``euclidean``.
+    index
+        ``exact``; ``hnsw`` or ``ivf`` for millions of cells (needs faiss).
+    threads
+        Of ``hnsw``; with more than one, its links depend on timing and two builds may differ.
+    seed
+        Seeds the samples.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not known.
+    """
+
+    label: str | None = None
+    batch: str | None = None
+    metric: str = "cosine"
+    index: str = "exact"
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ConfigError(f"metric '{self.metric}' is not one of {', '.join(METRICS)}")
+        if self.index not in KINDS:
+            raise ConfigError(f"index '{self.index}' is not one of {', '.join(KINDS)}")
+        if self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, not {self.threads}")
+
+
+def build(
+    references: str | Path | AnnData | Sequence[str | Path | AnnData],
+    *,
+    model: str | Path | CellModel = "genetext",
+    output: str | Path | None = None,
+    label: str | None = None,
+    batch: str | None = None,
+    metric: str = "cosine",
+    index: str = "exact",
+    threads: int = 1,
+    layer: str | None = None,
+    **options: Unpack[EmbedKeywords],
+) -> Index:
+    """Embed reference cells and make an index to search in.
+
+    Parameters
+    ----------
+    references
+        One or many AnnData objects or paths of h5ad, zarr, loom, 10x or csv tables.
+    model
+        Built-in name, folder of a checkpoint, hub id, or a loaded model.
+    output
+        Folder to write; needed for paths larger than memory. It appears whole or not at all.
+    label, batch, metric, index, threads
+        See :class:`IndexSettings`.
+    layer
+        Matrix to read: ``X``, the name of a layer, or ``raw``.
+    options
+        As for :func:`biolm.embed`; ``resume`` goes on with an interrupted build, file by file.
+
+    Raises
+    ------
+    BiolmError
+        If a file, the model or the output cannot be used, with the reason and what to do.
+
+    Examples
+    --------
+    >>> made = build("data/cells/pbmc68k_reduced_counts_700.h5ad", label="cell_type")
+    >>> len(made), made.metric
+    (700, 'cosine')
+    """
+    chosen = EmbedSettings(layer=layer, **options)
+    how = IndexSettings(
+        label=label, batch=batch, metric=metric, index=index, threads=threads, seed=chosen.seed
+    )
+    many = [references] if not isinstance(references, Sequence) or isinstance(references, str) else references
+    if not many:
+        raise ConfigError("an index needs at least one file of reference cells")
+    if output is None and chosen.resume:
+        raise ConfigError("resume is for an index that is written; give an output")
+    target = None if output is None else Path(output)
+    if target is not None:
+        refuse_existing(target, overwrite=chosen.overwrite)
+    reader = loaded(model)
+    with ExitStack() as stack:
+        jobs = []
+        for data in many:
+            source = stack.enter_context(open_cells(data, matrix=chosen.matrix))
+            jobs.append(prepare(source, reader, chosen, _opener(data)))
+        cells, batches = _tables(jobs, many, how)
+        facts = _facts(jobs, how, _spoken(model))
+        if target is None:
+            parts = [part for job in jobs for part in job.vectors()]
+            return make_index(np.concatenate(parts), cells, how, facts=facts, batches=batches)
+        return _build_folder(target, jobs, cells, batches, how, facts)
+
+
+def make_index(
+    vectors: NDArray[np.float32],
+    cells: CellTable,
+    settings: IndexSettings,
+    *,
+    facts: dict[str, Any] | None = None,
+    batches: NDArray[np.int64] | None = None,
+    store: NDArray[np.float32] | None = None,
+) -> Index:
+    """An index of vectors that were made already.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``; rows of zeros (cells without counts) are left out.
+    cells
+        Who they are, ``(n,)``.
+    settings
+        Metric and kind.
+    facts
+        More for ``index.json``.
+    batches
+        ``(n,)`` codes, for :func:`~biolm.tasks.search.calibrate.calibrate`.
+    store
+        Where the vectors go, ``(n, d)``, such as a file mapped into memory; a new array by default.
+
+    Raises
+    ------
+    InputError
+        If a value is not a finite number, or no cell is left.
+    """
+    kept: list[NDArray[np.intp]] = []
+    held = np.empty(vectors.shape, np.float32) if store is None else store
+    filled = 0
+    for start in range(0, len(vectors), _ROWS):
+        part = np.asarray(vectors[start : start + _ROWS], np.float32)
+        if not np.isfinite(part).all():
+            broken = start + int(np.argmin(np.isfinite(part).all(1)))
+            raise InputError(f"reference vector {broken} holds values that are not finite; embed it again")
+        rows = np.flatnonzero(part.any(1))
+        part = part[rows]
+        held[filled : filled + len(rows)] = directions(part) if settings.metric == "cosine" else part
+        filled += len(rows)
+        kept.append(rows + start)
+    chosen = np.concatenate(kept) if kept else np.zeros(0, np.intp)
+    if filled < 2:
+        raise InputError(f"an index needs at least two cells with counts, but {filled} are there")
+    if filled < len(vectors):
+        log.warning(
+            "%d reference cells hold no counts in genes of the model and are left out", len(vectors) - filled
+        )
+    held = held[:filled]
+    codes = None if batches is None else batches[chosen]
+    calibration = calibrate(held, metric=settings.metric, batches=codes, seed=settings.seed)
+    graph = None
+    about: dict[str, Any] = {"metric": settings.metric, "index": settings.index, "cells": filled}
+    about |= {"width": vectors.shape[1], "left_out": len(vectors) - filled}
+    if settings.label is not None:
+        about["label"] = settings.label
+    if settings.index != "exact":
+        graph = make_graph(held, settings.index, seed=settings.seed, threads=settings.threads)
+        about["recall"] = _recall(held, graph, settings)
+        log.info("recall of the %d nearest on a sample: %.3f", _RECALL_K, about["recall"])
+    return Index(held, cells.take(chosen), calibration, {**about, **(facts or {})}, graph)
+
+
+def _recall(vectors: NDArray[np.float32], graph: Any, settings: IndexSettings) -> float:
+    """Share of the true nearest neighbours that the approximate index finds, on sampled cells."""
+    rng = np.random.default_rng(settings.seed)
+    rows = np.sort(rng.choice(len(vectors), min(len(vectors), _RECALL_CELLS), replace=False))
+    queries, k = np.asarray(vectors[rows]), min(_RECALL_K, len(vectors))
+    _, limit = exact_neighbours(queries, vectors, k, metric=settings.metric)
+    _, found = refine(queries, vectors, candidates(graph, queries, k), k, metric=settings.metric)
+    # Compared by distance: of cells at the same distance any will do.
+    return float((found <= limit[:, -1:] + 1e-12).mean())
+
+
+def _build_folder(
+    target: Path,
+    jobs: list[Job],
+    cells: CellTable,
+    batches: NDArray[np.int64] | None,
+    settings: IndexSettings,
+    facts: dict[str, Any],
+) -> Index:
+    """Embed into a folder that an interrupted build leaves behind, then write the index."""
+    chosen = jobs[0].settings
+    shape = (len(cells.names), jobs[0].model.width)
+    same = {str(place): job_facts(job) for place, job in enumerate(jobs)}
+    partial = Partial(target, same, shape, 1)
+    with partial.open(resume=chosen.resume, overwrite=chosen.overwrite):
+        check_free_space(target, 3 * 4 * shape[0] * shape[1])
+        for part in _remaining(jobs, partial.done):
+            partial.append(part)
+        store = np.memmap(partial.folder / "kept.f32", np.float32, mode="w+", shape=shape)
+        made = make_index(partial.vectors(), cells, settings, facts=facts, batches=batches, store=store)
+        with replacing(target, overwrite=chosen.overwrite) as folder:
+            folder.mkdir()
+            save(made, folder)
+    return load(target)
+
+
+def _remaining(jobs: list[Job], done: int) -> Iterator[NDArray[np.float32]]:
+    """Vectors of all files in turn, without the ``done`` first rows."""
+    for job in jobs:
+        total = job.source.n_cells
+        have = min(done, total)
+        done -= have
+        if have == total:
+            continue
+        # Blocks are cut as in a run without a break: the rows of the first that exist are dropped.
+        start = have // job.step * job.step
+        drop = have - start
+        for part in job.vectors(start=start):
+            yield part[drop:]
+            drop = 0
+
+
+def _tables(
+    jobs: list[Job], references: Sequence[Any], settings: IndexSettings
+) -> tuple[CellTable, NDArray[np.int64] | None]:
+    """Names, sources and labels of all files, and codes of the batches."""
+    names, sources, rows, labels, batches = [], [], [], [], []
+    for place, (job, data) in enumerate(zip(jobs, references, strict=True)):
+        source = job.source
+        names.append(source.cell_names())
+        title = Path(data).name if isinstance(data, str | Path) else f"cells {place}"
+        sources.append(np.full(source.n_cells, title))
+        rows.append(np.arange(source.n_cells))
+        if settings.label is not None:
+            labels.append(_column(job, settings.label, title))
+        if settings.batch is not None:
+            batches.append(_column(job, settings.batch, title))
+    table = CellTable(
+        np.concatenate(names),
+        np.concatenate(sources),
+        np.concatenate(rows),
+        np.concatenate(labels) if labels else None,
+    )
+    if table.labels is not None and not (table.labels != "").any():
+        raise InputError(f"column '{settings.label}' holds no label; choose another (--label)")
+    if not batches:
+        return table, None
+    found, codes = np.unique(np.concatenate(batches), return_inverse=True)
+    if len(found) < 2:
+        raise InputError(
+            f"column '{settings.batch}' holds one batch alone, so none can be left out; drop --batch"
+        )
+    return table, codes.astype(np.int64)
+
+
+def _column(job: Job, name: str, title: str) -> NDArray[np.str_]:
+    """One column of the cell table as text, '' where missing."""
+    offered = job.source.obs_columns()
+    if name not in offered:
+        held = ", ".join(offered) or "no column"
+        raise InputError(f"{title} has no column '{name}' but {held}; choose one of them")
+    values = np.asarray(job.source.obs_column(name)).astype(str)
+    return np.where(values == "nan", "", values)
+
+
+def _facts(jobs: list[Job], settings: IndexSettings, model: str) -> dict[str, Any]:
+    """What an index says about its making; no date."""
+    chosen = jobs[0].settings
+    return {
+        "biolm_version": biolm.__version__,
+        "model": {
+            "name": jobs[0].model.name,
+            "source": model,
+            "checkpoint": jobs[0].facts,
+            "pool": plain(chosen.pool or (jobs[0].model.pools[0] if jobs[0].model.pools else "")),
+            "hidden_state": chosen.hidden_state,
+            "precision": chosen.precision,
+        },
+        "seed": settings.seed,
+        "batch": settings.batch,
+        "files": [
+            {
+                "cells": job.source.n_cells,
+                "matrix": job.source.matrix,
+                "genes": plain(job.match.report.as_dict()),
+            }
+            for job in jobs
+        ],
+    }
+
+
+def _opener(data: str | Path | AnnData) -> Callable[[str], CellSource]:
+    """Opens another matrix of the same data."""
+    return lambda name: open_cells(data, matrix=name)
+
+
+def _spoken(model: str | Path | CellModel) -> str:
+    """What :func:`biolm.load` takes to load the model again; '' for a model in memory that has no name."""
+    if isinstance(model, CellModel):
+        from biolm.models.registry import find
+
+        entry = find(model.name)
+        return model.name if entry is not None and entry.built_in else ""
+    folder = Path(model)
+    return str(folder.resolve()) if folder.is_dir() else str(model)

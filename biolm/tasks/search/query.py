@@ -1,0 +1,326 @@
+"""Search the cells of a file in an index: neighbours, transferred labels, and what is out of reference.
+
+Dimensions: ``q`` query cells · ``k`` neighbours · ``c`` labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells.write import format_of, write_store
+from biolm.io.cells.write_columns import CellAdditions, Coded
+from biolm.io.cells.write_convert import reading
+from biolm.io.provenance import plain
+from biolm.io.table import TABLES, check_table, write_table
+from biolm.models.base import CellModel
+from biolm.tasks.embed_run import Job, prepare
+from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.tasks.fit import loaded
+from biolm.tasks.progress import log
+from biolm.tasks.search.index import Index, load
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Neighbours", "query", "transfer"]
+
+SCHEMA = "biolm.neighbours/1"
+_PIECE = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """What was found for every query cell.
+
+    Parameters
+    ----------
+    rows
+        ``(q, k)`` rows of the index, nearest first; -1 for none.
+    distances
+        ``(q, k)``; infinity for none.
+    distance
+        ``(q,)`` mean distance, what ``outside`` is decided by.
+    outside
+        ``(q,)`` whether a cell lies farther from the reference than nearly all of its own cells do.
+    labels
+        The transferred label; None for an index without labels.
+    confidence
+        ``(q,)`` share of the labelled neighbours that have it; not a calibrated probability.
+    facts
+        Provenance.
+    """
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    outside: NDArray[np.bool_]
+    labels: Coded | None
+    confidence: NDArray[np.float64] | None
+    facts: dict[str, Any]
+
+    def additions(self, key: str, label: str | None) -> CellAdditions:
+        """Columns ``KEY_distance``, ``KEY_out_of_reference``, ``KEY_LABEL`` and its confidence."""
+        columns: dict[str, Any] = {
+            f"{key}_distance": self.distance.astype(np.float32),
+            f"{key}_out_of_reference": self.outside,
+        }
+        if self.labels is not None and self.confidence is not None:
+            columns[f"{key}_{label}"] = self.labels
+            columns[f"{key}_{label}_confidence"] = self.confidence.astype(np.float32)
+        found: dict[str, NDArray[Any]] = {
+            f"{key}_neighbours": self.rows,
+            f"{key}_distances": self.distances.astype(np.float32),
+        }
+        return CellAdditions(columns=columns, matrices=found, records={key: self.facts})
+
+
+def query(
+    data: str | Path | AnnData,
+    index: str | Path | Index,
+    *,
+    k: int = 10,
+    model: str | Path | CellModel | None = None,
+    inside: float = 0.99,
+    output: str | Path | None = None,
+    key: str = "search",
+    layer: str | None = None,
+    **options: Unpack[EmbedKeywords],
+) -> Neighbours:
+    """Find the most similar reference cells of every cell.
+
+    Parameters
+    ----------
+    data
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+    index
+        Folder of an index, or an open one.
+    k
+        Neighbours.
+    model
+        The model of the index; needed where the index cannot tell how to load it.
+    inside
+        A query cell is out of reference if its mean distance to its neighbours is larger than that of
+        this share of the reference's own cells.
+    output
+        Also write: ``.parquet``, ``.tsv`` or ``.csv`` (a row a neighbour), ``.h5ad`` or ``.zarr`` (a copy
+        of the input with columns).
+    key
+        Begins the names of what is written into an AnnData.
+    layer
+        Matrix to read: ``X``, the name of a layer, or ``raw``.
+    options
+        As for :func:`biolm.embed`.
+
+    Raises
+    ------
+    ConfigError
+        If ``k`` or ``inside`` is out of range.
+    InputError
+        If the model is not that of the index.
+
+    Examples
+    --------
+    >>> import biolm
+    >>> cells = "data/cells/pbmc68k_reduced_counts_700.h5ad"
+    >>> found = query(cells, biolm.search.build(cells, label="cell_type"), k=3)
+    >>> found.rows.shape, float(found.distances[:, 0].max())
+    ((700, 3), 0.0)
+    """
+    held = index if isinstance(index, Index) else load(index)
+    if not 0 < inside <= 1:
+        raise ConfigError(f"inside is a share above 0 and at most 1, not {inside}")
+    if not 1 <= k <= len(held):
+        raise ConfigError(f"k must lie between 1 and the {len(held):,} cells of the index, not {k}")
+    settings = _settings(held, layer, options)
+    target = None if output is None else Path(output)
+    if target is not None:
+        _check_target(target, overwrite=settings.overwrite)
+    with open_cells(data, matrix=settings.matrix) as source:
+        job = prepare(source, _reader(held, model), settings, lambda name: open_cells(data, matrix=name))
+        _check_model(held, job)
+        if target is not None:
+            _check_columns(source, target, held, key, overwrite=settings.overwrite)
+        parts = [held.search(part, k) for part in job.vectors()]
+        rows = np.concatenate([part[0] for part in parts])
+        distances = np.concatenate([part[1] for part in parts])
+        found = transfer(held, rows, distances, inside=inside, facts=_facts(held, job, k, inside))
+        log.info("%d of %d cells are out of reference", found.outside.sum(), len(found.outside))
+        if target is not None:
+            _write(found, held, source, target, key, overwrite=settings.overwrite)
+    return found
+
+
+def transfer(
+    index: Index,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    *,
+    inside: float = 0.99,
+    facts: dict[str, Any] | None = None,
+) -> Neighbours:
+    """Labels and the out-of-reference flag from neighbours found by :meth:`Index.search`.
+
+    The commonest label among the ``k`` neighbours wins; of equally common ones, that of the nearer cells.
+
+    Parameters
+    ----------
+    index
+        Where they were found.
+    rows, distances
+        ``(q, k)``.
+    inside
+        As for :func:`biolm.search.query`.
+    facts
+        Provenance.
+    """
+    k = rows.shape[1]
+    distance = index.calibration.statistic(distances)
+    limit = index.calibration.threshold(k, inside)
+    outside = ~(distance <= limit)
+    about = {**(facts or {}), "threshold": limit}
+    labels, confidence = None, None
+    if index.cells.labels is not None:
+        categories, codes = np.unique(index.cells.labels, return_inverse=True)
+        named = np.where(rows >= 0, codes[np.maximum(rows, 0)], -1)
+        if categories[0] == "":
+            # Cells without a label do not vote.
+            categories, named = categories[1:], np.where(named > 0, named - 1, -1)
+        votes, weight = (np.zeros((len(rows), len(categories))) for _ in range(2))
+        cells = np.arange(len(rows))
+        for place in range(k):
+            voting = named[:, place] >= 0
+            votes[cells[voting], named[voting, place]] += 1
+            # In all less than one vote, so that it decides between equals alone.
+            weight[cells[voting], named[voting, place]] += 1 / (2 + place) / (k + 1)
+        best = (votes + weight).argmax(1)
+        total = votes.sum(1)
+        confidence = votes[cells, best] / np.maximum(total, 1)
+        labels = Coded(np.where(total > 0, best, -1), categories)
+    return Neighbours(rows, distances, distance, outside, labels, confidence, about)
+
+
+def _settings(index: Index, layer: str | None, options: EmbedKeywords) -> EmbedSettings:
+    """Settings of the query: pooled as the reference was."""
+    about = index.facts.get("model", {})
+    given: EmbedKeywords = {
+        "pool": about.get("pool") or None,
+        "hidden_state": about.get("hidden_state"),
+        "precision": about.get("precision", "float32"),
+    }
+    given.update(options)
+    return EmbedSettings(layer=layer, **given)
+
+
+def _reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
+    """The model of the index."""
+    if model is None:
+        model = index.facts.get("model", {}).get("source") or None
+    if model is None:
+        raise ConfigError("the index does not tell how to load its model; name it (--model)")
+    return loaded(model)
+
+
+def _check_model(index: Index, job: Job) -> None:
+    """Refuse vectors of another model, or pooled in another way."""
+    made = index.facts.get("model", {})
+    if made.get("checkpoint") != job.facts:
+        raise InputError(
+            f"the index was built by another model ({made.get('name')}, not {job.model.name}, or another "
+            "checkpoint of it); query with the model of the index or build the index again"
+        )
+    pool = job.settings.pool or (job.model.pools[0] if job.model.pools else "")
+    if (made.get("pool"), made.get("hidden_state")) != (pool, job.settings.hidden_state):
+        raise InputError(
+            f"the index was built with pool '{made.get('pool')}' and hidden state "
+            f"{made.get('hidden_state')}; query with the same"
+        )
+
+
+def _facts(index: Index, job: Job, k: int, inside: float) -> dict[str, Any]:
+    facts: dict[str, Any] = plain(
+        {
+            "biolm_version": biolm.__version__,
+            "model": job.model.name,
+            "checkpoint": job.facts,
+            "genes": job.match.report.as_dict(),
+            "matrix": job.source.matrix,
+            "index": {
+                name: index.facts.get(name) for name in ("cells", "metric", "index", "recall", "label")
+            },
+            "k": k,
+            "inside": inside,
+            "seed": job.settings.seed,
+        }
+    )
+    return facts
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        check_table(target, overwrite=overwrite)
+    elif format_of(target) in ("h5ad", "zarr"):
+        refuse_existing(target, overwrite=overwrite)
+    else:
+        raise ConfigError(
+            f"{target} names no format for neighbours; use .parquet, .tsv, .csv, .h5ad or .zarr"
+        )
+
+
+def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, overwrite: bool) -> None:
+    """Protect columns of the input that biolm did not write."""
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        return
+    names = [f"{key}_distance", f"{key}_out_of_reference"]
+    if index.label is not None:
+        names += [f"{key}_{index.label}", f"{key}_{index.label}_confidence"]
+    planned = CellAdditions(columns=dict.fromkeys(names, np.zeros(0)), records={key: {}})
+    records: Any = {}
+    if source.kind in ("h5ad", "zarr") and source.path is not None:
+        with reading(source.path) as root:
+            records = list(root["uns/biolm"]) if "uns/biolm" in root else []
+    planned.check_free(dict.fromkeys(source.obs_columns()), records, overwrite=overwrite)
+
+
+def _write(
+    found: Neighbours, index: Index, source: CellSource, target: Path, key: str, *, overwrite: bool
+) -> None:
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        pieces = _pieces(found, index, source.cell_names())
+        write_table(target, pieces, found.facts, schema=SCHEMA, overwrite=overwrite)
+        return
+    with replacing(target, overwrite=overwrite) as temporary:
+        write_store(source, temporary, format_of(target), found.additions(key, index.label))
+
+
+def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterator[dict[str, NDArray[Any]]]:
+    """A row a neighbour, in order of query cell and distance."""
+    count, k = found.rows.shape
+    for start in range(0, max(count, 1), _PIECE):
+        rows = found.rows[start : start + _PIECE]
+        cells = np.repeat(np.arange(start, start + len(rows)), k)
+        flat = rows.ravel()
+        has = flat >= 0
+        cells, flat = cells[has], flat[has]
+        who = index.cells.take(flat)
+        piece: dict[str, NDArray[Any]] = {
+            "row": cells,
+            "name": names[cells],
+            "rank": np.tile(np.arange(1, k + 1), len(rows))[has],
+            "distance": found.distances[start : start + _PIECE].ravel()[has],
+            "reference_row": who.rows,
+            "reference_name": who.names,
+            "reference_source": who.sources,
+        }
+        if who.labels is not None:
+            piece["reference_label"] = who.labels
+        yield piece
