@@ -139,6 +139,9 @@ class ModelConfig:
         a number of layers, the embeddings with them.
     init_std
         Deviation of the first weights.
+    init_genes
+        Table of gene vectors that the gene tokens' embeddings start from: ``genetext`` or a folder of that
+        kind; see :func:`~biolm.training.initialise.start_genes`. Without it they are random.
     pool, hidden_state
         How the saved model makes a cell's vector; -1 is the last hidden state.
     """
@@ -151,6 +154,7 @@ class ModelConfig:
     lora: LoraConfig | None = None
     freeze: str | int | None = None
     init_std: float = 0.02
+    init_genes: str | None = None
     pool: str = "mean"
     hidden_state: int = -1
 
@@ -163,6 +167,8 @@ class ModelConfig:
             raise ConfigError(
                 f"model.freeze must be all, embeddings or a number of layers, not {self.freeze!r}"
             )
+        if self.start is not None and self.init_genes is not None:
+            raise ConfigError("model.start brings its own gene vectors; leave model.init_genes out")
         if self.lora is not None and self.freeze is not None:
             raise ConfigError("model.lora freezes the core already; leave model.freeze out")
 

@@ -298,7 +298,8 @@ def _start(config: RunConfig) -> Start | None:
     model = config.model
     if model.start is None:
         for name in ("lora", "freeze"):
-            if getattr(model, name) is not None:
+            learned = model.init_genes is not None and model.freeze == "embeddings"
+            if getattr(model, name) is not None and not learned:
                 raise ConfigError(
                     f"model.{name} keeps weights as they were learned, and there are none; set model.start"
                 )

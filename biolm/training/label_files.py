@@ -91,12 +91,13 @@ def column_of(examples: Examples, name: str) -> NDArray[Any]:
         with open_cells(path, matrix=examples.matrix) as source:
             known |= dict.fromkeys(source.obs_columns())
             parts.append(source.obs_column(name) if name in source.obs_columns() else source.n_cells)
-            if isinstance(parts[-1], int):
-                log.warning("%s has no obs column %r: its cells count as unlabelled", path, name)
     found = [part for part in parts if not isinstance(part, int)]
     if not found:
         have = nearest(name, list(known)) if known else "they have none"
         raise InputError(f"no file of cells has the obs column {name!r}; {have}")
+    for path, part in zip(examples.files, parts, strict=True):
+        if isinstance(part, int):
+            log.warning("%s has no obs column %r: its cells count as unlabelled", path, name)
     text = any(part.dtype.kind == "U" for part in found)
     gap = "" if text else np.nan
     return np.concatenate(

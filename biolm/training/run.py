@@ -30,7 +30,7 @@ from biolm.training.callbacks import Record, Save
 from biolm.training.checkpoint import Progress, last_checkpoint, restore
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config, write_config
-from biolm.training.initialise import initialise
+from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective, prepare
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
@@ -217,6 +217,8 @@ def make_module(job: Job, folder: Path) -> Pretraining:
         else:
             core = Transformer(job.core)
             initialise(core, job.config.model.init_std)
+            if job.config.model.init_genes is not None:
+                start_genes(core, job.vocabulary, job.config.model.init_genes, std=job.config.model.init_std)
         objective = make_objective(job)
         adapt(core, job.config.model, uses_head=objective.uses_head)
     if job.start is not None and job.start.heads is not None:

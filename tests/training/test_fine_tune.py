@@ -44,7 +44,7 @@ def test_kinds_and_numbers_are_learned_together():
         core, tokens, {"kind": names, "age": age},
         objectives={"kind": {"objective": "classify", "column": "kind", "class_weights": "balanced"},
                     "age": {"objective": "regress", "column": "age", "weight": 0.5}},
-        settings={**FAST, "trainer": {"max_epochs": 30, "accelerator": "cpu"}}, held_out=held,
+        settings={**FAST, "trainer": {"max_epochs": 15, "accelerator": "cpu"}}, held_out=held,
     )  # fmt: skip
     assert all(torch.equal(before[name], tensor) for name, tensor in core.state_dict().items())
     assert tuned.classes == {"kind": ("B", "NK", "T")}

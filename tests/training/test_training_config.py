@@ -20,7 +20,12 @@ def test_what_is_written_is_read_back(tmp_path):
     [
         ({}, "needs the setting 'data'"),
         ({**DATA, "trianer": {}}, "did you mean 'trainer'"),
-        ({"data": {"paths": []}}, "at least one file"),
+        ({**DATA, "model": {"freeze": "half"}}, "model.freeze must be all, embeddings or a number"),
+        ({**DATA, "model": {"freeze": True}}, "model.freeze"),
+        ({**DATA, "model": {"freeze": 1, "lora": {}}}, "freezes the core already"),
+        ({**DATA, "model": {"lora": {"rnak": 2}}}, "did you mean 'rank'"),
+        ({"data": {"paths": "x", "labels": {"kind": {"colunm": "y"}}}}, "did you mean 'column'"),
+        ({"data": {"paths": "x", "labels": {"kind": {"classes": ["a", "a"]}}}}, "each class once"),
         ({"data": {"paths": "x", "chunk": "many"}}, "data.chunk must be a whole number, not 'many'"),
         ({"data": {"paths": "x", "workers": True}}, "data.workers must be a whole number"),
         ({"data": ["x"]}, "data must be a section"),

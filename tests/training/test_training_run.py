@@ -221,7 +221,7 @@ def test_impossible_models_are_refused(config, changes, message):
         prepare(config(**changes))
 
 
-def test_objectives_that_need_labels_are_refused(config, tmp_path):
+def test_columns_that_no_file_has_are_refused(config, tmp_path):
     chosen = config(objectives={"masked_tokens": {}, "classify": {"column": "kind"}})
-    with pytest.raises(ConfigError):
+    with pytest.raises(InputError, match="no file of cells has the obs column 'kind'"):
         train(chosen, tmp_path / "run")
