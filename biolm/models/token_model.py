@@ -91,7 +91,10 @@ class TokenCellModel(CellModel):
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, d)`` of a block of cells."""
-        tokens = self.tokenize(block, match, seed=options.seed)
+        return self.embed_tokens(self.tokenize(block, match, seed=options.seed), options)
+
+    def embed_tokens(self, tokens: Tokens, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of cells that are tokens already."""
         device = pick_device(options.device)
         self.core.to(device)
         if options.compile and not self._compiled:
