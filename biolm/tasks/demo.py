@@ -117,7 +117,7 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
         title=TITLE,
         summary=SUMMARY,
         maps=maps,
-        tables=[_table(question) for question in questions],
+        parts=[_table(question) for question in questions],
         provenance={"biolm": biolm.__version__, "seed": seed, **provenance},
         picture=folder / PICTURE,
         overwrite=overwrite,

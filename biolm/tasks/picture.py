@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from biolm.io.atomic import replacing
-from biolm.tasks.report import PALETTE, CellMap
+from biolm.tasks.report_maps import PALETTE, CellMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

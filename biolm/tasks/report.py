@@ -1,108 +1,64 @@
-"""One self-contained HTML page: maps of cells to explore, scores beside their baselines, provenance.
-
-Dimensions: ``n`` cells.
+"""One self-contained HTML page: maps of cells to explore, scores beside their baselines, plots, provenance.
 
 The page loads nothing: styles, script and data lie inside, and its content security policy forbids the
-network. It reads well on a phone and in print. The template lies in ``page/`` beside this module.
+network. It reads well on a phone and in print, dark or light. The template lies in ``page/`` beside this
+module. What stands on it is a list of parts, shown in order; each part knows its own HTML.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
-from itertools import count
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Any, Protocol
 
 from biolm.errors import InputError
 from biolm.io.atomic import replacing
+from biolm.tasks.report_maps import PALETTE, PALETTE_DARK, SCALE, CellMap, View, pack_maps
+from biolm.tasks.report_plots import (
+    CalibrationPlot,
+    Confusion,
+    Curve,
+    Curves,
+    palette_style,
+    standalone,
+)
+from biolm.tasks.report_tables import ClassTable, MetricRow, MetricTable, ScoreRow, ScoreTable
 
-__all__ = ["CellMap", "ScoreRow", "ScoreTable", "View", "write_report"]
-
-# Paul Tol's "muted" scheme and a dark grey: told apart under the common forms of colour blindness.
-PALETTE = (
-    "#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77",
-    "#882255", "#44AA99", "#AA4499", "#999933", "#555555",
-)  # fmt: skip
-# Seven steps of viridis.
-SCALE = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """One picture of a set of cells.
-
-    Parameters
-    ----------
-    name, note
-        Title, and a short remark beside it.
-    coordinates
-        ``(n, 2)``.
-    """
-
-    name: str
-    coordinates: NDArray[np.floating[Any]]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellMap:
-    """A set of cells, pictured in one or more ways.
-
-    Parameters
-    ----------
-    name
-        Title of the set.
-    cells
-        ``(n,)`` names.
-    views
-        Pictures, shown side by side.
-    columns
-        Annotations ``(n,)`` each; text becomes a category, numbers a colour scale.
-    colours
-        Numbers in the palette for some categories, so that several sets can agree; the rest follow.
-    """
-
-    name: str
-    cells: Sequence[str]
-    views: Sequence[View]
-    columns: Mapping[str, ArrayLike]
-    colours: Mapping[str, int] = field(default_factory=dict)
-
-    def slots(self, levels: Sequence[str]) -> list[int]:
-        """Number in the palette of each category; the palette is used again when it ends."""
-        free = (slot for slot in count() if slot not in {self.colours.get(level) for level in levels})
-        return [self.colours[level] if level in self.colours else next(free) for level in levels]
+__all__ = [
+    "PALETTE",
+    "CalibrationPlot",
+    "CellMap",
+    "ClassTable",
+    "Confusion",
+    "Curve",
+    "Curves",
+    "MetricRow",
+    "MetricTable",
+    "Part",
+    "ScoreRow",
+    "ScoreTable",
+    "View",
+    "write_plots",
+    "write_report",
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """One method of a table; ``low`` and ``high`` bound ``value``. None where it cannot be computed."""
+class Part(Protocol):
+    """Something to stand on the page: a table or a plot of this module, or your own."""
 
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    accuracy: float | None = None
-    is_model: bool = False
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        ...
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreTable:
-    """Scores of several methods on one question: how they were taken, and the answer in plain words."""
-
-    title: str
-    rows: Sequence[ScoreRow]
-    note: str = ""
-    verdict: Sequence[str] = ()
-    header: tuple[str, str, str] = field(default=("Method", "Macro-F1", "Accuracy"))
+    def html(self) -> str:
+        """A ``<section>`` of the page, every text in it escaped."""
+        ...
 
 
 def write_report(
@@ -110,8 +66,8 @@ def write_report(
     *,
     title: str,
     summary: Sequence[str],
-    maps: Sequence[CellMap],
-    tables: Sequence[ScoreTable],
+    maps: Sequence[CellMap] = (),
+    parts: Sequence[Part] = (),
     provenance: Mapping[str, Any],
     picture: Path | None = None,
     overwrite: bool = False,
@@ -125,9 +81,11 @@ def write_report(
     title, summary
         Heading and paragraphs below it, as plain text.
     maps
-        At least one set of cells.
-    tables
-        Scores.
+        Sets of cells to explore. Together they take 8 MB at most: of more cells a random share is shown,
+        and the page says so.
+    parts
+        Any of :class:`ScoreTable`, :class:`MetricTable`, :class:`Curves`, :class:`Confusion`,
+        :class:`CalibrationPlot`, :class:`ClassTable`, in the order of the page.
     provenance
         Plain values, or dictionaries of them that fold away.
     picture
@@ -136,106 +94,81 @@ def write_report(
     Raises
     ------
     InputError
-        If a map has no cells or no view, or its columns differ in length.
+        If a map has no cells or no view, its columns differ in length, or there is nothing to show.
     OutputError
         If the file exists and ``overwrite`` is not set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> rows = [ScoreRow(name="model", value=0.7, is_model=True), ScoreRow(name="PCA", value=0.8)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = Path(folder) / "report.html"
+    ...     table = ScoreTable(title="Cell types", rows=rows)
+    ...     write_report(page, title="Blood", summary=[], parts=[table], provenance={"seed": 0})
+    ...     "<h2>Cell types</h2>" in page.read_text()
+    True
     """
-    if not maps:
-        raise InputError("a report needs at least one set of cells")
-    data = {"datasets": [_dataset(item) for item in maps], "colours": PALETTE, "scale": SCALE}
+    if not maps and not parts:
+        raise InputError("a report needs at least one set of cells or one part")
+    data = {"datasets": pack_maps(maps), "colours": PALETTE, "dark": PALETTE_DARK, "scale": SCALE}
     template = files("biolm.tasks") / "page"
+
+    def file(name: str) -> str:
+        return (template / name).read_text(encoding="utf-8")
+
     image = base64.b64encode(picture.read_bytes()).decode() if picture else ""
-    parts = {
+    pieces = {
         "title": escape(title),
         "summary": "\n".join(f"<p>{escape(text)}</p>" for text in summary),
-        "style": (template / "page.css").read_text(encoding="utf-8"),
-        "script": (template / "page.js").read_text(encoding="utf-8"),
-        "picture": f'<img src="data:image/png;base64,{image}" alt="Maps of the cells">' if image else "",
-        "tables": "\n".join(map(_table, tables)),
+        "style": file("page.css") + file("plot.css") + palette_style(),
+        "script": file("page.js") + file("maps.js") if maps else file("page.js"),
+        "maps": _filled(file("maps.html"), {"picture": _image(image)}) if maps else "",
+        "parts": "\n".join(part.html() for part in parts),
         "provenance": _definitions(provenance),
         # "<" would let a label close the script element.
         "data": json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     }
-    page = (template / "page.html").read_text(encoding="utf-8")
-    pieces = page.split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        filled += [parts[name], rest]
     with replacing(path, overwrite=overwrite) as temporary:
-        temporary.write_text("".join(filled), encoding="utf-8")
+        temporary.write_text(_filled(file("page.html"), pieces), encoding="utf-8")
 
 
-def _dataset(item: CellMap) -> dict[str, Any]:
-    if not len(item.cells) or not item.views:
-        raise InputError(f"set {item.name!r} has no cells or no view to draw")
-    lengths = {len(np.asarray(column)) for column in item.columns.values()}
-    lengths |= {len(view.coordinates) for view in item.views}
-    if lengths - {len(item.cells)}:
-        raise InputError(
-            f"set {item.name!r} has {len(item.cells)} cells but columns of {sorted(lengths)} rows"
-        )
-    return {
-        "name": item.name,
-        "cells": [str(cell) for cell in item.cells],
-        "views": [_view(view) for view in item.views],
-        "columns": [_column(item, name, values) for name, values in item.columns.items()],
-    }
+def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False) -> list[Path]:
+    """Write every part that is a plot as an SVG file named after its title.
+
+    Returns
+    -------
+    The files.
+
+    Raises
+    ------
+    OutputError
+        If a file exists and ``overwrite`` is not set.
+    """
+    written = []
+    for part in parts:
+        if not isinstance(part, Curves | Confusion | CalibrationPlot):
+            continue
+        slug = re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-") or "plot"
+        path = folder / f"{slug}.svg"
+        with replacing(path, overwrite=overwrite) as temporary:
+            temporary.write_text(standalone(part.svg()), encoding="utf-8")
+        written.append(path)
+    return written
 
 
-def _view(view: View) -> dict[str, Any]:
-    """Coordinates moved into the unit square, one scale for both axes."""
-    low = view.coordinates.min(0)
-    span = float(np.ptp(view.coordinates, axis=0).max()) or 1.0
-    centred = (view.coordinates - low) / span
-    # Three decimals are finer than a screen's pixels.
-    placed = np.round(centred + (1 - centred.max(0)) / 2, 3).astype(float)
-    return {"name": view.name, "note": view.note, "x": placed[:, 0].tolist(), "y": placed[:, 1].tolist()}
+def _filled(template: str, pieces: Mapping[str, str]) -> str:
+    """The template with ``{{name}}`` replaced once; what is put in is not read again."""
+    first, *others = template.split("{{")
+    filled = [first]
+    for piece in others:
+        name, _, rest = piece.partition("}}")
+        filled += [pieces[name], rest]
+    return "".join(filled)
 
 
-def _column(item: CellMap, name: str, values: ArrayLike) -> dict[str, Any]:
-    column = np.asarray(values)
-    if column.dtype.kind in "biuf":
-        numbers = [round(float(value), 4) if np.isfinite(value) else None for value in column.astype(float)]
-        return {"name": name, "levels": None, "values": numbers}
-    text = column.astype(str)
-    levels, codes = np.unique(text, return_inverse=True)
-    names = levels.tolist()
-    return {"name": name, "levels": names, "slots": item.slots(names), "values": codes.tolist()}
-
-
-def _table(table: ScoreTable) -> str:
-    method, score, accuracy = table.header
-    body = "\n".join(map(_row, table.rows))
-    words = [("note", table.note)] if table.note else []
-    words += [("verdict", sentence) for sentence in table.verdict]
-    note = "\n".join(f'<p class="{kind}">{escape(text)}</p>' for kind, text in words)
-    return (
-        f"<section>\n<h2>{escape(table.title)}</h2>\n{note}\n"
-        f'<div class="wide"><table>\n<thead><tr><th scope="col">{escape(method)}</th>'
-        f'<th scope="col">{escape(score)}</th><th scope="col">95 % interval</th>'
-        f'<th scope="col" class="bar">0 to 1</th><th scope="col">{escape(accuracy)}</th></tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>\n</section>"
-    )
-
-
-def _row(row: ScoreRow) -> str:
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
-    interval = "–" if row.low is None or row.high is None else f"{row.low:.3f}–{row.high:.3f}"
-    bar = ""
-    if row.value is not None:
-        low, high = (row.value if bound is None else bound for bound in (row.low, row.high))
-        line = f'<i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
-        bar = f'<span class="interval">{line}<b style="left:{100 * row.value:.1f}%"></b></span>'
-    cells = f'<td class="number">{number(row.value)}</td><td class="number">{interval}</td>'
-    if row.value is None:
-        cells = '<td colspan="2">cannot be computed</td>'
-    return (
-        f'<tr{" class=model" if row.is_model else ""}><th scope="row">{escape(row.name)}</th>{cells}'
-        f'<td class="bar">{bar}</td><td>{number(row.accuracy)}</td></tr>'
-    )
+def _image(encoded: str) -> str:
+    return f'<img src="data:image/png;base64,{encoded}" alt="Maps of the cells">' if encoded else ""
 
 
 def _definitions(facts: Mapping[str, Any]) -> str:
