@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from biolm import pl, pp, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
-    from biolm.tasks import search
+    from biolm.tasks import annotate, search
     from biolm.tasks.embed import embed
     from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
@@ -29,6 +29,7 @@ __all__ = [
     "Output",
     "Tokens",
     "__version__",
+    "annotate",
     "embed",
     "load",
     "pl",
@@ -44,6 +45,7 @@ _HOMES = {
     "Batch": ("biolm.batch", "Batch"),
     "Output": ("biolm.batch", "Output"),
     "Tokens": ("biolm.batch", "Tokens"),
+    "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "load": ("biolm.models.registry", "load"),
     "pl": ("biolm.pl", ""),

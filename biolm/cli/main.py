@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 import biolm
-from biolm.cli import attention, demo, embed, inspect, models, pretrain, search_build, search_query, tokenize
+from biolm.cli import (
+    annotate_fit,
+    annotate_predict,
+    attention,
+    demo,
+    embed,
+    inspect,
+    models,
+    pretrain,
+    search_build,
+    search_query,
+    tokenize,
+)
 from biolm.cli.arguments import add
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -46,12 +58,17 @@ COMMANDS = {
     "models": models,
     "inspect": inspect,
     "attention": attention,
+    "annotate fit": annotate_fit,
+    "annotate predict": annotate_predict,
     "search build": search_build,
     "search query": search_query,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 
-GROUPS = {"search": "Find the most similar cells of a reference."}
+GROUPS = {
+    "annotate": "Name cells by what labelled cells taught.",
+    "search": "Find the most similar cells of a reference.",
+}
 """What the commands whose names begin with a word do together."""
 
 _groups = {"": app}

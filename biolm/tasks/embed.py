@@ -18,7 +18,7 @@ from biolm.tasks.fit import loaded
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["embed"]
+__all__ = ["embed", "whole_table"]
 
 
 @overload
@@ -110,7 +110,7 @@ def embed(
             if copy:
                 adata = adata.copy()
         else:
-            adata = _whole(source)
+            adata = whole_table(source)
         _protect(adata, job.key, overwrite=settings.overwrite)
         vectors = np.empty((source.n_cells, job.model.width), np.float32)
         start = 0
@@ -136,7 +136,7 @@ def _attach(adata: AnnData, result: CellVectors) -> None:
         adata.obs[f"{result.key}_empty"] = result.empty
 
 
-def _whole(source: CellSource) -> AnnData:
+def whole_table(source: CellSource) -> AnnData:
     """The table of cells in memory, with everything that an h5ad or zarr holds."""
     import anndata
 

@@ -1,0 +1,55 @@
+"""``biolm annotate predict``: cells of a file named by an annotator."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Reading
+from biolm.tasks.annotate.settings import PredictSettings
+from biolm.tasks.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Reading):
+    """Options of ``biolm annotate predict``."""
+
+    annotator: Annotated[
+        Path, typer.Option("--annotator", "-a", help="Folder that biolm annotate fit wrote.")
+    ]
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .h5ad or .zarr.")]
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The annotator's model.", show_default="where it was"),
+    ] = None
+    key: Annotated[str | None, typer.Option(help="Name of the result.", show_default="biolm_LABEL")] = None
+    reject: Annotated[
+        bool, typer.Option("--reject/--no-reject", help="Call cells below the threshold unknown.")
+    ] = True
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    format: Annotated[str | None, typer.Option(help="h5ad or zarr.", show_default="by the ending")] = None
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Name the cells of a file.
+
+    Writes a copy of the input with obs["biolm_LABEL"], its confidence and its probabilities.
+    """
+    settings = PredictSettings(**chosen.among(PredictSettings))
+    from biolm.tasks.annotate.predict import predict_file
+
+    counts = predict_file(chosen.input, chosen.output, chosen.annotator, settings, chosen.model)
+    for key, sizes in counts.items():
+        shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        log.info("%s: %s", key, shown)
+    log.info("wrote %s", chosen.output)
+    if chosen.json:
+        typer.echo(json.dumps({"output": str(chosen.output), "cells": counts}, indent=1))

@@ -1,0 +1,221 @@
+"""Labelled cells of a file, read once: vectors of the model, counts, labels, batches.
+
+Dimensions: ``n`` cells that are used · ``d`` width of the model's vectors · ``m`` genes of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.io.cells import CellBlock, CellSource
+from biolm.tasks.annotate.expression import counts_in, gene_names
+from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.embed_run import Job
+from biolm.tasks.progress import log
+from biolm.vocab.genes import GeneVocabulary
+
+__all__ = ["ChosenCells", "LabelledCells", "Labels", "read_labels", "read_training", "wanted"]
+
+_MISSING = ("", "nan", "NaN", "None", "NA", "<NA>")
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """One label column.
+
+    Parameters
+    ----------
+    name
+        Of the column.
+    classes
+        ``c`` names in alphabetical order.
+    codes
+        ``(n,)`` class of each cell, -1 where it has none.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    codes: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.intp]) -> Labels:
+        """The labels of some cells; classes stay."""
+        return Labels(self.name, self.classes, self.codes[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCells:
+    """Training cells in memory.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` float32 of the model.
+    counts
+        Sparse float32 ``(n, m)``.
+    vocabulary
+        The ``m`` genes.
+    labels
+        One for each label column.
+    batches
+        ``(n,)`` names of batches; None where none were given.
+    """
+
+    vectors: NDArray[np.float32]
+    counts: Any
+    vocabulary: GeneVocabulary
+    labels: tuple[Labels, ...]
+    batches: NDArray[np.str_] | None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def read_labels(source: CellSource, names: Sequence[str], leave_out: Sequence[str]) -> tuple[Labels, ...]:
+    """The label columns of a file; cells without a label or with one that is left out get -1.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or constant, or has a class of one cell.
+    """
+    return tuple(_labels(source, name, leave_out) for name in names)
+
+
+def _labels(source: CellSource, name: str, leave_out: Sequence[str]) -> Labels:
+    values = _column(source, name, "label").astype(str)
+    used = ~np.isin(values, [*_MISSING, *leave_out])
+    classes, sizes = np.unique(values[used], return_counts=True)
+    if len(classes) < 2:
+        found = f"only '{classes[0]}'" if len(classes) else "no value"
+        raise InputError(
+            f"label column '{name}' holds {found}; an annotator needs at least two classes to tell apart"
+        )
+    if sizes.min() < 2:
+        lone = [str(label) for label in classes[sizes == 1]]
+        shown = ", ".join(f"'{label}'" for label in lone[:5])
+        more = f" and {len(lone) - 5} more" if len(lone) > 5 else ""
+        raise InputError(
+            f"label column '{name}' has classes of one cell ({shown}{more}), which cannot be both learned "
+            "and tested; leave them out (--leave-out) or merge them with another class"
+        )
+    codes = np.full(len(values), -1, np.int64)
+    codes[used] = np.searchsorted(classes, values[used])
+    return Labels(name, tuple(classes.tolist()), codes)
+
+
+def _column(source: CellSource, name: str, role: str) -> NDArray[Any]:
+    """A column of the cell table.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    offered = source.obs_columns()
+    if name not in offered:
+        held = ", ".join(offered[:12]) + (", ..." if len(offered) > 12 else "")
+        raise InputError(
+            f"there is no {role} column '{name}' in obs; the file has {held or 'no columns of cells'}"
+        )
+    return source.obs_column(name)
+
+
+def wanted(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp]:
+    """Rows of the cells that are used: those with every label, or a sample of them within each class.
+
+    The sample gives every class of the first label the same ceiling, so that rare ones stay whole.
+    """
+    rows = np.flatnonzero(np.all([column.codes >= 0 for column in labels], axis=0))
+    if len(rows) <= settings.max_cells:
+        return rows
+    log.warning("%s labelled cells, of which %s are used", f"{len(rows):,}", f"{settings.max_cells:,}")
+    codes = labels[0].codes[rows]
+    order = np.random.default_rng(settings.seed).permutation(len(rows))
+    # The place of each cell among its own class in random order; the lowest places of all classes are kept.
+    place = np.empty(len(rows), np.int64)
+    for label in np.unique(codes):
+        members = order[codes[order] == label]
+        place[members] = np.arange(len(members))
+    kept = np.lexsort((order, place))[: settings.max_cells]
+    return np.sort(rows[kept])
+
+
+def read_training(job: Job, labels: tuple[Labels, ...], settings: FitSettings) -> LabelledCells:
+    """Embed the cells of a job and keep their counts.
+
+    Raises
+    ------
+    InputError
+        If the batch column is missing or holds one batch.
+    """
+    source = job.source
+    batches = None
+    if settings.batch is not None:
+        batches = _column(source, settings.batch, "batch").astype(str)
+        if len(np.unique(batches)) < 2:
+            raise InputError(
+                f"batch column '{settings.batch}' holds one batch, so none can be left out; drop --batch"
+            )
+    columns = source.gene_columns()
+    species = [job.match.report.species] if job.match.report.species else None
+    vocabulary = GeneVocabulary.of(gene_names(columns, job.match), species=species)
+    match = vocabulary.match(columns, column=settings.gene_column, minimum=0)
+    counts = [counts_in(block, match, len(vocabulary)) for block in source.blocks()]
+    from scipy.sparse import vstack
+
+    return LabelledCells(
+        vectors=np.concatenate(list(job.vectors())),
+        counts=vstack(counts, format="csr"),
+        vocabulary=vocabulary,
+        labels=labels,
+        batches=batches,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenCells:
+    """Some cells of a source, as a source of their own; see :class:`biolm.io.cells.CellSource`.
+
+    Parameters
+    ----------
+    whole
+        The open source; closing it is left to whoever opened it.
+    chosen
+        ``(n,)`` its rows.
+    """
+
+    whole: CellSource
+    chosen: NDArray[np.int64]
+
+    def __getattr__(self, name: str) -> Any:
+        # What does not depend on the rows is the whole source's.
+        return getattr(self.whole, name)
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells were chosen."""
+        return len(self.chosen)
+
+    def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
+        """The chosen cells from ``start`` to ``stop``, at most ``rows`` in memory at a time."""
+        last = self.n_cells if stop is None else stop
+        for first in range(start, last, rows):
+            yield self.take(np.arange(first, min(first + rows, last)))
+
+    def take(self, rows: NDArray[np.int64]) -> CellBlock:
+        """Some of the chosen cells."""
+        return self.whole.take(self.chosen[rows])
+
+    def cell_names(self) -> NDArray[np.str_]:
+        """``(n,)`` names."""
+        return self.whole.cell_names()[self.chosen]
+
+    def obs_column(self, name: str) -> NDArray[Any]:
+        """``(n,)`` one column of the cell table."""
+        return self.whole.obs_column(name)[self.chosen]

@@ -1,0 +1,169 @@
+"""Fit a classifier on frozen vectors and expression, and calibrate it on cells it did not see.
+
+Dimensions: ``n`` training cells · ``d`` width · ``m`` genes · ``c`` classes · ``f`` folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
+from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
+from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.quality import macro_f1
+from biolm.tasks.splits import Split, kfold
+
+__all__ = ["Frozen", "Points", "fit_frozen", "fit_recipe"]
+
+# Members that each kind of feature offers; the first sets are preferred where they do as well.
+OFFERED = {
+    "embedding": ("embedding",),
+    "expression": ("sparse", "markers", "components"),
+    "joint": ("embedding", "sparse", "markers", "components"),
+}
+_MANY = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """What a frozen classifier learns from.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` float32.
+    table
+        Sparse float32 ``(n, m)`` log-normalised expression.
+    codes
+        ``(n,)`` classes.
+    n_classes
+        ``c``.
+    batches
+        ``(n,)`` names that no fold tears apart; None where there are none.
+    copies
+        ``(n,)`` cells with the same counts share a number (:func:`biolm.tasks.splits.copies_of`).
+    """
+
+    vectors: NDArray[np.float32]
+    table: Any
+    codes: NDArray[np.int64]
+    n_classes: int
+    batches: NDArray[np.str_] | None
+    copies: NDArray[np.int64]
+
+    def take(self, rows: NDArray[Any]) -> Points:
+        """Some of the cells."""
+        batches = None if self.batches is None else self.batches[rows]
+        return Points(
+            self.vectors[rows],
+            self.table[rows],
+            self.codes[rows],
+            self.n_classes,
+            batches,
+            self.copies[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """A fitted and calibrated classifier.
+
+    Parameters
+    ----------
+    scorer
+        Gives logits.
+    recipe
+        Names of the members that were chosen; ``("neighbours",)`` for ``knn``.
+    temperature, threshold
+        See :mod:`biolm.tasks.annotate.calibrate`.
+    """
+
+    scorer: LinearMap | Neighbours
+    recipe: tuple[str, ...]
+    temperature: float
+    threshold: float
+
+    def probabilities(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
+        """``(n, c)`` calibrated probabilities."""
+        return probabilities(self.scorer.logits(vectors, table), self.temperature)
+
+
+def fit_frozen(points: Points, settings: FitSettings) -> Frozen:
+    """Choose members, temperature and threshold by cross-validation, then fit on all cells of ``points``.
+
+    Where cross-validation is impossible (one cell of a class), all members that are offered are used,
+    probabilities are not calibrated and no cell is unknown.
+
+    Raises
+    ------
+    InputError
+        If a class has no cell.
+    """
+    if len(np.unique(points.codes)) < 2:
+        raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")
+    every = ("neighbours",) if settings.method == "knn" else OFFERED[settings.features]
+    folds = _folds(points, settings.seed)
+    if not folds:
+        return Frozen(fit_recipe(points, every, settings), every, 1.0, 0.0)
+    parts = {name: _unseen(points, name, folds, settings) for name in every}
+    seen = np.concatenate([split.test for split in folds])
+    recipe = _best(parts, points.codes, seen)
+    logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
+    temperature = temperature_of(logits, points.codes[seen])
+    confidence = probabilities(logits, temperature).max(1)
+    scorer = fit_recipe(points, recipe, settings)
+    return Frozen(scorer, recipe, temperature, threshold_of(confidence, settings.reject))
+
+
+def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> LinearMap | Neighbours:
+    """Fit chosen members on all cells of ``points``, without choosing or calibrating anything."""
+    if settings.method == "knn":
+        return Neighbours.fit(points.vectors, points.codes, points.n_classes, settings.neighbours)
+    fit = (points.vectors, points.table, points.codes, points.n_classes, settings.seed)
+    return mean_map([fit_member(name, *fit) for name in recipe])
+
+
+def _folds(points: Points, seed: int) -> list[Split]:
+    """Folds that keep batches and copies together; none where a class or the batches are too few."""
+    present = np.bincount(points.codes, minlength=points.n_classes)
+    count = min(3 if len(points.codes) >= _MANY else 5, int(present[present > 0].min()))
+    groups = points.batches
+    if groups is not None and len(np.unique(groups)) < 2:
+        groups = None
+    if count < 2 and groups is None:
+        return []
+    names = points.codes.astype(str)
+    folds = kfold(names, folds=max(count, 2), groups=groups, copies=points.copies, seed=seed)
+    return [split for split in folds if len(np.unique(points.codes[split.train])) > 1]
+
+
+def _unseen(points: Points, name: str, folds: Sequence[Split], settings: FitSettings) -> NDArray[np.float64]:
+    """``(n, c)`` logits of each cell from a member that did not see it; zeros where no fold tests a cell."""
+    found = np.zeros((len(points.codes), points.n_classes))
+    for split in folds:
+        scorer = fit_recipe(points.take(split.train), [name], settings)
+        tested = points.take(split.test)
+        found[split.test] = scorer.logits(tested.vectors, tested.table)
+    return found
+
+
+def _best(
+    parts: dict[str, NDArray[np.float64]], codes: NDArray[np.int64], seen: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """The set of members whose mean has the highest macro-F1; of equals the smallest, then the first."""
+    names = list(parts)
+    sets = [chosen for size in range(1, len(names) + 1) for chosen in combinations(names, size)]
+
+    def score(chosen: tuple[str, ...]) -> float:
+        called = np.mean([parts[name] for name in chosen], axis=0)[seen].argmax(1)
+        return float(macro_f1(codes[seen], called)[0])
+
+    return max(sets, key=score)

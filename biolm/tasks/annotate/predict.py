@@ -1,0 +1,311 @@
+"""Name the cells of a query: classes, calibrated confidence, probabilities, unknown cells.
+
+Dimensions: ``n`` cells · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.errors import ConfigError, GeneMatchError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells.write import format_of, write_store
+from biolm.io.cells.write_columns import CellAdditions, Coded
+from biolm.io.provenance import plain
+from biolm.models.base import CellModel
+from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
+from biolm.tasks.annotate.expression import ExpressionSpace
+from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
+from biolm.tasks.embed_run import Job, cut, prepare
+from biolm.tasks.progress import log
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["UNKNOWN", "Calls", "predict", "predict_file"]
+
+UNKNOWN = "unknown"
+# With fewer of the training genes than this, the user should know.
+_FEW = 0.5
+_READ_ROWS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """Predictions of one head.
+
+    Parameters
+    ----------
+    key
+        Name of the result.
+    head
+        Which classes, which threshold.
+    probabilities
+        ``(n, c)`` float32, calibrated.
+    unknown
+        ``(n,)`` cells whose confidence is below the threshold.
+    """
+
+    key: str
+    head: Head
+    probabilities: NDArray[np.float32]
+    unknown: NDArray[np.bool_]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """``(n,)`` probability of the likeliest class, of unknown cells too."""
+        return np.asarray(self.probabilities.max(1))
+
+    @property
+    def labels(self) -> Coded:
+        """``(n,)`` names, ``unknown`` where a cell was rejected."""
+        names = self.head.classes
+        categories = np.array([*names, UNKNOWN] if UNKNOWN not in names else names)
+        codes = np.where(self.unknown, int(np.flatnonzero(categories == UNKNOWN)[0]), self._best)
+        return Coded(codes, categories)
+
+    @property
+    def _best(self) -> NDArray[np.intp]:
+        return self.probabilities.argmax(1)
+
+    def additions(self, record: dict[str, Any]) -> CellAdditions:
+        """What enters the table of cells."""
+        return CellAdditions(
+            columns={self.key: self.labels, f"{self.key}_confidence": self.confidence},
+            matrices={f"{self.key}_probabilities": self.probabilities},
+            records={self.key: record | {"classes": np.array(self.head.classes)}},
+        )
+
+
+def predict(
+    data: str | Path | AnnData,
+    annotator: str | Path | Annotator,
+    *,
+    model: str | Path | CellModel | None = None,
+    key: str | None = None,
+    copy: bool = False,
+    **options: Unpack[PredictKeywords],
+) -> AnnData:
+    """Name cells.
+
+    Parameters
+    ----------
+    data
+        A path or an AnnData with raw counts, of any genes in any order and by any identifier.
+    annotator
+        A folder of ``biolm annotate fit``, or what :func:`biolm.annotate.fit` returned.
+    model
+        The annotator's model, where it is no longer where it was.
+    key
+        Name of the result; ``biolm_<label>`` by default.
+    copy
+        For an AnnData: leave it as it is and return a copy.
+    options
+        See :class:`biolm.tasks.annotate.settings.PredictSettings`.
+
+    Returns
+    -------
+    The AnnData with categorical ``obs[key]``, ``obs[key + "_confidence"]``,
+    ``obsm[key + "_probabilities"]`` and ``uns["biolm"][key]``, which names the classes.
+
+    Raises
+    ------
+    BiolmError
+        If the cells or the annotator cannot be used.
+
+    Examples
+    --------
+    >>> from biolm import annotate
+    >>> cells = "data/cells/pbmc_cite_10k.h5ad"
+    >>> annotator = annotate.fit(cells, label="cell_type", leave_out=("other",))
+    >>> adata = annotate.predict("data/cells/pbmc68k_reduced_counts_700.h5ad", annotator)
+    >>> "biolm_cell_type_confidence" in adata.obs
+    True
+    """
+    from biolm.tasks.embed import whole_table
+
+    settings = PredictSettings(key=key, **options)
+    used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
+    with open_cells(data, matrix=settings.matrix) as source:
+        adata = whole_table(source) if isinstance(data, str | Path) else data
+        added = _additions(source, used, settings)
+        added.check_free(adata.obs, adata.uns.get("biolm", {}), overwrite=settings.overwrite)
+    adata = adata.copy() if copy else adata
+    added.attach(adata)
+    return adata
+
+
+def predict_file(
+    path: str | Path,
+    output: str | Path,
+    annotator: str | Path | Annotator,
+    settings: PredictSettings,
+    model: str | Path | CellModel | None = None,
+) -> dict[str, Any]:
+    """Name the cells of a file; a copy of it with the names is written to ``output`` (h5ad or zarr).
+
+    Returns
+    -------
+    By key: cells of each class.
+
+    Raises
+    ------
+    BiolmError
+        If input, annotator or output cannot be used; nothing half-written is left.
+    """
+    target = Path(output)
+    form = format_of(target, settings.format)
+    if form not in ("h5ad", "zarr"):
+        raise ConfigError(f"names of cells are written as h5ad or zarr, not as {form}")
+    refuse_existing(target, overwrite=settings.overwrite)
+    used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
+    with open_cells(path, matrix=settings.matrix) as source:
+        held = dict.fromkeys(source.obs_columns())
+        added = _additions(source, used, settings)
+        added.check_free(held, {}, overwrite=settings.overwrite)
+        with replacing(target, overwrite=settings.overwrite) as made:
+            write_store(source, made, form, added)
+    return {name: _counts(column) for name, column in added.columns.items() if isinstance(column, Coded)}
+
+
+def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
+    """Name of each head's result.
+
+    Raises
+    ------
+    ConfigError
+        If a result would be named ``cell_type``, which is kept for what was measured.
+    """
+    names = [default_key(head.label) for head in annotator.heads]
+    if settings.key is not None:
+        names[0] = settings.key
+    if "cell_type" in names:
+        raise ConfigError("cell_type is kept for labels that people gave; choose another key (--key)")
+    return names
+
+
+def calls(source: CellSource, annotator: Annotator, settings: PredictSettings) -> list[Calls]:
+    """Predictions of every head for every cell of a source."""
+    names = keys(annotator, settings)
+    job = prepare(source, annotator.model, _with_embedding(settings, annotator))
+    match, heads = _heads(annotator, source, settings)
+    found: list[list[NDArray[np.float32]]] = [[] for _ in heads]
+    empty: list[NDArray[np.bool_]] = []
+    for vectors, table in _parts(job, annotator.space, match):
+        # A cell without counts has a vector of zeros.
+        empty.append(~vectors.any(1))
+        for held, head in zip(found, heads, strict=True):
+            held.append(head.frozen.probabilities(vectors, table).astype(np.float32))
+    made = []
+    for key, head, parts in zip(names, heads, found, strict=True):
+        whole = np.concatenate(parts)
+        low = whole.max(1) < head.frozen.threshold
+        made.append(Calls(key, head, whole, np.concatenate(empty) | (low & settings.reject)))
+    return made
+
+
+def _additions(source: CellSource, annotator: Annotator, settings: PredictSettings) -> CellAdditions:
+    columns: dict[str, Any] = {}
+    matrices: dict[str, Any] = {}
+    records: dict[str, Any] = {}
+    for called in calls(source, annotator, settings):
+        added = called.additions(_record(annotator, called))
+        columns |= added.columns
+        matrices |= added.matrices
+        records |= added.records
+    return CellAdditions(columns=columns, matrices=matrices, records=records)
+
+
+def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
+    """The settings with what the annotator's vectors were made with."""
+    return replace(settings, **annotator.embedding)
+
+
+def _heads(
+    annotator: Annotator, source: CellSource, settings: PredictSettings
+) -> tuple[GeneMatch | None, list[Head]]:
+    """Where the query's genes lie among those of the training cells, and heads that make do with them.
+
+    Raises
+    ------
+    GeneMatchError
+        If the query shares too few genes with the training cells.
+    """
+    if not annotator.reads_genes:
+        return None, list(annotator.heads)
+    space = annotator.space
+    try:
+        match = space.vocabulary.match(
+            source.gene_columns(),
+            column=settings.gene_column,
+            minimum=settings.minimum_match,
+            species=settings.species,
+        )
+    except GeneMatchError as error:
+        raise GeneMatchError(
+            f"the query shares too few genes with the cells that the annotator was fitted on: {error}"
+        ) from error
+    present = space.present(match)
+    if present.mean() < _FEW:
+        log.warning(
+            "the query holds %.0f %% of the %s genes of the training cells; the others are taken as average",
+            100 * present.mean(),
+            f"{len(present):,}",
+        )
+    return match, [_lacking(head, ~present, space) for head in annotator.heads]
+
+
+def _lacking(head: Head, missing: NDArray[np.bool_], space: ExpressionSpace) -> Head:
+    """The head for a query without some genes."""
+    scorer = head.frozen.scorer
+    if not isinstance(scorer, LinearMap) or not scorer.reads_genes:
+        return head
+    return replace(head, frozen=replace(head.frozen, scorer=scorer.without(missing, space.mean)))
+
+
+def _parts(
+    job: Job, space: ExpressionSpace, match: GeneMatch | None
+) -> Iterator[tuple[NDArray[np.float32], Any]]:
+    """Vectors and, where they are read, log-normalised genes of consecutive pieces of the source."""
+    if match is None:
+        for vectors in job.vectors():
+            yield vectors, None
+        return
+    rows = job.step * max(1, _READ_ROWS // job.step)
+    pieces = (piece for block in job.source.blocks(rows) for piece in cut(block, job.step))
+    for vectors, piece in zip(job.vectors(), pieces, strict=True):
+        yield vectors, space.table(piece, match)
+
+
+def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
+    """Where the names come from, as plain facts."""
+    head = called.head
+    record: dict[str, Any] = plain(
+        {
+            "annotator": annotator.facts,
+            "model": annotator.reference["facts"],
+            "label": head.label,
+            "biolm_version": biolm.__version__,
+            "temperature": head.frozen.temperature,
+            "threshold": head.frozen.threshold,
+            "unknown_cells": int(called.unknown.sum()),
+            "held_out": head.report.get("held_out"),
+        }
+    )
+    return record
+
+
+def _counts(column: Coded) -> dict[str, int]:
+    """Cells of each category."""
+    sizes = np.bincount(column.codes, minlength=len(column.categories))
+    return {str(name): int(size) for name, size in zip(column.categories, sizes, strict=True)}

@@ -1,0 +1,132 @@
+"""The choices of fitting and using an annotator, in one place for Python and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from biolm.errors import ConfigError
+from biolm.tasks.embed_settings import EmbedSettings
+
+__all__ = ["FEATURES", "METHODS", "FitKeywords", "FitSettings", "PredictKeywords", "PredictSettings"]
+
+METHODS = ("linear", "knn", "head", "lora", "full")
+FEATURES = ("joint", "embedding", "expression")
+
+
+class FitKeywords(TypedDict, total=False):
+    """Keyword options of :func:`biolm.annotate.fit`; see :class:`FitSettings`."""
+
+    method: str
+    features: str
+    batch: str | None
+    leave_out: tuple[str, ...]
+    test_share: float
+    max_cells: int
+    neighbours: int
+    reject: float
+    epochs: int
+    layer: str | None
+    device: str
+    pool: str | None
+    hidden_state: int | None
+    batch_tokens: int
+    precision: str
+    seed: int
+    allow_normalised: bool
+    gene_column: str | None
+    minimum_match: float
+    species: str | None
+    overwrite: bool
+    progress: bool
+
+
+class PredictKeywords(TypedDict, total=False):
+    """Keyword options of :func:`biolm.annotate.predict`; see :class:`PredictSettings`."""
+
+    reject: float | None
+    layer: str | None
+    device: str
+    batch_tokens: int
+    precision: str
+    seed: int
+    allow_normalised: bool
+    gene_column: str | None
+    minimum_match: float
+    species: str | None
+    overwrite: bool
+    progress: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings(EmbedSettings):
+    """Choices of fitting an annotator, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+
+    Parameters
+    ----------
+    method
+        ``linear`` or ``knn`` on frozen vectors; ``head``, ``lora`` or ``full`` train the model.
+    features
+        What ``linear`` reads: ``embedding`` of the model alone, log-normalised ``expression`` alone, or
+        ``joint``, both.
+    batch
+        Column of donors, plates or laboratories: none of them lies on both sides of a split.
+    leave_out
+        Labels that are no cell type, such as ``other``; their cells are not used.
+    test_share
+        Share of the cells (of the batches, where given) that the report is measured on.
+    max_cells
+        Most cells that are used; of larger sets a seeded sample within each type.
+    neighbours
+        Neighbours that ``knn`` asks.
+    reject
+        Share of held-out cells of known types that may be called unknown; it sets the threshold.
+    epochs
+        Most passes over the cells of ``head``, ``lora`` and ``full``; training stops early.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    method: str = "linear"
+    features: str = "joint"
+    batch: str | None = None
+    leave_out: tuple[str, ...] = ()
+    test_share: float = 0.2
+    max_cells: int = 20_000
+    neighbours: int = 10
+    reject: float = 0.05
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        EmbedSettings.__post_init__(self)
+        for name, value, offered in (
+            ("method", self.method, METHODS),
+            ("features", self.features, FEATURES),
+        ):
+            if value not in offered:
+                raise ConfigError(f"{name} '{value}' is not one of {', '.join(offered)}")
+        if not 0 < self.test_share < 1:
+            raise ConfigError(f"the test share lies between 0 and 1, not at {self.test_share}")
+        if not 0 <= self.reject < 1:
+            raise ConfigError(f"the share to reject lies from 0 to below 1, not at {self.reject}")
+        for name in ("max_cells", "neighbours", "epochs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings(EmbedSettings):
+    """Choices of using an annotator, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+
+    ``key`` renames the first label's result; ``biolm_<label>`` by default.
+
+    Parameters
+    ----------
+    reject
+        Cells less certain than the annotator's threshold are unknown; False names every cell.
+    """
+
+    reject: bool = True

@@ -1,0 +1,57 @@
+"""The report of a fit as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from biolm.tasks.annotate.score import GOOD_CALIBRATION
+
+__all__ = ["table_of"]
+
+
+def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table of scores for each label, biolm first, and what it means in words."""
+    return "\n\n".join(_one(label, report) for label, report in reports.items())
+
+
+def _one(label: str, report: Mapping[str, Any]) -> str:
+    head = (
+        f"{label}: {report['train_cells']:,} cells to learn from, {report['test_cells']:,} held out "
+        f"({report['split']})"
+    )
+    held = report["held_out"]
+    rows = [held, *report["baselines"]]
+    width = max(len(row["name"]) for row in rows)
+    lines = [head, "", f"{'':{width}}  macro-F1  95 % interval   accuracy  ECE"]
+    lines += [_row(row, width) for row in rows]
+    return "\n".join([*lines, "", *_words(report)])
+
+
+def _row(row: Mapping[str, Any], width: int) -> str:
+    interval = f"{row['low']:.3f}-{row['high']:.3f}"
+    return (
+        f"{row['name']:{width}}  {row['macro_f1']:.3f}     {interval}     {row['accuracy']:.3f}"
+        f"     {row['ece']:.3f}"
+    )
+
+
+def _words(report: Mapping[str, Any]) -> list[str]:
+    held, unknown = report["held_out"], report["unknown"]
+    best = max(report["baselines"], key=lambda row: float(row["macro_f1"]))
+    if held["macro_f1"] >= best["macro_f1"]:
+        words = [f"The best baseline, {best['name']}, does no better."]
+    else:
+        words = [f"A baseline does better: {best['name']}."]
+    if held["calibrated"]:
+        words.append(f"Confidence is calibrated: ECE at most {GOOD_CALIBRATION}.")
+    else:
+        words.append(f"Confidence is not well calibrated: ECE above {GOOD_CALIBRATION}.")
+    if unknown["rejected"] is None:
+        words.append("Too few classes to test whether cells of an unknown type are noticed.")
+    else:
+        words.append(
+            f"Of a type that was left out of training, {unknown['rejected']:.0%} of the cells are called "
+            f"unknown; of known types {unknown['known_rejected']:.0%} (AUROC {unknown['auroc']:.2f})."
+        )
+    return words
