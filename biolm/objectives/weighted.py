@@ -72,16 +72,21 @@ class Weighted(Objective):
         super().__init__(facts, settings)
         self.weights: dict[str, float] = {}
         self.below: dict[str, str] = {}
-        self.parts = nn.ModuleDict()
+        # A list, as a dictionary of modules refuses names such as "type" or "cell.type".
+        self.parts = nn.ModuleList()
         for name, part in settings.parts.items():
             chosen = dict(part)
-            kind, self.weights[name] = chosen.pop("objective", name), float(chosen.pop("weight", 1.0))
+            kind, weight = chosen.pop("objective", name), chosen.pop("weight", 1.0)
+            if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+                raise ConfigError(f"the weight of objective {name} must be a number above 0, not {weight!r}")
+            self.weights[name] = float(weight)
             if "input_of" in chosen:
                 self.below[name] = chosen.pop("input_of")
-            self.parts[name] = make(kind, facts, chosen)
-        self.uses_head = any(part.uses_head for part in self.parts_by_name().values())
+            self.parts.append(make(kind, facts, chosen))
+        parts = self.parts_by_name()
+        self.uses_head = any(part.uses_head for part in parts.values())
         for name, below in self.below.items():
-            if below not in self.parts or below in self.below or self.parts_by_name()[below].view is None:
+            if below not in parts or below in self.below or parts[below].view is None:
                 raise ConfigError(
                     f"part {name} has input_of {below!r}, which must be a part that makes its own input"
                 )
@@ -112,7 +117,7 @@ class Weighted(Objective):
 
     def parts_by_name(self) -> dict[str, Objective]:
         """All objectives."""
-        return dict(self.parts.items())  # type: ignore[arg-type]  # the dictionary holds objectives only
+        return dict(zip(self.settings.parts, self.parts, strict=True))  # type: ignore[arg-type]  # all are
 
     def groups(self) -> list[tuple[View, list[str]]]:
         """The different inputs, and the names of the parts that read each."""

@@ -47,7 +47,7 @@ def test_losses_and_gradients_of_both_decoders(goldens: Path, recorded: dict[str
     model = scgpt.load(goldens / "scgpt" / "checkpoint")
     parts = {"masked_values": {}, "gene_query": {}}
     objective = Weighted(Facts(core=model.config, special_ids=()), WeightedSettings(parts=parts))
-    query = objective.parts["gene_query"]
+    query = objective.part("gene_query")
     query.head.load_state_dict(model.gene_query.state_dict())
     loss, metrics = objective.loss(model.core, prepared_as(recorded))
     means = {name: (value[0] / value[1])[None] for name, value in metrics.items()}

@@ -44,8 +44,8 @@ def test_equal_inputs_share_a_pass_and_weights_apply(monkeypatch: pytest.MonkeyP
     for name, settings in PARTS.items():
         own = {key: value for key, value in settings.items() if key not in ("objective", "weight")}
         alone = make(settings.get("objective", name), LABELLED, own)
-        alone.load_state_dict(objective.parts[name].state_dict())
-        view = objective.parts["masked_tokens"] if name == "classify" else alone
+        alone.load_state_dict(objective.part(name).state_dict())
+        view = objective.part("masked_tokens") if name == "classify" else alone
         single, report = alone.loss(core, view.prepare(batch, batch.index, 0, 0, labels))
         wanted += settings.get("weight", 1) * single.item()
         assert torch.allclose(report["loss"], metrics[f"{name}/loss"])

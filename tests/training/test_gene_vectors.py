@@ -44,7 +44,7 @@ def test_genes_keep_their_distances(width):
     given -= given.mean(0)
     if width < 48:
         # What is left is the best that so few axes can hold (Eckart and Young).
-        u, s, v = torch.linalg.svd(given, full_matrices=False)
+        u, s, _ = torch.linalg.svd(given, full_matrices=False)
         given = u[:, :width] * s[:width]
     ratio = torch.cdist(made, made) / torch.cdist(given, given).clamp(min=1e-9)
     ratio = ratio[~torch.eye(60, dtype=bool)]
