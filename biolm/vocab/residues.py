@@ -12,12 +12,11 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["ALPHABETS", "NONE", "Alphabet", "SpecialTokens"]
 
-NONE = -1
-"""Marks a letter without a token in a look-up table."""
+NONE = 255
+"""Marks a letter without a token in a table of 256 bytes."""
 
 Kind = Literal["protein", "dna", "text"]
 
@@ -75,9 +74,9 @@ class Alphabet:
     size: int = 0
 
     @cached_property
-    def table(self) -> NDArray[np.int32]:
-        """``(256,)`` id of each ASCII letter, :data:`NONE` where it has none."""
-        table = np.full(256, NONE, np.int32)
+    def table(self) -> bytes:
+        """256 bytes: the id of each ASCII letter, :data:`NONE` where it has none."""
+        table = np.full(256, NONE, np.uint8)
         for token, number in self.tokens.items():
             if len(token) == 1:
                 table[ord(token)] = number
@@ -86,7 +85,7 @@ class Alphabet:
         if self.fold_case:
             upper = np.arange(ord("A"), ord("Z") + 1)
             table[upper + 32] = table[upper]
-        return table
+        return table.tobytes()
 
 
 def _numbered(special: tuple[str, ...], letters: str, after: tuple[str, ...] = ()) -> dict[str, int]:

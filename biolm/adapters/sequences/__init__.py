@@ -9,11 +9,16 @@
 from __future__ import annotations
 
 from biolm.adapters.sequences.base import Policy, SequenceTokenizer, Tally
+from biolm.adapters.sequences.bpe import BpeTokenizer, read_bpe
 from biolm.adapters.sequences.kind import check_kind, looks_like
+from biolm.adapters.sequences.kmers import KmerTokenizer
 from biolm.adapters.sequences.letters import LetterTokenizer
-from biolm.adapters.sequences.make import make_tokenizer
+from biolm.adapters.sequences.make import NAMES, make_tokenizer
 
 __all__ = [
+    "NAMES",
+    "BpeTokenizer",
+    "KmerTokenizer",
     "LetterTokenizer",
     "Policy",
     "SequenceTokenizer",
@@ -21,4 +26,5 @@ __all__ = [
     "check_kind",
     "looks_like",
     "make_tokenizer",
+    "read_bpe",
 ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biolm.adapters.sequences.base import Policy, Tally, screen
 from biolm.batch import Tokens
 from biolm.io.sequences.block import SequenceBlock
+from biolm.io.sequences.letters import look_up
 from biolm.vocab.residues import NONE, Alphabet, Kind, SpecialTokens
 
 __all__ = ["LetterTokenizer", "frame"]
@@ -72,15 +73,15 @@ class LetterTokenizer:
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
         """Packed tokens of a block."""
-        ids = self.alphabet.table[block.letters]
+        ids = look_up(block.letters, self.alphabet.table)
         illegal = ids == NONE
         numbers = np.arange(block.start, block.start + len(block), dtype=np.int64)
         kept = screen(block, illegal, policy, tally)
         if kept is not None:
             block, numbers = block.take(kept), numbers[kept]
-            ids = self.alphabet.table[block.letters]
+            ids = look_up(block.letters, self.alphabet.table)
         elif self.special.unknown is not None:
-            ids[illegal] = self.special.unknown
+            ids = np.where(illegal, np.uint8(self.special.unknown), ids)
         return frame(ids, block.offsets, numbers, self.special)
 
     def spans(
@@ -105,7 +106,7 @@ class LetterTokenizer:
 
 
 def frame(
-    ids: NDArray[np.int32],
+    ids: NDArray[np.integer[Any]],
     offsets: NDArray[np.int64],
     numbers: NDArray[np.int64],
     special: SpecialTokens,
@@ -125,7 +126,7 @@ def frame(
     """
     before, after = len(special.prefix), len(special.suffix)
     if not before + after:
-        return Tokens(ids=ids, offsets=offsets, index=numbers)
+        return Tokens(ids=ids.astype(np.int32), offsets=offsets, index=numbers)
     framed = offsets + np.arange(len(offsets)) * (before + after)
     result = np.empty(framed[-1], np.int32)
     inside = np.ones(framed[-1], bool)

@@ -12,26 +12,38 @@ from numpy.typing import NDArray
 
 from biolm.io.sequences.block import SequenceBlock
 
-__all__ = ["is_soft_masked", "reverse_complement", "upper", "without"]
+__all__ = ["is_soft_masked", "look_up", "reverse_complement", "upper", "without"]
 
 # IUPAC codes and their complements; U pairs as T does, and a complement is written as DNA.
 _CODES = b"ACGTURYSWKMBDHVN"
 _PAIRS = b"TGCAAYRSWMKVHDBN"
 
 
+def look_up(letters: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
+    """``(r,)`` what a table of 256 bytes says of each letter; twice as fast as indexing an array.
+
+    Examples
+    --------
+    >>> table = bytes(range(256)).replace(b"U", b"T")
+    >>> look_up(np.frombuffer(b"AUG", np.uint8), table).tobytes()
+    b'ATG'
+    """
+    return np.frombuffer(letters.tobytes().translate(table), np.uint8)
+
+
 @cache
-def _complement() -> NDArray[np.uint8]:
+def _complement() -> bytes:
     table = np.arange(256, dtype=np.uint8)
     for code, pair in zip(_CODES, _PAIRS, strict=True):
         table[code], table[code + 32] = pair, pair + 32
-    return table
+    return table.tobytes()
 
 
 @cache
-def _upper() -> NDArray[np.uint8]:
+def _upper() -> bytes:
     table = np.arange(256, dtype=np.uint8)
     table[ord("a") : ord("z") + 1] -= 32
-    return table
+    return table.tobytes()
 
 
 def reverse_complement(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -42,7 +54,7 @@ def reverse_complement(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
     >>> reverse_complement(np.frombuffer(b"AACGTR", np.uint8)).tobytes()
     b'YACGTT'
     """
-    return _complement()[letters[::-1]]
+    return look_up(letters[::-1], _complement())
 
 
 def is_soft_masked(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -52,7 +64,7 @@ def is_soft_masked(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def upper(block: SequenceBlock) -> SequenceBlock:
     """The same records in upper case."""
-    return _with(block, _upper()[block.letters])
+    return _with(block, look_up(block.letters, _upper()))
 
 
 def without(block: SequenceBlock, letters: str = "-.") -> SequenceBlock:
