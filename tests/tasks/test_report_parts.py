@@ -128,7 +128,8 @@ def _browse(chromium: str, page: Path, folder: Path, *options: str) -> str:
 # Clicks as a user would, and puts what it saw in the title, so that the dumped document shows it.
 CLICKS = """<script>window.addEventListener('load', () => {
 const ink = () => [...document.querySelectorAll('canvas')].map((k) => [...new Uint32Array(
-  k.getContext('2d').getImageData(0, 0, k.width, k.height).data.buffer)].reduce((a, b) => (a * 31 + b) % 1e9, 7));
+  k.getContext("2d").getImageData(0, 0, k.width, k.height).data.buffer)]
+  .reduce((a, b) => (a * 31 + b) % 1e9, 7));
 const seen = { canvases: document.querySelectorAll('canvas').length };
 const entries = () => [...document.querySelectorAll('#legend button')];
 seen.legend = entries().map((e) => e.textContent);
