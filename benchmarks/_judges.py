@@ -149,20 +149,21 @@ def _place(table: Table) -> dict[str, int]:
     return {name: column for column, name in enumerate(table.genes["index"])}
 
 
-def score_all(method: Method, tables: list[Table], seeds: int) -> dict[str, float]:
+def score_all(method: Method, tables: list[Table], seeds: int, splits: int) -> dict[str, float]:
     """Macro-F1 by question, set and seed.
 
     ``within/…`` and ``moved/…`` on all genes, ``halves/…`` on disjoint halves of them, the first two also on
-    random panels (``within@500/…``).
+    random panels (``within@500/…``); ``seeds`` panels of each size and ``splits`` splits into halves.
     """
     found = _within(method, tables, "within", 0) | _moved(method, tables, "moved", 0)
-    for seed in range(seeds):
+    for seed in range(splits):
         first, second = halves(tables, seed)
         parted = [(table.only(first), table.only(second)) for table in tables]
         for a, (known, _) in enumerate(parted):
             for b, (_, asked) in enumerate(parted):
                 if a != b and (score := _move(method, known, asked)) is not None:
                     found[f"halves/{known.name}>{asked.name}/{seed}"] = score
+    for seed in range(seeds):
         for size in (500, 200):
             few = [table.only(panel(tables, size, seed)) for table in tables]
             found |= _within(method, few, f"within@{size}", seed) | _moved(method, few, f"moved@{size}", seed)

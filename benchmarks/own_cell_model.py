@@ -78,9 +78,12 @@ def main() -> None:
     )
     parser.add_argument("cells", type=Path)
     parser.add_argument("models", nargs="*", help="NAME=FOLDER, or the name of a model")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="random panels of each size")
+    parser.add_argument("--splits", type=int, default=3, help="splits of the genes into halves")
     parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument("--cellama", action="store_true", help="an hour on one core")
+    parser.add_argument(
+        "--cellama", action="store_true", help="half an hour on one core, an hour with three splits"
+    )
     parser.add_argument(
         "--json", type=Path, help="keep every figure; those of a file that exists are kept too"
     )
@@ -89,7 +92,7 @@ def main() -> None:
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     results: dict[str, list[dict[str, float]]] = {}
     for name, make in methods(given.models, baselines=not given.no_baselines, cellama=given.cellama):
-        results.setdefault(name, []).append(score_all(make(), tables, given.seeds))
+        results.setdefault(name, []).append(score_all(make(), tables, given.seeds, given.splits))
         kept[name] = average(results[name])
         if given.json:
             draft = given.json.with_suffix(".part")
