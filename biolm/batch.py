@@ -113,14 +113,12 @@ def pack(tokens: Tokens, budget: int) -> Iterator[NDArray[np.intp]]:
     if budget < 1:
         raise InputError(f"batch tokens must be at least 1, not {budget}")
     order = np.argsort(-tokens.lengths, kind="stable")
+    ends = np.cumsum(tokens.lengths[order])
     start, used = 0, 0
-    for place, length in enumerate(tokens.lengths[order]):
-        if used and used + length > budget:
-            yield order[start:place]
-            start, used = place, 0
-        used += int(length)
-    if start < len(order):
-        yield order[start:]
+    while start < len(order):
+        stop = max(start + 1, int(np.searchsorted(ends, used + budget, side="right")))
+        yield order[start:stop]
+        start, used = stop, int(ends[stop - 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from biolm.cli import (
     embed,
     inspect,
     models,
+    pack,
+    perturb,
     pretrain,
     search_build,
     search_query,
@@ -54,6 +56,7 @@ COMMANDS = {
     "demo": demo,
     "embed": embed,
     "tokenize": tokenize,
+    "pack": pack,
     "pretrain": pretrain,
     "models": models,
     "inspect": inspect,
@@ -62,6 +65,7 @@ COMMANDS = {
     "annotate predict": annotate_predict,
     "search build": search_build,
     "search query": search_query,
+    "perturb": perturb,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 

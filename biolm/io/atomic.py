@@ -16,7 +16,7 @@ from pathlib import Path
 
 from biolm.errors import OutputError
 
-__all__ = ["check_free_space", "install", "refuse_existing", "remove", "replacing", "writing"]
+__all__ = ["alone", "check_free_space", "install", "refuse_existing", "remove", "replacing", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -142,6 +142,25 @@ def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         remove(temporary)
         raise
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Let one process at a time make ``target``; others that ask for it wait.
+
+    The lock is a file beside it, which the system frees when its process ends, however it ends.
+    """
+    lock = target.with_name(f".{target.name}.lock")
+    with lock.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            # No locks on this system or disk: the work is done twice then, and appears whole all the same.
+            pass
+        yield
+    lock.unlink(missing_ok=True)
 
 
 def _errno(error: OSError) -> int | None:

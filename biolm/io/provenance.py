@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["digest", "plain"]
+__all__ = ["digest", "plain", "stamp"]
 
 
 def plain(value: Any) -> Any:
@@ -51,3 +52,12 @@ def digest(facts: Mapping[str, Any]) -> str:
     """
     text = json.dumps(plain(facts), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stamp(path: Path | None) -> str:
+    """Sizes and times of change of a file, or of the files of a folder, wherever they lie; '' for None."""
+    if path is None:
+        return ""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = [file.stat() for file in files if file.is_file()]
+    return digest({str(n): [state.st_size, state.st_mtime_ns] for n, state in enumerate(states)})

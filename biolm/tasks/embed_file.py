@@ -12,7 +12,7 @@ from typing import Any
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write import check_store, format_of, side_car, write_result
-from biolm.io.provenance import digest
+from biolm.io.provenance import digest, stamp
 from biolm.models.base import CellModel
 from biolm.tasks.embed_partial import Partial
 from biolm.tasks.embed_run import Job, prepare
@@ -109,7 +109,7 @@ def job_facts(job: Job) -> dict[str, Any]:
     columns = source.gene_columns()
     return {
         "input": {
-            "stamp": _stamp(source.path),
+            "stamp": stamp(source.path),
             "matrix": source.matrix,
             "cells": source.n_cells,
             "cell_names": digest({"names": source.cell_names()}),
@@ -134,13 +134,6 @@ def _files(path: Path) -> Iterator[os.stat_result]:
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             yield file.stat()
-
-
-def _stamp(path: Path | None) -> str:
-    """Size and time of change of the input, wherever it lies."""
-    if path is None:
-        return ""
-    return digest({str(n): [state.st_size, state.st_mtime_ns] for n, state in enumerate(_files(path))})
 
 
 def _bytes(source: CellSource, form: str, shape: tuple[int, int]) -> int:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from biolm.adapters.cells import concatenate
 from biolm.batch import Tokens
 from biolm.errors import InputError
-from biolm.io.atomic import replacing
+from biolm.io.atomic import alone, replacing
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.tokens import read_tokens
+from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
 from biolm.vocab.match import GeneMatch
 
@@ -163,37 +163,28 @@ class CellExamples:
 
 
 class StoredExamples:
-    """Token stores of ``biolm tokenize``, copied into flat arrays that are mapped, not loaded.
+    """Tokens of ``biolm tokenize`` or ``biolm pack``, in flat arrays that are mapped, not loaded.
 
     Parameters
     ----------
     files
-        The stores, numbered through.
+        The stored tokens, numbered through.
     folder
-        Where the arrays are written; with None only :meth:`blocks` works.
+        Where they are unpacked, unless they are one packed store already; with None only :meth:`blocks`
+        works then. Of several processes that share the folder one unpacks, the others wait for it.
     """
 
     def __init__(self, files: list[Path], folder: Path | None) -> None:
-        self.files, self.folder = files, folder
-        if folder is not None and not folder.exists():
-            with replacing(folder) as temporary:
-                temporary.mkdir()
-                self._copy(temporary)
-
-    def _copy(self, folder: Path) -> None:
-        """Write ``ids``, ``values`` and ``offsets``, block by block."""
-        lengths, kind = [], None
-        with (folder / "ids.bin").open("wb") as ids, (folder / "values.bin").open("wb") as values:
-            for tokens in self.blocks():
-                lengths.append(tokens.lengths)
-                ids.write(np.ascontiguousarray(tokens.ids).tobytes())
-                if tokens.values is not None:
-                    kind = tokens.values.dtype.str
-                    values.write(np.ascontiguousarray(tokens.values).tobytes())
-        np.save(
-            folder / "offsets.npy", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-        )
-        (folder / "values.txt").write_text(kind or "")
+        self.files = files
+        self.store: TokenStore | None = None
+        if len(files) == 1 and is_token_store(files[0]):
+            self.store = TokenStore(files[0])
+        elif folder is not None:
+            with alone(folder):
+                if not folder.exists():
+                    with replacing(folder) as temporary:
+                        write_tokens(files, temporary)
+            self.store = TokenStore(folder)
 
     def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
         """These examples."""
@@ -201,29 +192,18 @@ class StoredExamples:
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the examples ``rows``."""
-        assert self.folder is not None
-        offsets = np.load(self.folder / "offsets.npy", mmap_mode="r")
-        kind = (self.folder / "values.txt").read_text()
-        ids = np.memmap(self.folder / "ids.bin", np.int32, "r")
-        values = np.memmap(self.folder / "values.bin", kind, "r") if kind else None
-        everything = Tokens(ids=ids, offsets=offsets, index=rows, values=values)
-        lengths = offsets[rows + 1] - offsets[rows]
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        gather = np.repeat(offsets[rows] - ends[:-1], lengths) + np.arange(ends[-1])
-        return Tokens(
-            ids=np.asarray(everything.ids[gather]),
-            offsets=ends.astype(np.int64),
-            index=rows,
-            values=None if values is None else np.asarray(values[gather]),
-        )
+        assert self.store is not None
+        return self.store.read(rows)
 
     def blocks(self) -> Iterator[Tokens]:
         """All examples in order."""
+        if self.store is not None:
+            yield from self.store.blocks()
+            return
         start = 0
-        for path in self.files:
-            for _, tokens in read_tokens(path):
-                yield _numbered(tokens, np.arange(start, start + len(tokens)))
-                start += len(tokens)
+        for tokens in token_blocks(self.files):
+            yield _numbered(tokens, np.arange(start, start + len(tokens)))
+            start += len(tokens)
 
 
 def _numbered(tokens: Tokens, index: NDArray[np.int64]) -> Tokens:

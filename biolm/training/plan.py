@@ -70,9 +70,8 @@ class Plan:
         width = max(1, self.pool // self.chunk)
         pools = []
         for first in range(0, len(starts), width):
-            places = np.concatenate(
-                [np.arange(a, min(a + self.chunk, len(self.rows))) for a in starts[first : first + width]]
-            )
+            places = (starts[first : first + width, None] + np.arange(self.chunk)).reshape(-1)
+            places = places[places < len(self.rows)]
             if self.shuffle:
                 # Examples of one length are sorted by their place, so this shuffles who shares a batch.
                 draws.shuffle(places)

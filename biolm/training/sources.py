@@ -8,6 +8,8 @@ from pathlib import Path
 
 from biolm.errors import InputError
 from biolm.io.sequences import holds_store
+from biolm.io.store import store_kind
+from biolm.io.token_store import is_token_store
 
 __all__ = ["expand", "holds_sequences", "holds_tokens"]
 
@@ -45,11 +47,15 @@ def _expand_one(path: Path) -> list[Path]:
     if (
         path.is_dir()
         and path.suffix != ".zarr"
-        and not holds_store(path)
+        and store_kind(path) is None
         and not any(path.glob("matrix.mtx*"))
     ):
         known = (*_TOKENS, *_CELLS)
-        return sorted(item for item in path.iterdir() if item.suffix in known or holds_sequences(item))
+        return sorted(
+            item
+            for item in path.iterdir()
+            if item.suffix in known or holds_sequences(item) or store_kind(item) is not None
+        )
     if path.exists():
         return [path]
     return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207  # the pattern may be absolute
@@ -62,8 +68,8 @@ def holds_sequences(path: Path) -> bool:
 
 
 def holds_tokens(path: Path) -> bool:
-    """Whether a file was written by ``biolm tokenize``; a zarr folder may hold cells or tokens."""
-    if path.suffix in _TOKENS:
+    """Whether tokens are stored there; a zarr folder or a store may hold other things."""
+    if path.suffix in _TOKENS or is_token_store(path):
         return True
     if path.suffix != ".zarr":
         return False

@@ -120,6 +120,11 @@ class CellSource(Protocol):
         """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time."""
         ...
 
+    @property
+    def random_access(self) -> bool:
+        """Whether rows in any order cost the same."""
+        ...
+
     def take(self, rows: NDArray[np.int64]) -> CellBlock:
         """The cells ``rows`` ``(b,)``, in the order asked; the file is read from front to back."""
         ...

@@ -62,16 +62,20 @@ class CsrRows:
         indices = checked_indices(self._indices(first, last), self.shape[1], self._name)
         return CellBlock(start, self._data(first, last), indices, indptr - first, self.shape[1])
 
-    def take(self, rows: NDArray[np.int64]) -> CellBlock | None:
-        """The cells ``rows`` in the order asked, out of a map; None where the file cannot be mapped."""
-        columns = self._data, self._indices
-        if not (isinstance(columns[0], FileArray) and isinstance(columns[1], FileArray)):
-            return None
-        data, indices, indptr = gather(columns[0].mapped(), columns[1].mapped(), self._indptr, rows)
-        columns[0].release(len(data))
-        columns[1].release(len(data))
-        checked = checked_indices(indices, self.shape[1], self._name)
-        return CellBlock(0, data, checked, indptr, self.shape[1], rows)
+    @property
+    def random_access(self) -> bool:
+        """Whether rows in any order cost the same: the arrays lie in the file as numpy holds them."""
+        return isinstance(self._data, FileArray) and isinstance(self._indices, FileArray)
+
+    def take(self, rows: NDArray[np.int64]) -> CellBlock:
+        """The cells ``rows`` in the order asked, copied out of a map; for arrays with random access."""
+        data, indices = self._data, self._indices
+        assert isinstance(data, FileArray) and isinstance(indices, FileArray)  # noqa: PT018  # one condition
+        values, columns, indptr = gather(data.mapped(), indices.mapped(), self._indptr, rows)
+        data.release(len(values))
+        indices.release(len(values))
+        checked = checked_indices(columns, self.shape[1], self._name)
+        return CellBlock(0, values, checked, indptr, self.shape[1], rows)
 
     def close(self) -> None:
         """Nothing to free: the file belongs to the source."""

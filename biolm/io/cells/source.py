@@ -109,6 +109,11 @@ class OpenCells:
             yield block
             del block  # else it would still be held while the next one is read
 
+    @property
+    def random_access(self) -> bool:
+        """Whether rows in any order cost the same."""
+        return isinstance(self.rows, CsrRows) and self.rows.random_access
+
     def take(self, rows: NDArray[np.int64]) -> CellBlock:
         """The cells ``rows`` ``(b,)``, in the order asked; the file is read from front to back.
 
@@ -122,8 +127,8 @@ class OpenCells:
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_cells:
             raise ConfigError(f"rows must lie from 0 to {self.n_cells - 1}")
         with self._damage_named("some cells"):
-            if isinstance(self.rows, CsrRows) and (block := self.rows.take(rows)) is not None:
-                return block
+            if isinstance(self.rows, CsrRows) and self.rows.random_access:
+                return self.rows.take(rows)
             ordered = np.unique(rows)
             runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > GAP) + 1) if len(rows) else []
             parts = [self.rows.read(int(run[0]), int(run[-1]) + 1) for run in runs]

@@ -25,6 +25,7 @@ from biolm.io.json_file import read_json
 from biolm.io.sequences.block import SequenceBlock, SequenceSource
 from biolm.io.sequences.contigs import find_contig
 from biolm.io.sequences.letters import reverse_complement
+from biolm.io.store import store_kind
 
 __all__ = ["SequenceStore", "build_store", "holds_store"]
 
@@ -34,8 +35,8 @@ _GAP = ord("N")
 
 
 def holds_store(path: Path) -> bool:
-    """Whether a folder is a store."""
-    return (path / "store.json").is_file()
+    """Whether a folder is a store of sequences."""
+    return store_kind(path) == _KIND
 
 
 def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwrite: bool = False) -> Path:

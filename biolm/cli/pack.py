@@ -1,0 +1,56 @@
+"""``biolm pack``: cells or stored tokens of many files to one store for training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import ReadingOptions
+from biolm.tasks.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(ReadingOptions):
+    """Options of ``biolm pack``."""
+
+    input: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs or .txt lists of cells, or of stored tokens."),
+    ]
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+    obs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of the cell tables to keep; repeatable.", show_default="those all files have"
+        ),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Pack cells of any number of files into one store for training.
+
+    The store is a folder of mapped arrays; embed, tokenize and pretrain read it like any other file.
+    """
+    from biolm.tasks.pack import PackSettings, pack_files
+
+    options = chosen.among(PackSettings)
+    settings = PackSettings(**options | {"obs": None if chosen.obs is None else tuple(chosen.obs)})
+    summary = pack_files(chosen.input, chosen.output, settings)
+    log.info(
+        "wrote %s: %s %s of %d files, %s values",
+        summary.output,
+        f"{summary.rows:,}",
+        "cells" if summary.kind == "cells" else "examples",
+        summary.files,
+        f"{summary.values:,}",
+    )
+    if chosen.json:
+        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))

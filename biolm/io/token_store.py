@@ -1,0 +1,122 @@
+"""Stored tokens in flat arrays behind a memory map: a store of ``biolm pack`` made from ``biolm tokenize``.
+
+Dimensions: ``n`` examples · ``t`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.batch import Tokens
+from biolm.errors import InputError
+from biolm.io.cells.block import gather
+from biolm.io.store import StoreWriter, read_facts, store_kind
+from biolm.io.tokens import read_tokens, token_metadata
+
+__all__ = ["KIND", "TokenStore", "is_token_store", "token_blocks", "write_tokens"]
+
+KIND = "biolm-tokens"
+
+
+def is_token_store(path: Path) -> bool:
+    """Whether the folder is a store of tokens."""
+    return path.is_dir() and store_kind(path) == KIND
+
+
+def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
+    """Copy tokens of files, numbered through, into the arrays of a store; examples and tokens written.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or files were made with different models.
+    """
+    made: dict[str, Any] = {}
+    writer: StoreWriter | None = None
+    for path in files:
+        facts = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
+        made = made or facts
+        if facts.get("model") != made.get("model"):
+            raise InputError(
+                f"{path} holds tokens of {facts.get('model')}, the files before it those of "
+                f"{made.get('model')}; pack the tokens of one model"
+            )
+        for tokens in token_blocks([path]):
+            columns: dict[str, NDArray[Any]] = {"ids": tokens.ids}
+            if tokens.values is not None:
+                columns["values"] = tokens.values
+            if writer is None:
+                writer = StoreWriter(folder, {name: column.dtype for name, column in columns.items()})
+            writer.append(tokens.lengths, columns)
+    if writer is None:
+        raise InputError("the files hold no tokens")
+    writer.finish(KIND, {"provenance": made})
+    return writer.rows, writer.values
+
+
+def token_blocks(files: Iterable[Path]) -> Iterator[Tokens]:
+    """Stored tokens of any kind of file in blocks, file after file; ``index`` counts within a file."""
+    for path in files:
+        if is_token_store(path):
+            yield from TokenStore(path).blocks()
+        else:
+            for _, tokens in read_tokens(path):
+                yield tokens
+
+
+class TokenStore:
+    """An open store of tokens; it may be sent to other processes, each maps the files for itself.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If it is not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts = read_facts(path)
+        self._open()
+
+    def _open(self) -> None:
+        size = int(self.facts["values"])
+        # Plain arrays over the maps: slicing np.memmap itself takes several times longer.
+        self._columns = {
+            name: np.asarray(np.memmap(self.path / f"{name}.bin", kind, "r", shape=(size,)))
+            if size
+            else np.empty(0, kind)
+            for name, kind in self.facts["columns"].items()
+        }
+        self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "facts": self.facts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def read(self, rows: NDArray[np.int64]) -> Tokens:
+        """Tokens of the examples ``rows``, in the order asked; ``index`` holds their numbers."""
+        ids = self._columns["ids"]
+        values = self._columns.get("values")
+        taken, others, offsets = gather(ids, ids if values is None else values, self._offsets, rows)
+        return Tokens(ids=taken, offsets=offsets, index=rows, values=None if values is None else others)
+
+    def blocks(self, rows: int = 8192) -> Iterator[Tokens]:
+        """All examples in order."""
+        for start in range(0, len(self), rows):
+            yield self.read(np.arange(start, min(start + rows, len(self))))
