@@ -1,4 +1,4 @@
-"""``biolm embed``: cells of a file to vectors in a file."""
+"""``biolm embed``: cells or sequences of a file to vectors in a file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading):
     """Options of ``biolm embed``."""
 
+    input: Annotated[
+        Path,
+        typer.Argument(
+            help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA, FASTQ, GenBank; - for stdin."
+        ),
+    ]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .h5ad, .zarr, .parquet or .npy.")
+        Path,
+        typer.Option("--output", "-o", help="File to write: .h5ad, .zarr, .parquet, .npy; sequences: .pt."),
     ]
     model: Annotated[
         str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
@@ -42,22 +49,56 @@ class Arguments(Reading):
         False
     )
     format: Annotated[
-        str | None, typer.Option(help="h5ad, zarr, parquet or npy.", show_default="by the ending")
+        str | None, typer.Option(help="h5ad, zarr, parquet, npy or pt.", show_default="by the ending")
     ] = None
+    letters: Annotated[
+        str,
+        typer.Option(help="Sequences: unknown letters are an error, read as unknown, or skip the record."),
+    ] = "unknown"
+    duplicates: Annotated[str, typer.Option(help="Sequences: repeated names are an error, or keep.")] = (
+        "error"
+    )
+    windows: Annotated[
+        bool, typer.Option("--windows/--no-windows", help="Sequences: read long ones in overlapping windows.")
+    ] = True
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Sequences: tokens of a window.", show_default="the model's own")
+    ] = None
+    overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help="Sequences: tokens that windows share.", show_default="a quarter"),
+    ] = None
+    per_residue: Annotated[
+        bool, typer.Option("--per-residue", help="Sequences: a row for each residue, base or token.")
+    ] = False
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
 
 
 def run(chosen: Arguments) -> None:
-    """Turn every cell of a file into a vector.
+    """Turn every cell or sequence of a file into a vector.
 
-    Writes obsm["X_MODEL"] into a copy of the input, or the vectors alone.
+    Writes obsm["X_MODEL"] into a copy of the table of cells or a new table of sequences, or vectors alone.
     """
-    settings = EmbedSettings(**chosen.among(EmbedSettings))
-    from biolm.tasks.embed_file import embed_file
+    from biolm.tasks.embed_sequences import (
+        SequenceSettings,
+        cell_options,
+        is_sequence_file,
+        sequence_settings,
+    )
 
-    summary = embed_file(chosen.input, chosen.output, chosen.model, settings)
+    if is_sequence_file(chosen.input):
+        from biolm.tasks.embed_sequences_file import embed_sequences_file
+
+        options = chosen.among(EmbedSettings) | chosen.among(SequenceSettings)
+        summary = embed_sequences_file(chosen.input, chosen.output, chosen.model, sequence_settings(options))
+    else:
+        from biolm.tasks.embed_file import embed_file
+
+        cell_options(chosen.among(SequenceSettings))
+        settings = EmbedSettings(**chosen.among(EmbedSettings))
+        summary = embed_file(chosen.input, chosen.output, chosen.model, settings)
     log.info(
-        "wrote %s: %s cells, %s, %d wide, %.1f s",
+        "wrote %s: %s rows, %s, %d wide, %.1f s",
         summary.output,
         f"{summary.cells:,}",
         summary.key,

@@ -196,6 +196,28 @@ class SequenceModel:
             filled[row] += len(finished)
         return states, tokens
 
+    def check_lengths(self, tokens: Tokens, options: SequenceOptions, block: SequenceBlock) -> None:
+        """Refuse what the model cannot read, before any work.
+
+        Raises
+        ------
+        InputError
+            If a sequence is longer than the model and windows are off.
+        ConfigError
+            If windows are asked for that are longer than the model.
+        """
+        longest = self._longest(options)
+        if longest is None or options.windows:
+            return
+        over = tokens.lengths > longest
+        if over.any():
+            first = int(np.argmax(over))
+            name = block.names[int(tokens.index[first]) - block.start]
+            raise InputError(
+                f"record {name!r} has {int(tokens.lengths[first]):,} tokens but model {self.name} reads at "
+                f"most {longest:,}; shorten it or allow windows"
+            )
+
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance: kind, checkpoint sha256, shape, tokeniser."""
         config = self.core.config
@@ -231,17 +253,9 @@ class SequenceModel:
         self, tokens: Tokens, options: SequenceOptions, block: SequenceBlock
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows that the model reads at once, and those that need windows."""
+        self.check_lengths(tokens, options, block)
         longest = self._longest(options)
-        if longest is None:
-            return np.arange(len(tokens)), np.zeros(0, np.intp)
-        over = tokens.lengths > longest
-        if over.any() and not options.windows:
-            first = int(np.argmax(over))
-            name = block.names[int(tokens.index[first]) - block.start]
-            raise InputError(
-                f"record {name!r} has {int(tokens.lengths[first]):,} tokens but model {self.name} reads at "
-                f"most {longest:,}; shorten it or allow windows"
-            )
+        over = tokens.lengths > (np.iinfo(np.int64).max if longest is None else longest)
         return np.flatnonzero(~over), np.flatnonzero(over)
 
     def _batches(

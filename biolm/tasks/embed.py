@@ -12,11 +12,14 @@ from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.models.base import CellModel
 from biolm.tasks.embed_run import prepare
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.tasks.embed_sequences import cell_options, is_sequence_file, sequence_settings
+from biolm.tasks.embed_settings import EmbedSettings, SequenceKeywords
 from biolm.tasks.fit import loaded
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["embed", "whole_table"]
 
@@ -25,12 +28,12 @@ __all__ = ["embed", "whole_table"]
 def embed(
     data: str | Path | AnnData,
     *,
-    model: str | Path | CellModel = ...,
+    model: str | Path | CellModel | SequenceModel = ...,
     output: None = ...,
     key: str | None = ...,
     layer: str | None = ...,
     copy: bool = ...,
-    **options: Unpack[EmbedKeywords],
+    **options: Unpack[SequenceKeywords],
 ) -> AnnData: ...
 
 
@@ -38,36 +41,37 @@ def embed(
 def embed(
     data: str | Path,
     *,
-    model: str | Path | CellModel = ...,
+    model: str | Path | CellModel | SequenceModel = ...,
     output: str | Path,
     key: str | None = ...,
     layer: str | None = ...,
     copy: bool = ...,
-    **options: Unpack[EmbedKeywords],
+    **options: Unpack[SequenceKeywords],
 ) -> Path: ...
 
 
 def embed(
     data: str | Path | AnnData,
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel | SequenceModel = "genetext",
     output: str | Path | None = None,
     key: str | None = None,
     layer: str | None = None,
     copy: bool = False,
-    **options: Unpack[EmbedKeywords],
+    **options: Unpack[SequenceKeywords],
 ) -> AnnData | Path:
-    """Turn every cell into a vector.
+    """Turn every cell, or every sequence, into a vector.
 
     Parameters
     ----------
     data
-        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table of cells; or of a FASTA, FASTQ,
+        GenBank or EMBL file of sequences.
     model
         Built-in name, folder of a checkpoint, hub id, or a loaded model.
     output
-        For a path: stream to this ``.h5ad``, ``.zarr``, ``.parquet`` or ``.npy`` instead of returning
-        an AnnData; memory is then bounded by the block.
+        For a path: stream to this ``.h5ad``, ``.zarr``, ``.parquet`` or ``.npy`` (sequences also ``.pt``)
+        instead of returning an AnnData; memory is then bounded by the block.
     key
         Name of the result; ``X_<model>`` by default.
     layer
@@ -75,12 +79,14 @@ def embed(
     copy
         For an AnnData: leave it as it is and return a copy.
     options
-        See :class:`biolm.tasks.embed_settings.EmbedSettings`.
+        See :class:`biolm.tasks.embed_settings.EmbedSettings`, and for sequences
+        :class:`biolm.tasks.embed_sequences.SequenceSettings`.
 
     Returns
     -------
-    The AnnData with ``obsm[key]`` float32 ``(n_obs, d)``, ``uns["biolm"][key]`` and, where cells hold
-    no counts, ``obs[key + "_empty"]``; or the path of ``output``.
+    The AnnData, for sequences a new one with a row each, with ``obsm[key]`` float32 ``(n_obs, d)``,
+    ``uns["biolm"][key]`` and, where cells hold no counts, ``obs[key + "_empty"]``; or the path of
+    ``output``.
 
     Raises
     ------
@@ -93,8 +99,15 @@ def embed(
     >>> adata.obsm["X_genetext"].dtype
     dtype('float32')
     """
-    settings = EmbedSettings(key=key, layer=layer, **options)
     path = Path(data) if isinstance(data, str | Path) else None
+    if path is not None and is_sequence_file(path):
+        from biolm.tasks.embed_sequences_file import embed_sequences, embed_sequences_file
+
+        chosen = sequence_settings({"key": key, "layer": layer, **options})
+        if output is None:
+            return embed_sequences(path, model, chosen)
+        return embed_sequences_file(path, output, model, chosen).output
+    settings = EmbedSettings(key=key, layer=layer, **cell_options(options))
     if output is not None:
         if path is None:
             raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
 from biolm.io.cells import CellSource, open_cells
@@ -18,6 +18,9 @@ from biolm.tasks.embed_partial import Partial
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.embed_settings import EmbedSettings
 from biolm.tasks.fit import loaded
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["EmbedSummary", "embed_file"]
 
@@ -49,7 +52,10 @@ class EmbedSummary:
 
 
 def embed_file(
-    path: str | Path, output: str | Path, model: str | Path | CellModel, settings: EmbedSettings
+    path: str | Path,
+    output: str | Path,
+    model: str | Path | CellModel | SequenceModel,
+    settings: EmbedSettings,
 ) -> EmbedSummary:
     """Embed the cells of a file or folder and write the result to ``output``.
 

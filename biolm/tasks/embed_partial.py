@@ -1,6 +1,6 @@
 """The unfinished state of a job: vectors land here block by block until the output is whole.
 
-Dimensions: ``n`` cells · ``d`` width of the embedding.
+Dimensions: ``n`` rows (cells, sequences) · ``d`` width of the embedding · ``k`` blocks.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ class Partial:
     shape
         ``(n, d)`` of the result.
     step
-        Cells of one block.
+        Rows of one block; or, where blocks differ, ``(k + 1,)`` the rows at which they begin and end.
     """
 
-    def __init__(self, output: Path, facts: dict[str, Any], shape: tuple[int, int], step: int) -> None:
+    def __init__(
+        self, output: Path, facts: dict[str, Any], shape: tuple[int, int], step: int | NDArray[np.int64]
+    ) -> None:
         self.folder = output.with_name(f"{output.name}.partial")
         self.done = 0
         self._output = output
@@ -72,14 +74,20 @@ class Partial:
             self._keep = True
             rows = self._file.stat().st_size // self._row_bytes if self._file.exists() else 0
             # A block that was being written when the job died is done again.
-            self.done = rows if rows == self._shape[0] else rows // self._step * self._step
-            log.info("going on after %s of %s cells", f"{self.done:,}", f"{self._shape[0]:,}")
+            self.done = rows if rows == self._shape[0] else self._whole(rows)
+            log.info("going on after %s of %s rows", f"{self.done:,}", f"{self._shape[0]:,}")
         with writing(self._output):
             self.folder.mkdir(exist_ok=True)
             self._record.write_text(json.dumps(self._facts, indent=1, sort_keys=True))
             with self._file.open("ab") as file:
                 file.truncate(self.done * self._row_bytes)
         return self
+
+    def _whole(self, rows: int) -> int:
+        """Rows of finished blocks among those that were written."""
+        if isinstance(self._step, int):
+            return rows // self._step * self._step
+        return int(self._step[np.searchsorted(self._step, rows, side="right") - 1])
 
     @property
     def _record(self) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, Protocol, TypedDict
 
 from biolm.errors import ConfigError
 from biolm.tasks.reading import ReadingSettings
 
-__all__ = ["EmbedKeywords", "EmbedSettings"]
+__all__ = ["EmbedKeywords", "EmbedSettings", "SequenceKeywords", "check_embed_values"]
 
 
 _PRECISIONS = ("float32", "bfloat16", "float16")
@@ -34,6 +34,17 @@ class EmbedKeywords(TypedDict, total=False):
     resume: bool
     format: str | None
     progress: bool
+
+
+class SequenceKeywords(EmbedKeywords, total=False):
+    """Those for sequences too; see :class:`biolm.tasks.embed_sequences.SequenceSettings`."""
+
+    letters: Literal["error", "unknown", "skip"]
+    duplicates: str
+    windows: bool
+    window: int | None
+    overlap: int | None
+    per_residue: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +100,38 @@ class EmbedSettings(ReadingSettings):
     def __post_init__(self) -> None:
         # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
         ReadingSettings.__post_init__(self)
-        if self.batch_tokens < 1:
-            raise ConfigError(f"batch tokens must be at least 1, not {self.batch_tokens}")
-        if self.block_rows is not None and self.block_rows < 1:
-            raise ConfigError(f"block rows must be at least 1, not {self.block_rows}")
-        if self.key is not None and (not self.key or "/" in self.key):
-            raise ConfigError(f"key {self.key!r} cannot name a result; use a word without '/', like X_mine")
-        if self.precision not in _PRECISIONS:
-            raise ConfigError(f"precision '{self.precision}' is not one of {', '.join(_PRECISIONS)}")
+        check_embed_values(self)
+
+
+class _EmbedValues(Protocol):
+    """The choices that cells and sequences have in common."""
+
+    @property
+    def batch_tokens(self) -> int: ...
+
+    @property
+    def block_rows(self) -> int | None: ...
+
+    @property
+    def key(self) -> str | None: ...
+
+    @property
+    def precision(self) -> str: ...
+
+
+def check_embed_values(chosen: _EmbedValues) -> None:
+    """Check the choices that cells and sequences have in common.
+
+    Raises
+    ------
+    ConfigError
+        If one is out of range.
+    """
+    if chosen.batch_tokens < 1:
+        raise ConfigError(f"batch tokens must be at least 1, not {chosen.batch_tokens}")
+    if chosen.block_rows is not None and chosen.block_rows < 1:
+        raise ConfigError(f"block rows must be at least 1, not {chosen.block_rows}")
+    if chosen.key is not None and (not chosen.key or "/" in chosen.key):
+        raise ConfigError(f"key {chosen.key!r} cannot name a result; use a word without '/', like X_mine")
+    if chosen.precision not in _PRECISIONS:
+        raise ConfigError(f"precision '{chosen.precision}' is not one of {', '.join(_PRECISIONS)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from biolm.errors import ConfigError
 from biolm.io.cells import CellSource, duplicated_names
@@ -16,6 +16,9 @@ from biolm.tasks.progress import log
 from biolm.tasks.reading import ReadingSettings
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["KnowsGenes", "fit", "loaded"]
 
@@ -78,7 +81,7 @@ def fit(
     return match
 
 
-def loaded(model: str | Path | CellModel) -> CellModel:
+def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:
     """The model itself, or the one of that name or folder.
 
     Raises
@@ -90,9 +93,10 @@ def loaded(model: str | Path | CellModel) -> CellModel:
         return model
     from biolm.models.registry import load
 
-    found = load(model)
+    found = load(model) if isinstance(model, str | Path) else None
     if not isinstance(found, CellModel):
-        raise ConfigError(f"{model} holds a bare transformer that reads no cells; choose a model of cells")
+        named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
+        raise ConfigError(f"model {named} reads no cells; choose a model of cells")
     return found
 
 

@@ -14,7 +14,9 @@ log = logging.getLogger("biolm")
 
 
 @contextmanager
-def progress(label: str, total: int, *, start: int = 0, show: bool = True) -> Iterator[Callable[[int], None]]:
+def progress(
+    label: str, total: int, *, start: int = 0, show: bool = True, unit: str = "cells"
+) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with cells per second and the time left.
 
     Nothing is drawn when ``show`` is off or stderr is not a terminal, so that logs stay clean. Colour
@@ -26,6 +28,8 @@ def progress(label: str, total: int, *, start: int = 0, show: bool = True) -> It
         What is being done.
     total, start
         Cells in all, and those done by an earlier run.
+    unit
+        What is counted, where it is not cells.
 
     Yields
     ------
@@ -44,7 +48,7 @@ def progress(label: str, total: int, *, start: int = 0, show: bool = True) -> It
 
     class Speed(TextColumn):
         def __init__(self) -> None:
-            super().__init__("{task.speed:,.0f} cells/s")
+            super().__init__(f"{{task.speed:,.0f}} {unit}/s")
 
         def render(self, task):  # type: ignore[no-untyped-def]  # rich's own signature
             return super().render(task) if task.speed else ""

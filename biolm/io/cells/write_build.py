@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.open import open_cells
 from biolm.io.cells.write_convert import creating
-from biolm.io.cells.write_elements import child, new_array, put, tag
+from biolm.io.cells.write_elements import child, new_array, put_frame, tag
 from biolm.io.cells.write_vectors import Addition
 
 __all__ = ["build"]
@@ -48,20 +48,10 @@ def build(source: CellSource, target: Path, form: str, result: Addition) -> None
                 parent = root if name == "X" else root["layers"]
                 _stream(parent.create_group(name.removeprefix("layers/")), matrix)
         cells = {name: source.obs_column(name) for name in source.obs_columns()}
-        _frame(root.create_group("obs"), source.cell_names(), cells)
+        put_frame(root, "obs", source.cell_names(), cells)
         genes = source.gene_columns()
-        _frame(root.create_group("var"), genes.pop("index"), genes)
+        put_frame(root, "var", genes.pop("index"), genes)
         result.add(root)
-
-
-def _frame(frame: Any, index: NDArray[np.str_], columns: dict[str, NDArray[Any]]) -> None:
-    """A data frame; "/" in the name of a column would nest it, and ``_index`` is taken."""
-    tag(frame, "dataframe")
-    named = {name.replace("/", "_"): values for name, values in columns.items() if name != "_index"}
-    frame.attrs["_index"] = "_index"
-    frame.attrs["column-order"] = list(named)
-    for name, values in {"_index": index, **named}.items():
-        put(frame, name, values)
 
 
 def _stream(group: Any, source: CellSource) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["child", "new_array", "put", "put_chunks", "tag"]
+__all__ = ["child", "new_array", "put", "put_chunks", "put_frame", "tag"]
 
 _VERSIONS = {
     "anndata": "0.1.0",
@@ -87,6 +87,17 @@ def put(group: Any, name: str, value: Any) -> None:
     made = new_array(group, name, array.shape, str if text else array.dtype, kinds[array.ndim > 0])
     if array.size:
         made[...] = array.astype(object) if text and _is_hdf5(group) else array
+
+
+def put_frame(root: Any, name: str, index: NDArray[Any], columns: Mapping[str, NDArray[Any]]) -> None:
+    """A data frame; "/" in the name of a column would nest it, and ``_index`` is taken."""
+    frame = root.create_group(name)
+    tag(frame, "dataframe")
+    named = {name.replace("/", "_"): values for name, values in columns.items() if name != "_index"}
+    frame.attrs["_index"] = "_index"
+    frame.attrs["column-order"] = list(named)
+    for column, values in {"_index": index, **named}.items():
+        put(frame, column, values)
 
 
 def _pieces(shape: tuple[int, ...], dtype: Any) -> tuple[int, ...]:

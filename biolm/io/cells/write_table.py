@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +18,13 @@ __all__ = ["SCHEMA", "write_npy", "write_parquet"]
 SCHEMA = "biolm.vectors/1"
 
 
-def write_parquet(target: Path, names: NDArray[np.str_], result: CellVectors) -> None:
-    """One row a cell, in input order: ``row``, ``name``, ``empty`` and ``vector``.
+def write_parquet(
+    target: Path,
+    names: NDArray[np.str_],
+    result: CellVectors,
+    columns: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> None:
+    """One row a cell, in input order: ``row``, ``name``, ``empty``, further ``columns`` and ``vector``.
 
     Names may repeat; ``row`` never does. The file's metadata hold ``biolm`` (provenance as JSON) and
     ``schema``.
@@ -30,6 +38,7 @@ def write_parquet(target: Path, names: NDArray[np.str_], result: CellVectors) ->
             ("row", pa.int64()),
             ("name", pa.string()),
             ("empty", pa.bool_()),
+            *((name, pa.array(values[:0]).type) for name, values in columns.items()),
             ("vector", pa.list_(pa.float32(), width)),
         ],
         metadata={"schema": SCHEMA, "biolm": json.dumps({result.key: result.provenance}, sort_keys=True)},
@@ -38,28 +47,36 @@ def write_parquet(target: Path, names: NDArray[np.str_], result: CellVectors) ->
     with pq.ParquetWriter(target, schema) as writer:
         for chunk in result.chunks():
             stop = start + len(chunk)
-            columns = [
+            parts = [
                 pa.array(np.arange(start, stop)),
                 pa.array(names[start:stop].tolist(), pa.string()),
                 pa.array(result.empty[start:stop]),
+                *(pa.array(values[start:stop]) for values in columns.values()),
                 pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(chunk).ravel()), width),
             ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            writer.write_table(pa.Table.from_arrays(parts, schema=schema))
             start = stop
 
 
-def write_npy(target: Path, side: Path, names: NDArray[np.str_], result: CellVectors) -> None:
-    """A ``(n, d)`` float32 array in ``target``; names, empty rows and provenance as JSON in ``side``."""
+def write_npy(
+    target: Path,
+    side: Path,
+    names: NDArray[np.str_],
+    result: CellVectors,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """A ``(n, d)`` float32 array; names, empty rows, provenance and further ``facts`` as JSON in ``side``."""
     with target.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": result.vectors.shape}
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in result.chunks():
             file.write(np.ascontiguousarray(chunk, "<f4").data)
-    facts = {
+    held = {
         "schema": SCHEMA,
         "key": result.key,
         "biolm": result.provenance,
         "empty": np.flatnonzero(result.empty).tolist(),
         "names": names.tolist(),
+        **facts,
     }
-    side.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    side.write_text(json.dumps(held, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
