@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from biolm.models.registry import load
     from biolm.tasks import annotate, search
     from biolm.tasks.embed import embed
+    from biolm.tasks.perturb.run import perturb
+    from biolm.tasks.pack import pack
     from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
 
@@ -32,6 +34,8 @@ __all__ = [
     "annotate",
     "embed",
     "load",
+    "pack",
+    "perturb",
     "pl",
     "pp",
     "pretrain",
@@ -48,6 +52,8 @@ _HOMES = {
     "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "load": ("biolm.models.registry", "load"),
+    "pack": ("biolm.tasks.pack", "pack"),
+    "perturb": ("biolm.tasks.perturb.run", "perturb"),
     "pl": ("biolm.pl", ""),
     "pp": ("biolm.pp", ""),
     "pretrain": ("biolm.tasks.pretrain", "pretrain"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from biolm.tasks.embed_settings import EmbedKeywords
+from biolm.tasks.perturb.settings import PerturbKeywords
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from biolm.models.base import CellModel
     from biolm.tasks.search import Index
 
-__all__ = ["embed", "search"]
+__all__ = ["embed", "perturb", "search"]
 
 
 def embed(
@@ -124,4 +126,52 @@ def search(
     )
     target = adata.copy() if copy else adata
     additions.attach(target)
+    return target if copy else None
+
+
+def perturb(
+    adata: AnnData,
+    *,
+    model: str | Path | CellModel = "genetext",
+    delete: Sequence[str] = (),
+    overexpress: Sequence[str] = (),
+    genes: str | Path | Sequence[str] = (),
+    key_added: str = "perturb",
+    copy: bool = False,
+    **options: Unpack[PerturbKeywords],
+) -> AnnData | None:
+    """Delete or over-express genes in cells and measure how far the cells' vectors move.
+
+    Parameters
+    ----------
+    adata
+        Cells; they stay as they are.
+    model, delete, overexpress, genes, options
+        As for :func:`biolm.perturb`.
+    key_added
+        Name of the table.
+    copy
+        Return a copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the copy. Sets these fields:
+
+    ``adata.uns[key_added]``
+        Data frame with a row an edit, largest effect first: see :func:`biolm.perturb`.
+    ``adata.uns["biolm"][key_added]``
+        Model, settings and gene match.
+
+    Examples
+    --------
+    ``biolm.tl.perturb(adata, delete=["MS4A1"])``, then ``adata.uns["perturb"]``.
+    """
+    from biolm.tasks.perturb import perturb as run
+
+    found = run(adata, model=model, delete=delete, overexpress=overexpress, genes=genes, **options)
+    target = adata.copy() if copy else adata
+    table = found.frame()
+    table.index = table.index.astype(str)
+    target.uns[key_added] = table
+    target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: found.facts}
     return target if copy else None

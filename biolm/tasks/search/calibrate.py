@@ -37,8 +37,8 @@ class Calibration:
     >>> held = Calibration(np.array([[0.1, 0.2], [0.2, 0.4], [0.3, 0.3]], np.float32))
     >>> held.statistic(np.array([[0.2, 0.2, 0.9]])).round(2).tolist()
     [0.2]
-    >>> held.farther(np.array([0.25]), k=2).tolist()
-    [0.6666666666666666]
+    >>> held.farther(np.array([0.25]), k=2).round(2).tolist()
+    [0.67]
     """
 
     distances: NDArray[np.float32]

@@ -1,0 +1,81 @@
+"""Random genes that stand beside a gene: expressed about as highly, in the same cell.
+
+Dimensions: ``m`` genes of the vocabulary · ``n`` cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.tasks.perturb.edits import Edit
+
+__all__ = ["MatchedGenes"]
+
+# How far a control may lie: places among the expressed genes of the cell (or this share of them), and places
+# among all genes by their mean.
+_PLACES, _SHARE, _AROUND = 10, 0.05, 50
+
+
+class MatchedGenes:
+    """Draws genes that resemble others.
+
+    A gene that the cell expresses is matched by its place among the cell's expressed genes, highest first;
+    one that it does not express by its mean over all cells, among the genes that the cell does not express.
+
+    Parameters
+    ----------
+    rows
+        Vocabulary rows of the genes of the file.
+    means
+        ``(m,)`` mean share of the counts.
+    seed
+        Seeds the draws, which depend on the seed, the cell and the edit alone.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], means: NDArray[np.float64], seed: int) -> None:
+        self._order = rows[np.argsort(-means[rows], kind="stable")]
+        self._place = np.full(len(means), -1, np.int64)
+        self._place[self._order] = np.arange(len(self._order))
+        self._seed = seed
+
+    def draw(
+        self, edit: Edit, expressed: NDArray[np.int64], cell: int, number: int, count: int
+    ) -> list[Edit]:
+        """``count`` edits of the same kind with other genes; fewer where there are none.
+
+        Parameters
+        ----------
+        edit
+            The edit to match.
+        expressed
+            Genes of the cell, highest first.
+        cell, number
+            Row number of the cell and number of the edit.
+        count
+            How many.
+        """
+        rng = np.random.default_rng([self._seed, cell, number])
+        drawn: list[Edit] = []
+        for _ in range(count):
+            taken = set(edit.genes)
+            chosen: list[int] = []
+            for gene in edit.genes:
+                near = [row for row in self._near(gene, expressed).tolist() if row not in taken]
+                if not near:
+                    return drawn
+                chosen.append(near[int(rng.integers(len(near)))])
+                taken.add(chosen[-1])
+            cut = len(edit.deleted)
+            drawn.append(Edit(tuple(chosen[:cut]), tuple(chosen[cut:])))
+        return drawn
+
+    def _near(self, gene: int, expressed: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Genes about as high as this one."""
+        found = np.flatnonzero(expressed == gene)
+        if len(found):
+            reach = max(_PLACES, int(_SHARE * len(expressed)))
+            return expressed[max(0, found[0] - reach) : found[0] + reach + 1]
+        place = self._place[gene]
+        around = self._order[max(0, place - _AROUND) : place + _AROUND + 1]
+        return around[~np.isin(around, expressed)]

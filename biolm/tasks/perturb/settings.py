@@ -1,0 +1,92 @@
+"""The choices of an in-silico perturbation, in one place for Python and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from biolm.errors import ConfigError
+from biolm.tasks.embed_settings import EmbedSettings
+
+__all__ = ["HOW", "PerturbKeywords", "PerturbSettings"]
+
+HOW = ("delete", "overexpress")
+
+
+class PerturbKeywords(TypedDict, total=False):
+    """Keyword options of :func:`biolm.perturb` beyond its named arguments; see :class:`PerturbSettings`."""
+
+    combine: bool
+    how: str
+    goal_key: str | None
+    start: str | None
+    goal: str | None
+    cells: int
+    minimum_cells: int
+    controls: int
+    layer: str | None
+    pool: str | None
+    hidden_state: int | None
+    precision: str
+    batch_tokens: int
+    device: str
+    seed: int
+    allow_normalised: bool
+    gene_column: str | None
+    minimum_match: float
+    species: str | None
+    overwrite: bool
+    progress: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbSettings(EmbedSettings):
+    """Choices of a perturbation, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+
+    Parameters
+    ----------
+    combine
+        Also change all named genes together, after each alone.
+    how
+        What is done to all genes or to those of a list: ``delete`` or ``overexpress``.
+    goal_key
+        Column of the cell table that holds states, such as disease.
+    start
+        Perturb cells of this state only.
+    goal
+        Measure how far a cell moves toward this state: the mean vector of its cells.
+    cells
+        Most cells to perturb; more are sampled.
+    minimum_cells
+        Genes that can be changed in fewer cells are left out of a screen of all genes.
+    controls
+        Random genes of like expression that are changed for each gene and cell; 0 for none.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range, or a state is named without its column.
+    """
+
+    combine: bool = False
+    how: str = "delete"
+    goal_key: str | None = None
+    start: str | None = None
+    goal: str | None = None
+    cells: int = 200
+    minimum_cells: int = 5
+    controls: int = 1
+
+    def __post_init__(self) -> None:
+        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
+        EmbedSettings.__post_init__(self)
+        if self.how not in HOW:
+            raise ConfigError(f"how '{self.how}' is not one of {', '.join(HOW)}")
+        if min(self.cells, self.minimum_cells) < 1 or self.controls < 0:
+            raise ConfigError("cells and minimum cells must be at least 1, and controls at least 0")
+        if self.goal_key is None and (self.start is not None or self.goal is not None):
+            raise ConfigError("start and goal are states of a column; name it (--goal-key)")
+        if self.goal_key is not None and self.goal is None and self.start is None:
+            raise ConfigError(f"column '{self.goal_key}' is given but neither a start nor a goal state of it")
+        if self.goal is not None and self.goal == self.start:
+            raise ConfigError(f"start and goal are both '{self.goal}'; choose two states")
