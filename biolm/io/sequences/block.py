@@ -112,7 +112,7 @@ class SequenceSource(Protocol):
     path
         The file; None for the standard input.
     kind
-        ``fasta``, ``fastq``, ``genbank`` or ``embl``.
+        ``fasta``, ``fastq``, ``genbank``, ``embl`` or ``swiss``.
     """
 
     path: Path | None

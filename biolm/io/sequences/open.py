@@ -4,33 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.sequences.annotated import ANNOTATED, read_annotated
 from biolm.io.sequences.block import SequenceBlock, SequenceSource, concatenate_blocks
 from biolm.io.sequences.fasta import read_fasta
+from biolm.io.sequences.fastq import read_fastq
+from biolm.io.sequences.letters import upper
 from biolm.io.sequences.stream import PIECE, Stream, open_stream
 
 __all__ = ["FORMATS", "open_sequences"]
 
-FORMATS = ("fasta",)
+FORMATS = ("fasta", "fastq", *ANNOTATED)
+"""What :func:`open_sequences` reads."""
 
 
 class _Source:
     """Records of a stream; see :class:`~biolm.io.sequences.block.SequenceSource`."""
 
-    def __init__(self, stream: Stream, kind: str, first: bytes) -> None:
+    def __init__(
+        self, stream: Stream, kind: str, first: bytes, *, case: str, features: str | None, translate: bool
+    ) -> None:
         self.path, self.kind = stream.path, kind
-        self._stream, self._first = stream, first
-        self._read = False
+        self._stream, self._first, self._case = stream, first, case
+        self._features, self._translate = features, translate
 
     def blocks(self, *, records: int = 8192, residues: int = 1 << 22) -> Iterator[SequenceBlock]:
         """All records in order, at most ``records`` and ``residues`` a block."""
-        if self._read:
+        first, self._first = self._first, b""
+        if not first:
             raise InputError(f"{self._stream.name} was read already; open it again")
-        self._read = True
-        return _regroup(_checked(read_fasta(self._stream, self._first), self._stream.name), records, residues)
+        blocks = _checked(self._parsed(first), self._stream.name)
+        for block in _regroup(blocks, records, residues):
+            yield upper(block) if self._case == "upper" else block
+
+    def _parsed(self, first: bytes) -> Iterator[SequenceBlock]:
+        if self.kind == "fasta":
+            return read_fasta(self._stream, first)
+        if self.kind == "fastq":
+            return read_fastq(self._stream, first)
+        return read_annotated(
+            self._stream, self.kind, first, features=self._features, translate=self._translate
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -43,34 +61,76 @@ class _Source:
         self.close()
 
 
-def open_sequences(path: str | Path, *, format: str | None = None) -> SequenceSource:  # noqa: A002  # the word users know
+def open_sequences(
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002  # the word users know
+    case: Literal["keep", "upper"] = "keep",
+    features: str | None = None,
+    translate: bool = False,
+) -> SequenceSource:
     """Open a file of sequences, or the standard input for ``-``.
 
     Parameters
     ----------
     path
-        FASTA; plain, gzip or bgzip.
+        FASTA, FASTQ, GenBank, EMBL or Swiss-Prot; plain, gzip or bgzip.
     format
         One of :data:`FORMATS`; told from the content by default.
+    case
+        ``keep`` lower case (soft mask) as it is written, or turn all into ``upper`` case.
+    features, translate
+        Of GenBank and EMBL: type of the features to cut out, such as ``CDS``, and whether to give proteins;
+        see :func:`~biolm.io.sequences.annotated.read_annotated`.
 
     Raises
     ------
     InputError
         If the file cannot be read or is none of these formats.
     ConfigError
-        If the format is unknown.
+        If the format is unknown or has no features.
+
+    Examples
+    --------
+    >>> with open_sequences("proteins.fasta.gz") as source:  # doctest: +SKIP
+    ...     for block in source.blocks():
+    ...         print(len(block), block.names[0])
     """
     if format is not None and format not in FORMATS:
         raise ConfigError(f"there is no sequence format {format!r}; use one of {', '.join(FORMATS)}")
     stream = open_stream(path)
     try:
         first = stream.read(PIECE)
-        if not first.strip():
-            raise InputError(f"{stream.name} is empty; give a file with at least one sequence")
-        return _Source(stream, format or "fasta", first)
-    except InputError:
+        kind = format or _kind(first, stream.name)
+        if (features or translate) and kind not in ANNOTATED:
+            raise ConfigError(
+                f"{stream.name} is {kind}, which has no features; leave features and translate out"
+            )
+        return _Source(stream, kind, first, case=case, features=features, translate=translate)
+    except (InputError, ConfigError):
         stream.close()
         raise
+
+
+def _kind(first: bytes, name: str) -> str:
+    """The format that the first bytes are written in."""
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise InputError(f"{name} is empty; give a file with at least one sequence")
+    line = text.split(b"\n", 1)[0]
+    if line[:1] in (b">", b";"):
+        return "fasta"
+    if line[:1] == b"@":
+        return "fastq"
+    if line.startswith(b"LOCUS "):
+        return "genbank"
+    if line.startswith(b"ID   "):
+        return "swiss" if b" AA." in line else "embl"
+    shown = line[:20].decode("ascii", "replace")
+    raise InputError(
+        f"{name} is none of FASTA, FASTQ, GenBank, EMBL and Swiss-Prot: it begins with {shown!r}; "
+        "check the file, or convert it to FASTA"
+    )
 
 
 def _checked(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]:

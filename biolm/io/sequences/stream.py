@@ -70,9 +70,10 @@ class Stream:
         while piece := self.read(size):
             yield piece
 
-    def lines(self) -> Iterator[bytes]:
-        """All lines in order, without their ends."""
-        rest = b""
+    def lines(self, first: bytes = b"") -> Iterator[bytes]:
+        """All lines in order, without their ends, those of bytes that were read already included."""
+        *whole, rest = first.split(b"\n")
+        yield from (line.rstrip(b"\r") for line in whole)
         for piece in self.pieces():
             *whole, rest = (rest + piece).split(b"\n")
             yield from (line.rstrip(b"\r") for line in whole)
