@@ -16,7 +16,7 @@ from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
 from biolm.objectives.baseline import Baseline, LabelFrequencies
-from biolm.objectives.classify import classes_of, score_classes
+from biolm.objectives.classify import classes_of, count_classes, score_classes
 
 __all__ = ["Adversarial", "AdversarialSettings", "reverse_gradient"]
 
@@ -97,6 +97,10 @@ class Adversarial(Objective):
     def label_kinds(cls, settings: AdversarialSettings) -> dict[str, LabelKind]:
         """The domain's."""
         return {settings.column: "classes"}
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Known domains."""
+        return {"loss": count_classes(prepared.example_label(self.settings.column))}
 
     def baseline(self) -> Baseline:
         """Frequencies of the domains: what the discriminator should fall to."""

@@ -38,7 +38,7 @@ __all__ = [
     "View",
 ]
 
-LabelKind = Literal["classes", "numbers"]
+LabelKind = Literal["classes", "numbers", "vectors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,6 +348,14 @@ class Objective(nn.Module, ABC):
         """Run the core, its head on the predicted tokens only."""
         wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
         return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:  # noqa: ARG002
+        """Counts of those terms of the score that can be told before the forward pass.
+
+        Batches that are accumulated to one step, and ranks, are then weighted by them, so that they do what
+        one large batch would. A term that is not listed weighs each accumulated batch the same.
+        """
+        return {}
 
     def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:  # noqa: ARG002
         """What it says of each label column, without looking at the labels; most say nothing.

@@ -22,7 +22,15 @@ from biolm.objectives.baseline import Baseline, LabelFrequencies, LabelMean
 from biolm.objectives.masking import check_share
 from biolm.objectives.value_losses import check_loss, value_loss
 
-__all__ = ["IGNORED", "Classify", "ClassifySettings", "Regress", "RegressSettings", "score_classes"]
+__all__ = [
+    "IGNORED",
+    "Classify",
+    "ClassifySettings",
+    "Regress",
+    "RegressSettings",
+    "count_classes",
+    "score_classes",
+]
 
 IGNORED = -100
 """Label of an example that is not scored."""
@@ -120,6 +128,10 @@ class Classify(_Labelled):
         s: ClassifySettings = self.settings
         return LabelFrequencies(self.facts.classes[s.column], s.column, tokens=s.level == "token")
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Known labels, by the weight of their classes."""
+        return {"loss": count_classes(self.wanted(prepared), self.class_weights)}
+
     def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
         """Logits ``(b, c)``, or ``(t, c)`` of tokens."""
         return {self.settings.column: self.head(self.states(output, prepared))}
@@ -147,6 +159,12 @@ def classes_of(facts: Facts, column: str) -> int:
     if column not in facts.classes:
         raise ConfigError(f"there are no classes for the label column {column!r}")
     return facts.classes[column]
+
+
+def count_classes(labels: Tensor, class_weights: Any = None) -> float:
+    """What :func:`score_classes` counts."""
+    known = labels[labels != IGNORED]
+    return float(len(known)) if class_weights is None else float(class_weights.to(known.device)[known].sum())
 
 
 def score_classes(
@@ -222,6 +240,10 @@ class Regress(_Labelled):
         """Mean of the training labels."""
         s: RegressSettings = self.settings
         return LabelMean(s.column, s.loss, scale=self.scale, tokens=s.level == "token")
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Known numbers."""
+        return {"loss": float((~self.wanted(prepared).isnan()).sum())}
 
     def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
         """Numbers ``(b,)``, or ``(t,)`` of tokens, in the column's own units."""

@@ -64,6 +64,11 @@ class Contrast(Objective):
         self.temperature = Temperature(settings.temperature, learned=settings.learned)
         self.projection = projector(facts.core.d_model, settings.projection, settings.hidden)
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Examples with both views."""
+        usable = prepared.extra.get("usable")
+        return {"loss": float(len(prepared.batch) // 2 if usable is None else usable.sum())}
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, recall and chance."""
         s: ContrastSettings = self.settings

@@ -5,6 +5,7 @@ Dimensions: ``n`` rows of this rank · ``m`` rows of all ranks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -72,19 +73,32 @@ def gather_rows(rows: Tensor) -> Gathered:
     return Gathered(found, sum(counts[: dist.get_rank()]))
 
 
-def counts_of_ranks(score: Score) -> dict[str, Tensor] | None:
+def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> dict[str, Tensor] | None:
     """Mean count of each term over the ranks, for :meth:`~biolm.objectives.base.Score.loss`.
 
-    None for one rank alone.
+    None for one rank alone without ``known``.
+
+    Parameters
+    ----------
+    score
+        Of this rank.
+    known
+        Counts to take in place of the score's: means over the batches that this rank accumulates.
 
     Distributed training averages the ranks' gradients. Divided by these counts, they average to the gradient
     of the mean over all ranks' items, however unevenly these are spread. Every rank must call it.
     """
-    if _alone():
+    if _alone() and not known:
         return None
-    counts = torch.stack([term.count.detach() for term in score.terms.values()])
-    dist.all_reduce(counts)
-    return dict(zip(score.terms, counts / dist.get_world_size(), strict=True))
+    told = known or {}
+    counts = torch.stack(
+        [term.count.new_tensor(told[name]) if name in told else term.count.detach()
+         for name, term in score.terms.items()]
+    )  # fmt: skip
+    if not _alone():
+        dist.all_reduce(counts)
+        counts = counts / dist.get_world_size()
+    return dict(zip(score.terms, counts, strict=True))
 
 
 def _alone() -> bool:

@@ -13,12 +13,12 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
 from biolm.objectives.baseline import Baseline, GeneMeans
 from biolm.objectives.masked_values import condition_of
 from biolm.objectives.masking import documents, is_special
 from biolm.objectives.value_heads import CellToGenes, gene_vectors
-from biolm.objectives.value_losses import check_loss, score_values
+from biolm.objectives.value_losses import check_loss, count_values, score_values
 
 __all__ = ["GeneQuery", "GeneQuerySettings"]
 
@@ -62,10 +62,18 @@ class GeneQuery(Objective):
         width = 0 if self.condition is None else facts.core.d_model
         self.head = CellToGenes(facts.core.d_model, condition=width, zero=settings.zero_probability)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: GeneQuerySettings) -> dict[str, LabelKind]:
         """The condition's."""
-        return () if self.settings.condition is None else (self.settings.condition,)
+        return {} if settings.condition is None else {settings.condition: "classes"}
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Values that are asked for."""
+        s: GeneQuerySettings = self.settings
+        if prepared.original.values is None:
+            return {}
+        wanted = prepared.original.values[self._rows(prepared)]
+        return count_values(wanted, nonzero_only=s.nonzero_only, zero=s.zero_probability)
 
     def baseline(self) -> Baseline:
         """Mean value of each gene, over the hidden tokens."""

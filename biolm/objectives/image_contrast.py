@@ -12,7 +12,7 @@ from torch import nn
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings
+from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
 from biolm.objectives.contrast import projector
 from biolm.objectives.pairs import Temperature, score_pairs
 
@@ -66,10 +66,10 @@ class ImageContrast(Objective):
         self.genes = projector(facts.core.d_model, s.width, s.hidden)
         self.images: nn.Module = projector(s.features, s.width, s.hidden)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: ImageContrastSettings) -> dict[str, LabelKind]:
         """The image features'."""
-        return (self.settings.column,)
+        return {settings.column: "vectors"}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, recall and chance."""

@@ -73,6 +73,11 @@ class MaskedCounts(Objective):
         """Hide values."""
         return mask_values(self.settings, self.facts)
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Hidden counts above zero."""
+        assert prepared.targets is not None
+        return {"loss": float((prepared.targets > 0).sum())}
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of the hidden counts, and of equal shares, the baseline."""
         assert prepared.rows is not None

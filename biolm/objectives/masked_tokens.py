@@ -146,6 +146,11 @@ class MaskedTokens(Objective):
             special_ids=tuple(sorted({*self.facts.special_ids, self.facts.mask_id})),
         )
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Tokens that are asked for."""
+        assert prepared.rows is not None
+        return {"loss": float(len(prepared.rows))}
+
     def baseline(self) -> Baseline:
         """Frequencies of the tokens, and of those at each place."""
         return TokenFrequencies(self.facts.core.vocab_size)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings, View
 from biolm.objectives.baseline import Baseline, GeneMeans, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import score_tokens
 from biolm.objectives.masking import check_share, choose_tokens, documents, is_special
 from biolm.objectives.value_heads import Condition, TokenValues
-from biolm.objectives.value_losses import check_loss, score_values
+from biolm.objectives.value_losses import check_loss, count_values, score_values
 
 __all__ = ["MaskValues", "MaskedValues", "MaskedValuesSettings"]
 
@@ -205,10 +205,18 @@ class MaskedValues(Objective):
         s: MaskedValuesSettings = self.settings
         return mask_values(s, self.facts)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @classmethod
+    def label_kinds(cls, settings: MaskedValuesSettings) -> dict[str, LabelKind]:
         """The condition's."""
-        return () if self.settings.condition is None else (self.settings.condition,)
+        return {} if settings.condition is None else {settings.condition: "classes"}
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Hidden values."""
+        assert prepared.targets is not None
+        s: MaskedValuesSettings = self.settings
+        if s.loss == "cross_entropy":
+            return {"loss": float(len(prepared.targets))}
+        return count_values(prepared.targets, nonzero_only=s.nonzero_only, zero=s.zero_probability)
 
     def baseline(self) -> Baseline:
         """Mean value of each gene; frequencies of the bins for ``cross_entropy``."""

@@ -113,6 +113,11 @@ class NextToken(Objective):
             skipped_ids=tuple(sorted(self.facts.special_ids)) if s.skip_special else (),
         )
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Tokens that are asked for."""
+        assert prepared.rows is not None
+        return {"loss": float(len(prepared.rows))}
+
     def baseline(self) -> Baseline:
         """Frequencies of the tokens, and of those at each place."""
         return TokenFrequencies(self.facts.core.vocab_size)

@@ -128,6 +128,10 @@ class PairOrder(Objective):
         s: PairOrderSettings = self.settings
         return Pairs(negatives=s.negatives, share=s.share, special_ids=tuple(sorted(self.facts.special_ids)))
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Pairs."""
+        return {"loss": float(len(prepared.batch))}
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy."""
         logits = self.head(self.vectors(output, prepared, self.settings.pool))

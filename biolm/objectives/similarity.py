@@ -46,6 +46,10 @@ class CellSimilarity(Objective):
 
     Settings = CellSimilaritySettings
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Cells."""
+        return {"loss": float(len(prepared.batch))}
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of all pairs."""
         cells = self.vectors(output, prepared, self.settings.pool)

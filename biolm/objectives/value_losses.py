@@ -12,7 +12,7 @@ from torch import Tensor
 from biolm.errors import ConfigError
 from biolm.objectives.base import Score, Sum
 
-__all__ = ["LOSSES", "score_values", "zero_truncated_poisson"]
+__all__ = ["LOSSES", "count_values", "score_values", "zero_truncated_poisson"]
 
 LOSSES = ("mse", "mae", "huber")
 
@@ -84,6 +84,12 @@ def score_values(
     if logit is not None:
         metrics["zero_accuracy"] = Sum.of(((logit.detach() > 0) == (wanted > 0)).float())
     return Score(terms, {"zero": zero_weight}, metrics)
+
+
+def count_values(wanted: Tensor, *, nonzero_only: bool = False, zero: bool = False) -> dict[str, float]:
+    """What :func:`score_values` counts for its terms; ``zero`` for a zero logit."""
+    count = float((wanted != 0).sum()) if nonzero_only else float(wanted.numel())
+    return {"loss": count, "zero": float(wanted.numel())} if zero else {"loss": count}
 
 
 def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = False) -> Tensor:

@@ -153,6 +153,16 @@ class Weighted(Objective):
         )
         return replace(first, others=tuple(others))
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Those of the parts, each on its own input."""
+        parts, inputs = self.parts_by_name(), (prepared, *prepared.others)
+        return {
+            f"{name}/{key}": count
+            for (_, names), given in zip(self.groups(), inputs, strict=True)
+            for name in names
+            for key, count in parts[name].counts(given).items()
+        }
+
     def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
         """Those of all parts."""
         parts = self.parts_by_name().values()

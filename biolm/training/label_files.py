@@ -61,6 +61,11 @@ def read_labels(
         if chosen.genes is not None:
             columns[name] = _of_genes(name, chosen, kind, vocabulary)
             continue
+        if kind == "vectors":
+            raise InputError(
+                f"the column {name!r} holds vectors, which an obs table cannot; give them from Python "
+                "(biolm.training.fine_tune)"
+            )
         values = column_of(examples, chosen.column or name)
         if kind == "numbers":
             columns[name] = LabelColumn(values=read_numbers(name, values, chosen.missing))

@@ -7,7 +7,7 @@ Dimensions: ``n`` examples of the whole data set · ``t`` tokens of a batch · `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,7 +36,7 @@ class LabelColumn:
     ----------
     values
         Classes (int64, -100 for missing) or numbers (float32, NaN for missing): ``(n,)`` by example, ``(v,)``
-        by token id, or ``(u,)`` by token of all examples end to end.
+        by token id, or ``(u,)`` by token of all examples end to end; vectors ``(n, k)`` by example.
     classes
         Names ``(c,)`` of the classes; empty for numbers.
     level
@@ -53,7 +53,9 @@ class LabelColumn:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Whether each value is there."""
-        return self.values != IGNORED if self.classes else ~np.isnan(self.values)
+        if self.classes:
+            return self.values != IGNORED
+        return ~np.isnan(self.values.reshape(len(self.values), -1)).any(1)
 
     def of(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[Any]:
         """Labels of the examples ``rows``, or of their tokens ``ids (t,)``."""
@@ -99,7 +101,8 @@ class Labels:
         ----------
         arrays
             Of each column ``(n,)`` values (text, categories, numbers; None, NaN and '' are missing), a list
-            of ``n`` arrays with a value for each token, or a :class:`LabelColumn` that is made already.
+            of ``n`` arrays with a value for each token, a matrix ``(n, k)`` of vectors, or a
+            :class:`LabelColumn` that is made already.
         kinds
             Which columns are read, and of what kind each is.
         n
@@ -146,7 +149,7 @@ class Labels:
         """Mean and standard deviation of each column of numbers among the examples ``rows``."""
         found = {}
         for name, column in self.columns.items():
-            if not column.classes:
+            if not column.classes and column.values.ndim == 1:
                 values = column.of_examples(rows).astype(np.float64)
                 values = values[~np.isnan(values)]
                 found[name] = (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
@@ -171,10 +174,10 @@ class Labels:
         """
         for name, column in self.columns.items():
             values = column.of_examples(rows)
-            values = values[values != IGNORED] if column.classes else values[~np.isnan(values)]
+            values = values[replace(column, values=values).known]
             if not len(values):
                 raise InputError(f"no training example has a label in the column {name!r}; check its values")
-            if (values == values[0]).all():
+            if values.ndim == 1 and (values == values[0]).all():
                 only = column.classes[int(values[0])] if column.classes else f"{values[0]:g}"
                 raise InputError(
                     f"all training labels of the column {name!r} are {only!r}, so there is nothing to learn; "
@@ -247,6 +250,10 @@ def _of_array(name: str, given: Any, kind: LabelKind, n: int) -> LabelColumn:
         given = np.concatenate([np.asarray(each) for each in given])
     values = np.asarray(given)
     level: Literal["example", "token"] = "token" if by_token else "example"
+    if kind == "vectors":
+        if values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise ConfigError(f"the column {name!r} must be a matrix of numbers, a row for each example")
+        return LabelColumn(values=values.astype(np.float32))
     if kind == "numbers":
         return LabelColumn(values=read_numbers(name, values), level=level, offsets=offsets)
     codes, classes = encode_classes(values)

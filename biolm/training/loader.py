@@ -160,6 +160,11 @@ class Stream:
                     self._running = None
                 return
 
+    @property
+    def pausing(self) -> bool:
+        """Whether an iteration has ended before all batches were handed over."""
+        return self._running is not None
+
     def _items(self) -> Iterator[Item]:
         share = _Share(
             reader=self.reader,

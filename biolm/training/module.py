@@ -17,10 +17,12 @@ from biolm.core.checkpoint import write_weights
 from biolm.errors import TrainingError
 from biolm.objectives.base import Objective, Prepared
 from biolm.objectives.baseline import Baseline
+from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
 from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
 from biolm.training.start import plain_weights
+from biolm.training.steps import StepBatch
 
 __all__ = ["Means", "Pretraining", "finite"]
 
@@ -87,11 +89,13 @@ class Pretraining(pl.LightningModule):
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
-    def transfer_batch_to_device(self, batch: Item, device: torch.device, dataloader_idx: int) -> Item:  # noqa: ARG002
-        """The batch on the device; its number stays."""
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """The batch on the device; its number and counts stay."""
+        if isinstance(batch, StepBatch):
+            return batch._replace(prepared=batch.prepared.to(device))
         return batch[0], batch[1].to(device)
 
-    def training_step(self, batch: Item, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch.
 
         Raises
@@ -99,11 +103,17 @@ class Pretraining(pl.LightningModule):
         TrainingError
             If the loss is infinite or no number.
         """
-        number, prepared = batch
+        number, prepared = batch.number, batch.prepared
         # Dropout depends on the batch's number in the run: on no state that would have to be saved.
         torch.manual_seed((self.config.seed * 1_000_003 + number) % (1 << 63))
         self.objective.step = self.step
-        loss, found = self.objective.loss(self.core, prepared)
+        score = self.objective.run(self.core, prepared)
+        # Over the count of all batches of the step, on all processes: together they are one large batch.
+        told = batch.counts if batch.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
+        counts = counts_of_ranks(score, told)
+        if not batch.real:
+            return torch.stack([term.total for term in score.terms.values()]).sum() * 0.0
+        loss = score.loss(counts)
         if not torch.isfinite(loss):
             path = self.folder / "bad_batch.safetensors"
             write_weights(path, _tensors(prepared))
@@ -111,7 +121,9 @@ class Pretraining(pl.LightningModule):
                 f"the loss at step {self.step} is {loss.item()}; its batch (number {number}) is in {path}, "
                 "the last good checkpoint is kept: lower optimiser.rate, or set trainer.clip, and resume"
             )
-        self.train_means.include({**found, "loss": torch.stack((loss.detach(), torch.ones_like(loss)))})
+        self.train_means.include(
+            {**score.report(), "loss": torch.stack((loss.detach(), torch.ones_like(loss)))}
+        )
         self.tokens += len(prepared.batch.ids)
         return loss
 

@@ -36,6 +36,7 @@ from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
 from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
+from biolm.training.steps import Steps
 
 __all__ = ["BatchModule", "Result", "make_module", "run_job", "saved_of", "train"]
 
@@ -80,18 +81,20 @@ class BatchModule(pl.LightningDataModule):
         super().__init__()
         self.job, self.module = job, module
 
-    def train_dataloader(self) -> Stream:
+    def train_dataloader(self) -> Steps:
         """Batches from the next step on; an iteration ends where a validation is due."""
         c = self.job.config
-        return Stream(
+        stream = Stream(
             reader=_reader(self.job, self.module.objective, valid=False),
             rank=self.trainer.global_rank if self.trainer else 0,
             ranks=self.trainer.world_size if self.trainer else 1,
             start=self.module.step * c.trainer.accumulate,
             stop=self.job.steps * c.trainer.accumulate,
+            epochs=c.trainer.max_epochs,
             workers=c.data.workers,
             pauses=c.trainer.validate_every * c.trainer.accumulate,
         )
+        return Steps(stream=stream, objective=self.module.objective, accumulate=c.trainer.accumulate)
 
     def val_dataloader(self) -> Stream | list[None]:
         """All held-out batches, on every process: they are few, and results then need no exchange."""

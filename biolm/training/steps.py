@@ -1,0 +1,102 @@
+"""Batches of whole optimiser steps: each knows what the whole step counts; the last one is filled up.
+
+A step of several accumulated batches, on several processes, is one large batch: the loss of each item must be
+divided by the count of all of them. So the batches of a step are looked at together before the first is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from biolm.objectives.base import Objective, Prepared
+from biolm.training.loader import Stream
+from biolm.training.plan import groups
+
+__all__ = ["StepBatch", "Steps"]
+
+
+class StepBatch(NamedTuple):
+    """One of the batches of an optimiser step.
+
+    Parameters
+    ----------
+    number
+        Of the batch in the run.
+    prepared
+        The batch.
+    counts
+        Of each term whose count can be told beforehand: that of this process's batches of the step, over
+        their number.
+    real
+        Off for a batch that only keeps this process in step with the others and teaches nothing.
+    """
+
+    number: int
+    prepared: Prepared
+    counts: dict[str, float]
+    real: bool = True
+
+
+@dataclass(kw_only=True)
+class Steps:
+    """Batches of a stream, step by step; like the stream it goes on where it was.
+
+    An epoch's batches need not be a multiple of what a step takes. Steps reach over the end of an epoch into
+    the next; after the last epoch what lacks to a whole step is filled with batches of no weight, so that
+    each example is used once an epoch and all processes make the same steps.
+
+    Parameters
+    ----------
+    stream
+        Batches of this process.
+    objective
+        Tells what it counts.
+    accumulate
+        Batches of a step on this process.
+    """
+
+    stream: Stream
+    objective: Objective
+    accumulate: int
+    _given: int = -1
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        if self._given < 0:
+            self._given = self.stream.start
+        held: list[StepBatch] = []
+        for number, prepared in self.stream:
+            held.append(StepBatch(number, prepared, self.objective.counts(prepared)))
+            if len(held) == self.accumulate:
+                yield from self._counted(held)
+                held = []
+        if held or self._ended:
+            while (self._given + len(held)) < self.stream.stop:
+                held.append(self._filler(self._given + len(held)))
+                if len(held) == self.accumulate:
+                    yield from self._counted(held)
+                    held = []
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the stream has no more, rather than pausing."""
+        return not self.stream.pausing
+
+    def _counted(self, held: list[StepBatch]) -> Iterator[StepBatch]:
+        mean = {
+            name: sum(batch.counts[name] for batch in held) / len(held)
+            for name in (held[0].counts if held else {})
+        }
+        self._given += len(held)
+        for batch in held:
+            yield batch._replace(counts=mean)
+
+    def _filler(self, place: int) -> StepBatch:
+        """The first batch of the run, without weight."""
+        reader = self.stream.reader
+        group = next(groups(reader.plan, rank=0, ranks=1, start=0, stop=1))
+        _, prepared = next(reader.read(group))
+        number = place * self.stream.ranks + self.stream.rank
+        counts = dict.fromkeys(self.objective.counts(prepared), 0.0)
+        return StepBatch(number, prepared, counts, real=False)
