@@ -23,6 +23,7 @@ from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.tune import TunedModel
 from biolm.tasks.fit import loaded
 from biolm.vocab.genes import GeneVocabulary
 
@@ -30,7 +31,9 @@ __all__ = ["Annotator", "Head", "default_key", "load_annotator"]
 
 FILE = "annotation.json"
 ARRAYS = "annotator.safetensors"
+MODEL = "model"
 SCHEMA = "biolm.annotator/1"
+_SPACE = ("share", "mean", "loadings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +92,23 @@ class Annotator:
 
     def save(self, folder: Path) -> None:
         """Write into a folder that exists."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        arrays = {"share": self.space.share, "mean": self.space.mean}
+        arrays = {name: getattr(self.space, name) for name in _SPACE}
         heads = []
         for number, head in enumerate(self.heads):
             facts, held = _taken_apart(head.frozen)
             arrays |= {f"{number}.{name}": np.ascontiguousarray(value) for name, value in held.items()}
             named = {"label": head.label, "classes": list(head.classes)}
             heads.append(named | facts | {"report": dict(head.report)})
-        save_file(arrays, folder / ARRAYS)
+        (folder / ARRAYS).write_bytes(save(arrays))
+        reference = dict(self.reference)
+        if isinstance(self.model, TunedModel):
+            self.model.save(folder / MODEL)
+            reference |= {"trained": True, "digest": _digest(loaded(folder / MODEL))}
         content = {
             "schema": SCHEMA,
-            "model": dict(self.reference),
+            "model": reference,
             "embedding": dict(self.embedding),
             "facts": dict(self.facts),
             "heads": heads,
@@ -109,6 +116,7 @@ class Annotator:
                 "kind": self.space.vocabulary.kind,
                 "species": list(self.space.vocabulary.species),
                 "names": list(self.space.vocabulary.genes),
+                "noise": self.space.noise,
             },
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
@@ -142,12 +150,12 @@ def load_annotator(folder: str | Path, model: str | Path | CellModel | None = No
             f"{folder / FILE} is of kind {content.get('schema')!r}, not {SCHEMA!r}; fit the annotator again"
         )
     arrays = _arrays(folder / ARRAYS)
-    found = _model(folder, content["model"], model)
+    found = _model(folder, content, model)
     try:
         genes = content["genes"]
         vocabulary = GeneVocabulary(tuple(genes["names"]), genes["kind"], tuple(genes["species"]))
         heads = tuple(_head(held, arrays, number) for number, held in enumerate(content["heads"]))
-        space = ExpressionSpace(vocabulary, arrays["share"], arrays["mean"])
+        space = ExpressionSpace(vocabulary, *(arrays[name] for name in _SPACE), genes["noise"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the parts of {folder} do not fit together ({error}); fit it again") from error
     return Annotator(found, content["model"], content["embedding"], space, heads, content["facts"])
@@ -170,10 +178,15 @@ def reference_of(model: CellModel, given: str | Path | CellModel) -> dict[str, A
     if isinstance(given, str | Path):
         name = str(Path(given).resolve()) if Path(given).is_dir() else str(given)
     facts = plain(model.describe())
-    return {"name": name, "digest": digest(facts), "facts": facts}
+    return {"name": name, "digest": _digest(model), "facts": facts}
 
 
-def _model(folder: Path, reference: Mapping[str, Any], given: str | Path | CellModel | None) -> CellModel:
+def _digest(model: CellModel) -> str:
+    """What a model says of itself, in one number."""
+    return digest(plain(model.describe()))
+
+
+def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellModel | None) -> CellModel:
     """The model an annotator was made with, checked.
 
     Raises
@@ -181,7 +194,10 @@ def _model(folder: Path, reference: Mapping[str, Any], given: str | Path | CellM
     CheckpointError
         If it cannot be found, or is another one.
     """
-    name = reference["name"]
+    reference = content["model"]
+    name = str(folder / MODEL) if reference.get("trained") else reference["name"]
+    if reference.get("trained") and given is not None:
+        raise ConfigError(f"the annotator {folder} holds its own trained model; leave --model out")
     try:
         found = loaded(name if given is None else given)
     except ConfigError as error:
@@ -189,11 +205,13 @@ def _model(folder: Path, reference: Mapping[str, Any], given: str | Path | CellM
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
             "say where it is (--model)"
         ) from error
-    if digest(plain(found.describe())) != reference["digest"]:
+    if _digest(found) != reference["digest"]:
         raise CheckpointError(
             f"the annotator {folder} was made with another model than {found.name} of "
             f"{name if given is None else given}; give that model (--model) or fit the annotator again"
         )
+    if reference.get("trained"):
+        return TunedModel.read(Path(name), [head["label"] for head in content["heads"]])
     return found
 
 

@@ -18,6 +18,7 @@ from biolm.tasks.annotate.expression import counts_in, gene_names
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.embed_run import Job
 from biolm.tasks.progress import log
+from biolm.tasks.splits import copies_of
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["ChosenCells", "LabelledCells", "Labels", "read_labels", "read_training", "wanted"]
@@ -64,6 +65,8 @@ class LabelledCells:
         One for each label column.
     batches
         ``(n,)`` names of batches; None where none were given.
+    copies
+        ``(n,)`` cells with the same counts share a number.
     """
 
     vectors: NDArray[np.float32]
@@ -71,6 +74,7 @@ class LabelledCells:
     vocabulary: GeneVocabulary
     labels: tuple[Labels, ...]
     batches: NDArray[np.str_] | None
+    copies: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -146,8 +150,10 @@ def wanted(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp
     return np.sort(rows[kept])
 
 
-def read_training(job: Job, labels: tuple[Labels, ...], settings: FitSettings) -> LabelledCells:
-    """Embed the cells of a job and keep their counts.
+def read_training(
+    job: Job, labels: tuple[Labels, ...], settings: FitSettings, *, embed: bool = True
+) -> LabelledCells:
+    """Embed the cells of a job and keep their counts; without ``embed`` vectors are empty.
 
     Raises
     ------
@@ -166,15 +172,17 @@ def read_training(job: Job, labels: tuple[Labels, ...], settings: FitSettings) -
     species = [job.match.report.species] if job.match.report.species else None
     vocabulary = GeneVocabulary.of(gene_names(columns, job.match), species=species)
     match = vocabulary.match(columns, column=settings.gene_column, minimum=0)
-    counts = [counts_in(block, match, len(vocabulary)) for block in source.blocks()]
     from scipy.sparse import vstack
 
+    counts = vstack([counts_in(block, match, len(vocabulary)) for block in source.blocks()], format="csr")
+    nothing = np.zeros((source.n_cells, 0), np.float32)
     return LabelledCells(
-        vectors=np.concatenate(list(job.vectors())),
-        counts=vstack(counts, format="csr"),
+        vectors=np.concatenate(list(job.vectors())) if embed else nothing,
+        counts=counts,
         vocabulary=vocabulary,
         labels=labels,
         batches=batches,
+        copies=copies_of(counts),
     )
 
 

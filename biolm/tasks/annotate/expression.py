@@ -1,6 +1,7 @@
 """Log-normalised expression of any file in the genes of the training file.
 
-Dimensions: ``n`` cells · ``g`` genes of a file · ``m`` genes of the training file.
+Dimensions: ``n`` cells · ``g`` genes of a file · ``m`` genes of the training file · ``k`` components ·
+``c`` classes.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from biolm.io.cells.block import CellBlock
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["ExpressionSpace", "counts_in", "gene_names", "log_normalised"]
+__all__ = ["ExpressionSpace", "counts_in", "gene_names", "log_normalised", "variable_genes"]
 
 TOTAL = 1e4
+_COMPONENTS = 50
+_VARIABLE = 3000
+
+LinearPart = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
 class ExpressionSpace:
-    """The genes of the training cells, and what a cell looks like there on average.
+    """The genes of the training cells, and how they vary there.
 
     A query that lacks genes is compared fairly: its counts are brought to the total that the genes it does
-    have make up in a training cell, and a gene it lacks is taken as average.
+    have make up in a training cell, and the genes it lacks are estimated from those it has, as the posterior
+    mean of probabilistic principal components of the training cells (Tipping and Bishop 1999).
 
     Parameters
     ----------
@@ -36,18 +42,38 @@ class ExpressionSpace:
         ``(m,)`` float32 share of all counts that a gene takes in training.
     mean
         ``(m,)`` float32 mean log-normalised value in training.
+    loadings
+        ``(m, k)`` float32 change of each gene with one standard deviation of a component.
+    noise
+        Variance of a gene that the components leave, on average.
     """
 
     vocabulary: GeneVocabulary
     share: NDArray[np.float32]
     mean: NDArray[np.float32]
+    loadings: NDArray[np.float32]
+    noise: float
 
     @classmethod
-    def of(cls, vocabulary: GeneVocabulary, counts: Any) -> ExpressionSpace:
+    def of(cls, vocabulary: GeneVocabulary, counts: Any, seed: int = 0) -> ExpressionSpace:
         """The space of training counts, a sparse ``(n, m)`` matrix."""
         totals = np.asarray(counts.sum(0)).ravel()
-        mean = np.asarray(log_normalised(counts).mean(0)).ravel()
-        return cls(vocabulary, (totals / max(totals.sum(), 1)).astype(np.float32), mean.astype(np.float32))
+        table = log_normalised(counts)
+        mean = np.asarray(table.mean(0)).ravel()
+        loadings, noise = _components(table, mean, seed)
+        share = (totals / max(totals.sum(), 1)).astype(np.float32)
+        return cls(vocabulary, share, mean.astype(np.float32), loadings, noise)
+
+    def without(self, present: NDArray[np.bool_], genes: NDArray[np.float32]) -> LinearPart:
+        """Weights and bias that do with the ``present`` genes ``(m,)`` what ``genes (m, c)`` do with all."""
+        held, lacked = self.loadings[present].astype(float), self.loadings[~present].astype(float)
+        precision = held.T @ held + self.noise * np.eye(held.shape[1])
+        # Weights that the lacked genes hand over to the held ones.
+        passed = held @ np.linalg.solve(precision, lacked.T @ genes[~present])
+        weights = np.zeros(genes.shape)
+        weights[present] = genes[present] + passed
+        bias = self.mean[~present] @ genes[~present] - self.mean[present] @ passed
+        return weights.astype(np.float32), bias.astype(np.float32)
 
     def present(self, match: GeneMatch) -> NDArray[np.bool_]:
         """``(m,)`` genes that a file has."""
@@ -59,6 +85,27 @@ class ExpressionSpace:
         """Sparse ``(n, m)`` log1p of counts, scaled to the total of the file's genes in training."""
         total = TOTAL * float(self.share[self.present(match)].sum())
         return log_normalised(counts_in(block, match, len(self.vocabulary)), total)
+
+
+def variable_genes(table: Any, count: int = _VARIABLE) -> NDArray[np.intp]:
+    """Columns of a sparse table that vary most, in order."""
+    mean, power = (np.asarray(each.mean(0)).ravel() for each in (table, table.multiply(table)))
+    return np.sort(np.argsort(mean**2 - power, kind="stable")[:count])
+
+
+def _components(table: Any, mean: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float32], float]:
+    """Loadings of all genes on standardised components of the most variable ones, and what they leave."""
+    from sklearn.decomposition import PCA
+
+    part = table[:, variable_genes(table)]
+    fitted = PCA(min(_COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=seed)
+    scores = fitted.fit_transform(part)
+    scores = scores / np.maximum(scores.std(0), 1e-9)
+    # Scores are centred and uncorrelated, so a gene's regression on them is a product.
+    loadings = np.asarray(table.T @ scores) / len(scores)
+    power = np.asarray(table.multiply(table).mean(0)).ravel() - mean**2
+    left = np.maximum(power - (loadings**2).sum(1), 0)
+    return loadings.astype(np.float32), float(max(left.mean(), 1e-6))
 
 
 def gene_names(columns: Mapping[str, NDArray[np.str_]], match: GeneMatch) -> list[str]:

@@ -20,13 +20,14 @@ from biolm.models.base import CellModel
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_labels, read_training, wanted
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
-from biolm.tasks.annotate.frozen import Points, fit_frozen
+from biolm.tasks.annotate.frozen import Points, fit_frozen, fit_variants
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, unknown_test
 from biolm.tasks.annotate.settings import FitKeywords, FitSettings
-from biolm.tasks.embed_run import prepare
+from biolm.tasks.annotate.tune import TRAINED, TunedModel, read_tokens, token_model, train
+from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.fit import loaded
 from biolm.tasks.progress import log
-from biolm.tasks.splits import Split, copies_of, holdout
+from biolm.tasks.splits import Split, holdout
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,76 +94,144 @@ def _fit(
     every = read_labels(source, names, settings.leave_out)
     rows = wanted(every, settings)
     found = loaded(model)
+    trained = settings.method in TRAINED
+    if trained:
+        token_model(found)
     job = prepare(ChosenCells(source, rows), found, settings)
-    cells = read_training(job, tuple(column.take(rows) for column in every), settings)
-    table = log_normalised(cells.counts)
-    copies = copies_of(cells.counts)
-    heads = []
-    for column in cells.labels:
-        log.info("fitting %s: %s cells, %s classes", column.name, f"{len(cells):,}", len(column.classes))
-        points = Points(cells.vectors, table, column.codes, len(column.classes), cells.batches, copies)
-        heads.append(_head(points, cells, column, settings))
-    facts = {
-        "biolm_version": biolm.__version__,
-        "settings": {
-            name: getattr(settings, name)
-            for name in ("method", "features", "batch", "leave_out", "test_share", "reject", "seed")
-        },
-        "matrix": source.matrix,
-        "genes": job.match.report.as_dict(),
-        "cells": len(cells),
-    }
+    labels = tuple(column.take(rows) for column in every)
+    cells = read_training(job, labels, settings, embed=not trained)
+    reference = reference_of(found, model)
+    if trained:
+        used, heads = _train(job, cells, settings)
+    else:
+        used, heads = found, [_freeze(cells, column, settings) for column in cells.labels]
+    for head in heads:
+        _warn(head)
     return Annotator(
-        model=found,
-        reference=reference_of(found, model),
+        model=used,
+        reference=reference,
         embedding={"pool": settings.pool, "hidden_state": settings.hidden_state},
-        space=ExpressionSpace.of(cells.vocabulary, cells.counts),
+        space=ExpressionSpace.of(cells.vocabulary, cells.counts, settings.seed),
         heads=tuple(heads),
-        facts=plain(facts),
+        facts=_provenance(job, settings),
     )
 
 
-def _head(points: Points, cells: LabelledCells, column: Labels, settings: FitSettings) -> Head:
-    """Measure on held-out cells, then fit on all."""
-    split = holdout(
-        column.codes.astype(str),
-        share=settings.test_share,
-        groups=points.batches,
-        copies=points.copies,
-        seed=settings.seed,
+def _freeze(cells: LabelledCells, column: Labels, settings: FitSettings) -> Head:
+    """Measure a frozen method on held-out cells, then fit it on all."""
+    log.info("fitting %s: %s cells, %s classes", column.name, f"{len(cells):,}", len(column.classes))
+    points = Points(
+        cells.vectors,
+        log_normalised(cells.counts),
+        column.codes,
+        len(column.classes),
+        cells.batches,
+        cells.copies,
     )
-    measured = fit_frozen(points.take(split.train), settings)
+    split = _split(cells, column, settings)
+    # What the parts do alone tells whether the model's vectors add anything.
+    parts = ["joint", "embedding", "expression"] if _joins(settings) else [settings.features]
+    variants = fit_variants(points.take(split.train), settings, parts)
     tested = points.take(split.test)
-    report = _facts(points, column, split, settings)
-    report["held_out"] = row(
-        f"biolm {settings.method}",
-        tested.codes,
-        measured.probabilities(tested.vectors, tested.table),
-        settings.seed,
-    ) | {"members": ", ".join(measured.recipe)}
-    report["baselines"] = baseline_rows(cells.counts, points.codes, split, settings.seed)
-    report["unknown"] = unknown_test(points, split, measured, column.classes, settings)
-    if not report["held_out"]["calibrated"]:
-        log.warning(
-            "confidence of %s is not well calibrated: ECE %.3f on held-out cells, above %s",
-            column.name,
-            report["held_out"]["ece"],
-            GOOD_CALIBRATION,
-        )
+    rows = []
+    for kind, variant in variants.items():
+        name = "biolm knn" if settings.method == "knn" else f"biolm {settings.method}, {kind}"
+        found = variant.probabilities(tested.vectors, tested.table)
+        scores = row(name, tested.codes, found, settings.seed)
+        rows.append(scores | {"members": ", ".join(variant.recipe)})
+    unknown = unknown_test(points, split, variants[settings.features], column.classes, settings)
+    report = _report(cells, column, split, rows, unknown, settings)
     return Head(column.name, column.classes, fit_frozen(points, settings), report)
 
 
-def _facts(points: Points, column: Labels, split: Split, settings: FitSettings) -> dict[str, Any]:
+def _train(job: Job, cells: LabelledCells, settings: FitSettings) -> tuple[TunedModel, list[Head]]:
+    """Train the model on what is not held out, and measure it on what is."""
+    split = _split(cells, cells.labels[0], settings)
+    tokens = read_tokens(job)
+    log.info("training (%s) on %s cells", settings.method, f"{len(split.train):,}")
+    made, classifiers = train(token_model(job.model), tokens, cells, split.train, settings)
+    logits = made.logits(tokens.take(split.test), settings.batch_tokens, settings.device)
+    heads = []
+    for column, frozen in zip(cells.labels, classifiers, strict=True):
+        found = frozen.probabilities(logits, None)
+        rows = [row(f"biolm {settings.method}", column.codes[split.test], found, settings.seed)]
+        unknown = {"threshold": round(frozen.threshold, 6), "rejected": None}
+        report = _report(cells, column, split, rows, unknown, settings)
+        heads.append(Head(column.name, column.classes, frozen, report))
+    return made, heads
+
+
+def _split(cells: LabelledCells, column: Labels, settings: FitSettings) -> Split:
+    names = column.codes.astype(str)
+    return holdout(
+        names,
+        share=settings.test_share,
+        groups=cells.batches,
+        copies=cells.copies,
+        seed=settings.seed,
+    )
+
+
+def _report(
+    cells: LabelledCells,
+    column: Labels,
+    split: Split,
+    rows: list[dict[str, Any]],
+    unknown: dict[str, Any],
+    settings: FitSettings,
+) -> dict[str, Any]:
+    """Scores of the method first, of its parts, and of the baselines on the same split."""
+    scores = {
+        "held_out": rows[0],
+        "parts": rows[1:],
+        "baselines": baseline_rows(cells.counts, column.codes, split, settings.seed),
+        "unknown": unknown,
+    }
+    return _facts(cells, column, split, settings) | scores
+
+
+def _warn(head: Head) -> None:
+    """Say it where confidence does not mean what it says."""
+    held = head.report["held_out"]
+    if not held["calibrated"]:
+        log.warning(
+            "confidence of %s is not well calibrated: ECE %.3f on held-out cells, above %s",
+            head.label,
+            held["ece"],
+            GOOD_CALIBRATION,
+        )
+
+
+def _provenance(job: Job, settings: FitSettings) -> dict[str, Any]:
+    chosen = ("method", "features", "batch", "leave_out", "test_share", "reject", "seed")
+    facts: dict[str, Any] = plain(
+        {
+            "biolm_version": biolm.__version__,
+            "settings": {name: getattr(settings, name) for name in chosen},
+            "matrix": job.source.matrix,
+            "genes": job.match.report.as_dict(),
+            "cells": job.source.n_cells,
+        }
+    )
+    return facts
+
+
+def _joins(settings: FitSettings) -> bool:
+    """Whether vectors and expression are read together."""
+    return settings.method == "linear" and settings.features == "joint"
+
+
+def _facts(cells: LabelledCells, column: Labels, split: Split, settings: FitSettings) -> dict[str, Any]:
     """What was split, and how."""
-    sizes = np.bincount(points.codes, minlength=len(column.classes))
+    sizes = np.bincount(column.codes, minlength=len(column.classes))
     facts: dict[str, Any] = {
-        "cells": len(points.codes),
+        "cells": len(cells),
         "classes": {name: int(size) for name, size in zip(column.classes, sizes, strict=True)},
         "train_cells": len(split.train),
         "test_cells": len(split.test),
-        "identical_cells": len(points.copies) - len(np.unique(points.copies)),
-        "split": "stratified" if points.batches is None else f"whole groups of {settings.batch}",
+        "identical_cells": len(cells) - len(np.unique(cells.copies)),
+        "split": "stratified" if cells.batches is None else f"whole groups of {settings.batch}",
     }
-    if points.batches is not None:
-        facts["test_batches"] = sorted(set(points.batches[split.test].tolist()))
+    if cells.batches is not None:
+        facts["test_batches"] = sorted(set(cells.batches[split.test].tolist()))
     return facts

@@ -21,7 +21,7 @@ from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.quality import macro_f1
 from biolm.tasks.splits import Split, kfold
 
-__all__ = ["Frozen", "Points", "fit_frozen", "fit_recipe"]
+__all__ = ["Frozen", "Points", "fit_frozen", "fit_recipe", "fit_variants"]
 
 # Members that each kind of feature offers; the first sets are preferred where they do as well.
 OFFERED = {
@@ -105,22 +105,35 @@ def fit_frozen(points: Points, settings: FitSettings) -> Frozen:
     Raises
     ------
     InputError
-        If a class has no cell.
+        If the cells are of one class.
     """
+    return fit_variants(points, settings, [settings.features])[settings.features]
+
+
+def fit_variants(points: Points, settings: FitSettings, features: Sequence[str]) -> dict[str, Frozen]:
+    """As :func:`fit_frozen`, for several kinds of features at the price of the largest."""
     if len(np.unique(points.codes)) < 2:
         raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")
-    every = ("neighbours",) if settings.method == "knn" else OFFERED[settings.features]
+    offered = {kind: ("neighbours",) if settings.method == "knn" else OFFERED[kind] for kind in features}
+    every = list(dict.fromkeys(name for names in offered.values() for name in names))
     folds = _folds(points, settings.seed)
-    if not folds:
-        return Frozen(fit_recipe(points, every, settings), every, 1.0, 0.0)
     parts = {name: _unseen(points, name, folds, settings) for name in every}
-    seen = np.concatenate([split.test for split in folds])
-    recipe = _best(parts, points.codes, seen)
-    logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
-    temperature = temperature_of(logits, points.codes[seen])
-    confidence = probabilities(logits, temperature).max(1)
-    scorer = fit_recipe(points, recipe, settings)
-    return Frozen(scorer, recipe, temperature, threshold_of(confidence, settings.reject))
+    whole = {name: fit_recipe(points, [name], settings) for name in every}
+    found = {}
+    for kind, names in offered.items():
+        recipe, temperature, threshold = names, 1.0, 0.0
+        if folds:
+            seen = np.concatenate([split.test for split in folds])
+            recipe = _best({name: parts[name] for name in names}, points.codes, seen)
+            logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
+            temperature = temperature_of(logits, points.codes[seen])
+            threshold = threshold_of(probabilities(logits, temperature).max(1), settings.reject)
+        maps = [whole[name] for name in recipe]
+        scorer = (
+            maps[0] if len(maps) == 1 else mean_map([each for each in maps if isinstance(each, LinearMap)])
+        )
+        found[kind] = Frozen(scorer, recipe, temperature, threshold)
+    return found
 
 
 def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> LinearMap | Neighbours:
@@ -129,6 +142,13 @@ def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> 
         return Neighbours.fit(points.vectors, points.codes, points.n_classes, settings.neighbours)
     fit = (points.vectors, points.table, points.codes, points.n_classes, settings.seed)
     return mean_map([fit_member(name, *fit) for name in recipe])
+
+
+def _joined(parts: Sequence[LinearMap | Neighbours]) -> LinearMap | Neighbours:
+    """The mean of linear maps; one part is itself."""
+    if len(parts) == 1:
+        return parts[0]
+    return mean_map([part for part in parts if isinstance(part, LinearMap)])
 
 
 def _folds(points: Points, seed: int) -> list[Split]:

@@ -27,16 +27,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.tasks.annotate.expression import variable_genes
 from biolm.tasks.baselines import l1_penalty, unfinished
 
-__all__ = ["MEMBERS", "LinearMap", "fit_member", "mean_map"]
+__all__ = ["MEMBERS", "UNSEEN", "LinearMap", "fit_member", "mean_map"]
 
 MARKERS = 200
 COMPONENTS = 50
-# Components are of the most variable genes.
-VARIABLE = 3000
 # Logit of a class that a member never saw: never its choice, yet no infinity.
-_UNSEEN = -20.0
+UNSEEN = -20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +73,6 @@ class LinearMap:
         """Whether any axis of the vectors has a weight."""
         return bool(self.vectors.any())
 
-    def without(self, missing: NDArray[np.bool_], mean: NDArray[np.float32]) -> LinearMap:
-        """The map for files that lack genes ``(m,)``: these are taken as average."""
-        held = np.where(missing[:, None], 0, self.genes).astype(np.float32)
-        return LinearMap(self.vectors, held, self.bias + (mean * missing) @ self.genes)
-
 
 def mean_map(parts: list[LinearMap]) -> LinearMap:
     """The mean of some maps."""
@@ -108,7 +102,7 @@ def fit_member(
     width, genes = vectors.shape[1], table.shape[1]
     reads_vectors = name == "embedding"
     weights, bias = MEMBERS[name](vectors if reads_vectors else table, codes, seed)
-    all_bias = np.full(n_classes, _UNSEEN, np.float32)
+    all_bias = np.full(n_classes, UNSEEN, np.float32)
     all_bias[seen] = bias
     everything = np.zeros((width if reads_vectors else genes, n_classes), np.float32)
     everything[:, seen] = weights
@@ -162,7 +156,7 @@ def _markers(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
 def _components(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
     from sklearn.decomposition import PCA
 
-    genes = np.sort(np.argsort(-_variance(table), kind="stable")[:VARIABLE])
+    genes = variable_genes(table)
     part = table[:, genes]
     fitted = PCA(min(COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=seed).fit(part)
     found, bias = _logistic(fitted.transform(part).astype(np.float32), codes, 0.1, seed)
@@ -202,12 +196,6 @@ def _unscaled(weights: NDArray[Any], bias: NDArray[Any], mean: NDArray[Any], sca
     """Weights for points as they were before they were standardised."""
     found = weights / scale[:, None]
     return found, bias - mean @ found
-
-
-def _variance(table: Any) -> NDArray[np.float64]:
-    """``(m,)`` variance of each column of a sparse table."""
-    mean, power = (np.asarray(each.mean(0)).ravel() for each in (table, table.multiply(table)))
-    return np.asarray(power - mean**2)
 
 
 def _welch(table: Any, codes: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:

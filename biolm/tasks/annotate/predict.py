@@ -258,19 +258,22 @@ def _heads(
     present = space.present(match)
     if present.mean() < _FEW:
         log.warning(
-            "the query holds %.0f %% of the %s genes of the training cells; the others are taken as average",
+            "the query holds %.0f %% of the %s genes of the training cells; the others are estimated",
             100 * present.mean(),
             f"{len(present):,}",
         )
-    return match, [_lacking(head, ~present, space) for head in annotator.heads]
+    return match, [_lacking(head, present, space) for head in annotator.heads]
 
 
-def _lacking(head: Head, missing: NDArray[np.bool_], space: ExpressionSpace) -> Head:
+def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace) -> Head:
     """The head for a query without some genes."""
     scorer = head.frozen.scorer
-    if not isinstance(scorer, LinearMap) or not scorer.reads_genes:
+    if not isinstance(scorer, LinearMap) or not scorer.reads_genes or present.all():
         return head
-    return replace(head, frozen=replace(head.frozen, scorer=scorer.without(missing, space.mean)))
+    genes, bias = space.without(present, scorer.genes)
+    return replace(
+        head, frozen=replace(head.frozen, scorer=LinearMap(scorer.vectors, genes, scorer.bias + bias))
+    )
 
 
 def _parts(

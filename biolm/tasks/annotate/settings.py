@@ -26,6 +26,7 @@ class FitKeywords(TypedDict, total=False):
     neighbours: int
     reject: float
     epochs: int
+    rate: float | None
     layer: str | None
     device: str
     pool: str | None
@@ -83,6 +84,8 @@ class FitSettings(EmbedSettings):
         Share of held-out cells of known types that may be called unknown; it sets the threshold.
     epochs
         Most passes over the cells of ``head``, ``lora`` and ``full``; training stops early.
+    rate
+        Their learning rate; by default one that suits the method.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class FitSettings(EmbedSettings):
     neighbours: int = 10
     reject: float = 0.05
     epochs: int = 10
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         EmbedSettings.__post_init__(self)

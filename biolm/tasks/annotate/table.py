@@ -21,7 +21,7 @@ def _one(label: str, report: Mapping[str, Any]) -> str:
         f"({report['split']})"
     )
     held = report["held_out"]
-    rows = [held, *report["baselines"]]
+    rows = [held, *report["parts"], *report["baselines"]]
     width = max(len(row["name"]) for row in rows)
     lines = [head, "", f"{'':{width}}  macro-F1  95 % interval   accuracy  ECE"]
     lines += [_row(row, width) for row in rows]
