@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells.block import CellBlock, gather
+from biolm.io.cells.block import CellBlock, row_spans
 from biolm.io.cells.mapped import FileArray
 
 __all__ = ["CsrRows", "DenseRows", "Slice", "checked_indices", "checked_indptr", "compress"]
@@ -71,11 +71,9 @@ class CsrRows:
         """The cells ``rows`` in the order asked, copied out of a map; for arrays with random access."""
         data, indices = self._data, self._indices
         assert isinstance(data, FileArray) and isinstance(indices, FileArray)  # noqa: PT018  # one condition
-        values, columns, indptr = gather(data.mapped(), indices.mapped(), self._indptr, rows)
-        data.release(len(values))
-        indices.release(len(values))
-        checked = checked_indices(columns, self.shape[1], self._name)
-        return CellBlock(0, values, checked, indptr, self.shape[1], rows)
+        first, last, indptr = row_spans(self._indptr, rows)
+        columns = checked_indices(indices.copy(first, last, np.int32), self.shape[1], self._name)
+        return CellBlock(0, data.copy(first, last), columns, indptr, self.shape[1], rows)
 
     def close(self) -> None:
         """Nothing to free: the file belongs to the source."""

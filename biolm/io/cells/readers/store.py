@@ -41,8 +41,9 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     tables = {name: pq.ParquetFile(path / f"{name}.parquet") for name in ("cells", "genes")}
     shape = (int(facts["rows"]), int(tables["genes"].metadata.num_rows))
     handles = {name: os.open(path / f"{name}.bin", os.O_RDONLY) for name in ("counts", "columns")}
+    start = np.zeros(1, np.int64)
     arrays = {
-        name: FileArray(handle, 0, np.dtype(facts["columns"][name]), int(facts["values"]))
+        name: FileArray(handle, np.dtype(facts["columns"][name]), int(facts["values"]), start, start)
         for name, handle in handles.items()
     }
 
