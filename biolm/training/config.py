@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from biolm.adapters.cells.downsample import Downsampling
 from biolm.core.lora import LoraConfig
 from biolm.errors import ConfigError
 
@@ -69,6 +70,9 @@ class DataConfig:
         Least share of a file's genes that the vocabulary must know.
     allow_normalised
         Take values that are not counts.
+    downsample
+        Of cells: thin the counts of a share of them, anew in each epoch, by the settings of
+        :class:`~biolm.adapters.cells.downsample.Downsampling`. Held-out cells stay whole.
     validation
         Share of the examples held out.
     batch_tokens
@@ -94,6 +98,7 @@ class DataConfig:
     gene_column: str | None = None
     minimum_match: float = 0.1
     allow_normalised: bool = False
+    downsample: Downsampling | None = None
     validation: float = 0.05
     batch_tokens: int = 16_384
     chunk: int = 64

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells import concatenate
+from biolm.adapters.cells.downsample import Downsampling
 from biolm.batch import Tokens
 from biolm.errors import InputError
 from biolm.io.atomic import alone, replacing
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellExamples", "Examples", "StoredExamples", "Survey", "survey"]
+__all__ = ["CellExamples", "Examples", "StoredExamples", "Survey", "ThinnedExamples", "survey"]
 
 
 class Examples(Protocol):
@@ -108,14 +109,23 @@ class CellExamples:
     matrix
         Which matrix of each file.
     seed
-        Of the tokeniser's draws.
+        Of the tokeniser's draws, and of down-sampling.
+    downsample
+        How counts are thinned anew in each epoch; None to leave them.
     """
 
     def __init__(
-        self, files: list[Path], matches: list[GeneMatch], language: CellLanguage, *, matrix: str, seed: int
+        self,
+        files: list[Path],
+        matches: list[GeneMatch],
+        language: CellLanguage,
+        *,
+        matrix: str,
+        seed: int,
+        downsample: Downsampling | None = None,
     ) -> None:
         self.files, self.matches, self.language = files, matches, language
-        self.matrix, self.seed = matrix, seed
+        self.matrix, self.seed, self.downsample = matrix, seed, downsample
         self._open: dict[int, CellSource] = {}
         self._process = os.getpid()
         sizes = [self._source(number).n_cells for number in range(len(files))]
@@ -138,21 +148,30 @@ class CellExamples:
             source.close()
         self._open = {}
 
-    def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
-        """These examples."""
-        return self
+    def at(self, epoch: int) -> Examples:
+        """These examples, thinned as that epoch wants them."""
+        return self if self.downsample is None else ThinnedExamples(self, epoch)
 
-    def read(self, rows: NDArray[np.int64]) -> Tokens:
-        """Tokens of the cells ``rows`` (ascending)."""
+    def read(self, rows: NDArray[np.int64], epoch: int | None = None) -> Tokens:
+        """Tokens of the cells ``rows`` (ascending); thinned for an epoch, whole without one."""
         file = np.searchsorted(self.starts, rows, side="right") - 1
         cuts = np.flatnonzero(np.diff(file)) + 1
         parts = []
         for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
             number = int(numbers[0])
             block = self._source(number).take(some - self.starts[number])
+            if epoch is not None:
+                block = self._thinned(block, some, epoch)
             tokens = self.language.tokenize(block, self.matches[number], seed=self.seed)
             parts.append(_numbered(tokens, some))
         return concatenate(parts)
+
+    def _thinned(self, block: CellBlock, rows: NDArray[np.int64], epoch: int) -> CellBlock:
+        """Fewer counts; a cell that would lose all of them keeps them."""
+        assert self.downsample is not None
+        made = self.downsample.apply(block, seed=self.seed, epoch=epoch, keys=rows)
+        emptied = np.repeat(made.after == 0, np.diff(block.indptr))
+        return replace(block, data=np.where(emptied, block.data, made.block.data))
 
     def blocks(self) -> Iterator[Tokens]:
         """All cells in order."""
@@ -160,6 +179,34 @@ class CellExamples:
             for block in self._source(number).blocks():
                 tokens = self.language.tokenize(block, match, seed=self.seed)
                 yield _numbered(tokens, self.starts[number] + block.start + np.arange(len(block)))
+
+
+@dataclass(frozen=True, slots=True)
+class ThinnedExamples:
+    """Cells with fewer counts, drawn by seed, epoch and number of the cell.
+
+    Parameters
+    ----------
+    cells
+        The whole cells.
+    epoch
+        Of the run.
+    """
+
+    cells: CellExamples
+    epoch: int
+
+    def at(self, epoch: int) -> Examples:
+        """The cells as another epoch wants them."""
+        return self.cells.at(epoch)
+
+    def read(self, rows: NDArray[np.int64]) -> Tokens:
+        """Tokens of the cells ``rows`` (ascending)."""
+        return self.cells.read(rows, self.epoch)
+
+    def blocks(self) -> Iterator[Tokens]:
+        """All cells in order, whole."""
+        return self.cells.blocks()
 
 
 class StoredExamples:

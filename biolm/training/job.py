@@ -118,6 +118,10 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         raise ConfigError("data.paths must name at least one file or folder")
     files = expand(config.data.paths)
     if any(holds_sequences(path) for path in files):
+        if config.data.downsample is not None:
+            raise ConfigError("data.downsample thins the counts of cells; leave it out for sequences")
+        if config.model.start is not None:
+            raise ConfigError("model.start goes on from models of cells; sequences begin with random weights")
         return _of_sequences(config, files, folder)
     stored = [holds_tokens(path) for path in files]
     if any(stored) and not all(stored):
@@ -321,10 +325,19 @@ def _examples(
     files: list[Path], vocabulary: Vocabulary, config: RunConfig, folder: Path | None, *, stored: bool
 ) -> Examples:
     if stored:
+        if config.data.downsample is not None:
+            raise ConfigError("data.downsample thins counts, which stored tokens lack; train on the cells")
         return StoredExamples(files, None if folder is None else folder / "tokens")
     assert vocabulary.language is not None
     matches = match_files(files, vocabulary.language.vocabulary, config.data)
-    return CellExamples(files, matches, vocabulary.language, matrix=config.data.layer, seed=config.seed)
+    return CellExamples(
+        files,
+        matches,
+        vocabulary.language,
+        matrix=config.data.layer,
+        seed=config.seed,
+        downsample=config.data.downsample,
+    )
 
 
 def _plan(found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, *, held_out: bool) -> Plan:

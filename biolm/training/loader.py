@@ -77,7 +77,9 @@ class Reader:
         """
         wanted = np.sort(np.concatenate([rows for _, rows in group.batches]))
         epoch = 0 if self.frozen_epoch else group.epoch
-        tokens = self.examples.at(epoch).read(wanted)
+        # What is held out is read whole.
+        examples = self.examples if self.frozen_epoch else self.examples.at(epoch)
+        tokens = examples.read(wanted)
         for number, rows in group.batches:
             batch = Batch.from_tokens(tokens, np.searchsorted(wanted, rows))
             keys = torch.from_numpy(rows)

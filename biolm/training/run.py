@@ -38,7 +38,7 @@ from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
 from biolm.training.steps import Steps
 
-__all__ = ["BatchModule", "Result", "make_module", "run_job", "saved_of", "train"]
+__all__ = ["BatchModule", "Result", "make_module", "reader_of", "run_job", "saved_of", "train"]
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _RECORD_EVERY = 10
@@ -85,7 +85,7 @@ class BatchModule(pl.LightningDataModule):
         """Batches from the next step on; an iteration ends where a validation is due."""
         c = self.job.config
         stream = Stream(
-            reader=_reader(self.job, self.module.objective, valid=False),
+            reader=reader_of(self.job, self.module.objective, valid=False),
             rank=self.trainer.global_rank if self.trainer else 0,
             ranks=self.trainer.world_size if self.trainer else 1,
             start=self.module.step * c.trainer.accumulate,
@@ -100,10 +100,11 @@ class BatchModule(pl.LightningDataModule):
         """All held-out batches, on every process: they are few, and results then need no exchange."""
         if self.job.valid is None:
             return []
-        return Stream(reader=_reader(self.job, self.module.objective, valid=True), epochs=1)
+        return Stream(reader=reader_of(self.job, self.module.objective, valid=True), epochs=1)
 
 
-def _reader(job: Job, objective: Objective, *, valid: bool) -> Reader:
+def reader_of(job: Job, objective: Objective, *, valid: bool) -> Reader:
+    """Batches of a job: those to train on, or those held out."""
     plan = job.valid if valid else job.train
     assert plan is not None
     return Reader(
@@ -229,7 +230,7 @@ def make_module(job: Job, folder: Path) -> Pretraining:
     if not any(weight.requires_grad for part in (core, objective) for weight in part.parameters()):
         raise ConfigError("model.freeze leaves nothing to learn: the objectives have no heads of their own")
     core.gradient_checkpointing = job.config.trainer.gradient_checkpointing
-    baseline = learnt_baseline(objective, _reader(job, objective, valid=False))
+    baseline = learnt_baseline(objective, reader_of(job, objective, valid=False))
     return Pretraining(core, objective, job.config, steps=job.steps, baseline=baseline, folder=folder)
 
 

@@ -58,11 +58,14 @@ class Downsampling:
         Of the cells that are thinned.
     alpha, beta
         Of the Beta distribution of the rates.
+    totals
+        Least and largest total count that thinned cells are to have, drawn log-uniformly, in place of a rate
+        from the Beta distribution; cells with less stay as they are. Empty for rates.
 
     Raises
     ------
     ConfigError
-        For a share outside 0 to 1, or parameters that are not above 0.
+        For a share outside 0 to 1, parameters that are not above 0, or totals that are not two in order.
 
     Examples
     --------
@@ -75,8 +78,11 @@ class Downsampling:
     share: float = 0.5
     alpha: float = 2.0
     beta: float = 2.0
+    totals: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.totals and not (len(self.totals) == 2 and 0 < self.totals[0] <= self.totals[1]):
+            raise ConfigError(f"totals must be two numbers above 0 in order, not {list(self.totals)}")
         if not 0 <= self.share <= 1:
             raise ConfigError(f"share must lie between 0 and 1, not {self.share}")
         if not (self.alpha > 0 and self.beta > 0):
@@ -106,8 +112,8 @@ class Downsampling:
         if keys is None:
             keys = block.numbers
         seeds = _cell_seeds(keys, seed + epoch * _EPOCH)
-        rates = self._rates(seeds)
         owner = np.repeat(np.arange(len(block)), np.diff(block.indptr))
+        rates = self._rates(seeds, np.bincount(owner, weights=counts, minlength=len(block)))
         kept = counts.copy()
         thin = (rates < 1)[owner]
         cell = owner[thin]
@@ -119,11 +125,17 @@ class Downsampling:
         )
         return Downsampled(replace(block, data=kept.astype(block.data.dtype)), rates, before, after)
 
-    def _rates(self, seeds: CellSeeds) -> NDArray[np.float64]:
+    def _rates(self, seeds: CellSeeds, total: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(n,)`` chance of each count of a cell to be kept."""
         from scipy.special import betaincinv
 
-        chosen, rate = (_uniform(seeds, np.full(len(seeds[0]), use, np.int32)) for use in (_CHOOSE, _RATE))
-        return np.where(chosen < self.share, betaincinv(self.alpha, self.beta, rate), 1.0)
+        chosen, place = (_uniform(seeds, np.full(len(seeds[0]), use, np.int32)) for use in (_CHOOSE, _RATE))
+        if self.totals:
+            low, high = self.totals
+            rate = np.minimum(low * (high / low) ** place / np.maximum(total, 1), 1.0)
+        else:
+            rate = betaincinv(self.alpha, self.beta, place)
+        return np.where(chosen < self.share, rate, 1.0)
 
 
 def _cell_seeds(keys: NDArray[np.int64], seed: int) -> CellSeeds:
