@@ -37,6 +37,8 @@ class Baseline(ABC):
 class TokenFrequencies(Baseline):
     """Cross-entropy of frequencies overall (``unigram``) and in the same range of places (``place``).
 
+    ``majority`` is the accuracy of always saying the most frequent one, such as the most frequent bin.
+
     In cells whose genes are in rank order, the place of a gene tells much about it: the second baseline knows
     each gene's usual rank and nothing else.
 
@@ -56,13 +58,17 @@ class TokenFrequencies(Baseline):
         self.counts += torch.bincount(flat, minlength=self.counts.numel()).view_as(self.counts)
 
     def report(self, prepared: Prepared) -> dict[str, Tensor]:
-        """``unigram`` and ``place``."""
+        """``unigram``, ``place`` and ``majority``."""
         targets, ranges = _targets(prepared)
         overall = self.counts.sum(0) + 1
         overall /= overall.sum()
         local = self.counts[ranges, targets] + _BACK_OFF * overall[targets]
         local /= self.counts.sum(1)[ranges] + _BACK_OFF
-        return {"unigram": _summed(-overall[targets].log()), "place": _summed(-local.log())}
+        return {
+            "unigram": _summed(-overall[targets].log()),
+            "place": _summed(-local.log()),
+            "majority": _summed((targets == overall.argmax()).double()),
+        }
 
 
 class LabelFrequencies(Baseline):

@@ -117,7 +117,7 @@ class Weighted(Objective):
 
     def parts_by_name(self) -> dict[str, Objective]:
         """All objectives."""
-        return dict(zip(self.settings.parts, self.parts, strict=True))  # type: ignore[arg-type]  # all are
+        return dict(zip(self.settings.parts, self.parts, strict=True))
 
     def groups(self) -> list[tuple[View, list[str]]]:
         """The different inputs, and the names of the parts that read each."""

@@ -1,11 +1,9 @@
-"""What happens beside the steps: a table of metrics, checkpoints, the early end."""
+"""What happens beside the steps: validation, checkpoints, the early end."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,63 +15,11 @@ from biolm.io.atomic import replacing
 from biolm.models.own import Saved, save
 from biolm.training.checkpoint import Progress, thin_out, write_checkpoint
 from biolm.training.module import Means, Pretraining, finite
+from biolm.training.record import Record
 
-__all__ = ["Record", "Save"]
+__all__ = ["Save"]
 
 log = logging.getLogger("biolm")
-
-
-class Record(pl.Callback):
-    """Write ``metrics.csv``: one row a number, so that any set of objectives fits.
-
-    Columns are ``step``, ``split`` (train or validation), ``name`` and ``value``. Training is averaged over
-    the steps since the last row; ``tokens_per_second`` is measured over the same steps.
-
-    Parameters
-    ----------
-    path
-        The file; rows of later steps than ``step`` are removed, so that a resumed run repeats none.
-    step
-        Where the run starts.
-    every
-        Steps between rows of training.
-    write
-        Off for all processes but the first.
-    """
-
-    def __init__(self, path: Path, step: int, every: int, *, write: bool = True) -> None:
-        self.path, self.every = path, every
-        rows = []
-        if path.exists() and write:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-        if write:
-            self._write([["step", "split", "name", "value"], *rows], "w")
-        self._since, self._last = time.perf_counter(), step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
-        """Write a row of training at every so many steps."""
-        stepped, self._last = module.step != self._last, module.step
-        if stepped and (module.step % self.every == 0 or module.step == module.steps):
-            self.write_training(trainer, module)
-
-    def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
-        """Means since the last row."""
-        now = time.perf_counter()
-        found = module.train_means.means()
-        found["rate"] = module.rate
-        found["tokens_per_second"] = module.tokens / max(now - self._since, 1e-9)
-        module.train_means, module.tokens, self._since = Means(), 0, now
-        if trainer.is_global_zero:
-            self.add(module.step, "train", found)
-
-    def add(self, step: int, split: str, found: dict[str, float]) -> None:
-        """Append rows."""
-        self._write([[step, split, name, repr(value)] for name, value in found.items()], "a")
-
-    def _write(self, rows: list[list[Any]], mode: str) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
 
 
 class Save(pl.Callback):
@@ -167,6 +113,8 @@ class Save(pl.Callback):
                 "lower optimiser.rate, or set trainer.clip, and resume"
             )
         self.progress.step = module.step
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self.progress.scaler = {} if scaler is None else scaler.state_dict()
         if trainer.is_global_zero:
             write_checkpoint(self.folder, module, self.saved, self.progress)
             thin_out(self.folder, module.config.trainer.keep)

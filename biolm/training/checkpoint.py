@@ -1,15 +1,16 @@
 """Checkpoints: a folder that ``biolm.load`` opens, with what is needed to go on training beside it.
 
 ``training.safetensors`` holds all weights (``model.*``), their moving average (``average.*``) and AdamW's
-moments (``optimiser.N.*``, by the order of parameters); ``training.json`` the step and what early stopping
-knows. Order, masks, dropout and learning rate are functions of the seed and the step: nothing more is needed.
+moments (``optimiser.N.*``, by the order of parameters); ``training.json`` the step, what early stopping
+knows and fp16's loss scale. Order, masks, dropout and learning rate are functions of the seed and the step:
+nothing more is needed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,14 @@ class Progress:
         Lowest validation loss; None before the first.
     waited
         Validations since then.
+    scaler
+        State of fp16's loss scale; empty for other precisions.
     """
 
     step: int = 0
     best: float | None = None
     waited: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
 
 
 def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, progress: Progress) -> Path:

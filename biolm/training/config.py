@@ -247,6 +247,13 @@ class TrainerConfig:
         0 for none.
     gradient_checkpointing
         Recompute layers in the backward pass to save memory.
+    loggers
+        ``csv`` (``metrics.csv``), ``tensorboard`` (a folder of that name), or both.
+    log_every
+        Steps between rows of training.
+    peak_tflops
+        Of one device at the run's precision, in 10¹² operations a second, for the share that is used (MFU); 0
+        to look it up, or measure it on a CPU.
     """
 
     max_epochs: int = 1
@@ -263,6 +270,9 @@ class TrainerConfig:
     keep: int = 2
     ema: float = 0.0
     gradient_checkpointing: bool = False
+    loggers: tuple[Literal["csv", "tensorboard"], ...] = ("csv",)
+    log_every: int = 10
+    peak_tflops: float = 0.0
 
     def __post_init__(self) -> None:
         _positive(
@@ -274,9 +284,10 @@ class TrainerConfig:
             "validate_every",
             "checkpoint_every",
             "keep",
+            "log_every",
         )
-        if self.max_steps < 0 or self.patience < 0 or self.clip < 0:
-            raise ConfigError("trainer.max_steps, patience and clip must be 0 or more")
+        if self.max_steps < 0 or self.patience < 0 or self.clip < 0 or self.peak_tflops < 0:
+            raise ConfigError("trainer.max_steps, patience, clip and peak_tflops must be 0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
 

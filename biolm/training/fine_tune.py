@@ -220,6 +220,7 @@ def _merged(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str,
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in defaults.items()}
     for key, value in chosen.items():
         under = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        merged[key] = _merged(under, value) if both else value
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            value = _merged(under, value)
+        merged[key] = value
     return merged

@@ -54,8 +54,8 @@ class LabelColumn:
     def known(self) -> NDArray[np.bool_]:
         """Whether each value is there."""
         if self.classes:
-            return self.values != IGNORED
-        return ~np.isnan(self.values.reshape(len(self.values), -1)).any(1)
+            return np.asarray(self.values != IGNORED)
+        return np.asarray(~np.isnan(self.values.reshape(len(self.values), -1)).any(1))
 
     def of(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[Any]:
         """Labels of the examples ``rows``, or of their tokens ``ids (t,)``."""

@@ -23,6 +23,7 @@ from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
 from biolm.training.start import plain_weights
 from biolm.training.steps import StepBatch
+from biolm.training.throughput import Throughput
 
 __all__ = ["Means", "Pretraining", "finite"]
 
@@ -31,9 +32,12 @@ class Means(dict[str, Tensor]):
     """Totals and counts by name, ``(2,)`` float64 each, added up over batches."""
 
     def include(self, found: dict[str, Tensor]) -> None:
-        """Add those of one batch."""
+        """Add those of one batch; a GPU's stay there, so that nobody waits for them."""
         for name, pair in found.items():
-            self[name] = self.get(name, 0) + pair.detach().double().cpu()
+            column = pair.detach()
+            # Apple's GPUs have no float64.
+            column = column.cpu() if column.device.type == "mps" else column
+            self[name] = self.get(name, 0) + column.double()
 
     def means(self) -> dict[str, float]:
         """Total over count of each."""
@@ -64,6 +68,8 @@ class Pretraining(pl.LightningModule):
         Moving average of the weights by name; empty without ``trainer.ema``.
     train_means, valid_means
         Since they were last read.
+    throughput
+        Of the steps since it was last read.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Pretraining(pl.LightningModule):
         self.optimiser_state: dict[int, dict[str, Tensor]] | None = None
         self.train_means, self.valid_means = Means(), Means()
         self.term_weights: dict[str, float] = {}
-        self.tokens = 0
+        self.throughput = Throughput()
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
@@ -124,7 +130,7 @@ class Pretraining(pl.LightningModule):
         self.train_means.include(
             {**score.report(), "loss": torch.stack((loss.detach(), torch.ones_like(loss)))}
         )
-        self.tokens += len(prepared.batch.ids)
+        self.throughput.add(self.core, prepared)
         return loss
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:  # noqa: ARG002

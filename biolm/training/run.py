@@ -26,7 +26,7 @@ from biolm.io.atomic import remove
 from biolm.models.own import Saved
 from biolm.objectives.base import Objective
 from biolm.training.baseline import learnt_baseline
-from biolm.training.callbacks import Record, Save
+from biolm.training.callbacks import Save
 from biolm.training.checkpoint import Progress, last_checkpoint, restore
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config, write_config
@@ -34,6 +34,7 @@ from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective, prepare
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
+from biolm.training.record import Record
 from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
 from biolm.training.steps import Steps
@@ -41,7 +42,6 @@ from biolm.training.steps import Steps
 __all__ = ["BatchModule", "Result", "make_module", "reader_of", "run_job", "saved_of", "train"]
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_RECORD_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +178,16 @@ def run_job(
     progress = Progress() if checkpoint is None else restore(checkpoint, module)
     if first:
         (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
-    record = Record(folder / "metrics.csv", progress.step, _RECORD_EVERY, write=first)
+    t = config.trainer
+    loggers = t.loggers if first else ()
+    record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
     saver = Save(folder / "checkpoints", saved_of(job), progress, record)
     if progress.step < job.steps:
         with _quiet_lightning(), torch.random.fork_rng(devices=[]):
             trainer = _trainer(config, job.steps - progress.step, [record, saver])
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            if scaler is not None and progress.scaler:
+                scaler.load_state_dict(progress.scaler)
             trainer.fit(module, datamodule=BatchModule(job, module))
     return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores)
 

@@ -144,4 +144,4 @@ def test_a_batch_without_weight_teaches_nothing(tmp_path):
     assert grads
     assert all(not grad.any() for grad in grads)
     assert not module.train_means
-    assert module.tokens == 0
+    assert module.throughput.tokens == 0

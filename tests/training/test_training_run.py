@@ -69,15 +69,26 @@ def rows(result):
         return list(csv.DictReader(file))
 
 
+def logged(folder):
+    """Step and value of the held-out loss, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("validation/loss")]
+
+
 def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
     result = train(
-        config(trainer__max_steps=40, trainer__checkpoint_every=40, trainer__max_epochs=99), tmp_path / "run"
-    )
+        config(trainer__max_steps=40, trainer__checkpoint_every=40, trainer__max_epochs=99,
+               trainer__loggers=["csv", "tensorboard"]),
+        tmp_path / "run",
+    )  # fmt: skip
     assert result.steps == 40
     assert result.scores["loss"] < result.scores["unigram"]
     assert result.scores["unigram_perplexity"] == pytest.approx(np.exp(result.scores["unigram"]))
     assert {path.name for path in result.folder.iterdir()} == {
-        "config.yaml", "summary.json", "metrics.csv", "checkpoints", "model",
+        "config.yaml", "summary.json", "metrics.csv", "checkpoints", "model", "tensorboard",
     }  # fmt: skip
     assert {path.name for path in result.model.iterdir()} == {
         "config.json", "model.safetensors", "vocab.json", "preprocessing.json", "README.md",
@@ -95,7 +106,14 @@ def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
         "loss",
         "rate",
         "tokens_per_second",
+        "examples_per_second",
+        "mfu",
     }
+    assert logged(result.folder / "tensorboard") == [
+        (int(row["step"]), np.float32(row["value"]))
+        for row in rows(result)
+        if (row["split"], row["name"]) == ("validation", "loss")
+    ]
 
 
 @pytest.mark.parametrize("stop", [2, 5, 8])

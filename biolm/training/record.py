@@ -1,0 +1,156 @@
+"""Numbers of a run as it goes: ``metrics.csv``, and TensorBoard where it is asked for."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from biolm.errors import ConfigError
+from biolm.training.module import Means, Pretraining
+from biolm.training.throughput import peak_flops
+
+__all__ = ["Csv", "Record", "TensorBoard"]
+
+
+class Csv:
+    """``metrics.csv``: one row a number, so that any set of objectives fits.
+
+    Columns are ``step``, ``split`` (train or validation), ``name`` and ``value``.
+
+    Parameters
+    ----------
+    path
+        The file; rows of later steps than ``step`` are removed, so that a resumed run repeats none.
+    step
+        Where the run starts.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        rows = []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
+        self._write([["step", "split", "name", "value"], *rows], "w")
+
+    def add(self, step: int, split: str, found: Mapping[str, float]) -> None:
+        """Append rows."""
+        self._write([[step, split, name, repr(value)] for name, value in found.items()], "a")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _write(self, rows: list[list[Any]], mode: str) -> None:
+        with self.path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+
+class TensorBoard:
+    """The same numbers for TensorBoard, as ``split/name``.
+
+    Parameters
+    ----------
+    folder
+        Of the event files.
+    step
+        Where the run starts; later events of a run that is resumed are hidden.
+
+    Raises
+    ------
+    ConfigError
+        If TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "trainer.loggers asks for tensorboard, which is not installed: pip install 'biolm[train]'"
+            ) from error
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def add(self, step: int, split: str, found: Mapping[str, float]) -> None:
+        """Write numbers."""
+        for name, value in found.items():
+            self._writer.add_scalar(f"{split}/{name}", value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class Record(pl.Callback):
+    """Write the numbers of training every so many steps, averaged over them, and those of validations.
+
+    Beside losses and metrics stand the rate, tokens and examples a second, and ``mfu``, the share of the
+    device's peak arithmetic that is used; validations are left out of these.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    step
+        Where the run starts.
+    every
+        Steps between rows of training.
+    loggers
+        ``csv``, ``tensorboard``; empty for all processes but the first.
+    peak
+        Operations a second of one device; 0 for what is known of it.
+    """
+
+    def __init__(
+        self, folder: Path, step: int, every: int, *, loggers: tuple[str, ...] = ("csv",), peak: float = 0.0
+    ) -> None:
+        self.every, self.peak = every, peak
+        self.loggers: list[Csv | TensorBoard] = []
+        if "csv" in loggers:
+            self.loggers.append(Csv(folder / "metrics.csv", step))
+        if "tensorboard" in loggers:
+            self.loggers.append(TensorBoard(folder / "tensorboard", step))
+        self._last = step
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Look up, or on a CPU measure, how fast the device can be."""
+        half = module.config.trainer.precision != "fp32"
+        known = peak_flops(trainer.strategy.root_device, half=half)
+        module.throughput.peak = self.peak or known
+        module.throughput.read()
+
+    def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
+        """Validation is no training."""
+        module.throughput.pause()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
+        """Training goes on."""
+        module.throughput.go_on()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
+        """Write a row of training at every so many steps."""
+        stepped, self._last = module.step != self._last, module.step
+        if stepped and (module.step % self.every == 0 or module.step == module.steps):
+            self.write_training(trainer, module)
+
+    def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
+        """Means since the last row."""
+        found = module.train_means.means()
+        found["rate"] = module.rate
+        found |= module.throughput.read(trainer.world_size)
+        module.train_means = Means()
+        self.add(module.step, "train", found)
+
+    def add(self, step: int, split: str, found: dict[str, float]) -> None:
+        """Append numbers to every log."""
+        for logger in self.loggers:
+            logger.add(step, split, found)
+
+    def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:  # noqa: ARG002
+        """Close the logs."""
+        for logger in self.loggers:
+            logger.close()
