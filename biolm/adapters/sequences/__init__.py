@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from biolm.adapters.sequences.base import Policy, SequenceTokenizer, Tally
 from biolm.adapters.sequences.bpe import BpeTokenizer, read_bpe
+from biolm.adapters.sequences.clusters import cluster_sequences, write_clusters
 from biolm.adapters.sequences.kind import check_kind, looks_like
 from biolm.adapters.sequences.kmers import KmerTokenizer
 from biolm.adapters.sequences.letters import LetterTokenizer
@@ -24,7 +25,9 @@ __all__ = [
     "SequenceTokenizer",
     "Tally",
     "check_kind",
+    "cluster_sequences",
     "looks_like",
     "make_tokenizer",
     "read_bpe",
+    "write_clusters",
 ]

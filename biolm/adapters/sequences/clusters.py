@@ -1,0 +1,178 @@
+"""Clusters of similar sequences by shared k-mers, so that near-copies never lie on both sides of a split.
+
+Dimensions: ``n`` records · ``m`` distinct k-mers of all of them.
+
+Two sequences of identity ``p`` whose differences lie at random share about ``p ** k`` of their k-mers (the
+relation that Mash uses, Ondov et al. 2016). Pairs that share that many of the longer one's k-mers are linked,
+and so is a fragment with the sequence that holds it at 90 % identity; one domain in common is not enough.
+Linked records, directly or through others, are one cluster. No alignment is made: real homologues differ less
+in conserved stretches, so they are linked at somewhat lower identities than the one asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.sequences.kind import looks_like
+from biolm.errors import ConfigError
+from biolm.io.atomic import replacing
+from biolm.io.sequences.block import SequenceBlock
+from biolm.io.sequences.letters import look_up
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["cluster_sequences", "write_clusters"]
+
+_RESIDUES = b"ACDEFGHIKLMNPQRSTVWY"
+_BASES = b"ACGT"
+_NONE = 255
+_MOST = 40_000_000  # k-mers that are compared; of more, the same share of all sequences is
+_ROWS = 512
+_FRAGMENT = 0.9  # identity at which a piece belongs to the whole
+# SplitMix64 (Steele, Lea & Flood 2014): spreads k-mers so that a share of them can be taken at random.
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+
+
+def cluster_sequences(
+    block: SequenceBlock, *, identity: float = 0.5, k: int = 0, fewest: int = 3
+) -> NDArray[np.int64]:
+    """Number of the cluster of each record.
+
+    Parameters
+    ----------
+    block
+        Proteins, or DNA, of which either strand counts.
+    identity
+        Pairs at least so identical share a cluster.
+    k
+        Letters of a k-mer; 0 for 6 residues or 12 bases.
+    fewest
+        k-mers that a pair must share at least, so that short sequences are not linked by chance.
+
+    Returns
+    -------
+    ``(n,)`` from 0, in the order of first appearance. The result depends on nothing but the letters.
+
+    Raises
+    ------
+    ConfigError
+        If ``identity`` or ``k`` is out of range.
+
+    Examples
+    --------
+    >>> first = "MKVLAAGIVGLLLAGCSSNAKIDQLSSDVQTLNAKVDQLS"
+    >>> cluster_sequences(SequenceBlock.of([first, first[:30], first[::-1]])).tolist()
+    [0, 0, 1]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    protein = looks_like(block) in ("protein", "unknown")
+    k = k or (6 if protein else 12)
+    if not 0 < identity <= 1:
+        raise ConfigError(f"identity must be over 0 and at most 1, not {identity}")
+    if not 2 <= k <= (9 if protein else 16):
+        raise ConfigError(f"k must be 2 to 9 residues or 2 to 16 bases, not {k}")
+    held, sizes, share = _incidence(block, k, protein=protein)
+    fewest = max(1, round(fewest * share))
+    links, other = [], held.T.tocsr()
+    for start in range(0, held.shape[0], _ROWS):
+        # (rows, n) k-mers that each pair shares; the pattern's other half comes with other rows.
+        shared = (held[start : start + _ROWS] @ other).tocoo()
+        first, second = shared.coords[0] + start, shared.coords[1]
+        low, high = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
+        least = np.maximum(np.minimum(identity**k * high, _FRAGMENT**k * low), fewest)
+        keep = (shared.data >= least) & (first < second)
+        links.append(np.stack([first[keep], second[keep]]))
+    pairs = np.concatenate(links, axis=1) if links else np.zeros((2, 0), np.int64)
+    graph = coo_array((np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(len(block),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    _, first_seen, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    order: NDArray[np.int64] = np.argsort(np.argsort(first_seen))[numbers].astype(np.int64)
+    return order
+
+
+def write_clusters(path: str | Path, block: SequenceBlock, labels: NDArray[np.int64]) -> None:
+    """Write a table by tabs, representative then member, as MMseqs2 does; the longest member represents.
+
+    Parameters
+    ----------
+    path
+        File; an existing one is replaced.
+    block
+        The records.
+    labels
+        ``(n,)`` from :func:`cluster_sequences`.
+    """
+    order = np.lexsort((np.arange(len(block)), -block.lengths, labels))
+    leads = order[np.unique(labels[order], return_index=True)[1]]
+    with replacing(Path(path), overwrite=True) as temporary:
+        lines = [
+            f"{block.names[leads[label]]}\t{name}\n" for label, name in zip(labels, block.names, strict=True)
+        ]
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_array, NDArray[np.int64], float]:
+    """``(n, m)`` which record holds which of the k-mers that several hold, ``(n,)`` k-mers of each record.
+
+    The last number is the share of all k-mers that was taken.
+    """
+    from scipy.sparse import csc_array
+
+    n = len(block)
+    words, record = _kmers(block, k, protein=protein)
+    share = min(1.0, _MOST / max(len(words), 1))
+    if share < 1:
+        taken = _mixed(words) < np.uint64(share * 2**64)
+        words, record = words[taken], record[taken]
+    words, record = np.divmod(np.unique(words * n + record), n)
+    sizes = np.bincount(record, minlength=n)
+    begins = np.flatnonzero(np.diff(words, prepend=-1))
+    counts = np.diff(begins, append=len(words))
+    # Most k-mers lie in one record alone and can link nothing.
+    kept = np.repeat(counts > 1, counts)
+    starts = np.concatenate([[0], np.cumsum(counts[counts > 1])])
+    ones = np.ones(int(starts[-1]), np.int32)
+    held = csc_array((ones, record[kept], starts), shape=(n, len(starts) - 1))
+    return held.tocsr(), sizes, share
+
+
+def _kmers(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every k-mer without unknown letters, and the record that it lies in."""
+    letters = _RESIDUES if protein else _BASES
+    table = np.full(256, _NONE, np.uint8)
+    for code, letter in enumerate(letters):
+        table[[letter, letter + 32]] = code
+    if not protein:
+        table[[ord("U"), ord("u")]] = letters.index(b"T")
+    codes = look_up(block.letters, table.tobytes())
+    inside = len(codes) - k + 1
+    if inside < 1:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    words, mirrored = np.zeros(inside, np.int64), np.zeros(inside, np.int64)
+    known = np.ones(inside, bool)
+    for place in range(k):
+        piece = codes[place : place + inside]
+        words = words * len(letters) + piece
+        known &= piece != _NONE
+        # Codes of A, C, G, T are such that a base and its partner add up to 3.
+        mirrored += (3 - piece.astype(np.int64)) << (2 * place)
+    if not protein:
+        words = np.minimum(words, mirrored)
+    record = np.repeat(np.arange(len(block)), block.lengths)
+    known &= record[:inside] == record[k - 1 :]
+    return words[known], record[:inside][known]
+
+
+def _mixed(words: NDArray[np.int64]) -> NDArray[np.uint64]:
+    state = words.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in _MIX:
+        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    mixed: NDArray[np.uint64] = state ^ (state >> np.uint64(31))
+    return mixed
