@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from biolm.models.registry import load
     from biolm.tasks import annotate, search
     from biolm.tasks.embed import embed
-    from biolm.tasks.perturb.run import perturb
+    from biolm.tasks.evaluate.run import evaluate
+    from biolm.tasks.merge import merge
     from biolm.tasks.pack import pack
+    from biolm.tasks.perturb.run import perturb
     from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
 
@@ -33,7 +35,9 @@ __all__ = [
     "__version__",
     "annotate",
     "embed",
+    "evaluate",
     "load",
+    "merge",
     "pack",
     "perturb",
     "pl",
@@ -51,7 +55,9 @@ _HOMES = {
     "Tokens": ("biolm.batch", "Tokens"),
     "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
+    "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
     "load": ("biolm.models.registry", "load"),
+    "merge": ("biolm.tasks.merge", "merge"),
     "pack": ("biolm.tasks.pack", "pack"),
     "perturb": ("biolm.tasks.perturb.run", "perturb"),
     "pl": ("biolm.pl", ""),

@@ -21,7 +21,7 @@ import typer
 
 from biolm.errors import BiolmError, ConfigError
 
-__all__ = ["Common", "Reading", "ReadingOptions", "add"]
+__all__ = ["Common", "Reading", "ReadingOptions", "Sharded", "add"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,19 @@ class ReadingOptions(Common):
         names = {field.name for field in dataclasses.fields(settings)}
         chosen = {name: value for name, value in vars(self).items() if name in names}
         return chosen | {"progress": not self.quiet}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sharded(Common):
+    """The option of commands that can do a part of their rows."""
+
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Do part i of n of a table of cells, such as 2/7, into a folder for biolm merge.",
+            show_default="all",
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

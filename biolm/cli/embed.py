@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading
+from biolm.cli.arguments import Reading, Sharded
 from biolm.tasks.embed_settings import EmbedSettings
 from biolm.tasks.progress import log
 
@@ -17,7 +17,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
+class Arguments(Reading, Sharded):
     """Options of ``biolm embed``."""
 
     input: Annotated[

@@ -15,7 +15,9 @@ from biolm.cli import (
     attention,
     demo,
     embed,
+    evaluate,
     inspect,
+    merge,
     models,
     pack,
     perturb,
@@ -56,6 +58,7 @@ COMMANDS = {
     "demo": demo,
     "embed": embed,
     "tokenize": tokenize,
+    "merge": merge,
     "pack": pack,
     "pretrain": pretrain,
     "models": models,
@@ -66,6 +69,7 @@ COMMANDS = {
     "search build": search_build,
     "search query": search_query,
     "perturb": perturb,
+    "evaluate": evaluate,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 

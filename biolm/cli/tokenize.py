@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading
+from biolm.cli.arguments import Reading, Sharded
 from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
+class Arguments(Reading, Sharded):
     """Options of ``biolm tokenize``."""
 
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder, name or hub id.")]

@@ -114,8 +114,9 @@ def embed(
         from biolm.tasks.embed_file import embed_file
 
         return embed_file(path, output, model, settings).output
-    if settings.resume:
-        raise ConfigError("resume is for jobs that write a file; give an output")
+    if settings.resume or settings.shard:
+        word = "resume" if settings.resume else "shard"
+        raise ConfigError(f"{word} is for jobs that write a file; give an output")
     with open_cells(data, matrix=settings.matrix) as source:
         job = prepare(source, loaded(model), settings, lambda name: open_cells(data, matrix=name))
         if path is None:

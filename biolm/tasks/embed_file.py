@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write import check_store, format_of, side_car, write_result
-from biolm.io.provenance import digest, stamp
 from biolm.models.base import CellModel
 from biolm.tasks.embed_partial import Partial
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.embed_settings import EmbedSettings
 from biolm.tasks.fit import loaded
+from biolm.tasks.shards import input_facts
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -64,7 +64,8 @@ def embed_file(
     path
         Any table of cells that :func:`biolm.io.cells.open_cells` reads.
     output
-        ``.h5ad`` or ``.zarr`` (a copy of the input with the vectors), ``.parquet`` or ``.npy``.
+        ``.h5ad`` or ``.zarr`` (a copy of the input with the vectors), ``.parquet`` or ``.npy``; a folder
+        for a shard.
     model
         Name, folder or loaded model.
     settings
@@ -75,6 +76,10 @@ def embed_file(
     BiolmError
         If input, model or output cannot be used; nothing half-written is left.
     """
+    if settings.shard is not None:
+        from biolm.tasks.embed_shard import embed_shard
+
+        return embed_shard(path, output, model, settings)
     began = time.monotonic()
     target = Path(output)
     form = format_of(target, settings.format)
@@ -112,15 +117,8 @@ def embed_file(
 def job_facts(job: Job) -> dict[str, Any]:
     """What makes two jobs the same: what was read, by which model, how."""
     source, chosen = job.source, job.settings
-    columns = source.gene_columns()
     return {
-        "input": {
-            "stamp": stamp(source.path),
-            "matrix": source.matrix,
-            "cells": source.n_cells,
-            "cell_names": digest({"names": source.cell_names()}),
-            "genes": digest(columns),
-        },
+        "input": input_facts(source),
         "model": job.facts,
         "options": {
             "pool": chosen.pool,

@@ -24,7 +24,7 @@ from biolm.tasks.fit import fit
 from biolm.tasks.progress import log, progress
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["Job", "cut", "empty_cells", "prepare"]
+__all__ = ["Job", "cut", "empty_cells", "finished", "prepare"]
 
 # Cells read at a time: fewer make reading slow, more take memory.
 _READ_ROWS = 8192
@@ -64,8 +64,8 @@ class Job:
         """Cells embedded at a time. Blocks always start at multiples of it, so a resumed job cuts alike."""
         return self.settings.block_rows or self.model.block_rows
 
-    def vectors(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
-        """Vectors ``(n, d)`` of consecutive blocks from cell ``start``, a multiple of :attr:`step`."""
+    def vectors(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """Vectors ``(n, d)`` of consecutive blocks; ``start`` and ``stop`` are multiples of :attr:`step`."""
         from biolm.adapters.cells.counts import check_block
 
         options = EmbedOptions(
@@ -78,9 +78,9 @@ class Job:
             compile=self.settings.compile,
         )
         rows = self.step * max(1, _READ_ROWS // self.step)
-        total = self.source.n_cells
+        total = self.source.n_cells if stop is None else stop
         with progress("embedding", total, start=start, show=self.settings.progress) as advance:
-            for block in self.source.blocks(rows, start):
+            for block in self.source.blocks(rows, start, total):
                 check_block(block)
                 for part in cut(block, self.step):
                     yield self._embed(part, options)
@@ -101,26 +101,10 @@ class Job:
 
     def result(self, vectors: NDArray[np.float32]) -> CellVectors:
         """All vectors with provenance, centred where that was asked for."""
-        # Only empty cells have a vector of zeros.
-        rows = range(0, len(vectors), _READ_ROWS)
-        parts = [~np.asarray(vectors[a : a + _READ_ROWS]).any(1) for a in rows]
-        empty = np.concatenate(parts) if parts else np.zeros(0, bool)
-        if empty.any():
-            log.warning(
-                "%d cells hold no counts in genes of the model; their vectors are zero (flag: %s_empty)",
-                empty.sum(),
-                self.key,
-            )
-        return CellVectors(
-            key=self.key,
-            vectors=vectors,
-            empty=empty,
-            provenance=self._provenance(int(empty.sum())),
-            transform=centring_of(vectors) if self.settings.centre else None,
-        )
+        return finished(vectors, self.key, self.provenance(), centre=self.settings.centre)
 
-    def _provenance(self, empty: int) -> dict[str, Any]:
-        """Plain facts that tell how the vectors were made; no date and no path."""
+    def provenance(self) -> dict[str, Any]:
+        """Plain facts that tell how the vectors are made; no date and no path."""
         chosen = self.settings
         record: dict[str, Any] = plain(
             {
@@ -141,10 +125,32 @@ class Job:
                 "matrix": self.source.matrix,
                 "seed": chosen.seed,
                 "cells": self.source.n_cells,
-                "empty_cells": empty,
             }
         )
         return record
+
+
+def finished(
+    vectors: NDArray[np.float32], key: str, provenance: dict[str, Any], *, centre: bool
+) -> CellVectors:
+    """All vectors ``(n, d)`` of a job with what is written beside them; empty cells are counted and told."""
+    # Only empty cells have a vector of zeros.
+    rows = range(0, len(vectors), _READ_ROWS)
+    parts = [~np.asarray(vectors[a : a + _READ_ROWS]).any(1) for a in rows]
+    empty = np.concatenate(parts) if parts else np.zeros(0, bool)
+    if empty.any():
+        log.warning(
+            "%d cells hold no counts in genes of the model; their vectors are zero (flag: %s_empty)",
+            empty.sum(),
+            key,
+        )
+    return CellVectors(
+        key=key,
+        vectors=vectors,
+        empty=empty,
+        provenance=plain({**provenance, "empty_cells": int(empty.sum())}),
+        transform=centring_of(vectors) if centre else None,
+    )
 
 
 def prepare(

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypedDict
 
 from biolm.errors import ConfigError
 from biolm.tasks.reading import ReadingSettings
+from biolm.tasks.shards import Shard
 
 __all__ = ["EmbedKeywords", "EmbedSettings", "SequenceKeywords", "check_embed_values"]
 
@@ -33,6 +34,7 @@ class EmbedKeywords(TypedDict, total=False):
     overwrite: bool
     resume: bool
     format: str | None
+    shard: str | None
     progress: bool
 
 
@@ -78,6 +80,8 @@ class EmbedSettings(ReadingSettings):
         Continue a job that was interrupted; files only.
     format
         ``h5ad``, ``zarr``, ``parquet`` or ``npy``; from the ending of the output by default.
+    shard
+        Do a part of the job only, such as ``2/7``, into a folder for ``biolm merge``; files only.
 
     Raises
     ------
@@ -96,11 +100,16 @@ class EmbedSettings(ReadingSettings):
     block_rows: int | None = None
     resume: bool = False
     format: str | None = None
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
         ReadingSettings.__post_init__(self)
         check_embed_values(self)
+        if self.shard is not None:
+            Shard.parse(self.shard)
+            if self.format is not None:
+                raise ConfigError("a shard has no format; choose it when the shards are merged")
 
 
 class _EmbedValues(Protocol):

@@ -11,16 +11,18 @@ import biolm
 from biolm.adapters.cells import concatenate, in_threads
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
-from biolm.io.atomic import refuse_existing
+from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.tasks.fit import fit
 from biolm.tasks.progress import progress
 from biolm.tasks.reading import ReadingSettings
+from biolm.tasks.shards import SHARD_FILE, Shard, input_facts, write_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from biolm.io.tokens import TokenWriter
     from biolm.models.base import CellModel
 
 __all__ = ["TokenizeSettings", "TokenizeSummary", "tokenize", "tokenize_file"]
@@ -35,7 +37,9 @@ class TokenizeSettings(ReadingSettings):
     workers
         Threads that tokenise a block; the result does not depend on it.
     block_rows
-        Cells of one block; the result does not depend on it.
+        Cells of one block; the tokens do not depend on it.
+    shard
+        Do a part of the job only, such as ``2/7``, into a folder for ``biolm merge``; files only.
 
     Raises
     ------
@@ -45,6 +49,7 @@ class TokenizeSettings(ReadingSettings):
 
     workers: int = 1
     block_rows: int = 8192
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
@@ -52,6 +57,8 @@ class TokenizeSettings(ReadingSettings):
         for name in ("workers", "block_rows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
+        if self.shard is not None:
+            Shard.parse(self.shard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +116,8 @@ def tokenize(
     settings = TokenizeSettings(**options)
     if output is not None:
         return tokenize_file(data, output, model, settings, format).output
+    if settings.shard is not None:
+        raise ConfigError("shard is for jobs that write a file; give an output")
     with open_cells(data, matrix=settings.matrix) as source:
         return concatenate(_token_blocks(source, _tokeniser(model), settings)[1])
 
@@ -127,20 +136,61 @@ def tokenize_file(
     BiolmError
         As :func:`tokenize`; nothing half-written is left.
     """
-    from biolm.io.tokens import TokenWriter
-
     target = Path(output)
     refuse_existing(target, overwrite=settings.overwrite)
     with open_cells(data, matrix=settings.matrix) as source:
+        if settings.shard is not None:
+            return _tokenize_shard(source, target, model, settings, form)
         facts, blocks = _token_blocks(source, _tokeniser(model), settings)
-        writer = TokenWriter(target, metadata=facts, format=form, overwrite=settings.overwrite)
-        names, start, total = source.cell_names(), 0, 0
-        with writer, progress("tokenising", source.n_cells, show=settings.progress) as advance:
-            for tokens in blocks:
-                writer.write(tokens, names[start : start + len(tokens)])
-                start, total = start + len(tokens), total + len(tokens.ids)
-                advance(len(tokens))
-        return TokenizeSummary(output=target, cells=start, tokens=total, provenance=facts)
+        cells, tokens = _write(source, blocks, _writer(target, facts, settings, form), settings)
+    return TokenizeSummary(output=target, cells=cells, tokens=tokens, provenance=facts)
+
+
+def _tokenize_shard(
+    source: CellSource,
+    target: Path,
+    model: str | Path | CellModel,
+    settings: TokenizeSettings,
+    form: str | None,
+) -> TokenizeSummary:
+    """A folder with the tokens of a part of the cells."""
+    if form is not None:
+        raise ConfigError("a shard has no format; choose it when the shards are merged")
+    shard = Shard.parse(str(settings.shard))
+    first, last = shard.rows(source.n_cells, settings.block_rows)
+    facts, blocks = _token_blocks(source, _tokeniser(model), settings, first, last)
+    job = {"input": input_facts(source), "provenance": facts, "step": settings.block_rows}
+    with replacing(target, overwrite=settings.overwrite) as folder:
+        folder.mkdir()
+        writer = _writer(folder / SHARD_FILE, facts, settings, None)
+        cells, tokens = _write(source, blocks, writer, settings, first, last)
+        write_record(folder, shard, "tokens", job, {})
+    return TokenizeSummary(output=target, cells=cells, tokens=tokens, provenance=facts)
+
+
+def _writer(target: Path, facts: dict[str, Any], settings: TokenizeSettings, form: str | None) -> TokenWriter:
+    from biolm.io.tokens import TokenWriter
+
+    return TokenWriter(target, metadata=facts, format=form, overwrite=settings.overwrite)
+
+
+def _write(
+    source: CellSource,
+    blocks: Iterator[Tokens],
+    writer: TokenWriter,
+    settings: TokenizeSettings,
+    first: int = 0,
+    last: int | None = None,
+) -> tuple[int, int]:
+    """Write blocks of tokens; how many cells and tokens they were."""
+    names, start, total = source.cell_names(), first, 0
+    end = source.n_cells if last is None else last
+    with writer, progress("tokenising", end - first, show=settings.progress) as advance:
+        for tokens in blocks:
+            writer.write(tokens, names[start : start + len(tokens)])
+            start, total = start + len(tokens), total + len(tokens.ids)
+            advance(len(tokens))
+    return start - first, total
 
 
 def _tokeniser(model: str | Path | CellModel) -> Any:
@@ -153,7 +203,7 @@ def _tokeniser(model: str | Path | CellModel) -> Any:
 
 
 def _token_blocks(
-    source: CellSource, model: Any, settings: TokenizeSettings
+    source: CellSource, model: Any, settings: TokenizeSettings, first: int = 0, last: int | None = None
 ) -> tuple[dict[str, Any], Iterator[Tokens]]:
     """Provenance, and the tokens of consecutive blocks."""
     match = fit(source, model, settings)
@@ -171,5 +221,5 @@ def _token_blocks(
         tokens: Tokens = model.tokenize(block, match, seed=settings.seed)
         return tokens
 
-    blocks = source.blocks(settings.block_rows)
+    blocks = source.blocks(settings.block_rows, first, last)
     return facts, (in_threads(tokens_of, block, settings.workers) for block in blocks)

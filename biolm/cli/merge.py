@@ -1,0 +1,51 @@
+"""``biolm merge``: shards of a job to the whole result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.tasks.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm merge``."""
+
+    shards: Annotated[list[Path], typer.Argument(help="Folders of all shards of one job, in any order.")]
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write, as the whole job would: .h5ad, .parquet ..."),
+    ]
+    input: Annotated[
+        Path | None,
+        typer.Option(help="The table of cells that was embedded, if it moved.", show_default="as it was"),
+    ] = None
+    format: Annotated[
+        str | None, typer.Option(help="As of embed or tokenize.", show_default="by the ending")
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Put the shards of embed or tokenize together, to what the whole job would have written."""
+    from biolm.tasks.merge import merge_shards
+
+    summary = merge_shards(
+        chosen.shards,
+        chosen.output,
+        data=chosen.input,
+        format=chosen.format,
+        overwrite=chosen.overwrite,
+    )
+    log.info("wrote %s: %s cells of %d shards", summary.output, f"{summary.rows:,}", summary.shards)
+    if chosen.json:
+        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))

@@ -1,0 +1,171 @@
+"""Shards of a job: one of ``n`` runs of rows, worked on by itself and merged to the whole result.
+
+Dimensions: ``r`` rows of the whole job.
+
+A shard is a folder with ``shard.json`` and what was made of its rows. Runs begin at multiples of the block
+that the job works on at a time, so that every row has the same company as in the whole job and comes out the
+same, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.cells import CellSource
+from biolm.io.provenance import digest, stamp
+
+__all__ = ["RECORD", "SHARD_FILE", "Shard", "ShardRecord", "input_facts", "read_shards", "write_record"]
+
+RECORD = "shard.json"
+SHARD_FILE = "tokens.arrow"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of a job: the ``number``-th of ``count``, from 1.
+
+    Examples
+    --------
+    >>> [Shard(number, 3).rows(1000, step=100) for number in (1, 2, 3)]
+    [(0, 300), (300, 600), (600, 1000)]
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From what the user writes, such as ``2/7``.
+
+        Raises
+        ------
+        ConfigError
+            If it is not a number of a shard and how many there are.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"shard {text!r} is not a number and how many there are, such as 2/7")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def rows(self, total: int, step: int) -> tuple[int, int]:
+        """First row and end of this shard of ``total`` rows, at multiples of ``step``; it may be empty."""
+        blocks = -(-total // step)
+        first, last = (blocks * number // self.count for number in (self.number - 1, self.number))
+        return min(first * step, total), min(last * step, total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """What ``shard.json`` says.
+
+    Parameters
+    ----------
+    path
+        The shard's folder.
+    shard
+        Which part.
+    kind
+        What it holds: ``vectors`` or ``tokens``.
+    job
+        What is the same for all shards of one job.
+    facts
+        What merging needs beside it.
+    """
+
+    path: Path
+    shard: Shard
+    kind: str
+    job: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def input_facts(source: CellSource) -> dict[str, Any]:
+    """What tells one input from another: its place in time, its cells and its genes."""
+    return {
+        "stamp": stamp(source.path),
+        "matrix": source.matrix,
+        "cells": source.n_cells,
+        "cell_names": digest({"names": source.cell_names()}),
+        "genes": digest(source.gene_columns()),
+    }
+
+
+def write_record(folder: Path, shard: Shard, kind: str, job: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Write ``shard.json``; the arguments are those of :class:`ShardRecord`."""
+    record = {
+        "biolm_shard": _VERSION,
+        "shard": [shard.number, shard.count],
+        "kind": kind,
+        "job": job,
+        "facts": facts,
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
+    """All shards of one job, in order.
+
+    Raises
+    ------
+    InputError
+        If one is missing, given twice, of another job, or no shard at all.
+    """
+    records = [_read(Path(path)) for path in paths]
+    if not records:
+        raise InputError("there are no shards to merge; name their folders")
+    first = records[0]
+    found: dict[int, ShardRecord] = {}
+    for record in records:
+        differs = [name for name, value in first.job.items() if record.job.get(name) != value]
+        if record.kind != first.kind:
+            differs = ["kind"]
+        if differs:
+            raise InputError(
+                f"{record.path} is a shard of another job than {first.path} ({' and '.join(differs)} "
+                "differ); merge the shards of one job"
+            )
+        if record.shard.count != first.shard.count:
+            raise InputError(
+                f"{record.path} is shard {record.shard} but {first.path} is {first.shard}; "
+                "merge shards of one number of parts"
+            )
+        number = record.shard.number
+        if number in found:
+            raise InputError(
+                f"shard {record.shard} is given twice ({found[number].path} and {record.path}); leave one out"
+            )
+        found[number] = record
+    missing = [str(Shard(n, first.shard.count)) for n in range(1, first.shard.count + 1) if n not in found]
+    if missing:
+        raise InputError(f"missing: shard {', '.join(missing)}; make it with --shard {missing[0]}")
+    return [found[number] for number in sorted(found)]
+
+
+def _read(path: Path) -> ShardRecord:
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        version, numbers = record["biolm_shard"], record["shard"]
+        made = ShardRecord(
+            path=path,
+            shard=Shard(int(numbers[0]), int(numbers[1])),
+            kind=record["kind"],
+            job=record["job"],
+            facts=record["facts"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        unfinished = path.with_name(f"{path.name}.partial").exists()
+        more = "it is not finished: run it again with --resume" if unfinished else "make it with --shard"
+        raise InputError(f"{path} is no finished shard; {more}") from error
+    if version > _VERSION:
+        raise InputError(f"{path} was written by a later biolm; update biolm to merge it")
+    return made
