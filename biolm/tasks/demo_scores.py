@@ -21,7 +21,7 @@ from biolm.models.base import EmbedOptions
 from biolm.resources import shipped
 from biolm.tasks.quality import (
     Score,
-    difference,
+    compared,
     fit_pca,
     knn_quality,
     majority_quality,
@@ -288,10 +288,4 @@ def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, 
     model, *others = scores
     if baselines:
         others.append(max(baselines, key=lambda score: score.macro_f1))
-    return tuple(_compared(model, other) for other in others)
-
-
-def _compared(model: Score, other: Score) -> str:
-    gap, low, high = difference(model, other)
-    word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
-    return f"{model.name} {word} {other.name}: {gap:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
+    return tuple(compared(model, other) for other in others)

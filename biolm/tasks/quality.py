@@ -24,6 +24,7 @@ from biolm.errors import InputError
 
 __all__ = [
     "Score",
+    "compared",
     "difference",
     "fit_pca",
     "knn_quality",
@@ -216,6 +217,13 @@ def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, fl
     )
     low, high = np.quantile(gaps, [0.025, 0.975])
     return first.macro_f1 - second.macro_f1, float(low), float(high)
+
+
+def compared(first: Score, second: Score, *, seed: int = 0) -> str:
+    """A sentence that says whether ``first`` is better than ``second`` on the same cells, and how surely."""
+    gap, low, high = difference(first, second, seed=seed)
+    word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+    return f"{first.name} {word} {second.name}: {gap:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
 
 
 def pooled(scores: Sequence[Score], *, name: str, seed: int = 0) -> Score:

@@ -1,0 +1,1 @@
+"""What embeddings of cells are worth: metrics, probes, curves, always beside their baselines."""

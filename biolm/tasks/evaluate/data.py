@@ -1,0 +1,209 @@
+"""What an evaluation reads: embeddings, labels and counts of the same cells, checked before any work.
+
+Dimensions: ``n`` cells that are scored · ``g`` genes · ``d`` width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.tasks.evaluate.settings import EvaluateSettings
+from biolm.tasks.progress import log
+from biolm.tasks.splits import copies_of, fraction, labelled
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["EvaluationData", "read"]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """The cells that are scored.
+
+    Parameters
+    ----------
+    name
+        Of the file, for titles.
+    table
+        AnnData of the ``n`` cells; its ``X`` holds the counts that were chosen.
+    labels
+        ``(n,)`` cell types.
+    batch, groups
+        ``(n,)`` names, or None.
+    vectors
+        ``(n, d)`` float32 of every embedding under test.
+    copies
+        ``(n,)`` which cells have the same counts.
+    total
+        Labelled cells of the file, of which ``n`` are scored.
+    """
+
+    name: str
+    table: AnnData
+    labels: NDArray[np.str_]
+    batch: NDArray[np.str_] | None
+    groups: NDArray[np.str_] | None
+    vectors: dict[str, NDArray[np.float32]]
+    copies: NDArray[np.int64]
+    total: int
+
+    @property
+    def counts(self) -> Any:
+        """``(n, g)`` sparse counts."""
+        return self.table.X
+
+
+def read(data: str | Path | AnnData, embeddings: Sequence[str], settings: EvaluateSettings) -> EvaluationData:
+    """Read and check the cells of an evaluation; of a large file only those that are scored.
+
+    Raises
+    ------
+    InputError
+        If a column or an embedding is missing or unfit, or the matrix holds no counts.
+    ConfigError
+        If no embedding is named, or one twice.
+    """
+    if not embeddings or len(set(embeddings)) < len(embeddings):
+        raise ConfigError("name at least one embedding of obsm, each once (-e X_pca)")
+    table = _open(data)
+    names = _column(table, settings.label, "label")
+    vectors = {key: _vectors(table, key) for key in embeddings}
+    rows, total = _chosen(names, settings)
+    batch = _names(table, settings.batch, "batch", rows)
+    groups = _names(table, settings.groups, "group", rows)
+    for key, found in vectors.items():
+        _check_finite(key, found, rows)
+    _check_counts(data, settings)
+    part = _part(table, rows, settings)
+    return EvaluationData(
+        name=Path(data).name if isinstance(data, str | Path) else "cells",
+        table=part,
+        labels=names[rows],
+        batch=batch,
+        groups=groups,
+        vectors={key: found[rows] for key, found in vectors.items()},
+        copies=copies_of(part.X),
+        total=total,
+    )
+
+
+def _open(data: str | Path | AnnData) -> Any:
+    import anndata
+
+    if not isinstance(data, str | Path):
+        return data
+    from biolm.io.cells import open_cells
+
+    with open_cells(data) as source:
+        kind = source.kind
+    if kind == "h5ad":
+        return anndata.read_h5ad(data, backed="r")
+    if kind == "zarr":
+        return anndata.read_zarr(data)
+    raise InputError(f"{data} is {kind}, which holds no embeddings; embed it into an .h5ad or .zarr first")
+
+
+def _column(table: Any, name: str, role: str) -> NDArray[np.str_]:
+    if name not in table.obs:
+        held = ", ".join(map(str, table.obs.columns)) or "none"
+        raise InputError(f"there is no {role} column '{name}'; obs holds: {held}")
+    column = table.obs[name].astype(object)
+    return np.asarray(column.where(column.notna(), "")).astype(str)
+
+
+def _names(table: Any, name: str | None, role: str, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
+    if name is None:
+        return None
+    values = _column(table, name, role)[rows]
+    if (values == "").any():
+        raise InputError(
+            f"{(values == '').sum()} labelled cells have no {role} in '{name}'; fill it in or drop them"
+        )
+    if len(np.unique(values)) < 2:
+        raise InputError(
+            f"all labelled cells are of {role} '{values[0]}'; leave out the {role}, or name another column"
+        )
+    return values
+
+
+def _vectors(table: Any, key: str) -> NDArray[np.float32]:
+    if key not in table.obsm:
+        held = ", ".join(table.obsm) or "nothing"
+        raise InputError(f"there is no embedding '{key}'; obsm holds {held}; run biolm embed first")
+    found = table.obsm[key]
+    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype=np.float32)
+    if found.ndim != 2 or not found.shape[1]:
+        raise InputError(f"embedding '{key}' has shape {found.shape}; give one vector a cell")
+    return found
+
+
+def _check_finite(key: str, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+    broken = ~np.isfinite(vectors[rows]).all(1)
+    if broken.any():
+        raise InputError(
+            f"embedding '{key}' holds values that are not finite in {int(broken.sum())} cells, first in row "
+            f"{int(rows[broken.argmax()])}; drop those cells or embed them again"
+        )
+
+
+def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArray[np.int64], int]:
+    """Rows that are scored, and how many could be."""
+    rows = labelled(names, settings.leave_out)
+    types, sizes = np.unique(names[rows], return_counts=True)
+    small = types[sizes < settings.rare]
+    if len(small):
+        log.warning("left out as rare: %s", ", ".join(small))
+        rows = rows[~np.isin(names[rows], small)]
+        types, sizes = np.unique(names[rows], return_counts=True)
+    if len(types) < 2:
+        held = f"only '{types[0]}'" if len(types) else "no cell type"
+        raise InputError(f"label '{settings.label}' holds {held}; a score needs at least two types")
+    if sizes.min() < 2:
+        single = ", ".join(types[sizes < 2])
+        raise InputError(
+            f"label '{settings.label}' has types of one cell ({single}), which cannot be learnt and tested; "
+            "leave them out (--leave-out NAME or --rare 2)"
+        )
+    total = len(rows)
+    if 0 < settings.cells < total:
+        rows = fraction(names, settings.cells / total, rows=rows, seed=settings.seed)
+        log.info("%s of %s labelled cells are scored, drawn at random", f"{len(rows):,}", f"{total:,}")
+    return rows, total
+
+
+def _check_counts(data: str | Path | AnnData, settings: EvaluateSettings) -> None:
+    from biolm.adapters.cells.counts import check_counts
+    from biolm.io.cells import open_cells
+
+    with open_cells(data, matrix=settings.matrix) as source:
+        check_counts(
+            source,
+            allow_normalised=settings.allow_normalised,
+            reopen=lambda name: open_cells(data, matrix=name),
+        )
+
+
+def _part(table: Any, rows: NDArray[np.int64], settings: EvaluateSettings) -> AnnData:
+    """The chosen cells in memory, the chosen matrix as sparse ``X``."""
+    import anndata
+    from scipy.sparse import csr_matrix
+
+    layer = settings.matrix.removeprefix("layers/")
+    if layer == "X":
+        part = table[rows]
+        part = part.to_memory() if table.isbacked else part
+        matrix, genes = part.X, table.var
+    elif layer in ("raw", "raw/X"):
+        matrix, genes = table.raw[rows].X, table.raw.var
+    else:
+        matrix, genes = table.layers[layer][rows], table.var
+    made = {"biolm": dict(table.uns.get("biolm", {}))}
+    return anndata.AnnData(csr_matrix(matrix), obs=table.obs.iloc[rows].copy(), var=genes.copy(), uns=made)

@@ -1,0 +1,138 @@
+"""What an evaluation writes: scores as JSON and TSV, plots, the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from biolm.io.atomic import replacing
+from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.evaluate.page import cell_map, curve_sets, parts, summary_text
+from biolm.tasks.evaluate.probes import LabelCurve
+from biolm.tasks.evaluate.robustness import summary
+from biolm.tasks.evaluate.run import REPORT, Evaluation
+from biolm.tasks.evaluate.settings import EvaluateSettings
+from biolm.tasks.picture import draw_maps
+from biolm.tasks.progress import log
+from biolm.tasks.quality_calls import calibration
+from biolm.tasks.report import write_plots, write_report
+
+__all__ = ["as_json", "score_text", "write"]
+
+
+def write(
+    folder: Path,
+    found: Evaluation,
+    data: EvaluationData,
+    vectors: Mapping[str, Any],
+    settings: EvaluateSettings,
+) -> None:
+    """Write ``scores.json``, ``scores.tsv``, ``curves.tsv``, plots and ``report.html``, the page last.
+
+    Raises
+    ------
+    OutputError
+        If a file exists and ``overwrite`` is not set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    overwrite = settings.overwrite
+    _text(folder / "scores.json", json.dumps(as_json(found), indent=1) + "\n", overwrite)
+    _text(folder / "scores.tsv", _tsv(_score_lines(found)), overwrite)
+    if curve_sets(found):
+        _text(folder / "curves.tsv", _tsv(_curve_lines(found)), overwrite)
+    page = parts(found)
+    write_plots(folder, page, overwrite=overwrite)
+    maps, picture = [], None
+    if settings.maps:
+        log.info("drawing maps")
+        maps, picture = [cell_map(data, vectors, settings)], folder / "umap.png"
+        draw_maps(picture, maps, colour_by=settings.label, overwrite=overwrite)
+    write_report(
+        folder / REPORT,
+        title=f"Embeddings of {data.name}",
+        summary=summary_text(found),
+        maps=maps,
+        parts=page,
+        provenance=found.facts,
+        picture=picture,
+        overwrite=overwrite,
+    )
+
+
+def as_json(found: Evaluation) -> dict[str, Any]:
+    """Every number of an evaluation as plain values."""
+    curves = {
+        name: {"x": list(curve.x), "values": {key: rows.tolist() for key, rows in curve.values.items()}}
+        for name, curve in _named_curves(found)
+    }
+    errors = {
+        calls.name: round(calibration(calls.confidence, calls.called == calls.truth).ece, 6)
+        for calls in found.calls
+    }
+    return {
+        "embeddings": list(found.embeddings),
+        "facts": dict(found.facts),
+        "knn": [score.as_dict() for score in found.knn],
+        "linear": [score.as_dict() for score in found.linear],
+        "verdicts": {name: list(sentences) for name, sentences in found.verdicts.items()},
+        "calibration_error": errors,
+        "integration": {name: dict(values) for name, values in found.integration.items()},
+        "curves": curves,
+    }
+
+
+def score_text(found: Evaluation) -> str:
+    """The probes as a plain table of at most 100 characters a line."""
+    lines = []
+    for title, probe in (("nearest neighbours", "knn"), ("linear probe", "linear")):
+        lines.append(f"{title:<40}macro-F1   95 % interval   accuracy")
+        for score in getattr(found, probe):
+            interval = f"{score.low:.3f}-{score.high:.3f}"
+            lines.append(f"  {score.name:<38}{score.macro_f1:8.3f}{interval:>16}{score.accuracy:11.3f}")
+        lines += [f"  -> {sentence}" for sentence in found.verdicts[probe]]
+    if found.integration:
+        lines.append(f"{'integration':<40}     Bio    Batch    Total")
+        for name, values in found.integration.items():
+            numbers = (values[key] for key in ("Bio", "Batch", "Total"))
+            lines.append(
+                f"  {name:<38}" + "".join("        -" if v is None else f"{v:9.3f}" for v in numbers)
+            )
+    return "\n".join(lines)
+
+
+def _named_curves(found: Evaluation) -> list[tuple[str, LabelCurve]]:
+    curves = ("few_shot", "label_share", "reads", "genes")
+    return [(name, curve) for name in curves if (curve := getattr(found, name)) is not None]
+
+
+def _score_lines(found: Evaluation) -> Iterable[tuple[Any, ...]]:
+    yield "question", "method", "metric", "value", "low", "high"
+    for probe in ("knn", "linear"):
+        for score in getattr(found, probe):
+            yield probe, score.name, "macro_f1", score.macro_f1, score.low, score.high
+            yield probe, score.name, "accuracy", score.accuracy, "", ""
+    for method, values in found.integration.items():
+        for metric, value in values.items():
+            yield "integration", method, metric, "" if value is None else value, "", ""
+
+
+def _curve_lines(found: Evaluation) -> Iterable[tuple[Any, ...]]:
+    yield "curve", "method", "x", "mean", "sd", "draws"
+    for name, curve in _named_curves(found):
+        for method, values in curve.values.items():
+            for x, mean, spread in zip(curve.x, *summary(values), strict=True):
+                yield name, method, x, mean, spread, len(values)
+
+
+def _tsv(lines: Iterable[tuple[Any, ...]]) -> str:
+    def plain(value: Any) -> str:
+        return f"{value:.6g}" if isinstance(value, float) else str(value).replace("\t", " ")
+
+    return "".join("\t".join(map(plain, line)) + "\n" for line in lines)
+
+
+def _text(path: Path, text: str, overwrite: bool) -> None:
+    with replacing(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")

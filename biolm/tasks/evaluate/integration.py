@@ -1,0 +1,174 @@
+"""Integration metrics of scIB (Luecken et al., Nature Methods 2022), taken by scib-metrics.
+
+Dimensions: ``n`` cells · ``d`` width of a vector · ``k`` nearest neighbours.
+
+All metrics are rescaled to 0 (bad) to 1 (good). Neighbours and distances are Euclidean, as scIB defines them.
+The silhouette of batches follows scIB's definition on scikit-learn's silhouettes: scib-metrics compiles one
+program for every size of a cell type, which takes longer than the sum itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError
+
+__all__ = [
+    "BATCH_METRICS",
+    "BIO_METRICS",
+    "EXPLAIN",
+    "integration_metrics",
+    "need_library",
+    "silhouette_batch",
+]
+
+EXPLAIN = {
+    "NMI": "Normalised mutual information of k-means clusters with the labels. Not 0 by chance: see the "
+    "row of shuffled labels.",
+    "ARI": "Adjusted Rand index of k-means clusters with the labels; 0 by chance.",
+    "Silhouette label": "Mean silhouette width of the labels, (s + 1) / 2; 0.5 by chance.",
+    "cLISI": "Local purity of the labels among neighbours, 1 where each cell meets its own type alone.",
+    "Silhouette batch": "1 - |silhouette of batches within a type|, 1 where batches lie alike.",
+    "iLISI": "Local mixing of batches among neighbours, 1 where all batches mix evenly.",
+    "Graph connectivity": "Share of each type's cells in its largest connected part of the neighbour graph.",
+    "PCR": "Variance explained by batch that was removed, against principal components of the counts.",
+    "Bio": "Mean of NMI, ARI, silhouette label and cLISI.",
+    "Batch": "Mean of silhouette batch, iLISI, graph connectivity and PCR.",
+    "Total": "0.6 Bio + 0.4 Batch, as scIB weighs them.",
+}
+"""What each metric says, in one sentence."""
+BIO_METRICS = ("NMI", "ARI", "Silhouette label", "cLISI")
+BATCH_METRICS = ("Silhouette batch", "iLISI", "Graph connectivity", "PCR")
+# Neighbours as scIB takes them: for LISI (perplexity 30), and for the graph.
+LISI_NEIGHBOURS, GRAPH_NEIGHBOURS = 90, 15
+
+Metrics = dict[str, float | None]
+
+
+def need_library() -> None:
+    """Refuse to begin without scib-metrics.
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    if find_spec("scib_metrics") is None:
+        raise ConfigError(
+            "integration metrics need scib-metrics: pip install 'biolm[eval]', or leave them out "
+            "(--no-integration)"
+        )
+
+
+def integration_metrics(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.str_],
+    batch: NDArray[np.str_] | None = None,
+    *,
+    before: NDArray[np.float32] | None = None,
+) -> Metrics:
+    """Every metric of one embedding.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``.
+    labels, batch
+        ``(n,)`` names; without ``batch`` the metrics of batches, their mean and the total are None.
+    before
+        ``(n, d')`` principal components of the counts, to compare the variance of batch with.
+
+    Returns
+    -------
+    A value from 0 to 1 of each name in :data:`EXPLAIN` (ARI may lie below 0).
+
+    Raises
+    ------
+    ConfigError
+        If scib-metrics is not installed.
+    """
+    need_library()
+    with _quiet():
+        import scib_metrics
+        from scib_metrics.nearest_neighbors import NeighborsResults
+
+        indices, distances = _neighbours(vectors)
+        near = NeighborsResults(indices=indices, distances=distances)
+        graph = NeighborsResults(
+            indices=indices[:, :GRAPH_NEIGHBOURS].copy(), distances=distances[:, :GRAPH_NEIGHBOURS].copy()
+        )
+        clusters = scib_metrics.nmi_ari_cluster_labels_kmeans(vectors, labels)
+        found: Metrics = dict.fromkeys(EXPLAIN)
+        found["NMI"], found["ARI"] = float(clusters["nmi"]), float(clusters["ari"])
+        found["Silhouette label"] = float(scib_metrics.silhouette_label(vectors, labels))
+        found["cLISI"] = float(scib_metrics.clisi_knn(near, labels))
+        found["Graph connectivity"] = float(scib_metrics.graph_connectivity(graph, labels))
+        if batch is not None:
+            found["Silhouette batch"] = silhouette_batch(vectors, labels, batch)
+            found["iLISI"] = float(scib_metrics.ilisi_knn(near, batch))
+            if before is not None:
+                found["PCR"] = float(scib_metrics.pcr_comparison(before, vectors, batch, categorical=True))
+    return _with_means(found)
+
+
+def silhouette_batch(
+    vectors: NDArray[np.float32], labels: NDArray[np.str_], batch: NDArray[np.str_]
+) -> float | None:
+    """Mean over types of the mean of ``1 - |s|``, where ``s`` is a cell's silhouette by batch in its type.
+
+    Types of one batch alone, or with every cell in a batch of its own, say nothing; None if all are such.
+    """
+    from sklearn.metrics import silhouette_samples
+
+    means = []
+    for name in np.unique(labels):
+        rows = np.flatnonzero(labels == name)
+        batches = len(np.unique(batch[rows]))
+        if 1 < batches < len(rows):
+            widths = silhouette_samples(vectors[rows].astype(np.float64), batch[rows])
+            means.append(float((1 - np.abs(widths)).mean()))
+    return float(np.mean(means)) if means else None
+
+
+def _neighbours(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """``(n, k)`` indices and distances, each cell its own first neighbour."""
+    from sklearn.neighbors import NearestNeighbors
+
+    k = min(LISI_NEIGHBOURS, len(vectors) - 1)
+    distances, indices = NearestNeighbors(n_neighbors=k).fit(vectors).kneighbors(vectors)
+    # Cells with equal vectors may come before the cell itself.
+    for row in np.flatnonzero(indices[:, 0] != np.arange(len(vectors))):
+        place = np.flatnonzero(indices[row] == row)
+        indices[row, place[0] if len(place) else -1] = indices[row, 0]
+        indices[row, 0] = row
+    return indices, distances
+
+
+def _with_means(found: Metrics) -> Metrics:
+    found["Bio"] = _mean([found[name] for name in BIO_METRICS])
+    batch = [found[name] for name in BATCH_METRICS]
+    if found["iLISI"] is None:
+        return found
+    found["Batch"] = _mean(batch)
+    bio, rest = found["Bio"], found["Batch"]
+    found["Total"] = 0.6 * bio + 0.4 * rest if bio is not None and rest is not None else None
+    return found
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings of the library about its own libraries, and about a score below 0 that it sets to 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,55 @@
+"""The methods that stand beside every embedding: principal components, variable genes, scVI where installed.
+
+Dimensions: ``n`` cells · ``g`` genes · ``d`` width of a vector.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.tasks.baselines import COMPONENTS, VARIABLE_GENES
+from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.progress import log
+from biolm.tasks.quality import fit_pca, log_normalised, variable_columns
+
+__all__ = ["HVG", "PCA", "SCVI", "baseline_vectors"]
+
+PCA, HVG, SCVI = f"PCA-{COMPONENTS}", f"HVG-{VARIABLE_GENES}", "scVI"
+
+
+def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Vectors ``(n, d)`` of every baseline, made without labels from the counts of the scored cells."""
+    table = log_normalised(data.counts)
+    genes = variable_columns(table, VARIABLE_GENES)
+    found = {
+        PCA: fit_pca(data.counts, components=COMPONENTS, seed=seed)(data.counts),
+        HVG: table[:, genes].toarray().astype(np.float32),
+    }
+    if find_spec("scvi") is None:
+        log.info("scVI is left out: scvi-tools is not installed")
+    else:
+        found[SCVI] = _scvi(data, genes, seed)
+    return found
+
+
+def _scvi(data: EvaluationData, genes: Any, seed: int) -> NDArray[np.float32]:
+    """Latent variables of scVI with its own settings, on the variable genes, told the batch if given."""
+    import scvi
+
+    log.info("training scVI")
+    scvi.settings.seed = seed
+    cells = data.table[:, genes].copy()
+    batch = None
+    if data.batch is not None:
+        cells.obs["biolm_batch"], batch = data.batch, "biolm_batch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scvi.model.SCVI.setup_anndata(cells, batch_key=batch)
+        model = scvi.model.SCVI(cells)
+        model.train()
+        return np.asarray(model.get_latent_representation(), dtype=np.float32)

@@ -1,0 +1,186 @@
+"""The parts of the report's page that an evaluation fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.evaluate.integration import EXPLAIN
+from biolm.tasks.evaluate.methods import HVG
+from biolm.tasks.evaluate.probes import Calls, LabelCurve
+from biolm.tasks.evaluate.robustness import summary
+from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
+from biolm.tasks.evaluate.settings import EvaluateSettings
+from biolm.tasks.picture import umap_layout
+from biolm.tasks.quality import Score
+from biolm.tasks.quality_calls import calibration, class_scores, confusion
+from biolm.tasks.report import (
+    CalibrationPlot,
+    CellMap,
+    ClassTable,
+    Confusion,
+    Curve,
+    Curves,
+    MetricRow,
+    MetricTable,
+    Part,
+    ScoreRow,
+    ScoreTable,
+    View,
+)
+
+__all__ = ["cell_map", "curve_sets", "parts", "summary_text"]
+
+KNN = "Nearest neighbours on frozen vectors (zero-shot)"
+LINEAR = "Linear probe on frozen vectors"
+
+
+def summary_text(found: Evaluation) -> list[str]:
+    """What the page says first."""
+    facts = found.facts
+    scored = f"{facts['cells scored']:,} cells of {facts['data']} with {facts['types']} types"
+    if facts["cells scored"] < facts["labelled cells"]:
+        scored += f", drawn at random from {facts['labelled cells']:,} labelled cells"
+    return [
+        f"{', '.join(found.embeddings)} on {scored}. Baselines stand beside every score; "
+        f"'{SHUFFLED}' shows what chance gives.",
+        *[sentence for sentences in found.verdicts.values() for sentence in sentences],
+    ]
+
+
+def parts(found: Evaluation) -> list[Part]:
+    """Tables and plots, in the order of the page."""
+    facts = found.facts
+    folds = f"{facts['folds']} folds by {facts['folds by']}; the interval is a bootstrap over cells."
+    page: list[Part] = [
+        _scores(KNN, f"15 nearest neighbours by angle. {folds}", found, "knn"),
+        _scores(LINEAR, f"Logistic regression. {folds}", found, "linear"),
+    ]
+    if found.integration:
+        page.append(_metrics(found))
+    page += curve_sets(found)
+    for calls in found.calls:
+        page += _calls(calls)
+    return page
+
+
+def curve_sets(found: Evaluation) -> list[Curves]:
+    """Every curve that was taken."""
+    learnt = "Linear probe, tested on held-out cells (30 %); whiskers: standard deviation of the draws."
+    damaged = (
+        "Queries lose {what}, the reference is intact; type of the nearest neighbours. "
+        "Whiskers: standard deviation of the draws."
+    )
+    wanted = (
+        (found.few_shot, "Few-shot", "labelled cells a type", learnt),
+        (found.label_share, "Share of labels", "share of the labelled cells", learnt),
+        (found.reads, "Fewer reads", "share of reads kept", damaged.format(what="reads")),
+        (found.genes, "Missing genes", "share of genes kept", damaged.format(what="genes")),
+    )
+    return [
+        _curves(curve, title, label, note, found)
+        for curve, title, label, note in wanted
+        if curve is not None and curve.x
+    ]
+
+
+def cell_map(data: EvaluationData, vectors: Mapping[str, Any], settings: EvaluateSettings) -> CellMap:
+    """Maps of the embeddings and of the baselines, coloured by any column of the cells."""
+    shown = {name: table for name, table in vectors.items() if name != HVG}
+    views = [
+        View(
+            name=name,
+            coordinates=umap_layout(table, seed=settings.seed),
+            note="" if name in data.vectors else "baseline",
+        )
+        for name, table in shown.items()
+    ]
+    first = {settings.label: data.labels}
+    if data.batch is not None:
+        first[str(settings.batch)] = data.batch
+    others = {
+        str(name): np.asarray(data.table.obs[name].astype(str))
+        if data.table.obs[name].dtype.kind not in "iuf"
+        else np.asarray(data.table.obs[name])
+        for name in data.table.obs
+        if name not in first
+    }
+    return CellMap(name=data.name, cells=list(data.table.obs_names), views=views, columns={**first, **others})
+
+
+def _scores(title: str, note: str, found: Evaluation, probe: str) -> ScoreTable:
+    rows = [_row(score, score.name in found.embeddings) for score in getattr(found, probe)]
+    return ScoreTable(title=title, rows=rows, note=note, verdict=found.verdicts[probe])
+
+
+def _row(score: Score, is_model: bool) -> ScoreRow:
+    return ScoreRow(
+        name=score.name,
+        value=score.macro_f1,
+        low=score.low,
+        high=score.high,
+        accuracy=score.accuracy,
+        is_model=is_model,
+    )
+
+
+def _metrics(found: Evaluation) -> MetricTable:
+    columns = [
+        name for name in EXPLAIN if any(values[name] is not None for values in found.integration.values())
+    ]
+    rows = [
+        MetricRow(name=name, values=[values[c] for c in columns], is_model=name in found.embeddings)
+        for name, values in found.integration.items()
+    ]
+    return MetricTable(
+        title="Integration metrics",
+        columns=columns,
+        rows=rows,
+        explain=[EXPLAIN[name] for name in columns],
+        note="scIB metrics, all from 0 (bad) to 1 (good); point at a name to read what it says. The best of "
+        "each column is bold. PCR compares with principal components, which therefore score 0.",
+    )
+
+
+def _curves(curve: LabelCurve, title: str, label: str, note: str, found: Evaluation) -> Curves:
+    # The damaged cells are embedded by a model, the first method, that need not be among the embeddings.
+    models = {*found.embeddings, next(iter(curve.values))}
+    lines = []
+    for name, values in curve.values.items():
+        mean, spread = summary(values)
+        lines.append(
+            Curve(
+                name=name,
+                x=curve.x,
+                y=mean,
+                low=[max(0.0, m - s) for m, s in zip(mean, spread, strict=True)],
+                high=[min(1.0, m + s) for m, s in zip(mean, spread, strict=True)],
+                is_model=name in models,
+            )
+        )
+    return Curves(
+        title=title, x_label=label, y_label="macro-F1", curves=lines, note=note, log=min(curve.x) > 0
+    )
+
+
+def _calls(calls: Calls) -> list[Part]:
+    """Confusion, calibration and classes of the linear probe on one embedding."""
+    note = "Linear probe; every cell called by a fold that never saw it."
+    right = calls.called == calls.truth
+    return [
+        Confusion(
+            title=f"Confusion of {calls.name}",
+            names=calls.classes.tolist(),
+            counts=confusion(calls.truth, calls.called, calls.classes),
+            note=note,
+        ),
+        CalibrationPlot(
+            title=f"Calibration of {calls.name}", calibration=calibration(calls.confidence, right), note=note
+        ),
+        ClassTable(
+            title=f"Every type by {calls.name}", rows=class_scores(calls.truth, calls.called), note=note
+        ),
+    ]

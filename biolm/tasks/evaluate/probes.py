@@ -1,0 +1,147 @@
+"""What vectors know about labels: neighbours and linear probes, by cross-validation and from few labels.
+
+Dimensions: ``n`` cells · ``d`` width of a vector · ``c`` types · ``p`` points of a curve · ``r`` draws.
+
+Vectors are made without labels, so they may be of all cells; every classifier sees the training side alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.tasks.baselines import Predictor, predictions
+from biolm.tasks.quality import Score, macro_f1, score_calls
+from biolm.tasks.splits import Split, few_shot, fraction
+
+__all__ = ["Calls", "LabelCurve", "cross_validated", "label_curve"]
+
+Fit = Callable[[Any, NDArray[np.str_], int], Predictor]
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """Out-of-fold probabilities of one method.
+
+    Parameters
+    ----------
+    name
+        The method.
+    classes
+        ``(c,)`` types in alphabetical order.
+    truth
+        ``(n,)`` names.
+    probabilities
+        ``(n, c)``, each row from a classifier that never saw the cell.
+    """
+
+    name: str
+    classes: NDArray[np.str_]
+    truth: NDArray[np.str_]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def called(self) -> NDArray[np.str_]:
+        """``(n,)`` the likeliest type."""
+        return self.classes[self.probabilities.argmax(1)]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """``(n,)`` its probability."""
+        return np.asarray(self.probabilities.max(1))
+
+    def score(self, seed: int = 0) -> Score:
+        """Macro-F1 with its bootstrap interval, and accuracy."""
+        codes = np.searchsorted(self.classes, self.truth).astype(np.int64)
+        return score_calls(self.name, codes, self.probabilities.argmax(1)[None], seed)
+
+
+def cross_validated(
+    name: str, vectors: Any, labels: NDArray[np.str_], splits: Sequence[Split], fit: Fit, seed: int = 0
+) -> Calls:
+    """Call every cell by a classifier of the other folds.
+
+    Parameters
+    ----------
+    name
+        The method.
+    vectors
+        ``(n, d)`` array or sparse matrix (counts, for classifiers of counts).
+    labels
+        ``(n,)`` names.
+    splits
+        Folds that test every cell once.
+    fit
+        As in :data:`biolm.tasks.baselines.BASELINES`.
+    """
+    classes = np.unique(labels)
+    found = np.zeros((len(labels), len(classes)))
+    for split in splits:
+        predictor = fit(vectors[split.train], labels[split.train], seed)
+        columns = np.searchsorted(classes, predictor.classes)
+        found[np.ix_(split.test, columns)] = predictor.predict_proba(vectors[split.test])
+    return Calls(name, classes, labels, found)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCurve:
+    """Macro-F1 by number of labels.
+
+    Parameters
+    ----------
+    x
+        ``(p,)`` cells a type, or shares of the labelled cells.
+    values
+        ``(r, p)`` of each method.
+    """
+
+    x: tuple[float, ...]
+    values: dict[str, NDArray[np.float64]]
+
+
+def label_curve(
+    methods: Mapping[str, Any],
+    labels: NDArray[np.str_],
+    splits: Sequence[Split],
+    fit: Fit,
+    *,
+    points: Sequence[float],
+    shots: bool,
+    seed: int = 0,
+) -> LabelCurve:
+    """Learn from few labels, always tested on the same held-out cells of a draw.
+
+    Parameters
+    ----------
+    methods
+        ``(n, d)`` vectors by name.
+    splits
+        One a draw.
+    points
+        Cells a type if ``shots``, else shares of the training side; points that no type has cells for are
+        left out.
+    """
+    kept = tuple(float(point) for point in points if not shots or point <= _largest(labels, splits))
+    values = {name: np.empty((len(splits), len(kept))) for name in methods}
+    for draw, split in enumerate(splits):
+        classes, codes = np.unique(labels, return_inverse=True)
+        for place, point in enumerate(kept):
+            if shots:
+                rows = few_shot(labels, int(point), rows=split.train, seed=seed + draw)
+            else:
+                rows = fraction(labels, point, rows=split.train, seed=seed + draw)
+            for name, vectors in methods.items():
+                predictor = fit(vectors[rows], labels[rows], seed)
+                called = np.searchsorted(classes, predictions(predictor, vectors[split.test]))
+                truth = codes[split.test].astype(np.int64)
+                values[name][draw, place] = macro_f1(truth, called.astype(np.int64))[0]
+    return LabelCurve(kept, values)
+
+
+def _largest(labels: NDArray[np.str_], splits: Sequence[Split]) -> int:
+    """Cells of the commonest type on the smallest training side."""
+    return min(int(np.unique(labels[split.train], return_counts=True)[1].max()) for split in splits)

@@ -1,0 +1,263 @@
+"""Evaluate embeddings: metrics, probes and curves, always beside their baselines.
+
+Dimensions: ``n`` cells · ``d`` width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+import biolm
+from biolm.io.atomic import refuse_existing
+from biolm.models.base import CellModel
+from biolm.tasks.baselines import BASELINES, fit_knn, fit_linear, fit_majority
+from biolm.tasks.evaluate.data import EvaluationData, read
+from biolm.tasks.evaluate.integration import integration_metrics, need_library
+from biolm.tasks.evaluate.methods import HVG, PCA, baseline_vectors
+from biolm.tasks.evaluate.probes import Calls, LabelCurve, cross_validated, label_curve
+from biolm.tasks.evaluate.robustness import robustness
+from biolm.tasks.evaluate.settings import EvaluateKeywords, EvaluateSettings
+from biolm.tasks.progress import log
+from biolm.tasks.quality import Score, compared
+from biolm.tasks.splits import Split, holdout, kfold
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["REPORT", "SHUFFLED", "Evaluation", "evaluate", "evaluate_data"]
+
+SHUFFLED = f"{PCA}, labels shuffled"
+REPORT = "report.html"
+L1 = "L1 logistic regression"
+MAJORITY = "majority class"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Parameters
+    ----------
+    embeddings
+        Names of the embeddings under test; every other method is a baseline or a control.
+    integration
+        Value of every metric of :data:`biolm.tasks.evaluate.integration.EXPLAIN` by method.
+    knn, linear
+        Scores of the cross-validated probes.
+    calls
+        Out-of-fold calls of the linear probe on each embedding under test.
+    verdicts
+        Sentences about the embeddings and the best baseline, by probe.
+    few_shot, label_share, reads, genes
+        Curves of macro-F1, where they were taken.
+    facts
+        How all of it was made: plain values.
+    """
+
+    embeddings: tuple[str, ...]
+    integration: Mapping[str, Mapping[str, float | None]]
+    knn: tuple[Score, ...]
+    linear: tuple[Score, ...]
+    calls: tuple[Calls, ...]
+    verdicts: Mapping[str, tuple[str, ...]]
+    few_shot: LabelCurve | None = None
+    label_share: LabelCurve | None = None
+    reads: LabelCurve | None = None
+    genes: LabelCurve | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate(
+    data: str | Path | AnnData,
+    embeddings: str | Sequence[str],
+    *,
+    label: str,
+    batch: str | None = None,
+    model: str | Path | CellModel | None = None,
+    output: str | Path | None = None,
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation:
+    """Say what embeddings are worth, beside PCA, variable genes and logistic regression on the counts.
+
+    Parameters
+    ----------
+    data
+        An AnnData, or an h5ad or zarr, with raw counts and the embeddings in ``obsm``.
+    embeddings
+        Keys of ``obsm``.
+    label, batch
+        Columns of ``obs``: cell types, and what integration should remove.
+    model
+        Also measure how it stands fewer reads and missing genes; it embeds the damaged cells anew.
+    output
+        Folder to write scores (JSON, TSV), plots (SVG, PNG) and ``report.html`` to.
+    options
+        See :class:`biolm.tasks.evaluate.settings.EvaluateSettings`.
+
+    Raises
+    ------
+    BiolmError
+        If data or settings cannot be used, or a file of ``output`` exists and ``overwrite`` is not set.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> cells = anndata.read_h5ad("data/cells/pbmc_cite_10k.h5ad")
+    >>> cells.obsm["X_first"] = cells.X[:, :20].toarray()
+    >>> found = evaluate(cells, "X_first", label="cell_type", integration=False, curves=False)
+    >>> [score.name for score in found.knn]
+    ['X_first', 'PCA-50', 'HVG-2000', 'majority class', 'PCA-50, labels shuffled']
+    """
+    settings = EvaluateSettings(label=label, batch=batch, **options)
+    keys = (embeddings,) if isinstance(embeddings, str) else tuple(embeddings)
+    if settings.integration:
+        need_library()
+    if output is not None:
+        folder = Path(output)
+        refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
+    cells = read(data, keys, settings)
+    found, vectors = evaluate_data(cells, settings, model=model)
+    if output is not None:
+        from biolm.tasks.evaluate.files import write
+
+        write(Path(output), found, cells, vectors, settings)
+    return found
+
+
+def evaluate_data(
+    data: EvaluationData, settings: EvaluateSettings, *, model: str | Path | CellModel | None = None
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Evaluate cells that were read; also gives the vectors of every method, baselines included."""
+    seed = settings.seed
+    log.info("%s cells, %s", f"{len(data.labels):,}", ", ".join(data.vectors))
+    vectors = data.vectors | baseline_vectors(data, seed)
+    # Shuffled labels show what each score is worth by chance.
+    shuffled = np.random.default_rng(seed).permutation(len(data.labels))
+    splits = kfold(data.labels, folds=settings.folds, groups=data.groups, copies=data.copies, seed=seed)
+    log.info("probes: %d folds%s", len(splits), f" by {settings.groups}" if settings.groups else "")
+    knn = _probed(data, vectors, splits, shuffled, settings, linear=False)
+    linear = _probed(data, vectors, splits, shuffled, settings, linear=True)
+    scores = {
+        name: tuple(calls.score(seed) for calls in probed)
+        for name, probed in (("knn", knn), ("linear", linear))
+    }
+    integration = _integration(data, vectors, shuffled) if settings.integration else {}
+    few_shot, label_share = _curves(data, vectors, settings) if settings.curves else (None, None)
+    reads = genes = None
+    if model is not None:
+        log.info("embedding again with fewer reads and fewer genes")
+        reads, genes = robustness(data, model, settings)
+    found = Evaluation(
+        embeddings=tuple(data.vectors),
+        integration=integration,
+        **scores,
+        calls=tuple(calls for calls in linear if calls.name in data.vectors),
+        verdicts={name: _verdict(probed, data) for name, probed in scores.items()},
+        few_shot=few_shot,
+        label_share=label_share,
+        reads=reads,
+        genes=genes,
+        facts=_facts(data, settings, len(splits)),
+    )
+    return found, vectors
+
+
+def _probed(
+    data: EvaluationData,
+    vectors: Mapping[str, Any],
+    splits: Sequence[Split],
+    shuffled: Any,
+    settings: EvaluateSettings,
+    *,
+    linear: bool,
+) -> list[Calls]:
+    """Calls of one probe on every method, and of the controls."""
+    fit = fit_linear if linear else fit_knn
+    tables = _sparse(vectors) if linear else vectors
+    seed = settings.seed
+    found = [cross_validated(name, table, data.labels, splits, fit, seed) for name, table in tables.items()]
+    if linear:
+        found.append(cross_validated(L1, data.counts, data.labels, splits, BASELINES[L1], seed))
+    found.append(cross_validated(MAJORITY, data.counts, data.labels, splits, fit_majority, seed))
+    mixed = data.labels[shuffled]
+    # Folds of their own: those of the true labels would leave types out of some training sides.
+    folds = kfold(mixed, folds=settings.folds, groups=data.groups, copies=data.copies, seed=seed)
+    return [*found, cross_validated(SHUFFLED, vectors[PCA], mixed, folds, fit, seed)]
+
+
+def _sparse(vectors: Mapping[str, Any]) -> dict[str, Any]:
+    """Vectors as the linear probe takes them: variable genes sparse, which is many times faster."""
+    from scipy.sparse import csr_matrix
+
+    return {name: csr_matrix(table) if name == HVG else table for name, table in vectors.items()}
+
+
+def _integration(
+    data: EvaluationData, vectors: Mapping[str, Any], shuffled: Any
+) -> dict[str, dict[str, float | None]]:
+    log.info("integration metrics")
+    before = vectors[PCA]
+    found = {
+        name: integration_metrics(table, data.labels, data.batch, before=before)
+        for name, table in vectors.items()
+    }
+    batch = None if data.batch is None else data.batch[shuffled]
+    found[SHUFFLED] = integration_metrics(before, data.labels[shuffled], batch, before=before)
+    return found
+
+
+def _curves(
+    data: EvaluationData, vectors: Mapping[str, Any], settings: EvaluateSettings
+) -> tuple[LabelCurve, LabelCurve]:
+    log.info("learning from few labels")
+    seeds = range(settings.seed, settings.seed + settings.draws)
+    splits = [
+        holdout(data.labels, share=0.3, groups=data.groups, copies=data.copies, seed=seed) for seed in seeds
+    ]
+    tables = _sparse(vectors)
+    few_shot, label_share = (
+        label_curve(
+            tables,
+            data.labels,
+            splits,
+            fit_linear,
+            points=points,
+            shots=shots,
+            seed=settings.seed,
+        )
+        for points, shots in ((settings.shots, True), (settings.shares, False))
+    )
+    return few_shot, label_share
+
+
+def _verdict(scores: Sequence[Score], data: EvaluationData) -> tuple[str, ...]:
+    """Each embedding against the best baseline on the same labels."""
+    rivals = [score for score in scores if score.name not in data.vectors and score.name != SHUFFLED]
+    best = max(rivals, key=lambda score: score.macro_f1)
+    return tuple(compared(score, best) for score in scores if score.name in data.vectors)
+
+
+def _facts(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict[str, Any]:
+    """How the scores were made; no date and no path."""
+    made = data.table.uns.get("biolm", {})
+    return {
+        "biolm": biolm.__version__,
+        "data": data.name,
+        "cells scored": len(data.labels),
+        "labelled cells": data.total,
+        "cells with the same counts as another": int(len(data.copies) - len(np.unique(data.copies))),
+        "label": settings.label,
+        "types": len(np.unique(data.labels)),
+        "batch": settings.batch or "",
+        "folds": folds,
+        "folds by": settings.groups or "cell, types alike",
+        "draws": settings.draws,
+        "matrix": settings.matrix,
+        "seed": settings.seed,
+        **{key: made[key] for key in data.vectors if key in made},
+    }

@@ -1,0 +1,182 @@
+"""Evaluation from end to end on real cells, at chance on the negative control, and on bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+import biolm
+from biolm.errors import BiolmError, OutputError
+from biolm.tasks.evaluate.files import as_json, score_text
+from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
+
+QUICK = {"integration": False, "curves": False, "maps": False}
+
+
+def _blood(path: Path) -> anndata.AnnData:
+    cells = anndata.read_h5ad(path / "pbmc_cite_10k.h5ad")
+    # Fewer genes make every baseline quick.
+    often = np.asarray((cells.X > 0).sum(0)).ravel().argsort()[-1500:]
+    cells = cells[:, np.sort(often)].copy()
+    rng = np.random.default_rng(0)
+    cells.obsm["X_noise"] = rng.normal(size=(cells.n_obs, 5))
+    return cells
+
+
+@pytest.fixture(scope="module")
+def blood(shipped_cells: Path) -> anndata.AnnData:
+    return _blood(shipped_cells)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluate") / "out"
+
+
+@pytest.fixture(scope="module")
+def found(blood: anndata.AnnData, folder: Path) -> Evaluation:
+    path = folder.parent / "cells.h5ad"
+    blood.write_h5ad(path)
+    return biolm.evaluate(
+        path,
+        ["X_noise"],
+        label="cell_type",
+        leave_out=("other",),
+        model="genetext",
+        output=folder,
+        draws=2,
+        shots=(1, 5, 500),
+        shares=(0.2, 1.0),
+        integration=False,
+        maps=False,
+    )
+
+
+def test_noise_loses_to_every_real_baseline(found: Evaluation) -> None:
+    for scores in (found.knn, found.linear):
+        by_name = {score.name: score for score in scores}
+        assert by_name["PCA-50"].low > by_name["X_noise"].high
+        assert by_name["HVG-2000"].low > by_name["X_noise"].high
+    assert "L1 logistic regression" in {score.name for score in found.linear}
+    assert all("X_noise is worse than" in found.verdicts[probe][0] for probe in ("knn", "linear"))
+    assert "X_noise is worse than" in score_text(found)
+
+
+def test_shuffled_labels_and_noise_score_at_chance(found: Evaluation) -> None:
+    types = found.facts["types"]
+    for score in (*found.knn, *found.linear):
+        if score.name in (SHUFFLED, "X_noise"):
+            assert score.macro_f1 < 1 / types + 0.1, score.name
+
+
+def test_curves_rise_with_labels_and_fall_with_damage(found: Evaluation) -> None:
+    assert found.few_shot.x == (1, 5)
+    pca = found.few_shot.values["PCA-50"]
+    assert pca.shape == (2, 2)
+    assert pca[:, 1].mean() > pca[:, 0].mean()
+    for curve in (found.reads, found.genes):
+        assert set(curve.values) == {"genetext", "PCA-50"}
+        for values in curve.values.values():
+            assert values[:, -1].mean() > values[:, 0].mean() + 0.1
+
+
+def test_files_hold_the_scores(found: Evaluation, folder: Path) -> None:
+    assert json.loads((folder / "scores.json").read_text()) == json.loads(json.dumps(as_json(found)))
+    lines = [line.split("\t") for line in (folder / "scores.tsv").read_text().splitlines()]
+    assert lines[0] == ["question", "method", "metric", "value", "low", "high"]
+    value = next(float(line[3]) for line in lines if line[:3] == ["linear", "PCA-50", "macro_f1"])
+    assert value == pytest.approx(next(s.macro_f1 for s in found.linear if s.name == "PCA-50"), rel=1e-5)
+    curves = [line.split("\t") for line in (folder / "curves.tsv").read_text().splitlines()]
+    assert {line[0] for line in curves[1:]} == {"few_shot", "label_share", "reads", "genes"}
+    page = (folder / "report.html").read_text()
+    for text in ("Confusion of X_noise", "Calibration of X_noise", "Every type by X_noise", SHUFFLED):
+        assert text in page
+    assert {"few-shot.svg", "confusion-of-x-noise.svg"} <= {path.name for path in folder.iterdir()}
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_an_existing_report_is_kept(found: Evaluation, folder: Path, blood: anndata.AnnData) -> None:
+    before = (folder / "report.html").read_bytes()
+    with pytest.raises(OutputError, match="exists"):
+        biolm.evaluate(blood, "X_noise", label="cell_type", output=folder, **QUICK)
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_the_same_seed_gives_the_same_numbers(blood: anndata.AnnData) -> None:
+    part = blood[:120].copy()
+    first, second = (
+        biolm.evaluate(part, "X_noise", label="cell_type", rare=5, cells=80, seed=4, **QUICK)
+        for _ in range(2)
+    )
+    assert as_json(first) == as_json(second)
+    assert first.facts["cells scored"] <= 82 < first.facts["labelled cells"]
+
+
+def test_copies_of_cells_do_not_leak(blood: anndata.AnnData) -> None:
+    """Noise vectors of doubled cells would be found again by their nearest neighbour."""
+    doubled = anndata.concat([blood, blood], index_unique="-")
+    doubled.obsm["X_noise"] = np.tile(blood.obsm["X_noise"], (2, 1))
+    result = biolm.evaluate(doubled, "X_noise", label="cell_type", **QUICK)
+    assert result.facts["cells with the same counts as another"] == blood.n_obs
+    floor = next(score.accuracy for score in result.knn if score.name == "majority class")
+    assert next(score for score in result.knn if score.name == "X_noise").accuracy < floor + 0.08
+
+
+@pytest.mark.slow
+def test_negative_control_scores_at_chance_everywhere(shared: Path) -> None:
+    control = anndata.read_h5ad(shared / "data" / "cells_resampled" / "cellxgene_220.h5ad")
+    biolm.embed(control)
+    result = biolm.evaluate(
+        control, "X_genetext", label="shuffled_label", draws=2, shots=(1, 5), shares=(1.0,), maps=False
+    )
+    # 220 cells at chance 1/22: ten right, give or take 3.1.
+    for score in (*result.knn, *result.linear):
+        assert score.accuracy * 220 <= 10 + 3 * 3.1, score.name
+    for curve in (result.few_shot, result.label_share):
+        assert all(values.mean() < 0.12 for values in curve.values.values())
+    chance = result.integration[SHUFFLED]
+    for values in result.integration.values():
+        assert abs(values["ARI"]) < 0.03
+        assert abs(values["NMI"] - chance["NMI"]) < 0.06
+        assert abs(values["Silhouette label"] - chance["Silhouette label"]) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (None, {"label": "type"}, "no label column 'type'; obs holds: cell_type"),
+        (lambda c: c.obs.assign(cell_type="B"), {}, "holds only 'B'"),
+        (lambda c: c.obs.assign(cell_type=["B", *["NK"] * (c.n_obs - 1)]), {}, r"types of one cell \(B\)"),
+        (None, {"batch": "lane"}, "no batch column 'lane'"),
+        (lambda c: c.obs.assign(lane="1"), {"batch": "lane"}, "all labelled cells are of batch '1'"),
+        (lambda c: c.obs.assign(lane=[None, *["a"] * (c.n_obs - 1)]), {"groups": "lane"}, "have no group"),
+        (None, {"embeddings": "X_other"}, "no embedding 'X_other'; obsm holds protein, X_noise"),
+        (None, {"embeddings": []}, "name at least one embedding"),
+        (None, {"layer": "counts"}, "counts"),
+        (None, {"folds": 1}, "at least 2 folds"),
+        (None, {"shares": (0.0,)}, "label shares lie above 0"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(blood: anndata.AnnData, change, options, message) -> None:
+    cells = blood.copy()
+    if change is not None:
+        cells.obs = change(cells)
+    arguments = {"embeddings": "X_noise", "label": "cell_type"} | QUICK | options
+    with pytest.raises(BiolmError, match=message):
+        biolm.evaluate(cells, **arguments)
+
+
+def test_broken_vectors_and_normalised_counts_are_refused(blood: anndata.AnnData) -> None:
+    cells = blood.copy()
+    cells.obsm["X_noise"][7, 2] = np.nan
+    with pytest.raises(BiolmError, match="not finite in 1 cells, first in row 7"):
+        biolm.evaluate(cells, "X_noise", label="cell_type", **QUICK)
+    cells = blood.copy()
+    cells.X = cells.X.log1p()
+    with pytest.raises(BiolmError, match="raw counts are wanted"):
+        biolm.evaluate(cells, "X_noise", label="cell_type", **QUICK)
