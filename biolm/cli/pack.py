@@ -1,4 +1,4 @@
-"""``biolm pack``: cells or stored tokens of many files to one store for training."""
+"""``biolm pack``: cells, sequences or stored tokens of many files to one store for training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Arguments(ReadingOptions):
 
     input: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, globs or .txt lists of cells, or of stored tokens."),
+        typer.Argument(
+            help="Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens."
+        ),
     ]
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
     obs: Annotated[
@@ -35,7 +37,7 @@ class Arguments(ReadingOptions):
 
 
 def run(chosen: Arguments) -> None:
-    """Pack cells of any number of files into one store for training.
+    """Pack cells or sequences of any number of files into one store for training.
 
     The store is a folder of mapped arrays; embed, tokenize and pretrain read it like any other file.
     """
@@ -48,7 +50,7 @@ def run(chosen: Arguments) -> None:
         "wrote %s: %s %s of %d files, %s values",
         summary.output,
         f"{summary.rows:,}",
-        "cells" if summary.kind == "cells" else "examples",
+        {"cells": "cells", "sequences": "sequences"}.get(summary.kind, "examples"),
         summary.files,
         f"{summary.values:,}",
     )

@@ -20,11 +20,12 @@ from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.readers.store import KIND
 from biolm.io.cells.write_store import NAME, column_kinds, packed_rows, write_cells, write_genes
 from biolm.io.provenance import stamp
+from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
 from biolm.tasks.progress import log, progress
 from biolm.tasks.reading import ReadingSettings
-from biolm.training.sources import expand, holds_tokens
+from biolm.training.sources import expand, holds_sequences, holds_tokens
 from biolm.vocab.union import GeneUnion
 
 __all__ = ["PackSettings", "PackSummary", "pack", "pack_files"]
@@ -57,9 +58,10 @@ class PackSummary:
     Parameters
     ----------
     output, kind
-        The store; ``cells`` or ``tokens``.
+        The store; ``cells``, ``tokens`` or ``sequences``.
     files, rows, values, genes
-        Files read; cells and stored values, or examples and tokens; genes of the store, 0 for tokens.
+        Files read; cells and stored values, examples and tokens, or records and letters; genes of the store,
+        0 for tokens and sequences.
     """
 
     output: Path
@@ -76,7 +78,8 @@ def pack(data: str | Path | Iterable[str | Path], output: str | Path, **options:
     Parameters
     ----------
     data
-        Files, folders, globs or ``.txt`` lists of cells in any format, or of ``biolm tokenize``'s outputs.
+        Files, folders, globs or ``.txt`` lists of cells in any format, of ``biolm tokenize``'s outputs, or of
+        sequences (FASTA, FASTQ, GenBank): a genome is then read by window in microseconds.
     output
         Folder of the store; :func:`biolm.io.cells.open_cells` opens it like any other table of cells.
     options
@@ -111,6 +114,8 @@ def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSe
     target = Path(output)
     refuse_existing(target, overwrite=settings.overwrite)
     files = expand(paths)
+    if any(holds_sequences(path) for path in files):
+        return _pack_sequences(files, target, settings)
     tokens = [holds_tokens(path) for path in files]
     if any(tokens) != all(tokens):
         raise ConfigError("the input mixes cells and stored tokens; pack one kind")
@@ -226,6 +231,25 @@ class _Cells:
         if name == _FILE and name not in self.labels:
             return np.full(source.n_cells, "" if source.path is None else source.path.name)
         return source.obs_column(name)
+
+
+def _pack_sequences(files: list[Path], target: Path, settings: PackSettings) -> PackSummary:
+    for path in files:
+        if not holds_sequences(path):
+            raise ConfigError("the input mixes sequences with cells or tokens; pack one kind")
+        if holds_store(path):
+            raise ConfigError(f"{path} is a store of sequences already; give the files it was made of")
+    with writing(target):
+        build_store(opened(files), target, overwrite=settings.overwrite)
+    store = SequenceStore(target)
+    return PackSummary(
+        output=target,
+        kind="sequences",
+        files=len(files),
+        rows=len(store),
+        values=int(store.offsets[-1]),
+        genes=0,
+    )
 
 
 def _pack_tokens(files: list[Path], target: Path, settings: PackSettings) -> PackSummary:

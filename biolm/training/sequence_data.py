@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally, check_kind
 from biolm.batch import Tokens
-from biolm.io.sequences import SequenceSource, SequenceStore, build_store, holds_store, open_sequences
+from biolm.io.atomic import alone
+from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
 
@@ -112,15 +113,10 @@ def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> 
         place = Path(tempfile.mkdtemp(prefix="biolm-"))
         weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
         folder = place / "sequences"
-    if not folder.exists():
-        build_store(_opened(files), folder)
+    with alone(folder):
+        if not folder.exists():
+            build_store(opened(files), folder)
     return folder
-
-
-def _opened(files: list[Path]) -> Iterator[SequenceSource]:
-    for path in files:
-        with open_sequences(path) as source:
-            yield source
 
 
 def _pieces(lengths: NDArray[np.int64], width: int, long: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from biolm.io.sequences.block import SequenceBlock, SequenceSource, concatenate_blocks
-from biolm.io.sequences.open import open_sequences
+from biolm.io.sequences.open import open_sequences, opened
 from biolm.io.sequences.store import SequenceStore, build_store, holds_store
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "concatenate_blocks",
     "holds_store",
     "open_sequences",
+    "opened",
 ]

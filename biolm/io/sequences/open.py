@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from biolm.io.sequences.fastq import read_fastq
 from biolm.io.sequences.letters import upper
 from biolm.io.sequences.stream import PIECE, Stream, open_stream
 
-__all__ = ["FORMATS", "open_sequences"]
+__all__ = ["FORMATS", "open_sequences", "opened"]
 
 FORMATS = ("fasta", "fastq", *ANNOTATED)
 """What :func:`open_sequences` reads."""
@@ -110,6 +110,13 @@ def open_sequences(
     except (InputError, ConfigError):
         stream.close()
         raise
+
+
+def opened(paths: Iterable[str | Path]) -> Iterator[SequenceSource]:
+    """Files one after the other, each open only while it is in turn."""
+    for path in paths:
+        with open_sequences(path) as source:
+            yield source
 
 
 def _kind(first: bytes, name: str) -> str:
