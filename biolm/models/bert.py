@@ -45,14 +45,17 @@ EMBEDDING_KEYS = [
 ]
 """Also of RoBERTa, ALBERT and DNABERT-2."""
 
-PROJECTION_KEYS = [
+ATTENTION_KEYS = [
     Key("encoder.layer.{}.attention.self.query.*", "layers.{}.attention.query.*"),
     Key("encoder.layer.{}.attention.self.key.*", "layers.{}.attention.key.*"),
     Key("encoder.layer.{}.attention.self.value.*", "layers.{}.attention.value.*"),
     Key("encoder.layer.{}.attention.output.dense.*", "layers.{}.attention.out.*"),
+]
+FEED_FORWARD_KEYS = [
     Key("encoder.layer.{}.intermediate.dense.*", "layers.{}.mlp.up.*"),
     Key("encoder.layer.{}.output.dense.*", "layers.{}.mlp.down.*"),
 ]
+PROJECTION_KEYS = [*ATTENTION_KEYS, *FEED_FORWARD_KEYS]
 """Also of RoBERTa and ESM, which name their norms otherwise."""
 
 LAYER_KEYS = [

@@ -16,12 +16,12 @@ from torch import Tensor
 from biolm.core.config import CoreConfig
 from biolm.core.positions import rope_angles
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models.bert import PROJECTION_KEYS
+from biolm.models.bert import ATTENTION_KEYS, FEED_FORWARD_KEYS
 from biolm.models.encoders import dropouts, hf_common, masked_head, shape
 from biolm.models.fields import rope
 from biolm.models.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "adapt", "core_config", "extra_weights", "hf_config"]
+__all__ = ["EXAMPLES", "KEYS", "SHARED_KEYS", "adapt", "core_config", "extra_weights", "hf_config"]
 
 _SMALL = {
     "vocab_size": 33,
@@ -60,31 +60,31 @@ def _learned(config: CoreConfig) -> bool:
     return config.position == "learned"
 
 
-KEYS = KeyTable(
-    [
-        Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),
-        Key("embeddings.position_embeddings.weight", "embeddings.position.weight", when=_learned),
-        *norm_keys("embeddings.layer_norm", "embeddings.norm"),
-        *PROJECTION_KEYS,
-        *norm_keys("encoder.layer.{}.attention.LayerNorm", "layers.{}.attn_norm"),
-        *norm_keys("encoder.layer.{}.LayerNorm", "layers.{}.mlp_norm"),
-        *norm_keys("encoder.emb_layer_norm_after", "final_norm"),
-        Key("/lm_head.dense.*", "head.dense.*"),
-        *norm_keys("/lm_head.layer_norm", "head.norm"),
-        Key("/lm_head.bias", "head.bias"),
-        Key("/lm_head.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
-        *dropped(
-            "/lm_head.decoder.weight",
-            "embeddings.position_embeddings.weight",
-            "embeddings.position_ids",
-            # Looked at by `adapt` and written by `extra_weights`.
-            *_FREQUENCIES,
-            "contact_head.regression.*",
-            "pooler.dense.*",
-        ),
-    ],
-    prefixes=("esm.", ""),
-)
+SHARED_KEYS = [
+    Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),
+    Key("embeddings.position_embeddings.weight", "embeddings.position.weight", when=_learned),
+    *norm_keys("embeddings.layer_norm", "embeddings.norm"),
+    *ATTENTION_KEYS,
+    *norm_keys("encoder.layer.{}.attention.LayerNorm", "layers.{}.attn_norm"),
+    *norm_keys("encoder.layer.{}.LayerNorm", "layers.{}.mlp_norm"),
+    *norm_keys("encoder.emb_layer_norm_after", "final_norm"),
+    Key("/lm_head.dense.*", "head.dense.*"),
+    *norm_keys("/lm_head.layer_norm", "head.norm"),
+    Key("/lm_head.bias", "head.bias"),
+    Key("/lm_head.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
+    *dropped(
+        "/lm_head.decoder.weight",
+        "embeddings.position_embeddings.weight",
+        "embeddings.position_ids",
+        # Looked at by `adapt` and written by `extra_weights`.
+        *_FREQUENCIES,
+        "contact_head.regression.*",
+        "pooler.dense.*",
+    ),
+]
+"""Also of Nucleotide Transformer v2, whose feed-forward is another."""
+
+KEYS = KeyTable([*SHARED_KEYS, *FEED_FORWARD_KEYS], prefixes=("esm.", ""))
 
 
 def core_config(config: dict[str, Any]) -> CoreConfig:

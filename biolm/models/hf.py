@@ -23,6 +23,7 @@ from biolm.models.keys import KeyTable
 __all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
 
 FAMILIES: dict[str, str] = {
+    "AMPLIFY": "biolm.models.amplify",
     "albert": "biolm.models.albert",
     "bert": "biolm.models.bert",
     "biogpt": "biolm.models.biogpt",
@@ -33,6 +34,7 @@ FAMILIES: dict[str, str] = {
     "gemma": "biolm.models.gemma",
     "gemma2": "biolm.models.gemma",
     "gemma3_text": "biolm.models.gemma",
+    "gena": "biolm.models.gena",
     "gpt2": "biolm.models.gpt2",
     "gpt_neo": "biolm.models.gpt_neo",
     "gpt_neox": "biolm.models.gpt_neox",
@@ -40,6 +42,8 @@ FAMILIES: dict[str, str] = {
     "llama": "biolm.models.llama",
     "mistral": "biolm.models.mistral",
     "modernbert": "biolm.models.modernbert",
+    "ntv2": "biolm.models.ntv2",
+    "progen": "biolm.models.progen2",
     "qwen3": "biolm.models.qwen3",
     "roberta": "biolm.models.roberta",
     "t5": "biolm.models.t5",
@@ -83,8 +87,14 @@ def family(model_type: str) -> Family:
 
 def type_of(config: dict[str, Any]) -> str:
     """Which family a ``config.json`` is of, by the names of ``FAMILIES``."""
-    # DNABERT-2 calls itself BERT, but has neither its positions nor its feed-forward.
-    return "dnabert2" if "alibi_starting_size" in config else str(config.get("model_type"))
+    # These call themselves BERT or ESM, but have other positions, blocks or feed-forwards.
+    if "alibi_starting_size" in config:
+        return "dnabert2"
+    if config.get("pre_layer_norm"):
+        return "gena"
+    if config.get("add_bias_fnn") is False:
+        return "ntv2"
+    return str(config.get("model_type"))
 
 
 def from_hf(folder: str | Path) -> Transformer:

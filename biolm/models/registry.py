@@ -119,6 +119,66 @@ BUILT_IN = (
         summary="ESM-1b, ESM-1v, ESM-2: proteins, encoder",
         files="config.json and its weights, or an original esm*.pt of fair-esm",
     ),
+    Entry(
+        name="esmc",
+        module="biolm.models.esmc_protein",
+        summary="ESM C: proteins, encoder",
+        files="config.json and its weights, or an esmc*.pth of the first release",
+    ),
+    Entry(
+        name="protbert",
+        module="biolm.models.protbert",
+        summary="ProtBERT: proteins, encoder",
+        files="config.json, its weights and vocab.txt",
+    ),
+    Entry(
+        name="prott5",
+        module="biolm.models.prott5",
+        summary="ProtT5: proteins, encoder of T5",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="progen2",
+        module="biolm.models.progen2_protein",
+        summary="ProGen2: proteins, decoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="amplify",
+        module="biolm.models.amplify_protein",
+        summary="AMPLIFY: proteins, encoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="nucleotide_transformer",
+        module="biolm.models.nucleotide_transformer",
+        summary="Nucleotide Transformer v1 and v2: DNA in 6-mers, encoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="dnabert2",
+        module="biolm.models.dnabert2_dna",
+        summary="DNABERT-2: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="gena",
+        module="biolm.models.gena_dna",
+        summary="GENA-LM and ModernGENA: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="grover",
+        module="biolm.models.grover_dna",
+        summary="GROVER: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="genomeocean",
+        module="biolm.models.genomeocean_dna",
+        summary="GenomeOcean and kin: DNA in byte pairs, decoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",
@@ -129,7 +189,7 @@ BUILT_IN = (
 )
 
 # What may be fetched from a hub: weights that hold no code, tables, and text.
-_SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.md", "*.bin", "*.pt", "*.pkl", "*.model")
+_SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.md", "*.bin", "*.pt", "*.pth", "*.pkl", "*.model")
 
 
 @cache

@@ -118,7 +118,9 @@ FLIPS: dict[str, Flip] = {
     "shared_norm": lambda c: {"shared_norm": True} if c.block == "parallel" and not c.shared_norm else None,
     "first_attn_norm": _off("first_attn_norm", lambda c: not c.share_layers),
     "final_norm": _off("final_norm", lambda c: c.block != "post"),
-    "final_norm_bias": _off("final_norm_bias", lambda c: c.block != "post" and c.norm == "layernorm"),
+    "final_norm_bias": _off(
+        "final_norm_bias", lambda c: c.final_norm and c.block != "post" and c.norm == "layernorm"
+    ),
     "residual_scale": lambda c: {"residual_scale": c.residual_scale * 0.7} if c.block != "sandwich" else None,
     "layer_scale": _off("layer_scale"),
     "qkv_bias": _off("qkv_bias"),

@@ -23,7 +23,10 @@ from biolm.models.hf import FAMILIES, family, from_hf, type_of
 LENGTHS = (17, 1, 24, 9)
 
 # Families that transformers has no class for are computed by a module of tests.
-OWN_REFERENCES = {"dnabert2": "reference_dnabert2"}
+OWN_REFERENCES = {
+    "dnabert2": "reference_dnabert2",
+    **dict.fromkeys(("AMPLIFY", "gena", "ntv2", "progen"), "reference_sequences"),
+}
 
 
 @dataclass
@@ -66,6 +69,8 @@ def cases() -> list[tuple[str, int]]:
 def full_example(model_type: str, number: int) -> dict[str, Any]:
     """A family's example with the model type and the class it is saved from."""
     example = {"model_type": model_type, **family(model_type).EXAMPLES[number]}
+    if "architectures" in example:
+        return example
     return {"architectures": [_class_name(example["model_type"])], **example}
 
 
