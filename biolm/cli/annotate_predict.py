@@ -32,6 +32,12 @@ class Arguments(Reading):
     reject: Annotated[
         bool, typer.Option("--reject/--no-reject", help="Call cells below the threshold unknown.")
     ] = True
+    ontology: Annotated[
+        str | None, typer.Option(help="Cell types and ancestors: .obo, .json or .tsv.", show_default="none")
+    ] = None
+    coarse: Annotated[
+        list[str] | None, typer.Option("--coarse", help="Term to roll up to; may be repeated.")
+    ] = None
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     format: Annotated[str | None, typer.Option(help="h5ad or zarr.", show_default="by the ending")] = None
@@ -43,7 +49,8 @@ def run(chosen: Arguments) -> None:
 
     Writes a copy of the input with obs["biolm_LABEL"], its confidence and its probabilities.
     """
-    settings = PredictSettings(**chosen.among(PredictSettings))
+    values = chosen.among(PredictSettings) | {"coarse": tuple(chosen.coarse or ())}
+    settings = PredictSettings(**values)
     from biolm.tasks.annotate.predict import predict_file
 
     counts = predict_file(chosen.input, chosen.output, chosen.annotator, settings, chosen.model)

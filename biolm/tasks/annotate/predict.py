@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -24,6 +24,7 @@ from biolm.models.base import CellModel
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
 from biolm.tasks.embed_run import Job, cut, prepare
 from biolm.tasks.progress import log
@@ -73,6 +74,17 @@ class Calls:
         categories = np.array([*names, UNKNOWN] if UNKNOWN not in names else names)
         codes = np.where(self.unknown, int(np.flatnonzero(categories == UNKNOWN)[0]), self._best)
         return Coded(codes, categories)
+
+    def rolled(self, coarse: Mapping[str, str]) -> Coded:
+        """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.
+
+        A cell that is unknown among fine types may well be known among coarse ones.
+        """
+        names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
+        places = np.array([names.index(coarse[name]) for name in self.head.classes])
+        sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
+        low = self.unknown & (sums.max(1) < self.head.frozen.threshold)
+        return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
 
     @property
     def _best(self) -> NDArray[np.intp]:
@@ -215,15 +227,26 @@ def calls(source: CellSource, annotator: Annotator, settings: PredictSettings) -
 
 
 def _additions(source: CellSource, annotator: Annotator, settings: PredictSettings) -> CellAdditions:
+    # A bad ontology is noticed before the work.
+    coarse = _rolled(annotator.heads[0], settings)
     columns: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
     records: dict[str, Any] = {}
-    for called in calls(source, annotator, settings):
+    for number, called in enumerate(calls(source, annotator, settings)):
+        if coarse and number == 0:
+            columns[f"{called.key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))
         columns |= added.columns
         matrices |= added.matrices
         records |= added.records
     return CellAdditions(columns=columns, matrices=matrices, records=records)
+
+
+def _rolled(head: Head, settings: PredictSettings) -> dict[str, str]:
+    """Coarse name of each class; empty where none was asked for."""
+    if settings.ontology is None:
+        return {}
+    return read_ontology(settings.ontology).roll_up(head.classes, settings.coarse)
 
 
 def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:

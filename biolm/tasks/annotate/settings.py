@@ -45,7 +45,9 @@ class FitKeywords(TypedDict, total=False):
 class PredictKeywords(TypedDict, total=False):
     """Keyword options of :func:`biolm.annotate.predict`; see :class:`PredictSettings`."""
 
-    reject: float | None
+    reject: bool
+    ontology: str | None
+    coarse: tuple[str, ...]
     layer: str | None
     device: str
     batch_tokens: int
@@ -131,6 +133,22 @@ class PredictSettings(EmbedSettings):
     ----------
     reject
         Cells less certain than the annotator's threshold are unknown; False names every cell.
+    ontology
+        File of cell types and their ancestors (OBO, obographs JSON, or a table of child and parent).
+    coarse
+        Terms of the ontology to roll the first label up to, in ``obs[key + "_coarse"]``.
+
+    Raises
+    ------
+    ConfigError
+        If one of ``ontology`` and ``coarse`` is given without the other.
     """
 
     reject: bool = True
+    ontology: str | None = None
+    coarse: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        EmbedSettings.__post_init__(self)
+        if (self.ontology is None) != (not self.coarse):
+            raise ConfigError("to name cells coarsely give an ontology and the coarse types (--coarse)")
