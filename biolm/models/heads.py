@@ -23,7 +23,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
-from biolm.objectives.base import Facts, Objective, Prepared
+from biolm.objectives.base import Criterion, Facts, Prepared
 from biolm.objectives.registry import make_all
 from biolm.objectives.weighted import Weighted
 
@@ -53,7 +53,7 @@ class HeadFacts:
     special_ids: tuple[int, ...] = ()
     mask_id: int | None = None
 
-    def make(self, core: CoreConfig) -> Objective:
+    def make(self, core: CoreConfig) -> Criterion:
         """The objective with fresh weights.
 
         Raises
@@ -85,7 +85,7 @@ class Heads:
     """
 
     facts: HeadFacts
-    objective: Objective
+    objective: Criterion
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
@@ -176,7 +176,7 @@ def load_heads(folder: Path, core: CoreConfig) -> Heads | None:
     return Heads(facts=facts, objective=objective.eval())
 
 
-def _token_columns(objective: Objective) -> set[str]:
+def _token_columns(objective: Criterion) -> set[str]:
     """Label columns of tokens."""
     parts = objective.parts_by_name().values() if isinstance(objective, Weighted) else [objective]
     return {

@@ -27,6 +27,7 @@ from biolm.objectives.draws import Draw, hash_bits
 
 __all__ = [
     "Chain",
+    "Criterion",
     "Facts",
     "LabelKind",
     "Objective",
@@ -256,8 +257,8 @@ class Settings:
     """Base of the settings of objectives: frozen dataclasses whose fields are the keys of the YAML."""
 
 
-class Objective(nn.Module, ABC):
-    """A loss with the heads it needs beside the core's own.
+class Criterion(nn.Module, ABC):
+    """What a run makes small: an :class:`Objective`, or several together.
 
     Parameters
     ----------
@@ -285,11 +286,6 @@ class Objective(nn.Module, ABC):
         self.settings = settings
         self.step = 0
 
-    @property
-    def view(self) -> View | None:
-        """The input it needs; None where any will do, so that it may ride on another's forward pass."""
-        return None
-
     @classmethod
     def label_kinds(cls, settings: Any) -> dict[str, LabelKind]:  # noqa: ARG003  # most read none
         """Label columns that an objective of these settings reads, and of what kind each must be."""
@@ -300,6 +296,7 @@ class Objective(nn.Module, ABC):
         """Label columns it reads."""
         return tuple(self.label_kinds(self.settings))
 
+    @abstractmethod
     def prepare(
         self,
         batch: Batch,
@@ -326,9 +323,10 @@ class Objective(nn.Module, ABC):
             Of the batch in the run, the same on every rank; for what all examples of a batch share, such as
             gene panels. None takes the keys in its place.
         """
-        draw = Draw(keys, epoch, seed, number)
-        made = (self.view or Plain())(batch, draw)
-        return replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
+
+    @abstractmethod
+    def run(self, core: Transformer, prepared: Prepared) -> Score:
+        """Forward passes and their score."""
 
     def loss(self, core: Transformer, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of one batch, and its terms and metrics.
@@ -339,15 +337,6 @@ class Objective(nn.Module, ABC):
         """
         score = self.run(core, prepared)
         return score.loss(), score.report()
-
-    def run(self, core: Transformer, prepared: Prepared) -> Score:
-        """One forward pass and its score."""
-        return self.score(core, self.forward_pass(core, prepared), prepared)
-
-    def forward_pass(self, core: Transformer, prepared: Prepared) -> Output:
-        """Run the core, its head on the predicted tokens only."""
-        wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
-        return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
 
     def counts(self, prepared: Prepared) -> dict[str, float]:  # noqa: ARG002
         """Counts of those terms of the score that can be told before the forward pass.
@@ -367,6 +356,42 @@ class Objective(nn.Module, ABC):
     def baseline(self) -> Baseline | None:
         """What guesses without a model, to stand beside the loss; None where the metrics hold it."""
         return None
+
+
+class Objective(Criterion):
+    """A loss of one forward pass, with the heads it needs beside the core's own.
+
+    Subclasses give :meth:`score`, and mostly :attr:`view`.
+    """
+
+    @property
+    def view(self) -> View | None:
+        """The input it needs; None where any will do, so that it may ride on another's forward pass."""
+        return None
+
+    def prepare(
+        self,
+        batch: Batch,
+        keys: Tensor,
+        epoch: int,
+        seed: int,
+        labels: Mapping[str, Tensor] | None = None,
+        *,
+        number: int | None = None,
+    ) -> Prepared:
+        """One view of the batch."""
+        draw = Draw(keys, epoch, seed, number)
+        made = (self.view or Plain())(batch, draw)
+        return replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
+
+    def run(self, core: Transformer, prepared: Prepared) -> Score:
+        """One forward pass and its score."""
+        return self.score(core, self.forward_pass(core, prepared), prepared)
+
+    def forward_pass(self, core: Transformer, prepared: Prepared) -> Output:
+        """Run the core, its head on the predicted tokens only."""
+        wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
+        return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
 
     def vectors(self, output: Output, prepared: Prepared, how: str) -> Tensor:
         """One vector ``(d,)`` for each document: ``cls``, ``last``, ``max``, ``mean`` or ``sum``.

@@ -71,6 +71,11 @@ class ImageContrast(Objective):
         """The image features'."""
         return {settings.column: "vectors"}
 
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Cells with an image."""
+        features = prepared.example_label(self.settings.column)
+        return {"loss": float((~features.isnan().any(1)).sum())}
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, recall and chance."""
         s: ImageContrastSettings = self.settings

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from biolm.objectives.base import Facts, LabelKind, Objective, Settings
+    from biolm.objectives.base import Criterion, Facts, LabelKind, Settings
 
 __all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings"]
 
@@ -48,7 +48,7 @@ def available() -> dict[str, str]:
     return {**others, **BUILT_IN}
 
 
-def find(name: str) -> type[Objective]:
+def find(name: str) -> type[Criterion]:
     """The class of that name; its ``Settings`` are the keys of the YAML.
 
     Raises
@@ -60,11 +60,11 @@ def find(name: str) -> type[Objective]:
     if name not in known:
         raise ConfigError(f"there is no objective {name!r}; {_nearest(name, list(known))}")
     module, _, kind = known[name].partition(":")
-    found: type[Objective] = getattr(import_module(module), kind)
+    found: type[Criterion] = getattr(import_module(module), kind)
     return found
 
 
-def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Objective:
+def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Criterion:
     """Build an objective from plain settings.
 
     Raises
@@ -84,7 +84,7 @@ def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> 
     return find(name)(facts, read_settings(name, settings or {}))
 
 
-def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Objective:
+def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Criterion:
     """The one objective of a config, or the weighted sum of several.
 
     Raises

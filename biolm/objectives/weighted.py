@@ -13,6 +13,7 @@ from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.objectives.base import (
     Chain,
+    Criterion,
     Facts,
     LabelKind,
     Objective,
@@ -52,7 +53,7 @@ class WeightedSettings(Settings):
             raise ConfigError("weighted needs at least one objective under parts")
 
 
-class Weighted(Objective):
+class Weighted(Criterion):
     """Weighted sum of objectives; those that want the same input share a forward pass.
 
     Objectives that read any input (such as a classifier) ride on the first one that makes its own.
@@ -82,7 +83,10 @@ class Weighted(Objective):
             self.weights[name] = float(weight)
             if "input_of" in chosen:
                 self.below[name] = chosen.pop("input_of")
-            self.parts.append(make(kind, facts, chosen))
+            made = make(kind, facts, chosen)
+            if not isinstance(made, Objective):
+                raise ConfigError(f"part {name} is a sum itself; name its objectives as parts of this one")
+            self.parts.append(made)
         parts = self.parts_by_name()
         self.uses_head = any(part.uses_head for part in parts.values())
         for name, below in self.below.items():
@@ -192,16 +196,6 @@ class Weighted(Objective):
                     f"{name}/{key}": self.weights[name] * score.weights.get(key, 1.0) for key in score.terms
                 }
         return Score(terms, weights, metrics)
-
-    def score(self, core: Transformer, output: Any, prepared: Prepared) -> Score:
-        """Not used: each group has its own forward pass.
-
-        Raises
-        ------
-        NotImplementedError
-            Always; call :meth:`run`.
-        """
-        raise NotImplementedError("a weighted sum is scored group by group, by run")
 
 
 class _Baselines(Baseline):

@@ -18,7 +18,7 @@ from biolm.objectives.contrast import projector
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import check_share, documents, is_special, lowest
 from biolm.objectives.repack import take_tokens
-from biolm.objectives.value_losses import check_loss, score_values
+from biolm.objectives.value_losses import check_loss, count_values, score_values
 
 __all__ = ["Part", "WholeCell", "WholeCellSettings"]
 
@@ -116,6 +116,12 @@ class WholeCell(Objective):
             max_tokens=s.max_tokens,
             special_ids=tuple(sorted(self.facts.special_ids)),
         )
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Genes that are scored."""
+        s: WholeCellSettings = self.settings
+        wanted, scored = self._targets(prepared)
+        return count_values(wanted[scored], nonzero_only=s.nonzero_only, zero=s.zero_probability)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss over cells and genes."""

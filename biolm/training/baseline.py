@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from biolm.objectives.base import Objective
+from biolm.objectives.base import Criterion
 from biolm.objectives.baseline import Baseline
 from biolm.training.loader import Reader, Stream
 
@@ -11,7 +11,7 @@ __all__ = ["learnt_baseline"]
 _BATCHES = 200  # frequencies and means hardly move after that many
 
 
-def learnt_baseline(objective: Objective, reader: Reader) -> Baseline | None:
+def learnt_baseline(objective: Criterion, reader: Reader) -> Baseline | None:
     """Count the first batches of the first epoch; None for an objective whose metrics hold its baseline.
 
     The batches are those that any process of the run would count, resumed or not, so nothing is saved.

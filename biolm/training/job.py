@@ -19,7 +19,7 @@ from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
 from biolm.models.heads import HeadFacts
-from biolm.objectives.base import LabelKind, Objective
+from biolm.objectives.base import Criterion, LabelKind
 from biolm.objectives.registry import label_kinds, read_settings
 from biolm.objectives.weighted import PART_KEYS
 from biolm.training.config import RunConfig
@@ -208,7 +208,7 @@ def plan_job(
     )
 
 
-def make_objective(job: Job) -> Objective:
+def make_objective(job: Job) -> Criterion:
     """The objective, or the weighted sum of several.
 
     Raises

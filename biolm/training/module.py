@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from biolm.core import Transformer
 from biolm.core.checkpoint import write_weights
 from biolm.errors import TrainingError
-from biolm.objectives.base import Objective, Prepared
+from biolm.objectives.base import Criterion, Prepared
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
@@ -75,7 +75,7 @@ class Pretraining(pl.LightningModule):
     def __init__(
         self,
         core: Transformer,
-        objective: Objective,
+        objective: Criterion,
         config: RunConfig,
         *,
         steps: int,

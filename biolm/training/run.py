@@ -24,7 +24,7 @@ from biolm.core import Transformer
 from biolm.errors import ConfigError, OutputError
 from biolm.io.atomic import remove
 from biolm.models.own import Saved
-from biolm.objectives.base import Objective
+from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Save
 from biolm.training.checkpoint import Progress, last_checkpoint, restore
@@ -103,7 +103,7 @@ class BatchModule(pl.LightningDataModule):
         return Stream(reader=reader_of(self.job, self.module.objective, valid=True), epochs=1)
 
 
-def reader_of(job: Job, objective: Objective, *, valid: bool) -> Reader:
+def reader_of(job: Job, objective: Criterion, *, valid: bool) -> Reader:
     """Batches of a job: those to train on, or those held out."""
     plan = job.valid if valid else job.train
     assert plan is not None

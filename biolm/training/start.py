@@ -20,7 +20,7 @@ from biolm.models.heads import HeadFacts, Heads
 from biolm.models.own import read_vocabulary
 from biolm.models.registry import load
 from biolm.models.token_model import TokenCellModel
-from biolm.objectives.base import Objective
+from biolm.objectives.base import Criterion
 from biolm.objectives.weighted import Weighted
 from biolm.training.config import ModelConfig
 from biolm.training.config_read import nearest
@@ -155,7 +155,7 @@ def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str,
     return found
 
 
-def reuse_heads(objective: Objective, made_of: HeadFacts, heads: Heads) -> list[str]:
+def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[str]:
     """Put the weights of earlier heads into those that are made the same way: settings and classes alike.
 
     Returns
@@ -175,12 +175,10 @@ def reuse_heads(objective: Objective, made_of: HeadFacts, heads: Heads) -> list[
     return reused
 
 
-def _by_name(objective: Objective, facts: HeadFacts) -> dict[str, Objective]:
-    return (
-        objective.parts_by_name()
-        if isinstance(objective, Weighted)
-        else dict.fromkeys(facts.objectives, objective)
-    )
+def _by_name(objective: Criterion, facts: HeadFacts) -> dict[str, Criterion]:
+    if isinstance(objective, Weighted):
+        return {**objective.parts_by_name()}
+    return dict.fromkeys(facts.objectives, objective)
 
 
 def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:

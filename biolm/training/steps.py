@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from biolm.objectives.base import Objective, Prepared
+from biolm.objectives.base import Criterion, Prepared
 from biolm.training.loader import Stream
 from biolm.training.plan import groups
 
@@ -58,7 +58,7 @@ class Steps:
     """
 
     stream: Stream
-    objective: Objective
+    objective: Criterion
     accumulate: int
     _given: int = -1
 
@@ -67,7 +67,9 @@ class Steps:
             self._given = self.stream.start
         held: list[StepBatch] = []
         for number, prepared in self.stream:
-            held.append(StepBatch(number, prepared, self.objective.counts(prepared)))
+            # A batch alone is weighted by what its score counts.
+            counts = self.objective.counts(prepared) if self.accumulate > 1 else {}
+            held.append(StepBatch(number, prepared, counts))
             if len(held) == self.accumulate:
                 yield from self._counted(held)
                 held = []
@@ -98,5 +100,5 @@ class Steps:
         group = next(groups(reader.plan, rank=0, ranks=1, start=0, stop=1))
         _, prepared = next(reader.read(group))
         number = place * self.stream.ranks + self.stream.rank
-        counts = dict.fromkeys(self.objective.counts(prepared), 0.0)
+        counts = dict.fromkeys(self.objective.counts(prepared) if self.accumulate > 1 else {}, 0.0)
         return StepBatch(number, prepared, counts, real=False)

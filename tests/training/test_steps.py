@@ -37,8 +37,9 @@ def reader_of(objective, *, budget=40):
     tokens = examples()
     kinds = np.array(["a", "b", None], dtype=object)[np.arange(30) % 3]
     ages = np.where(np.arange(30) % 4 > 0, np.arange(30.0), np.nan)
-    read = {"kind": "classes", "age": "numbers"}
-    labels = Labels.of_arrays({"kind": kinds, "age": ages}, read, n=30)
+    read = {"kind": "classes", "age": "numbers", "image": "vectors"}
+    images = np.stack([ages, np.ones(30)], 1)
+    labels = Labels.of_arrays({"kind": kinds, "age": ages, "image": images}, read, n=30)
     plan = Plan(rows=np.arange(30), lengths=tokens.lengths, seed=0, chunk=4, pool=16, budget=budget)
     return Reader(examples=TokenExamples(tokens), plan=plan, prepare=objective.prepare, seed=0, labels=labels)
 
@@ -93,6 +94,8 @@ def test_batches_of_a_step_are_one_large_batch(tmp_path):
         ("masked_counts", {}),
         ("gene_query", {"every_token": True}),
         ("cell_similarity", {}),
+        ("whole_cell", {"zeros_share": 0.5, "zero_probability": True}),
+        ("image_contrast", {"features": 2, "column": "image"}),
         ("classify", {"class_weights": [1.0, 3.0]}),
         ("regress", {"column": "age"}),
         ("adversarial", {"column": "kind"}),
