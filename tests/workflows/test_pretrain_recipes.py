@@ -1,0 +1,51 @@
+"""The recipes of pretraining plan a run on small data, and the curve of a run can be drawn."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from biolm.cli.main import app
+
+FOLDER = Path(__file__).resolve().parents[2] / "workflows" / "pretrain"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+PROTEINS = ">{0}\nMKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVV\n"
+
+
+def _data(recipe: Path, repository: Path, folder: Path) -> Path:
+    if "protein" not in recipe.stem:
+        return repository / "data/cells/pbmc68k_reduced_counts_700.h5ad"
+    path = folder / "proteins.fasta"
+    path.write_text("".join(PROTEINS.format(number) for number in range(200)))
+    return path
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_plans_a_run(recipe: Path, repository: Path, tmp_path: Path) -> None:
+    changes = [f"data.paths=[{_data(recipe, repository, tmp_path)}]", "data.validation=0.2"]
+    options = [part for change in changes for part in ("--set", change)]
+    result = CliRunner().invoke(app, ["pretrain", str(recipe), "--dry-run", *options])
+    assert result.exit_code == 0, result.output
+    table = dict(re.split(r"\s{2,}", line) for line in result.stdout.splitlines() if "  " in line)
+    numbers = {name: float(value.replace(",", "")) for name, value in table.items()}
+    assert numbers["training examples"] > 100
+    assert numbers["steps"] > 0
+    assert numbers["parameters"] < 5e6
+
+
+def test_there_is_a_recipe_of_each_kind() -> None:
+    assert {path.stem for path in RECIPES} >= {"cell-mini", "geneformer-mini", "scgpt-mini", "protein-mini"}
+
+
+def test_the_curve_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, picture = tmp_path / "metrics.csv", tmp_path / "curve.svg"
+    rows = ["10,train,loss,6.5", "20,validation,loss,6.2", "20,validation,unigram,6.4"]
+    metrics.write_text("\n".join(["step,split,name,value", *rows]) + "\n")
+    monkeypatch.setattr(sys, "argv", ["curve.py", str(metrics), str(picture)])
+    runpy.run_path(str(FOLDER / "curve.py"), run_name="__main__")
+    assert picture.read_text().count("<path") > 2
