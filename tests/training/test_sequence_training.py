@@ -1,0 +1,130 @@
+"""Pretraining on sequences: examples, held-out groups, a saved model that opens again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import biolm
+from biolm.errors import ConfigError, InputError
+from biolm.io.sequences import SequenceBlock, build_store, opened
+from biolm.models.sequence_model import SequenceModel
+from biolm.tasks.pretrain import plan_pretraining
+from biolm.training.config_read import build
+from biolm.training.job import prepare
+
+CORE = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32}
+
+
+@pytest.fixture(scope="module")
+def proteins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draws = np.random.default_rng(0)
+    letters = np.array(list("LAGVSERTIDPKQNFYMHWC"))
+    lengths = draws.integers(5, 60, 120)
+    lines = [f">p{n} x\n{''.join(draws.choice(letters, size))}\n" for n, size in enumerate(lengths)]
+    path = tmp_path_factory.mktemp("sequences") / "proteins.fasta"
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draws = np.random.default_rng(1)
+    path = tmp_path_factory.mktemp("genome") / "genome.fa"
+    path.write_text(">1\n" + "".join(draws.choice(list("ACGT"), 2000)) + "\n>2\nACGTACGTAC\n")
+    return path
+
+
+def settings(path: Path, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "data": {"paths": [str(path)], "validation": 0.2, "batch_tokens": 600},
+        "model": {"adapter": "protein", "max_length": 32, "core": CORE},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "validate_every": 4, "checkpoint_every": 4},
+    }
+    for section, entries in changes.items():
+        values[section] = {**values.get(section, {}), **entries}
+    return values
+
+
+def test_every_record_is_an_example_and_long_ones_are_cropped_anew(proteins: Path) -> None:
+    examples: Any = prepare(build(settings(proteins))).examples
+    tokens = next(iter(examples.blocks()))
+    assert len(tokens) == 120
+    assert tokens.lengths.max() == 32
+    rows = np.flatnonzero(tokens.lengths == 32)
+    again, later = examples.at(0).read(rows), examples.at(1).read(rows)
+    assert np.array_equal(again.ids, tokens.take(rows).ids)
+    assert not np.array_equal(later.ids, again.ids)
+    # Any order and company of reading gives the same.
+    assert np.array_equal(examples.at(1).read(rows[3:4])[0].ids, later[3].ids)
+
+
+def test_windows_cover_every_letter_once(genome: Path) -> None:
+    model = {"adapter": "dna", "max_length": 102}
+    examples: Any = prepare(build(settings(genome, model=model))).examples
+    tokens = next(iter(examples.blocks()))
+    tokenizer = examples.language.tokenizer
+    read = "".join(tokenizer.decode(tokens[row].ids) for row in range(len(tokens)))
+    assert read == "".join(examples.store.record(row).tobytes().decode() for row in range(2))
+    assert tokens.lengths.tolist() == [102] * 20 + [12]
+
+
+@pytest.mark.parametrize("adapter", ["protein", "dna", "kmers"])
+def test_train_and_open(adapter: str, proteins: Path, genome: Path, tmp_path: Path) -> None:
+    path = proteins if adapter == "protein" else genome
+    result = biolm.pretrain(settings(path, model={"adapter": adapter}), tmp_path / "run")
+    assert {"loss", "unigram"} <= set(result.scores)
+    model = biolm.load(result.model)
+    assert isinstance(model, SequenceModel)
+    assert model.kind == ("protein" if adapter == "protein" else "dna")
+    assert model.max_length == 32
+    text = "MKVLAAG" if adapter == "protein" else "ACGTACG"
+    tokens = model.tokenize(SequenceBlock.of([text]))
+    assert model.tokenizer.decode(tokens.ids) == text
+
+
+def test_next_token_and_workers_do_not_change_the_result(proteins: Path, tmp_path: Path) -> None:
+    weights = []
+    for workers in (0, 2):
+        chosen = settings(
+            proteins,
+            data={"workers": workers},
+            model={"core": {**CORE, "causal": True, "head": "linear"}},
+            objectives={"next_token": {}},
+        )
+        result = biolm.pretrain(chosen, tmp_path / str(workers))
+        weights.append(biolm.load(result.model).core.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_groups_are_held_out_whole(proteins: Path, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.tsv"
+    groups.write_text("".join(f"g{n // 10}\tp{n}\n" for n in range(120)))
+    job = prepare(build(settings(proteins, data={"groups": str(groups)})))
+    held = job.found.held_out.reshape(12, 10)
+    assert (held.all(1) | ~held.any(1)).all()
+    assert 0 < held.all(1).sum() < 12
+    groups.write_text("g\tnobody\n")
+    with pytest.raises(InputError, match="names none of the 120 records"):
+        prepare(build(settings(proteins, data={"groups": str(groups)})))
+
+
+def test_a_store_is_trained_on_as_it_is(proteins: Path, tmp_path: Path) -> None:
+    store = build_store(opened([proteins]), tmp_path / "proteins.store")
+    from_store, from_file = (plan_pretraining(settings(path)) for path in (store, proteins))
+    assert from_store == from_file
+    assert from_file["vocabulary"] == 33
+
+
+def test_what_does_not_fit(proteins: Path, genome: Path, shared: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model.adapter 'rank' does not read"):
+        prepare(build(settings(proteins, model={"adapter": "rank"})))
+    with pytest.raises(InputError, match="holds DNA sequences but the model reads protein"):
+        prepare(build(settings(genome)))
+    cells = shared / "data" / "cells" / "hsmm_80.h5ad"
+    with pytest.raises(ConfigError, match="mixes sequences with cells"):
+        prepare(build(settings(proteins, data={"paths": [str(proteins), str(cells)]})))
