@@ -13,9 +13,12 @@ from biolm.cli import (
     annotate_fit,
     annotate_predict,
     attention,
+    contacts,
     demo,
     embed,
     evaluate,
+    genes_network,
+    genes_vectors,
     inspect,
     merge,
     models,
@@ -64,11 +67,14 @@ COMMANDS = {
     "models": models,
     "inspect": inspect,
     "attention": attention,
+    "contacts": contacts,
     "annotate fit": annotate_fit,
     "annotate predict": annotate_predict,
     "search build": search_build,
     "search query": search_query,
     "perturb": perturb,
+    "genes vectors": genes_vectors,
+    "genes network": genes_network,
     "evaluate": evaluate,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
@@ -76,6 +82,7 @@ COMMANDS = {
 GROUPS = {
     "annotate": "Name cells by what labelled cells taught.",
     "search": "Find the most similar cells of a reference.",
+    "genes": "Vectors and networks of genes.",
 }
 """What the commands whose names begin with a word do together."""
 
