@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from biolm import pl, pp, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
-    from biolm.tasks import annotate, search
+    from biolm.tasks import annotate, genes, search
     from biolm.tasks.embed import embed
     from biolm.tasks.evaluate.run import evaluate
     from biolm.tasks.merge import merge
@@ -36,6 +36,7 @@ __all__ = [
     "annotate",
     "embed",
     "evaluate",
+    "genes",
     "load",
     "merge",
     "pack",
@@ -56,6 +57,7 @@ _HOMES = {
     "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
+    "genes": ("biolm.tasks.genes", ""),
     "load": ("biolm.models.registry", "load"),
     "merge": ("biolm.tasks.merge", "merge"),
     "pack": ("biolm.tasks.pack", "pack"),

@@ -1,0 +1,74 @@
+"""``biolm genes network``: genes that a model holds to be alike, or that look at each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Reading
+from biolm.errors import ConfigError
+from biolm.tasks.embed_settings import EmbedSettings
+from biolm.tasks.progress import log
+from biolm.tasks.reading import ReadingSettings
+
+__all__ = ["Arguments", "run"]
+
+_SOURCES = ("static", "contextual", "attention")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Reading):
+    """Options of ``biolm genes network``."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write: .parquet, .tsv or .csv.")]
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+    ] = "genetext"
+    source: Annotated[str, typer.Option("--from", help="static, contextual or attention.")] = "static"
+    neighbours: Annotated[int, typer.Option("--neighbours", "-k", min=1, help="Neighbours of a gene.")] = 10
+    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the null.")] = 5
+    minimum_cells: Annotated[int, typer.Option(min=1, help="Fewest cells of a gene or a pair.")] = 10
+    top: Annotated[int, typer.Option(min=2, help="Genes that attention is read of.")] = 300
+    cells: Annotated[int, typer.Option(min=1, help="Cells that attention is read in.")] = 200
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+
+
+def run(chosen: Arguments) -> None:
+    """Join genes that are alike and test every edge.
+
+    Edges from vectors of genes or from attention, with a permutation null and false discovery rates.
+    """
+    from biolm.io.table import check_table
+    from biolm.tasks.genes import attention_network, contextual, network, static, write_network
+
+    if chosen.source not in _SOURCES:
+        raise ConfigError(f"--from {chosen.source} is not one of {', '.join(_SOURCES)}")
+    check_table(chosen.output, overwrite=chosen.overwrite)
+    options = chosen.among(EmbedSettings)
+    if chosen.source == "attention":
+        found = attention_network(
+            chosen.input,
+            model=chosen.model,
+            top=chosen.top,
+            k=chosen.neighbours,
+            cells=chosen.cells,
+            minimum_cells=chosen.minimum_cells,
+            permutations=chosen.permutations,
+            device=chosen.device,
+            **chosen.among(ReadingSettings),
+        )
+    else:
+        if chosen.source == "contextual":
+            genes = contextual(
+                chosen.input, model=chosen.model, minimum_cells=chosen.minimum_cells, **options
+            )
+        else:
+            genes = static(chosen.model, chosen.input, **options)
+        found = network(genes, k=chosen.neighbours, permutations=chosen.permutations, seed=chosen.seed)
+    write_network(found, chosen.output, overwrite=chosen.overwrite)
+    beyond = int((found.columns["fdr"] <= 0.05).sum())
+    log.info("wrote %s: %s edges, %s with FDR up to 0.05", chosen.output, f"{len(found):,}", f"{beyond:,}")

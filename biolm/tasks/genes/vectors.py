@@ -1,0 +1,333 @@
+"""Vectors of genes: those a model holds, and those it makes of them in cells.
+
+Dimensions: ``m`` genes · ``r`` rows, each a gene in a group of cells · ``d`` width · ``t`` tokens of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.batch import Batch, Tokens, pack
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import open_cells
+from biolm.io.provenance import plain
+from biolm.io.table import TABLES, check_table, table_format, write_table
+from biolm.models.base import CellModel, EmbedOptions
+from biolm.tasks.embed_run import prepare
+from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.tasks.fit import loaded
+from biolm.tasks.progress import progress
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from biolm.models.token_model import TokenCellModel
+
+__all__ = [
+    "GeneVectors",
+    "check_output",
+    "contextual",
+    "genes_of_file",
+    "static",
+    "token_model_of",
+    "write_vectors",
+]
+
+SCHEMA = "biolm.genes/1"
+_CELLS = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneVectors:
+    """Genes and their vectors.
+
+    Parameters
+    ----------
+    ids
+        ``(r,)`` how the model calls the genes.
+    names
+        ``(r,)`` how the file calls them; the ids without a file.
+    vectors
+        ``(r, d)`` float32.
+    facts
+        Provenance.
+    cells
+        ``(r,)`` cells that a mean was taken over; None for static vectors.
+    groups
+        ``(r,)`` group of those cells; None without groups.
+    """
+
+    ids: NDArray[np.str_]
+    names: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+    facts: dict[str, Any]
+    cells: NDArray[np.int64] | None = None
+    groups: NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Columns ``(r,)`` beside the vectors."""
+        held: dict[str, NDArray[Any]] = {"gene": self.names, "id": self.ids}
+        if self.groups is not None:
+            held["group"] = self.groups
+        if self.cells is not None:
+            held["cells"] = self.cells
+        return held
+
+    def to_anndata(self) -> AnnData:
+        """Genes as rows: vectors in ``X``, columns in ``obs``, provenance in ``uns["biolm"]["genes"]``."""
+        import anndata
+        import pandas as pd
+
+        index = (
+            self.names if self.groups is None else np.char.add(np.char.add(self.names, " / "), self.groups)
+        )
+        obs = pd.DataFrame(self.columns(), index=pd.Index(index))
+        axes = pd.DataFrame(index=[str(axis) for axis in range(self.vectors.shape[1])])
+        return anndata.AnnData(self.vectors, obs=obs, var=axes, uns={"biolm": {"genes": self.facts}})
+
+
+def static(
+    model: str | Path | CellModel = "genetext",
+    data: str | Path | AnnData | None = None,
+    **options: Unpack[EmbedKeywords],
+) -> GeneVectors:
+    """The vectors that a model holds of its genes, whatever the cell: its embedding table.
+
+    Parameters
+    ----------
+    model
+        Built-in name, folder of a checkpoint, hub id, or a loaded model.
+    data
+        Cells whose genes are kept, under the names that they have there; all of the model's by default.
+    options
+        How genes are found: as for :func:`biolm.embed`.
+
+    Raises
+    ------
+    ConfigError
+        If the model holds no vectors of genes.
+
+    Examples
+    --------
+    >>> static("genetext", "data/cells/pbmc68k_reduced_counts_700.h5ad").vectors.shape
+    (736, 48)
+    """
+    reader = loaded(model)
+    table = _table(reader)
+    ids = np.array(reader.vocabulary.genes)
+    facts: dict[str, Any] = {"kind": "static", "model": reader.name, "checkpoint": reader.describe()}
+    facts["biolm_version"] = biolm.__version__
+    if data is None:
+        return GeneVectors(ids, ids, table, plain(facts))
+    settings = EmbedSettings(**options)
+    with open_cells(data, matrix=settings.matrix) as source:
+        match = reader.vocabulary.match(
+            source.gene_columns(),
+            column=settings.gene_column,
+            minimum=settings.minimum_match,
+            species=settings.species,
+        )
+        rows, names = genes_of_file(source.gene_columns(), match.target)
+    facts["genes"] = match.report.as_dict()
+    return GeneVectors(ids[rows], names, table[rows], plain(facts))
+
+
+def contextual(
+    data: str | Path | AnnData,
+    *,
+    model: str | Path | CellModel,
+    group: str | None = None,
+    minimum_cells: int = 1,
+    layer: str | None = None,
+    **options: Unpack[EmbedKeywords],
+) -> GeneVectors:
+    """What a model makes of each gene in cells: the mean of its hidden state over the cells that express it.
+
+    Cells are read in blocks and summed, so memory holds one block and a table of groups x genes x width.
+
+    Parameters
+    ----------
+    data
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+    model
+        A model that reads tokens (Geneformer, scGPT, one trained with biolm).
+    group
+        Column of the cell table, such as cell type: a vector for every gene in every group.
+    minimum_cells
+        Leave out genes that fewer cells of a group hold.
+    layer
+        Matrix to read: ``X``, the name of a layer, or ``raw``.
+    options
+        As for :func:`biolm.embed`; ``hidden_state`` says which state.
+
+    Raises
+    ------
+    ConfigError
+        If the model reads no tokens.
+    InputError
+        If the column is missing, or no gene is left.
+    """
+    settings = EmbedSettings(layer=layer, **options)
+    if minimum_cells < 1:
+        raise ConfigError(f"minimum cells must be at least 1, not {minimum_cells}")
+    reader = token_model_of(loaded(model))
+    with open_cells(data, matrix=settings.matrix) as source:
+        job = prepare(source, reader, settings, lambda name: open_cells(data, matrix=name))
+        titles, codes = _groups(source, group)
+        rows, names = genes_of_file(source.gene_columns(), job.match.target)
+        sums = _Sums(reader, rows, len(titles), settings)
+        with progress("reading genes", source.n_cells, show=settings.progress) as advance:
+            for block in source.blocks(_CELLS):
+                sums.add(reader.tokenize(block, job.match, seed=settings.seed), codes[block.numbers])
+                advance(len(block))
+    kept = np.flatnonzero(sums.counts >= minimum_cells)
+    if not len(kept):
+        raise InputError(f"no gene is held by {minimum_cells} cells; lower the minimum or choose other cells")
+    place, gene = np.divmod(kept, len(rows))
+    facts: dict[str, Any] = {
+        "kind": "contextual",
+        "model": reader.name,
+        "checkpoint": job.facts,
+        "biolm_version": biolm.__version__,
+        "genes": job.match.report.as_dict(),
+        "hidden_state": reader.hidden_state if settings.hidden_state is None else settings.hidden_state,
+        "seed": settings.seed,
+        "group": group,
+    }
+    return GeneVectors(
+        ids=np.array(reader.vocabulary.genes)[rows[gene]],
+        names=names[gene],
+        vectors=(sums.totals[kept] / sums.counts[kept, None]).astype(np.float32),
+        facts=plain(facts),
+        cells=sums.counts[kept],
+        groups=None if group is None else titles[place],
+    )
+
+
+class _Sums:
+    """Sums of hidden states by group and gene, ``(groups * genes, d)``."""
+
+    def __init__(
+        self, model: TokenCellModel, rows: NDArray[np.int64], groups: int, settings: EmbedSettings
+    ) -> None:
+        self._model, self._settings = model, settings
+        token_ids = np.asarray(model.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # ours have it
+        self._place = np.full(model.core.config.vocab_size, -1, np.int64)
+        self._place[token_ids[rows]] = np.arange(len(rows))
+        self._genes = len(rows)
+        self.totals = np.zeros((groups * len(rows), model.width))
+        self.counts = np.zeros(groups * len(rows), np.int64)
+
+    def add(self, tokens: Tokens, codes: NDArray[np.int64]) -> None:
+        """Add the cells of a block; ``codes`` are their groups, -1 for none."""
+        import torch
+
+        from biolm.models.running import pick_device, states_of
+
+        device = pick_device(self._settings.device)
+        core = self._model.core.to(device)
+        options = EmbedOptions(hidden_state=self._settings.hidden_state, precision=self._settings.precision)
+        for rows in pack(tokens, self._settings.batch_tokens):
+            batch = Batch.from_tokens(tokens, rows)
+            with torch.inference_mode():
+                states = states_of(core, batch.to(device), self._model.hidden_state, options).double().cpu()
+            gene = self._place[batch.ids.numpy()]
+            group = np.repeat(codes[rows], batch.lengths.numpy())
+            used = np.flatnonzero((gene >= 0) & (group >= 0))
+            key = group[used] * self._genes + gene[used]
+            torch.from_numpy(self.totals).index_add_(0, torch.from_numpy(key), states[torch.from_numpy(used)])
+            self.counts += np.bincount(key, minlength=len(self.counts))
+
+
+def check_output(target: Path, *, overwrite: bool) -> None:
+    """Check, before any work, that vectors of genes may be written.
+
+    Raises
+    ------
+    ConfigError, OutputError
+        If the ending names no format, or the file exists.
+    """
+    if target.suffix.lower() == ".h5ad":
+        refuse_existing(target, overwrite=overwrite)
+    elif target.suffix.lower().removeprefix(".") in TABLES:
+        check_table(target, overwrite=overwrite)
+    else:
+        raise ConfigError(f"{target} names no format for genes; use .h5ad, .parquet, .tsv or .csv")
+
+
+def write_vectors(found: GeneVectors, target: Path, *, overwrite: bool = False) -> None:
+    """Write an AnnData with genes as rows, or a table with a column an axis."""
+    check_output(target, overwrite=overwrite)
+    if target.suffix.lower() == ".h5ad":
+        with replacing(target, overwrite=overwrite) as temporary:
+            found.to_anndata().write_h5ad(temporary)
+        return
+    table_format(target)
+    axes = {f"v{axis}": found.vectors[:, axis] for axis in range(found.vectors.shape[1])}
+    write_table(target, [found.columns() | axes], found.facts, schema=SCHEMA, overwrite=overwrite)
+
+
+def _table(model: CellModel) -> NDArray[np.float32]:
+    """``(m, d)`` vectors that a model holds."""
+    held = getattr(model, "vectors", None)
+    if isinstance(held, np.ndarray) and len(held) == len(model.vocabulary):
+        return held
+    reader = token_model_of(model)
+    weight = reader.core.embeddings.token.weight.detach().float().cpu().numpy()
+    table: NDArray[np.float32] = weight[np.asarray(reader.language.tokenizer.token_ids)]  # type: ignore[attr-defined]
+    return table
+
+
+def token_model_of(model: CellModel) -> TokenCellModel:
+    """The model, if it reads genes as tokens.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    from biolm.models.token_model import TokenCellModel
+
+    tokenizer = getattr(getattr(model, "language", None), "tokenizer", None)
+    if not isinstance(model, TokenCellModel) or not hasattr(tokenizer, "token_ids"):
+        raise ConfigError(
+            f"model {model.name} reads no tokens of genes; use a token model such as geneformer or scgpt"
+        )
+    return model
+
+
+def genes_of_file(
+    columns: dict[str, NDArray[np.str_]], target: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """Vocabulary rows of the genes of a file, ascending, and the file's names of them."""
+    known = np.flatnonzero(target >= 0)
+    rows, first = np.unique(target[known], return_index=True)
+    shown = columns.get("index", next(iter(columns.values())))
+    return rows.astype(np.int64), shown[known[first]]
+
+
+def _groups(source: Any, group: str | None) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Names of the groups and the code of each cell, -1 where it has none."""
+    if group is None:
+        return np.array([""]), np.zeros(source.n_cells, np.int64)
+    offered = source.obs_columns()
+    if group not in offered:
+        held = ", ".join(offered) or "no column"
+        raise InputError(f"the file has no column '{group}' but {held}; choose one of them")
+    values = np.asarray(source.obs_column(group)).astype(str)
+    titles, codes = np.unique(values, return_inverse=True)
+    missing = np.isin(titles, ["", "nan"])
+    code = np.where(missing, -1, np.cumsum(~missing) - 1)
+    if missing.all():
+        raise InputError(f"column '{group}' holds no group; choose another")
+    return titles[~missing], code[codes].astype(np.int64)
