@@ -2,17 +2,16 @@
 
     python benchmarks/load_cells.py --cells 100000
 
-Makes its own file of 20,000 genes and about 2,100 expressed genes a cell (1.7 GB at 100,000 cells), uncompressed, and
-packs it with ``biolm.pack``. Every loader hands over batches of 64 cells as CSR arrays: ``blocks`` shuffles
-runs of 64 cells and the cells of pools of 4,096; ``random`` takes cells in true random order. Loaders take
-turns and the median of the rounds is printed, so that drift of the machine hits all alike. Files are read once
-before the clock starts. CPU seconds count all threads of the process.
+Makes its own file of 20,000 genes and about 2,100 expressed genes a cell (1.7 GB at 100,000 cells),
+uncompressed, and packs it with ``biolm.pack``. Every loader hands over batches of 64 cells as CSR arrays:
+``blocks`` shuffles runs of 64 cells and the cells of pools of 4,096; ``random`` takes cells in true random
+order. Loaders take turns and the median of the rounds is printed, so that drift of the machine hits all
+alike. Files are read once before the clock starts. CPU seconds count all threads of the process.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import tempfile
@@ -29,10 +28,7 @@ from read_cells import touch
 from scipy.sparse import csr_matrix
 
 import biolm
-from biolm.adapters.cells import RankTokenizer
-from biolm.io.cells import open_cells
 from biolm.training.batches import cell_batches
-from biolm.vocab.genes import GeneVocabulary
 
 SIZE, RUN, POOL = 64, 64, 4096
 
@@ -81,7 +77,6 @@ def loaders(
         "biolm, store, blocks": (lambda epoch: biolm_batches(store, epoch, chunk=RUN), everything),
         "biolm, store, random": (lambda epoch: biolm_batches(store, epoch), everything),
         "biolm, h5ad, random": (lambda epoch: biolm_batches(path, epoch, chunk=1), everything),
-        "biolm, store, random, as rank tokens": (lambda epoch: token_batches(store, epoch), few),
         "h5py and scipy, h5ad, blocks": (lambda epoch: plain_blocks(path, epoch), everything),
         "h5py, h5ad, random": (lambda epoch: plain_random(path, epoch), few),
         "anndata backed, h5ad, blocks": (lambda epoch: backed(path, epoch, run=RUN), few),
@@ -105,28 +100,12 @@ def biolm_batches(path: Path, epoch: int, chunk: int | None = None) -> Iterator[
         yield len(batch)
 
 
-def token_batches(path: Path, epoch: int) -> Iterator[int]:
-    """The same batches, ranked as Geneformer reads them."""
-    with open_cells(path) as source:
-        names = source.gene_columns()
-        genes = GeneVocabulary.of(names["index"].tolist())
-        match = genes.match(names)
-        ids = np.arange(len(genes), dtype=np.int32)
-        rank = RankTokenizer(token_ids=ids, medians=np.ones(len(genes)), max_length=2048)
-        for batch in cell_batches(source, size=SIZE, epoch=epoch, pool=POOL):
-            yield len(rank(batch, match))
-
-
-def order_of(cells: int, run: int, epoch: int) -> Iterator[Any]:
+def order_of(cells: int, run: int, epoch: int) -> Iterator[tuple[Any, Any]]:
     """Row numbers of pools, out of shuffled runs."""
     rng = np.random.default_rng(epoch)
     starts = rng.permutation(cells // run) * run
-    for some in (
-        itertools.batched(starts.tolist(), POOL // run)
-        if hasattr(itertools, "batched")
-        else (starts[a : a + POOL // run].tolist() for a in range(0, len(starts), POOL // run))
-    ):
-        yield np.sort(np.array(some)), rng
+    for first in range(0, len(starts), POOL // run):
+        yield np.sort(starts[first : first + POOL // run]), rng
 
 
 def plain_blocks(path: Path, epoch: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import GeneMatchError, InputError
-from biolm.vocab.gene_names import ensembl_id
+from biolm.vocab.gene_names import ensembl_id, is_blank
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["GeneUnion", "naming_column"]
@@ -78,8 +78,13 @@ class GeneUnion:
         GeneMatchError
             If too few of its genes are among those before, or it is of another species.
         """
-        names = columns[naming_column(columns, self._column)].tolist()
-        names = [ensembl_id(name) or name for name in names]
+        chosen = columns[naming_column(columns, self._column)].tolist()
+        # A gene without an id keeps the name of its row: genes must not fall together for want of one.
+        rows = columns.get("index", columns[next(iter(columns))]).tolist()
+        names = [
+            ensembl_id(name) or (row if is_blank(name) else name)
+            for name, row in zip(chosen, rows, strict=True)
+        ]
         if self._first is None:
             self._first = dict(columns)
             found = np.full(len(names), -1, np.int32)
