@@ -2,8 +2,8 @@
 
     python benchmarks/genes_go.py CELLS.h5ad HUMAN_GO_BP.tsv.gz [-m genetext] [-k 5] [--genes 1500]
 
-The most expressed genes of the file that have annotations (those inferred electronically, IEA, are left out,
-and so are terms of fewer than 3 or more than 100 of these genes). For every gene its k nearest, by the vectors
+The most expressed genes of the file that have annotations (those inferred electronically are left out, and
+so are terms of fewer than 3 or more than 100 of these genes). For every gene its k nearest, by the vectors
 of a model (static and, where it reads tokens, contextual) and by co-expression: the correlation of
 log-normalised counts over cells. Printed is the share of such pairs with a common term, beside the mean and
 the largest of 200 permutations in which the genes swap names, and the fold over it.
