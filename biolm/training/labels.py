@@ -53,7 +53,7 @@ class LabelColumn:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Whether each value is there."""
-        if self.classes:
+        if self.values.dtype.kind == "i":
             return np.asarray(self.values != IGNORED)
         return np.asarray(~np.isnan(self.values.reshape(len(self.values), -1)).any(1))
 

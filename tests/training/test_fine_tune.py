@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from biolm.batch import Tokens
 from biolm.core import CoreConfig, Transformer
+from biolm.errors import ConfigError, InputError
 from biolm.training.fine_tune import fine_tune
 
 CORE = CoreConfig(vocab_size=20, d_model=16, n_layers=2, n_heads=2, d_ff=16, head="mlm")
@@ -55,3 +57,29 @@ def test_kinds_and_numbers_are_learned_together():
     assert np.abs(said["age"] - (kinds * 10 + 40))[held].mean() < 4
     one_by_one = [tuned.predict(tokens.take([row]))["kind"] for row in range(4)]
     np.testing.assert_allclose(np.concatenate(one_by_one), said["kind"][:4], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"labels": {"kind": ["a"] * 60}}, InputError, "all training labels"),
+        ({"labels": {"kind": ["a"] * 3}}, ConfigError, "3 values for 60 examples"),
+        ({"labels": {"kind": [None] * 60}}, InputError, "no labelled example"),
+        ({"labels": {}}, ConfigError, "at least one objective"),
+        (
+            {"objectives": {"classify": {"column": "type"}}},
+            ConfigError,
+            "no label column 'type'",
+        ),
+        ({"settings": {"trianer": {}}}, ConfigError, "did you mean 'trainer'"),
+        ({"settings": {"trainer": {"loggers": ["wandb"]}}}, ConfigError, "csv, tensorboard"),
+        ({"held_out": np.ones(60, bool)}, InputError, "no labelled example"),
+        ({"model": "genetext"}, ConfigError, "reads no tokens"),
+        ({"labels": {"kind": [np.array(["a", "b"])] * 60}}, InputError, "labels were given for"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(change, error, message):
+    tokens, kinds = make_tokens()
+    given = {"model": make_core(), "labels": {"kind": kinds}, "settings": FAST, **change}
+    with pytest.raises(error, match=message):
+        fine_tune(given.pop("model"), tokens, given.pop("labels"), **given)
