@@ -1,0 +1,112 @@
+"""Embed real proteins: packed beside transformers padded in file order, and the memory of a long file.
+
+Both run ESM-2's shape (480 wide, 20 heads) with the same random weights on one thread and give the mean over
+residues. The reference is given the same ids, and pads eight proteins at a time with SDPA in the order of the
+file, as scripts do. Memory is the peak of the process above what it held with the model loaded.
+
+``python benchmarks/embed_proteins.py PROTEINS.fasta.gz``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from _measure import interleaved
+from core_proteins import models, padded
+
+from biolm.adapters.sequences import make_tokenizer
+from biolm.io.sequences import SequenceBlock, open_sequences
+from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.tasks.embed_sequences import SequenceSettings
+from biolm.tasks.embed_sequences_file import embed_sequences_file
+
+LONGEST = 1022
+
+
+def first(path: Path, count: int) -> SequenceBlock:
+    """The first proteins of a file that a model reads at once."""
+    with open_sequences(path) as source:
+        block = next(source.blocks(records=8 * count))
+    return block.take(np.flatnonzero(block.lengths <= LONGEST)[:count])
+
+
+def speed(path: Path, count: int, layers: int, rounds: int) -> dict[str, float]:
+    """Residues a CPU second, and how many times faster than padded."""
+    core, reference = models(layers)
+    language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
+    model, options = SequenceModel(language, core), SequenceOptions(device="cpu")
+    block = first(path, count)
+    tokens = model.tokenize(block)
+    found: dict[str, np.ndarray] = {}
+
+    def ours() -> None:
+        found["ours"] = model.embed(block, options)
+
+    def theirs() -> None:
+        rows = []
+        for ids, mask in padded(tokens, np.arange(count)):
+            states = reference.esm(ids, attention_mask=mask).last_hidden_state
+            inner = mask.clone()
+            inner[:, 0] = 0
+            inner[torch.arange(len(mask)), mask.sum(1) - 1] = 0
+            rows.append((states * inner[..., None]).sum(1) / inner.sum(1, keepdim=True))
+        found["theirs"] = torch.cat(rows).numpy()
+
+    with torch.inference_mode():
+        seconds = interleaved({"ours": ours, "theirs": theirs}, rounds=rounds)
+    error = np.abs(found["ours"] - found["theirs"]).max() / np.abs(found["theirs"]).max()
+    assert error < 1e-4, error
+    return {
+        "residues": int(block.lengths.sum()),
+        "residues/s": float(block.lengths.sum() / seconds["ours"]),
+        "times padded, file order": seconds["theirs"] / seconds["ours"],
+    }
+
+
+def memory(path: Path, count: int) -> dict[str, float]:
+    """Peak MiB of a job on the first records of a file, above the process with the model loaded."""
+    core, _ = models(1)
+    language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
+    model = SequenceModel(language, core)
+    with tempfile.TemporaryDirectory() as folder:
+        fasta = Path(folder) / "part.fasta"
+        with open_sequences(path) as source, fasta.open("w") as file:
+            block = next(source.blocks(records=count, residues=1 << 40))
+            for row in range(len(block)):
+                file.write(f">{row}\n{block.text(row)}\n")
+        records = len(block)
+        del block
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        settings = SequenceSettings(device="cpu", batch_tokens=4096)
+        embed_sequences_file(fasta, Path(folder) / "out.h5ad", model, settings)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"records": records, "peak above the model, MiB": (after - before) / 1024}
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fasta", type=Path)
+    parser.add_argument("--proteins", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--records", type=int, default=0, help="Also measure memory on so many records.")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    result = {}
+    if chosen.records:
+        result["memory"] = memory(chosen.fasta, chosen.records)
+    result["speed"] = speed(chosen.fasta, chosen.proteins, chosen.layers, chosen.rounds)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
