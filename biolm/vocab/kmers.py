@@ -123,7 +123,8 @@ class KmerVocabulary:
     @cached_property
     def size(self) -> int:
         """``v``."""
-        return self.first + 4**self.k + (5 if LAYOUTS[self.layout].singles else 0)
+        words: int = 4**self.k
+        return self.first + words + (5 if LAYOUTS[self.layout].singles else 0)
 
     @cached_property
     def special(self) -> SpecialTokens:

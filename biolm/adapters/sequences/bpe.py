@@ -143,7 +143,7 @@ class BpeTokenizer:
         part = block.take(tokens.index - block.start)
         texts, _ = self._texts(part, "unknown", None)
         before, after = len(self.special.prefix), len(self.special.suffix)
-        spans = []
+        spans: list[NDArray[np.int64]] = []
         for text, length, whole in zip(texts, tokens.lengths.tolist(), part.lengths.tolist(), strict=True):
             places = np.array(self._merger.encode(text, add_special_tokens=False).offsets, np.int64)
             if self.gap_runs:
@@ -224,7 +224,8 @@ class BpeTokenizer:
 
     def _places(self, text: str) -> NDArray[np.int64]:
         """Where each letter of the shortened text, and its end, lies in the text."""
-        places, done = [], 0
+        places: list[int] = []
+        done = 0
         for run in self._runs.finditer(text.upper()):
             places.extend(range(done, run.start() + 1))
             done = run.end()

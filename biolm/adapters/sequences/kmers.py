@@ -81,7 +81,8 @@ class KmerTokenizer:
     def _illegal(self) -> bytes:
         """256 bytes: 1 for letters that are neither bases nor tokens of their own."""
         bases = np.frombuffer(self.words.codes, np.uint8) != NONE
-        return (~bases & (self.words.singles == self.special.unknown)).tobytes()
+        illegal: NDArray[np.bool_] = ~bases & (self.words.singles == self.special.unknown)
+        return illegal.tobytes()
 
     def tokenize(
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
@@ -174,6 +175,7 @@ class KmerTokenizer:
             values[:end] += codes[place:]
             known[:end] &= codes[place:] != NONE
         ids = self.words.first + values
+        assert self.special.unknown is not None
         ids[~known] = self.special.unknown
         return ids[whole], offsets
 
@@ -193,11 +195,12 @@ def _words(
     Numbers of 2, 4 and 8 neighbouring bases are made for all places by adding shifted copies, which is
     faster than picking single bases.
     """
-    tables: dict[int, NDArray[Any]] = {1: codes}
+    tables: dict[int, NDArray[np.unsignedinteger[Any]]] = {1: codes}
     width = 1
     while 2 * width <= k:
         half = tables[width]
-        table = half.astype(np.uint8 if width < 4 else np.uint16) << (2 * width)
+        table: NDArray[np.unsignedinteger[Any]] = half.astype(np.uint8 if width < 4 else np.uint16)
+        table <<= 2 * width
         table[: len(half) - width] += half[width:]
         tables[2 * width] = table
         width *= 2

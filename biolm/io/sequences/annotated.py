@@ -5,15 +5,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.io.sequences.stream import Stream
-
-if TYPE_CHECKING:
-    from Bio.SeqFeature import SeqFeature
-    from Bio.SeqRecord import SeqRecord
 
 __all__ = ["ANNOTATED", "read_annotated"]
 
@@ -62,15 +58,16 @@ def read_annotated(
         raise InputError(f"{stream.name} holds {what}; check the file and the type of the features")
 
 
-def _records(stream: Stream, kind: str, first: bytes) -> Iterator[SeqRecord]:
+def _records(stream: Stream, kind: str, first: bytes) -> Iterator[Any]:
     from Bio import BiopythonParserWarning, SeqIO
 
+    parse: Any = SeqIO.parse
     text = io.TextIOWrapper(io.BufferedReader(_Rest(stream, first)), encoding="latin-1")
     with warnings.catch_warnings():
         # Biopython warns of odd lines that it reads well enough.
         warnings.simplefilter("ignore", BiopythonParserWarning)
         try:
-            yield from SeqIO.parse(text, kind)
+            yield from parse(text, kind)
         except (ValueError, AssertionError, StopIteration) as error:
             raise InputError(
                 f"{stream.name} cannot be read as {kind} ({error}); repair or download it again"
@@ -93,7 +90,7 @@ class _Rest(io.RawIOBase):
         return len(piece)
 
 
-def _cut(record: SeqRecord, features: str | None, *, translate: bool) -> Iterator[tuple[str, str, str]]:
+def _cut(record: Any, features: str | None, *, translate: bool) -> Iterator[tuple[str, str, str]]:
     """Name, description and letters."""
     if features is None:
         letters = record.seq.translate() if translate else record.seq
@@ -110,7 +107,7 @@ def _cut(record: SeqRecord, features: str | None, *, translate: bool) -> Iterato
             yield name.replace(" ", "_"), f"{product} {record.id}:{feature.location}".strip(), letters
 
 
-def _protein(feature: SeqFeature, record: SeqRecord) -> str:
+def _protein(feature: Any, record: Any) -> str:
     known = feature.qualifiers.get("translation")
     if known:
         return str(known[0])

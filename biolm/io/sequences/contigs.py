@@ -34,8 +34,8 @@ def find_contig(name: str, known: Collection[str], where: str) -> str:
     >>> find_contig("chr7", ["6", "7"], "genome.fa")
     '7'
     """
-    other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-    same = _MITOCHONDRIAL if name in _MITOCHONDRIAL else ()
+    other: str = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
+    same: tuple[str, ...] = _MITOCHONDRIAL if name in _MITOCHONDRIAL else ()
     for candidate in (name, other, *same):
         if candidate in known:
             return candidate
