@@ -5,6 +5,7 @@ Dimensions: ``n`` examples · ``m`` records · ``t`` tokens.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import weakref
@@ -24,6 +25,8 @@ from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
 
 __all__ = ["SequenceExamples"]
+
+log = logging.getLogger("biolm")
 
 _CROP_STREAM = 11  # tells the draws of crops from those of masks
 _BLOCK = 4096
@@ -103,6 +106,8 @@ class SequenceExamples:
         self.tally = Tally()
         for start in range(0, len(self.record), _BLOCK):
             yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)
+        if self.tally.letters:
+            log.warning("%s", self.tally.sentence())
 
 
 def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +20,6 @@ from biolm.training.language import Vocabulary
 from biolm.training.sequence_data import SequenceExamples
 
 __all__ = ["SequenceVocabulary", "hold_out", "read_groups", "sequence_examples", "sequence_vocabulary"]
-
-log = logging.getLogger("biolm")
 
 _ADAPTERS: Mapping[str, dict[str, Any]] = {
     "protein": {"family": "letters", "alphabet": "esm"},
