@@ -11,6 +11,7 @@ import typer
 import biolm
 from biolm.cli import (
     annotate_fit,
+    annotate_genes,
     annotate_predict,
     attention,
     contacts,
@@ -70,6 +71,7 @@ COMMANDS = {
     "contacts": contacts,
     "annotate fit": annotate_fit,
     "annotate predict": annotate_predict,
+    "annotate genes": annotate_genes,
     "search build": search_build,
     "search query": search_query,
     "perturb": perturb,

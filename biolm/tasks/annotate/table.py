@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from biolm.tasks.annotate.score import GOOD_CALIBRATION
 
-__all__ = ["table_of"]
+__all__ = ["rows_of", "table_of"]
 
 
 def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -22,10 +22,14 @@ def _one(label: str, report: Mapping[str, Any]) -> str:
     )
     held = report["held_out"]
     rows = [held, *report["parts"], *report["baselines"]]
+    return "\n".join([head, "", rows_of(rows), "", *_words(report)])
+
+
+def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of scores as text."""
     width = max(len(row["name"]) for row in rows)
-    lines = [head, "", f"{'':{width}}  macro-F1  95 % interval   accuracy  ECE"]
-    lines += [_row(row, width) for row in rows]
-    return "\n".join([*lines, "", *_words(report)])
+    head = f"{'':{width}}  macro-F1  95 % interval   accuracy  ECE"
+    return "\n".join([head, *(_row(row, width) for row in rows)])
 
 
 def _row(row: Mapping[str, Any], width: int) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
     from biolm.training.fine_tune import FineTuned
 
-__all__ = ["TRAINED", "TunedModel", "read_tokens", "token_model", "train"]
+__all__ = ["TRAINED", "TunedModel", "read_tokens", "run_settings", "token_model", "train"]
 
 TRAINED = ("head", "lora", "full")
 # Share of the training cells (batches) that stops the training and calibrates.
@@ -192,7 +192,7 @@ def train(
         tokens.take(rows),
         labels,
         objectives={name: _objective(name, model, settings) for name in labels},
-        settings=_run(len(rows) - held.sum(), tokens, settings),
+        settings=run_settings(len(rows) - held.sum(), tokens, settings),
         held_out=held,
     )
     made = TunedModel(model, tuned.core, tuned.heads, tuple(labels), tuned)
@@ -222,7 +222,7 @@ def _objective(name: str, model: TokenCellModel, settings: FitSettings) -> dict[
     return {"objective": "classify", "column": name, "pool": pool, "class_weights": "balanced"}
 
 
-def _run(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str, Any]:
+def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str, Any]:
     """Settings of the run: validated about once an epoch, stopped when that gets no better."""
     chosen: dict[str, Any] = {"head": {"freeze": "all"}, "lora": {"lora": {"rank": 8}}, "full": {}}
     budget = min(settings.batch_tokens, _BATCH_TOKENS)
