@@ -1,11 +1,12 @@
-"""A network of genes from attention: which genes look at which, more than at others of the same cells.
+"""A network of genes from attention: which genes look at which, more than others do and than at others.
 
 Dimensions: ``g`` genes · ``s`` tokens of a cell · ``h`` heads.
 
-In every cell attention is averaged over layers and heads, special tokens are left out, and the mean over all
-pairs of genes of that cell is taken away. A pair's figure is the sum over cells divided by the root of the
-sum of squares, which has about unit variance whatever the number of cells. The null shuffles the names of the
-genes within every cell: places keep their attention, genes lose theirs.
+In every cell attention is averaged over layers and heads, special tokens are left out, and what the looking
+gene gives to all and the other gets from all is taken away: else every gene would be joined to the few that
+all look at. A pair's figure is the sum over cells divided by the root of the sum of squares, which has about
+unit variance whatever the number of cells. The null shuffles the names of the genes within every cell: places
+keep their attention, genes lose theirs.
 """
 
 from __future__ import annotations
@@ -139,7 +140,10 @@ class _Table:
     def add(self, genes: NDArray[np.int64], attended: NDArray[np.float64]) -> None:
         """Add one cell: attention ``(s, s)`` between its genes; each gene is there once."""
         off = ~np.eye(len(genes), dtype=bool)
-        excess = attended - attended[off].mean()
+        kept = np.where(off, attended, 0)
+        others = max(len(genes) - 1, 1)
+        given, got = kept.sum(1, keepdims=True) / others, kept.sum(0, keepdims=True) / others
+        excess = attended - given - got + attended[off].mean()
         where = np.ix_(genes, genes)
         self.total[where] += attended
         self.excess[where] += excess
