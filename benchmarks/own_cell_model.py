@@ -81,9 +81,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="random panels of each size")
     parser.add_argument("--splits", type=int, default=3, help="splits of the genes into halves")
     parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument(
-        "--cellama", action="store_true", help="half an hour on one core, an hour with three splits"
-    )
+    parser.add_argument("--cellama", action="store_true", help="half an hour or more on one core")
     parser.add_argument(
         "--json", type=Path, help="keep every figure; those of a file that exists are kept too"
     )
