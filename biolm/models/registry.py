@@ -144,6 +144,12 @@ BUILT_IN = (
         files="config.json and its weights",
     ),
     Entry(
+        name="iglm",
+        module="biolm.models.iglm_protein",
+        summary="IgLM: antibodies, decoder; read as human heavy chains",
+        files="config.json, its weights and vocab.txt, there or one folder up",
+    ),
+    Entry(
         name="amplify",
         module="biolm.models.amplify_protein",
         summary="AMPLIFY: proteins, encoder",

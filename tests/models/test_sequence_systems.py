@@ -73,6 +73,13 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any], int | None, list[str]]] = {
     ),
     "progen2": ("progen2", "progen", family("progen").EXAMPLES[0], 40, PROTEINS),
     "amplify": ("amplify", "AMPLIFY", family("AMPLIFY").EXAMPLES[0], 64, PROTEINS),
+    "iglm": (
+        "iglm",
+        "gpt2",
+        {**family("gpt2").EXAMPLES[0], "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
+        40,
+        PROTEINS,
+    ),
     "ntv1": (
         "nucleotide_transformer",
         "esm",
@@ -143,6 +150,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
             reference.save_pretrained(folder)
             if name in BPE:
                 write_bpe(folder)
+            if name == "iglm":
+                marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[HEAVY]", "[LIGHT]", "[HUMAN]"]
+                (folder / "vocab.txt").write_text("\n".join([*marks, *"ACDEFGHIKLMNPQRSTVWY"]) + "\n")
             if name == "protbert":
                 (folder / "vocab.txt").write_text("\n".join(ALPHABETS["protbert"].tokens) + "\n")
             made[name] = folder, reference
@@ -206,6 +216,7 @@ def test_special_tokens_as_published(saved):
         "protbert": [2, 21, 12, 3],
         "progen2": [3, 16, 14, 4],
         "prott5": [19, 14, 1],
+        "iglm": [5, 7, 18, 16, 3],
     }
     for name, ids in wanted.items():
         assert load_tokenizer(saved(name)[0]).tokenize(SequenceBlock.of(["MK"])).ids.tolist() == ids
