@@ -67,7 +67,8 @@ class Fitted:
 
 def predictions(predictor: Predictor, counts: Any) -> NDArray[np.str_]:
     """``(m,)`` the likeliest type of each cell."""
-    return predictor.classes[predictor.predict_proba(counts).argmax(1)]
+    names: NDArray[np.str_] = predictor.classes[predictor.predict_proba(counts).argmax(1)]
+    return names
 
 
 def fit_majority(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:  # noqa: ARG001  # one face for all

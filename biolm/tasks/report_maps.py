@@ -150,7 +150,7 @@ def _bytes(item: CellMap, columns: Mapping[str, dict[str, Any] | None]) -> int:
     """Size of a set on the page: base64 makes four characters of three bytes."""
     names = sum(len(str(cell).encode()) + 3 for cell in item.cells)
     packed = sum(column["values"].nbytes for column in columns.values() if column)
-    return names + (packed + 4 * len(item.cells) * len(item.views)) * 4 // 3
+    return names + int(packed + 4 * len(item.cells) * len(item.views)) * 4 // 3
 
 
 def _dataset(
@@ -162,7 +162,7 @@ def _dataset(
         shown = np.sort(np.random.default_rng(seed).choice(n, max(1, int(share * n)), replace=False))
     return {
         "name": item.name,
-        "cells": [str(item.cells[row]) for row in shown],
+        "cells": [str(item.cells[row]) for row in shown.tolist()],
         "note": _remark(n, len(shown), [name for name, column in columns.items() if column is None]),
         "views": [_view(view, shown) for view in item.views],
         "columns": [

@@ -55,11 +55,14 @@ class MetricRow:
         ``(k,)`` one value a metric, None where it cannot be computed.
     is_model
         Whether it is a model under test, not a baseline.
+    is_control
+        Whether it only shows what chance gives; it is never marked as the best.
     """
 
     name: str
     values: Sequence[float | None]
     is_model: bool = False
+    is_control: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,17 @@ class MetricTable:
             f'<th scope="col" data-tip="{escape(tip)}" data-sort>{escape(name)}</th>'
             for name, tip in zip(self.columns, explain, strict=True)
         ]
+        judged = [row for row in self.rows if not row.is_control]
         best = [
-            max((row.values[i] for row in self.rows if row.values[i] is not None), default=None, key=_real)
+            max((value for row in judged if (value := row.values[i]) is not None), default=None)
             for i in range(len(self.columns))
         ]
         lines = [
             f'<tr{" class=model" if row.is_model else ""}><th scope="row">{escape(row.name)}</th>'
-            + "".join(_metric(value, top) for value, top in zip(row.values, best, strict=True))
+            + "".join(
+                _metric(value, None if row.is_control else top)
+                for value, top in zip(row.values, best, strict=True)
+            )
             + "</tr>"
             for row in self.rows
         ]
@@ -156,10 +163,6 @@ def _table(head: Sequence[str], lines: Iterable[str], kind: str = "") -> str:
 
 def _head(name: str, kind: str = "") -> str:
     return f'<th scope="col"{f" class={kind}" if kind else ""}>{escape(name)}</th>'
-
-
-def _real(value: float | None) -> float:
-    return -1.0 if value is None else value
 
 
 def _number(value: float | None) -> str:

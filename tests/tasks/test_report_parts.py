@@ -43,6 +43,7 @@ def _parts() -> list[Part]:
             rows=[
                 MetricRow(name=HOSTILE, values=[0.25, None], is_model=True),
                 MetricRow(name="PCA", values=[0.5, -0.1]),
+                MetricRow(name="chance", values=[0.9, 0.9], is_control=True),
             ],
         ),
         Curves(
@@ -73,6 +74,7 @@ def _write(path: Path, cells: int = 60) -> Path:
 def test_tables_mark_the_best_and_say_what_is_missing() -> None:
     page = _parts()[0].html()
     assert re.search(r'class="number best"[^>]*><span>0.500', page)
+    assert re.search(r'class="number"[^>]*><span>0.900', page)
     assert re.search(r'class="number"[^>]*><span>0.250', page)
     assert "–" in page
     assert HOSTILE not in page

@@ -6,6 +6,7 @@ Dimensions: ``n`` cells · ``g`` genes · ``d`` width of a vector.
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -39,7 +40,7 @@ def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.fl
 
 def _scvi(data: EvaluationData, genes: Any, seed: int) -> NDArray[np.float32]:
     """Latent variables of scVI with its own settings, on the variable genes, told the batch if given."""
-    import scvi
+    scvi = import_module("scvi")
 
     log.info("training scVI")
     scvi.settings.seed = seed

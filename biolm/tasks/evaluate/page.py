@@ -47,7 +47,8 @@ def summary_text(found: Evaluation) -> list[str]:
     return [
         f"{', '.join(found.embeddings)} on {scored}. Baselines stand beside every score; "
         f"'{SHUFFLED}' shows what chance gives.",
-        *[sentence for sentences in found.verdicts.values() for sentence in sentences],
+        *[f"By nearest neighbours, {sentence}" for sentence in found.verdicts["knn"]],
+        *[f"By a linear probe, {sentence}" for sentence in found.verdicts["linear"]],
     ]
 
 
@@ -132,7 +133,12 @@ def _metrics(found: Evaluation) -> MetricTable:
         name for name in EXPLAIN if any(values[name] is not None for values in found.integration.values())
     ]
     rows = [
-        MetricRow(name=name, values=[values[c] for c in columns], is_model=name in found.embeddings)
+        MetricRow(
+            name=name,
+            values=[values[c] for c in columns],
+            is_model=name in found.embeddings,
+            is_control=name == SHUFFLED,
+        )
         for name, values in found.integration.items()
     ]
     return MetricTable(

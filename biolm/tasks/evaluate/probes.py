@@ -47,7 +47,8 @@ class Calls:
     @property
     def called(self) -> NDArray[np.str_]:
         """``(n,)`` the likeliest type."""
-        return self.classes[self.probabilities.argmax(1)]
+        names: NDArray[np.str_] = self.classes[self.probabilities.argmax(1)]
+        return names
 
     @property
     def confidence(self) -> NDArray[np.float64]:

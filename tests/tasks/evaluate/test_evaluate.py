@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import biolm
 from biolm.errors import BiolmError, OutputError
@@ -180,3 +182,53 @@ def test_broken_vectors_and_normalised_counts_are_refused(blood: anndata.AnnData
     cells.X = cells.X.log1p()
     with pytest.raises(BiolmError, match="raw counts are wanted"):
         biolm.evaluate(cells, "X_noise", label="cell_type", **QUICK)
+
+
+def test_scvi_stands_beside_where_it_is_installed(
+    blood: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in: scvi-tools itself is not installed here."""
+    from biolm.tasks.evaluate import methods
+
+    seen = {}
+
+    class Model:
+        def __init__(self, cells: anndata.AnnData) -> None:
+            self.cells = cells
+
+        @staticmethod
+        def setup_anndata(cells: anndata.AnnData, batch_key: str | None) -> None:
+            seen["batch"] = None if batch_key is None else cells.obs[batch_key].tolist()
+
+        def train(self) -> None:
+            seen["counts"] = self.cells.X.sum()
+
+        def get_latent_representation(self) -> np.ndarray:
+            return np.ones((self.cells.n_obs, 3))
+
+    scvi = SimpleNamespace(settings=SimpleNamespace(seed=None), model=SimpleNamespace(SCVI=Model))
+    monkeypatch.setattr(methods, "find_spec", lambda name: True)
+    monkeypatch.setattr(methods, "import_module", lambda name: scvi)
+    cells = blood.copy()
+    cells.obs["lane"] = np.resize(["1", "2"], cells.n_obs)
+    result = biolm.evaluate(cells, "X_noise", label="cell_type", batch="lane", seed=3, **QUICK)
+    assert "scVI" in {score.name for score in result.knn}
+    assert scvi.settings.seed == 3
+    assert seen["batch"] == cells.obs["lane"].tolist()
+    assert seen["counts"] == cells.X.sum()
+
+
+def test_command_writes_the_report_and_prints_the_scores(blood: anndata.AnnData, tmp_path: Path) -> None:
+    from biolm.cli.main import app
+
+    path = tmp_path / "cells.h5ad"
+    blood[:90].write_h5ad(path)
+    common = ["evaluate", str(path), "-e", "X_noise", "--label", "cell_type", "--rare", "5", "--no-curves"]
+    common += ["--no-integration", "--quiet", "-o", str(tmp_path / "out")]
+    run = CliRunner().invoke(app, [*common, "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["embeddings"] == ["X_noise"]
+    assert (tmp_path / "out" / "umap.png").stat().st_size > 1000
+    assert '"name": "PCA-50", "note": "baseline"' in (tmp_path / "out" / "report.html").read_text()
+    again = CliRunner().invoke(app, common)
+    assert again.exit_code == 1
