@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from biolm.models.base import CellModel
+    from biolm.tasks.annotate.annotator import Annotator
+    from biolm.tasks.annotate.settings import PredictKeywords
     from biolm.tasks.search import Index
 
-__all__ = ["embed", "perturb", "search"]
+__all__ = ["annotate", "embed", "perturb", "search"]
 
 
 def embed(
@@ -175,3 +177,53 @@ def perturb(
     target.uns[key_added] = table
     target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: found.facts}
     return target if copy else None
+
+
+def annotate(
+    adata: AnnData,
+    *,
+    annotator: str | Path | Annotator,
+    key_added: str | None = None,
+    layer: str | None = None,
+    copy: bool = False,
+    **options: Unpack[PredictKeywords],
+) -> AnnData | None:
+    """Name every cell by an annotator.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    annotator
+        Folder of ``biolm annotate fit``, or what :func:`biolm.annotate.fit` returned.
+    key_added
+        Name of the result; ``biolm_<label>`` by default.
+    layer
+        Layer to read, or ``raw``; ``X`` by default.
+    copy
+        Return a copy instead of changing ``adata``.
+    options
+        As for :func:`biolm.annotate.predict`.
+
+    Returns
+    -------
+    None, or the copy. Sets these fields:
+
+    ``adata.obs[key_added]``
+        Categorical names, ``unknown`` for cells that were rejected.
+    ``adata.obs[key_added + "_confidence"]``
+        Calibrated probability of the likeliest class.
+    ``adata.obsm[key_added + "_probabilities"]``
+        float32 ``(n_obs, c)``.
+    ``adata.uns["biolm"][key_added]``
+        Classes, model and held-out scores.
+
+    Examples
+    --------
+    ``biolm.tl.annotate(adata, annotator="blood")`` after ``biolm annotate fit blood.h5ad -o blood ...``.
+    """
+    from biolm.tasks.annotate import predict
+
+    chosen: PredictKeywords = {**options, "layer": layer}
+    result = predict(adata, annotator, key=key_added, copy=copy, **chosen)
+    return result if copy else None
