@@ -224,11 +224,10 @@ def test_command_writes_the_report_and_prints_the_scores(blood: anndata.AnnData,
     path = tmp_path / "cells.h5ad"
     blood[:90].write_h5ad(path)
     common = ["evaluate", str(path), "-e", "X_noise", "--label", "cell_type", "--rare", "5", "--no-curves"]
-    common += ["--no-integration", "--quiet", "-o", str(tmp_path / "out")]
+    common += ["--no-integration", "--no-maps", "--quiet", "-o", str(tmp_path / "out")]
     run = CliRunner().invoke(app, [*common, "--json"])
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["embeddings"] == ["X_noise"]
-    assert (tmp_path / "out" / "umap.png").stat().st_size > 1000
-    assert '"name": "PCA-50", "note": "baseline"' in (tmp_path / "out" / "report.html").read_text()
+    assert "Linear probe" in (tmp_path / "out" / "report.html").read_text()
     again = CliRunner().invoke(app, common)
     assert again.exit_code == 1
