@@ -21,7 +21,8 @@ from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_labels, read_training, wanted
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.frozen import Points, fit_frozen, fit_variants
-from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, unknown_test
+from biolm.tasks.annotate.page import write_page
+from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, unknown_test
 from biolm.tasks.annotate.settings import FitKeywords, FitSettings
 from biolm.tasks.annotate.tune import TRAINED, TunedModel, read_tokens, token_model, train
 from biolm.tasks.embed_run import Job, prepare
@@ -85,6 +86,7 @@ def fit(
         with replacing(Path(output), overwrite=settings.overwrite) as folder:
             folder.mkdir()
             annotator.save(folder)
+            write_page(annotator, folder / "report.html")
     return annotator
 
 
@@ -133,14 +135,15 @@ def _freeze(cells: LabelledCells, column: Labels, settings: FitSettings) -> Head
     parts = ["joint", "embedding", "expression"] if _joins(settings) else [settings.features]
     variants = fit_variants(points.take(split.train), settings, parts)
     tested = points.take(split.test)
-    rows = []
+    rows, first = [], variants[parts[0]].probabilities(tested.vectors, tested.table)
     for kind, variant in variants.items():
         name = "biolm knn" if settings.method == "knn" else f"biolm {settings.method}, {kind}"
         found = variant.probabilities(tested.vectors, tested.table)
         scores = row(name, tested.codes, found, settings.seed)
         rows.append(scores | {"members": ", ".join(variant.recipe)})
     unknown = unknown_test(points, split, variants[settings.features], column.classes, settings)
-    report = _report(cells, column, split, rows, unknown, settings)
+    report = _report(cells, column, split, rows, settings)
+    report |= {"unknown": unknown, "shown": shown(tested.codes, first)}
     return Head(column.name, column.classes, fit_frozen(points, settings), report)
 
 
@@ -155,8 +158,9 @@ def _train(job: Job, cells: LabelledCells, settings: FitSettings) -> tuple[Tuned
     for column, frozen in zip(cells.labels, classifiers, strict=True):
         found = frozen.probabilities(logits, None)
         rows = [row(f"biolm {settings.method}", column.codes[split.test], found, settings.seed)]
+        report = _report(cells, column, split, rows, settings)
         unknown = {"threshold": round(frozen.threshold, 6), "rejected": None}
-        report = _report(cells, column, split, rows, unknown, settings)
+        report |= {"unknown": unknown, "shown": shown(column.codes[split.test], found)}
         heads.append(Head(column.name, column.classes, frozen, report))
     return made, heads
 
@@ -177,7 +181,6 @@ def _report(
     column: Labels,
     split: Split,
     rows: list[dict[str, Any]],
-    unknown: dict[str, Any],
     settings: FitSettings,
 ) -> dict[str, Any]:
     """Scores of the method first, of its parts, and of the baselines on the same split."""
@@ -185,7 +188,6 @@ def _report(
         "held_out": rows[0],
         "parts": rows[1:],
         "baselines": baseline_rows(cells.counts, column.codes, split, settings.seed),
-        "unknown": unknown,
     }
     return _facts(cells, column, split, settings) | scores
 

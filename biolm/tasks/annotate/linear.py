@@ -108,7 +108,7 @@ def fit_member(
     everything[:, seen] = weights
     nothing = np.zeros((genes if reads_vectors else width, n_classes), np.float32)
     pair = (everything, nothing) if reads_vectors else (nothing, everything)
-    return LinearMap(*pair, all_bias)
+    return LinearMap(pair[0], pair[1], all_bias)
 
 
 Weights = tuple[NDArray[Any], NDArray[Any]]

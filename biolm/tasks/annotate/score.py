@@ -16,10 +16,10 @@ from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.baselines import BASELINES
 from biolm.tasks.progress import log
 from biolm.tasks.quality import score_calls
-from biolm.tasks.quality_calls import calibration
+from biolm.tasks.quality_calls import calibration, confusion
 from biolm.tasks.splits import Split
 
-__all__ = ["COMPARED", "baseline_rows", "row", "unknown_test"]
+__all__ = ["COMPARED", "baseline_rows", "row", "shown", "unknown_test"]
 
 COMPARED = (
     "majority class",
@@ -40,6 +40,19 @@ def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: i
     score = score_calls(name, truth, called[None], seed)
     ece = calibration(found.max(1), called == truth).ece
     return score.as_dict() | {"ece": round(ece, 6), "calibrated": bool(ece <= GOOD_CALIBRATION)}
+
+
+def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any]:
+    """Confusion and calibration of probabilities ``(n, c)``, as plain numbers for the page."""
+    called = found.argmax(1)
+    order = np.arange(found.shape[1])
+    bins = calibration(found.max(1), called == truth)
+    return {
+        "confusion": confusion(truth, called, order).tolist(),
+        "calibration": {
+            name: np.round(getattr(bins, name), 6).tolist() for name in ("confidence", "accuracy", "cells")
+        },
+    }
 
 
 def baseline_rows(counts: Any, codes: NDArray[np.int64], split: Split, seed: int) -> list[dict[str, Any]]:

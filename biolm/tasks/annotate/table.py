@@ -7,7 +7,7 @@ from typing import Any
 
 from biolm.tasks.annotate.score import GOOD_CALIBRATION
 
-__all__ = ["rows_of", "table_of"]
+__all__ = ["rows_of", "table_of", "words_of"]
 
 
 def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -22,7 +22,7 @@ def _one(label: str, report: Mapping[str, Any]) -> str:
     )
     held = report["held_out"]
     rows = [held, *report["parts"], *report["baselines"]]
-    return "\n".join([head, "", rows_of(rows), "", *_words(report)])
+    return "\n".join([head, "", rows_of(rows), "", *words_of(report)])
 
 
 def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -40,7 +40,8 @@ def _row(row: Mapping[str, Any], width: int) -> str:
     )
 
 
-def _words(report: Mapping[str, Any]) -> list[str]:
+def words_of(report: Mapping[str, Any]) -> list[str]:
+    """What the scores mean, in sentences."""
     held, unknown = report["held_out"], report["unknown"]
     best = max(report["baselines"], key=lambda row: float(row["macro_f1"]))
     if held["macro_f1"] >= best["macro_f1"]:
@@ -52,7 +53,7 @@ def _words(report: Mapping[str, Any]) -> list[str]:
     else:
         words.append(f"Confidence is not well calibrated: ECE above {GOOD_CALIBRATION}.")
     if unknown["rejected"] is None:
-        words.append("Too few classes to test whether cells of an unknown type are noticed.")
+        words.append("It was not tested whether cells of an unknown type are noticed.")
     else:
         words.append(
             f"Of a type that was left out of training, {unknown['rejected']:.0%} of the cells are called "

@@ -16,6 +16,7 @@ from biolm.errors import (
 )
 from biolm.models import genetext
 from biolm.tasks import annotate
+from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import COMPARED
 
 
@@ -29,6 +30,7 @@ def folder(annotator, tmp_path_factory):
     made = tmp_path_factory.mktemp("annotators") / "kinds"
     made.mkdir()
     annotator.save(made)
+    write_page(annotator, made / "report.html")
     return made
 
 
@@ -68,10 +70,19 @@ def test_a_saved_annotator_names_cells_as_the_one_in_memory(annotator, folder, q
 
 
 def test_the_folder_holds_no_code_and_two_fits_are_the_same_bytes(kinds, folder, tmp_path):
-    assert sorted(path.name for path in folder.iterdir()) == ["annotation.json", "annotator.safetensors"]
+    held = sorted(path.name for path in folder.iterdir())
+    assert held == ["annotation.json", "annotator.safetensors", "report.html"]
     annotate.fit(kinds, label="kind", test_share=0.3, output=tmp_path / "again", overwrite=True)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_the_page_shows_baselines_confusion_and_calibration(annotator, folder):
+    text = (folder / "report.html").read_text()
+    for words in (*COMPARED, "kind: confusion", "kind: calibration", "kind: classes", "left out of training"):
+        assert words in text
+    shown = annotator.heads[0].report["shown"]
+    assert np.sum(shown["confusion"]) == annotator.heads[0].report["test_cells"]
 
 
 def test_order_and_kind_of_gene_names_do_not_matter(folder, query):

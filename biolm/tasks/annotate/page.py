@@ -1,0 +1,80 @@
+"""The report of a fit as a page for people.
+
+Dimensions: ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.table import words_of
+from biolm.tasks.quality_calls import Calibration, ClassScore
+from biolm.tasks.report import Part, write_report
+from biolm.tasks.report_plots import CalibrationPlot, Confusion
+from biolm.tasks.report_tables import ClassTable, ScoreRow, ScoreTable
+
+__all__ = ["write_page"]
+
+
+def write_page(annotator: Annotator, path: Path) -> None:
+    """Write scores beside the baselines, confusion, calibration and a table of classes, label by label."""
+    write_report(
+        path,
+        title="Annotator: " + ", ".join(head.label for head in annotator.heads),
+        summary=[_summary(head) for head in annotator.heads],
+        parts=[part for head in annotator.heads for part in _parts(head)],
+        provenance={"model": annotator.reference["facts"], "fit": annotator.facts},
+    )
+
+
+def _summary(head: Head) -> str:
+    report = head.report
+    return (
+        f"{head.label}: {report['train_cells']:,} cells to learn from, {report['test_cells']:,} held out "
+        f"({report['split']}). All scores are of the held-out cells."
+    )
+
+
+def _parts(head: Head) -> list[Part]:
+    report = head.report
+    held, shown = report["held_out"], report["shown"]
+    counts = np.array(shown["confusion"])
+    found = shown["calibration"]
+    bins = (np.array(found[name]) for name in ("confidence", "accuracy", "cells"))
+    rows = [_row(row, own=True) for row in (held, *report["parts"])]
+    rows += [_row(row, own=False) for row in report["baselines"]]
+    return [
+        ScoreTable(title=f"{head.label}: scores", rows=rows, verdict=words_of(report)),
+        Confusion(title=f"{head.label}: confusion", names=head.classes, counts=counts),
+        CalibrationPlot(title=f"{head.label}: calibration", calibration=Calibration(*bins, held["ece"])),
+        ClassTable(title=f"{head.label}: classes", rows=_classes(head.classes, counts)),
+    ]
+
+
+def _row(row: Mapping[str, Any], *, own: bool) -> ScoreRow:
+    return ScoreRow(
+        name=row["name"],
+        value=row["macro_f1"],
+        low=row["low"],
+        high=row["high"],
+        accuracy=row["accuracy"],
+        is_model=own,
+    )
+
+
+def _classes(names: tuple[str, ...], counts: Any) -> list[ClassScore]:
+    """Scores of the classes that were tested, from the confusion ``(c, c)``."""
+    scores = []
+    for place, name in enumerate(names):
+        hits, cells, called = (
+            int(each) for each in (counts[place, place], counts[place].sum(), counts[:, place].sum())
+        )
+        if cells:
+            precision = hits / called if called else 0.0
+            scores.append(ClassScore(name, precision, hits / cells, 2 * hits / (called + cells), cells))
+    return scores
