@@ -42,6 +42,12 @@ class Arguments(Reading, Sharded):
     ] = None
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    block_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rows worked on at a time; shards begin there.", show_default="the model's own"
+        ),
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
     compile: Annotated[bool, typer.Option("--compile", help="Compile the layers first (GPU).")] = False

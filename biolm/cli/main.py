@@ -26,6 +26,7 @@ from biolm.cli import (
     pack,
     perturb,
     pretrain,
+    schema,
     search_build,
     search_query,
     tokenize,
@@ -78,6 +79,7 @@ COMMANDS = {
     "genes vectors": genes_vectors,
     "genes network": genes_network,
     "evaluate": evaluate,
+    "schema": schema,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 

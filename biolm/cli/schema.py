@@ -1,0 +1,36 @@
+"""``biolm schema``: JSON Schema of what a workflow is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.errors import ConfigError
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm schema``."""
+
+    name: Annotated[
+        str,
+        typer.Argument(help="embed-config, embed-samples, annotate-config or annotate-samples."),
+    ]
+
+
+def run(chosen: Arguments) -> None:
+    """Print the JSON Schema of a workflow's config or sample sheet."""
+    # The configs are made of the arguments of other commands.
+    from biolm.cli.workflow_config import SHEETS
+    from biolm.tasks.workflow_schema import schema_of
+
+    if chosen.name not in SHEETS:
+        raise ConfigError(f"there is no schema '{chosen.name}'; choose from: {', '.join(SHEETS)}")
+    kind, title = SHEETS[chosen.name]
+    typer.echo(json.dumps(schema_of(kind, title), indent=2))

@@ -1,0 +1,117 @@
+"""What the workflows of ``workflows/`` are told: their configs and sample sheets, as dataclasses.
+
+Sections of a config are the options of a command, less those that the workflow sets itself, so a config
+cannot name an option that the command does not have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
+from biolm.tasks.workflow_schema import About, Section
+
+__all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "Reference"]
+
+# Names become parts of paths and of keys in tables of cells.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_SET = frozenset({"input", "output", "quiet", "debug", "json", "overwrite", "key", "format"})
+_SHARDED = _SET | {"shard", "resume", "model", "layer"}
+_SEQUENCES = frozenset({"letters", "duplicates", "windows", "window", "overlap", "per_residue"})
+_SHARDS = About(help="Parts that each job is scattered to; the result is the same.", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSample:
+    """A row of the sample sheet of ``workflows/embed``."""
+
+    dataset: Annotated[str, About(help="Name of the dataset; it names the results.", pattern=_NAME)]
+    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str | None, About(help="Column of obs with the cell types; empty: no evaluation.")] = (
+        None
+    )
+    batch: Annotated[str | None, About(help="Column of obs that integration should remove.")] = None
+    groups: Annotated[str | None, About(help="Column of obs whose groups stay whole in folds.")] = None
+    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; empty: X.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """``config/config.yaml`` of ``workflows/embed``."""
+
+    samples: Annotated[str, About(help="Sample sheet, separated by tabs.")]
+    models: Annotated[
+        dict[str, str],
+        About(help="By name in the results: built-in model, checkpoint folder or hub id.", pattern=_NAME),
+    ]
+    shards: Annotated[int, _SHARDS] = 1
+    embed: Annotated[
+        dict[str, Any],
+        Section(of=embed.Arguments, without=_SHARDED | _SEQUENCES, help="Options of biolm embed."),
+    ] = field(default_factory=dict)
+    evaluate: Annotated[
+        dict[str, Any],
+        Section(
+            of=evaluate.Arguments,
+            without=_SHARDED | {"embedding", "label", "batch", "groups", "maps"},
+            help="Options of biolm evaluate.",
+        ),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The labelled cells that an annotator learns from."""
+
+    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str, About(help="Column of obs to learn.")]
+    batch: Annotated[str | None, About(help="Column of donors or batches to keep together.")] = None
+    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; by default X.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A row of the sample sheet of ``workflows/annotate``."""
+
+    query: Annotated[str, About(help="Name of the query; it names the results.", pattern=_NAME)]
+    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str | None, About(help="Column of obs with known types, to compare with.")] = None
+    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; empty: X.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateConfig:
+    """``config/config.yaml`` of ``workflows/annotate``."""
+
+    samples: Annotated[str, About(help="Sample sheet of the queries, separated by tabs.")]
+    reference: Annotated[
+        dict[str, Any], Section(of=Reference, without=frozenset(), help="Cells to learn from.", whole=True)
+    ]
+    model: Annotated[str, About(help="Built-in model, checkpoint folder or hub id.")] = "genetext"
+    shards: Annotated[int, _SHARDS] = 1
+    fit: Annotated[
+        dict[str, Any],
+        Section(
+            of=annotate_fit.Arguments,
+            without=_SHARDED | {"label", "batch"},
+            help="Options of biolm annotate fit.",
+        ),
+    ] = field(default_factory=dict)
+    predict: Annotated[
+        dict[str, Any],
+        Section(
+            of=annotate_predict.Arguments,
+            without=_SHARDED | {"annotator"},
+            help="Options of biolm annotate predict.",
+        ),
+    ] = field(default_factory=dict)
+
+
+SHEETS: dict[str, tuple[type[Any], str]] = {
+    "embed-config": (EmbedConfig, "config of workflows/embed"),
+    "embed-samples": (EmbedSample, "a row of the sample sheet of workflows/embed"),
+    "annotate-config": (AnnotateConfig, "config of workflows/annotate"),
+    "annotate-samples": (Query, "a row of the sample sheet of workflows/annotate"),
+}
+"""By the name that ``biolm schema`` takes: the dataclass, and what it is of."""
