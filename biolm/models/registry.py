@@ -90,6 +90,11 @@ BUILT_IN = (
         summary="a cell as a sentence of its top genes, read by MiniLM; needs the extra 'text'",
     ),
     Entry(
+        name="biolm-cell-mini",
+        module="biolm.models.cell_mini",
+        summary="small transformer of human cells, for small gene panels; ships with biolm",
+    ),
+    Entry(
         name="geneformer",
         module="biolm.models.geneformer",
         summary="Geneformer V1 and V2: genes ranked by expression, BERT encoder",

@@ -1,0 +1,54 @@
+"""The small transformer of cells that ships with biolm, trained by ``biolm pretrain``.
+
+It is better than the built-in ``genetext`` on panels of a few hundred genes, and worse where labels are moved
+between sets over all genes; ``docs/benchmarks.md`` has the figures, ``data/cell-mini/README.md`` how it was made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biolm.models import own
+from biolm.resources import shipped
+
+if TYPE_CHECKING:
+    from biolm.models.cell_language import CellLanguage
+    from biolm.models.token_model import TokenCellModel
+
+__all__ = ["load", "load_tokenizer", "recognises"]
+
+_FOLDER = "cell-mini"
+
+
+def recognises(folder: Path) -> bool:  # noqa: ARG001  # asked of every system
+    """Never: folders of this kind are opened as models trained with biolm (``own``)."""
+    return False
+
+
+def load(path: Path | None = None) -> TokenCellModel:
+    """The model that ships, or one of its kind in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If a file or weight is missing, extra or mis-shaped.
+
+    Examples
+    --------
+    >>> model = load()
+    >>> model.name, model.width
+    ('biolm-cell-mini', 64)
+    """
+    return own.load(shipped(_FOLDER) if path is None else path)
+
+
+def load_tokenizer(path: Path | None = None) -> CellLanguage:
+    """Its genes and tokeniser; torch is not imported.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing.
+    """
+    return own.load_tokenizer(shipped(_FOLDER) if path is None else path)

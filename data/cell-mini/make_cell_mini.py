@@ -1,0 +1,60 @@
+"""Train the model again: ``python data/cell-mini/make_cell_mini.py RAW_DATA RUN``.
+
+``RAW_DATA`` is the folder of measured cells and spots, ``RUN`` the folder of the run, made here. The recipe
+is ``workflows/pretrain/cell-mini.yaml``. Weights are then rounded to float16. The last bits of the weights
+differ between processors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import biolm
+from biolm.training.config_read import read_config
+
+HERE = Path(__file__).resolve().parent
+RECIPE = HERE.parent.parent / "workflows/pretrain/cell-mini.yaml"
+# Unlabelled; no cell of a set that judges (benchmarks/_judges.py), nor of one that the demo scores.
+CELLS = (
+    "cells/breast_tumour_302.h5ad",
+    "spatial/her2st_labelled_noimage/A1.h5ad",
+    "spatial/her2st_labelled_noimage/C1.h5ad",
+    "spatial/her2st_C/C2.h5ad",
+    "spatial/her2st_C/C3.h5ad",
+    "spatial/her2st_C/C4.h5ad",
+    "spatial/her2st_C/C5.h5ad",
+    "spatial/her2st_labelled_noimage/G2.h5ad",
+    "cells/kang_ctrl_2511genes.h5ad",
+    "cells/kang_ctrl_stim.h5ad",
+    "cells/pbmc_3chemistries_1500.h5ad",
+    "cells/pbmc_celltypist_559.h5ad",
+    "cells/pbmc_donor_a_2896.h5ad",
+)
+FILES = ("config.json", "vocab.json", "preprocessing.json")
+
+
+def main(raw: Path, run: Path) -> None:
+    """Train, round, and put the files here."""
+    torch.set_num_threads(1)
+    paths = ", ".join(str(raw / name) for name in CELLS)
+    config = read_config(RECIPE, [f"data.paths=[{paths}]", "name=biolm-cell-mini", "trainer.accelerator=cpu"])
+    if not run.exists():
+        biolm.pretrain(config, run)
+    for name in FILES:
+        shutil.copy(run / "model" / name, HERE / name)
+    weights = {name: each.half() for name, each in load_file(run / "model/model.safetensors").items()}
+    target = HERE / "model.safetensors"
+    save_file(weights, target, metadata={"format": "pt"})
+    print(f"{target.stat().st_size} bytes, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
