@@ -1,7 +1,8 @@
 """The small transformer of cells that ships with biolm, trained by ``biolm pretrain``.
 
 It is better than the built-in ``genetext`` on panels of a few hundred genes, and worse where labels are moved
-between sets over all genes; ``docs/benchmarks.md`` has the figures, ``data/cell-mini/README.md`` how it was made.
+between sets over all genes; ``docs/benchmarks.md`` has the figures, ``data/cell-mini/README.md`` says how it
+was made.
 """
 
 from __future__ import annotations
