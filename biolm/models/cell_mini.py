@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biolm.errors import CheckpointError
 from biolm.models import own
+from biolm.models.cell_language import CellLanguage
 from biolm.resources import shipped
 
 if TYPE_CHECKING:
-    from biolm.models.cell_language import CellLanguage
     from biolm.models.token_model import TokenCellModel
 
 __all__ = ["load", "load_tokenizer", "recognises"]
@@ -33,7 +34,7 @@ def load(path: Path | None = None) -> TokenCellModel:
     Raises
     ------
     CheckpointError
-        If a file or weight is missing, extra or mis-shaped.
+        If a file or weight is missing, extra or mis-shaped, or the folder holds a model of sequences.
 
     Examples
     --------
@@ -41,7 +42,13 @@ def load(path: Path | None = None) -> TokenCellModel:
     >>> model.name, model.width
     ('biolm-cell-mini', 64)
     """
-    return own.load(shipped(_FOLDER) if path is None else path)
+    from biolm.models.token_model import TokenCellModel
+
+    folder = shipped(_FOLDER) if path is None else path
+    model = own.load(folder)
+    if not isinstance(model, TokenCellModel):
+        raise CheckpointError(f"{folder} holds a model of sequences; open it with biolm.load(folder)")
+    return model
 
 
 def load_tokenizer(path: Path | None = None) -> CellLanguage:
@@ -50,6 +57,10 @@ def load_tokenizer(path: Path | None = None) -> CellLanguage:
     Raises
     ------
     CheckpointError
-        If a file is missing.
+        If a file is missing, or the folder holds a model of sequences.
     """
-    return own.load_tokenizer(shipped(_FOLDER) if path is None else path)
+    folder = shipped(_FOLDER) if path is None else path
+    language = own.load_tokenizer(folder)
+    if not isinstance(language, CellLanguage):
+        raise CheckpointError(f"{folder} holds a model of sequences; open it with biolm.load(folder)")
+    return language
