@@ -155,7 +155,7 @@ def load_annotator(folder: str | Path, model: str | Path | CellModel | None = No
         genes = content["genes"]
         vocabulary = GeneVocabulary(tuple(genes["names"]), genes["kind"], tuple(genes["species"]))
         heads = tuple(_head(held, arrays, number) for number, held in enumerate(content["heads"]))
-        space = ExpressionSpace(vocabulary, *(arrays[name] for name in _SPACE), genes["noise"])
+        space = ExpressionSpace(vocabulary, **{name: arrays[name] for name in _SPACE}, noise=genes["noise"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the parts of {folder} do not fit together ({error}); fit it again") from error
     return Annotator(found, content["model"], content["embedding"], space, heads, content["facts"])
@@ -223,6 +223,7 @@ def _taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]
         "threshold": frozen.threshold,
     }
     scorer = frozen.scorer
+    held: dict[str, NDArray[Any]]
     if isinstance(scorer, Neighbours):
         held = {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
         return facts | {"kind": "neighbours", "k": scorer.k}, held

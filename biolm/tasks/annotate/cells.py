@@ -186,7 +186,6 @@ def read_training(
     )
 
 
-@dataclass(frozen=True, eq=False)
 class ChosenCells:
     """Some cells of a source, as a source of their own; see :class:`biolm.io.cells.CellSource`.
 
@@ -198,17 +197,23 @@ class ChosenCells:
         ``(n,)`` its rows.
     """
 
-    whole: CellSource
-    chosen: NDArray[np.int64]
-
-    def __getattr__(self, name: str) -> Any:
+    def __init__(self, whole: CellSource, chosen: NDArray[np.int64]) -> None:
+        self.path, self.kind, self.matrix = whole.path, whole.kind, whole.matrix
+        self.n_cells, self.n_genes = len(chosen), whole.n_genes
+        self.whole, self.chosen = whole, chosen
         # What does not depend on the rows is the whole source's.
-        return getattr(self.whole, name)
+        self.matrices = whole.matrices
+        self.gene_columns = whole.gene_columns
+        self.obs_columns = whole.obs_columns
 
-    @property
-    def n_cells(self) -> int:
-        """How many cells were chosen."""
-        return len(self.chosen)
+    def close(self) -> None:
+        """Nothing: the whole source is its owner's."""
+
+    def __enter__(self) -> ChosenCells:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
         """The chosen cells from ``start`` to ``stop``, at most ``rows`` in memory at a time."""

@@ -103,10 +103,11 @@ def _fit(
     labels = tuple(column.take(rows) for column in every)
     cells = read_training(job, labels, settings, embed=not trained)
     reference = reference_of(found, model)
+    used: CellModel = found
     if trained:
         used, heads = _train(job, cells, settings)
     else:
-        used, heads = found, [_freeze(cells, column, settings) for column in cells.labels]
+        heads = [_freeze(cells, column, settings) for column in cells.labels]
     for head in heads:
         _warn(head)
     return Annotator(

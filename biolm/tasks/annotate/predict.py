@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -28,12 +28,13 @@ from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
 from biolm.tasks.embed_run import Job, cut, prepare
 from biolm.tasks.progress import log
+from biolm.tasks.shards import Shard
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["UNKNOWN", "Calls", "predict", "predict_file"]
+__all__ = ["UNKNOWN", "Calls", "additions", "keys", "predict", "predict_file", "probabilities", "rolled"]
 
 UNKNOWN = "unknown"
 # With fewer of the training genes than this, the user should know.
@@ -88,7 +89,7 @@ class Calls:
 
     @property
     def _best(self) -> NDArray[np.intp]:
-        return self.probabilities.argmax(1)
+        return np.asarray(self.probabilities.argmax(1))
 
     def additions(self, record: dict[str, Any]) -> CellAdditions:
         """What enters the table of cells."""
@@ -166,15 +167,22 @@ def predict_file(
 ) -> dict[str, Any]:
     """Name the cells of a file; a copy of it with the names is written to ``output`` (h5ad or zarr).
 
+    Where the settings name a shard, its probabilities are written to the folder ``output``.
+
     Returns
     -------
-    By key: cells of each class.
+    By key: cells of each class; of a shard, nothing.
 
     Raises
     ------
     BiolmError
         If input, annotator or output cannot be used; nothing half-written is left.
     """
+    if settings.shard is not None:
+        from biolm.tasks.annotate.shard import predict_shard
+
+        predict_shard(path, output, annotator, settings, model)
+        return {}
     target = Path(output)
     form = format_of(target, settings.format)
     if form not in ("h5ad", "zarr"):
@@ -206,35 +214,48 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     return names
 
 
-def calls(source: CellSource, annotator: Annotator, settings: PredictSettings) -> list[Calls]:
-    """Predictions of every head for every cell of a source."""
-    names = keys(annotator, settings)
+def probabilities(
+    source: CellSource,
+    annotator: Annotator,
+    settings: PredictSettings,
+    shard: Shard | None = None,
+) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
+    """Calibrated probabilities ``(n, c)`` of every head, and ``(n,)`` which cells hold no counts.
+
+    Parameters
+    ----------
+    shard
+        Do its cells only.
+    """
     job = prepare(source, annotator.model, _with_embedding(settings, annotator))
     match, heads = _heads(annotator, source, settings)
-    found: list[list[NDArray[np.float32]]] = [[] for _ in heads]
-    empty: list[NDArray[np.bool_]] = []
-    for vectors, table in _parts(job, annotator.space, match):
+    span = (0, source.n_cells) if shard is None else shard.rows(source.n_cells, job.step)
+    found = [[np.zeros((0, len(head.classes)), np.float32)] for head in heads]
+    empty = [np.zeros(0, bool)]
+    for vectors, table in _parts(job, annotator.space, match, span):
         # A cell without counts has a vector of zeros.
         empty.append(~vectors.any(1))
         for held, head in zip(found, heads, strict=True):
             held.append(head.frozen.probabilities(vectors, table).astype(np.float32))
-    made = []
-    for key, head, parts in zip(names, heads, found, strict=True):
-        whole = np.concatenate(parts)
-        low = whole.max(1) < head.frozen.threshold
-        made.append(Calls(key, head, whole, np.concatenate(empty) | (low & settings.reject)))
-    return made
+    return [np.concatenate(parts) for parts in found], np.concatenate(empty)
 
 
-def _additions(source: CellSource, annotator: Annotator, settings: PredictSettings) -> CellAdditions:
-    # A bad ontology is noticed before the work.
-    coarse = _rolled(annotator.heads[0], settings)
+def additions(
+    annotator: Annotator,
+    settings: PredictSettings,
+    found: Sequence[NDArray[np.float32]],
+    empty: NDArray[np.bool_],
+    coarse: Mapping[str, str],
+) -> CellAdditions:
+    """What enters the table of cells, from the probabilities of every head; ``coarse`` names its classes."""
     columns: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
     records: dict[str, Any] = {}
-    for number, called in enumerate(calls(source, annotator, settings)):
-        if coarse and number == 0:
-            columns[f"{called.key}_coarse"] = called.rolled(coarse)
+    for key, head, whole in zip(keys(annotator, settings), annotator.heads, found, strict=True):
+        low = whole.max(1) < head.frozen.threshold
+        called = Calls(key, head, whole, empty | (low & settings.reject))
+        if coarse and not columns:
+            columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))
         columns |= added.columns
         matrices |= added.matrices
@@ -242,11 +263,18 @@ def _additions(source: CellSource, annotator: Annotator, settings: PredictSettin
     return CellAdditions(columns=columns, matrices=matrices, records=records)
 
 
-def _rolled(head: Head, settings: PredictSettings) -> dict[str, str]:
-    """Coarse name of each class; empty where none was asked for."""
+def _additions(source: CellSource, annotator: Annotator, settings: PredictSettings) -> CellAdditions:
+    # A bad key or ontology is noticed before the work.
+    keys(annotator, settings)
+    coarse = rolled(annotator, settings)
+    return additions(annotator, settings, *probabilities(source, annotator, settings), coarse)
+
+
+def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
+    """Coarse name of each class of the first head; empty where none was asked for."""
     if settings.ontology is None:
         return {}
-    return read_ontology(settings.ontology).roll_up(head.classes, settings.coarse)
+    return read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)
 
 
 def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
@@ -300,16 +328,17 @@ def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace) -> 
 
 
 def _parts(
-    job: Job, space: ExpressionSpace, match: GeneMatch | None
+    job: Job, space: ExpressionSpace, match: GeneMatch | None, span: tuple[int, int]
 ) -> Iterator[tuple[NDArray[np.float32], Any]]:
-    """Vectors and, where they are read, log-normalised genes of consecutive pieces of the source."""
+    """Vectors and, where they are read, log-normalised genes of consecutive pieces of a span of cells."""
+    first, last = span
     if match is None:
-        for vectors in job.vectors():
+        for vectors in job.vectors(first, last):
             yield vectors, None
         return
     rows = job.step * max(1, _READ_ROWS // job.step)
-    pieces = (piece for block in job.source.blocks(rows) for piece in cut(block, job.step))
-    for vectors, piece in zip(job.vectors(), pieces, strict=True):
+    pieces = (piece for block in job.source.blocks(rows, first, last) for piece in cut(block, job.step))
+    for vectors, piece in zip(job.vectors(first, last), pieces, strict=True):
         yield vectors, space.table(piece, match)
 
 

@@ -45,6 +45,8 @@ class FitKeywords(TypedDict, total=False):
 class PredictKeywords(TypedDict, total=False):
     """Keyword options of :func:`biolm.annotate.predict`; see :class:`PredictSettings`."""
 
+    block_rows: int | None
+
     reject: bool
     ontology: str | None
     coarse: tuple[str, ...]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import biolm
 from biolm.errors import (
     CheckpointError,
     ConfigError,
@@ -99,6 +100,13 @@ def test_a_query_with_a_part_of_the_genes_is_still_named(folder, query):
     part = query[:, np.random.default_rng(0).permutation(query.n_vars)[:60]].copy()
     named = annotate.predict(part, folder, reject=False)
     assert accuracy(named) > 0.8
+
+
+def test_the_face_of_scanpy_names_in_place(folder, query):
+    cells = query.copy()
+    assert biolm.tl.annotate(cells, annotator=folder, key_added="mine") is None
+    assert accuracy(cells, "mine") > 0.85
+    assert "mine_confidence" in biolm.tl.annotate(query, annotator=folder, key_added="mine", copy=True).obs
 
 
 def test_cells_without_counts_are_unknown(folder, query):

@@ -1,0 +1,152 @@
+"""Name a part of a file's cells into a folder, and merge such parts.
+
+Dimensions: ``n`` cells of the part · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells.write import write_store
+from biolm.models.base import CellModel
+from biolm.tasks.annotate.annotator import Annotator, load_annotator
+from biolm.tasks.annotate.predict import additions, keys, probabilities, rolled
+from biolm.tasks.annotate.settings import PredictSettings
+from biolm.tasks.shards import Shard, ShardRecord, input_facts, write_record
+
+__all__ = ["KIND", "merge_calls", "predict_shard"]
+
+KIND = "calls"
+_FILE = "calls.safetensors"
+
+
+def predict_shard(
+    path: str | Path,
+    output: str | Path,
+    annotator: str | Path | Annotator,
+    settings: PredictSettings,
+    model: str | Path | CellModel | None = None,
+) -> None:
+    """Write the probabilities of a part of the cells to the folder ``output``, for ``biolm merge``.
+
+    Parameters
+    ----------
+    path, annotator, settings, model
+        As for :func:`~biolm.tasks.annotate.predict.predict_file`; the annotator as a folder, since merging
+        reads it again.
+
+    Raises
+    ------
+    BiolmError
+        If input, annotator or output cannot be used; nothing half-written is left.
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(output)
+    if target.suffix in (".h5ad", ".zarr"):
+        raise ConfigError(f"a shard is a folder, not a {target.suffix} file; merging writes that")
+    if isinstance(annotator, Annotator) or isinstance(model, CellModel):
+        raise ConfigError("a shard is merged with the annotator of a folder; save it and give the folder")
+    refuse_existing(target, overwrite=settings.overwrite)
+    used, shard = load_annotator(annotator, model), Shard.parse(str(settings.shard))
+    coarse = rolled(used, settings)
+    with open_cells(path, matrix=settings.matrix) as source:
+        added = additions(used, settings, *_nothing(used), coarse)
+        added.check_free(dict.fromkeys(source.obs_columns()), {}, overwrite=settings.overwrite)
+        found, empty = probabilities(source, used, settings, shard)
+        job = {
+            "input": input_facts(source),
+            "annotator": _digest(Path(annotator)),
+            "key": keys(used, settings)[0],
+            "options": {
+                "reject": settings.reject,
+                "coarse": coarse,
+                "device": settings.device,
+                "precision": settings.precision,
+                "seed": settings.seed,
+                "block_rows": settings.block_rows or used.model.block_rows,
+            },
+        }
+    facts = {
+        "input": str(Path(path).resolve()),
+        "annotator": str(Path(annotator).resolve()),
+        "model": None if model is None else str(model),
+    }
+    with replacing(target, overwrite=settings.overwrite) as folder:
+        folder.mkdir()
+        save_file({str(n): part for n, part in enumerate(found)} | {"empty": empty}, folder / _FILE)
+        write_record(folder, shard, KIND, job, facts)
+
+
+def merge_calls(
+    source: CellSource, records: Sequence[ShardRecord], target: Path, form: str, *, overwrite: bool
+) -> int:
+    """Write the names of all cells as the whole job would; how many cells there are.
+
+    Parameters
+    ----------
+    source
+        The cells that the shards were made from.
+    records
+        All shards, in order.
+    target, form
+        What is written: ``h5ad`` or ``zarr``.
+
+    Raises
+    ------
+    InputError
+        If the annotator changed, or rows are missing.
+    """
+    if form not in ("h5ad", "zarr"):
+        raise ConfigError(f"names of cells are written as h5ad or zarr, not as {form}")
+    job, facts = records[0].job, records[0].facts
+    folder = Path(facts["annotator"])
+    annotator = load_annotator(folder, facts["model"])
+    if _digest(folder) != job["annotator"]:
+        raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
+    settings = replace(PredictSettings(key=job["key"]), reject=job["options"]["reject"])
+    parts = [_read(record.path) for record in records]
+    rows = sum(len(part["empty"]) for part in parts)
+    if rows != source.n_cells:
+        raise InputError(f"the shards hold {rows} rows of {source.n_cells}; make the shards again")
+    found = [np.concatenate([part[str(n)] for part in parts]) for n in range(len(annotator.heads))]
+    empty = np.concatenate([part["empty"] for part in parts])
+    added = additions(annotator, settings, found, empty, job["options"]["coarse"])
+    with replacing(target, overwrite=overwrite) as made:
+        write_store(source, made, form, added)
+    return rows
+
+
+def _nothing(annotator: Annotator) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
+    """Probabilities of no cell, to find the names of the results before any work."""
+    return [np.zeros((0, len(head.classes)), np.float32) for head in annotator.heads], np.zeros(0, bool)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Probabilities of one shard."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(folder / _FILE))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {folder / _FILE} ({error}); make the shard again") from error
+
+
+def _digest(folder: Path) -> str:
+    """What tells one annotator from another: the bytes of its files but the page."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
