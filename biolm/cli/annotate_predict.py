@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading
+from biolm.cli.arguments import Reading, Sharded
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.tasks.progress import log
 
@@ -17,13 +17,15 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
+class Arguments(Reading, Sharded):
     """Options of ``biolm annotate predict``."""
 
     annotator: Annotated[
         Path, typer.Option("--annotator", "-a", help="Folder that biolm annotate fit wrote.")
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .h5ad or .zarr.")]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .h5ad or .zarr; a folder for a shard.")
+    ]
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="The annotator's model.", show_default="where it was"),
@@ -39,6 +41,12 @@ class Arguments(Reading):
         list[str] | None, typer.Option("--coarse", help="Term to roll up to; may be repeated.")
     ] = None
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    block_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cells worked on at a time; shards begin there.", show_default="the model's own"
+        ),
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     format: Annotated[str | None, typer.Option(help="h5ad or zarr.", show_default="by the ending")] = None
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False

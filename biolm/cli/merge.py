@@ -26,17 +26,17 @@ class Arguments(Common):
     ]
     input: Annotated[
         Path | None,
-        typer.Option(help="The table of cells that was embedded, if it moved.", show_default="as it was"),
+        typer.Option(help="The table of cells that was read, if it moved.", show_default="as it was"),
     ] = None
     format: Annotated[
-        str | None, typer.Option(help="As of embed or tokenize.", show_default="by the ending")
+        str | None, typer.Option(help="As of the command that made them.", show_default="by the ending")
     ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
 
 
 def run(chosen: Arguments) -> None:
-    """Put the shards of embed or tokenize together, to what the whole job would have written."""
+    """Put the shards of a job together, to what embed, tokenize or annotate predict would have written."""
     from biolm.tasks.merge import merge_shards
 
     summary = merge_shards(

@@ -29,7 +29,7 @@ class MergeSummary:
     Parameters
     ----------
     output, kind
-        The file; ``vectors`` or ``tokens``.
+        The file; ``vectors``, ``tokens`` or ``calls``.
     shards, rows
         How many shards there were, and their cells.
     """
@@ -73,12 +73,12 @@ def merge_shards(
     Parameters
     ----------
     shards
-        Folders that ``embed`` or ``tokenize`` wrote with ``shard``, in any order.
+        Folders that ``embed``, ``tokenize`` or ``annotate predict`` wrote with ``shard``, in any order.
     output
         What the whole job would write: ``.h5ad``, ``.zarr``, ``.parquet`` or ``.npy`` for vectors,
-        ``.parquet``, ``.arrow`` or ``.zarr`` for tokens.
+        ``.parquet``, ``.arrow`` or ``.zarr`` for tokens, ``.h5ad`` or ``.zarr`` for names of cells.
     data
-        The table of cells that was embedded, if it was moved since.
+        The table of cells that was read, if it was moved since.
     format
         By the ending of the output by default.
     overwrite
@@ -94,6 +94,8 @@ def merge_shards(
     records, target = read_shards(shards), Path(output)
     if records[0].kind == "tokens":
         rows = _tokens(records, target, form=format, overwrite=overwrite)
+    elif records[0].kind == "calls":
+        rows = _calls(records, target, data=data, form=format, overwrite=overwrite)
     else:
         rows = _vectors(records, target, data=data, form=format, overwrite=overwrite)
     return MergeSummary(output=target, kind=records[0].kind, shards=len(records), rows=rows)
@@ -110,6 +112,25 @@ def _tokens(records: list[ShardRecord], target: Path, *, form: str | None, overw
                 rows += len(names)
         _check_rows(rows, job["input"]["cells"])
     return rows
+
+
+def _calls(
+    records: list[ShardRecord],
+    target: Path,
+    *,
+    data: str | Path | None,
+    form: str | None,
+    overwrite: bool,
+) -> int:
+    """Write the names of cells as the whole job would."""
+    from biolm.tasks.annotate.shard import merge_calls
+
+    job, facts = records[0].job, records[0].facts
+    form = format_of(target, form)
+    refuse_existing(target, overwrite=overwrite)
+    with open_cells(facts["input"] if data is None else data, matrix=job["input"]["matrix"]) as source:
+        _check_input(source, job)
+        return merge_calls(source, records, target, form, overwrite=overwrite)
 
 
 def _vectors(

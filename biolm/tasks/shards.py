@@ -75,7 +75,7 @@ class ShardRecord:
     shard
         Which part.
     kind
-        What it holds: ``vectors`` or ``tokens``.
+        What it holds: ``vectors``, ``tokens`` or ``calls`` (names of cells).
     job
         What is the same for all shards of one job.
     facts

@@ -74,6 +74,8 @@ def predict_shard(
                 "device": settings.device,
                 "precision": settings.precision,
                 "seed": settings.seed,
+                "gene_column": settings.gene_column,
+                "species": settings.species,
                 "block_rows": settings.block_rows or used.model.block_rows,
             },
         }
