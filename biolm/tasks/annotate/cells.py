@@ -200,6 +200,7 @@ class ChosenCells:
     def __init__(self, whole: CellSource, chosen: NDArray[np.int64]) -> None:
         self.path, self.kind, self.matrix = whole.path, whole.kind, whole.matrix
         self.n_cells, self.n_genes = len(chosen), whole.n_genes
+        self.random_access = whole.random_access
         self.whole, self.chosen = whole, chosen
         # What does not depend on the rows is the whole source's.
         self.matrices = whole.matrices
