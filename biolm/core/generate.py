@@ -39,8 +39,8 @@ class Generation:
     log_probabilities
         Natural log-probability of each under the model, whatever the sampling.
     reason
-        ``stop`` (a stop token), ``length`` (``max_tokens`` reached) or ``positions`` (the model has no
-        further learned positions).
+        ``stop`` (a stop token), ``length`` (``max_tokens`` or ``max_total`` reached) or ``positions`` (the
+        model has no further learned positions).
     """
 
     index: int
@@ -136,9 +136,10 @@ def _check_model(model: Transformer, options: SamplingOptions) -> None:
     c = model.config
     if not c.causal or c.head != "linear" or c.value_encoder != "none":
         raise ConfigError("only a causal model with a linear token head, on ids alone, generates")
-    for token in options.stop:
-        if not 0 <= token < c.vocab_size:
-            raise InputError(f"stop token {token} lies outside the vocabulary 0..{c.vocab_size - 1}")
+    for what, tokens in (("stop", options.stop), ("allowed", options.allowed)):
+        for token in tokens:
+            if not 0 <= token < c.vocab_size:
+                raise InputError(f"{what} token {token} lies outside the vocabulary 0..{c.vocab_size - 1}")
 
 
 def _check_ids(what: str, texts: list[list[int]], config: CoreConfig) -> None:
@@ -172,7 +173,7 @@ class _Run:
         self.cache = KeyValueCache(self.model.config, dtype=weight.dtype, device=weight.device)
         size = self.model.config.vocab_size
         self.waiting = deque(
-            _Sequence(i, prompt, Draws(options, i, size)) for i, prompt in enumerate(prompts)
+            _Sequence(i, prompt, Draws(options, i, size, prompt)) for i, prompt in enumerate(prompts)
         )
         self.live: dict[int, _Sequence] = {}
 
@@ -254,8 +255,9 @@ class _Run:
         c = self.model.config
         if sequence.ids[-1] in self.options.stop:
             return "stop"
-        if len(sequence.ids) >= self.options.max_tokens:
+        whole = len(sequence.prompt) + len(sequence.ids)
+        if len(sequence.ids) >= self.options.max_tokens or 0 < self.options.max_total <= whole:
             return "length"
-        if c.position == "learned" and len(sequence.prompt) + len(sequence.ids) > c.max_length:
+        if c.position == "learned" and whole > c.max_length:
             return "positions"
         return None

@@ -38,6 +38,13 @@ class SamplingOptions:
         Taken off a token's logit for each time it was generated.
     presence_penalty
         Taken off once if it was generated at all.
+    repetition_penalty
+        Logits of tokens that stand in the prompt or were generated are divided by it where positive and
+        multiplied where negative (Keskar et al. 2019); 1 for none.
+    allowed
+        Token ids that may be generated, stop tokens among them; none given for all.
+    max_total
+        Most tokens of prompt and continuation together; 0 for no limit.
     seed
         With the number of the prompt it fixes every draw, whatever runs beside it.
     batch_size
@@ -58,16 +65,20 @@ class SamplingOptions:
     stop: Sequence[int] = ()
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    allowed: Sequence[int] = ()
+    max_total: int = 0
     seed: int = 0
     batch_size: int = 32
     chunk_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(int(token) for token in self.stop))
+        for name in ("stop", "allowed"):
+            object.__setattr__(self, name, tuple(int(token) for token in getattr(self, name)))
         for name in ("max_tokens", "batch_size", "chunk_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("temperature", "top_k", "seed"):
+        for name in ("temperature", "top_k", "max_total", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("temperature", "frequency_penalty", "presence_penalty"):
@@ -75,11 +86,13 @@ class SamplingOptions:
                 raise ConfigError(f"{name} must be a finite number, not {getattr(self, name)}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must lie above 0 and at most at 1, not {self.top_p}")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise ConfigError(f"repetition_penalty must be above 0, not {self.repetition_penalty}")
 
     @property
     def penalised(self) -> bool:
         """Whether earlier tokens change the logits."""
-        return bool(self.frequency_penalty or self.presence_penalty)
+        return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1)
 
 
 class Draws:
@@ -94,13 +107,19 @@ class Draws:
         of its own, so neither the batch nor the order of the work changes a draw.
     vocabulary
         ``v``.
+    prompt
+        Token ids that stand before; ``repetition_penalty`` knows them.
     """
 
-    __slots__ = ("_generator", "counts")
+    __slots__ = ("_generator", "counts", "read")
 
-    def __init__(self, options: SamplingOptions, number: int, vocabulary: int) -> None:
+    def __init__(
+        self, options: SamplingOptions, number: int, vocabulary: int, prompt: Sequence[int] = ()
+    ) -> None:
         self._generator = np.random.Generator(np.random.Philox(key=[options.seed, number]))
         self.counts = torch.zeros(vocabulary) if options.penalised else None
+        self.read = torch.zeros(vocabulary, dtype=torch.bool)
+        self.read[list(prompt)] = True
 
     def uniform(self) -> float:
         """The next number in [0, 1)."""
@@ -132,8 +151,11 @@ def choose(logits: Tensor, draws: Sequence[Draws], options: SamplingOptions) -> 
     logits = logits.float()
     changed = logits
     if options.penalised:
-        counts = torch.stack([draw.counts for draw in draws if draw.counts is not None]).to(logits.device)
-        changed = logits - options.frequency_penalty * counts - options.presence_penalty * (counts > 0)
+        changed = _penalised(logits, draws, options)
+    if options.allowed:
+        hidden = torch.full_like(changed[0], float("-inf"))
+        hidden[list(options.allowed)] = 0
+        changed = changed + hidden
     if options.temperature == 0:
         tokens = changed.argmax(-1)
     else:
@@ -143,6 +165,16 @@ def choose(logits: Tensor, draws: Sequence[Draws], options: SamplingOptions) -> 
     for draw, token in zip(draws, ids, strict=True):
         draw.note(token)
     return ids, picked.tolist()
+
+
+def _penalised(logits: Tensor, draws: Sequence[Draws], options: SamplingOptions) -> Tensor:
+    """Make tokens that were read or generated less likely."""
+    counts = torch.stack([draw.counts for draw in draws if draw.counts is not None]).to(logits.device)
+    penalty = options.repetition_penalty
+    if penalty != 1:
+        seen = torch.stack([draw.read for draw in draws]).to(logits.device) | (counts > 0)
+        logits = torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    return logits - options.frequency_penalty * counts - options.presence_penalty * (counts > 0)
 
 
 def _cut(logits: Tensor, options: SamplingOptions) -> Tensor:

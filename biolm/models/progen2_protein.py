@@ -22,5 +22,7 @@ def _max_length(config: Config) -> int:
     return int(config["n_positions"])
 
 
-SYSTEM = SequenceSystem(name="progen2", fits=_fits, tokenizer=_tokenizer, max_length=_max_length)
+SYSTEM = SequenceSystem(
+    name="progen2", fits=_fits, tokenizer=_tokenizer, max_length=_max_length, both_ways=True
+)
 load, load_tokenizer, recognises = SYSTEM.load, SYSTEM.load_tokenizer, SYSTEM.recognises

@@ -29,12 +29,15 @@ class SequenceLanguage:
         Most tokens of a sequence, special ones included; None where there is no limit.
     files
         What it was read from, for the checkpoint's hash.
+    both_ways
+        Whether a decoder was trained on sequences read backwards too, from its suffix to its prefix.
     """
 
     name: str
     tokenizer: SequenceTokenizer
     max_length: int | None = None
     files: tuple[Path, ...] = ()
+    both_ways: bool = False
 
     @property
     def kind(self) -> Kind:

@@ -41,6 +41,8 @@ class SequenceSystem:
         How the system makes a sequence's vector.
     tokenizer_files
         Names of the files that the tokeniser is read from, for the checkpoint's hash.
+    both_ways
+        As of :class:`~biolm.models.sequence_language.SequenceLanguage`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SequenceSystem:
     pool: str = "mean"
     hidden_state: int = -1
     tokenizer_files: tuple[str, ...] = ()
+    both_ways: bool = False
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder holds a checkpoint of this system."""
@@ -77,6 +80,7 @@ class SequenceSystem:
             tokenizer=self.tokenizer(config, folder),
             max_length=longest,
             files=tuple(path for path in held if path.is_file()),
+            both_ways=self.both_ways,
         )
 
     def load(self, folder: Path) -> SequenceModel:

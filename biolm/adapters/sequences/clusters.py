@@ -26,7 +26,7 @@ from biolm.io.sequences.letters import look_up
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["cluster_sequences", "write_clusters"]
+__all__ = ["cluster_sequences", "words_of", "write_clusters"]
 
 _RESIDUES = b"ACDEFGHIKLMNPQRSTVWY"
 _BASES = b"ACGT"
@@ -126,7 +126,7 @@ def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_arra
     from scipy.sparse import csc_array
 
     n = len(block)
-    words, record = _kmers(block, k, protein=protein)
+    words, record = words_of(block, k, protein=protein)
     share = min(1.0, _MOST / max(len(words), 1))
     if share < 1:
         taken = _mixed(words) < np.uint64(share * 2**64)
@@ -143,8 +143,20 @@ def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_arra
     return held.tocsr(), sizes, share
 
 
-def _kmers(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every k-mer without unknown letters, and the record that it lies in."""
+def words_of(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of every k-mer without unknown letters, and the record that it lies in.
+
+    A k-mer of DNA and its reverse complement have the same number.
+
+    Parameters
+    ----------
+    block
+        Records.
+    k
+        Letters of a k-mer: at most 14 residues or 31 bases.
+    protein
+        Whether they are proteins.
+    """
     letters = _RESIDUES if protein else _BASES
     table = np.full(256, _NONE, np.uint8)
     for code, letter in enumerate(letters):

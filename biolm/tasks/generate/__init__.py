@@ -1,0 +1,1 @@
+"""New sequences: written on from prompts by decoders, filled in by encoders."""

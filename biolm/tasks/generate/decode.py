@@ -1,0 +1,164 @@
+"""Sequences by a decoder: it writes on from a prompt until it ends the sequence or the length is reached.
+
+Dimensions: ``k`` tokens that were generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.sequences import SequenceBlock
+from biolm.tasks.generate.prompts import OPEN, Prompt, letter_tokens
+from biolm.tasks.generate.sequence import GeneratedSequence
+from biolm.tasks.generate.settings import GenerateSettings
+from biolm.tasks.progress import progress
+
+if TYPE_CHECKING:
+    from biolm.core import Transformer
+    from biolm.models.sequence_model import SequenceModel
+
+__all__ = ["continuation_scores", "write_on"]
+
+
+def write_on(
+    reader: SequenceModel, prompts: Sequence[Prompt], settings: GenerateSettings
+) -> list[GeneratedSequence]:
+    """Write on from every prompt.
+
+    Parameters
+    ----------
+    reader
+        A decoder, on its device.
+    prompts
+        Checked prompts.
+    settings
+        Choices of the job.
+
+    Returns
+    -------
+    By prompt, then direction, then number.
+
+    Raises
+    ------
+    ConfigError
+        If the model writes in one direction only and another is asked for, or an option means nothing here.
+    InputError
+        If a prompt is too long, has open places, or the model needs one and it is empty.
+    """
+    if settings.steps or settings.sweeps:
+        raise ConfigError(f"steps and sweeps are for encoders, and model {reader.name} is a decoder")
+    names = ("forward", "backward") if settings.direction == "both" else (settings.direction,)
+    if "backward" in names and not reader.language.both_ways:
+        raise ConfigError(f"model {reader.name} was trained to write forward only; leave the direction out")
+    letters = letter_tokens(reader, ambiguous=settings.ambiguous)
+    made: list[GeneratedSequence] = []
+    for direction in names:
+        made += _one_way(reader, prompts, settings, letters, direction)
+    order = {prompt.name: number for number, prompt in enumerate(prompts)}
+    return sorted(made, key=lambda each: order[each.prompt])
+
+
+def _one_way(
+    reader: SequenceModel,
+    prompts: Sequence[Prompt],
+    settings: GenerateSettings,
+    letters: NDArray[np.int64],
+    direction: str,
+) -> list[GeneratedSequence]:
+    """All sequences of one direction, in the order of the prompts."""
+    from biolm.core import SamplingOptions, generate_each
+
+    special = reader.tokenizer.special
+    backward = direction == "backward"
+    begin, stop = (special.suffix, special.prefix) if backward else (special.prefix, special.suffix)
+    room = settings.max_length + len(begin)
+    room = room if reader.max_length is None else min(room, reader.max_length)
+    starts = [_start(reader, prompt, begin, room, backward=backward) for prompt in prompts]
+    # Draws belong to a number: the first copies stay the same when more are asked for.
+    numbered = starts * settings.number
+    options = SamplingOptions(
+        **settings.sampling(),
+        max_tokens=room,
+        max_total=room,
+        stop=stop[:1],
+        allowed=[*letters.tolist(), *stop[:1]],
+    )
+    results: dict[int, GeneratedSequence] = {}
+    with progress("generating", len(numbered), show=settings.progress, unit="sequences") as advance:
+        for result in generate_each(reader.core, numbered, options):
+            copy, row = divmod(result.index, len(prompts))
+            inner = result.ids[:-1] if result.reason == "stop" else result.ids
+            text = reader.tokenizer.decode(np.array(inner[:: -1 if backward else 1], np.int64))
+            prompt = prompts[row]
+            mark = ("r" if backward else "f") if settings.direction == "both" else ""
+            results[result.index] = GeneratedSequence(
+                name=f"{prompt.name}_{mark}{copy + 1}",
+                sequence=text + prompt.letters if backward else prompt.letters + text,
+                prompt=prompt.name,
+                made=len(text),
+                log_probabilities=continuation_scores(reader.core, numbered[result.index], result.ids),
+                end="terminator" if result.reason == "stop" else "length",
+                direction=direction,
+            )
+            advance(1)
+    return [results[number] for number in sorted(results)]
+
+
+def continuation_scores(core: Transformer, prompt: Sequence[int], ids: Sequence[int]) -> NDArray[np.float64]:
+    """Log-probability of tokens after a prompt, by one pass over all of them.
+
+    Each sequence is read alone, so that the numbers do not depend on what was generated beside it.
+
+    Parameters
+    ----------
+    core
+        A causal model with a token head.
+    prompt, ids
+        Token ids before, and those to score.
+
+    Returns
+    -------
+    ``(k,)`` natural logarithms.
+    """
+    import torch
+
+    from biolm.batch import Batch
+
+    # The last token is read by nobody.
+    whole = torch.tensor([[*prompt, *ids][:-1]], device=core.embeddings.token.weight.device)
+    rows = torch.arange(len(prompt) - 1, whole.shape[1], device=whole.device)
+    with torch.inference_mode():
+        logits = core(Batch.from_padded(whole), logits=rows).logits
+        assert isinstance(logits, torch.Tensor)
+        shares = logits.double().log_softmax(-1)
+        wanted = torch.tensor(ids, device=whole.device)[:, None]
+        scores: NDArray[np.float64] = shares.gather(1, wanted)[:, 0].cpu().numpy()
+    return scores
+
+
+def _start(
+    reader: SequenceModel, prompt: Prompt, begin: tuple[int, ...], room: int, *, backward: bool
+) -> list[int]:
+    """Tokens that the model reads first."""
+    if OPEN in prompt.letters:
+        raise InputError(
+            f"prompt {prompt.name!r} has open places ({OPEN}), which encoders fill; model {reader.name} is a "
+            "decoder and writes on from the end of a prompt"
+        )
+    tokens = reader.tokenize(SequenceBlock.of([prompt.letters])).ids.tolist()
+    before, after = reader.language.special
+    inner = tokens[before : len(tokens) - after]
+    ids = [*begin, *(inner[::-1] if backward else inner)]
+    if not ids:
+        raise InputError(f"model {reader.name} has no token that begins a sequence; give it a prompt")
+    if len(ids) >= room:
+        raise InputError(
+            f"prompt {prompt.name!r} has {len(inner):,} tokens, but a sequence may have "
+            f"{room - len(begin):,}; shorten it, or allow longer ones where the model reads more"
+        )
+    return ids
