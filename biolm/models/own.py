@@ -178,7 +178,9 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     load_strict(core, read_weights(files), folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
     if isinstance(language, SequenceLanguage):
-        return SequenceModel(language, core, pool=pool, hidden_state=hidden_state, files=list(files))
+        reader = SequenceModel(language, core, pool=pool, hidden_state=hidden_state, files=list(files))
+        reader.heads = load_heads(folder, core.config)
+        return reader
     model = TokenCellModel(language, core, pool=pool, hidden_state=hidden_state, files=files)
     model.heads = load_heads(folder, core.config)
     return model

@@ -66,16 +66,20 @@ def load(folder: Path) -> SequenceModel:
     """
     from biolm.core import CoreConfig, Transformer
     from biolm.core.checkpoint import find_weights, load_strict, read_weights
+    from biolm.models.heads import load_heads
     from biolm.models.sequence_model import SequenceModel
 
     config = read_json(folder / "config.json")
     files = find_weights(folder)
     core = Transformer(CoreConfig.from_dict(dict(config.get("core", {}))))
     load_strict(core, read_weights(files), folder)
-    return SequenceModel(
+    heads = load_heads(folder, core.config)
+    model = SequenceModel(
         load_tokenizer(folder),
         core,
         pool=config.get("pool", "mean"),
         hidden_state=int(config.get("hidden_state", -1)),
         files=files,
     )
+    model.heads = heads
+    return model

@@ -12,7 +12,8 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from biolm.errors import ConfigError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from biolm.objectives.base import Criterion, Facts, LabelKind, Settings
 
 __all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings"]
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
 
 BUILT_IN: dict[str, str] = {
     "adversarial": "biolm.objectives.adversarial:Adversarial",
@@ -113,7 +116,8 @@ def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
     for key in settings:
         if key not in known:
             raise ConfigError(f"objective {name} has no setting {key!r}; {_nearest(key, known)}")
-    return kind.Settings(**settings)
+    hints = get_type_hints(kind.Settings)
+    return kind.Settings(**{key: _typed(name, key, hints[key], value) for key, value in settings.items()})
 
 
 def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
@@ -130,6 +134,25 @@ def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
     {'cell_type': 'classes'}
     """
     return find(name).label_kinds(read_settings(name, settings))
+
+
+def _typed(objective: str, key: str, hint: Any, value: Any) -> Any:
+    """A plain value of the type that a setting has; what is no plain value is left to the settings."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not all(kind in _WORDS for kind in kinds):
+        return value
+    if float in kinds and type(value) is int and int not in kinds:
+        return float(value)
+    if float in kinds and isinstance(value, str) and str not in kinds:
+        # YAML reads 1e-3 as text.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) not in kinds:
+        wanted = " or ".join(_WORDS[kind] for kind in kinds)
+        raise ConfigError(f"objective {objective}: {key} must be {wanted}, not {value!r}")
+    return value
 
 
 def _nearest(name: str, known: list[str]) -> str:

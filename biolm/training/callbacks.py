@@ -39,8 +39,12 @@ class Save(pl.Callback):
 
     def __init__(self, folder: Path, saved: Saved | None, progress: Progress, record: Record) -> None:
         self.folder, self.saved, self.progress, self.record = folder, saved, progress, record
-        self.scores: dict[str, float] = {}
         self._last = progress.step
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Of the weights that are saved."""
+        return self.progress.scores
 
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
         """Put the moving average in place of the weights."""
@@ -61,10 +65,7 @@ class Save(pl.Callback):
                 found[f"{part}perplexity"] = math.exp(min(entropy, 700))
             for guess in guesses:
                 found[f"{guess}_perplexity"] = math.exp(min(found[guess], 700))
-        self.scores = found
-        better = self.progress.best is None or found["loss"] < self.progress.best
-        self.progress.best = found["loss"] if better else self.progress.best
-        self.progress.waited = 0 if better else self.progress.waited + 1
+        self._compare(module, found)
         if trainer.is_global_zero:
             self.record.add(module.step, "validation", found)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
@@ -73,6 +74,18 @@ class Save(pl.Callback):
         if patience and self.progress.waited >= patience:
             log.info("no lower loss in %d validations: training ends", patience)
             trainer.should_stop = True
+
+    def _compare(self, module: Pretraining, found: dict[str, float]) -> None:
+        """Whether this validation is the best so far, and what follows."""
+        so_far = self.progress.best
+        better = so_far is None or math.isnan(so_far) or found["loss"] < so_far
+        self.progress.best = found["loss"] if better else so_far
+        self.progress.waited = 0 if better else self.progress.waited + 1
+        keeps = module.config.trainer.keeps_best
+        if better or not keeps:
+            self.progress.scores, self.progress.scored = found, module.step
+        if better and keeps:
+            module.keep_best()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
         """Save between validations; a checkpoint that falls on one waits for it."""
@@ -91,8 +104,12 @@ class Save(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the model itself, with its scores on the card."""
+        kept = self.progress.scored if module.best else module.step
+        if kept != module.step:
+            log.info("saving the weights of step %d, whose held-out loss was lowest", kept)
+        module.settle()
         if trainer.is_global_zero and self.saved is not None:
-            card = {**(self.saved.card or {}), "steps": module.step}
+            card = {**(self.saved.card or {}), "steps": kept}
             card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
             with replacing(self.folder.parent / "model", overwrite=True) as temporary:
                 temporary.mkdir()

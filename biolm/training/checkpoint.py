@@ -1,9 +1,9 @@
 """Checkpoints: a folder that ``biolm.load`` opens, with what is needed to go on training beside it.
 
-``training.safetensors`` holds all weights (``model.*``), their moving average (``average.*``) and AdamW's
-moments (``optimiser.N.*``, by the order of parameters); ``training.json`` the step, what early stopping
-knows and fp16's loss scale. Order, masks, dropout and learning rate are functions of the seed and the step:
-nothing more is needed.
+``training.safetensors`` holds all weights (``model.*``), their moving average (``average.*``), the best ones
+so far where they are kept (``best.*``) and AdamW's moments (``optimiser.N.*``, by the order of parameters);
+``training.json`` the step, what early stopping knows and fp16's loss scale. Order, masks, dropout and
+learning rate are functions of the seed and the step: nothing more is needed.
 """
 
 from __future__ import annotations
@@ -43,12 +43,18 @@ class Progress:
         Validations since then.
     scaler
         State of fp16's loss scale; empty for other precisions.
+    scores
+        Of the validation of the weights that would be saved.
+    scored
+        Step of that validation.
     """
 
     step: int = 0
     best: float | None = None
     waited: int = 0
     scaler: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    scored: int = 0
 
 
 def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, progress: Progress) -> Path:
@@ -84,7 +90,7 @@ def restore(folder: Path, module: Pretraining) -> Progress:
     CheckpointError
         If it does not fit the module.
     """
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimiser": {}}
     path = folder / "training.safetensors"
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no training.safetensors, so training cannot go on from it")
@@ -92,7 +98,7 @@ def restore(folder: Path, module: Pretraining) -> Progress:
         kind, _, rest = name.partition(".")
         groups[kind][rest] = tensor
     load_strict(module, groups["model"], folder)
-    module.average = groups["average"]
+    module.average, module.best = groups["average"], groups["best"]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups["optimiser"].items():
         number, _, key = name.partition(".")
@@ -123,6 +129,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _state(module: Pretraining) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in module.average.items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in module.best.items()}
     optimiser: Any = module.optimizers(use_pl_optimizer=False)
     for number, entries in optimiser.state_dict()["state"].items():
         for key, value in entries.items():

@@ -29,6 +29,9 @@ class LabelConfig:
     ----------
     column
         Name of the obs column (or of the table's column) in the files, if it is another.
+    table
+        Of sequences: a table by tabs or commas, with a header, whose first column names the records, or with
+        a row for each record in their order.
     genes
         A table by commas or tabs, with a header, whose first column names genes as the vocabulary does: each
         gene's token then has that label, in every cell.
@@ -39,6 +42,7 @@ class LabelConfig:
     """
 
     column: str | None = None
+    table: str | None = None
     genes: str | None = None
     classes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -46,6 +50,8 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError("data.labels: classes must name each class once")
+        if self.table is not None and self.genes is not None:
+            raise ConfigError("data.labels: give a table of records or one of genes, not both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +93,8 @@ class DataConfig:
         Of sequences longer than the model ``crop`` takes another piece in each epoch, ``window`` makes an
         example of each piece; ``auto`` crops proteins and windows DNA.
     groups
-        Of sequences: table by tabs (group, member) of what is held out together, such as clusters of
-        homologues.
+        What is held out together: of cells an obs column such as ``donor``; of sequences a table by tabs
+        (group, member), or ``clusters`` of similar ones, found by shared k-mers.
     """
 
     paths: tuple[str, ...] = ()
@@ -240,6 +246,9 @@ class TrainerConfig:
         Steps between validations and between checkpoints.
     patience
         Stop after that many validations without a lower loss; 0 never.
+    save
+        Which weights the saved model has: ``best`` those of the lowest validation loss, ``last`` those after
+        the last step; ``auto`` the best where ``patience`` is set.
     keep
         Checkpoints that are kept.
     ema
@@ -267,6 +276,7 @@ class TrainerConfig:
     validate_every: int = 500
     checkpoint_every: int = 500
     patience: int = 0
+    save: Literal["auto", "best", "last"] = "auto"
     keep: int = 2
     ema: float = 0.0
     gradient_checkpointing: bool = False
@@ -290,6 +300,11 @@ class TrainerConfig:
             raise ConfigError("trainer.max_steps, patience, clip and peak_tflops must be 0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the saved model has the weights of the lowest validation loss."""
+        return self.save == "best" or (self.save == "auto" and self.patience > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from biolm.errors import ConfigError
 from biolm.models.heads import Heads
 from biolm.models.own import Saved, save
 from biolm.models.registry import load
+from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel
 from biolm.training.config_read import build
 from biolm.training.job import Job, head_facts, plan_job, read_kinds
@@ -71,7 +72,7 @@ class FineTuned:
     core, heads
         With their weights, ready to predict; low-rank updates are part of the weights.
     scores
-        Of the last validation, by name; empty where nothing was held out.
+        Of the validation of these weights, by name; empty where nothing was held out.
     steps
         Optimiser steps done.
     saved
@@ -104,7 +105,7 @@ class FineTuned:
         Raises
         ------
         ConfigError
-            If the model reads no cells, so that its tokeniser cannot be saved.
+            If the model is a bare core, so that there is no tokeniser to save.
         """
         if self.saved is None:
             raise ConfigError("a bare core has no tokeniser to save; keep its weights with save_file")
@@ -114,7 +115,7 @@ class FineTuned:
 
 
 def fine_tune(
-    model: TokenCellModel | Transformer | str | Path,
+    model: TokenCellModel | SequenceModel | Transformer | str | Path,
     tokens: Tokens,
     labels: Mapping[str, ArrayLike | LabelColumn],
     *,
@@ -129,7 +130,7 @@ def fine_tune(
     Parameters
     ----------
     model
-        A model of cells, the folder of one, or a bare core; it stays as it is.
+        A model of cells or sequences, the folder of one, or a bare core; it stays as it is.
     tokens
         ``n`` examples, as the model's tokeniser makes them.
     labels
@@ -167,9 +168,11 @@ def fine_tune(
     >>> logits = tuned.predict(other_tokens)["cell_type"]  # doctest: +SKIP
     """
     base = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(base, TokenCellModel | Transformer):
-        raise ConfigError("this model reads no tokens to learn from; use geneformer, scgpt or your own")
-    pool = base.pools[0].removesuffix("_l2") if isinstance(base, TokenCellModel) else "mean"
+    if not isinstance(base, TokenCellModel | SequenceModel | Transformer):
+        raise ConfigError(
+            "this model reads no tokens to learn from; use geneformer, scgpt, a model of sequences, your own"
+        )
+    pool = "mean" if isinstance(base, Transformer) else base.pools[0].removesuffix("_l2")
     chosen = {name: _default(name, column, pool) for name, column in labels.items()}
     values = _merged(_DEFAULTS, settings or {})
     values["objectives"] = dict(objectives) if objectives is not None else chosen
@@ -195,7 +198,6 @@ def _run(job: Job, folder: Path) -> FineTuned:
     folder.mkdir(parents=True, exist_ok=True)
     module: Pretraining = make_module(job, folder)
     result = run_job(job, module, folder)
-    module.swap_average()
     core, objective = module.core.cpu(), module.objective.cpu()
     fold_lora(core)
     for part in (core, objective):

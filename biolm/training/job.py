@@ -25,14 +25,15 @@ from biolm.objectives.weighted import PART_KEYS
 from biolm.training.config import RunConfig
 from biolm.training.config_read import nearest
 from biolm.training.examples import CellExamples, Examples, StoredExamples, Survey, survey
-from biolm.training.label_files import read_labels
+from biolm.training.groups import cell_groups, hold_out
+from biolm.training.label_files import column_of, read_labels
 from biolm.training.labels import Labels
 from biolm.training.language import Vocabulary, language_of_data, language_of_folder, match_files
 from biolm.training.plan import Plan
 from biolm.training.sequence_job import (
     SequenceVocabulary,
-    hold_out,
     sequence_examples,
+    sequence_groups,
     sequence_vocabulary,
 )
 from biolm.training.sources import expand, holds_sequences, holds_tokens
@@ -120,8 +121,6 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
     if any(holds_sequences(path) for path in files):
         if config.data.downsample is not None:
             raise ConfigError("data.downsample thins the counts of cells; leave it out for sequences")
-        if config.model.start is not None:
-            raise ConfigError("model.start goes on from models of cells; sequences begin with random weights")
         return _of_sequences(config, files, folder)
     stored = [holds_tokens(path) for path in files]
     if any(stored) and not all(stored):
@@ -131,21 +130,30 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         raise ConfigError(
             "stored tokens need data.vocabulary or model.start: the folder of the model they were made with"
         )
+    if start is not None and isinstance(start.vocabulary, SequenceVocabulary):
+        raise ConfigError(f"model.start {config.model.start} reads sequences, but data.paths names none")
     vocabulary = _vocabulary(files, config, start)
     examples = _examples(files, vocabulary, config, folder, stored=stored[0])
     kinds = read_kinds(config.objectives)
     labels = read_labels(examples, vocabulary, config, kinds)
-    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start)
+    held_out = None
+    if config.data.groups is not None:
+        held_out = hold_out(cell_groups(column_of(examples, config.data.groups)), config)
+    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out)
 
 
 def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> Job:
     if not all(holds_sequences(path) for path in files):
         raise ConfigError("data.paths mixes sequences with cells or tokens; train on one kind")
-    vocabulary = sequence_vocabulary(config)
+    start = _start(config)
+    vocabulary = sequence_vocabulary(config) if start is None else start.vocabulary
+    if not isinstance(vocabulary, SequenceVocabulary):
+        raise ConfigError(f"model.start {config.model.start} reads cells, but data.paths names sequences")
     examples = sequence_examples(files, vocabulary, config, folder)
     labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))
-    held_out = hold_out(examples, config)
-    return plan_job(config, examples, vocabulary, files=files, labels=labels, held_out=held_out)
+    groups = None if config.data.groups is None else sequence_groups(examples, config.data.groups)
+    held_out = None if groups is None else hold_out(groups, config)
+    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out)
 
 
 def plan_job(

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
+from biolm.io.label_table import read_label_table
 from biolm.training.config import LabelConfig, RunConfig
 from biolm.training.config_read import nearest
 from biolm.training.examples import CellExamples, Examples
 from biolm.training.labels import LabelColumn, Labels, encode_classes, read_numbers
+from biolm.training.sequence_data import SequenceExamples
 
 if TYPE_CHECKING:
     from biolm.objectives.base import LabelKind
@@ -66,13 +68,25 @@ def read_labels(
                 f"the column {name!r} holds vectors, which an obs table cannot; give them from Python "
                 "(biolm.training.fine_tune)"
             )
-        values = column_of(examples, chosen.column or name)
+        values = _values_of(examples, name, chosen)
         if kind == "numbers":
             columns[name] = LabelColumn(values=read_numbers(name, values, chosen.missing))
         else:
             codes, classes = encode_classes(values, chosen.classes, chosen.missing)
             columns[name] = LabelColumn(values=codes, classes=classes)
     return Labels(columns)
+
+
+def _values_of(examples: Examples, name: str, chosen: LabelConfig) -> NDArray[Any]:
+    """``(n,)`` values of a column, from obs or from a table of records."""
+    if isinstance(examples, SequenceExamples):
+        if chosen.table is None:
+            raise InputError(f"sequences have no column {name!r}; name a table (data.labels.{name}.table)")
+        table = read_label_table(chosen.table, examples.store.names)
+        return table.column(chosen.column or name)[examples.record]
+    if chosen.table is not None:
+        raise ConfigError(f"data.labels.{name}.table labels sequences; cells have labels in obs columns")
+    return column_of(examples, chosen.column or name)
 
 
 def column_of(examples: Examples, name: str) -> NDArray[Any]:

@@ -66,6 +66,8 @@ class Pretraining(pl.LightningModule):
         Optimiser steps done, those before a resume included.
     average
         Moving average of the weights by name; empty without ``trainer.ema``.
+    best
+        Weights of the lowest validation loss by name; empty where they are not kept.
     train_means, valid_means
         Since they were last read.
     throughput
@@ -88,6 +90,7 @@ class Pretraining(pl.LightningModule):
         self.folder = folder
         self.step = 0
         self.average: dict[str, Tensor] = {}
+        self.best: dict[str, Tensor] = {}
         self.optimiser_state: dict[int, dict[str, Tensor]] | None = None
         self.train_means, self.valid_means = Means(), Means()
         self.term_weights: dict[str, float] = {}
@@ -186,6 +189,19 @@ class Pretraining(pl.LightningModule):
                 kept = tensor.clone()
                 tensor.copy_(self.average[name])
                 self.average[name] = kept
+
+    def keep_best(self) -> None:
+        """Remember the weights that were validated, or rather their average."""
+        whole = self.average or self.state_dict()
+        self.best = {name: tensor.detach().clone() for name, tensor in whole.items()}
+
+    def settle(self) -> None:
+        """Take the weights that are to be saved: the best, else the average, else those at hand."""
+        chosen = self.best or self.average
+        with torch.no_grad():
+            for name, tensor in self.state_dict().items() if chosen else ():
+                tensor.copy_(chosen[name])
+        self.best, self.average = {}, {}
 
     def train(self, mode: bool = True) -> Pretraining:
         """Turn dropout on, but not in a core of which nothing learns."""

@@ -57,7 +57,7 @@ class Result:
     steps
         Optimiser steps done.
     scores
-        Of the last validation, the baseline's among them.
+        Of the validation of the saved weights, the baseline's among them.
     """
 
     folder: Path
@@ -182,7 +182,8 @@ def run_job(
     loggers = t.loggers if first else ()
     record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
     saver = Save(folder / "checkpoints", saved_of(job), progress, record)
-    if progress.step < job.steps:
+    ended = 0 < t.patience <= progress.waited
+    if progress.step < job.steps and not ended:
         with _quiet_lightning(), torch.random.fork_rng(devices=[]):
             trainer = _trainer(config, job.steps - progress.step, [record, saver])
             scaler = getattr(trainer.precision_plugin, "scaler", None)

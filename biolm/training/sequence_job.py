@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import make_tokenizer
+from biolm.adapters.sequences.clusters import cluster_sequences
 from biolm.errors import ConfigError, InputError
 from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
@@ -19,7 +20,7 @@ from biolm.training.config import RunConfig
 from biolm.training.language import Vocabulary
 from biolm.training.sequence_data import SequenceExamples
 
-__all__ = ["SequenceVocabulary", "hold_out", "read_groups", "sequence_examples", "sequence_vocabulary"]
+__all__ = ["SequenceVocabulary", "read_groups", "sequence_examples", "sequence_groups", "sequence_vocabulary"]
 
 _ADAPTERS: Mapping[str, dict[str, Any]] = {
     "protein": {"family": "letters", "alphabet": "esm"},
@@ -128,25 +129,21 @@ def sequence_examples(
     )
 
 
-def hold_out(examples: SequenceExamples, config: RunConfig) -> NDArray[np.bool_] | None:
-    """``(n,)`` which examples are for validation, by groups; None where ``data.groups`` names none.
+def sequence_groups(examples: SequenceExamples, groups: str) -> NDArray[np.int64]:
+    """``(n,)`` group of each example: by a table, or ``clusters`` of similar records.
 
     Raises
     ------
     InputError
-        If the table of groups does not fit, or nothing is left on one side.
+        If the table cannot be read or names none of the records.
     """
-    if config.data.groups is None:
-        return None
-    groups = read_groups(Path(config.data.groups).expanduser(), examples.store.names)
-    draws = np.random.Generator(np.random.PCG64([config.seed, 1]))
-    held = (draws.random(int(groups.max()) + 1) < config.data.validation)[groups][examples.record]
-    if config.data.validation and (held.all() or not held.any()):
-        raise InputError(
-            f"the groups of {config.data.groups} leave nothing to train or validate on; use smaller groups "
-            "or another data.validation"
-        )
-    return np.asarray(held)
+    if groups == "clusters":
+        store = examples.store
+        every = np.arange(len(store.lengths))
+        found = cluster_sequences(store.block(every, np.zeros_like(store.lengths), store.lengths))
+    else:
+        found = read_groups(Path(groups).expanduser(), examples.store.names)
+    return np.asarray(found[examples.record])
 
 
 def read_groups(path: Path, names: list[str]) -> NDArray[np.int64]:

@@ -19,12 +19,14 @@ from biolm.errors import ConfigError
 from biolm.models.heads import HeadFacts, Heads
 from biolm.models.own import read_vocabulary
 from biolm.models.registry import load
+from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel
 from biolm.objectives.base import Criterion
 from biolm.objectives.weighted import Weighted
 from biolm.training.config import ModelConfig
 from biolm.training.config_read import nearest
 from biolm.training.language import Vocabulary, with_settings
+from biolm.training.sequence_job import SequenceVocabulary
 
 __all__ = ["Start", "adapt", "load_start", "plain_weights", "reuse_heads", "start_of"]
 
@@ -58,29 +60,31 @@ def load_start(config: ModelConfig) -> Start:
     Raises
     ------
     ConfigError
-        If it is no model of tokens, or ``model.core`` asks for another shape.
+        If it reads no tokens, or ``model.core`` asks for another shape.
     CheckpointError
         If its folder is damaged.
     """
     assert config.start is not None
     found = load(config.start)
-    if not isinstance(found, TokenCellModel):
+    if not isinstance(found, TokenCellModel | SequenceModel):
         raise ConfigError(
-            f"model.start {config.start!r} has no core that reads cells as tokens; give the folder of "
-            "a model of biolm pretrain, Geneformer or scGPT"
+            f"model.start {config.start!r} has no core that reads cells or sequences as tokens; give "
+            "the folder of a model of biolm pretrain, Geneformer, scGPT, or a model of sequences such as ESM-2"
         )
     return start_of(found, config)
 
 
 def start_of(
-    model: TokenCellModel | Transformer, config: ModelConfig, special_ids: tuple[int, ...] = ()
+    model: TokenCellModel | SequenceModel | Transformer,
+    config: ModelConfig,
+    special_ids: tuple[int, ...] = (),
 ) -> Start:
     """What a run takes of a model that is loaded already; the model itself stays as it is.
 
     Parameters
     ----------
     model
-        A model of cells, or a bare core.
+        A model of cells or sequences, or a bare core.
     config
         Its ``core`` may hold other dropout rates, its ``tokenizer`` other settings of the tokeniser.
     special_ids
@@ -97,6 +101,14 @@ def start_of(
         if core.config.mask_id is not None:
             tokens["<mask>"] = core.config.mask_id
         return Start(core=core, vocabulary=Vocabulary(None, tokens))
+    if isinstance(model, SequenceModel):
+        return Start(
+            core=_with_dropout(model.core, config.core),
+            vocabulary=_of_sequences(model, config),
+            pool=model.pools[0],
+            hidden_state=model.hidden_state,
+            heads=model.heads,
+        )
     language = with_settings(model.language, config.tokenizer)
     tokens = read_vocabulary(_folder_of(model))
     return Start(
@@ -106,6 +118,21 @@ def start_of(
         hidden_state=model.hidden_state,
         heads=model.heads,
     )
+
+
+def _of_sequences(model: SequenceModel, config: ModelConfig) -> SequenceVocabulary:
+    """The tokeniser of a model, and the longest example: its own limit or a shorter one that was chosen."""
+    for key in config.tokenizer:
+        if key != "max_length":
+            raise ConfigError(
+                f"model.tokenizer.{key} is fixed by the model to start from; only max_length may be another"
+            )
+    own = model.max_length
+    longest = config.tokenizer.get("max_length", own or config.max_length)
+    if not isinstance(longest, int) or longest < 1 or (own is not None and longest > own):
+        limit = "" if own is None else f" of at most {own}"
+        raise ConfigError(f"model.tokenizer.max_length must be a whole number{limit}, not {longest!r}")
+    return SequenceVocabulary.of(replace(model.language, max_length=longest))
 
 
 def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:

@@ -83,3 +83,26 @@ def test_what_cannot_be_learned_is_refused(change, error, message):
     given = {"model": make_core(), "labels": {"kind": kinds}, "settings": FAST, **change}
     with pytest.raises(error, match=message):
         fine_tune(given.pop("model"), tokens, given.pop("labels"), **given)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_weights_of_the_lowest_loss_are_kept(tmp_path, ema):
+    tokens, kinds = make_tokens()
+    # Labels at random are learned by heart, so that the held-out loss soon rises.
+    kinds = np.random.default_rng(1).integers(0, 3, len(kinds))
+    held = np.arange(60) % 3 == 0
+    found = {}
+    for save in ("best", "last"):
+        trainer = {"max_epochs": 8, "accelerator": "cpu", "validate_every": 6, "save": save, "ema": ema}
+        found[save] = fine_tune(
+            make_core(), tokens, {"kind": kinds}, held_out=held, folder=tmp_path / save,
+            settings={**FAST, "optimiser": {"rate": 0.02}, "trainer": trainer},
+        )  # fmt: skip
+    rows = (tmp_path / "best" / "metrics.csv").read_text().splitlines()
+    losses = [float(row.split(",")[3]) for row in rows if row.split(",")[1:3] == ["validation", "loss"]]
+    assert min(losses) < 0.95 * losses[-1]
+    for save, wanted in (("best", min(losses)), ("last", losses[-1])):
+        logits = torch.from_numpy(found[save].predict(tokens)["kind"])[held]
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(kinds[held]))
+        assert float(loss) == pytest.approx(wanted, abs=1e-4)
+        assert found[save].scores["loss"] == pytest.approx(wanted, abs=1e-5)

@@ -128,3 +128,71 @@ def test_what_does_not_fit(proteins: Path, genome: Path, shared: Path) -> None:
     cells = shared / "data" / "cells" / "hsmm_80.h5ad"
     with pytest.raises(ConfigError, match="mixes sequences with cells"):
         prepare(build(settings(proteins, data={"paths": [str(proteins), str(cells)]})))
+
+
+@pytest.fixture(scope="module")
+def first(proteins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of proteins, hardly trained."""
+    folder = tmp_path_factory.mktemp("first")
+    return biolm.pretrain(settings(proteins, trainer={"max_steps": 2}), folder / "run").model
+
+
+def test_a_model_of_sequences_is_fine_tuned_from_a_table(proteins: Path, first: Path, tmp_path: Path) -> None:
+    records = [line.split()[0][1:] for line in proteins.read_text().splitlines() if line.startswith(">")]
+    letters = [line for line in proteins.read_text().splitlines() if not line.startswith(">")]
+    kinds = [
+        "" if n % 10 == 9 else "rich" if text.count("L") > 1 else "poor" for n, text in enumerate(letters)
+    ]
+    rows = [
+        f"{name}\t{kind}\t{len(text)}\n" for name, kind, text in zip(records, kinds, letters, strict=True)
+    ]
+    (tmp_path / "labels.tsv").write_text("id\tkind\tsize\n" + "".join(reversed(rows)))
+    table = {"table": str(tmp_path / "labels.tsv")}
+    config = settings(
+        proteins,
+        data={"labels": {"kind": table, "size": table}},
+        model={"start": str(first), "core": {}, "tokenizer": {"max_length": 24}, "lora": {"rank": 2}},
+        objectives={
+            "kind": {"objective": "classify", "column": "kind", "pool": "mean"},
+            "size": {"objective": "regress", "column": "size", "pool": "mean", "weight": 0.1},
+        },
+        trainer={"max_epochs": 2},
+    )
+    job = prepare(build(config))
+    assert job.labels is not None
+    assert job.labels.counts(np.arange(120))["kind"] == (kinds.count("poor"), kinds.count("rich"))
+    made: Any = biolm.load(biolm.pretrain(config, tmp_path / "run").model)
+    assert isinstance(made, SequenceModel)
+    assert made.max_length == 24
+    said = made.predict(made.tokenize(SequenceBlock.of(["MKVL", "AGLL"])))
+    assert said["kind"].shape == (2, 2)
+    assert said["size"].shape == (2,)
+    with pytest.raises(ConfigError, match="trained on no label"):
+        biolm.load(first).predict(made.tokenize(SequenceBlock.of(["MKVL"])))
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "message"),
+    [
+        ({"model": {"tokenizer": {"k": 3}}}, ConfigError, "only max_length"),
+        ({"model": {"tokenizer": {"max_length": 99}}}, ConfigError, "at most 32"),
+        ({"objectives": {"classify": {"column": "kind"}}}, InputError, "data.labels.kind.table"),
+    ],
+)
+def test_impossible_starts_of_sequences(
+    proteins: Path, first: Path, sections: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    model = {"start": str(first), "core": {}, **sections.pop("model", {})}
+    with pytest.raises(error, match=message):
+        prepare(build(settings(proteins, model=model, **sections)))
+
+
+def test_clusters_are_held_out_whole(proteins: Path, tmp_path: Path) -> None:
+    twins = tmp_path / "twins.fasta"
+    text = proteins.read_text()
+    twins.write_text(text + text.replace(">p", ">q"))
+    job: Any = prepare(build(settings(twins, data={"groups": "clusters"})))
+    held = job.found.held_out
+    long = job.found.lengths[:120] > 20
+    assert (held[:120] == held[120:])[long].all()
+    assert 0.1 < held.mean() < 0.3

@@ -122,6 +122,13 @@ def test_low_rank_updates_end_in_the_weights_and_resume_to_the_bit(folder, tmp_p
     assert all(torch.equal(heads[name], taken[name]) for name in heads)
 
 
+def test_donors_are_held_out_whole(folder):
+    job = prepare(make(folder, data={"groups": "state"}))
+    # Cells without a value would be groups of their own; here all have one of three.
+    assert len({int(row) % 3 for row in job.valid.rows}) == 1
+    assert len(job.train.rows) == 40
+
+
 def test_low_rank_weights_are_those_of_a_plain_core():
     torch.manual_seed(0)
     core = Transformer(CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8))
@@ -201,6 +208,10 @@ def classified(column, **settings):
         (classified("kind", class_weights=[1, 1, 1]), ConfigError, "3 numbers"),
         ({"objectives": BOTH_WAYS}, ConfigError, "another name"),
         (classified("kind", weight="much"), ConfigError, "number above 0"),
+        (classified("kind", pool=3), ConfigError, "pool must be text, not 3"),
+        (classified("kind", label_smoothing="some"), ConfigError, "must be a number"),
+        ({"data": {"groups": "donr"}}, InputError, "no file of cells has the obs column"),
+        ({"data": {"groups": "same"}}, InputError, "leave nothing"),
         ({"data": {"labels": {"knid": {}}}}, ConfigError, "read by no objective"),
         ({"model": {"lora": {}}}, ConfigError, "set model.start"),
         ({"model": {"freeze": "all"}}, ConfigError, "set model.start"),

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from biolm.errors import InputError
+from biolm.io.label_table import read_label_table
+
+
+def test_rows_are_found_by_name_or_taken_in_order(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,kind\nb,2\na,1\n")
+    assert read_label_table(path, ["a", "b", "c"]).column("kind").tolist() == ["1", "2", ""]
+    path.write_text("id,kind\na,1\na,2\n")
+    assert read_label_table(path, ["a", "a"]).column("kind").tolist() == ["1", "2"]
+    with pytest.raises(InputError, match="'a' twice in two ways"):
+        read_label_table(path, ["a", "b"])
+
+
+def test_strings_of_labels_are_read_as_fasta(tmp_path):
+    path = tmp_path / "labels.fasta.gz"
+    path.write_bytes(gzip.compress(b">a first\nHH\nE\n>b\nEE\n"))
+    assert read_label_table(path, ["b", "a"]).column("labels").tolist() == ["EE", "HHE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("id\tx\nz\t1\n", "names none"), ("id\n", "holds no labels"), ("", "holds no labels")],
+)
+def test_useless_tables(tmp_path, text, message):
+    path = tmp_path / "labels.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_label_table(path, ["a"])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_label_table(tmp_path / "none.tsv", ["a"])
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "labels.tsv"
+    path.write_text("id\tkind\na\t1\n")
+    with pytest.raises(InputError, match="no column 'knd'; it has kind"):
+        read_label_table(path, ["a"]).column("knd")
