@@ -1,0 +1,158 @@
+"""Score variants of proteins and genomes: one function for every kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biolm.errors import ConfigError
+from biolm.tasks.embed_sequences import is_sequence_file
+from biolm.tasks.variants.settings import VariantScores, VariantSettings
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
+
+__all__ = ["score_variants"]
+
+
+def score_variants(
+    data: str | Path | Sequence[str],
+    *,
+    model: str | Path | SequenceModel,
+    output: str | Path | None = None,
+    method: str | Sequence[str] = "auto",
+    sequence: str | Path | None = None,
+    reference: str | Path | None = None,
+    assays: str | Path | None = None,
+    scan: bool = False,
+    picture: str | Path | None = None,
+    **options: Any,
+) -> VariantScores:
+    """Score variants by how likely a model of sequences finds them.
+
+    Parameters
+    ----------
+    data
+        Proteins: mutations such as ``["A24G:K30R"]``, or a table of them (CSV or TSV, as ProteinGym's).
+        DNA: a VCF. For a scan: a protein as FASTA, or intervals of a genome as BED.
+    model
+        Name, folder or loaded model.
+    output
+        File to write: ``.csv``, ``.tsv`` or ``.parquet``; for a VCF ``.vcf`` or ``.vcf.gz``.
+    method
+        ``wt-marginal``, ``masked-marginal``, ``pseudo-perplexity``, ``one-pass`` or ``causal``; several for a
+        table. ``auto`` is the masked marginal of an encoder and the likelihood of a decoder.
+    sequence
+        The unchanged protein: letters, or a sequence file whose first record it is.
+    reference
+        The genome: FASTA or a store.
+    assays
+        ProteinGym's table of assays, in place of ``sequence``.
+    scan
+        Change every place to every letter.
+    picture
+        Scans: where to draw a heat map (``.png``, ``.svg``, ``.pdf``).
+    options
+        Fields of :class:`~biolm.tasks.variants.settings.VariantSettings`.
+
+    Returns
+    -------
+    Scores with the columns of the input; ``.frame()`` is a table of pandas.
+
+    Raises
+    ------
+    BiolmError
+        If data, model or output cannot be used; the line is named.
+
+    Examples
+    --------
+    >>> found = biolm.score_variants(
+    ...     ["A24G", "A24G:K30R"], model="checkpoints/esm2", sequence="protein.fasta"
+    ... )  # doctest: +SKIP
+    >>> found.frame()  # doctest: +SKIP
+    """
+    from biolm.tasks.embed_sequences_file import sequence_model
+
+    methods = (method,) if isinstance(method, str) else tuple(method)
+    settings = VariantSettings(method=methods, **options)
+    target = None if output is None else Path(output)
+    drawn = None if picture is None else Path(picture)
+    kind = _kind(data, scan=scan)
+    _check(kind, sequence=sequence, reference=reference, assays=assays, picture=picture)
+    reader = sequence_model(model)
+    if kind == "vcf":
+        from biolm.tasks.variants.vcf_run import score_vcf
+
+        assert reference is not None
+        assert isinstance(data, str | Path)
+        return score_vcf(data, reference, reader, settings, target)
+    if kind in ("protein", "intervals"):
+        from biolm.tasks.variants.scan import scan_intervals, scan_protein
+
+        assert isinstance(data, str | Path)
+        if kind == "protein":
+            return scan_protein(data, reader, settings, target, drawn)
+        assert reference is not None
+        return scan_intervals(data, reference, reader, settings, target, drawn)
+    from biolm.tasks.variants.assay import Assay, read_assay
+    from biolm.tasks.variants.assay_run import score_assay
+
+    wild = None if sequence is None else _wild(sequence)
+    if isinstance(data, str | Path):
+        return score_assay(read_assay(data, wild, assays), reader, settings, target)
+    assert wild is not None
+    return score_assay(Assay.of(wild, data), reader, settings, target)
+
+
+def _kind(data: str | Path | Sequence[str], *, scan: bool) -> str:
+    """``vcf``, ``protein``, ``intervals``, ``table`` or ``mutations``."""
+    if not isinstance(data, str | Path):
+        if scan:
+            raise ConfigError("a scan reads a protein as FASTA or intervals as BED; give such a file")
+        return "mutations"
+    name = str(data).lower().removesuffix(".gz")
+    if scan:
+        if name.endswith(".bed"):
+            return "intervals"
+        if is_sequence_file(data):
+            return "protein"
+        raise ConfigError(f"a scan reads a protein as FASTA or intervals as BED, not {data}")
+    if name.endswith(".vcf"):
+        return "vcf"
+    if is_sequence_file(data):
+        raise ConfigError(
+            f"{data} holds sequences but no variants; ask for a scan (--scan) or name mutations"
+        )
+    return "table"
+
+
+def _check(kind: str, **given: object) -> None:
+    """Refuse arguments that the input has no use for, and ask for those that it needs."""
+    needs = {"vcf": ("reference",), "intervals": ("reference",), "mutations": ("sequence",)}.get(kind, ())
+    takes = {"table": ("sequence", "assays"), "protein": ("picture",), "intervals": ("picture",)}.get(
+        kind, ()
+    )
+    words = {
+        "vcf": "a VCF",
+        "intervals": "a scan of intervals",
+        "mutations": "a list of mutations",
+        "table": "a table of mutations",
+        "protein": "a scan of a protein",
+    }
+    for name, value in given.items():
+        if name in needs and value is None:
+            what = "the genome" if name == "reference" else "the protein"
+            raise ConfigError(f"{words[kind]} needs {what}; give {name}")
+        if value is not None and name not in (*needs, *takes):
+            raise ConfigError(f"{words[kind]} has no use for {name}; leave it out")
+
+
+def _wild(sequence: str | Path) -> str:
+    """Letters, or those of the first record of a file."""
+    from biolm.tasks.variants.assay import read_protein
+
+    text = str(sequence)
+    if isinstance(sequence, str) and text.isalpha() and not Path(text).exists():
+        return text.upper()
+    return read_protein(sequence)[1]

@@ -1,0 +1,197 @@
+"""Choices of a job that scores variants, and what it hands back.
+
+Dimensions: ``m`` variants · ``k`` columns of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.errors import ConfigError
+from biolm.io.provenance import plain
+from biolm.tasks.embed_partial import Partial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from biolm.models.sequence_model import SequenceModel, SequenceOptions
+
+__all__ = ["VariantScores", "VariantSettings", "gather"]
+
+_WIDTH = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSettings:
+    """Choices of a job.
+
+    Parameters
+    ----------
+    method
+        Names of :data:`~biolm.tasks.variants.methods.METHODS`; ``auto`` for the model's usual one.
+    window
+        Proteins: most tokens of a window, the model's own length by default. DNA: bases around a variant,
+        512 or what the model reads at once, if that is less.
+    strands
+        DNA: ``both`` takes the mean with the reverse complement, ``forward`` does not.
+    distances
+        DNA: also compare the embeddings of both alleles.
+    baseline
+        Proteins: add BLOSUM62.
+    key
+        Begins the names of the columns (in lower case) and of the fields of INFO.
+    batch_tokens, device, precision
+        As of :class:`~biolm.models.base.EmbedOptions`.
+    seed
+        Of the bootstrap.
+    resume
+        Go on with an interrupted job.
+    overwrite
+        Whether existing outputs may be replaced.
+    progress
+        Whether to draw progress.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    method: tuple[str, ...] = ("auto",)
+    window: int | None = None
+    strands: str = "both"
+    distances: bool = False
+    baseline: bool = True
+    key: str = "BIOLM"
+    batch_tokens: int = 16_384
+    device: str = "auto"
+    precision: str = "float32"
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strands not in ("both", "forward"):
+            raise ConfigError(f"strands must be both or forward, not {self.strands!r}")
+        if self.precision not in ("float32", "bfloat16", "float16"):
+            raise ConfigError(f"precision must be float32, bfloat16 or float16, not {self.precision!r}")
+        if self.batch_tokens < 1 or (self.window is not None and self.window < 1):
+            raise ConfigError("batch tokens and window must be at least 1")
+        if not self.key.isidentifier():
+            raise ConfigError(f"key must be a word of letters, digits and _, not {self.key!r}")
+
+    def options(self, *, longest: int | None = None) -> SequenceOptions:
+        """How the model is run."""
+        from biolm.models.sequence_model import SequenceOptions
+
+        return SequenceOptions(
+            batch_tokens=self.batch_tokens, device=self.device, precision=self.precision, longest=longest
+        )
+
+    def width(self, model: SequenceModel) -> int:
+        """Bases of a window around a variant."""
+        if self.window is not None:
+            return self.window
+        if model.max_length is None:
+            return _WIDTH
+        return min(_WIDTH, (model.max_length - sum(model.language.special)) * model.tokenizer.stride)
+
+    def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
+        """Plain facts that tell how scores were made; no date and no path."""
+        found: dict[str, Any] = plain(
+            {
+                "biolm_version": biolm.__version__,
+                "model": model.name,
+                "checkpoint": model.describe(),
+                "method": methods,
+                "window": self.window,
+                "precision": self.precision,
+                "batch_tokens": self.batch_tokens,
+                **more,
+            }
+        )
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantScores:
+    """Scores of variants.
+
+    Parameters
+    ----------
+    columns
+        ``(m,)`` each, by name: those of the input, then scores; the higher, the likelier the variant.
+    names
+        Which of them are scores.
+    correlations
+        Rank correlation of each score with ``DMS_score``, where there is one; see
+        :func:`~biolm.tasks.variants.baseline.rank_correlation`.
+    facts
+        How they were made.
+    output
+        The file, where one was written.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    names: tuple[str, ...]
+    correlations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def frame(self) -> pd.DataFrame:
+        """The columns as a table of pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(dict(self.columns))
+
+
+def gather(
+    blocks: Callable[[int], Iterator[NDArray[np.float64]]],
+    borders: NDArray[np.int64],
+    width: int,
+    job: dict[str, Any],
+    settings: VariantSettings,
+    output: Path | None,
+) -> NDArray[np.float32]:
+    """Collect scores block by block, on disk beside the output so that a killed job can go on.
+
+    Parameters
+    ----------
+    blocks
+        Scores ``(·, k)`` of consecutive blocks from a row on.
+    borders
+        Rows at which blocks begin and end.
+    width
+        ``k``.
+    job
+        What makes two jobs the same.
+    settings
+        Choices of the job.
+    output
+        The file; None for a job in memory.
+
+    Returns
+    -------
+    ``(m, k)``.
+    """
+    shape = (int(borders[-1]), width)
+    if output is None:
+        if settings.resume:
+            raise ConfigError("resume is for jobs that write a file; give an output")
+        return np.concatenate([np.zeros((0, width)), *blocks(0)]).astype(np.float32)
+    partial = Partial(output, job, shape, borders)
+    with partial.open(resume=settings.resume, overwrite=settings.overwrite):
+        for block in blocks(partial.done) if partial.done < shape[0] else ():
+            partial.append(block.astype(np.float32))
+        return np.array(partial.vectors())
