@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from biolm.tasks import annotate, genes, search
     from biolm.tasks.embed import embed
     from biolm.tasks.evaluate.run import evaluate
+    from biolm.tasks.generate.run import generate
     from biolm.tasks.merge import merge
     from biolm.tasks.pack import pack
     from biolm.tasks.perturb.run import perturb
     from biolm.tasks.pretrain import pretrain
     from biolm.tasks.tokenize import tokenize
+    from biolm.tasks.variants.run import score_variants
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ __all__ = [
     "annotate",
     "embed",
     "evaluate",
+    "generate",
     "genes",
     "load",
     "merge",
@@ -44,6 +47,7 @@ __all__ = [
     "pl",
     "pp",
     "pretrain",
+    "score_variants",
     "search",
     "tl",
     "tokenize",
@@ -57,6 +61,7 @@ _HOMES = {
     "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
+    "generate": ("biolm.tasks.generate.run", "generate"),
     "genes": ("biolm.tasks.genes", ""),
     "load": ("biolm.models.registry", "load"),
     "merge": ("biolm.tasks.merge", "merge"),
@@ -65,6 +70,7 @@ _HOMES = {
     "pl": ("biolm.pl", ""),
     "pp": ("biolm.pp", ""),
     "pretrain": ("biolm.tasks.pretrain", "pretrain"),
+    "score_variants": ("biolm.tasks.variants.run", "score_variants"),
     "search": ("biolm.tasks.search", ""),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),

@@ -18,6 +18,7 @@ from biolm.cli import (
     demo,
     embed,
     evaluate,
+    generate,
     genes_network,
     genes_vectors,
     inspect,
@@ -27,6 +28,7 @@ from biolm.cli import (
     perturb,
     pretrain,
     schema,
+    score_variants,
     search_build,
     search_query,
     tokenize,
@@ -70,6 +72,7 @@ COMMANDS = {
     "inspect": inspect,
     "attention": attention,
     "contacts": contacts,
+    "score-variants": score_variants,
     "annotate fit": annotate_fit,
     "annotate predict": annotate_predict,
     "annotate genes": annotate_genes,
@@ -79,6 +82,7 @@ COMMANDS = {
     "genes vectors": genes_vectors,
     "genes network": genes_network,
     "evaluate": evaluate,
+    "generate": generate,
     "schema": schema,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
