@@ -15,6 +15,6 @@ def main(files: list[str], datasets: list[str], output: str) -> None:
     Path(output).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-with Path(snakemake.log[0]).open("w", encoding="utf-8") as log:  # noqa: F821  # Snakemake puts it there
-    sys.stderr = log
-    main(snakemake.input, snakemake.params.datasets, snakemake.output[0])  # noqa: F821
+# Left open to the end, so that the traceback of a failure lands there too. Snakemake gives its own name.
+sys.stderr = Path(snakemake.log[0]).open("w", encoding="utf-8")  # noqa: F821, SIM115
+main(snakemake.input, snakemake.params.datasets, snakemake.output[0])  # noqa: F821

@@ -1,0 +1,83 @@
+"""A page on one query: its cells by the names they got, how certain they are, known types beside."""
+
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+
+import biolm
+from biolm.io.provenance import plain
+from biolm.tasks.quality_calls import confusion
+from biolm.tasks.report import CellMap, Confusion, MetricRow, MetricTable, View, write_report
+
+
+def main(file: str, output: str, *, query: str, learned: str, label: str) -> None:
+    """Write the page; ``learned`` is the column of the reference, ``label`` that of the query, if any."""
+    cells = anndata.read_h5ad(file)
+    records = cells.uns["biolm"]
+    key = next(name for name, record in records.items() if record.get("label") == learned)
+    record = records[key]
+    names = cells.obs[key].astype(str).to_numpy()
+    confidence = cells.obs[f"{key}_confidence"].to_numpy(float)
+    columns = {key: names, "confidence": confidence}
+    parts = [_sizes(names, confidence)]
+    summary = [f"{len(names):,} cells, {(names == 'unknown').sum():,} of them too uncertain to be named."]
+    if label:
+        known = cells.obs[label].astype(str).to_numpy()
+        columns[f"known {label}"] = known
+        summary.append(_agreement(names, known, np.asarray(record["classes"]).astype(str)))
+        order = np.unique(np.concatenate([known, names]))
+        note = "Rows: known types. Columns: names that the cells got."
+        parts.append(
+            Confusion(title="Known types", names=order, counts=confusion(known, names, order), note=note)
+        )
+    view = View(
+        name="PCA of probabilities",
+        coordinates=_plane(np.asarray(cells.obsm[f"{key}_probabilities"], float)),
+        note="Cells lie close where the annotator wavers between the same types.",
+    )
+    write_report(
+        Path(output),
+        title=f"Cells of {query}",
+        summary=summary,
+        maps=[CellMap(name=query, cells=cells.obs_names.tolist(), views=[view], columns=columns)],
+        parts=parts,
+        provenance={"biolm": biolm.__version__, **plain(record)},
+        overwrite=True,
+    )
+
+
+def _sizes(names: np.ndarray, confidence: np.ndarray) -> MetricTable:
+    """Cells of each name."""
+    rows = [
+        # As a control a row is not marked as the best: a large class is no better than a small one.
+        MetricRow(
+            name=name,
+            values=[(names == name).mean(), confidence[names == name].mean()],
+            is_control=True,
+        )
+        for name in np.unique(names)
+    ]
+    return MetricTable(title="Names", columns=["Share of cells", "Mean confidence"], rows=rows)
+
+
+def _agreement(names: np.ndarray, known: np.ndarray, classes: np.ndarray) -> str:
+    """How often both agree, among cells of types that the reference has."""
+    shared = np.isin(known, classes)
+    if not shared.any():
+        return "No known type has the name of a type of the reference: both are only set side by side."
+    right = (names == known)[shared].mean()
+    return f"The reference has the known type of {shared.sum():,} cells; {right:.1%} of them got its name."
+
+
+def _plane(points: np.ndarray) -> np.ndarray:
+    """First two principal components ``(n, 2)`` of ``(n, c)`` probabilities."""
+    centred = points - points.mean(0)
+    axes = np.linalg.svd(centred.T @ centred)[0][:, :2]
+    return centred @ axes
+
+
+# Left open to the end, so that the traceback of a failure lands there too. Snakemake gives its own name.
+sys.stderr = Path(snakemake.log[0]).open("w", encoding="utf-8")  # noqa: F821, SIM115
+main(snakemake.input[0], snakemake.output[0], **snakemake.params)  # noqa: F821
