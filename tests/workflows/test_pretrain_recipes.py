@@ -14,14 +14,18 @@ from biolm.cli.main import app
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflows" / "pretrain"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
-PROTEINS = ">{0}\nMKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVV\n"
+SEQUENCES = {
+    "protein": "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVV",
+    "dna": "ACGTTGCAACGGTTAACCGATCGATTACGCTAGCTAGGATCCATGCATCGTTAAGCTAGC" * 20,
+}
 
 
 def _data(recipe: Path, repository: Path, folder: Path) -> Path:
-    if "protein" not in recipe.stem:
+    kind = recipe.stem.partition("-")[0]
+    if kind not in SEQUENCES:
         return repository / "data/cells/pbmc68k_reduced_counts_700.h5ad"
-    path = folder / "proteins.fasta"
-    path.write_text("".join(PROTEINS.format(number) for number in range(200)))
+    path = folder / "sequences.fasta"
+    path.write_text("".join(f">{number}\n{SEQUENCES[kind]}\n" for number in range(200)))
     return path
 
 
