@@ -27,7 +27,7 @@ from biolm.tasks.annotate.tune import TunedModel
 from biolm.tasks.fit import loaded
 from biolm.vocab.genes import GeneVocabulary
 
-__all__ = ["Annotator", "Head", "default_key", "load_annotator"]
+__all__ = ["Annotator", "Head", "default_key", "frozen_of", "load_annotator", "reference_of", "taken_apart"]
 
 FILE = "annotation.json"
 ARRAYS = "annotator.safetensors"
@@ -97,7 +97,7 @@ class Annotator:
         arrays = {name: getattr(self.space, name) for name in _SPACE}
         heads = []
         for number, head in enumerate(self.heads):
-            facts, held = _taken_apart(head.frozen)
+            facts, held = taken_apart(head.frozen)
             arrays |= {f"{number}.{name}": np.ascontiguousarray(value) for name, value in held.items()}
             named = {"label": head.label, "classes": list(head.classes)}
             heads.append(named | facts | {"report": dict(head.report)})
@@ -215,7 +215,7 @@ def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellMod
     return found
 
 
-def _taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Plain facts and arrays of a classifier."""
     facts: dict[str, Any] = {
         "recipe": list(frozen.recipe),
@@ -231,14 +231,19 @@ def _taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]
     return facts | {"kind": "linear"}, held
 
 
-def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int) -> Head:
-    own = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith(f"{number}.")}
+def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
+    """A classifier from what :func:`taken_apart` gave."""
     scorer: LinearMap | Neighbours
     if held["kind"] == "neighbours":
-        scorer = Neighbours(**own, n_classes=len(held["classes"]), k=held["k"])
+        scorer = Neighbours(**arrays, n_classes=n_classes, k=held["k"])
     else:
-        scorer = LinearMap(**own)
-    frozen = Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"])
+        scorer = LinearMap(**arrays)
+    return Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"])
+
+
+def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int) -> Head:
+    own = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith(f"{number}.")}
+    frozen = frozen_of(held, own, len(held["classes"]))
     return Head(held["label"], tuple(held["classes"]), frozen, held["report"])
 
 
