@@ -1,0 +1,137 @@
+"""Layout, style, schemas and bad input of the workflows; nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from biolm.cli.main import app
+from biolm.cli.workflow_config import SHEETS
+from biolm.tasks.workflow_schema import schema_of
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = ("annotate", "embed")
+SAMPLES = "config/samples.tsv"
+
+
+def _schema(name: str) -> dict[str, Any]:
+    workflow, kind = name.split("-")
+    file = WORKFLOWS / workflow / "workflow" / "schemas" / f"{kind}.schema.json"
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_the_schemas_are_the_exported_ones(name: str) -> None:
+    """Otherwise: biolm schema NAME > workflows/.../NAME.schema.json."""
+    result = CliRunner().invoke(app, ["schema", name])
+    assert json.loads(result.stdout) == _schema(name) == json.loads(json.dumps(schema_of(*SHEETS[name])))
+
+
+def test_a_schema_that_is_none() -> None:
+    result = CliRunner().invoke(app, ["schema", "embed"])
+    assert result.exit_code == 2
+    assert "choose from: embed-config, embed-samples" in result.output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_examples_fit_the_schemas(name: str) -> None:
+    import jsonschema
+    import yaml
+
+    for folder in (WORKFLOWS / name, WORKFLOWS / name / ".test"):
+        config = yaml.safe_load((folder / "config" / "config.yaml").read_text())
+        jsonschema.validate(config, _schema(f"{name}-config"))
+        sheet = (folder / SAMPLES).read_text().splitlines()[0].split("\t")
+        assert set(_schema(f"{name}-samples")["required"]) <= set(sheet)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_has_a_log_and_an_environment(name: str) -> None:
+    for file in (WORKFLOWS / name / "workflow").rglob("*.smk"):
+        text = file.read_text()
+        assert "lambda" not in text
+        for rule in re.split(r"^(?=rule |use rule )", text, flags=re.M)[1:]:
+            assert "    log:" in rule
+            assert "    conda:" in rule or rule.startswith("use rule")
+    environment = (WORKFLOWS / name / "workflow" / "envs" / "biolm.yaml").read_text()
+    import biolm
+
+    assert f"=={biolm.__version__}" in environment
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", NAMES)
+def test_snakemake_finds_nothing_to_mend(laid: Callable[[str], Any], name: str) -> None:
+    status, printed = laid(name).run("--lint")
+    assert status == 0, printed
+    assert "Congratulations" in printed
+
+
+@pytest.mark.workflow
+def test_the_snakefiles_are_formatted() -> None:
+    command = [str(Path(sys.executable).with_name("snakefmt")), "--check", str(WORKFLOWS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.workflow
+def test_a_config_that_does_not_fit(laid: Callable[[str], Any]) -> None:
+    flow = laid("embed")
+    flow.edit("config/config.yaml", "block_rows: 64", "block_row: 64")
+    status, printed = flow.run("--dry-run")
+    assert status == 1
+    assert "'block_row' was unexpected" in printed
+
+
+@pytest.fixture
+def common() -> dict[str, Any]:
+    """The functions that both workflows share."""
+    return runpy.run_path(str(WORKFLOWS / "common.smk"))
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("sheet", "message"),
+    [
+        (
+            "dataset\tpath\tlable\na\tx.h5ad\tt\n",
+            "has a column 'lable' that is not known; columns are: dataset, path",
+        ),
+        ("dataset\tlabel\na\tt\n", "has no column 'path'"),
+        ("dataset\tpath\na\tmissing.h5ad\n", "there is no missing.h5ad for dataset 'a'; correct the path"),
+        ("dataset\tpath\na\t\n", "line 2 of .* fill dataset and path"),
+        ("dataset\tpath\na\tx.h5ad\tmore\n", "line 2 of .* does not fit its columns"),
+        ("dataset\tpath\na\tx.h5ad\na\tx.h5ad\n", "names dataset 'a' twice"),
+        ("dataset\tpath\n", "lists no dataset"),
+        (None, "there is no sample sheet"),
+    ],
+)
+def test_a_sample_sheet_that_does_not_fit(
+    common: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sheet: str | None, message: str
+) -> None:
+    from snakemake.exceptions import WorkflowError
+
+    monkeypatch.chdir(tmp_path)
+    Path("x.h5ad").touch()
+    if sheet is not None:
+        Path("samples.tsv").write_text(sheet)
+    with pytest.raises(WorkflowError, match=message):
+        common["read_sheet"]("samples.tsv", _schema("embed-samples"))
+
+
+@pytest.mark.workflow
+def test_config_sections_become_options(common: dict[str, Any]) -> None:
+    section = _schema("embed-config")["properties"]["evaluate"]
+    chosen = {"folds": 3, "draws": 5, "curves": False, "leave_out": ["other", "doublet"], "seed": None}
+    words = common["command_options"](chosen, section)
+    assert words == ["--folds", "3", "--no-curves", "--leave-out", "other", "--leave-out", "doublet"]
+    assert common["column_options"]({"path": "x", "label": "t"}, ["label", "batch"]) == ["--label", "t"]
