@@ -75,8 +75,8 @@ def check_variants(store: SequenceStore, variants: Iterator[Variant], file: str)
 def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
     """Letters around a variant with either allele, inside the contig.
 
-    Near an end the window moves inwards, so that both windows have ``width`` letters and no N stands for
-    what is not there; only a contig shorter than that gives shorter windows.
+    Near an end a window moves inwards, so that both have ``width`` letters and no N stands for what is not
+    there; only a contig shorter than that gives shorter windows. ``place`` is that of the reference allele.
 
     Raises
     ------
@@ -95,17 +95,17 @@ def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
             f"{longest}; use wider windows (--window)"
         )
     length = int(store.lengths[store.row(variant.contig)])
-    shorter = max(0, len(variant.reference) - len(variant.alternative))
-    begin = variant.start - (width - longest) // 2
-    begin = max(0, min(begin, length - width - shorter))
-    first = store.window(variant.contig, begin, variant.start).tobytes()
     end = variant.start + len(variant.reference)
-    sides = []
+    begins, sides = [], []
     for allele in (variant.reference, variant.alternative):
+        changed = length - len(variant.reference) + len(allele)
+        begin = max(0, min(variant.start - (width - longest) // 2, changed - width))
+        first = store.window(variant.contig, begin, variant.start).tobytes()
         stop = min(end + width - len(first) - len(allele), length)
-        rest = store.window(variant.contig, end, max(end, stop)).tobytes()
+        rest = store.window(variant.contig, end, stop).tobytes()
+        begins.append(begin)
         sides.append((first + allele.encode("ascii") + rest).upper())
-    return Window(reference=sides[0], alternative=sides[1], place=len(first))
+    return Window(reference=sides[0], alternative=sides[1], place=variant.start - begins[0])
 
 
 def score_windows(
