@@ -184,7 +184,6 @@ def annotate(
     *,
     annotator: str | Path | Annotator,
     key_added: str | None = None,
-    layer: str | None = None,
     copy: bool = False,
     **options: Unpack[PredictKeywords],
 ) -> AnnData | None:
@@ -198,12 +197,10 @@ def annotate(
         Folder of ``biolm annotate fit``, or what :func:`biolm.annotate.fit` returned.
     key_added
         Name of the result; ``biolm_<label>`` by default.
-    layer
-        Layer to read, or ``raw``; ``X`` by default.
     copy
         Return a copy instead of changing ``adata``.
     options
-        As for :func:`biolm.annotate.predict`.
+        As for :func:`biolm.annotate.predict`, ``layer`` among them.
 
     Returns
     -------
@@ -224,6 +221,5 @@ def annotate(
     """
     from biolm.tasks.annotate import predict
 
-    chosen: PredictKeywords = {**options, "layer": layer}
-    result = predict(adata, annotator, key=key_added, copy=copy, **chosen)
+    result = predict(adata, annotator, key=key_added, copy=copy, **options)
     return result if copy else None

@@ -100,7 +100,8 @@ def _cut(x: Tensor, spans: list[tuple[int, int]]) -> tuple[Tensor, ...]:
     for start, stop in spans:
         sizes += [start - at, stop - start]
         at = stop
-    return x.split([*sizes, len(x) - at])[1::2]
+    pieces: tuple[Tensor, ...] = torch.split(x, [*sizes, len(x) - at])  # type: ignore[no-untyped-call]
+    return pieces[1::2]
 
 
 def _mask(

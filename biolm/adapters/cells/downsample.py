@@ -113,7 +113,8 @@ class Downsampling:
             keys = block.numbers
         seeds = _cell_seeds(keys, seed + epoch * _EPOCH)
         owner = np.repeat(np.arange(len(block)), np.diff(block.indptr))
-        rates = self._rates(seeds, np.bincount(owner, weights=counts, minlength=len(block)))
+        total = np.bincount(owner, weights=counts, minlength=len(block)).astype(np.float64)
+        rates = self._rates(seeds, total)
         kept = counts.copy()
         thin = (rates < 1)[owner]
         cell = owner[thin]

@@ -234,7 +234,7 @@ def probabilities(
     empty = [np.zeros(0, bool)]
     for vectors, table in _parts(job, annotator.space, match, span):
         # A cell without counts has a vector of zeros.
-        empty.append(~vectors.any(1))
+        empty.append(~np.asarray(vectors.any(1), bool))
         for held, head in zip(found, heads, strict=True):
             held.append(head.frozen.probabilities(vectors, table).astype(np.float32))
     return [np.concatenate(parts) for parts in found], np.concatenate(empty)
