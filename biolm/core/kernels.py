@@ -100,7 +100,7 @@ def _cut(x: Tensor, spans: list[tuple[int, int]]) -> tuple[Tensor, ...]:
     for start, stop in spans:
         sizes += [start - at, stop - start]
         at = stop
-    pieces: tuple[Tensor, ...] = torch.split(x, [*sizes, len(x) - at])  # type: ignore[no-untyped-call]
+    pieces: tuple[Tensor, ...] = torch.split(x, [*sizes, len(x) - at])
     return pieces[1::2]
 
 
