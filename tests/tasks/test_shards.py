@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
+from biolm.models.base import CellModel
+from biolm.tasks.fit import loaded
 from biolm.tasks.shards import Shard
 
 BLOCK = 16
@@ -24,12 +27,12 @@ BLOCK = 16
 
 @pytest.fixture(scope="module")
 def cells(shipped_cells, tmp_path_factory) -> Path:
-    """200 cells, the last block not full, one cell empty."""
+    """200 cells, the last block not full, one cell empty, few genes."""
     import anndata
     from scipy.sparse import csr_matrix
 
     path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    adata = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")
+    adata = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")[:, ::8].copy()
     counts = adata.X.toarray()
     counts[17] = 0
     adata.X = csr_matrix(counts)
@@ -55,11 +58,17 @@ def toy(cells, tmp_path_factory) -> Path:
     return folder
 
 
+@cache
+def genetext() -> CellModel:
+    return loaded("genetext")
+
+
+def embed(cells: Path, output: Path, **options: object) -> Path:
+    return biolm.embed(cells, model=genetext(), output=output, block_rows=BLOCK, **options)
+
+
 def embed_parts(cells: Path, folder: Path, count: int, **options: object) -> list[Path]:
-    return [
-        biolm.embed(cells, output=folder / f"p{n}", shard=f"{n}/{count}", block_rows=BLOCK, **options)
-        for n in range(1, count + 1)
-    ]
+    return [embed(cells, folder / f"p{n}", shard=f"{n}/{count}", **options) for n in range(1, count + 1)]
 
 
 @given(total=st.integers(1, 500), step=st.integers(1, 40), count=st.integers(1, 12))
@@ -79,10 +88,7 @@ def wholes(cells, tmp_path_factory) -> dict[str, Path]:
     """The job done at once, in every form."""
     folder = tmp_path_factory.mktemp("whole")
     forms = ("h5ad", "parquet", "npy")
-    return {
-        form: biolm.embed(cells, output=folder / f"x.{form}", block_rows=BLOCK, overwrite=True)
-        for form in forms
-    }
+    return {form: embed(cells, folder / f"x.{form}", overwrite=True) for form in forms}
 
 
 @pytest.mark.parametrize("form", ["h5ad", "parquet", "npy"])
@@ -96,7 +102,7 @@ def test_vectors_are_those_of_the_whole_job(parts, wholes, tmp_path, count, form
 
 
 def test_zarr_and_centred_vectors_too(cells, tmp_path):
-    whole = biolm.embed(cells, output=tmp_path / "whole.zarr", block_rows=BLOCK, centre=True)
+    whole = embed(cells, tmp_path / "whole.zarr", centre=True)
     made = biolm.merge(embed_parts(cells, tmp_path, 3, centre=True), tmp_path / "made.zarr")
 
     def content(folder: Path) -> dict[str, bytes]:
@@ -105,22 +111,31 @@ def test_zarr_and_centred_vectors_too(cells, tmp_path):
     assert content(made) == content(whole)
 
 
-@pytest.mark.parametrize("form", ["parquet", "arrow", "zarr"])
-@pytest.mark.parametrize("count", [1, 3, 7])
-def test_tokens_are_those_of_the_whole_job(cells, toy, tmp_path, count, form):
-    def tokens(output: Path, **chosen: object) -> Path:
-        return biolm.tokenize(
-            cells, model=toy, output=output, block_rows=BLOCK, gene_column="ensembl_id", **chosen
-        )
-
-    whole = tokens(tmp_path / f"whole.{form}")
-    shards = [tokens(tmp_path / f"p{n}", shard=f"{n}/{count}") for n in range(1, count + 1)]
-    made = biolm.merge(shards, tmp_path / f"made.{form}")
-    one, other = (
-        {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()} or path.read_bytes()
-        for path in (whole, made)
+def tokens(cells: Path, toy: Path, output: Path, **chosen: object) -> Path:
+    return biolm.tokenize(
+        cells, model=toy, output=output, block_rows=BLOCK, gene_column="ensembl_id", **chosen
     )
-    assert one == other
+
+
+@pytest.fixture(scope="module")
+def token_parts(cells, toy, tmp_path_factory) -> dict[int, list[Path]]:
+    """Shards have no form, so those of one number serve every form."""
+    folders = {count: tmp_path_factory.mktemp("tokens") for count in (1, 3, 7)}
+    return {
+        count: [tokens(cells, toy, folder / f"p{n}", shard=f"{n}/{count}") for n in range(1, count + 1)]
+        for count, folder in folders.items()
+    }
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "zarr"])
+def test_tokens_are_those_of_the_whole_job(cells, toy, token_parts, tmp_path, form):
+    def content(path: Path) -> dict[Path, bytes] | bytes:
+        files = {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+        return files or path.read_bytes()
+
+    whole = content(tokens(cells, toy, tmp_path / f"whole.{form}"))
+    for count, shards in token_parts.items():
+        assert content(biolm.merge(shards, tmp_path / f"made{count}.{form}")) == whole
 
 
 def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
@@ -140,14 +155,14 @@ def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    others = [biolm.embed(cells, output=tmp_path / f"p{n}", shard=f"{n}/3", block_rows=BLOCK) for n in (1, 3)]
+    others = [embed(cells, tmp_path / f"p{n}", shard=f"{n}/3") for n in (1, 3)]
     with pytest.raises(InputError, match="not finished: run it again with --resume"):
         biolm.merge([*others, tmp_path / "p2"], tmp_path / "x.h5ad")
     done = landed.stat().st_size
     assert done > 0
     with pytest.raises(OutputError, match="belongs to another job"):
-        biolm.embed(cells, output=tmp_path / "p2", shard="3/3", block_rows=BLOCK, resume=True)
-    second = biolm.embed(cells, output=tmp_path / "p2", shard="2/3", block_rows=BLOCK, resume=True)
+        embed(cells, tmp_path / "p2", shard="3/3", resume=True)
+    second = embed(cells, tmp_path / "p2", shard="2/3", resume=True)
     made = biolm.merge([*others, second], tmp_path / "x.h5ad")
     assert made.read_bytes() == wholes["h5ad"].read_bytes()
 
@@ -163,7 +178,7 @@ def test_what_does_not_belong_together_is_told(cells, parts, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             biolm.merge(given_, tmp_path / "x.npy")
-    foreign = biolm.embed(cells, output=tmp_path / "f", shard="3/3", block_rows=BLOCK, seed=5)
+    foreign = embed(cells, tmp_path / "f", shard="3/3", seed=5)
     with pytest.raises(InputError, match="another job"):
         biolm.merge([one, two, foreign], tmp_path / "x.npy")
     assert not (tmp_path / "x.npy").exists()
