@@ -69,7 +69,7 @@ def load_start(config: ModelConfig) -> Start:
     if not isinstance(found, TokenCellModel | SequenceModel):
         raise ConfigError(
             f"model.start {config.start!r} has no core that reads cells or sequences as tokens; give "
-            "the folder of a model of biolm pretrain, Geneformer, scGPT, or a model of sequences such as ESM-2"
+            "the folder of a model of biolm pretrain, Geneformer, scGPT, or one of sequences such as ESM-2"
         )
     return start_of(found, config)
 
