@@ -67,9 +67,7 @@ def score_variants(
 
     Examples
     --------
-    >>> found = biolm.score_variants(
-    ...     ["A24G", "A24G:K30R"], model="checkpoints/esm2", sequence="protein.fasta"
-    ... )  # doctest: +SKIP
+    >>> found = biolm.score_variants(["A24G"], model="esm2", sequence="protein.fasta")  # doctest: +SKIP
     >>> found.frame()  # doctest: +SKIP
     """
     from biolm.tasks.embed_sequences_file import sequence_model

@@ -179,6 +179,7 @@ def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = Fa
     InputError
         If there are more places than a picture can show.
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -200,8 +201,8 @@ def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = Fa
     bar = figure.colorbar(image, ax=list(axes), shrink=min(1.0, 2 / len(panels)), pad=0.01)
     bar.set_label("score of the change", fontsize=7)
     bar.ax.tick_params(labelsize=6)
-    with replacing(target, overwrite=overwrite) as temporary:
-        # Without date and version the same picture is the same bytes.
+    # Without date, version and drawn ids the same picture is the same bytes.
+    with replacing(target, overwrite=overwrite) as temporary, rc_context({"svg.hashsalt": "biolm"}):
         metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}.get(kind, {})
         figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
 
