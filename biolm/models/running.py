@@ -5,7 +5,10 @@ Dimensions: ``t`` tokens of a batch · ``d`` width.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,7 +18,7 @@ from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.models.base import EmbedOptions
 
-__all__ = ["layers_for", "pick_device", "states_of"]
+__all__ = ["layers_for", "pick_device", "return_memory", "states_of"]
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -64,3 +67,23 @@ def states_of(core: Transformer, batch: Batch, hidden_state: int, options: Embed
         output = core(batch, logits=False, n_layers=layers_for(core, wanted))
     states: Tensor = output.last_hidden_state
     return states.float()
+
+
+def return_memory(device: torch.device) -> None:
+    """Give memory that a batch on the CPU has freed back to the system.
+
+    Each batch has its own number of tokens, and what torch keeps for each shape lands between large tensors:
+    the freed space fits no later batch, and the process grows with the file. Elsewhere than under glibc, and
+    on other devices, nothing is done.
+    """
+    if device.type == "cpu" and (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found

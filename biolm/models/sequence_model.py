@@ -23,7 +23,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.models.base import EmbedOptions
 from biolm.models.heads import Heads
-from biolm.models.running import pick_device, states_of
+from biolm.models.running import pick_device, return_memory, states_of
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.windows import Merger, WindowPool, cut_windows
 from biolm.vocab.residues import Kind
@@ -290,6 +290,7 @@ class SequenceModel:
             )
             for chosen in groups:
                 yield Batch.from_tokens(part, chosen).to(device), rows[chosen]
+                return_memory(device)
 
     def _ready(self, options: SequenceOptions) -> torch.device:
         device = pick_device(options.device)

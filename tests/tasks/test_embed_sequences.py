@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import anndata
@@ -18,7 +19,7 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.embed_sequences import SequenceSettings
+from biolm.tasks.embed_sequences import SequenceSettings, prepare_sequences
 from biolm.tasks.embed_sequences_file import embed_sequences_file
 
 LENGTHS = (12, 90, 3, 41, 30, 64)
@@ -211,3 +212,23 @@ def test_options_of_the_other_kind_are_refused(model, fasta, h5ad):
         biolm.embed(fasta, model=model, pool="median")
     with pytest.raises(ConfigError, match="cannot have 60"):
         biolm.embed(fasta, model=model, window=60)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the memory of the process from Linux"
+)
+def test_memory_does_not_grow_with_the_file(model, tmp_path):
+    """Batches of ever other sizes leave nothing behind."""
+    torch.manual_seed(0)
+    config = CoreConfig(vocab_size=33, d_model=192, n_layers=1, n_heads=2, d_ff=1536, position="rope")
+    reader = SequenceModel(
+        SequenceLanguage(name="wide", tokenizer=model.tokenizer, max_length=2100), Transformer(config)
+    )
+    reader.block_rows = 1
+    lengths = np.random.default_rng(0).permutation(np.arange(1200, 2000, 20))
+    path = write(tmp_path / "many.fasta", {f"p{n}": "MKVL" * (n // 4) for n in lengths})
+    job = prepare_sequences(path, reader, SequenceSettings(device="cpu"))
+    pages = [int(Path("/proc/self/statm").read_text().split()[1]) for _ in job.vectors()]
+    grown = (max(pages[8:]) - pages[8]) * resource.getpagesize() / 2**20
+    assert len(pages) == 40
+    assert grown < 12
