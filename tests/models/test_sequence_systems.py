@@ -26,6 +26,7 @@ from biolm.models.hf import family
 from biolm.models.registry import find, load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.windows import cut_windows
 from biolm.vocab.residues import ALPHABETS
 
 pytest.importorskip("transformers")
@@ -300,6 +301,28 @@ def test_another_vocabulary_is_another_model(saved, tmp_path):
     )
     with pytest.raises(CheckpointError, match=r"vocab\.txt is not that of Nucleotide"):
         biolm.load(tmp_path)
+
+
+def test_windows_of_grover_have_the_tokens_of_the_whole_record(saved):
+    """Also those cut out of the letters, with 100 letters more at each end."""
+    model = biolm.load(saved("grover")[0])
+    text = "".join(np.random.default_rng(0).choice(list("ACGT"), 900))
+    tokens = model.tokenize(SequenceBlock.of([text]))
+    whole = tokens.ids[1:-1]
+    windows = cut_windows(tokens, np.array([0]), model.language.special, 60)
+    assert len(windows) > 5
+    for row, start in enumerate(windows.starts.tolist()):
+        inner = windows.tokens[row].ids[1:-1]
+        np.testing.assert_array_equal(inner, whole[start : start + len(inner)])
+    tokenizer = model.tokenizer
+    assert tokenizer.edge == 100
+    piece = SequenceBlock.of([text[203:703]])
+    found = tokenizer.inner(piece, np.array([100]), np.array([100])).ids[1:-1]
+    firsts = tokenizer.spans(SequenceBlock.of([text]), tokens)[1:-1, 0]
+    wanted = whole[(firsts >= 303) & (firsts < 603)]
+    np.testing.assert_array_equal(found, wanted)
+    alone = model.tokenize(SequenceBlock.of([text[303:603]])).ids[1:-1]
+    assert alone.tolist() != wanted.tolist()
 
 
 def test_every_system_is_listed():
