@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import ConfigError
-from biolm.tasks.embed_sequences import is_sequence_file
+from biolm.tasks.embed_sequences_settings import is_sequence_file
 from biolm.tasks.variants.settings import VariantScores, VariantSettings
 
 if TYPE_CHECKING:

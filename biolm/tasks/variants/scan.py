@@ -34,7 +34,7 @@ __all__ = ["RESIDUES", "Scan", "draw_scan", "scan_intervals", "scan_protein"]
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 _BASES = "ACGT"
-_PLACES_A_ROW, _MOST_ROWS = 100, 20
+_PLACES_A_ROW, _MOST = 100, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ def scan_protein(
     check_reads(model, "protein", "a scan of a protein")
     _check(model, settings, picture)
     name, wild = read_protein(path)
+    if picture is not None:
+        _check_size(len(wild))
     mutants = [
         f"{letter}{place}{other}"
         for place, letter in enumerate(wild, start=1)
@@ -136,6 +138,8 @@ def scan_intervals(
     with open_reference(reference) as store:
         intervals = list(read_bed(path))
         letters = [_letters(store, each, number) for number, each in enumerate(intervals, start=1)]
+        if picture is not None and letters:
+            _check_size(len(letters[0]))
         variants = [each for pair in zip(intervals, letters, strict=True) for each in _changes(*pair)]
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
@@ -185,11 +189,8 @@ def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = Fa
 
     target = Path(output)
     kind = picture_format(target)
+    _check_size(sum(len(scan.letters) for scan in scans))
     panels = [(scan, start) for scan in scans for start in range(0, len(scan.letters), _PLACES_A_ROW)]
-    if len(panels) > _MOST_ROWS:
-        raise InputError(
-            f"a picture shows at most {_PLACES_A_ROW * _MOST_ROWS} places; scan a part, or draw none"
-        )
     limit = max(float(np.nanmax(np.abs(scan.scores), initial=0)) for scan in scans) or 1.0
     tall = 0.9 + 0.13 * len(scans[0].alphabet)
     widest = min(_PLACES_A_ROW, max(len(scan.letters) for scan in scans))
@@ -234,6 +235,13 @@ def _check(model: SequenceModel, settings: VariantSettings, picture: Path | None
         picture_format(picture)
         refuse_existing(picture, overwrite=settings.overwrite)
     return methods[0]
+
+
+def _check_size(places: int) -> None:
+    if places > _MOST:
+        raise InputError(
+            f"a picture shows at most {_MOST} places, not {places}; scan a part, or draw no picture"
+        )
 
 
 def _letters(store: SequenceStore, interval: Interval, number: int) -> str:

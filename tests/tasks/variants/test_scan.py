@@ -52,6 +52,11 @@ def test_pictures_are_the_same_bytes_again(tmp_path):
     long = Scan("p", "M" * 2001, 1, RESIDUES, np.zeros((20, 2001), np.float32))
     with pytest.raises(InputError, match="at most 2000 places"):
         draw_scan([long], tmp_path / "long.png")
+    (tmp_path / "long.fasta").write_text(f">long\n{'MKV' * 700}\n")
+    with pytest.raises(InputError, match="at most 2000 places, not 2100"):
+        biolm.score_variants(
+            tmp_path / "long.fasta", model=small_model(), scan=True, picture=tmp_path / "long.png"
+        )
 
 
 def test_every_base_of_an_interval_is_changed(tmp_path):
