@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from biolm.tasks.pack import pack
     from biolm.tasks.perturb.run import perturb
     from biolm.tasks.pretrain import pretrain
+    from biolm.tasks.sequence_benchmarks.run import evaluate_sequences
     from biolm.tasks.tokenize import tokenize
     from biolm.tasks.variants.run import score_variants
 
@@ -38,6 +39,7 @@ __all__ = [
     "annotate",
     "embed",
     "evaluate",
+    "evaluate_sequences",
     "generate",
     "genes",
     "load",
@@ -61,6 +63,7 @@ _HOMES = {
     "annotate": ("biolm.tasks.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
+    "evaluate_sequences": ("biolm.tasks.sequence_benchmarks.run", "evaluate_sequences"),
     "generate": ("biolm.tasks.generate.run", "generate"),
     "genes": ("biolm.tasks.genes", ""),
     "load": ("biolm.models.registry", "load"),

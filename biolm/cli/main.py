@@ -18,6 +18,7 @@ from biolm.cli import (
     demo,
     embed,
     evaluate,
+    evaluate_sequences,
     generate,
     genes_network,
     genes_vectors,
@@ -82,6 +83,7 @@ COMMANDS = {
     "genes vectors": genes_vectors,
     "genes network": genes_network,
     "evaluate": evaluate,
+    "evaluate-sequences": evaluate_sequences,
     "generate": generate,
     "schema": schema,
 }

@@ -1,0 +1,226 @@
+"""Score a model on a folder of benchmarks: frozen vectors and logistic regression, beside k-mers.
+
+Dimensions: ``n`` sequences · ``d`` width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.sequences import check_kind
+from biolm.adapters.sequences.spectrum import kmer_table
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.tasks.baselines import BASELINES, fit_linear
+from biolm.tasks.progress import log, progress
+from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Found, Labelled, find_assays, find_sets
+from biolm.tasks.sequence_benchmarks.score import BenchmarkScore, headline_of, score_predictor
+from biolm.tasks.sequence_benchmarks.tables import write_scores
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
+
+__all__ = ["BenchmarkKeywords", "BenchmarkSettings", "evaluate_sequences"]
+
+_ROWS = 512
+
+
+class BenchmarkKeywords(TypedDict, total=False):
+    """Keyword options of :func:`evaluate_sequences`; see :class:`BenchmarkSettings`."""
+
+    datasets: tuple[str, ...]
+    most: int
+    pool: str | None
+    batch_tokens: int
+    device: str
+    seed: int
+    overwrite: bool
+    progress: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSettings:
+    """Choices of a job.
+
+    Parameters
+    ----------
+    datasets
+        Names of the data sets to score; none given for all.
+    most
+        Use at most so many sequences to learn from and to be judged on, drawn by seed; 0 for all.
+    pool, batch_tokens, device
+        As of :func:`biolm.embed`.
+    seed
+        Of draws, fits and bootstraps.
+    overwrite, progress
+        Whether an existing output may be replaced; draw a bar on a terminal.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    datasets: tuple[str, ...] = ()
+    most: int = 0
+    pool: str | None = None
+    batch_tokens: int = 16_384
+    device: str = "auto"
+    seed: int = 0
+    overwrite: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.most < 0 or self.batch_tokens < 1:
+            raise ConfigError("most must be 0 or more and batch_tokens at least 1")
+
+
+def evaluate_sequences(
+    folder: str | Path,
+    model: str | Path | SequenceModel,
+    *,
+    output: str | Path | None = None,
+    **options: Unpack[BenchmarkKeywords],
+) -> list[BenchmarkScore]:
+    """Score a model on every data set of a folder, on the published split.
+
+    Sequences become frozen vectors, logistic regression learns from those of the training side; GUE's
+    development side is not used. The same regression on shares of k-mers, and the most frequent class, stand
+    beside. Assays of ProteinGym are scored without training, beside BLOSUM62.
+
+    Parameters
+    ----------
+    folder
+        One or more of the layouts that :mod:`biolm.tasks.sequence_benchmarks.layouts` names.
+    model
+        Checkpoint folder, hub id or loaded model.
+    output
+        Folder to write ``scores.json``, ``scores.tsv`` and ``scores.md`` to.
+    options
+        Fields of :class:`BenchmarkSettings`.
+
+    Returns
+    -------
+    One score for each method and data set.
+
+    Raises
+    ------
+    ConfigError
+        If no data set of a wanted name is there.
+    InputError
+        If the folder holds no benchmark, or the model reads another kind of sequence.
+
+    Examples
+    --------
+    >>> import biolm
+    >>> scores = biolm.evaluate_sequences("GUE", "checkpoints/dnabert2", most=2000)  # doctest: +SKIP
+    """
+    from biolm.tasks.embed_sequences_file import sequence_model
+
+    settings = BenchmarkSettings(**options)
+    target = None if output is None else Path(output)
+    if target is not None:
+        refuse_existing(target, overwrite=settings.overwrite)
+    place = Path(folder)
+    sets = find_sets(place)
+    assays = find_assays(place)
+    if not sets and assays is None:
+        raise InputError(
+            f"{place} holds no benchmark that biolm knows ({', '.join(BENCHMARKS.values())}); the page on "
+            "benchmarks of sequences shows their folders"
+        )
+    reader = sequence_model(model)
+    scores = [score for found in _chosen(sets, settings) for score in _score_set(found, reader, settings)]
+    if assays is not None:
+        from biolm.tasks.sequence_benchmarks.assays import score_assays
+
+        scores += score_assays(assays, reader, settings)
+    if not scores:
+        known = ", ".join([each.name for each in sets][:8])
+        raise ConfigError(f"{place} holds no data set {', '.join(settings.datasets)}; it has {known}")
+    if target is not None:
+        with replacing(target, overwrite=settings.overwrite) as temporary:
+            write_scores(temporary, scores, reader.describe(), settings)
+    return scores
+
+
+def _chosen(sets: list[Found], settings: BenchmarkSettings) -> Iterator[Found]:
+    for found in sets:
+        if not settings.datasets or found.name in settings.datasets:
+            log.info("%s: %s", BENCHMARKS[found.layout], found.name)
+            yield found
+
+
+def _score_set(found: Found, reader: SequenceModel, settings: BenchmarkSettings) -> Iterator[BenchmarkScore]:
+    """All methods on one data set."""
+    train, test = (_some(found.read(side), settings) for side in ("train", "test"))
+    if len(np.unique(train.labels)) < 2:
+        raise InputError(f"the training side of {found.name} holds one class alone; nothing can be learnt")
+    check_kind(train.block, reader.kind, name=found.name)
+    protein = reader.kind == "protein"
+    metric = headline_of(found.layout, found.name)
+    tables: dict[str, Callable[[Labelled], Any]] = {
+        f"{reader.name} + logistic regression": lambda side: _vectors(side, reader, settings),
+        f"{3 if protein else 6}-mers + logistic regression": lambda side: kmer_table(
+            side.block, protein=protein
+        ),
+    }
+    for method, table in tables.items():
+        fitted = fit_linear(table(train), train.labels, settings.seed)
+        yield _scored(found, method, metric, (train, test), score_predictor(
+            fitted, table(test), test.labels, metric, settings.seed
+        ))  # fmt: skip
+    majority = BASELINES["majority class"](train.labels[:, None], train.labels)
+    yield _scored(found, "majority class", metric, (train, test), score_predictor(
+        majority, test.labels[:, None], test.labels, metric, settings.seed
+    ))  # fmt: skip
+
+
+def _scored(
+    found: Found,
+    method: str,
+    metric: str,
+    sides: tuple[Labelled, Labelled],
+    result: tuple[dict[str, float], float, float],
+) -> BenchmarkScore:
+    numbers, low, high = result
+    return BenchmarkScore(
+        benchmark=found.layout,
+        dataset=found.name,
+        method=method,
+        metric=metric,
+        low=low,
+        high=high,
+        numbers=numbers,
+        train=len(sides[0].labels),
+        test=len(sides[1].labels),
+        classes=len(np.unique(sides[0].labels)),
+    )
+
+
+def _some(side: Labelled, settings: BenchmarkSettings) -> Labelled:
+    """All of a side, or as many as are wanted, drawn by seed."""
+    if not settings.most or len(side.labels) <= settings.most:
+        return side
+    rng = np.random.default_rng(settings.seed)
+    return side.take(np.sort(rng.choice(len(side.labels), settings.most, replace=False)))
+
+
+def _vectors(side: Labelled, reader: SequenceModel, settings: BenchmarkSettings) -> NDArray[np.float32]:
+    """``(n, d)`` frozen vectors."""
+    from biolm.models.sequence_model import SequenceOptions
+
+    options = SequenceOptions(pool=settings.pool, batch_tokens=settings.batch_tokens, device=settings.device)
+    vectors = np.empty((len(side.block), reader.width), np.float32)
+    with progress("embedding", len(side.block), show=settings.progress, unit="sequences") as advance:
+        for start in range(0, len(side.block), _ROWS):
+            part = side.block.part(start, min(start + _ROWS, len(side.block)))
+            vectors[start : start + len(part)] = reader.embed(part, options)
+            advance(len(part))
+    return vectors
