@@ -1,4 +1,4 @@
-"""``biolm annotate fit``: labelled cells to an annotator."""
+"""``biolm annotate fit``: labelled cells or sequences to an annotator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from biolm.cli.arguments import Reading
+from biolm.errors import ConfigError
 from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.embed_sequences_settings import is_sequence_file
 from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,7 +22,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading):
     """Options of ``biolm annotate fit``."""
 
-    label: Annotated[list[str], typer.Option("--label", help="Column of obs to learn; may be repeated.")]
+    label: Annotated[
+        list[str], typer.Option("--label", help="Column to learn, of obs or of --labels; may be repeated.")
+    ]
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the annotator to.")]
     model: Annotated[
         str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
@@ -29,7 +33,8 @@ class Arguments(Reading):
         str, typer.Option(help="linear or knn on frozen vectors; head, lora or full train the model.")
     ] = "linear"
     features: Annotated[
-        str, typer.Option(help="What linear reads: embedding, expression or joint (both).")
+        str,
+        typer.Option(help="What linear reads: embedding, expression (of sequences: kmers) or joint (both)."),
     ] = "joint"
     batch: Annotated[
         str | None, typer.Option(help="Column of donors or batches to keep together.", show_default="none")
@@ -46,16 +51,35 @@ class Arguments(Reading):
         str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
     ] = None
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Of sequences: table with their names first, or a label a letter."),
+    ] = None
+    numbers: Annotated[bool, typer.Option("--numbers", help="Of sequences: learn numbers, not classes.")] = (
+        False
+    )
+    per_residue: Annotated[
+        bool, typer.Option("--per-residue", help="Of sequences: each letter has a label.")
+    ] = False
+    split: Annotated[
+        str, typer.Option(help="Of sequences: hold out whole clusters of similar ones, or random.")
+    ] = "clusters"
+    identity: Annotated[float, typer.Option(help="Sequences so alike share a cluster.")] = 0.5
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False
 
 
 def run(chosen: Arguments) -> None:
-    """Learn to name cells from labelled ones.
+    """Learn to name cells, or to label sequences, from labelled ones.
 
     Prints scores on held-out cells beside those of the baselines, and writes a folder for biolm annotate
     predict.
     """
+    if is_sequence_file(chosen.input):
+        _sequences(chosen)
+        return
+    if chosen.labels is not None:
+        raise ConfigError("labels of cells are columns of obs; leave --labels out")
     values: dict[str, Any] = chosen.among(FitSettings)
     settings = values | {"leave_out": tuple(chosen.leave_out or ())}
     FitSettings(**settings)
@@ -65,4 +89,30 @@ def run(chosen: Arguments) -> None:
     annotator = fit(chosen.input, label=chosen.label, model=chosen.model, output=chosen.output, **settings)
     reports = {head.label: dict(head.report) for head in annotator.heads}
     typer.echo(json.dumps(reports, indent=1) if chosen.json else table_of(reports), nl=True)
+    log.info("wrote %s", chosen.output)
+
+
+def _sequences(chosen: Arguments) -> None:
+    """The same for sequences."""
+    from biolm.tasks.annotate_sequences.settings import SequenceFitSettings
+
+    values: dict[str, Any] = chosen.among(SequenceFitSettings)
+    values.pop("progress", None)
+    values |= {"leave_out": tuple(chosen.leave_out or ()), "max_rows": chosen.max_cells}
+    SequenceFitSettings(**values)
+    if chosen.labels is None or len(chosen.label) != 1:
+        raise ConfigError("to label sequences give their labels (--labels TABLE) and one column (--label)")
+    from biolm.tasks.annotate_sequences.fit import fit_sequences
+    from biolm.tasks.annotate_sequences.text import report_text
+
+    annotator = fit_sequences(
+        chosen.input,
+        chosen.labels,
+        label=chosen.label[0],
+        model=chosen.model,
+        output=chosen.output,
+        **values,
+    )
+    report = dict(annotator.report)
+    typer.echo(json.dumps(report, indent=1) if chosen.json else report_text(annotator.label, report))
     log.info("wrote %s", chosen.output)

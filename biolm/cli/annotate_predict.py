@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import Reading, Sharded
 from biolm.tasks.annotate.settings import PredictSettings
+from biolm.tasks.embed_sequences_settings import is_sequence_file
 from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -24,7 +25,12 @@ class Arguments(Reading, Sharded):
         Path, typer.Option("--annotator", "-a", help="Folder that biolm annotate fit wrote.")
     ]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .h5ad or .zarr; a folder for a shard.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write: .h5ad or .zarr (of sequences also .tsv); a folder for a shard.",
+        ),
     ]
     model: Annotated[
         str | None,
@@ -53,10 +59,13 @@ class Arguments(Reading, Sharded):
 
 
 def run(chosen: Arguments) -> None:
-    """Name the cells of a file.
+    """Name the cells of a file, or label its sequences.
 
     Writes a copy of the input with obs["biolm_LABEL"], its confidence and its probabilities.
     """
+    if is_sequence_file(chosen.input):
+        _sequences(chosen)
+        return
     values = chosen.among(PredictSettings) | {"coarse": tuple(chosen.coarse or ())}
     settings = PredictSettings(**values)
     from biolm.tasks.annotate.predict import predict_file
@@ -68,3 +77,24 @@ def run(chosen: Arguments) -> None:
     log.info("wrote %s", chosen.output)
     if chosen.json:
         typer.echo(json.dumps({"output": str(chosen.output), "cells": counts}, indent=1))
+
+
+def _sequences(chosen: Arguments) -> None:
+    """The same for sequences."""
+    from biolm.io.atomic import refuse_existing
+    from biolm.tasks.annotate_sequences.predict import predict_sequences, write_found
+
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
+    found = predict_sequences(
+        chosen.input,
+        chosen.annotator,
+        model=chosen.model,
+        key=chosen.key,
+        reject=chosen.reject,
+        batch_tokens=chosen.batch_tokens,
+        device=chosen.device,
+    )
+    write_found(found, chosen.output, overwrite=chosen.overwrite)
+    log.info("wrote %s: %s sequences", chosen.output, f"{len(found.block):,}")
+    if chosen.json:
+        typer.echo(json.dumps({"output": str(chosen.output), "sequences": len(found.block)}, indent=1))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, plain
 from biolm.models.base import CellModel
+from biolm.tasks.annotate.distance import Distance
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.linear import LinearMap
@@ -26,6 +27,9 @@ from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.tune import TunedModel
 from biolm.tasks.fit import loaded
 from biolm.vocab.genes import GeneVocabulary
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["Annotator", "Head", "default_key", "frozen_of", "load_annotator", "reference_of", "taken_apart"]
 
@@ -88,7 +92,7 @@ class Annotator:
     @property
     def reads_genes(self) -> bool:
         """Whether any head reads expression."""
-        return any(head.frozen.scorer.reads_genes for head in self.heads)
+        return any(head.frozen.reads_genes for head in self.heads)
 
     def save(self, folder: Path) -> None:
         """Write into a folder that exists."""
@@ -172,7 +176,9 @@ def default_key(label: str) -> str:
     return f"biolm_{label.replace('/', '_')}"
 
 
-def reference_of(model: CellModel, given: str | Path | CellModel) -> dict[str, Any]:
+def reference_of(
+    model: CellModel | SequenceModel, given: str | Path | CellModel | SequenceModel
+) -> dict[str, Any]:
     """How to find a model again, and how to know it."""
     name = model.name
     if isinstance(given, str | Path):
@@ -181,7 +187,7 @@ def reference_of(model: CellModel, given: str | Path | CellModel) -> dict[str, A
     return {"name": name, "digest": _digest(model), "facts": facts}
 
 
-def _digest(model: CellModel) -> str:
+def _digest(model: CellModel | SequenceModel) -> str:
     """What a model says of itself, in one number."""
     return digest(plain(model.describe()))
 
@@ -224,21 +230,26 @@ def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     }
     scorer = frozen.scorer
     held: dict[str, NDArray[Any]]
+    spaces: dict[str, NDArray[Any]] = {}
+    if frozen.distance is not None:
+        facts["distance"], spaces = frozen.distance.taken_apart()
     if isinstance(scorer, Neighbours):
-        held = {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
+        held = spaces | {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
         return facts | {"kind": "neighbours", "k": scorer.k}, held
-    held = {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
+    held = spaces | {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
     return facts | {"kind": "linear"}, held
 
 
 def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
     """A classifier from what :func:`taken_apart` gave."""
+    own = dict(arrays)
+    distance = Distance.joined(held.get("distance", ()), own)
     scorer: LinearMap | Neighbours
     if held["kind"] == "neighbours":
-        scorer = Neighbours(**arrays, n_classes=n_classes, k=held["k"])
+        scorer = Neighbours(**own, n_classes=n_classes, k=held["k"])
     else:
-        scorer = LinearMap(**arrays)
-    return Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"])
+        scorer = LinearMap(**own)
+    return Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"], distance)
 
 
 def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int) -> Head:

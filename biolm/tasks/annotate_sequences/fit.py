@@ -95,7 +95,7 @@ def fit_sequences(
     parts = fitted(found, samples, split, settings)
     annotator = SequenceAnnotator(
         model=found,
-        reference=reference_of(found, model),  # type: ignore[arg-type]  # asks only for name and describe()
+        reference=reference_of(found, model),
         label=samples.label,
         classes=samples.classes,
         per_residue=settings.per_residue,

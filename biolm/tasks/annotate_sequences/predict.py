@@ -19,7 +19,7 @@ from biolm.io.provenance import plain
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
 from biolm.tasks.annotate.annotator import default_key
-from biolm.tasks.annotate.predict import UNKNOWN
+from biolm.tasks.annotate.calls import UNKNOWN
 from biolm.tasks.annotate_sequences.annotator import SequenceAnnotator, load_sequence_annotator
 from biolm.tasks.annotate_sequences.samples import read_block
 
