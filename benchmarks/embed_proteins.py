@@ -28,8 +28,8 @@ from biolm.core import CoreConfig, Transformer
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
-from biolm.tasks.embed_sequences import SequenceSettings
 from biolm.tasks.embed_sequences_file import embed_sequences_file
+from biolm.tasks.embed_sequences_settings import SequenceSettings
 
 LONGEST = 1022
 
@@ -74,14 +74,14 @@ def speed(path: Path, count: int, layers: int, rounds: int) -> dict[str, float]:
     }
 
 
-def memory(path: Path, count: int, output: str) -> dict[str, float]:
+def memory(path: Path, count: int, output: str, width: int) -> dict[str, float]:
     """Peak MiB of a job on the first records of a file, above the process with the model loaded."""
     torch.manual_seed(0)
-    core = Transformer(
-        CoreConfig(vocab_size=33, d_model=480, n_layers=1, n_heads=20, d_ff=1920, position="rope")
+    config = CoreConfig(
+        vocab_size=33, d_model=width, n_layers=1, n_heads=width // 24, d_ff=4 * width, position="rope"
     )
     language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
-    model = SequenceModel(language, core)
+    model = SequenceModel(language, Transformer(config))
     with tempfile.TemporaryDirectory() as folder:
         fasta = Path(folder) / "part.fasta"
         records = residues = 0
@@ -117,11 +117,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--records", type=int, default=0, help="Measure memory on so many records, alone.")
+    parser.add_argument("--width", type=int, default=480, help="Of the one layer that --records runs.")
     parser.add_argument("--output", default="out.h5ad", help="Name of the output, for its format.")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.records:
-        result = memory(chosen.fasta, chosen.records, chosen.output)
+        result = memory(chosen.fasta, chosen.records, chosen.output, chosen.width)
     else:
         torch.manual_seed(0)
         result = speed(chosen.fasta, chosen.proteins, chosen.layers, chosen.rounds)

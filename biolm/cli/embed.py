@@ -85,7 +85,7 @@ def run(chosen: Arguments) -> None:
 
     Writes obsm["X_MODEL"] into a copy of the table of cells or a new table of sequences, or vectors alone.
     """
-    from biolm.tasks.embed_sequences import (
+    from biolm.tasks.embed_sequences_settings import (
         SequenceSettings,
         cell_options,
         is_sequence_file,

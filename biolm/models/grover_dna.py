@@ -1,8 +1,8 @@
 """GROVER (Sanabria et al. 2024) as a model of DNA: BERT, byte pairs of about six hundred merges.
 
-Its merges depend on what lies up to 50 letters beyond. Records are therefore read whole and windows cut out of
-their tokens, so that none begins where the whole record has no border. Who cuts letters, such as windows of a
-genome, reads ``edge`` letters more at each end and takes the tokens of
+Its merges depend on what lies up to 50 letters beyond. Records are therefore read whole and windows cut out
+of their tokens, so that none begins where the whole record has no border. Who cuts letters, such as windows
+of a genome, reads ``edge`` letters more at each end and takes the tokens of
 :meth:`~biolm.adapters.sequences.bpe.BpeTokenizer.inner`.
 """
 

@@ -12,7 +12,7 @@ from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.models.base import CellModel
 from biolm.tasks.embed_run import prepare
-from biolm.tasks.embed_sequences import cell_options, is_sequence_file, sequence_settings
+from biolm.tasks.embed_sequences_settings import cell_options, is_sequence_file, sequence_settings
 from biolm.tasks.embed_settings import EmbedSettings, SequenceKeywords
 from biolm.tasks.fit import loaded
 

@@ -21,7 +21,8 @@ from biolm.io.provenance import digest
 from biolm.io.sequences.vectors import SequenceRows, format_of, to_anndata, write_rows
 from biolm.tasks.embed_file import EmbedSummary
 from biolm.tasks.embed_partial import Partial
-from biolm.tasks.embed_sequences import SequenceJob, SequenceSettings, prepare_sequences
+from biolm.tasks.embed_sequences import SequenceJob, prepare_sequences
+from biolm.tasks.embed_sequences_settings import SequenceSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -19,8 +19,9 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.embed_sequences import SequenceSettings, prepare_sequences
+from biolm.tasks.embed_sequences import prepare_sequences
 from biolm.tasks.embed_sequences_file import embed_sequences_file
+from biolm.tasks.embed_sequences_settings import SequenceSettings
 
 LENGTHS = (12, 90, 3, 41, 30, 64)
 
@@ -214,9 +215,7 @@ def test_options_of_the_other_kind_are_refused(model, fasta, h5ad):
         biolm.embed(fasta, model=model, window=60)
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="reads the memory of the process from Linux"
-)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory as Linux states it")
 def test_memory_does_not_grow_with_the_file(model, tmp_path):
     """Batches of ever other sizes leave nothing behind."""
     torch.manual_seed(0)
