@@ -18,7 +18,10 @@ __all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "R
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _SET = frozenset({"input", "output", "quiet", "debug", "json", "overwrite", "key", "format"})
 _SHARDED = _SET | {"shard", "resume", "model", "layer"}
-_SEQUENCES = frozenset({"letters", "duplicates", "windows", "window", "overlap", "per_residue"})
+_SEQUENCES = frozenset(
+    {"letters", "duplicates", "windows", "window", "overlap", "per_residue"}
+    | {"labels", "numbers", "split", "identity"}
+)
 _SHARDS = About(help="Parts that each job is scattered to; the result is the same.", min=1)
 
 
@@ -54,7 +57,7 @@ class EmbedConfig:
         dict[str, Any],
         Section(
             of=evaluate.Arguments,
-            without=_SHARDED | {"embedding", "label", "batch", "groups", "maps"},
+            without=_SHARDED | {"embedding", "label", "batch", "groups"},
             help="Options of biolm evaluate.",
         ),
     ] = field(default_factory=dict)
@@ -94,7 +97,7 @@ class AnnotateConfig:
         dict[str, Any],
         Section(
             of=annotate_fit.Arguments,
-            without=_SHARDED | {"label", "batch"},
+            without=_SHARDED | _SEQUENCES | {"label", "batch"},
             help="Options of biolm annotate fit.",
         ),
     ] = field(default_factory=dict)
@@ -102,7 +105,7 @@ class AnnotateConfig:
         dict[str, Any],
         Section(
             of=annotate_predict.Arguments,
-            without=_SHARDED | {"annotator"},
+            without=_SHARDED | _SEQUENCES | {"annotator"},
             help="Options of biolm annotate predict.",
         ),
     ] = field(default_factory=dict)

@@ -92,6 +92,21 @@ def test_a_config_that_does_not_fit(laid: Callable[[str], Any]) -> None:
     assert "'block_row' was unexpected" in printed
 
 
+@pytest.mark.workflow
+def test_maps_models_and_datasets_are_planned(laid: Callable[[str], Any]) -> None:
+    flow = laid("embed")
+    flow.edit("config/config.yaml", "maps: false", "maps: true")
+    flow.edit(
+        SAMPLES, "cell_type", "cell_type\npbmc68k\t../../../data/cells/pbmc68k_reduced_counts_700.h5ad\t"
+    )
+    status, printed = flow.run("--dry-run")
+    assert status == 0, printed
+    assert "results/evaluation/pbmc_cite/umap.png" in printed
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, flags=re.M))
+    # Two datasets, two models, two parts; a dataset without labels is not evaluated.
+    assert counts | {"embed": "8", "merge": "2", "merge_last": "2", "evaluate": "1"} == counts
+
+
 @pytest.fixture
 def common() -> dict[str, Any]:
     """The functions that both workflows share."""

@@ -1,17 +1,23 @@
+# Of very many cells maps take long; evaluate: maps: false leaves them out.
+MAPS = {}
+if config.get("evaluate", {}).get("maps", True):
+    MAPS["umap"] = report(
+        "results/evaluation/{dataset}/umap.png",
+        caption="../report/umap.rst",
+        category="Maps",
+        labels={"dataset": "{dataset}"},
+    )
+
+
 rule evaluate:
     input:
         "results/embeddings/{dataset}.h5ad",
     output:
+        **MAPS,
         page=report(
             "results/evaluation/{dataset}/report.html",
             caption="../report/evaluation.rst",
             category="Evaluation",
-            labels={"dataset": "{dataset}"},
-        ),
-        umap=report(
-            "results/evaluation/{dataset}/umap.png",
-            caption="../report/umap.rst",
-            category="Maps",
             labels={"dataset": "{dataset}"},
         ),
         scores="results/evaluation/{dataset}/scores.tsv",
