@@ -12,7 +12,7 @@ import pytest
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError
-from biolm.models.genetext import load, random_like
+from biolm.models.genetext import GeneText, load, random_like
 from biolm.tasks.search import CellTable, Index, IndexSettings, build, make_index, query
 from biolm.tasks.search import load as load_index
 
@@ -25,6 +25,12 @@ def cite(shipped_cells: Path) -> Path:
 @pytest.fixture(scope="module")
 def blood(shipped_cells: Path) -> Path:
     return shipped_cells / "pbmc68k_reduced_counts_700.h5ad"
+
+
+@pytest.fixture(scope="module")
+def model() -> GeneText:
+    """Read once: most of a small job's time is reading the table of genes."""
+    return load()
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +59,22 @@ def test_a_cell_finds_itself_and_most_labels_come_back(blood: Path, folder: Path
     assert (beyond > alone.calibration.threshold(10, 0.99)).mean() == pytest.approx(0.01, abs=0.005)
 
 
-def test_foreign_cells_are_out_of_reference(folder: Path, small: anndata.AnnData) -> None:
-    known = query(small, folder).outside.mean()
+def test_foreign_cells_are_out_of_reference(model: GeneText, folder: Path, small: anndata.AnnData) -> None:
+    known = query(small, folder, model=model).outside.mean()
     shuffled = small.copy()
     order = np.random.default_rng(0).permutation(small.n_vars)
     shuffled.X = small.X[:, order]
-    assert query(shuffled, folder).outside.mean() > max(0.9, known)
+    assert query(shuffled, folder, model=model).outside.mean() > max(0.9, known)
 
 
-def test_many_files_and_where_their_cells_come_from(cite: Path, blood: Path, tmp_path: Path) -> None:
-    made = build([blood, cite], output=tmp_path / "i", label="cell_type", metric="euclidean")
+def test_many_files_and_where_their_cells_come_from(
+    model: GeneText, cite: Path, blood: Path, tmp_path: Path
+) -> None:
+    made = build([blood, cite], model=model, output=tmp_path / "i", label="cell_type", metric="euclidean")
     assert len(made) == 900
     assert made.cells.sources[[0, 699, 700, 899]].tolist() == [blood.name] * 2 + [cite.name] * 2
     assert made.cells.rows[[0, 700, 899]].tolist() == [0, 0, 199]
-    query(cite, made, k=2, output=tmp_path / "o.parquet")
+    query(cite, made, model=model, k=2, output=tmp_path / "o.parquet")
     import pyarrow.parquet as pq
 
     table = pq.read_table(tmp_path / "o.parquet")
@@ -77,8 +85,8 @@ def test_many_files_and_where_their_cells_come_from(cite: Path, blood: Path, tmp
     assert json.loads(table.schema.metadata[b"biolm"])["k"] == 2
 
 
-def test_columns_of_a_copy_of_the_input(cite: Path, folder: Path, tmp_path: Path) -> None:
-    found = query(cite, folder, output=tmp_path / "o.h5ad")
+def test_columns_of_a_copy_of_the_input(model: GeneText, cite: Path, folder: Path, tmp_path: Path) -> None:
+    found = query(cite, folder, model=model, output=tmp_path / "o.h5ad")
     made = anndata.read_h5ad(tmp_path / "o.h5ad")
     assert made.obs["search_cell_type"].dtype == "category"
     assert made.obs["search_cell_type"].tolist() == found.labels.categories[found.labels.codes].tolist()
@@ -86,53 +94,57 @@ def test_columns_of_a_copy_of_the_input(cite: Path, folder: Path, tmp_path: Path
     np.testing.assert_array_equal(made.obs["search_out_of_reference"], found.outside)
     assert made.uns["biolm"]["search"]["index"]["metric"] == "cosine"
     # What biolm wrote it may write again; a column of someone else it may not.
-    query(tmp_path / "o.h5ad", folder, k=3, output=tmp_path / "again.h5ad")
+    query(tmp_path / "o.h5ad", folder, model=model, k=3, output=tmp_path / "again.h5ad")
     made.obs["other_distance"] = 1.0
     made.write_h5ad(tmp_path / "taken.h5ad")
     with pytest.raises(OutputError, match="was not written by biolm"):
-        query(tmp_path / "taken.h5ad", folder, output=tmp_path / "x.h5ad", key="other")
+        query(tmp_path / "taken.h5ad", folder, model=model, output=tmp_path / "x.h5ad", key="other")
     assert not (tmp_path / "x.h5ad").exists()
 
 
-def test_tl_and_memory_are_the_same(folder: Path, small: anndata.AnnData, cite: Path) -> None:
-    from_file = query(cite, folder)
+def test_tl_and_memory_are_the_same(
+    model: GeneText, folder: Path, small: anndata.AnnData, cite: Path
+) -> None:
+    from_file = query(cite, folder, model=model)
     biolm.tl.search(small, index=folder)
     np.testing.assert_array_equal(small.obsm["search_neighbours"], from_file.rows[:40])
-    in_memory = build(small, label="cell_type")
+    in_memory = build(small, model=model, label="cell_type")
     copied = biolm.tl.search(small, index=in_memory, k=1, key_added="own", copy=True)
     assert copied.obs["own_cell_type"].tolist() == small.obs["cell_type"].tolist()
     assert "own_cell_type" not in small.obs
 
 
-def test_empty_cells_find_nothing(folder: Path, small: anndata.AnnData) -> None:
+def test_empty_cells_find_nothing(model: GeneText, folder: Path, small: anndata.AnnData) -> None:
     small.X = small.X.multiply(np.arange(40)[:, None] != 3).tocsr()
-    found = query(small, folder)
+    found = query(small, folder, model=model)
     assert (found.rows[3] == -1).all()
     assert found.outside[3]
     assert found.labels.codes[3] == -1
-    assert len(build(small)) == 39
+    assert len(build(small, model=model)) == 39
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_approximate_indexes_report_their_recall(kind: str, blood: Path, tmp_path: Path) -> None:
-    exact = build(blood)
-    made = build(blood, output=tmp_path / kind, index=kind)
+def test_approximate_indexes_report_their_recall(
+    model: GeneText, kind: str, blood: Path, tmp_path: Path
+) -> None:
+    exact = build(blood, model=model)
+    made = build(blood, model=model, output=tmp_path / kind, index=kind)
     assert made.facts["recall"] > 0.9
-    near, far = query(blood, exact), query(blood, made)
+    near, far = query(blood, exact, model=model), query(blood, made, model=model)
     shared = np.mean([len(set(a) & set(b)) for a, b in zip(near.rows, far.rows, strict=True)]) / 10
     assert shared > 0.9
     same = near.rows == far.rows
     np.testing.assert_allclose(near.distances[same], far.distances[same], atol=1e-12)
-    again = build(blood, output=tmp_path / "again", index=kind)
+    again = build(blood, model=model, output=tmp_path / "again", index=kind)
     assert again.facts == made.facts
     assert (tmp_path / kind / "graph.faiss").read_bytes() == (tmp_path / "again" / "graph.faiss").read_bytes()
 
 
 def test_an_interrupted_build_goes_on(
-    cite: Path, blood: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: GeneText, cite: Path, blood: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = build([blood, cite], output=tmp_path / "whole", block_rows=64)
-    embed, calls = type(load()).embed, []
+    whole = build([blood, cite], model=model, output=tmp_path / "whole", block_rows=64)
+    embed, calls = type(model).embed, []
 
     def stop(self, block, match, options):
         calls.append(block.start)
@@ -140,13 +152,13 @@ def test_an_interrupted_build_goes_on(
             raise KeyboardInterrupt
         return embed(self, block, match, options)
 
-    monkeypatch.setattr(type(load()), "embed", stop)
+    monkeypatch.setattr(type(model), "embed", stop)
     with pytest.raises(KeyboardInterrupt):
-        build([blood, cite], output=tmp_path / "i", block_rows=64)
+        build([blood, cite], model=model, output=tmp_path / "i", block_rows=64)
     assert [path.name for path in tmp_path.iterdir() if path.name != "whole"] == ["i.partial"]
     with pytest.raises(OutputError, match="unfinished run"):
-        build([blood, cite], output=tmp_path / "i", block_rows=64)
-    resumed = build([blood, cite], output=tmp_path / "i", block_rows=64, resume=True)
+        build([blood, cite], model=model, output=tmp_path / "i", block_rows=64)
+    resumed = build([blood, cite], model=model, output=tmp_path / "i", block_rows=64, resume=True)
     # 11 blocks of the first file, one of the second; the rest is done once.
     assert calls[13:] == [64, 128, 192]
     assert np.asarray(resumed.vectors).tobytes() == np.asarray(whole.vectors).tobytes()
@@ -156,33 +168,33 @@ def test_an_interrupted_build_goes_on(
         assert (tmp_path / "i" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_batches_are_left_out_as_a_whole(blood: Path, tmp_path: Path) -> None:
-    alone, across = build(blood), build(blood, batch="batch")
+def test_batches_are_left_out_as_a_whole(model: GeneText, blood: Path, tmp_path: Path) -> None:
+    alone, across = build(blood, model=model), build(blood, model=model, batch="batch")
     assert across.calibration.threshold(10, 0.99) >= alone.calibration.threshold(10, 0.99)
     one = anndata.read_h5ad(blood)
     one.obs["batch"] = "a"
     with pytest.raises(InputError, match="holds one batch alone"):
-        build(one, batch="batch")
+        build(one, model=model, batch="batch")
 
 
-def test_what_is_refused(folder: Path, small: anndata.AnnData, tmp_path: Path) -> None:
+def test_what_is_refused(model: GeneText, folder: Path, small: anndata.AnnData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="built by another model"):
-        query(small, folder, model=random_like(load()))
+        query(small, folder, model=random_like(model))
     with pytest.raises(ConfigError, match="k must lie between 1 and the 700 cells"):
-        query(small, folder, k=701)
+        query(small, folder, model=model, k=701)
     with pytest.raises(InputError, match="has no column 'nothing'"):
-        build(small, label="nothing")
+        build(small, model=model, label="nothing")
     with pytest.raises(InputError, match="holds no index"):
-        query(small, tmp_path)
+        query(small, tmp_path, model=model)
     with pytest.raises(ConfigError, match="is not one of cosine, euclidean"):
-        build(small, metric="manhattan")
+        build(small, model=model, metric="manhattan")
     with pytest.raises(ConfigError, match="at least one file"):
-        build([])
+        build([], model=model)
     with pytest.raises(ConfigError, match="is not one of h5ad"):
-        query(small, folder, output=tmp_path / "o.xyz")
+        query(small, folder, model=model, output=tmp_path / "o.xyz")
     small.X = small.X.multiply(0).tocsr()
     with pytest.raises(InputError, match="at least two cells with counts"):
-        build(small)
+        build(small, model=model)
 
 
 def test_vectors_that_are_not_numbers_are_refused(folder: Path) -> None:
