@@ -1,8 +1,9 @@
-"""Train the model again: ``python data/cell-mini/make_cell_mini.py RAW_DATA RUN``.
+"""Train the model again: ``python data/cell-mini/make_cell_mini.py RAW_DATA RUN TARGET [PATH=VALUE ...]``.
 
-``RAW_DATA`` is the folder of measured cells and spots, ``RUN`` the folder of the run, made here. The recipe
-is ``workflows/pretrain/cell-mini.yaml``. Weights are then rounded to float16. The last bits of the weights
-differ between processors.
+``RAW_DATA`` is the folder of measured cells and spots, ``RUN`` the folder of the run, made here (one that
+stopped half-way goes on, one that is done is not trained again), ``TARGET`` where the model goes: this folder
+for the one that ships. The recipe is ``workflows/pretrain/cell-mini.yaml``; ``PATH=VALUE`` changes it,
+``seed=1`` say. Weights are then rounded to float16. Their last bits differ between processors.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from safetensors.torch import load_file, save_file
 import biolm
 from biolm.training.config_read import read_config
 
-HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent.parent / "workflows/pretrain/cell-mini.yaml"
+RECIPE = Path(__file__).resolve().parents[2] / "workflows/pretrain/cell-mini.yaml"
 # Unlabelled; no cell of a set that judges (benchmarks/_judges.py), nor of one that the demo scores.
 CELLS = (
     "cells/breast_tumour_302.h5ad",
@@ -39,22 +39,24 @@ CELLS = (
 FILES = ("config.json", "vocab.json", "preprocessing.json")
 
 
-def main(raw: Path, run: Path) -> None:
-    """Train, round, and put the files here."""
+def main(raw: Path, run: Path, target: Path, changes: list[str]) -> None:
+    """Train, round, and put the files into the target."""
     torch.set_num_threads(1)
     paths = ", ".join(str(raw / name) for name in CELLS)
-    config = read_config(RECIPE, [f"data.paths=[{paths}]", "name=biolm-cell-mini", "trainer.accelerator=cpu"])
-    if not run.exists():
-        biolm.pretrain(config, run)
+    fixed = [f"data.paths=[{paths}]", "name=biolm-cell-mini", "trainer.accelerator=cpu"]
+    config = read_config(RECIPE, [*fixed, *changes])
+    if not (run / "model").exists():
+        biolm.pretrain(config, run, resume=run.exists())
+    target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        shutil.copy(run / "model" / name, HERE / name)
+        shutil.copy(run / "model" / name, target / name)
     weights = {name: each.half() for name, each in load_file(run / "model/model.safetensors").items()}
-    target = HERE / "model.safetensors"
-    save_file(weights, target, metadata={"format": "pt"})
-    print(f"{target.stat().st_size} bytes, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}")
+    file = target / "model.safetensors"
+    save_file(weights, file, metadata={"format": "pt"})
+    print(f"{file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*(Path(each) for each in sys.argv[1:4]), sys.argv[4:])
