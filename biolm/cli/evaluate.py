@@ -19,9 +19,6 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading):
     """Options of ``biolm evaluate``."""
 
-    embedding: Annotated[
-        list[str], typer.Option("--embedding", "-e", help="Key of obsm, as X_genetext; may be repeated.")
-    ]
     label: Annotated[str, typer.Option(help="Column of obs with the cell types.")]
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
     batch: Annotated[
@@ -30,9 +27,20 @@ class Arguments(Reading):
     groups: Annotated[
         str | None, typer.Option(help="Column whose groups stay whole in folds.", show_default="none")
     ] = None
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--embedding", "-e", help="Key of obsm, as X_pca; may be repeated.", show_default="none"
+        ),
+    ] = None
     model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Embed again with fewer reads and genes.", show_default="none"),
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model to judge, embedding where obsm lacks it; may be repeated.",
+            show_default="none",
+        ),
     ] = None
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Label that is no type; may be repeated.", show_default="none")
@@ -43,6 +51,7 @@ class Arguments(Reading):
     cells: Annotated[int, typer.Option(min=0, help="Score at most so many cells; 0 for all.")] = 10_000
     integration: Annotated[bool, typer.Option(help="Take scIB metrics.")] = True
     curves: Annotated[bool, typer.Option(help="Learn from few labels.")] = True
+    robustness: Annotated[bool, typer.Option(help="Embed again with fewer reads and genes.")] = True
     maps: Annotated[bool, typer.Option(help="Draw UMAPs.")] = True
     json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
 
@@ -58,6 +67,8 @@ def run(chosen: Arguments) -> None:
 
     options: dict[str, Any] = chosen.among(EvaluateSettings)
     options["leave_out"] = tuple(chosen.leave_out or ())
-    found = evaluate(chosen.input, chosen.embedding, model=chosen.model, output=chosen.output, **options)
+    found = evaluate(
+        chosen.input, chosen.embedding or (), model=chosen.model or (), output=chosen.output, **options
+    )
     typer.echo(json.dumps(as_json(found), indent=1) if chosen.json else score_text(found))
     log.info("wrote %s", chosen.output / REPORT)

@@ -5,23 +5,25 @@ Dimensions: ``n`` cells that are scored · ``g`` genes · ``d`` width of a vecto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError, InputError
+from biolm.errors import BiolmError, ConfigError, InputError
+from biolm.models.base import CellModel
 from biolm.tasks.evaluate.settings import EvaluateSettings
+from biolm.tasks.fit import loaded
 from biolm.tasks.progress import log
 from biolm.tasks.splits import copies_of, fraction, labelled
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["EvaluationData", "read"]
+__all__ = ["EvaluationData", "embedded", "read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,8 @@ class EvaluationData:
         ``(n,)`` which cells have the same counts.
     total
         Labelled cells of the file, of which ``n`` are scored.
+    networks
+        The model of every embedding that can be made anew.
     """
 
     name: str
@@ -54,6 +58,7 @@ class EvaluationData:
     vectors: dict[str, NDArray[np.float32]]
     copies: NDArray[np.int64]
     total: int
+    networks: Mapping[str, CellModel] = field(default_factory=dict)
 
     @property
     def counts(self) -> Any:
@@ -61,20 +66,29 @@ class EvaluationData:
         return self.table.X
 
 
-def read(data: str | Path | AnnData, embeddings: Sequence[str], settings: EvaluateSettings) -> EvaluationData:
+def read(
+    data: str | Path | AnnData,
+    embeddings: Sequence[str],
+    settings: EvaluateSettings,
+    models: Sequence[str | Path | CellModel] = (),
+) -> EvaluationData:
     """Read and check the cells of an evaluation; of a large file only those that are scored.
+
+    Vectors of ``models`` that ``obsm`` does not hold are made for the scored cells.
 
     Raises
     ------
     InputError
         If a column or an embedding is missing or unfit, or the matrix holds no counts.
     ConfigError
-        If no embedding is named, or one twice.
+        If neither an embedding nor a model is named, or one twice.
     """
-    if not embeddings or len(set(embeddings)) < len(embeddings):
-        raise ConfigError("name at least one embedding of obsm, each once (-e X_pca)")
+    if len(set(embeddings)) < len(embeddings) or not (embeddings or models):
+        raise ConfigError("name an embedding of obsm (-e X_pca), each once, or a model (-m genetext)")
     table = _open(data)
     names = _column(table, settings.label, "label")
+    networks = {f"X_{network.name}": network for network in map(loaded, models)}
+    embeddings = [*embeddings, *(key for key in networks if key in table.obsm and key not in embeddings)]
     vectors = {key: _vectors(table, key) for key in embeddings}
     rows, total = _chosen(names, settings)
     batch = _names(table, settings.batch, "batch", rows)
@@ -83,16 +97,60 @@ def read(data: str | Path | AnnData, embeddings: Sequence[str], settings: Evalua
         _check_finite(key, found, rows)
     _check_counts(data, settings)
     part = _part(table, rows, settings)
+    vectors = {key: found[rows] for key, found in vectors.items()}
+    for key, network in networks.items():
+        if key not in vectors:
+            log.info("embedding %s cells with %s", f"{len(rows):,}", network.name)
+            vectors[key] = embedded(part, network, settings)
     return EvaluationData(
         name=Path(data).name if isinstance(data, str | Path) else "cells",
         table=part,
         labels=names[rows],
         batch=batch,
         groups=groups,
-        vectors={key: found[rows] for key, found in vectors.items()},
+        vectors=vectors,
         copies=copies_of(part.X),
         total=total,
+        networks=networks | (_recorded(part, set(vectors) - set(networks)) if settings.robustness else {}),
     )
+
+
+def embedded(cells: AnnData, network: CellModel, settings: EvaluateSettings) -> NDArray[np.float32]:
+    """Vectors ``(n, d)`` of cells whose ``X`` holds counts, kept in their ``obsm``."""
+    from biolm.tasks.embed import embed
+
+    key = f"X_{network.name}"
+    embed(
+        cells,
+        model=network,
+        key=key,
+        seed=settings.seed,
+        gene_column=settings.gene_column,
+        species=settings.species,
+        minimum_match=settings.minimum_match,
+        allow_normalised=settings.allow_normalised,
+        progress=settings.progress,
+    )
+    return np.asarray(cells.obsm[key])
+
+
+def _recorded(table: AnnData, keys: set[str]) -> dict[str, CellModel]:
+    """Models that embeddings of the file name as their makers, as far as they lie on this machine."""
+    from biolm.models.registry import load
+
+    found: dict[str, CellModel] = {}
+    for key in sorted(keys):
+        name = dict(table.uns["biolm"].get(key, {})).get("model")
+        if name is None:
+            continue
+        try:
+            network = load(str(name), local_files_only=True)
+        except BiolmError as error:
+            log.info("%s cannot be embedded again: %s", key, error)
+            continue
+        if isinstance(network, CellModel):
+            found[key] = network
+    return found
 
 
 def _open(data: str | Path | AnnData) -> Any:

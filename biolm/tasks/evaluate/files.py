@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from biolm.io.atomic import replacing
 from biolm.tasks.evaluate.data import EvaluationData
 from biolm.tasks.evaluate.page import cell_map, curve_sets, parts, summary_text
@@ -64,7 +67,7 @@ def write(
 def as_json(found: Evaluation) -> dict[str, Any]:
     """Every number of an evaluation as plain values."""
     curves = {
-        name: {"x": list(curve.x), "values": {key: rows.tolist() for key, rows in curve.values.items()}}
+        name: {"x": list(curve.x), "values": {key: _plain(rows) for key, rows in curve.values.items()}}
         for name, curve in _named_curves(found)
     }
     errors = {
@@ -102,6 +105,11 @@ def score_text(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def _plain(values: NDArray[np.float64]) -> list[list[float | None]]:
+    """Rows of numbers; None for NaN, which JSON does not know."""
+    return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
 def _named_curves(found: Evaluation) -> list[tuple[str, LabelCurve]]:
     curves = ("few_shot", "label_share", "reads", "genes")
     return [(name, curve) for name in curves if (curve := getattr(found, name)) is not None]
@@ -123,7 +131,8 @@ def _curve_lines(found: Evaluation) -> Iterable[tuple[Any, ...]]:
     for name, curve in _named_curves(found):
         for method, values in curve.values.items():
             for x, mean, spread in zip(curve.x, *summary(values), strict=True):
-                yield name, method, x, mean, spread, len(values)
+                if mean == mean:  # NaN where the method was not fitted
+                    yield name, method, x, mean, spread, len(values)
 
 
 def _tsv(lines: Iterable[tuple[Any, ...]]) -> str:

@@ -1,4 +1,4 @@
-"""The methods that stand beside every embedding: principal components, variable genes, scVI where installed.
+"""What stands beside every embedding: principal components, variable genes, scVI; classifiers of counts.
 
 Dimensions: ``n`` cells · ``g`` genes · ``d`` width of a vector.
 """
@@ -6,6 +6,7 @@ Dimensions: ``n`` cells · ``g`` genes · ``d`` width of a vector.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -13,14 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.tasks.baselines import COMPONENTS, VARIABLE_GENES
+from biolm.tasks.baselines import BASELINES, COMPONENTS, VARIABLE_GENES, fit_knn, fit_linear
 from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.evaluate.probes import Method
 from biolm.tasks.progress import log
 from biolm.tasks.quality import fit_pca, log_normalised, variable_columns
 
-__all__ = ["HVG", "PCA", "SCVI", "baseline_vectors"]
+__all__ = ["HVG", "L1", "L1_CELLS", "PCA", "SCVI", "baseline_vectors", "knn_methods", "linear_methods"]
 
 PCA, HVG, SCVI = f"PCA-{COMPONENTS}", f"HVG-{VARIABLE_GENES}", "scVI"
+L1 = "L1 logistic regression"
+# L1 takes seconds for two thousand cells, and curves fit it dozens of times.
+L1_CELLS = 2000
 
 
 def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -36,6 +41,21 @@ def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.fl
     else:
         found[SCVI] = _scvi(data, genes, seed)
     return found
+
+
+def knn_methods(vectors: Mapping[str, Any]) -> list[Method]:
+    """Nearest neighbours on every table of vectors."""
+    return [Method(name, table, fit_knn) for name, table in vectors.items()]
+
+
+def linear_methods(data: EvaluationData, vectors: Mapping[str, Any]) -> list[Method]:
+    """The linear probe on every table of vectors, and L1 logistic regression on all genes."""
+    from scipy.sparse import csr_matrix
+
+    # Variable genes as a sparse table are fitted many times faster.
+    tables = {name: csr_matrix(table) if name == HVG else table for name, table in vectors.items()}
+    probes = [Method(name, table, fit_linear) for name, table in tables.items()]
+    return [*probes, Method(L1, data.counts, BASELINES[L1], most=L1_CELLS)]
 
 
 def _scvi(data: EvaluationData, genes: Any, seed: int) -> NDArray[np.float32]:

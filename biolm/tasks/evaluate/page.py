@@ -9,7 +9,7 @@ import numpy as np
 
 from biolm.tasks.evaluate.data import EvaluationData
 from biolm.tasks.evaluate.integration import EXPLAIN
-from biolm.tasks.evaluate.methods import HVG
+from biolm.tasks.evaluate.methods import HVG, L1, L1_CELLS
 from biolm.tasks.evaluate.probes import Calls, LabelCurve
 from biolm.tasks.evaluate.robustness import summary
 from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
@@ -70,10 +70,13 @@ def parts(found: Evaluation) -> list[Part]:
 
 def curve_sets(found: Evaluation) -> list[Curves]:
     """Every curve that was taken."""
-    learnt = "Linear probe, tested on held-out cells (30 %); whiskers: standard deviation of the draws."
+    learnt = (
+        f"Linear probe, and {L1} on all genes (up to {L1_CELLS:,} cells to learn from), tested on "
+        "held-out cells (30 %); whiskers: standard deviation of the draws."
+    )
     damaged = (
-        "Queries lose {what}, the reference is intact; type of the nearest neighbours. "
-        "Whiskers: standard deviation of the draws."
+        f"Queries lose {{what}}, the reference is intact; type of the nearest neighbours, and {L1} on "
+        "all genes. Whiskers: standard deviation of the draws."
     )
     wanted = (
         (found.few_shot, "Few-shot", "labelled cells a type", learnt),
@@ -152,19 +155,18 @@ def _metrics(found: Evaluation) -> MetricTable:
 
 
 def _curves(curve: LabelCurve, title: str, label: str, note: str, found: Evaluation) -> Curves:
-    # The damaged cells are embedded by a model, the first method, that need not be among the embeddings.
-    models = {*found.embeddings, next(iter(curve.values))}
     lines = []
     for name, values in curve.values.items():
-        mean, spread = summary(values)
+        known = ~np.isnan(values).any(0)
+        mean, spread = summary(values[:, known])
         lines.append(
             Curve(
                 name=name,
-                x=curve.x,
+                x=np.asarray(curve.x)[known].tolist(),
                 y=mean,
                 low=[max(0.0, m - s) for m, s in zip(mean, spread, strict=True)],
                 high=[min(1.0, m + s) for m, s in zip(mean, spread, strict=True)],
-                is_model=name in models,
+                is_model=name in found.embeddings,
             )
         )
     return Curves(

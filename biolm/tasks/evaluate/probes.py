@@ -7,7 +7,7 @@ Vectors are made without labels, so they may be of all cells; every classifier s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,31 @@ from biolm.tasks.baselines import Predictor, predictions
 from biolm.tasks.quality import Score, macro_f1, score_calls
 from biolm.tasks.splits import Split, few_shot, fraction
 
-__all__ = ["Calls", "LabelCurve", "cross_validated", "label_curve"]
+__all__ = ["Calls", "Fit", "LabelCurve", "Method", "cross_validated", "label_curve"]
 
 Fit = Callable[[Any, NDArray[np.str_], int], Predictor]
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A classifier and what it reads.
+
+    Parameters
+    ----------
+    name
+        For tables and plots.
+    table
+        ``(n, d)`` vectors, or sparse counts for classifiers of counts.
+    fit
+        As in :data:`biolm.tasks.baselines.BASELINES`.
+    most
+        Curves leave out points with more cells to learn from, where a fit takes long; 0 for no limit.
+    """
+
+    name: str
+    table: Any
+    fit: Fit
+    most: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,30 +84,26 @@ class Calls:
 
 
 def cross_validated(
-    name: str, vectors: Any, labels: NDArray[np.str_], splits: Sequence[Split], fit: Fit, seed: int = 0
+    method: Method, labels: NDArray[np.str_], splits: Sequence[Split], seed: int = 0
 ) -> Calls:
     """Call every cell by a classifier of the other folds.
 
     Parameters
     ----------
-    name
-        The method.
-    vectors
-        ``(n, d)`` array or sparse matrix (counts, for classifiers of counts).
+    method
+        What is fitted on what.
     labels
         ``(n,)`` names.
     splits
         Folds that test every cell once.
-    fit
-        As in :data:`biolm.tasks.baselines.BASELINES`.
     """
     classes = np.unique(labels)
     found = np.zeros((len(labels), len(classes)))
     for split in splits:
-        predictor = fit(vectors[split.train], labels[split.train], seed)
+        predictor = method.fit(method.table[split.train], labels[split.train], seed)
         columns = np.searchsorted(classes, predictor.classes)
-        found[np.ix_(split.test, columns)] = predictor.predict_proba(vectors[split.test])
-    return Calls(name, classes, labels, found)
+        found[np.ix_(split.test, columns)] = predictor.predict_proba(method.table[split.test])
+    return Calls(method.name, classes, labels, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +115,7 @@ class LabelCurve:
     x
         ``(p,)`` cells a type, or shares of the labelled cells.
     values
-        ``(r, p)`` of each method.
+        ``(r, p)`` of each method; NaN where it was not fitted (see :attr:`Method.most`).
     """
 
     x: tuple[float, ...]
@@ -105,10 +123,9 @@ class LabelCurve:
 
 
 def label_curve(
-    methods: Mapping[str, Any],
+    methods: Sequence[Method],
     labels: NDArray[np.str_],
     splits: Sequence[Split],
-    fit: Fit,
     *,
     points: Sequence[float],
     shots: bool,
@@ -119,7 +136,7 @@ def label_curve(
     Parameters
     ----------
     methods
-        ``(n, d)`` vectors by name.
+        What is fitted on what.
     splits
         One a draw.
     points
@@ -127,19 +144,21 @@ def label_curve(
         left out.
     """
     kept = tuple(float(point) for point in points if not shots or point <= _largest(labels, splits))
-    values = {name: np.empty((len(splits), len(kept))) for name in methods}
+    values = {name: np.full((len(splits), len(kept)), np.nan) for name in (m.name for m in methods)}
+    classes, codes = np.unique(labels, return_inverse=True)
     for draw, split in enumerate(splits):
-        classes, codes = np.unique(labels, return_inverse=True)
+        truth = codes[split.test].astype(np.int64)
         for place, point in enumerate(kept):
             if shots:
                 rows = few_shot(labels, int(point), rows=split.train, seed=seed + draw)
             else:
                 rows = fraction(labels, point, rows=split.train, seed=seed + draw)
-            for name, vectors in methods.items():
-                predictor = fit(vectors[rows], labels[rows], seed)
-                called = np.searchsorted(classes, predictions(predictor, vectors[split.test]))
-                truth = codes[split.test].astype(np.int64)
-                values[name][draw, place] = macro_f1(truth, called.astype(np.int64))[0]
+            for method in methods:
+                if method.most and len(rows) > method.most:
+                    continue
+                predictor = method.fit(method.table[rows], labels[rows], seed)
+                called = np.searchsorted(classes, predictions(predictor, method.table[split.test]))
+                values[method.name][draw, place] = macro_f1(truth, called.astype(np.int64))[0]
     return LabelCurve(kept, values)
 
 

@@ -3,8 +3,9 @@
 Dimensions: ``n`` cells · ``g`` genes · ``d`` width of a vector · ``p`` points of a curve · ``r`` draws.
 
 Half of the cells, intact, are the reference; the others lose counts (each kept by chance) or whole genes and
-are embedded again. A query takes the type of its nearest reference cells. Principal components are fitted on
-the reference alone; a missing gene counts as 0 for them, while the model is not shown it at all.
+are embedded again. A query takes the type of its nearest reference cells. Principal components and logistic
+regression on all genes are fitted on the reference alone; a missing gene counts as 0 for them, while a model
+is not shown it at all.
 """
 
 from __future__ import annotations
@@ -12,73 +13,62 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import InputError
 from biolm.models.base import CellModel
-from biolm.tasks.baselines import COMPONENTS, fit_knn, predictions
-from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.baselines import BASELINES, fit_knn, predictions
+from biolm.tasks.evaluate.data import EvaluationData, embedded
+from biolm.tasks.evaluate.methods import L1, PCA
 from biolm.tasks.evaluate.probes import LabelCurve
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.fit import loaded
 from biolm.tasks.progress import log
-from biolm.tasks.quality import fit_pca, macro_f1
+from biolm.tasks.quality import macro_f1
 from biolm.tasks.splits import fraction, holdout
 
-__all__ = ["GENES_KEPT", "READS_KEPT", "robustness", "thinned"]
+__all__ = ["GENES_KEPT", "READS_KEPT", "robustness", "summary", "thinned"]
 
 READS_KEPT = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 GENES_KEPT = (0.1, 0.25, 0.5, 0.75, 1.0)
 # A model of tokens embeds each query eleven times a draw: enough cells for a curve, not more.
 CELLS, DRAWS = 1000, 3
 
-# Vectors of cells given as counts ``(n, g)`` and the columns that were measured.
-Project = Callable[[Any, NDArray[np.int64]], NDArray[np.float32]]
+# Types of cells given as counts ``(n, g)`` and the columns that were measured.
+Call = Callable[[Any, NDArray[np.int64]], NDArray[np.str_]]
 
 
 def robustness(
-    data: EvaluationData, model: str | Path | CellModel, settings: EvaluateSettings
-) -> tuple[LabelCurve, LabelCurve]:
+    data: EvaluationData, settings: EvaluateSettings
+) -> tuple[LabelCurve, LabelCurve] | tuple[None, None]:
     """Macro-F1 by share of reads kept, and by share of genes kept.
-
-    Parameters
-    ----------
-    model
-        Embeds the damaged cells anew.
 
     Returns
     -------
-    Two curves of the model and of principal components.
-
-    Raises
-    ------
-    InputError
-        If the matrix does not hold whole counts.
+    Two curves of every embedding whose model is at hand, of principal components and of L1 logistic
+    regression; None where there is no such model, or the matrix does not hold whole counts.
     """
-    network = loaded(model)
+    if not data.networks:
+        return None, None
     values = data.counts.data
     if len(values) and not np.array_equal(values, np.rint(values)):
-        raise InputError("down-sampling reads needs raw counts; name their layer, or leave --model out")
+        log.warning("no curves of robustness: down-sampling reads needs raw counts; name their layer")
+        return None, None
     rows = fraction(data.labels, min(1.0, CELLS / len(data.labels)), seed=settings.seed)
-    names = (network.name, f"PCA-{COMPONENTS}")
+    names = (*data.networks, PCA, L1)
     draws = min(DRAWS, settings.draws)
     reads = LabelCurve(READS_KEPT, {name: np.empty((draws, len(READS_KEPT))) for name in names})
     genes = LabelCurve(GENES_KEPT, {name: np.empty((draws, len(GENES_KEPT))) for name in names})
-    with _hushed():
-        for draw in range(draws):
-            seed = settings.seed + draw
-            split = holdout(data.labels[rows], share=0.5, copies=data.copies[rows], seed=seed)
-            reference, query = rows[split.train], rows[split.test]
-            projects = (
-                _by_model(data, network, settings),
-                _by_components(data.counts[reference], seed),
-            )
-            for name, project in zip(names, projects, strict=True):
-                judge = _Judge(data, reference, query, project)
+    for draw in range(draws):
+        log.info("fewer reads and genes: draw %d of %d", draw + 1, draws)
+        seed = settings.seed + draw
+        split = holdout(data.labels[rows], share=0.5, copies=data.copies[rows], seed=seed)
+        reference, query = rows[split.train], rows[split.test]
+        with _hushed():
+            for name in names:
+                judge = _Judge(data, query, _fitted(name, data, reference, settings, seed))
                 reads.values[name][draw] = [
                     judge(thinned(data.counts[query], share, seed), None) for share in READS_KEPT
                 ]
@@ -100,20 +90,16 @@ def thinned(counts: Any, share: float, seed: int) -> Any:
 
 
 class _Judge:
-    """Scores damaged queries against an intact reference."""
+    """Scores calls of damaged queries."""
 
-    def __init__(
-        self, data: EvaluationData, reference: NDArray[np.int64], query: NDArray[np.int64], project: Project
-    ) -> None:
+    def __init__(self, data: EvaluationData, query: NDArray[np.int64], call: Call) -> None:
         self.every = np.arange(data.counts.shape[1])
-        self.project = project
+        self.call = call
         self.classes, codes = np.unique(data.labels, return_inverse=True)
         self.truth = codes[query].astype(np.int64)
-        self.known = fit_knn(project(data.counts[reference], self.every), data.labels[reference])
 
     def __call__(self, counts: Any, genes: NDArray[np.int64] | None) -> float:
-        vectors = self.project(counts, self.every if genes is None else genes)
-        called = np.searchsorted(self.classes, predictions(self.known, vectors))
+        called = np.searchsorted(self.classes, self.call(counts, self.every if genes is None else genes))
         return float(macro_f1(self.truth, called.astype(np.int64))[0])
 
 
@@ -122,42 +108,45 @@ def _some_genes(genes: int, share: float, seed: int) -> NDArray[np.int64]:
     return np.sort(order[: max(1, round(share * genes))])
 
 
-def _by_model(data: EvaluationData, network: CellModel, settings: EvaluateSettings) -> Project:
+def _fitted(
+    name: str, data: EvaluationData, reference: NDArray[np.int64], settings: EvaluateSettings, seed: int
+) -> Call:
+    """The classifier of one method, fitted on the intact reference."""
+    counts, labels = data.counts[reference], data.labels[reference]
+    if name in data.networks:
+        return _by_model(data, data.networks[name], counts, labels, settings)
+    fit = BASELINES["PCA-50 + kNN" if name == PCA else L1]
+    fitted = fit(counts, labels, seed)
+    return lambda more, genes: predictions(fitted, _without_others(more, genes))
+
+
+def _by_model(
+    data: EvaluationData,
+    network: CellModel,
+    counts: Any,
+    labels: NDArray[np.str_],
+    settings: EvaluateSettings,
+) -> Call:
     import anndata
 
-    from biolm.tasks.embed import embed
+    quiet = replace(settings, progress=False)
 
     def project(counts: Any, genes: NDArray[np.int64]) -> NDArray[np.float32]:
-        cells = anndata.AnnData(counts[:, genes], var=data.table.var.iloc[genes])
-        # Thinned cells may hold so few counts that their share of known genes is an accident.
-        embed(
-            cells,
-            model=network,
-            key="X_again",
-            seed=settings.seed,
-            gene_column=settings.gene_column,
-            species=settings.species,
-            minimum_match=settings.minimum_match,
-            allow_normalised=settings.allow_normalised,
-        )
-        return np.asarray(cells.obsm["X_again"])
+        return embedded(anndata.AnnData(counts[:, genes], var=data.table.var.iloc[genes]), network, quiet)
 
-    return project
+    known = fit_knn(project(counts, np.arange(counts.shape[1])), labels)
+    return lambda more, genes: predictions(known, project(more, genes))
 
 
-def _by_components(reference: Any, seed: int) -> Project:
-    fitted = fit_pca(reference, components=COMPONENTS, seed=seed)
+def _without_others(counts: Any, genes: NDArray[np.int64]) -> Any:
+    """Counts whose other genes are 0."""
+    if len(genes) == counts.shape[1]:
+        return counts
+    from scipy.sparse import diags
 
-    def project(counts: Any, genes: NDArray[np.int64]) -> NDArray[np.float32]:
-        if len(genes) == counts.shape[1]:
-            return fitted(counts)
-        from scipy.sparse import diags
-
-        kept = np.zeros(counts.shape[1])
-        kept[genes] = 1
-        return fitted(counts @ diags(kept))
-
-    return project
+    kept = np.zeros(counts.shape[1])
+    kept[genes] = 1
+    return counts @ diags(kept)
 
 
 @contextmanager

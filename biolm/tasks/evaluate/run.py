@@ -6,7 +6,7 @@ Dimensions: ``n`` cells · ``d`` width of a vector.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,11 +15,11 @@ import numpy as np
 import biolm
 from biolm.io.atomic import refuse_existing
 from biolm.models.base import CellModel
-from biolm.tasks.baselines import BASELINES, fit_knn, fit_linear, fit_majority
+from biolm.tasks.baselines import fit_majority
 from biolm.tasks.evaluate.data import EvaluationData, read
 from biolm.tasks.evaluate.integration import integration_metrics, need_library
-from biolm.tasks.evaluate.methods import HVG, PCA, baseline_vectors
-from biolm.tasks.evaluate.probes import Calls, LabelCurve, cross_validated, label_curve
+from biolm.tasks.evaluate.methods import PCA, baseline_vectors, knn_methods, linear_methods
+from biolm.tasks.evaluate.probes import Calls, LabelCurve, Method, cross_validated, label_curve
 from biolm.tasks.evaluate.robustness import robustness
 from biolm.tasks.evaluate.settings import EvaluateKeywords, EvaluateSettings
 from biolm.tasks.progress import log
@@ -33,7 +33,6 @@ __all__ = ["REPORT", "SHUFFLED", "Evaluation", "evaluate", "evaluate_data"]
 
 SHUFFLED = f"{PCA}, labels shuffled"
 REPORT = "report.html"
-L1 = "L1 logistic regression"
 MAJORITY = "majority class"
 
 
@@ -74,11 +73,11 @@ class Evaluation:
 
 def evaluate(
     data: str | Path | AnnData,
-    embeddings: str | Sequence[str],
+    embeddings: str | Sequence[str] = (),
     *,
     label: str,
     batch: str | None = None,
-    model: str | Path | CellModel | None = None,
+    model: str | Path | CellModel | Sequence[str | Path | CellModel] = (),
     output: str | Path | None = None,
     **options: Unpack[EvaluateKeywords],
 ) -> Evaluation:
@@ -89,11 +88,13 @@ def evaluate(
     data
         An AnnData, or an h5ad or zarr, with raw counts and the embeddings in ``obsm``.
     embeddings
-        Keys of ``obsm``.
+        Keys of ``obsm``; may be left out where ``model`` is given.
     label, batch
         Columns of ``obs``: cell types, and what integration should remove.
     model
-        Also measure how it stands fewer reads and missing genes; it embeds the damaged cells anew.
+        Models under test: their embedding ``X_<model>`` is scored, and made where ``obsm`` lacks it. How they
+        stand fewer reads and missing genes is measured too, as for embeddings that biolm made with a model
+        at hand.
     output
         Folder to write scores (JSON, TSV), plots (SVG, PNG) and ``report.html`` to.
     options
@@ -120,8 +121,8 @@ def evaluate(
     if output is not None:
         folder = Path(output)
         refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
-    cells = read(data, keys, settings)
-    found, vectors = evaluate_data(cells, settings, model=model)
+    cells = read(data, keys, settings, _several(model))
+    found, vectors = evaluate_data(cells, settings)
     if output is not None:
         from biolm.tasks.evaluate.files import write
 
@@ -129,9 +130,13 @@ def evaluate(
     return found
 
 
-def evaluate_data(
-    data: EvaluationData, settings: EvaluateSettings, *, model: str | Path | CellModel | None = None
-) -> tuple[Evaluation, dict[str, Any]]:
+def _several(
+    model: str | Path | CellModel | Sequence[str | Path | CellModel],
+) -> Sequence[str | Path | CellModel]:
+    return (model,) if isinstance(model, str | Path | CellModel) else tuple(model)
+
+
+def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Evaluation, dict[str, Any]]:
     """Evaluate cells that were read; also gives the vectors of every method, baselines included."""
     seed = settings.seed
     log.info("%s cells, %s", f"{len(data.labels):,}", ", ".join(data.vectors))
@@ -140,18 +145,16 @@ def evaluate_data(
     shuffled = np.random.default_rng(seed).permutation(len(data.labels))
     splits = kfold(data.labels, folds=settings.folds, groups=data.groups, copies=data.copies, seed=seed)
     log.info("probes: %d folds%s", len(splits), f" by {settings.groups}" if settings.groups else "")
-    knn = _probed(data, vectors, splits, shuffled, settings, linear=False)
-    linear = _probed(data, vectors, splits, shuffled, settings, linear=True)
+    methods = linear_methods(data, vectors)
+    knn = _probed(data, knn_methods(vectors), splits, shuffled, settings)
+    linear = _probed(data, methods, splits, shuffled, settings)
     scores = {
         name: tuple(calls.score(seed) for calls in probed)
         for name, probed in (("knn", knn), ("linear", linear))
     }
-    integration = _integration(data, vectors, shuffled) if settings.integration else {}
-    few_shot, label_share = _curves(data, vectors, settings) if settings.curves else (None, None)
-    reads = genes = None
-    if model is not None:
-        log.info("embedding again with fewer reads and fewer genes")
-        reads, genes = robustness(data, model, settings)
+    integration = _integration(data, vectors, shuffled, seed) if settings.integration else {}
+    few_shot, label_share = _curves(data, methods, settings) if settings.curves else (None, None)
+    reads, genes = robustness(data, settings) if settings.robustness else (None, None)
     found = Evaluation(
         embeddings=tuple(data.vectors),
         integration=integration,
@@ -169,67 +172,45 @@ def evaluate_data(
 
 def _probed(
     data: EvaluationData,
-    vectors: Mapping[str, Any],
+    methods: Sequence[Method],
     splits: Sequence[Split],
     shuffled: Any,
     settings: EvaluateSettings,
-    *,
-    linear: bool,
 ) -> list[Calls]:
     """Calls of one probe on every method, and of the controls."""
-    fit = fit_linear if linear else fit_knn
-    tables = _sparse(vectors) if linear else vectors
     seed = settings.seed
-    found = [cross_validated(name, table, data.labels, splits, fit, seed) for name, table in tables.items()]
-    if linear:
-        found.append(cross_validated(L1, data.counts, data.labels, splits, BASELINES[L1], seed))
-    found.append(cross_validated(MAJORITY, data.counts, data.labels, splits, fit_majority, seed))
+    floor = Method(MAJORITY, data.counts, fit_majority)
+    found = [cross_validated(method, data.labels, splits, seed) for method in (*methods, floor)]
     mixed = data.labels[shuffled]
     # Folds of their own: those of the true labels would leave types out of some training sides.
     folds = kfold(mixed, folds=settings.folds, groups=data.groups, copies=data.copies, seed=seed)
-    return [*found, cross_validated(SHUFFLED, vectors[PCA], mixed, folds, fit, seed)]
-
-
-def _sparse(vectors: Mapping[str, Any]) -> dict[str, Any]:
-    """Vectors as the linear probe takes them: variable genes sparse, which is many times faster."""
-    from scipy.sparse import csr_matrix
-
-    return {name: csr_matrix(table) if name == HVG else table for name, table in vectors.items()}
+    components = next(method for method in methods if method.name == PCA)
+    return [*found, cross_validated(replace(components, name=SHUFFLED), mixed, folds, seed)]
 
 
 def _integration(
-    data: EvaluationData, vectors: Mapping[str, Any], shuffled: Any
+    data: EvaluationData, vectors: Mapping[str, Any], shuffled: Any, seed: int
 ) -> dict[str, dict[str, float | None]]:
-    log.info("integration metrics")
     before = vectors[PCA]
-    found = {
-        name: integration_metrics(table, data.labels, data.batch, before=before)
-        for name, table in vectors.items()
-    }
-    batch = None if data.batch is None else data.batch[shuffled]
-    found[SHUFFLED] = integration_metrics(before, data.labels[shuffled], batch, before=before)
+    mixed = None if data.batch is None else data.batch[shuffled]
+    rows = [(name, table, data.labels, data.batch) for name, table in vectors.items()]
+    rows.append((SHUFFLED, before, data.labels[shuffled], mixed))
+    found = {}
+    for place, (name, table, labels, batch) in enumerate(rows, 1):
+        log.info("integration metrics: %s (%d of %d)", name, place, len(rows))
+        found[name] = integration_metrics(table, labels, batch, before=before, seed=seed)
     return found
 
 
 def _curves(
-    data: EvaluationData, vectors: Mapping[str, Any], settings: EvaluateSettings
+    data: EvaluationData, methods: Sequence[Method], settings: EvaluateSettings
 ) -> tuple[LabelCurve, LabelCurve]:
-    log.info("learning from few labels")
     seeds = range(settings.seed, settings.seed + settings.draws)
     splits = [
         holdout(data.labels, share=0.3, groups=data.groups, copies=data.copies, seed=seed) for seed in seeds
     ]
-    tables = _sparse(vectors)
     few_shot, label_share = (
-        label_curve(
-            tables,
-            data.labels,
-            splits,
-            fit_linear,
-            points=points,
-            shots=shots,
-            seed=settings.seed,
-        )
+        label_curve(methods, data.labels, splits, points=points, shots=shots, seed=settings.seed)
         for points, shots in ((settings.shots, True), (settings.shares, False))
     )
     return few_shot, label_share

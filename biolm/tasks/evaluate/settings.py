@@ -24,6 +24,7 @@ class EvaluateKeywords(TypedDict, total=False):
     cells: int
     integration: bool
     curves: bool
+    robustness: bool
     maps: bool
     layer: str | None
     allow_normalised: bool
@@ -56,8 +57,9 @@ class EvaluateSettings(ReadingSettings):
         Labelled cells a type, and shares of all labelled cells, to learn from.
     cells
         At most so many cells are scored, drawn at random type by type; 0 for all.
-    integration, curves, maps
-        Whether to take integration metrics, the few-shot and label-share curves, and to draw maps.
+    integration, curves, robustness, maps
+        Whether to take integration metrics, the few-shot and label-share curves, to embed again with fewer
+        reads and genes (where the model is at hand), and to draw maps.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class EvaluateSettings(ReadingSettings):
     cells: int = 10_000
     integration: bool = True
     curves: bool = True
+    robustness: bool = True
     maps: bool = True
 
     def __post_init__(self) -> None:

@@ -14,8 +14,11 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.errors import BiolmError, OutputError
+from biolm.tasks.baselines import fit_linear
 from biolm.tasks.evaluate.files import as_json, score_text
+from biolm.tasks.evaluate.probes import Method, label_curve
 from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
+from biolm.tasks.splits import holdout
 
 QUICK = {"integration": False, "curves": False, "maps": False}
 
@@ -23,7 +26,7 @@ QUICK = {"integration": False, "curves": False, "maps": False}
 def _blood(path: Path) -> anndata.AnnData:
     cells = anndata.read_h5ad(path / "pbmc_cite_10k.h5ad")
     # Fewer genes make every baseline quick.
-    often = np.asarray((cells.X > 0).sum(0)).ravel().argsort()[-1500:]
+    often = np.asarray((cells.X > 0).sum(0)).ravel().argsort()[-700:]
     cells = cells[:, np.sort(often)].copy()
     rng = np.random.default_rng(0)
     cells.obsm["X_noise"] = rng.normal(size=(cells.n_obs, 5))
@@ -41,6 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def few(blood: anndata.AnnData) -> anndata.AnnData:
+    """Enough cells to run through."""
+    return blood[:150].copy()
+
+
+@pytest.fixture(scope="module")
 def found(blood: anndata.AnnData, folder: Path) -> Evaluation:
     path = folder.parent / "cells.h5ad"
     blood.write_h5ad(path)
@@ -51,6 +60,7 @@ def found(blood: anndata.AnnData, folder: Path) -> Evaluation:
         leave_out=("other",),
         model="genetext",
         output=folder,
+        folds=3,
         draws=2,
         shots=(1, 5, 500),
         shares=(0.2, 1.0),
@@ -81,10 +91,20 @@ def test_curves_rise_with_labels_and_fall_with_damage(found: Evaluation) -> None
     pca = found.few_shot.values["PCA-50"]
     assert pca.shape == (2, 2)
     assert pca[:, 1].mean() > pca[:, 0].mean()
+    whole = found.label_share.values["L1 logistic regression"]
+    assert whole.shape == (2, 2)
+    assert whole[:, 1].mean() > whole[:, 0].mean()
     for curve in (found.reads, found.genes):
-        assert set(curve.values) == {"genetext", "PCA-50"}
+        assert set(curve.values) == {"X_genetext", "PCA-50", "L1 logistic regression"}
         for values in curve.values.values():
             assert values[:, -1].mean() > values[:, 0].mean() + 0.1
+
+
+def test_a_model_alone_is_embedded_and_judged(found: Evaluation) -> None:
+    assert found.embeddings == ("X_noise", "X_genetext")
+    assert found.facts["X_genetext"]["model"] == "genetext"
+    by_name = {score.name: score for score in found.knn}
+    assert by_name["X_genetext"].low > by_name["X_noise"].high
 
 
 def test_files_hold_the_scores(found: Evaluation, folder: Path) -> None:
@@ -109,21 +129,46 @@ def test_an_existing_report_is_kept(found: Evaluation, folder: Path, blood: annd
     assert (folder / "report.html").read_bytes() == before
 
 
-def test_the_same_seed_gives_the_same_numbers(blood: anndata.AnnData) -> None:
-    part = blood[:120].copy()
+def test_a_recorded_embedding_is_made_again(few: anndata.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record names its maker; a model that is not on this machine is passed over."""
+    from biolm.tasks.evaluate import robustness
+
+    monkeypatch.setattr(robustness, "READS_KEPT", (1.0,))
+    monkeypatch.setattr(robustness, "GENES_KEPT", (0.5,))
+    cells = few.copy()
+    biolm.embed(cells)
+    cells.uns["biolm"]["X_noise"] = {"model": "nobody/no-such-model"}
+    options = {"label": "cell_type", "rare": 5, "folds": 2, "draws": 1, **QUICK}
+    result = biolm.evaluate(cells, ["X_genetext", "X_noise"], **options)
+    assert set(result.genes.values) == {"X_genetext", "PCA-50", "L1 logistic regression"}
+    assert biolm.evaluate(cells, "X_genetext", robustness=False, **options).genes is None
+
+
+def test_curves_leave_out_what_takes_long() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["B", "NK"], 20)
+    vectors = rng.normal(size=(40, 2)) + np.where(labels == "B", 9, -9)[:, None]
+    methods = [Method("all", vectors, fit_linear), Method("few", vectors, fit_linear, most=10)]
+    curve = label_curve(methods, labels, [holdout(labels, share=0.5)], points=(2, 10), shots=True)
+    assert curve.values["all"].tolist() == [[1, 1]]
+    assert curve.values["few"][0, 0] == 1
+    assert np.isnan(curve.values["few"][0, 1])
+
+
+def test_the_same_seed_gives_the_same_numbers(few: anndata.AnnData) -> None:
     first, second = (
-        biolm.evaluate(part, "X_noise", label="cell_type", rare=5, cells=80, seed=4, **QUICK)
+        biolm.evaluate(few, "X_noise", label="cell_type", rare=5, cells=80, seed=4, folds=2, **QUICK)
         for _ in range(2)
     )
     assert as_json(first) == as_json(second)
-    assert first.facts["cells scored"] <= 82 < first.facts["labelled cells"]
+    assert first.facts["cells scored"] <= 85 < first.facts["labelled cells"]
 
 
 def test_copies_of_cells_do_not_leak(blood: anndata.AnnData) -> None:
     """Noise vectors of doubled cells would be found again by their nearest neighbour."""
     doubled = anndata.concat([blood, blood], index_unique="-")
     doubled.obsm["X_noise"] = np.tile(blood.obsm["X_noise"], (2, 1))
-    result = biolm.evaluate(doubled, "X_noise", label="cell_type", **QUICK)
+    result = biolm.evaluate(doubled, "X_noise", label="cell_type", folds=2, **QUICK)
     assert result.facts["cells with the same counts as another"] == blood.n_obs
     floor = next(score.accuracy for score in result.knn if score.name == "majority class")
     assert next(score for score in result.knn if score.name == "X_noise").accuracy < floor + 0.08
@@ -134,7 +179,14 @@ def test_negative_control_scores_at_chance_everywhere(shared: Path) -> None:
     control = anndata.read_h5ad(shared / "data" / "cells_resampled" / "cellxgene_220.h5ad")
     biolm.embed(control)
     result = biolm.evaluate(
-        control, "X_genetext", label="shuffled_label", draws=2, shots=(1, 5), shares=(1.0,), maps=False
+        control,
+        "X_genetext",
+        label="shuffled_label",
+        draws=2,
+        shots=(1, 5),
+        shares=(1.0,),
+        robustness=False,
+        maps=False,
     )
     # 220 cells at chance 1/22: ten right, give or take 3.1.
     for score in (*result.knn, *result.linear):
@@ -158,7 +210,7 @@ def test_negative_control_scores_at_chance_everywhere(shared: Path) -> None:
         (lambda c: c.obs.assign(lane="1"), {"batch": "lane"}, "all labelled cells are of batch '1'"),
         (lambda c: c.obs.assign(lane=[None, *["a"] * (c.n_obs - 1)]), {"groups": "lane"}, "have no group"),
         (None, {"embeddings": "X_other"}, "no embedding 'X_other'; obsm holds protein, X_noise"),
-        (None, {"embeddings": []}, "name at least one embedding"),
+        (None, {"embeddings": []}, "name an embedding of obsm"),
         (None, {"layer": "counts"}, "counts"),
         (None, {"folds": 1}, "at least 2 folds"),
         (None, {"shares": (0.0,)}, "label shares lie above 0"),
@@ -185,7 +237,7 @@ def test_broken_vectors_and_normalised_counts_are_refused(blood: anndata.AnnData
 
 
 def test_scvi_stands_beside_where_it_is_installed(
-    blood: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
+    few: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in: scvi-tools itself is not installed here."""
     from biolm.tasks.evaluate import methods
@@ -209,21 +261,36 @@ def test_scvi_stands_beside_where_it_is_installed(
     scvi = SimpleNamespace(settings=SimpleNamespace(seed=None), model=SimpleNamespace(SCVI=Model))
     monkeypatch.setattr(methods, "find_spec", lambda name: True)
     monkeypatch.setattr(methods, "import_module", lambda name: scvi)
-    cells = blood.copy()
+    cells = few.copy()
     cells.obs["lane"] = np.resize(["1", "2"], cells.n_obs)
-    result = biolm.evaluate(cells, "X_noise", label="cell_type", batch="lane", seed=3, **QUICK)
+    result = biolm.evaluate(
+        cells, "X_noise", label="cell_type", batch="lane", seed=3, rare=5, folds=2, **QUICK
+    )
     assert "scVI" in {score.name for score in result.knn}
     assert scvi.settings.seed == 3
-    assert seen["batch"] == cells.obs["lane"].tolist()
-    assert seen["counts"] == cells.X.sum()
+    kept = np.isin(cells.obs["cell_type"], np.unique(result.calls[0].truth))
+    assert seen["batch"] == cells.obs["lane"][kept].tolist()
+    assert seen["counts"] == cells.X[kept].sum()
 
 
-def test_command_writes_the_report_and_prints_the_scores(blood: anndata.AnnData, tmp_path: Path) -> None:
+def test_command_writes_the_report_and_prints_the_scores(few: anndata.AnnData, tmp_path: Path) -> None:
     from biolm.cli.main import app
 
     path = tmp_path / "cells.h5ad"
-    blood[:90].write_h5ad(path)
-    common = ["evaluate", str(path), "-e", "X_noise", "--label", "cell_type", "--rare", "5", "--no-curves"]
+    few.write_h5ad(path)
+    common = [
+        "evaluate",
+        str(path),
+        "-e",
+        "X_noise",
+        "--label",
+        "cell_type",
+        "--rare",
+        "5",
+        "--folds",
+        "2",
+        "--no-curves",
+    ]
     common += ["--no-integration", "--no-maps", "--quiet", "-o", str(tmp_path / "out")]
     run = CliRunner().invoke(app, [*common, "--json"])
     assert run.exit_code == 0, run.output
