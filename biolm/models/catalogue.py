@@ -1,0 +1,175 @@
+"""The models that biolm knows by name: one entry each, whose module is imported on first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from biolm.errors import ConfigError
+
+__all__ = ["BUILT_IN", "Entry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model that biolm knows by name.
+
+    Parameters
+    ----------
+    name
+        What the user types.
+    module
+        The module that holds ``load`` and ``recognises``.
+    summary
+        One line for ``biolm models``.
+    files
+        What the folder of a checkpoint holds; empty for a model that loads by its name alone.
+    """
+
+    name: str
+    module: str
+    summary: str
+    files: str = ""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the name alone is enough to load it."""
+        return not self.files
+
+    def imported(self) -> ModuleType:
+        """The module, imported on first use.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be imported, for example because an extra is not installed.
+        """
+        try:
+            return import_module(self.module)
+        except ImportError as error:
+            raise ConfigError(
+                f"model {self.name} cannot be used because {error.name or self.module} is not installed"
+            ) from error
+
+
+BUILT_IN: tuple[Entry, ...] = (
+    Entry(
+        name="genetext",
+        module="biolm.models.genetext",
+        summary="gene-text vectors, weighted mean over a cell's genes; human and mouse; ships with biolm",
+    ),
+    Entry(
+        name="cellama",
+        module="biolm.models.cellama",
+        summary="a cell as a sentence of its top genes, read by MiniLM; needs the extra 'text'",
+    ),
+    Entry(
+        name="biolm-cell-mini",
+        module="biolm.models.cell_mini",
+        summary="small transformer of human cells, for small gene panels; ships with biolm",
+    ),
+    Entry(
+        name="geneformer",
+        module="biolm.models.geneformer",
+        summary="Geneformer V1 and V2: genes ranked by expression, BERT encoder",
+        files="config.json, model.safetensors or pytorch_model.bin, and the gene dictionaries",
+    ),
+    Entry(
+        name="scgpt",
+        module="biolm.models.scgpt",
+        summary="scGPT: genes with binned expression values, encoder",
+        files="args.json, vocab.json and best_model.pt",
+    ),
+    Entry(
+        name="own_sequences",
+        module="biolm.models.own_sequences",
+        summary="models of sequences trained with biolm pretrain",
+        files="config.json, model.safetensors and preprocessing.json, as biolm pretrain writes them",
+    ),
+    Entry(
+        name="own",
+        module="biolm.models.own",
+        summary="models of cells trained with biolm pretrain",
+        files="config.json, model.safetensors, vocab.json, preprocessing.json, as biolm pretrain writes them",
+    ),
+    Entry(
+        name="esm",
+        module="biolm.models.esm_protein",
+        summary="ESM-1b, ESM-1v, ESM-2: proteins, encoder",
+        files="config.json and its weights, or an original esm*.pt of fair-esm",
+    ),
+    Entry(
+        name="esmc",
+        module="biolm.models.esmc_protein",
+        summary="ESM C: proteins, encoder",
+        files="config.json and its weights, or an esmc*.pth of the first release",
+    ),
+    Entry(
+        name="protbert",
+        module="biolm.models.protbert",
+        summary="ProtBERT: proteins, encoder",
+        files="config.json, its weights and vocab.txt",
+    ),
+    Entry(
+        name="prott5",
+        module="biolm.models.prott5",
+        summary="ProtT5: proteins, encoder of T5",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="progen2",
+        module="biolm.models.progen2_protein",
+        summary="ProGen2: proteins, decoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="iglm",
+        module="biolm.models.iglm_protein",
+        summary="IgLM: antibodies, decoder; read as human heavy chains",
+        files="config.json, its weights and vocab.txt, there or one folder up",
+    ),
+    Entry(
+        name="amplify",
+        module="biolm.models.amplify_protein",
+        summary="AMPLIFY: proteins, encoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="nucleotide_transformer",
+        module="biolm.models.nucleotide_transformer",
+        summary="Nucleotide Transformer v1 and v2: DNA in 6-mers, encoder",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="dnabert2",
+        module="biolm.models.dnabert2_dna",
+        summary="DNABERT-2: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="gena",
+        module="biolm.models.gena_dna",
+        summary="GENA-LM and ModernGENA: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="grover",
+        module="biolm.models.grover_dna",
+        summary="GROVER: DNA in byte pairs, encoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    Entry(
+        name="genomeocean",
+        module="biolm.models.genomeocean_dna",
+        summary="GenomeOcean and kin: DNA in byte pairs, decoder",
+        files="config.json, its weights and tokenizer.json",
+    ),
+    # Last: it recognises any folder of a family, so systems that add genes to one come before it.
+    Entry(
+        name="transformer",
+        module="biolm.models.plain",
+        summary="the bare core of a published family, such as BERT, ESM-2 or Llama; reads no cells",
+        files="config.json and its weights, as save_pretrained writes them",
+    ),
+)
