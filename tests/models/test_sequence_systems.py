@@ -18,10 +18,11 @@ from perturb import perturb
 from safetensors.torch import load_file
 
 import biolm
+from biolm.adapters.sequences import make_tokenizer
 from biolm.core import Transformer
-from biolm.errors import CheckpointError
+from biolm.errors import CheckpointError, ConfigError
 from biolm.io.sequences import SequenceBlock
-from biolm.models import esm_original, esmc
+from biolm.models import esm_original, esmc, iglm_protein
 from biolm.models.hf import family
 from biolm.models.registry import find, load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
@@ -323,6 +324,22 @@ def test_windows_of_grover_have_the_tokens_of_the_whole_record(saved):
     np.testing.assert_array_equal(found, wanted)
     alone = model.tokenize(SequenceBlock.of([text[303:603]])).ids[1:-1]
     assert alone.tolist() != wanted.tolist()
+
+
+def test_iglm_reads_another_chain_and_is_made_again_from_its_settings(saved):
+    folder, _ = saved("iglm")
+    light = iglm_protein.load(folder, chain="light")
+    block = SequenceBlock.of(["MK", "AC"])
+    assert light.tokenize(block)[0].ids.tolist() == [6, 7, 18, 16, 3]
+    assert iglm_protein.load_tokenizer(folder, chain="light").tokenize(block)[0].ids[0] == 6
+    held = json.loads(json.dumps(light.tokenizer.settings()))
+    again = make_tokenizer(held)
+    assert again.tokenize(block).ids.tolist() == light.tokenize(block).ids.tolist()
+    assert (again.special, again.size) == (light.tokenizer.special, light.tokenizer.size)
+    with pytest.raises(ConfigError, match=r"knows no 'camel'; its words are .*human"):
+        iglm_protein.load(folder, species="camel")
+    with pytest.raises(ConfigError, match="no whole alphabet"):
+        make_tokenizer({"family": "letters", "alphabet": {"name": "iglm"}})
 
 
 def test_every_system_is_listed():

@@ -6,7 +6,7 @@ Dimensions: ``n`` records of a block · ``r`` letters · ``t`` tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from biolm.adapters.sequences.base import Policy, Tally, screen
 from biolm.batch import Tokens
 from biolm.io.sequences.block import SequenceBlock
 from biolm.io.sequences.letters import look_up
-from biolm.vocab.residues import NONE, Alphabet, Kind, SpecialTokens
+from biolm.vocab.residues import ALPHABETS, NONE, Alphabet, Kind, SpecialTokens
 
 __all__ = ["LetterTokenizer", "frame"]
 
@@ -102,7 +102,16 @@ class LetterTokenizer:
 
     def settings(self) -> dict[str, Any]:
         """Plain values that make it again."""
-        return {"family": self.family, "alphabet": self.alphabet.name}
+        chosen = self.alphabet
+        if ALPHABETS.get(chosen.name) == chosen:
+            return {"family": self.family, "alphabet": chosen.name}
+        # One that was read from a checkpoint is known by its content alone.
+        held = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+        content = {**held, "tokens": dict(chosen.tokens), "replace": dict(chosen.replace)}
+        special = {
+            name: list(ids) if isinstance(ids, tuple) else ids for name, ids in asdict(chosen.special).items()
+        }
+        return {"family": self.family, "alphabet": {**content, "special": special}}
 
 
 def frame(

@@ -12,7 +12,7 @@ from biolm.adapters.sequences.kmers import KmerTokenizer
 from biolm.adapters.sequences.letters import LetterTokenizer
 from biolm.errors import ConfigError
 from biolm.vocab.kmers import LAYOUTS, KmerVocabulary
-from biolm.vocab.residues import ALPHABETS, Kind
+from biolm.vocab.residues import ALPHABETS, Alphabet, Kind, SpecialTokens
 
 __all__ = ["NAMES", "make_tokenizer"]
 
@@ -27,8 +27,8 @@ def make_tokenizer(name: str | Mapping[str, Any]) -> SequenceTokenizer:
     ----------
     name
         One of :data:`NAMES`; or settings: ``family`` (``letters``, ``kmers``, ``bpe``) and what that family
-        takes: ``alphabet``; ``layout``, ``k``, ``overlapping``; ``file`` or ``content``, ``kind``,
-        ``gap_runs``, ``edge``.
+        takes: ``alphabet`` (a name, or all of one); ``layout``, ``k``, ``overlapping``; ``file`` or
+        ``content``, ``kind``, ``gap_runs``, ``edge``.
 
     Raises
     ------
@@ -62,10 +62,22 @@ def _of_name(name: str) -> dict[str, Any]:
     return {"family": "kmers", "layout": "dnabert", "k": int(name[-1]), "overlapping": True}
 
 
-def _letters(alphabet: str) -> SequenceTokenizer:
+def _letters(alphabet: str | Mapping[str, Any]) -> SequenceTokenizer:
+    if not isinstance(alphabet, str):
+        return LetterTokenizer(_alphabet(alphabet))
     if alphabet not in ALPHABETS:
         raise ConfigError(f"there is no alphabet {alphabet!r}; use one of {', '.join(ALPHABETS)}")
     return LetterTokenizer(ALPHABETS[alphabet])
+
+
+def _alphabet(held: Mapping[str, Any]) -> Alphabet:
+    """An alphabet from what :meth:`LetterTokenizer.settings` said."""
+    try:
+        marks = held["special"].items()
+        given: dict[str, Any] = {role: tuple(ids) if isinstance(ids, list) else ids for role, ids in marks}
+        return Alphabet(**{**held, "special": SpecialTokens(**given)})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"the settings hold no whole alphabet ({error}); save the model again") from error
 
 
 def _kmers(layout: str = "nt-v2", k: int = 6, overlapping: bool = False) -> SequenceTokenizer:
