@@ -57,7 +57,7 @@ class Arguments(Reading):
 
 
 def run(chosen: Arguments) -> None:
-    """Score embeddings beside PCA, variable genes and logistic regression on the counts.
+    """Score embeddings beside PCA and regression on the counts.
 
     Writes scores (JSON, TSV), plots and report.html, a page to open in any browser.
     """

@@ -37,7 +37,7 @@ class Arguments(ReadingOptions):
 
 
 def run(chosen: Arguments) -> None:
-    """Pack cells or sequences of any number of files into one store for training.
+    """Pack cells or sequences of many files into one store.
 
     The store is a folder of mapped arrays; embed, tokenize and pretrain read it like any other file.
     """

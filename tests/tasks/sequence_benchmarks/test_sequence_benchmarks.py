@@ -282,7 +282,7 @@ def test_what_is_no_benchmark_is_named(folder: Path, dna: SequenceModel, tmp_pat
 def test_the_command_fails_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     from biolm.cli.main import app
 
-    arguments = ["evaluate-sequences", str(folder), "-m", "genetext", "-o", str(tmp_path / "out")]
+    arguments = ["benchmark", str(folder), "-m", "genetext", "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "reads no sequences" in result.stderr

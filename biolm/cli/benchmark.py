@@ -1,4 +1,4 @@
-"""``biolm evaluate-sequences``: a model of sequences on published benchmarks, beside their baselines."""
+"""``biolm benchmark``: a model of sequences on published benchmarks, beside their baselines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Arguments", "run"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
-    """Options of ``biolm evaluate-sequences``."""
+    """Options of ``biolm benchmark``."""
 
     folder: Annotated[
         Path, typer.Argument(help="Folder of ProteinGym, Genomic Benchmarks, GUE or the NT benchmark.")
@@ -39,9 +39,9 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Score a model of sequences on published benchmarks, beside k-mers and BLOSUM62.
+    """Score a model of sequences on published benchmarks.
 
-    Frozen vectors and logistic regression on the published split; variants of proteins without training.
+    Frozen vectors and logistic regression beside k-mers; variants of proteins beside BLOSUM62.
     """
     from biolm.tasks.sequence_benchmarks.run import evaluate_sequences
     from biolm.tasks.sequence_benchmarks.tables import as_rows, markdown
