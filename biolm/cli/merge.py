@@ -36,7 +36,10 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Put the shards of a job together, to what embed, tokenize or annotate predict would have written."""
+    """Put the shards of a job together.
+
+    The result is what embed, tokenize or annotate predict would have written in one go.
+    """
     from biolm.tasks.merge import merge_shards
 
     summary = merge_shards(
