@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from biolm.adapters.cells.downsample import Downsampling
 from biolm.cli.main import app
+from biolm.training.config_read import read_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflows" / "pretrain"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -40,6 +42,13 @@ def test_a_recipe_plans_a_run(recipe: Path, repository: Path, tmp_path: Path) ->
     assert numbers["training examples"] > 100
     assert numbers["steps"] > 0
     assert numbers["parameters"] < 5e6
+
+
+def test_cells_of_a_recipe_can_be_thinned_as_its_comment_says() -> None:
+    recipe = FOLDER / "cell-mini.yaml"
+    assert "--set data.downsample.share=0.5" in recipe.read_text()
+    assert read_config(recipe).data.downsample is None
+    assert read_config(recipe, ["data.downsample.share=0.5"]).data.downsample == Downsampling(share=0.5)
 
 
 def test_there_is_a_recipe_of_each_kind() -> None:
