@@ -15,7 +15,13 @@ from biolm.tasks.splits import holdout
 
 @pytest.fixture(scope="module")
 def blood(shipped_cells: Path) -> anndata.AnnData:
-    return anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")
+    return _commonest(anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad"), 1000)
+
+
+def _commonest(cells: anndata.AnnData, count: int) -> anndata.AnnData:
+    """The genes found in most cells: fewer make every baseline quick."""
+    often = np.asarray((cells.X > 0).sum(0)).ravel().argsort()[-count:]
+    return cells[:, np.sort(often)].copy()
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
