@@ -74,9 +74,8 @@ def fit_sequences(
 
     Examples
     --------
-    >>> annotator = fit_sequences(
-    ...     "proteins.fasta", "labels.tsv", label="ec_first", model="runs/protein-mini/model"
-    ... )  # doctest: +SKIP
+    >>> model = "runs/protein-mini/model"  # doctest: +SKIP
+    >>> annotator = fit_sequences("p.fasta", "ec.tsv", label="ec", model=model)  # doctest: +SKIP
     >>> annotator.report["held_out"]["macro_f1"]  # doctest: +SKIP
     0.31
     """
