@@ -22,9 +22,9 @@ from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.frozen import Points, fit_frozen, fit_variants
 from biolm.tasks.annotate.page import write_page
-from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, unknown_test
+from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, strange_test, unknown_test
 from biolm.tasks.annotate.settings import FitKeywords, FitSettings
-from biolm.tasks.annotate.tune import TRAINED, TunedModel, read_tokens, token_model, train
+from biolm.tasks.annotate.tune import TRAINED, TunedModel, gene_points, read_tokens, token_model, train
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.fit import loaded
 from biolm.tasks.progress import log
@@ -160,7 +160,7 @@ def _train(job: Job, cells: LabelledCells, settings: FitSettings) -> tuple[Tuned
         found = frozen.probabilities(logits, None)
         rows = [row(f"biolm {settings.method}", column.codes[split.test], found, settings.seed)]
         report = _report(cells, column, split, rows, settings)
-        unknown = {"threshold": round(frozen.threshold, 6), "rejected": None}
+        unknown = strange_test(gene_points(cells, column), split, frozen, column.classes, settings)
         report |= {"unknown": unknown, "shown": shown(column.codes[split.test], found)}
         heads.append(Head(column.name, column.classes, frozen, report))
     return made, heads

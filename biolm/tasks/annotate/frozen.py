@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
+from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.settings import FitSettings
@@ -29,6 +30,8 @@ OFFERED = {
     "expression": ("sparse", "markers", "components"),
     "joint": ("embedding", "sparse", "markers", "components"),
 }
+# Spaces in which strange cells are looked for.
+SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
 _MANY = 1000
 
 
@@ -84,12 +87,26 @@ class Frozen:
         Names of the members that were chosen; ``("neighbours",)`` for ``knn``.
     temperature, threshold
         See :mod:`biolm.tasks.annotate.calibrate`.
+    distance
+        How far a cell lies from the training cells; None where that could not be learned.
     """
 
     scorer: LinearMap | Neighbours
     recipe: tuple[str, ...]
     temperature: float
     threshold: float
+    distance: Distance | None = None
+
+    @property
+    def reads_genes(self) -> bool:
+        """Whether expression is read, to name cells or to find strange ones."""
+        return self.scorer.reads_genes or (self.distance is not None and self.distance.reads_genes)
+
+    def strangeness(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
+        """``(n,)`` distance from the training cells; above 1 a cell is unknown, whatever its confidence."""
+        if self.distance is None:
+            return np.zeros(len(vectors))
+        return self.distance.strangeness(vectors, table)
 
     def probabilities(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n, c)`` calibrated probabilities."""
@@ -119,20 +136,29 @@ def fit_variants(points: Points, settings: FitSettings, features: Sequence[str])
     folds = _folds(points, settings.seed)
     parts = {name: _unseen(points, name, folds, settings) for name in every}
     whole = {name: fit_recipe(points, [name], settings) for name in every}
+    wanted = {kind: _spaces(kind, settings) for kind in features} if folds and settings.reject else {}
+    kinds = list(dict.fromkeys(each for names in wanted.values() for each in names))
+    spaces = {kind: fit_space(points, kind, settings.seed) for kind in kinds}
+    far = {kind: _unseen_distances(points, kind, folds, settings) for kind in kinds}
     found = {}
     for kind, names in offered.items():
-        recipe, temperature, threshold = names, 1.0, 0.0
+        recipe, temperature, threshold, distance = names, 1.0, 0.0, None
         if folds:
             seen = np.concatenate([split.test for split in folds])
             recipe = _best({name: parts[name] for name in names}, points.codes, seen)
             logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
             temperature = temperature_of(logits, points.codes[seen])
-            threshold = threshold_of(probabilities(logits, temperature).max(1), settings.reject)
+            threshold = threshold_of(probabilities(logits, temperature).max(1), settings.reject / 2)
+            if kind in wanted:
+                held = np.stack([far[each] for each in wanted[kind]], axis=1)[seen]
+                distance = Distance.limited(
+                    [spaces[each] for each in wanted[kind]], held, settings.reject / 2
+                )
         maps = [whole[name] for name in recipe]
         scorer = (
             maps[0] if len(maps) == 1 else mean_map([each for each in maps if isinstance(each, LinearMap)])
         )
-        found[kind] = Frozen(scorer, recipe, temperature, threshold)
+        found[kind] = Frozen(scorer, recipe, temperature, threshold, distance)
     return found
 
 
@@ -172,6 +198,22 @@ def _unseen(points: Points, name: str, folds: Sequence[Split], settings: FitSett
         scorer = fit_recipe(points.take(split.train), [name], settings)
         tested = points.take(split.test)
         found[split.test] = scorer.logits(tested.vectors, tested.table)
+    return found
+
+
+def _spaces(kind: str, settings: FitSettings) -> tuple[str, ...]:
+    return SPACES["embedding" if settings.method == "knn" else kind]
+
+
+def _unseen_distances(
+    points: Points, kind: str, folds: Sequence[Split], settings: FitSettings
+) -> NDArray[np.float64]:
+    """``(n,)`` distance of each cell from training cells that it is not one of."""
+    found = np.zeros(len(points.codes))
+    for split in folds:
+        tested = points.take(split.test)
+        space = fit_space(points.take(split.train), kind, settings.seed)
+        found[split.test] = space.distances(tested.vectors, tested.table)
     return found
 
 

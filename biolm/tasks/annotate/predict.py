@@ -5,8 +5,8 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -22,6 +22,7 @@ from biolm.io.cells.write_columns import CellAdditions, Coded
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
+from biolm.tasks.annotate.calls import Calls, Judged
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.ontology import read_ontology
@@ -34,70 +35,13 @@ from biolm.vocab.match import GeneMatch
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["UNKNOWN", "Calls", "additions", "keys", "predict", "predict_file", "probabilities", "rolled"]
+__all__ = ["additions", "judged", "keys", "predict", "predict_file", "rolled"]
 
-UNKNOWN = "unknown"
 # With fewer of the training genes than this, the user should know.
 _FEW = 0.5
+# Share of the training counts whose genes a query needs for distances to mean the same there.
+_ENOUGH = 0.7
 _READ_ROWS = 8192
-
-
-@dataclass(frozen=True, eq=False)
-class Calls:
-    """Predictions of one head.
-
-    Parameters
-    ----------
-    key
-        Name of the result.
-    head
-        Which classes, which threshold.
-    probabilities
-        ``(n, c)`` float32, calibrated.
-    unknown
-        ``(n,)`` cells whose confidence is below the threshold.
-    """
-
-    key: str
-    head: Head
-    probabilities: NDArray[np.float32]
-    unknown: NDArray[np.bool_]
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """``(n,)`` probability of the likeliest class, of unknown cells too."""
-        return np.asarray(self.probabilities.max(1))
-
-    @property
-    def labels(self) -> Coded:
-        """``(n,)`` names, ``unknown`` where a cell was rejected."""
-        names = self.head.classes
-        categories = np.array([*names, UNKNOWN] if UNKNOWN not in names else names)
-        codes = np.where(self.unknown, int(np.flatnonzero(categories == UNKNOWN)[0]), self._best)
-        return Coded(codes, categories)
-
-    def rolled(self, coarse: Mapping[str, str]) -> Coded:
-        """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.
-
-        A cell that is unknown among fine types may well be known among coarse ones.
-        """
-        names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
-        places = np.array([names.index(coarse[name]) for name in self.head.classes])
-        sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
-        low = self.unknown & (sums.max(1) < self.head.frozen.threshold)
-        return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
-
-    @property
-    def _best(self) -> NDArray[np.intp]:
-        return np.asarray(self.probabilities.argmax(1))
-
-    def additions(self, record: dict[str, Any]) -> CellAdditions:
-        """What enters the table of cells."""
-        return CellAdditions(
-            columns={self.key: self.labels, f"{self.key}_confidence": self.confidence},
-            matrices={f"{self.key}_probabilities": self.probabilities},
-            records={self.key: record | {"classes": np.array(self.head.classes)}},
-        )
 
 
 def predict(
@@ -214,13 +158,13 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     return names
 
 
-def probabilities(
+def judged(
     source: CellSource,
     annotator: Annotator,
     settings: PredictSettings,
     shard: Shard | None = None,
-) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
-    """Calibrated probabilities ``(n, c)`` of every head, and ``(n,)`` which cells hold no counts.
+) -> Judged:
+    """Calibrated probabilities of every head, and which cells are strange or hold no counts.
 
     Parameters
     ----------
@@ -230,30 +174,31 @@ def probabilities(
     job = prepare(source, annotator.model, _with_embedding(settings, annotator))
     match, heads = _heads(annotator, source, settings)
     span = (0, source.n_cells) if shard is None else shard.rows(source.n_cells, job.step)
-    found = [[np.zeros((0, len(head.classes)), np.float32)] for head in heads]
-    empty = [np.zeros(0, bool)]
+    found = [Judged.nothing(annotator)]
     for vectors, table in _parts(job, annotator.space, match, span):
         # A cell without counts has a vector of zeros.
-        empty.append(~np.asarray(vectors.any(1), bool))
-        for held, head in zip(found, heads, strict=True):
-            held.append(head.frozen.probabilities(vectors, table).astype(np.float32))
-    return [np.concatenate(parts) for parts in found], np.concatenate(empty)
+        empty = ~np.asarray(vectors.any(1), bool)
+        held = [head.frozen.probabilities(vectors, table).astype(np.float32) for head in heads]
+        strange = np.stack([head.frozen.strangeness(vectors, table) > 1 for head in heads], axis=1)
+        found.append(Judged(held, strange, empty))
+    return Judged.joined(found)
 
 
 def additions(
     annotator: Annotator,
     settings: PredictSettings,
-    found: Sequence[NDArray[np.float32]],
-    empty: NDArray[np.bool_],
+    found: Judged,
     coarse: Mapping[str, str],
 ) -> CellAdditions:
-    """What enters the table of cells, from the probabilities of every head; ``coarse`` names its classes."""
+    """What enters the table of cells, from what every head says; ``coarse`` names classes of the first."""
     columns: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
     records: dict[str, Any] = {}
-    for key, head, whole in zip(keys(annotator, settings), annotator.heads, found, strict=True):
+    names = keys(annotator, settings)
+    for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
         low = whole.max(1) < head.frozen.threshold
-        called = Calls(key, head, whole, empty | (low & settings.reject))
+        strange = found.empty | (found.strange[:, place] & settings.reject)
+        called = Calls(key, head, whole, strange | (low & settings.reject), strange)
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))
@@ -267,7 +212,7 @@ def _additions(source: CellSource, annotator: Annotator, settings: PredictSettin
     # A bad key or ontology is noticed before the work.
     keys(annotator, settings)
     coarse = rolled(annotator, settings)
-    return additions(annotator, settings, *probabilities(source, annotator, settings), coarse)
+    return additions(annotator, settings, judged(source, annotator, settings), coarse)
 
 
 def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
@@ -307,24 +252,33 @@ def _heads(
             f"the query shares too few genes with the cells that the annotator was fitted on: {error}"
         ) from error
     present = space.present(match)
+    held = float(space.share[present].sum())
+    if held < _ENOUGH:
+        log.warning(
+            "the query's genes make up %.0f %% of the counts of the training cells; too few to tell strange "
+            "cells by their distance, so only uncertain ones are unknown",
+            100 * held,
+        )
     if present.mean() < _FEW:
         log.warning(
             "the query holds %.0f %% of the %s genes of the training cells; the others are estimated",
             100 * present.mean(),
             f"{len(present):,}",
         )
-    return match, [_lacking(head, present, space) for head in annotator.heads]
+    return match, [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
 
 
-def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace) -> Head:
-    """The head for a query without some genes."""
-    scorer = head.frozen.scorer
-    if not isinstance(scorer, LinearMap) or not scorer.reads_genes or present.all():
+def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, distant: bool) -> Head:
+    """The head for a query without some genes; ``distant`` where distances can still be told."""
+    if present.all():
         return head
-    genes, bias = space.without(present, scorer.genes)
-    return replace(
-        head, frozen=replace(head.frozen, scorer=LinearMap(scorer.vectors, genes, scorer.bias + bias))
-    )
+    scorer, distance = head.frozen.scorer, head.frozen.distance if distant else None
+    if isinstance(scorer, LinearMap) and scorer.reads_genes:
+        genes, bias = space.without(present, scorer.genes)
+        scorer = LinearMap(scorer.vectors, genes, scorer.bias + bias)
+    if distance is not None:
+        distance = distance.without(present, space)
+    return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance))
 
 
 def _parts(

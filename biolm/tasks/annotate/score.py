@@ -5,12 +5,15 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.tasks.annotate.calibrate import probabilities
+from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.baselines import BASELINES
@@ -19,7 +22,7 @@ from biolm.tasks.quality import score_calls
 from biolm.tasks.quality_calls import calibration, confusion
 from biolm.tasks.splits import Split
 
-__all__ = ["COMPARED", "baseline_rows", "row", "shown", "unknown_test"]
+__all__ = ["COMPARED", "baseline_rows", "row", "shown", "strange_test", "unknown_test"]
 
 COMPARED = (
     "majority class",
@@ -82,18 +85,58 @@ def unknown_test(
 ) -> dict[str, Any]:
     """Leave one class out of training at a time: how many of its cells are called unknown.
 
-    The members, temperature and threshold stay as chosen with all classes.
+    The members, temperature, threshold and limits of distance stay as chosen with all classes.
 
     Returns
     -------
-    ``threshold``; ``known_rejected``, the share of held-out cells of known classes below it; ``rejected``,
-    the mean share of left-out cells below it; ``auroc``, how well confidence tells the two apart; and
-    ``classes``, the share rejected of each.
+    ``threshold``; ``known_rejected``, the share of held-out cells of known classes that are unknown;
+    ``rejected``, the mean share of left-out cells; ``auroc``, how well confidence and distance tell the two
+    apart; and ``classes``, the share rejected of each.
     """
+    test = points.take(split.test)
+
+    def doubts(kept: Points, code: int) -> NDArray[np.float64]:
+        scorer = fit_recipe(kept, frozen.recipe, settings)
+        read = test.vectors, test.table
+        logits = scorer.logits(*read)
+        # The class that was left out is no choice, and takes no share of the probability.
+        logits = np.delete(logits, code, axis=1)
+        confidence = probabilities(logits, frozen.temperature).max(1)
+        doubt = (1 - confidence) / max(1 - frozen.threshold, 1e-9)
+        if frozen.distance is not None:
+            doubt = np.maximum(doubt, _refitted(frozen.distance, kept, settings).strangeness(*read))
+        return np.asarray(doubt)
+
+    return {"threshold": round(frozen.threshold, 6)} | _left_out(points, split, classes, settings, doubts)
+
+
+def strange_test(
+    points: Points, split: Split, frozen: Frozen, classes: tuple[str, ...], settings: FitSettings
+) -> dict[str, Any]:
+    """As :func:`unknown_test`, by distance alone: for methods that would have to train the model again."""
+    distance, test = frozen.distance, points.take(split.test)
+    if distance is None:
+        return {"threshold": round(frozen.threshold, 6), "rejected": None}
+
+    def doubts(kept: Points, code: int) -> NDArray[np.float64]:  # noqa: ARG001  # the centre is gone with its cells
+        return _refitted(distance, kept, settings).strangeness(test.vectors, test.table)
+
+    facts = {"threshold": round(frozen.threshold, 6), "by": "distance alone"}
+    return facts | _left_out(points, split, classes, settings, doubts)
+
+
+def _left_out(
+    points: Points,
+    split: Split,
+    classes: tuple[str, ...],
+    settings: FitSettings,
+    doubts: Callable[[Points, int], NDArray[np.float64]],
+) -> dict[str, Any]:
+    """Leave classes out in turn; ``doubts`` of the tested cells lie above 1 where they are unknown."""
     from sklearn.metrics import roc_auc_score
 
-    train, test = points.take(_some(split.train, settings.seed)), points.take(split.test)
-    sizes = np.bincount(test.codes, minlength=len(classes))
+    train, codes = points.take(_some(split.train, settings.seed)), points.codes[split.test]
+    sizes = np.bincount(codes, minlength=len(classes))
     left = np.argsort(-sizes, kind="stable")[:_UNKNOWN_CLASSES]
     shares: dict[str, float] = {}
     known_shares, aurocs = [], []
@@ -101,23 +144,26 @@ def unknown_test(
         kept = train.take(np.flatnonzero(train.codes != code))
         if len(np.unique(kept.codes)) < 2:
             continue
-        scorer = fit_recipe(kept, frozen.recipe, settings)
-        logits = scorer.logits(test.vectors, test.table)
-        # The class that was left out is no choice, and takes no share of the probability.
-        logits = np.delete(logits, code, axis=1)
-        confidence = probabilities(logits, frozen.temperature).max(1)
-        below, alien = confidence < frozen.threshold, test.codes == code
+        doubt = doubts(kept, int(code))
+        below, alien = doubt > 1, codes == code
         shares[classes[code]] = round(float(below[alien].mean()), 6)
         if not alien.all():
             known_shares.append(below[~alien].mean())
-            aurocs.append(roc_auc_score(alien, -confidence))
+            aurocs.append(roc_auc_score(alien, doubt))
     return {
-        "threshold": round(frozen.threshold, 6),
         "known_rejected": _mean(known_shares),
         "rejected": _mean(list(shares.values())),
         "auroc": _mean(aurocs),
         "classes": shares,
     }
+
+
+def _refitted(distance: Distance, kept: Points, settings: FitSettings) -> Distance:
+    """The distance from fewer cells, by the limits that were set."""
+    spaces = (
+        replace(fit_space(kept, space.kind, settings.seed), limit=space.limit) for space in distance.spaces
+    )
+    return Distance(tuple(spaces))
 
 
 def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

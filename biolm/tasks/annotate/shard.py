@@ -11,16 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.write import write_store
 from biolm.models.base import CellModel
 from biolm.tasks.annotate.annotator import Annotator, load_annotator
-from biolm.tasks.annotate.predict import additions, keys, probabilities, rolled
+from biolm.tasks.annotate.calls import Judged
+from biolm.tasks.annotate.predict import additions, judged, keys, rolled
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.tasks.shards import Shard, ShardRecord, input_facts, write_record
 
@@ -61,9 +59,9 @@ def predict_shard(
     used, shard = load_annotator(annotator, model), Shard.parse(str(settings.shard))
     coarse = rolled(used, settings)
     with open_cells(path, matrix=settings.matrix) as source:
-        added = additions(used, settings, *_nothing(used), coarse)
+        added = additions(used, settings, Judged.nothing(used), coarse)
         added.check_free(dict.fromkeys(source.obs_columns()), {}, overwrite=settings.overwrite)
-        found, empty = probabilities(source, used, settings, shard)
+        found = judged(source, used, settings, shard)
         job = {
             "input": input_facts(source),
             "annotator": _digest(Path(annotator)),
@@ -86,7 +84,8 @@ def predict_shard(
     }
     with replacing(target, overwrite=settings.overwrite) as folder:
         folder.mkdir()
-        save_file({str(n): part for n, part in enumerate(found)} | {"empty": empty}, folder / _FILE)
+        held = {str(n): part for n, part in enumerate(found.probabilities)}
+        save_file(held | {"strange": found.strange, "empty": found.empty}, folder / _FILE)
         write_record(folder, shard, KIND, job, facts)
 
 
@@ -118,20 +117,17 @@ def merge_calls(
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = replace(PredictSettings(key=job["key"]), reject=job["options"]["reject"])
     parts = [_read(record.path) for record in records]
-    rows = sum(len(part["empty"]) for part in parts)
+    heads = range(len(annotator.heads))
+    found = Judged.joined(
+        [Judged([part[str(n)] for n in heads], part["strange"], part["empty"]) for part in parts]
+    )
+    rows = len(found.empty)
     if rows != source.n_cells:
         raise InputError(f"the shards hold {rows} rows of {source.n_cells}; make the shards again")
-    found = [np.concatenate([part[str(n)] for part in parts]) for n in range(len(annotator.heads))]
-    empty = np.concatenate([part["empty"] for part in parts])
-    added = additions(annotator, settings, found, empty, job["options"]["coarse"])
+    added = additions(annotator, settings, found, job["options"]["coarse"])
     with replacing(target, overwrite=overwrite) as made:
         write_store(source, made, form, added)
     return rows
-
-
-def _nothing(annotator: Annotator) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_]]:
-    """Probabilities of no cell, to find the names of the results before any work."""
-    return [np.zeros((0, len(head.classes)), np.float32) for head in annotator.heads], np.zeros(0, bool)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from biolm.io.cells.block import CellBlock
 from biolm.models.base import CellModel, EmbedOptions
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.cells import LabelledCells, Labels
-from biolm.tasks.annotate.frozen import Frozen
+from biolm.tasks.annotate.distance import Distance, fit_space
+from biolm.tasks.annotate.expression import log_normalised
+from biolm.tasks.annotate.frozen import Frozen, Points
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.embed_run import Job
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
     from biolm.training.fine_tune import FineTuned
 
-__all__ = ["TRAINED", "TunedModel", "read_tokens", "run_settings", "token_model", "train"]
+__all__ = ["TRAINED", "TunedModel", "gene_points", "read_tokens", "run_settings", "token_model", "train"]
 
 TRAINED = ("head", "lora", "full")
 # Share of the training cells (batches) that stops the training and calibrates.
@@ -197,10 +199,7 @@ def train(
     )
     made = TunedModel(model, tuned.core, tuned.heads, tuple(labels), tuned)
     logits = made.logits(tokens.take(split.test), _BATCH_TOKENS, settings.device)
-    return made, [
-        _calibrated(made, column, split.test, logits, cells.counts.shape[1], settings)
-        for column in cells.labels
-    ]
+    return made, [_calibrated(made, column, split, logits, cells, settings) for column in cells.labels]
 
 
 def _names(column: Labels) -> NDArray[np.object_]:
@@ -244,17 +243,34 @@ def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str,
 def _calibrated(
     model: TunedModel,
     column: Labels,
-    rows: NDArray[np.int64],
+    split: Split,
     logits: NDArray[np.float32],
-    genes: int,
+    cells: LabelledCells,
     settings: FitSettings,
 ) -> Frozen:
-    """The part of the logits that belongs to one label, calibrated on cells that stopped the training."""
-    scorer = _picked(model, column, genes)
+    """The part of the logits that belongs to one label, calibrated on cells that stopped the training.
+
+    Strange cells are told by their genes: logits of a model that was trained to know classes lose the rest.
+    """
+    scorer = _picked(model, column, cells.counts.shape[1])
     own = scorer.logits(logits, None)
-    temperature = temperature_of(own, column.codes[rows])
+    temperature = temperature_of(own, column.codes[split.test])
     confidence = probabilities(own, temperature).max(1)
-    return Frozen(scorer, (settings.method,), temperature, threshold_of(confidence, settings.reject))
+    distance = None
+    if settings.reject:
+        points = gene_points(cells, column)
+        space = fit_space(points.take(split.train), "genes", settings.seed)
+        held = points.take(split.test)
+        far = space.distances(held.vectors, held.table)[:, None]
+        distance = Distance.limited([space], far, settings.reject / 2)
+    threshold = threshold_of(confidence, settings.reject / 2)
+    return Frozen(scorer, (settings.method,), temperature, threshold, distance)
+
+
+def gene_points(cells: LabelledCells, column: Labels) -> Points:
+    """Genes and classes of the cells, for distances; there are no vectors."""
+    table = log_normalised(cells.counts)
+    return Points(cells.vectors, table, column.codes, len(column.classes), cells.batches, cells.copies)
 
 
 def _picked(model: TunedModel, column: Labels, genes: int) -> LinearMap:

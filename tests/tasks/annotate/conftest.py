@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ from scipy.sparse import csr_matrix
 from biolm.models import genetext
 from biolm.vocab.genes import gene_table
 
+# The built-in model is read once: two dozen annotators would each read it again.
+LOADED = cache(genetext.load)
 KINDS = ("B", "NK", "T")
 GENES = 120
 
@@ -55,3 +59,10 @@ def kinds():
 @pytest.fixture(scope="session")
 def query():
     return make_kinds(60, seed=9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_model():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(genetext, "load", LOADED)
+        yield

@@ -1,0 +1,117 @@
+"""What the heads of an annotator say of cells, and what of it enters the table of cells.
+
+Dimensions: ``n`` cells · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.io.cells.write_columns import CellAdditions, Coded
+from biolm.tasks.annotate.annotator import Annotator, Head
+
+__all__ = ["UNKNOWN", "Calls", "Judged"]
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What every head says of some cells.
+
+    Parameters
+    ----------
+    probabilities
+        Of each head ``(n, c)`` float32, calibrated.
+    strange
+        ``(n, heads)`` cells that lie far from the training cells.
+    empty
+        ``(n,)`` cells without counts.
+    """
+
+    probabilities: list[NDArray[np.float32]]
+    strange: NDArray[np.bool_]
+    empty: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, annotator: Annotator) -> Judged:
+        """Of no cell."""
+        heads = annotator.heads
+        none = [np.zeros((0, len(head.classes)), np.float32) for head in heads]
+        return cls(none, np.zeros((0, len(heads)), bool), np.zeros(0, bool))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Judged]) -> Judged:
+        """Of consecutive cells; there is at least one part."""
+        heads = zip(*(part.probabilities for part in parts), strict=True)
+        return cls(
+            [np.concatenate(each) for each in heads],
+            np.concatenate([part.strange for part in parts]),
+            np.concatenate([part.empty for part in parts]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """Predictions of one head.
+
+    Parameters
+    ----------
+    key
+        Name of the result.
+    head
+        Which classes, which threshold.
+    probabilities
+        ``(n, c)`` float32, calibrated.
+    unknown
+        ``(n,)`` cells whose confidence is below the threshold, and strange ones.
+    strange
+        ``(n,)`` cells without counts and, where cells are rejected, those far from the training cells.
+    """
+
+    key: str
+    head: Head
+    probabilities: NDArray[np.float32]
+    unknown: NDArray[np.bool_]
+    strange: NDArray[np.bool_]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """``(n,)`` probability of the likeliest class, of unknown cells too."""
+        return np.asarray(self.probabilities.max(1))
+
+    @property
+    def labels(self) -> Coded:
+        """``(n,)`` names, ``unknown`` where a cell was rejected."""
+        names = self.head.classes
+        categories = np.array([*names, UNKNOWN] if UNKNOWN not in names else names)
+        codes = np.where(self.unknown, int(np.flatnonzero(categories == UNKNOWN)[0]), self._best)
+        return Coded(codes, categories)
+
+    def rolled(self, coarse: Mapping[str, str]) -> Coded:
+        """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.
+
+        A cell that is uncertain among fine types may well be certain among coarse ones; a strange one is not.
+        """
+        names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
+        places = np.array([names.index(coarse[name]) for name in self.head.classes])
+        sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
+        low = self.strange | (self.unknown & (sums.max(1) < self.head.frozen.threshold))
+        return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
+
+    @property
+    def _best(self) -> NDArray[np.intp]:
+        return np.asarray(self.probabilities.argmax(1))
+
+    def additions(self, record: dict[str, Any]) -> CellAdditions:
+        """What enters the table of cells."""
+        return CellAdditions(
+            columns={self.key: self.labels, f"{self.key}_confidence": self.confidence},
+            matrices={f"{self.key}_probabilities": self.probabilities},
+            records={self.key: record | {"classes": np.array(self.head.classes)}},
+        )
