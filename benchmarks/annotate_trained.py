@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from biolm import annotate
 from biolm.models.base import CellModel
 from biolm.models.registry import load
-from biolm.tasks import annotate
 from biolm.tasks.annotate.settings import METHODS
 
 SETS: dict[str, tuple[str, dict[str, Any]]] = {

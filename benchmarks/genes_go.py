@@ -26,7 +26,7 @@ import scipy.sparse as sp
 
 from biolm.errors import ConfigError
 from biolm.tasks.fit import loaded
-from biolm.tasks.genes import contextual, static
+from biolm.tasks.genes.vectors import contextual, static
 from biolm.tasks.search.exact import directions, exact_neighbours
 
 PERMUTATIONS = 200

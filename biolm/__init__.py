@@ -14,10 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biolm import pl, pp, tl
+    from biolm import annotate, genes, pl, pp, search, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
-    from biolm.tasks import annotate, genes, search
     from biolm.tasks.embed import embed
     from biolm.tasks.evaluate.run import evaluate
     from biolm.tasks.generate.run import generate
@@ -60,12 +59,12 @@ _HOMES = {
     "Batch": ("biolm.batch", "Batch"),
     "Output": ("biolm.batch", "Output"),
     "Tokens": ("biolm.batch", "Tokens"),
-    "annotate": ("biolm.tasks.annotate", ""),
+    "annotate": ("biolm.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
     "evaluate_sequences": ("biolm.tasks.sequence_benchmarks.run", "evaluate_sequences"),
     "generate": ("biolm.tasks.generate.run", "generate"),
-    "genes": ("biolm.tasks.genes", ""),
+    "genes": ("biolm.genes", ""),
     "load": ("biolm.models.registry", "load"),
     "merge": ("biolm.tasks.merge", "merge"),
     "pack": ("biolm.tasks.pack", "pack"),
@@ -74,7 +73,7 @@ _HOMES = {
     "pp": ("biolm.pp", ""),
     "pretrain": ("biolm.tasks.pretrain", "pretrain"),
     "score_variants": ("biolm.tasks.variants.run", "score_variants"),
-    "search": ("biolm.tasks.search", ""),
+    "search": ("biolm.search", ""),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }

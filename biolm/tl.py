@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from biolm.models.base import CellModel
     from biolm.tasks.annotate.annotator import Annotator
     from biolm.tasks.annotate.settings import PredictKeywords
-    from biolm.tasks.search import Index
+    from biolm.tasks.search.index import Index
 
 __all__ = ["annotate", "embed", "perturb", "search"]
 
@@ -118,7 +118,8 @@ def search(
     --------
     ``biolm.tl.search(adata, index="reference")`` after ``biolm search build atlas.h5ad -o reference``.
     """
-    from biolm.tasks.search import load, query
+    from biolm.tasks.search.index import load
+    from biolm.tasks.search.query import query
 
     held = load(index) if isinstance(index, str | Path) else index
     found = query(adata, held, k=k, model=model, inside=inside, layer=layer, **options)
@@ -168,7 +169,7 @@ def perturb(
     --------
     ``biolm.tl.perturb(adata, delete=["MS4A1"])``, then ``adata.uns["perturb"]``.
     """
-    from biolm.tasks.perturb import perturb as run
+    from biolm.tasks.perturb.run import perturb as run
 
     found = run(adata, model=model, delete=delete, overexpress=overexpress, genes=genes, **options)
     target = adata.copy() if copy else adata
@@ -219,7 +220,7 @@ def annotate(
     --------
     ``biolm.tl.annotate(adata, annotator="blood")`` after ``biolm annotate fit blood.h5ad -o blood ...``.
     """
-    from biolm.tasks.annotate import predict
+    from biolm.tasks.annotate.predict import predict
 
     result = predict(adata, annotator, key=key_added, copy=copy, **options)
     return result if copy else None

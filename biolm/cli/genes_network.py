@@ -43,7 +43,9 @@ def run(chosen: Arguments) -> None:
     Edges from vectors of genes or from attention, with a permutation null and false discovery rates.
     """
     from biolm.io.table import check_table
-    from biolm.tasks.genes import attention_network, contextual, network, static, write_network
+    from biolm.tasks.genes.attention import attention_network
+    from biolm.tasks.genes.network import network, write_network
+    from biolm.tasks.genes.vectors import contextual, static
 
     if chosen.source not in _SOURCES:
         raise ConfigError(f"--from {chosen.source} is not one of {', '.join(_SOURCES)}")

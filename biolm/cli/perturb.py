@@ -62,7 +62,7 @@ def run(chosen: Arguments) -> None:
 
     Writes a table of genes with mean shifts, intervals, tests and matched random genes beside them.
     """
-    from biolm.tasks.perturb import perturb
+    from biolm.tasks.perturb.run import perturb
 
     if chosen.all_genes and chosen.genes is not None:
         raise ConfigError("--genes names some genes and --all-genes takes all; give one of them")

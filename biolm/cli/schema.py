@@ -25,7 +25,7 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Print the JSON Schema of a workflow's config or sample sheet."""
+    """Print the JSON Schema of a workflow's config or samples."""
     # The configs are made of the arguments of other commands.
     from biolm.cli.workflow_config import SHEETS
     from biolm.tasks.workflow_schema import schema_of

@@ -88,7 +88,8 @@ def run(chosen: Arguments) -> None:
 
     Adds columns to a table, or fields to the INFO of a VCF; the higher, the likelier the variant.
     """
-    from biolm.tasks.variants import VariantSettings, score_variants
+    from biolm.tasks.variants.run import score_variants
+    from biolm.tasks.variants.settings import VariantSettings
 
     names = {entry.name for entry in dataclasses.fields(VariantSettings)} - {"method"}
     options = {name: value for name, value in vars(chosen).items() if name in names}

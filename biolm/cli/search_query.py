@@ -40,7 +40,7 @@ def run(chosen: Arguments) -> None:
 
     Writes neighbours, transferred labels and which cells are out of reference.
     """
-    from biolm.tasks.search import query
+    from biolm.tasks.search.query import query
 
     found = query(
         chosen.input,

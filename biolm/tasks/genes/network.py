@@ -76,7 +76,7 @@ def network(
 
     Examples
     --------
-    >>> from biolm.tasks.genes import static
+    >>> from biolm.tasks.genes.vectors import static
     >>> found = network(static("genetext", "data/cells/pbmc68k_reduced_counts_700.h5ad"), k=3)
     >>> bool((found.columns["fdr"] >= found.columns["p_value"]).all())
     True

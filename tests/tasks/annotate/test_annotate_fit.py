@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import biolm
+from biolm import annotate
 from biolm.errors import (
     CheckpointError,
     ConfigError,
@@ -17,7 +18,6 @@ from biolm.errors import (
     OutputError,
 )
 from biolm.models import genetext
-from biolm.tasks import annotate
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import COMPARED
 

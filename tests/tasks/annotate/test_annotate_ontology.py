@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from biolm import annotate
 from biolm.errors import InputError
-from biolm.tasks import annotate
 from biolm.tasks.annotate.ontology import read_ontology
 
 OBO = """format-version: 1.2

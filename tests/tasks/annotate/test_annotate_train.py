@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from biolm import annotate
 from biolm.cli.main import app
 from biolm.errors import ConfigError, InputError
-from biolm.tasks import annotate
 from biolm.tasks.annotate.gene_labels import read_gene_table
 
 

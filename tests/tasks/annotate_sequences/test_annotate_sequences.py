@@ -17,12 +17,9 @@ from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.own import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
-from biolm.tasks.annotate_sequences import (
-    fit_sequences,
-    load_sequence_annotator,
-    predict_sequences,
-    write_found,
-)
+from biolm.tasks.annotate_sequences.annotator import load_sequence_annotator
+from biolm.tasks.annotate_sequences.fit import fit_sequences
+from biolm.tasks.annotate_sequences.predict import predict_sequences, write_found
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from biolm.cli.main import app
 from biolm.errors import ConfigError, InputError
-from biolm.tasks.genes import GeneVectors, attention_network, network
+from biolm.tasks.genes.attention import attention_network
+from biolm.tasks.genes.network import network
+from biolm.tasks.genes.vectors import GeneVectors
 
 
 def _vectors(planted: int = 0) -> GeneVectors:

@@ -16,7 +16,7 @@ from biolm.cli.main import app
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.cells import open_cells
 from biolm.models.genetext import load
-from biolm.tasks.genes import contextual, static, write_vectors
+from biolm.tasks.genes.vectors import contextual, static, write_vectors
 
 
 def test_static_vectors_are_the_table() -> None:

@@ -13,8 +13,10 @@ import pytest
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError
 from biolm.models.genetext import GeneText, load, random_like
-from biolm.tasks.search import CellTable, Index, IndexSettings, build, make_index, query
-from biolm.tasks.search import load as load_index
+from biolm.tasks.search.build import IndexSettings, build, make_index
+from biolm.tasks.search.index import CellTable, Index
+from biolm.tasks.search.index import load as load_index
+from biolm.tasks.search.query import query
 
 
 @pytest.fixture(scope="module")
