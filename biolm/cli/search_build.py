@@ -49,7 +49,7 @@ def run(chosen: Arguments) -> None:
 
     Writes a folder with vectors, names, labels and the usual distance between cells.
     """
-    from biolm.tasks.search import build
+    from biolm.tasks.search.build import build
 
     made = build(
         chosen.references,

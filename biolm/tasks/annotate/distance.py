@@ -93,7 +93,8 @@ class Distance:
 
     def strangeness(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n,)`` largest distance of the spaces; above 1 a cell is of no class that was taught."""
-        return np.max([space.distances(vectors, table) for space in self.spaces], axis=0)
+        distances = np.stack([space.distances(vectors, table) for space in self.spaces])
+        return np.asarray(distances.max(0), np.float64)
 
     def without(self, present: NDArray[np.bool_], expression: ExpressionSpace) -> Distance:
         """The distance for a query that has the ``present`` genes ``(m,)`` only; the others are estimated."""

@@ -127,8 +127,13 @@ def fit_frozen(points: Points, settings: FitSettings) -> Frozen:
     return fit_variants(points, settings, [settings.features])[settings.features]
 
 
-def fit_variants(points: Points, settings: FitSettings, features: Sequence[str]) -> dict[str, Frozen]:
-    """As :func:`fit_frozen`, for several kinds of features at the price of the largest."""
+def fit_variants(
+    points: Points, settings: FitSettings, features: Sequence[str], *, distances: bool = True
+) -> dict[str, Frozen]:
+    """As :func:`fit_frozen`, for several kinds of features at the price of the largest.
+
+    Without ``distances`` confidence alone says what is unknown, and takes the whole of ``settings.reject``.
+    """
     if len(np.unique(points.codes)) < 2:
         raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")
     offered = {kind: ("neighbours",) if settings.method == "knn" else OFFERED[kind] for kind in features}
@@ -136,7 +141,9 @@ def fit_variants(points: Points, settings: FitSettings, features: Sequence[str])
     folds = _folds(points, settings.seed)
     parts = {name: _unseen(points, name, folds, settings) for name in every}
     whole = {name: fit_recipe(points, [name], settings) for name in every}
-    wanted = {kind: _spaces(kind, settings) for kind in features} if folds and settings.reject else {}
+    measured = bool(distances and folds and settings.reject)
+    wanted = {kind: _spaces(kind, settings) for kind in features} if measured else {}
+    share = settings.reject / 2 if measured else settings.reject
     kinds = list(dict.fromkeys(each for names in wanted.values() for each in names))
     spaces = {kind: fit_space(points, kind, settings.seed) for kind in kinds}
     far = {kind: _unseen_distances(points, kind, folds, settings) for kind in kinds}
@@ -148,12 +155,10 @@ def fit_variants(points: Points, settings: FitSettings, features: Sequence[str])
             recipe = _best({name: parts[name] for name in names}, points.codes, seen)
             logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
             temperature = temperature_of(logits, points.codes[seen])
-            threshold = threshold_of(probabilities(logits, temperature).max(1), settings.reject / 2)
+            threshold = threshold_of(probabilities(logits, temperature).max(1), share)
             if kind in wanted:
                 held = np.stack([far[each] for each in wanted[kind]], axis=1)[seen]
-                distance = Distance.limited(
-                    [spaces[each] for each in wanted[kind]], held, settings.reject / 2
-                )
+                distance = Distance.limited([spaces[each] for each in wanted[kind]], held, share)
         maps = [whole[name] for name in recipe]
         scorer = (
             maps[0] if len(maps) == 1 else mean_map([each for each in maps if isinstance(each, LinearMap)])

@@ -172,7 +172,7 @@ def _classifiers(
     )
     # What reads expression of cells reads k-mers here.
     names = {kind: "expression" if kind == "kmers" else kind for kind in kinds}
-    found = fit_variants(points, settings.classifier, list(names.values()))
+    found = fit_variants(points, settings.classifier, list(names.values()), distances=False)
     return {kind: found[name] for kind, name in names.items()}
 
 
