@@ -123,7 +123,7 @@ def kfold(
     Examples
     --------
     >>> [split.test.tolist() for split in kfold(["B", "B", "NK", "NK"], folds=2, seed=1)]
-    [[0, 3], [1, 2]]
+    [[0, 2], [1, 3]]
     """
     if folds < 2:
         raise InputError(f"cross-validation needs at least 2 folds, not {folds}")

@@ -112,7 +112,7 @@ def test_families_refuse_what_they_are_not(tmp_path: Path) -> None:
     from biolm.models.hf import from_hf
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hyenadna"}))
-    with pytest.raises(ConfigError, match="'hyenadna' is not one of albert, bert"):
+    with pytest.raises(ConfigError, match="'hyenadna' is not one of AMPLIFY, albert, bert"):
         from_hf(tmp_path)
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "bert", "vocab_size": 9, "hidden_size": 10, "num_hidden_layers": 1})
