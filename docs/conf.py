@@ -18,6 +18,8 @@ autodoc_member_order = "bysource"
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+# Types of attributes stand in the signature; here "numpy.str_" would be read as a link.
+napoleon_attr_annotations = False
 
 html_theme = "sphinx_book_theme"
 html_title = "biolm"
