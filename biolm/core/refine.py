@@ -195,7 +195,9 @@ def _ask(model: Transformer, ids: list[list[int]], places: list[list[int]], mask
         text[hidden] = mask
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
     tokens = Tokens(ids=np.concatenate(texts), offsets=offsets, index=np.arange(len(texts)))
-    wanted = [int(start) + place for start, hidden in zip(offsets, places, strict=False) for place in hidden]
+    wanted = [
+        int(start) + place for start, hidden in zip(offsets[:-1], places, strict=True) for place in hidden
+    ]
     batch = Batch.from_tokens(tokens).to(model.embeddings.token.weight.device)
     logits = model(batch, logits=torch.tensor(wanted, device=batch.ids.device)).logits
     assert isinstance(logits, Tensor)

@@ -22,6 +22,7 @@ from biolm.core.pooling import POOLS, pool
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.models.base import EmbedOptions
+from biolm.models.headed import Headed
 from biolm.models.heads import Heads
 from biolm.models.running import pick_device, return_memory, states_of
 from biolm.models.sequence_language import SequenceLanguage
@@ -53,7 +54,7 @@ class SequenceOptions(EmbedOptions):
     overlap: int | None = None
 
 
-class SequenceModel:
+class SequenceModel(Headed):
     """A language of sequences, the core with its weights, and the system's way to pool.
 
     Parameters
@@ -197,22 +198,6 @@ class SequenceModel:
             states[filled[row] : filled[row] + len(finished)] = finished.cpu().numpy()
             filled[row] += len(finished)
         return states, tokens
-
-    def predict(
-        self, tokens: Tokens, *, batch_tokens: int = 16_384, device: str = "auto"
-    ) -> dict[str, NDArray[np.float32]]:
-        """Logits or numbers of each label column the model was trained on.
-
-        See :meth:`biolm.models.heads.Heads.predict`.
-
-        Raises
-        ------
-        ConfigError
-            If it was trained on none.
-        """
-        if self.heads is None:
-            raise ConfigError(f"model {self.name} was trained on no label, so it predicts none; fine-tune it")
-        return self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
 
     def check_lengths(self, tokens: Tokens, options: SequenceOptions, block: SequenceBlock) -> None:
         """Refuse what the model cannot read, before any work.

@@ -19,6 +19,7 @@ from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.base import CellModel, EmbedOptions
 from biolm.models.cell_language import CellLanguage
+from biolm.models.headed import Headed
 from biolm.models.running import pick_device, states_of
 from biolm.vocab.match import GeneMatch
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenCellModel", "pick_device"]
 
 
-class TokenCellModel(CellModel):
+class TokenCellModel(Headed, CellModel):
     """A published system: its language, the core with its weights, and its way to pool.
 
     Parameters
@@ -118,22 +119,6 @@ class TokenCellModel(CellModel):
 
     def _skip(self, how: str) -> tuple[int, int]:
         return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.language.special
-
-    def predict(
-        self, tokens: Tokens, *, batch_tokens: int = 16_384, device: str = "auto"
-    ) -> dict[str, NDArray[np.float32]]:
-        """Logits or numbers of each label column the model was trained on.
-
-        See :meth:`biolm.models.heads.Heads.predict`.
-
-        Raises
-        ------
-        ConfigError
-            If it was trained on none.
-        """
-        if self.heads is None:
-            raise ConfigError(f"model {self.name} was trained on no label, so it predicts none; fine-tune it")
-        return self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from biolm.errors import ConfigError
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
-from biolm.io.cells.write import side_car
+from biolm.io.cells.write import format_of, side_car
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import digest
-from biolm.io.sequences.vectors import SequenceRows, format_of, to_anndata, write_rows
+from biolm.io.sequences.vectors import FORMATS, SequenceRows, to_anndata, write_rows
 from biolm.tasks.embed_file import EmbedSummary
 from biolm.tasks.embed_partial import Partial
 from biolm.tasks.embed_sequences import SequenceJob, prepare_sequences
@@ -96,7 +96,7 @@ def embed_sequences_file(
     """
     began = time.monotonic()
     target = Path(output)
-    form = format_of(target, settings.format)
+    form = format_of(target, settings.format, FORMATS)
     if str(path) == "-" and settings.resume:
         raise ConfigError("a job that reads the standard input cannot be resumed; give a file")
     for final in [target, side_car(target)] if form == "npy" else [target]:

@@ -14,8 +14,8 @@ FORMATS = ("h5ad", "zarr", "parquet", "npy")
 _STORES = ("h5ad", "zarr")
 
 
-def format_of(target: Path, chosen: str | None = None) -> str:
-    """The format asked for, or the one that the suffix of the output names.
+def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = FORMATS) -> str:
+    """The format asked for, or the one that the suffix of the output names, out of those that are known.
 
     Raises
     ------
@@ -28,9 +28,9 @@ def format_of(target: Path, chosen: str | None = None) -> str:
     'zarr'
     """
     name = chosen or target.suffix.removeprefix(".").lower()
-    if name not in FORMATS:
+    if name not in known:
         found = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
-        raise ConfigError(f"{found} is not one of {', '.join(FORMATS)}; choose one with --format")
+        raise ConfigError(f"{found} is not one of {', '.join(known)}; choose one with --format")
     return name
 
 

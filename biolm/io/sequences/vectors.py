@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError
 from biolm.io.cells.write import side_car
 from biolm.io.cells.write_convert import creating
 from biolm.io.cells.write_elements import child, put_frame, tag
@@ -23,7 +22,7 @@ from biolm.io.cells.write_vectors import CellVectors
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "SequenceRows", "format_of", "to_anndata", "write_rows"]
+__all__ = ["FORMATS", "SequenceRows", "to_anndata", "write_rows"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy", "pt")
 
@@ -74,26 +73,6 @@ class SequenceRows:
         columns: dict[str, NDArray[Any]] = {"length": self.lengths[held]}
         texts = self.descriptions[held]
         return {**columns, "description": texts} if (texts != "").any() else columns
-
-
-def format_of(target: Path, chosen: str | None = None) -> str:
-    """The format asked for, or the one that the suffix of the output names.
-
-    Raises
-    ------
-    ConfigError
-        If neither names a known one.
-
-    Examples
-    --------
-    >>> format_of(Path("proteins.pt"))
-    'pt'
-    """
-    name = chosen or target.suffix.removeprefix(".").lower()
-    if name not in FORMATS:
-        found = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
-        raise ConfigError(f"{found} is not one of {', '.join(FORMATS)}; choose one with --format")
-    return name
 
 
 def write_rows(target: Path, form: str, rows: SequenceRows, result: CellVectors) -> None:
