@@ -54,6 +54,8 @@ def run(chosen: Arguments) -> None:
     if chosen.output is None:
         raise ConfigError("name a folder for the run with --output, or look at its sizes with --dry-run")
     result = pretrain(chosen.config, chosen.output, changes=changes, resume=chosen.resume)
+    if not result.first:
+        return
     log.info("wrote %s after %d steps", result.model, result.steps)
     if chosen.json:
         summary = {"model": str(result.model), "steps": result.steps, "scores": result.scores}

@@ -86,7 +86,8 @@ def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> d
         Counts to take in place of the score's: means over the batches that this rank accumulates.
 
     Distributed training averages the ranks' gradients. Divided by these counts, they average to the gradient
-    of the mean over all ranks' items, however unevenly these are spread. Every rank must call it.
+    of the mean over all ranks' items, however unevenly these are spread. Every rank must call it. Where a
+    term of any rank is infinite or no number, its count is NaN on all: they can stop together.
     """
     if _alone() and not known:
         return None
@@ -96,6 +97,8 @@ def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> d
          for name, term in score.terms.items()]
     )  # fmt: skip
     if not _alone():
+        # Infinity times 0 is no number, as is NaN times 0.
+        counts = counts + 0.0 * torch.stack([term.total.detach() for term in score.terms.values()])
         dist.all_reduce(counts)
         counts = counts / dist.get_world_size()
     return dict(zip(score.terms, counts, strict=True))

@@ -35,7 +35,8 @@ class Temperature(nn.Module):
         super().__init__()
         if not temperature > 0:
             raise ConfigError(f"temperature must be above 0, not {temperature}")
-        start = torch.tensor(-math.log(temperature))
+        # One number in a vector, as FSDP cuts no scalars into shards.
+        start = torch.tensor([-math.log(temperature)])
         if learned:
             self.log_scale: Tensor = nn.Parameter(start)
         else:
@@ -43,7 +44,7 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """``()``."""
-        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+        return self.log_scale[0].exp().clamp(max=_LARGEST_SCALE)
 
 
 def score_pairs(

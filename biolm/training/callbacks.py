@@ -13,9 +13,10 @@ import pytorch_lightning as pl
 from biolm.errors import TrainingError
 from biolm.io.atomic import replacing
 from biolm.models.own import Saved, save
-from biolm.training.checkpoint import Progress, thin_out, write_checkpoint
-from biolm.training.module import Means, Pretraining, finite
+from biolm.training.checkpoint import Progress, thin_out, training_state, write_checkpoint
+from biolm.training.module import Means, Pretraining
 from biolm.training.record import Record
+from biolm.training.shards import all_finite, gather
 
 __all__ = ["Save"]
 
@@ -108,13 +109,14 @@ class Save(pl.Callback):
         if kept != module.step:
             log.info("saving the weights of step %d, whose held-out loss was lowest", kept)
         module.settle()
+        whole = gather(module.saved())
         if trainer.is_global_zero and self.saved is not None:
             card = {**(self.saved.card or {}), "steps": kept}
             card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
             with replacing(self.folder.parent / "model", overwrite=True) as temporary:
                 temporary.mkdir()
                 saved = replace(self.saved, card=card)
-                save(temporary, saved, module.core_weights(), module.head_weights())
+                save(temporary, saved, *module.parts(whole))
 
     def save(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Write a checkpoint, and remove old ones.
@@ -124,7 +126,7 @@ class Save(pl.Callback):
         TrainingError
             If a weight is no number; the last good checkpoint stays.
         """
-        if not finite(module):
+        if not all_finite(module.state_dict()):
             raise TrainingError(
                 f"a weight at step {module.step} is infinite or no number; the last good checkpoint is kept: "
                 "lower optimiser.rate, or set trainer.clip, and resume"
@@ -132,6 +134,7 @@ class Save(pl.Callback):
         self.progress.step = module.step
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self.progress.scaler = {} if scaler is None else scaler.state_dict()
+        state = training_state(module)
         if trainer.is_global_zero:
-            write_checkpoint(self.folder, module, self.saved, self.progress)
+            write_checkpoint(self.folder, module, state, self.saved, self.progress)
             thin_out(self.folder, module.config.trainer.keep)

@@ -23,8 +23,9 @@ from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.models.own import Saved, save
 from biolm.training.module import Pretraining
+from biolm.training.shards import gather
 
-__all__ = ["Progress", "last_checkpoint", "restore", "thin_out", "write_checkpoint"]
+__all__ = ["Progress", "last_checkpoint", "restore", "thin_out", "training_state", "write_checkpoint"]
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -57,7 +58,31 @@ class Progress:
     scored: int = 0
 
 
-def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, progress: Progress) -> Path:
+def training_state(module: Pretraining) -> dict[str, Tensor]:
+    """All tensors of a run, whole; all processes must call it, and only the first gets what is in shards.
+
+    Parameters
+    ----------
+    module
+        With an optimiser.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in module.average.items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in module.best.items()}
+    optimiser: Any = module.optimizers(use_pl_optimizer=False)
+    for number, entries in optimiser.state_dict()["state"].items():
+        for key, value in entries.items():
+            tensors[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
+    return gather(tensors)
+
+
+def write_checkpoint(
+    folder: Path,
+    module: Pretraining,
+    state: dict[str, Tensor],
+    saved: Saved | None,
+    progress: Progress,
+) -> Path:
     """Write a checkpoint of the current step, whole or not at all.
 
     Parameters
@@ -65,7 +90,9 @@ def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, pro
     folder
         Of the checkpoints; made if it is not there.
     module
-        With an optimiser, unless training has ended.
+        Whose checkpoint it is.
+    state
+        Of :func:`training_state`.
     saved
         What goes beside the weights; None for the state of training alone.
     progress
@@ -76,8 +103,10 @@ def write_checkpoint(folder: Path, module: Pretraining, saved: Saved | None, pro
     with replacing(target, overwrite=True) as temporary:
         temporary.mkdir()
         if saved is not None:
-            save(temporary, saved, module.core_weights(), module.head_weights())
-        write_weights(temporary / "training.safetensors", _state(module))
+            start = "average." if module.average else "model."
+            whole = {name.removeprefix(start): each for name, each in state.items() if name.startswith(start)}
+            save(temporary, saved, *module.parts(whole))
+        write_weights(temporary / "training.safetensors", state)
         (temporary / "training.json").write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
     return target
 
@@ -124,14 +153,3 @@ def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-
-
-def _state(module: Pretraining) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in module.average.items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in module.best.items()}
-    optimiser: Any = module.optimizers(use_pl_optimizer=False)
-    for number, entries in optimiser.state_dict()["state"].items():
-        for key, value in entries.items():
-            tensors[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
-    return tensors

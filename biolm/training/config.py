@@ -240,8 +240,12 @@ class TrainerConfig:
         Largest norm of the gradient; 0 for no clipping.
     accumulate
         Batches of one optimiser step, on each process.
-    accelerator, devices, strategy
-        As of Lightning's ``Trainer``: ``auto``, ``cpu``, ``gpu``; how many; ``auto``, ``ddp`` ...
+    accelerator, devices, nodes
+        ``auto``, ``cpu``, ``gpu``, as of Lightning's ``Trainer``; how many of them on each machine; how many
+        machines.
+    strategy
+        Of several devices: ``ddp``, each with all weights, or ``fsdp``, each with a part of them (and of
+        gradients and moments), for models that fit no device whole. ``auto`` is ``ddp`` there.
     validate_every, checkpoint_every
         Steps between validations and between checkpoints.
     patience
@@ -272,7 +276,8 @@ class TrainerConfig:
     accumulate: int = 1
     accelerator: str = "auto"
     devices: int = 1
-    strategy: str = "auto"
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     validate_every: int = 500
     checkpoint_every: int = 500
     patience: int = 0
@@ -291,6 +296,7 @@ class TrainerConfig:
             "max_epochs",
             "accumulate",
             "devices",
+            "nodes",
             "validate_every",
             "checkpoint_every",
             "keep",
@@ -300,6 +306,13 @@ class TrainerConfig:
             raise ConfigError("trainer.max_steps, patience, clip and peak_tflops must be 0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
+        if self.strategy == "fsdp" and self.precision == "fp16":
+            raise ConfigError("trainer.strategy fsdp takes trainer.precision bf16 or fp32, not fp16")
+
+    @property
+    def processes(self) -> int:
+        """Processes of the run, one a device."""
+        return self.devices * self.nodes
 
     @property
     def keeps_best(self) -> bool:

@@ -178,6 +178,10 @@ def fine_tune(
     values["objectives"] = dict(objectives) if objectives is not None else chosen
     values.setdefault("data", {})
     config = build(values)
+    if config.trainer.strategy == "fsdp":
+        raise ConfigError(
+            "fine_tune keeps the model whole in memory; for fsdp use biolm pretrain and model.start"
+        )
     start = start_of(base, config.model, special_ids)
     kinds = read_kinds(config.objectives)
     job = plan_job(

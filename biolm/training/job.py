@@ -292,12 +292,15 @@ def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
 
 
 def memory_estimate(core: CoreConfig, config: RunConfig) -> float:
-    """Bytes of a training step, about.
+    """Bytes of a training step on one device, about.
 
-    Weights, gradients and AdamW's two moments in float32 (and a moving average, where there is one), what
-    each layer keeps of ``t`` tokens for the backward pass, and the logits of a sixth of the tokens.
+    Weights, gradients and AdamW's two moments in float32 (and a moving average, where there is one), of
+    which ``fsdp`` leaves each device a part; what each layer keeps of ``t`` tokens for the backward pass; and
+    the logits of a sixth of the tokens.
     """
-    copies = 5 if config.trainer.ema else 4
+    copies: float = 5 if config.trainer.ema else 4
+    if config.trainer.strategy == "fsdp":
+        copies /= config.trainer.processes
     width = 4 if config.trainer.precision == "fp32" else 2
     each = 10 * core.d_model + (3 if core.glu else 2) * core.d_ff
     layers = 1 if config.trainer.gradient_checkpointing else core.n_layers
@@ -367,7 +370,7 @@ def _plan(found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, *,
 def _steps(plan: Plan, config: RunConfig) -> int:
     """Optimiser steps until the last epoch is through, or ``max_steps`` if that is fewer."""
     trainer = config.trainer
-    of_a_step = trainer.devices * trainer.accumulate
+    of_a_step = trainer.processes * trainer.accumulate
     batches = 0
     for epoch in range(trainer.max_epochs):
         batches += sum(len(pool) for pool in plan.epoch(epoch))

@@ -10,22 +10,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biolm.core import Transformer
 from biolm.core.checkpoint import write_weights
 from biolm.errors import TrainingError
-from biolm.objectives.base import Criterion, Prepared
+from biolm.objectives.base import Criterion, Prepared, Score
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
 from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
+from biolm.training.shards import shard, spread
 from biolm.training.start import plain_weights
 from biolm.training.steps import StepBatch
 from biolm.training.throughput import Throughput
 
-__all__ = ["Means", "Pretraining", "finite"]
+__all__ = ["Means", "Pretraining"]
 
 
 class Means(dict[str, Tensor]):
@@ -98,6 +99,12 @@ class Pretraining(pl.LightningModule):
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
+    def configure_model(self) -> None:
+        """Cut the weights into shards where the strategy is ``fsdp``; Lightning calls it on every process."""
+        if self.config.trainer.strategy == "fsdp":
+            assert self.device_mesh is not None
+            shard(self, self.device_mesh["data_parallel"])
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """The batch on the device; its number and counts stay."""
         if isinstance(batch, StepBatch):
@@ -119,22 +126,30 @@ class Pretraining(pl.LightningModule):
         score = self.objective.run(self.core, prepared)
         # Over the count of all batches of the step, on all processes: together they are one large batch.
         told = batch.counts if batch.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
-        counts = counts_of_ranks(score, told)
-        if not batch.real:
-            return torch.stack([term.total for term in score.terms.values()]).sum() * 0.0
-        loss = score.loss(counts)
+        loss = score.loss(counts_of_ranks(score, told))
         if not torch.isfinite(loss):
-            path = self.folder / "bad_batch.safetensors"
-            write_weights(path, _tensors(prepared))
-            raise TrainingError(
-                f"the loss at step {self.step} is {loss.item()}; its batch (number {number}) is in {path}, "
-                "the last good checkpoint is kept: lower optimiser.rate, or set trainer.clip, and resume"
-            )
+            self._refuse(score, prepared, number)
+        if not batch.real:
+            return loss * 0.0
         self.train_means.include(
             {**score.report(), "loss": torch.stack((loss.detach(), torch.ones_like(loss)))}
         )
         self.throughput.add(self.core, prepared)
         return loss
+
+    def _refuse(self, score: Score, prepared: Prepared, number: int) -> None:
+        """Stop, and keep the batch whose loss is no number: this process's or that of another."""
+        path = self.folder / "bad_batch.safetensors"
+        own = score.loss()
+        if not torch.isfinite(own):
+            write_weights(path, _tensors(prepared))
+            found = f"is {own.item()}; its batch (number {number}) is in {path}"
+        else:
+            found = f"is no number on another process; its batch is in {path}"
+        raise TrainingError(
+            f"the loss at step {self.step} {found}, the last good checkpoint is kept: lower optimiser.rate, "
+            "or set trainer.clip, and resume"
+        )
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:  # noqa: ARG002
         """Losses and metrics of one batch, and the baseline's."""
@@ -157,8 +172,12 @@ class Pretraining(pl.LightningModule):
             fused=self.config.trainer.precision != "fp16",
         )
         if self.optimiser_state is not None:
-            whole = optimiser.state_dict()
-            optimiser.load_state_dict({**whole, "state": self.optimiser_state})
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            state = {
+                number: spread(entries, dict.fromkeys(entries, weights[number]))
+                for number, entries in self.optimiser_state.items()
+            }
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
         return optimiser
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -210,22 +229,23 @@ class Pretraining(pl.LightningModule):
             self.core.eval()
         return self
 
-    def core_weights(self) -> dict[str, Tensor]:
-        """Weights of the core as they are saved: their average where there is one, low-rank updates added."""
-        return plain_weights(self.core, self._saved_part("core."))
+    def saved(self) -> dict[str, Tensor]:
+        """What is saved as the model, by name: the moving average of the weights, or themselves."""
+        return self.average or self.state_dict()
 
-    def head_weights(self) -> dict[str, Tensor]:
-        """Weights of the objectives' own heads as they are saved."""
-        return self._saved_part("objective.")
+    def parts(self, saved: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weights of the core, low-rank updates added, and of the objectives' own heads.
 
-    def _saved_part(self, start: str) -> dict[str, Tensor]:
-        whole = self.average or self.state_dict()
-        return {name[len(start) :]: each for name, each in whole.items() if name.startswith(start)}
-
-
-def finite(module: nn.Module) -> bool:
-    """Whether all weights are numbers."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values())
+        Parameters
+        ----------
+        saved
+            Of :meth:`saved`, whole.
+        """
+        core, heads = (
+            {name.removeprefix(start): each for name, each in saved.items() if name.startswith(start)}
+            for start in ("core.", "objective.")
+        )
+        return plain_weights(self.core, core), heads
 
 
 def _tensors(prepared: Prepared) -> dict[str, Tensor]:

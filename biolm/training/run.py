@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 
 import biolm
 from biolm.core import Transformer
@@ -28,7 +29,7 @@ from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Save
 from biolm.training.checkpoint import Progress, last_checkpoint, restore
-from biolm.training.config import RunConfig
+from biolm.training.config import RunConfig, TrainerConfig
 from biolm.training.config_read import read_config, write_config
 from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective, prepare
@@ -58,12 +59,15 @@ class Result:
         Optimiser steps done.
     scores
         Of the validation of the saved weights, the baseline's among them.
+    first
+        Whether this is the process that writes; each process of a run has a result.
     """
 
     folder: Path
     model: Path
     steps: int
     scores: dict[str, float]
+    first: bool = True
 
 
 class BatchModule(pl.LightningDataModule):
@@ -138,23 +142,19 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     TrainingError
         If the loss is infinite or no number.
     """
-    if config.trainer.strategy != "auto" and not config.trainer.strategy.startswith("ddp"):
-        raise ConfigError(
-            f"trainer.strategy {config.trainer.strategy!r} shards the weights, which checkpoints here do not "
-            "gather; use auto or ddp"
-        )
-    # Under ddp Lightning starts this program again on each further process.
+    # On several devices Lightning starts this program again on each further process.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-    made = first and _open_folder(folder, config, resume=resume)
-    try:
-        job = prepare(config, folder)
-        module = make_module(job, folder)
-    except BaseException:
-        # A run that never began leaves no folder, which the corrected command would then refuse.
-        if made:
-            remove(folder)
-        raise
-    return run_job(job, module, folder, resume=resume, first=first)
+    with _quiet(first=first):
+        made = first and _open_folder(folder, config, resume=resume)
+        try:
+            job = prepare(config, folder)
+            module = make_module(job, folder)
+        except BaseException:
+            # A run that never began leaves no folder, which the corrected command would then refuse.
+            if made:
+                remove(folder)
+            raise
+        return run_job(job, module, folder, resume=resume, first=first)
 
 
 def run_job(
@@ -184,13 +184,13 @@ def run_job(
     saver = Save(folder / "checkpoints", saved_of(job), progress, record)
     ended = 0 < t.patience <= progress.waited
     if progress.step < job.steps and not ended:
-        with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+        with _quiet(first=first), torch.random.fork_rng(devices=[]):
             trainer = _trainer(config, job.steps - progress.step, [record, saver])
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if scaler is not None and progress.scaler:
                 scaler.load_state_dict(progress.scaler)
             trainer.fit(module, datamodule=BatchModule(job, module))
-    return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores)
+    return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores, first=first)
 
 
 def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
@@ -271,7 +271,8 @@ def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.
     return pl.Trainer(
         accelerator=t.accelerator,
         devices=t.devices,
-        strategy=t.strategy,
+        num_nodes=t.nodes,
+        strategy=_strategy(t),
         precision=_PRECISIONS[t.precision],  # type: ignore[arg-type]  # one of Lightning's words
         max_steps=steps,
         max_epochs=-1,
@@ -289,15 +290,24 @@ def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.
     )
 
 
+def _strategy(config: TrainerConfig) -> str | ModelParallelStrategy:
+    if config.strategy != "fsdp":
+        return config.strategy
+    return ModelParallelStrategy(data_parallel_size=config.processes, tensor_parallel_size=1)
+
+
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """No advice about loaders and loggers: the loader here is our own, and logs are those of biolm."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet(*, first: bool) -> Iterator[None]:
+    """One process speaks for all, and gives no advice of Lightning's: the loader and the logs are our own."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "biolm")]
+    silent = loggers[:2] if first else loggers
+    levels = [logger.level for logger in silent]
+    for logger in silent:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(silent, levels, strict=True):
+            logger.setLevel(level)

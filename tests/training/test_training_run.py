@@ -212,8 +212,6 @@ def test_a_folder_is_not_overwritten_and_a_run_keeps_its_config(config, tmp_path
         train(config(trainer__max_steps=1), tmp_path / "run")
     with pytest.raises(ConfigError, match="trainer differs"):
         train(config(trainer__max_steps=2), tmp_path / "run", resume=True)
-    with pytest.raises(ConfigError, match="shards"):
-        train(config(trainer__strategy="fsdp"), tmp_path / "other")
 
 
 def test_plans_tell_sizes_and_steps(config, cells):
