@@ -15,7 +15,6 @@ through the entry point group ``biolm.models``, whose values name a module. A mo
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.models.catalogue import BUILT_IN, Entry
+from biolm.settings import nearest
 
 if TYPE_CHECKING:
     from biolm.core import Transformer
@@ -146,7 +146,8 @@ def resolve(
         raise CheckpointError(f"{folder} is a file; give the folder that holds the checkpoint")
     if not folder.is_dir():
         if not _is_hub_id(text):
-            raise ConfigError(f"there is no model or folder '{text}'; {_nearest(text)}")
+            names = [entry.name for entry in available()]
+            raise ConfigError(f"there is no model or folder '{text}'; {nearest(text.lower(), names)}")
         folder = _fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
     return _recognise(folder), folder
 
@@ -176,12 +177,6 @@ def _systems() -> Iterator[tuple[Entry, ModuleType]]:
 def _never(path: Path) -> bool:  # noqa: ARG001  # stands in for a module's own
     """Most systems are folders."""
     return False
-
-
-def _nearest(name: str) -> str:
-    names = [entry.name for entry in available()]
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known names are {', '.join(names)}"
 
 
 def _is_hub_id(text: str) -> bool:

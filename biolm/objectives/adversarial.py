@@ -17,6 +17,7 @@ from biolm.core import Transformer
 from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
 from biolm.objectives.baseline import Baseline, LabelFrequencies
 from biolm.objectives.classify import classes_of, count_classes, score_classes
+from biolm.settings import check_least
 
 __all__ = ["Adversarial", "AdversarialSettings", "reverse_gradient"]
 
@@ -41,6 +42,9 @@ class AdversarialSettings(Settings):
     strength: float = 1.0
     hidden: int = 2
     pool: str = "cls"
+
+    def __post_init__(self) -> None:
+        check_least(0, strength=self.strength, hidden=self.hidden)
 
 
 class _Reverse(torch.autograd.Function):

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch, Output
 from biolm.core import CoreConfig, Transformer, pool
-from biolm.errors import InputError
+from biolm.core.pooling import POOLS
+from biolm.errors import ConfigError, InputError
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw, hash_bits
 from biolm.objectives.score import Score, Sum
@@ -147,15 +148,33 @@ class Prepared:
         InputError
             If the data have no such column.
         """
-        label = self.label(column)
-        return torch.cat([label] * (len(self.batch) // max(len(label), 1)))
+        return self._for_each_document(self.label(column))
+
+    @property
+    def document_seeds(self) -> Tensor:
+        """:attr:`seeds`, once for each document of :attr:`batch`."""
+        assert self.seeds is not None
+        return self._for_each_document(self.seeds)
+
+    def _for_each_document(self, column: Tensor) -> Tensor:
+        return torch.cat([column] * (len(self.batch) // max(len(column), 1)))
 
 
 class View(ABC):
     """How the core's input is made of a batch: hashable, so that objectives of equal views share a pass.
 
     Subclasses are frozen dataclasses.
+
+    Attributes
+    ----------
+    asks
+        Whether it chooses tokens that are to be predicted, so that no other view may change them.
+    stacks
+        Whether it leaves each example one example, so that it may stand on another view.
     """
+
+    asks: ClassVar[bool] = False
+    stacks: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
@@ -208,15 +227,21 @@ class Criterion(nn.Module, ABC):
         Dataclass of the settings.
     uses_head
         Whether it reads the core's logits.
+    reads_counts
+        Whether its targets must be counts, not bins or normalised values.
     step
         Optimiser steps done so far; set by who trains, for objectives that change on the way.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
     uses_head: bool = False
+    reads_counts: bool = False
 
     def __init__(self, facts: Facts, settings: Any) -> None:
         super().__init__()
+        how = getattr(settings, "pool", POOLS[0])
+        if how not in POOLS:
+            raise ConfigError(f"pool must be one of {', '.join(POOLS)}, not {how!r}")
         self.facts = facts
         self.settings = settings
         self.step = 0
@@ -230,6 +255,11 @@ class Criterion(nn.Module, ABC):
     def columns(self) -> tuple[str, ...]:
         """Label columns it reads."""
         return tuple(self.label_kinds(self.settings))
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether its examples are pairs of texts, told apart by their segments."""
+        return False
 
     @abstractmethod
     def prepare(
@@ -317,7 +347,12 @@ class Objective(Criterion):
         """One view of the batch."""
         draw = Draw(keys, epoch, seed, number)
         made = (self.view or Plain())(batch, draw)
-        return replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
+        prepared = replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
+        self.check(prepared)
+        return prepared
+
+    def check(self, prepared: Prepared) -> None:
+        """Refuse a batch whose content does not fit, where batches are made: a GPU need not be asked then."""
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """One forward pass and its score."""

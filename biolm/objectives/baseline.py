@@ -8,6 +8,7 @@ A baseline counts training batches and reports held-out ones, with the same tota
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -145,9 +146,9 @@ class LabelMean(Baseline):
 
 
 class GeneMeans(Baseline):
-    """Loss of each gene's mean value over the hidden ones of the training batches (``gene_mean``).
+    """Loss of each gene's mean value over the targets of the training batches (``gene_mean``).
 
-    A gene that was never hidden has the mean of all.
+    A gene that was never a target has the mean of all.
 
     Parameters
     ----------
@@ -155,11 +156,21 @@ class GeneMeans(Baseline):
         ``v``.
     loss
         ``mse``, ``mae`` or ``huber``.
+    rows
+        Which tokens of a batch are targets; by default the hidden ones.
     nonzero_only
         Leave true zeros out.
     """
 
-    def __init__(self, genes: int, loss: str, *, nonzero_only: bool = False) -> None:
+    def __init__(
+        self,
+        genes: int,
+        loss: str,
+        rows: Callable[[Prepared], Tensor] | None = None,
+        *,
+        nonzero_only: bool = False,
+    ) -> None:
+        self.rows = rows
         self.sums, self.counts = (torch.zeros(genes, dtype=torch.float64) for _ in range(2))
         self.loss = loss
         self.nonzero_only = nonzero_only
@@ -183,8 +194,9 @@ class GeneMeans(Baseline):
         ids, column = prepared.original.ids.cpu(), prepared.original.values
         assert column is not None
         values = column.double().cpu()
-        if prepared.rows is not None:
-            ids, values = ids[prepared.rows.cpu()], values[prepared.rows.cpu()]
+        rows = prepared.rows if self.rows is None else self.rows(prepared)
+        assert rows is not None
+        ids, values = ids[rows.cpu()], values[rows.cpu()]
         kept = values != 0 if self.nonzero_only else torch.ones_like(values, dtype=torch.bool)
         return ids[kept], values[kept]
 

@@ -19,8 +19,8 @@ from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, LabelKind, Objective, Plain, Prepared, Score, Settings, Sum, View
 from biolm.objectives.baseline import Baseline, LabelFrequencies, LabelMean
-from biolm.objectives.masking import check_share
 from biolm.objectives.value_losses import check_loss, value_loss
+from biolm.settings import check_least, check_share
 
 __all__ = [
     "IGNORED",
@@ -69,13 +69,14 @@ class ClassifySettings(Settings):
     def __post_init__(self) -> None:
         _check_level(self.level)
         check_share("label_smoothing", self.label_smoothing)
+        check_least(0, hidden=self.hidden)
         if self.class_weights == "balanced":
             return
         if isinstance(self.class_weights, str) or not _positive_numbers(self.class_weights):
             raise ConfigError(
                 f"class_weights must be balanced or a list of numbers above 0, not {self.class_weights!r}"
             )
-        object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
+        object.__setattr__(self, "class_weights", tuple(self.class_weights))
 
 
 class _Labelled(Objective):
@@ -217,6 +218,7 @@ class RegressSettings(Settings):
 
     def __post_init__(self) -> None:
         check_loss(self.loss)
+        check_least(0, hidden=self.hidden)
         _check_level(self.level)
 
 

@@ -18,9 +18,10 @@ from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
 from biolm.objectives.draws import Draw, uniform
-from biolm.objectives.masking import check_share, documents, is_special, lowest
+from biolm.objectives.masking import documents, is_special, lowest
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.objectives.repack import join, take_tokens
+from biolm.settings import check_least, check_share
 
 __all__ = ["PanelContrast", "PanelContrastSettings", "TwoViews", "TwoViewsSettings"]
 
@@ -54,6 +55,9 @@ class ContrastSettings(Settings):
     within_from: int = 0
     projection: int = 0
     hidden: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(0, within_from=self.within_from, projection=self.projection, hidden=self.hidden)
 
 
 class Contrast(Objective):
@@ -109,7 +113,7 @@ class PanelContrastSettings(ContrastSettings):
     min_tokens
         Gene tokens that both panels need for a cell to take part.
     panels
-        Designed panels as token ids.
+        Designed panels: of each the genes, by name or token id, or a ``.txt`` file with a name a line.
     panel_share
         Share of the batches whose first panel is a designed one; the second is random among other genes.
     """
@@ -121,11 +125,13 @@ class PanelContrastSettings(ContrastSettings):
     max_tokens: int = 1000
     random_cut: bool = False
     min_tokens: int = 1
-    panels: tuple[tuple[int, ...], ...] = ()
+    panels: tuple[tuple[int | str, ...], ...] = ()
     panel_share: float = 0.75
 
     def __post_init__(self) -> None:
+        ContrastSettings.__post_init__(self)
         object.__setattr__(self, "panels", tuple(tuple(panel) for panel in self.panels))
+        check_least(1, min_tokens=self.min_tokens, max_tokens=self.max_tokens)
         check_share("panel_share", self.panel_share)
         if not 0 < self.smallest <= self.largest <= 0.5:
             raise ConfigError(
@@ -205,17 +211,24 @@ class PanelContrast(Contrast):
 
     Settings = PanelContrastSettings
 
+    def __init__(self, facts: Facts, settings: PanelContrastSettings) -> None:
+        super().__init__(facts, settings)
+        named = [gene for panel in settings.panels for gene in panel if isinstance(gene, str)]
+        if named:
+            raise ConfigError(f"panels name the gene {named[0]!r}, but here is no vocabulary; give token ids")
+
     @property
     def view(self) -> View:
         """Two panels."""
         s: PanelContrastSettings = self.settings
+        panels = tuple(tuple(gene for gene in panel if isinstance(gene, int)) for panel in s.panels)
         return Panels(
             smallest=s.smallest,
             largest=s.largest,
             max_tokens=s.max_tokens,
             random_cut=s.random_cut,
             min_tokens=s.min_tokens,
-            panels=s.panels,
+            panels=panels,
             panel_share=s.panel_share,
             special_ids=tuple(sorted(self.facts.special_ids)),
         )
@@ -232,7 +245,7 @@ class TwoViewsSettings(ContrastSettings):
         (SimCSE, Concerto), (0.85, 1) is scTrans.
     segments
         The views are the tokens of segment 0 and of segment 1: pairs that belong together, such as
-        paraphrases.
+        paraphrases. Where the first token of a pair is special (cls), both views begin with it.
     """
 
     within: bool = True
@@ -240,9 +253,8 @@ class TwoViewsSettings(ContrastSettings):
     segments: bool = False
 
     def __post_init__(self) -> None:
+        ContrastSettings.__post_init__(self)
         object.__setattr__(self, "keep", tuple(self.keep))
-        if len(self.keep) != 2:
-            raise ConfigError(f"keep needs two shares, not {len(self.keep)}")
         for share in self.keep:
             check_share("keep", share)
 
@@ -266,18 +278,29 @@ class Twice(View):
         return Prepared(batch=both, original=both, keys=draw.keys)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Halves(View):
     """Tokens of segment 0, and of segment 1, each as an example."""
+
+    special_ids: tuple[int, ...]
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """All first halves, then all second ones."""
         if batch.segments is None:
             raise InputError("pairs need tokens with segments 0 and 1; join the two texts of each pair")
-        halves = [take_tokens(batch, batch.segments == half) for half in (0, 1)]
-        # A text alone is segment 0, as when it is embedded later.
-        halves = [replace(half, segments=torch.zeros_like(half.ids)) for half in halves]
-        usable = (halves[0].lengths > 0) & (halves[1].lengths > 0)
+        special = is_special(batch.ids, self.special_ids)
+        begins = special & (batch.positions == 0)
+        usable = torch.ones(len(batch), dtype=torch.bool, device=batch.ids.device)
+        halves = []
+        for number in (0, 1):
+            inside = batch.segments == number
+            text = torch.zeros_like(usable, dtype=torch.long).index_add(
+                0, documents(batch), (inside & ~special).long()
+            )
+            usable &= text > 0
+            half = take_tokens(batch, inside | begins)
+            # A text alone is segment 0, as when it is embedded later.
+            halves.append(replace(half, segments=torch.zeros_like(half.ids)))
         both = join(*halves)
         return Prepared(batch=both, original=both, keys=draw.keys, extra={"usable": usable})
 
@@ -287,10 +310,24 @@ class TwoViews(Contrast):
 
     Settings = TwoViewsSettings
 
+    def __init__(self, facts: Facts, settings: TwoViewsSettings) -> None:
+        super().__init__(facts, settings)
+        core = facts.core
+        differ = settings.segments or settings.keep != (1.0, 1.0)
+        if not differ and not core.dropout_embed + core.dropout_attention + core.dropout_residual:
+            raise ConfigError(
+                "both views of two_views would be the same; set keep, such as [0.85, 1], or a dropout of "
+                "model.core"
+            )
+
+    @property
+    def reads_pairs(self) -> bool:
+        """With ``segments``."""
+        return bool(self.settings.segments)
+
     @property
     def view(self) -> View:
         """The example twice, or its two segments."""
         s: TwoViewsSettings = self.settings
-        if s.segments:
-            return Halves()
-        return Twice(keep=s.keep, special_ids=tuple(sorted(self.facts.special_ids)))
+        special_ids = tuple(sorted(self.facts.special_ids))
+        return Halves(special_ids=special_ids) if s.segments else Twice(keep=s.keep, special_ids=special_ids)

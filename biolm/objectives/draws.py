@@ -99,8 +99,9 @@ class Draw:
         if self.number is None:
             own = self.seeds(use).sum()
         else:
+            # Not the epoch: where it ends between two ranks' batches, they would draw differently.
             number = torch.tensor(self.number, dtype=torch.int64, device=self.keys.device)
-            own = example_seeds(number, self.epoch, self.seed, _USES.index(use))
+            own = example_seeds(number, 0, self.seed, _USES.index(use))
         return hash_bits(own, _SHARED)
 
 

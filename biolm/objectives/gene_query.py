@@ -19,6 +19,7 @@ from biolm.objectives.masked_values import condition_of
 from biolm.objectives.masking import documents, is_special
 from biolm.objectives.value_heads import CellToGenes, gene_vectors
 from biolm.objectives.value_losses import check_loss, count_values, score_values
+from biolm.settings import check_least
 
 __all__ = ["GeneQuery", "GeneQuerySettings"]
 
@@ -49,6 +50,7 @@ class GeneQuerySettings(Settings):
 
     def __post_init__(self) -> None:
         check_loss(self.loss)
+        check_least(0, zero_weight=self.zero_weight)
 
 
 class GeneQuery(Objective):
@@ -76,9 +78,10 @@ class GeneQuery(Objective):
         return count_values(wanted, nonzero_only=s.nonzero_only, zero=s.zero_probability)
 
     def baseline(self) -> Baseline:
-        """Mean value of each gene, over the hidden tokens."""
+        """Mean value of each gene, over the tokens that are predicted."""
         s: GeneQuerySettings = self.settings
-        return GeneMeans(self.facts.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
+        genes = self.facts.core.vocab_size
+        return GeneMeans(genes, s.loss, self._rows, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
         """Loss of the hidden values, or of all."""

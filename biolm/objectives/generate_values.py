@@ -22,7 +22,7 @@ __all__ = ["generate_values"]
 def generate_values(
     core: Transformer, batch: Batch, unknown: Tensor, *, mask_value: float = -1.0, rounds: int = 6
 ) -> Tensor:
-    """Values ``(t,)``: those of the batch, and generated ones where they are unknown.
+    """Values ``(t,)`` float32: those of the batch, and generated ones where they are unknown.
 
     In each round the model predicts every unknown value from the known ones; those it is surest of become
     known. Of a value without a spread the surest is the highest one (Cui et al. 2024).
@@ -62,6 +62,8 @@ def generate_values(
         raise ConfigError(f"rounds must be at least 1, not {rounds}")
     if batch.values is None:
         raise InputError("generating values needs tokens with values; give 0 where they are unknown")
+    # A core of bins looks them up, so what is generated must be one of them.
+    bins = core.config.value_encoder == "bins"
     values = batch.values.float().masked_fill(unknown, mask_value)
     unknown, document = unknown.clone(), documents(batch)
     count = torch.zeros(len(batch), dtype=torch.long, device=values.device)
@@ -70,9 +72,11 @@ def generate_values(
         rows = unknown.nonzero().flatten()
         if not len(rows):
             break
-        read = replace(batch, values=values.to(batch.values.dtype), private=unknown)
+        read = replace(batch, values=values.to(batch.values.dtype) if bins else values, private=unknown)
         found = values.clone()
         found[rows] = core(read, logits=rows).logits.float()
+        if bins:
+            found[rows] = found[rows].round().clamp(0, core.config.n_values - 1)
         # Equal shares, rounded so that they add up to the whole.
         due = count * (number + 1) // rounds - count * number // rounds
         surest = lowest(batch, (-found).masked_fill(~unknown, torch.inf), due) & unknown

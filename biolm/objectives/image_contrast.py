@@ -15,6 +15,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
 from biolm.objectives.contrast import projector
 from biolm.objectives.pairs import Temperature, score_pairs
+from biolm.settings import check_least
 
 __all__ = ["ImageContrast", "ImageContrastSettings"]
 
@@ -48,6 +49,7 @@ class ImageContrastSettings(Settings):
     learned: bool = True
 
     def __post_init__(self) -> None:
+        check_least(0, hidden=self.hidden)
         if self.features < 1 or self.width < 1:
             raise ConfigError(
                 f"image_contrast needs features and width of at least 1, not {self.features} and {self.width}"

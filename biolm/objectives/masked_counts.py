@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from biolm.batch import Output
 from biolm.core import Transformer
+from biolm.errors import InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Sum, View
 from biolm.objectives.masked_values import MaskingSettings, mask_values, require_values
 from biolm.objectives.masking import documents
 from biolm.objectives.value_heads import TokenValues
 from biolm.objectives.value_losses import zero_truncated_poisson
+from biolm.settings import check_least
 
-__all__ = ["MaskedCounts", "MaskedCountsSettings", "expected_counts"]
+__all__ = ["MaskedCounts", "MaskedCountsSettings", "log_expected_counts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class MaskedCountsSettings(MaskingSettings):
     Parameters
     ----------
     clip
-        Larger counts are scored as this one; the cell's total is taken before.
+        Larger counts are this one, in the cell's total too, as TranscriptFormer reads them.
     rectified
         TranscriptFormer's approximate normaliser in place of the exact one.
     """
@@ -36,9 +38,13 @@ class MaskedCountsSettings(MaskingSettings):
     clip: float = 30.0
     rectified: bool = False
 
+    def __post_init__(self) -> None:
+        MaskingSettings.__post_init__(self)
+        check_least(1, clip=self.clip)
 
-def expected_counts(logits: Tensor, counts: Tensor, document: Tensor, documents: int) -> Tensor:
-    """``softmax(logits) * total`` within each cell, ``(m,)``.
+
+def log_expected_counts(logits: Tensor, counts: Tensor, document: Tensor, documents: int) -> Tensor:
+    """``log(softmax(logits) * total)`` within each cell, ``(m,)``.
 
     Parameters
     ----------
@@ -51,16 +57,17 @@ def expected_counts(logits: Tensor, counts: Tensor, document: Tensor, documents:
     """
     logits = logits.float()
     highest = logits.new_full((documents,), -torch.inf).scatter_reduce(0, document, logits.detach(), "amax")
-    raised = (logits - highest[document]).exp()
-    share = raised / raised.new_zeros(documents).index_add(0, document, raised)[document]
-    total = raised.new_zeros(documents).index_add(0, document, counts.float())
-    return share * total[document]
+    lowered = logits - highest[document]
+    mass = lowered.new_zeros(documents).index_add(0, document, lowered.exp())
+    total = lowered.new_zeros(documents).index_add(0, document, counts.float())
+    return lowered - mass.log()[document] + total.log()[document]
 
 
 class MaskedCounts(Objective):
     """Negative log-likelihood of hidden counts above zero, given their sum in the cell."""
 
     Settings = MaskedCountsSettings
+    reads_counts = True
 
     def __init__(self, facts: Facts, settings: MaskedCountsSettings) -> None:
         super().__init__(facts, settings)
@@ -73,6 +80,20 @@ class MaskedCounts(Objective):
         """Hide values."""
         return mask_values(self.settings, self.facts)
 
+    def check(self, prepared: Prepared) -> None:
+        """Values must be counts.
+
+        Raises
+        ------
+        InputError
+            If one is no whole number.
+        """
+        assert prepared.targets is not None
+        if not torch.equal(prepared.targets, prepared.targets.round()):
+            raise InputError(
+                "masked_counts meets values that are no whole numbers; give counts, not normalised"
+            )
+
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Hidden counts above zero."""
         assert prepared.targets is not None
@@ -84,7 +105,7 @@ class MaskedCounts(Objective):
         assert prepared.targets is not None
         s: MaskedCountsSettings = self.settings
         expressed = prepared.targets > 0
-        rows, counts = prepared.rows[expressed], prepared.targets[expressed].float()
+        rows, counts = prepared.rows[expressed], prepared.targets[expressed].float().clamp(max=s.clip)
         if self.head is None:
             assert output.logits is not None
             logits = output.logits[expressed]
@@ -93,10 +114,8 @@ class MaskedCounts(Objective):
         document, cells = documents(prepared.batch)[rows], len(prepared.batch)
 
         def loss_of(scores: Tensor) -> Tensor:
-            rates = expected_counts(scores, counts, document, cells)
-            # A share can round to zero, whose logarithm would be infinite.
-            rates = rates.clamp(min=torch.finfo(rates.dtype).tiny)
-            return zero_truncated_poisson(rates, counts.clamp(max=s.clip), rectified=s.rectified)
+            log_rates = log_expected_counts(scores, counts, document, cells)
+            return zero_truncated_poisson(log_rates, counts, rectified=s.rectified)
 
         equal = Sum.of(loss_of(torch.zeros_like(counts)))
         return Score({"loss": Sum.of(loss_of(logits))}, metrics={"equal_shares": equal})

@@ -6,7 +6,7 @@ Dimensions: ``t`` tokens · ``m`` chosen ones · ``v`` vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,12 @@ from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, S
 from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import (
-    check_share,
     choose_tokens,
     documents,
     is_special,
     span_priority,
 )
+from biolm.settings import check_share
 
 __all__ = ["MaskTokens", "MaskedTokens", "MaskedTokensSettings", "score_tokens"]
 
@@ -78,6 +78,8 @@ class MaskTokens(View):
     mask_id: int
     vocab_size: int
     special_ids: tuple[int, ...]
+    asks: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Choose tokens and replace them."""

@@ -6,7 +6,7 @@ Dimensions: ``b`` cells · ``t`` tokens · ``m`` hidden values · ``d`` width ·
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, 
 from biolm.objectives.baseline import Baseline, GeneMeans, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import score_tokens
-from biolm.objectives.masking import check_share, choose_tokens, documents, is_special
+from biolm.objectives.masking import choose_tokens, documents, is_special
 from biolm.objectives.value_heads import Condition, TokenValues
 from biolm.objectives.value_losses import check_loss, count_values, score_values
+from biolm.settings import check_least, check_share
 
 __all__ = ["MaskValues", "MaskedValues", "MaskedValuesSettings"]
 
@@ -98,6 +99,7 @@ class MaskedValuesSettings(MaskingSettings):
     def __post_init__(self) -> None:
         # A dataclass with slots is made anew, which leaves a bare super() pointing at the old class.
         MaskingSettings.__post_init__(self)
+        check_least(0, zero_weight=self.zero_weight)
         if self.loss == "cross_entropy":
             if self.bins < 2 or self.zero_probability:
                 raise ConfigError("loss cross_entropy needs bins of at least 2, and no zero_probability")
@@ -117,6 +119,8 @@ class MaskValues(View):
     exact: bool
     private: bool
     special_ids: tuple[int, ...]
+    asks: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Choose values and replace them."""
@@ -204,6 +208,25 @@ class MaskedValues(Objective):
         """Hide values."""
         s: MaskedValuesSettings = self.settings
         return mask_values(s, self.facts)
+
+    def check(self, prepared: Prepared) -> None:
+        """For ``cross_entropy`` values must be bins.
+
+        Raises
+        ------
+        InputError
+            If one is none of the ``bins``.
+        """
+        s: MaskedValuesSettings = self.settings
+        assert prepared.targets is not None
+        if s.loss != "cross_entropy" or not len(prepared.targets):
+            return
+        for value in (prepared.targets.amin(), prepared.targets.amax()):
+            if not 0 <= value < s.bins or value != value.round():
+                raise InputError(
+                    f"masked_values with {s.bins} bins meets the value {float(value):g}; use the adapter "
+                    "bins and set bins to its n_bins"
+                )
 
     @classmethod
     def label_kinds(cls, settings: MaskedValuesSettings) -> dict[str, LabelKind]:

@@ -10,26 +10,13 @@ import torch
 from torch import Tensor
 
 from biolm.batch import Batch
-from biolm.errors import ConfigError
 from biolm.objectives.draws import Draw, uniform
 
-__all__ = ["check_share", "choose_tokens", "documents", "is_special", "lowest", "span_priority"]
+__all__ = ["choose_tokens", "documents", "is_special", "lowest", "span_priority"]
 
 _FEW = 10  # comparing with so many ids one by one is faster than looking them up
 _SPARE = 1 << 20  # padding that is no matter
 _LONGEST_SPAN = 10  # as SpanBERT; longer draws are cut
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside 0 to 1.
-
-    Raises
-    ------
-    ConfigError
-        With the name of the setting.
-    """
-    if not 0 <= value <= 1:
-        raise ConfigError(f"{name} must lie between 0 and 1, not {value}")
 
 
 def documents(batch: Batch) -> Tensor:

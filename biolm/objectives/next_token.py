@@ -6,6 +6,7 @@ Dimensions: ``b`` examples · ``t`` tokens · ``m`` tokens that have a next one 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, V
 from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import require_token_head, score_tokens
-from biolm.objectives.masking import check_share, documents, is_special
+from biolm.objectives.masking import documents, is_special
+from biolm.settings import check_share
 
 __all__ = ["NextToken", "NextTokenSettings", "Shift"]
 
@@ -52,6 +54,8 @@ class Shift(View):
 
     reverse_share: float
     skipped_ids: tuple[int, ...] = ()
+    asks: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Turn some examples round; list the tokens that have a next one."""

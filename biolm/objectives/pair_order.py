@@ -20,8 +20,9 @@ from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
 from biolm.objectives.classify import score_classes
 from biolm.objectives.draws import Draw, uniform
-from biolm.objectives.masking import check_share, documents, is_special
+from biolm.objectives.masking import documents, is_special
 from biolm.objectives.repack import take_tokens
+from biolm.settings import check_least, check_share
 
 __all__ = ["PairOrder", "PairOrderSettings", "Pairs"]
 
@@ -50,6 +51,7 @@ class PairOrderSettings(Settings):
 
     def __post_init__(self) -> None:
         check_share("share", self.share)
+        check_least(0, hidden=self.hidden)
         if self.negatives not in ("order", "next"):
             raise ConfigError(f"negatives must be order or next, not {self.negatives!r}")
 
@@ -68,7 +70,7 @@ class Pairs(View):
             raise InputError("pair_order needs tokens with segments 0 and 1; join the two texts of each pair")
         negative = uniform(draw.seeds("order"), 0) < self.share
         document, segment = documents(batch), batch.segments.long()
-        text = ~is_special(batch.ids, self.special_ids)
+        text = self._text(batch, document, segment)
         # Places in the new example: first token 0, text 1, its end 2, text 3, its end 4.
         part = torch.where(batch.positions == 0, 0, torch.where(text, 1, 2) + 2 * segment)
         owner = document
@@ -84,6 +86,14 @@ class Pairs(View):
             fits = (read.positions < batch.max_length - 1) | ~text[order]
             read = take_tokens(read, fits)
         return Prepared(batch=read, original=read, keys=draw.keys, extra={"negative": negative.long()})
+
+    def _text(self, batch: Batch, document: Tensor, segment: Tensor) -> Tensor:
+        """``(t,)`` what belongs to a text: all but the first token and the special ones at a text's end."""
+        usual = ~is_special(batch.ids, self.special_ids) & (batch.positions > 0)
+        which = 2 * document + segment
+        last = torch.full((2 * len(batch),), -1, dtype=torch.long, device=batch.ids.device)
+        last = last.scatter_reduce(0, which[usual], batch.positions.long()[usual], "amax")
+        return (batch.positions > 0) & (batch.positions <= last[which])
 
 
 def _exchange(negative: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,6 +131,11 @@ class PairOrder(Objective):
     def __init__(self, facts: Facts, settings: PairOrderSettings) -> None:
         super().__init__(facts, settings)
         self.head = ClassifierHead(facts.core.d_model, 2, settings.hidden)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def view(self) -> View:

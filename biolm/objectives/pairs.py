@@ -6,6 +6,7 @@ Dimensions: ``n`` pairs of this rank · ``m`` pairs of all ranks · ``d`` width.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,20 @@ from biolm.objectives.gather import Gathered, gather_rows
 __all__ = ["Temperature", "score_pairs"]
 
 _LARGEST_SCALE = 100.0  # CLIP's bound; beyond it training becomes unstable
+
+
+class _Bounded(torch.autograd.Function):
+    """``min(x, bound)``, from which ``x`` finds back: beyond the bound it has the gradients that lower it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x > bound)
+        return x.clamp(max=bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (beyond,) = ctx.saved_tensors
+        return torch.where(beyond, gradients[0].clamp(min=0), gradients[0]), None
 
 
 class Temperature(nn.Module):
@@ -33,8 +48,10 @@ class Temperature(nn.Module):
 
     def __init__(self, temperature: float, *, learned: bool) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ConfigError(f"temperature must be above 0, not {temperature}")
+        if not 1 / _LARGEST_SCALE <= temperature < math.inf:
+            raise ConfigError(
+                f"temperature must be a number of at least {1 / _LARGEST_SCALE}, not {temperature}"
+            )
         # One number in a vector, as FSDP cuts no scalars into shards.
         start = torch.tensor([-math.log(temperature)])
         if learned:
@@ -44,7 +61,8 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """``()``."""
-        return self.log_scale[0].exp().clamp(max=_LARGEST_SCALE)
+        bounded: Tensor = _Bounded.apply(self.log_scale, math.log(_LARGEST_SCALE))  # type: ignore[no-untyped-call]
+        return bounded[0].exp()
 
 
 def score_pairs(
@@ -80,6 +98,21 @@ def score_pairs(
     The loss, a mean over both directions, counted once a pair; ``recall``, the share that find their partner
     first; and ``chance``, the loss of guessing, as the baseline.
     """
+    # Half precision knows cosines to three digits, which tells near vectors apart no more.
+    with torch.autocast(first.device.type, enabled=False):
+        return _score_pairs(first, second, scale, usable, within=within, hidden=hidden, everywhere=everywhere)
+
+
+def _score_pairs(
+    first: Tensor,
+    second: Tensor,
+    scale: Tensor,
+    usable: Tensor | None,
+    *,
+    within: bool,
+    hidden: float,
+    everywhere: bool,
+) -> Score:
     a, b = (F.normalize(side.float(), dim=-1) for side in (first, second))
     usable = torch.ones(len(a), dtype=torch.bool, device=a.device) if usable is None else usable
     gather = gather_rows if everywhere else Gathered

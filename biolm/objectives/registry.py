@@ -6,23 +6,19 @@ Built-ins are listed here and imported on first use; other packages add theirs t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from biolm.errors import ConfigError
+from biolm.settings import build_settings, nearest
 
 if TYPE_CHECKING:
     from biolm.objectives.base import Criterion, Facts, LabelKind, Settings
 
 __all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings"]
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
 
 BUILT_IN: dict[str, str] = {
     "adversarial": "biolm.objectives.adversarial:Adversarial",
@@ -61,7 +57,7 @@ def find(name: str) -> type[Criterion]:
     """
     known = available()
     if name not in known:
-        raise ConfigError(f"there is no objective {name!r}; {_nearest(name, list(known))}")
+        raise ConfigError(f"there is no objective {name!r}; {nearest(name, list(known))}")
     module, _, kind = known[name].partition(":")
     found: type[Criterion] = getattr(import_module(module), kind)
     return found
@@ -111,13 +107,8 @@ def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
     ConfigError
         As :func:`make`.
     """
-    kind = find(name)
-    known = [field.name for field in fields(kind.Settings)]
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"objective {name} has no setting {key!r}; {_nearest(key, known)}")
-    hints = get_type_hints(kind.Settings)
-    return kind.Settings(**{key: _typed(name, key, hints[key], value) for key, value in settings.items()})
+    settings_of: Settings = build_settings(find(name).Settings, settings, f"objective {name}:")
+    return settings_of
 
 
 def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
@@ -134,27 +125,3 @@ def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
     {'cell_type': 'classes'}
     """
     return find(name).label_kinds(read_settings(name, settings))
-
-
-def _typed(objective: str, key: str, hint: Any, value: Any) -> Any:
-    """A plain value of the type that a setting has; what is no plain value is left to the settings."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if not all(kind in _WORDS for kind in kinds):
-        return value
-    if float in kinds and type(value) is int and int not in kinds:
-        return float(value)
-    if float in kinds and isinstance(value, str) and str not in kinds:
-        # YAML reads 1e-3 as text.
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if type(value) not in kinds:
-        wanted = " or ".join(_WORDS[kind] for kind in kinds)
-        raise ConfigError(f"objective {objective}: {key} must be {wanted}, not {value!r}")
-    return value
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -1,6 +1,6 @@
 """Elastic cell similarity (scGPT's ECS): pairs of cells are pulled together or apart at a threshold.
 
-Dimensions: ``b`` cells · ``d`` width.
+Dimensions: ``n`` cells of this rank · ``m`` of all ranks · ``d`` width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.objectives.base import Objective, Prepared, Score, Settings, Sum
+from biolm.objectives.gather import Gathered, gather_rows
 
 __all__ = ["CellSimilarity", "CellSimilaritySettings", "elastic_similarity"]
 
@@ -34,15 +35,33 @@ class CellSimilaritySettings(Settings):
     pool: str = "cls"
 
 
-def elastic_similarity(cells: Tensor, threshold: float) -> Tensor:
-    """``mean(1 − (relu(cos) − threshold)²)`` over pairs of cells ``(b, d)``; the cosine with itself is 0."""
-    unit = F.normalize(cells.float(), dim=1)
-    cosine = (unit @ unit.T).masked_fill(torch.eye(len(cells), dtype=torch.bool, device=cells.device), 0)
-    return (1 - (F.relu(cosine) - threshold) ** 2).mean()
+def elastic_similarity(cells: Tensor, threshold: float, *, everywhere: bool = False) -> Tensor:
+    """``mean(1 − (relu(cos) − threshold)²)`` over pairs of cells; the cosine with itself is 0.
+
+    Parameters
+    ----------
+    cells
+        ``(n, d)`` vectors.
+    threshold
+        See :class:`CellSimilaritySettings`.
+    everywhere
+        Pair them with the cells of other ranks too; every rank must then make the same calls.
+
+    Returns
+    -------
+    ``(n,)`` mean of each cell's pairs.
+    """
+    # Half precision knows cosines to three digits.
+    with torch.autocast(cells.device.type, enabled=False):
+        unit = F.normalize(cells.float(), dim=1)
+        others = gather_rows(unit) if everywhere else Gathered(unit)
+        itself = torch.arange(len(cells), device=cells.device) + others.start
+        cosine = (unit @ others.rows.T).scatter(1, itself[:, None], 0.0)  # (n, m)
+        return (1 - (F.relu(cosine) - threshold) ** 2).mean(1)
 
 
 class CellSimilarity(Objective):
-    """Elastic similarity of the cells of a batch, counted once for each cell."""
+    """Elastic similarity of the cells of a batch, of all ranks, counted once for each cell."""
 
     Settings = CellSimilaritySettings
 
@@ -53,6 +72,6 @@ class CellSimilarity(Objective):
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of all pairs."""
         cells = self.vectors(output, prepared, self.settings.pool)
-        loss = elastic_similarity(cells, self.settings.threshold)
-        count = loss.new_tensor(float(len(cells)))
-        return Score({"loss": Sum(loss * count, count)})
+        # Ranks may have different numbers of validation batches, and would wait for each other.
+        losses = elastic_similarity(cells, self.settings.threshold, everywhere=self.training)
+        return Score({"loss": Sum.of(losses)})

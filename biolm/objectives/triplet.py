@@ -5,7 +5,7 @@ Dimensions: ``n`` cells of this rank · ``m`` of all ranks · ``p`` pairs of anc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import LabelKind, Objective, Prepared, Score, Settings, Sum
+from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings, Sum
 from biolm.objectives.classify import IGNORED
 from biolm.objectives.draws import hash_bits, uniform
 from biolm.objectives.gather import Gathered, gather_rows
+from biolm.settings import check_least
 
 __all__ = ["Cells", "Triplet", "TripletSettings", "choose_triplets"]
 
@@ -42,7 +43,8 @@ class TripletSettings(Settings):
         ``semihard``: a random one that is further away than the positive, but by less than the margin;
         ``hardest``: the nearest. By squared distances.
     related
-        Pairs of classes that are no negatives of each other, such as a cell type and its subtype.
+        Pairs of classes, by name or number, that are no negatives of each other, such as a cell type and its
+        subtype.
     pool
         How a cell's vector is made of its tokens.
     """
@@ -51,11 +53,12 @@ class TripletSettings(Settings):
     study: str | None = "study"
     margin: float = 0.05
     negatives: str = "semihard"
-    related: tuple[tuple[int, int], ...] = ()
+    related: tuple[tuple[int | str, int | str], ...] = ()
     pool: str = "cls"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "related", tuple((int(a), int(b)) for a, b in self.related))
+        object.__setattr__(self, "related", tuple(tuple(pair) for pair in self.related))
+        check_least(0, margin=self.margin)
         if self.negatives not in ("semihard", "hardest"):
             raise ConfigError(f"negatives must be semihard or hardest, not {self.negatives!r}")
 
@@ -100,7 +103,7 @@ def choose_triplets(
     distance = torch.cdist(cells.vectors, cells.vectors, compute_mode=_EXACT).square()  # (m, m)
     same = labels[:, None] == labels
     known = labels != IGNORED
-    related = _related(labels, settings.related) | same
+    related = _related(labels, [(int(a), int(b)) for a, b in settings.related]) | same
     pair = same & known[:, None] & known
     if cells.studies is not None:
         pair &= cells.studies[:, None] != cells.studies
@@ -123,7 +126,7 @@ def choose_triplets(
     return triplets[0], triplets[1], triplets[2]
 
 
-def _related(labels: Tensor, related: tuple[tuple[int, int], ...]) -> Tensor:
+def _related(labels: Tensor, related: Iterable[tuple[int, int]]) -> Tensor:
     """``(m, m)`` whether the classes of two cells are listed as related."""
     found = torch.zeros((len(labels), len(labels)), dtype=torch.bool, device=labels.device)
     for one, other in related:
@@ -143,6 +146,11 @@ class Triplet(Objective):
 
     Settings = TripletSettings
 
+    def __init__(self, facts: Facts, settings: TripletSettings) -> None:
+        super().__init__(facts, settings)
+        for name in (name for pair in settings.related for name in pair if isinstance(name, str)):
+            raise ConfigError(f"related names the class {name!r}, but here are no names; give class numbers")
+
     @classmethod
     def label_kinds(cls, settings: TripletSettings) -> dict[str, LabelKind]:
         """Cell type and study."""
@@ -152,16 +160,14 @@ class Triplet(Objective):
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, and the share of triplets that are in order."""
         s: TripletSettings = self.settings
-        assert prepared.seeds is not None
         own = F.normalize(self.vectors(output, prepared, s.pool).float(), dim=1)
         gather = gather_rows if self.training else Gathered
         everyone = gather(own)
-        copies = len(own) // max(len(prepared.seeds), 1)
         cells = Cells(
             everyone.rows,
             gather(prepared.example_label(s.column)).rows,
             None if s.study is None else gather(prepared.example_label(s.study)).rows,
-            gather(prepared.seeds.repeat(copies)).rows,
+            gather(prepared.document_seeds).rows,
         )
         places = choose_triplets(cells, s, (everyone.start, everyone.start + len(own)))
         anchor, positive, negative = (cells.vectors[place] for place in places)

@@ -15,6 +15,7 @@ from biolm.objectives.base import Score, Sum
 __all__ = ["LOSSES", "count_values", "score_values", "zero_truncated_poisson"]
 
 LOSSES = ("mse", "mae", "huber")
+_SMALL_RATE = 1e-3  # below it the series of log(e^mu - 1) is exact to float32: the next term is mu² / 24
 
 
 def value_loss(found: Tensor, wanted: Tensor, kind: str) -> Tensor:
@@ -92,13 +93,13 @@ def count_values(wanted: Tensor, *, nonzero_only: bool = False, zero: bool = Fal
     return {"loss": count, "zero": float(wanted.numel())} if zero else {"loss": count}
 
 
-def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = False) -> Tensor:
+def zero_truncated_poisson(log_rates: Tensor, counts: Tensor, *, rectified: bool = False) -> Tensor:
     """Negative log-likelihood of counts above zero, ``(m,)``.
 
     Parameters
     ----------
-    rates
-        Mean ``mu`` of the Poisson before truncation, above 0.
+    log_rates
+        Logarithm of the mean ``mu`` of the Poisson before truncation.
     counts
         True counts, 1 or more.
     rectified
@@ -108,12 +109,17 @@ def zero_truncated_poisson(rates: Tensor, counts: Tensor, *, rectified: bool = F
     Notes
     -----
     ``−k log mu + log(e^mu − 1) + log k!`` (Pearce et al. 2025). ``log(e^mu − 1)`` is ``mu + log(1 − e^−mu)``,
-    which neither overflows nor cancels.
+    which neither overflows nor cancels, and for small ``mu`` it is ``log mu + mu / 2``, which is finite where
+    ``mu`` itself rounds to 0, as are its gradients.
     """
-    rates, counts = rates.float(), counts.float()
+    log_rates, counts = log_rates.float(), counts.float()
+    rates = log_rates.exp()
     if rectified:
         rates = rates + 1e-6
+        log_rates = rates.log()
         normaliser = (rates - F.softplus(-rates)).clamp(min=0)
     else:
-        normaliser = rates + torch.log(-torch.expm1(-rates))
-    return -counts * torch.log(rates) + normaliser + torch.lgamma(counts + 1)
+        large = rates.clamp(min=_SMALL_RATE)
+        usual = large + torch.log(-torch.expm1(-large))
+        normaliser = torch.where(rates < _SMALL_RATE, log_rates + rates / 2, usual)
+    return -counts * log_rates + normaliser + torch.lgamma(counts + 1)

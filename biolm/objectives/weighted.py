@@ -27,6 +27,7 @@ from biolm.objectives.base import (
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw
 from biolm.objectives.registry import label_kinds, make
+from biolm.settings import read_value
 
 __all__ = ["PART_KEYS", "Weighted", "WeightedSettings"]
 
@@ -78,9 +79,10 @@ class Weighted(Criterion):
         for name, part in settings.parts.items():
             chosen = dict(part)
             kind, weight = chosen.pop("objective", name), chosen.pop("weight", 1.0)
-            if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            weight = read_value(float, weight, f"the weight of objective {name}")
+            if not 0 < weight < float("inf"):
                 raise ConfigError(f"the weight of objective {name} must be a number above 0, not {weight!r}")
-            self.weights[name] = float(weight)
+            self.weights[name] = weight
             if "input_of" in chosen:
                 self.below[name] = chosen.pop("input_of")
             made = make(kind, facts, chosen)
@@ -89,11 +91,34 @@ class Weighted(Criterion):
             self.parts.append(made)
         parts = self.parts_by_name()
         self.uses_head = any(part.uses_head for part in parts.values())
+        self.reads_counts = any(part.reads_counts for part in parts.values())
         for name, below in self.below.items():
-            if below not in parts or below in self.below or parts[below].view is None:
-                raise ConfigError(
-                    f"part {name} has input_of {below!r}, which must be a part that makes its own input"
-                )
+            self._check_below(name, below)
+
+    def _check_below(self, name: str, below: str) -> None:
+        """Refuse an input that would change what another part asks for, or how many examples it has."""
+        parts = self.parts_by_name()
+        lower = parts[below].view if below in parts and below not in self.below else None
+        if lower is None:
+            raise ConfigError(
+                f"part {name} has input_of {below!r}, which must be a part that makes its own input"
+            )
+        if lower.asks:
+            raise ConfigError(
+                f"part {name} has input_of {below!r}, which asks for tokens itself; only a part such as "
+                "panel_contrast, whole_cell or pair_order can be below another"
+            )
+        upper = parts[name].view
+        if upper is not None and not upper.stacks:
+            raise ConfigError(
+                f"part {name} makes other examples of those of {below!r}; only a part that hides tokens or "
+                "values can have input_of"
+            )
+
+    @property
+    def reads_pairs(self) -> bool:
+        """If any part does."""
+        return any(part.reads_pairs for part in self.parts_by_name().values())
 
     @classmethod
     def label_kinds(cls, settings: WeightedSettings) -> dict[str, LabelKind]:
@@ -152,10 +177,12 @@ class Weighted(Criterion):
         """One input for each group; the first holds the others."""
         columns, draw = dict(labels or {}), Draw(keys, epoch, seed, number)
         seeds = draw.seeds("score")
-        first, *others = (
-            replace(view(batch, draw), labels=columns, seeds=seeds) for view, _ in self.groups()
-        )
-        return replace(first, others=tuple(others))
+        parts, made = self.parts_by_name(), []
+        for view, names in self.groups():
+            made.append(replace(view(batch, draw), labels=columns, seeds=seeds))
+            for name in names:
+                parts[name].check(made[-1])
+        return replace(made[0], others=tuple(made[1:]))
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Those of the parts, each on its own input."""

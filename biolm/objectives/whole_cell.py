@@ -6,19 +6,21 @@ Dimensions: ``b`` cells · ``t`` tokens read · ``w`` tokens of the whole cells 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
 from biolm.objectives.contrast import projector
 from biolm.objectives.draws import Draw, uniform
-from biolm.objectives.masking import check_share, documents, is_special, lowest
+from biolm.objectives.masking import documents, is_special, lowest
 from biolm.objectives.repack import take_tokens
 from biolm.objectives.value_losses import check_loss, count_values, score_values
+from biolm.settings import check_least, check_share
 
 __all__ = ["Part", "WholeCell", "WholeCellSettings"]
 
@@ -59,8 +61,7 @@ class WholeCellSettings(Settings):
         check_share("read_share", self.read_share)
         check_share("zeros_share", self.zeros_share)
         check_loss(self.loss)
-        if self.max_tokens < 0:
-            raise ConfigError(f"max_tokens must be 0 or more, not {self.max_tokens}")
+        check_least(0, max_tokens=self.max_tokens, hidden=self.hidden, zero_weight=self.zero_weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class Part(View):
     read_share: float
     max_tokens: int
     special_ids: tuple[int, ...]
+    stacks: ClassVar[bool] = True
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
         """Random genes; special tokens always stay."""
@@ -147,9 +149,8 @@ class WholeCell(Objective):
         wanted[cell, ids] = values
         scored = torch.zeros_like(wanted, dtype=torch.bool)
         if self.settings.zeros_share > 0:
-            assert prepared.seeds is not None
             gene = torch.arange(wanted.shape[1], device=ids.device)
-            scored = uniform(prepared.seeds[:, None], gene) < self.settings.zeros_share
+            scored = uniform(prepared.document_seeds[:, None], gene) < self.settings.zeros_share
         scored[cell, ids] = True
         special = [token for token in self.facts.special_ids if token < wanted.shape[1]]
         scored[:, special] = False

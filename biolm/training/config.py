@@ -79,6 +79,10 @@ class DataConfig:
     downsample
         Of cells: thin the counts of a share of them, anew in each epoch, by the settings of
         :class:`~biolm.adapters.cells.downsample.Downsampling`. Held-out cells stay whole.
+    zeros
+        Of cells with values: so many genes that were measured and not expressed come, with value 0, beside
+        the expressed ones, others in each epoch; ``zero_rates``, ``zero_probability`` and ``nonzero_only`` of
+        objectives need them.
     validation
         Share of the examples held out.
     batch_tokens
@@ -105,6 +109,7 @@ class DataConfig:
     minimum_match: float = 0.1
     allow_normalised: bool = False
     downsample: Downsampling | None = None
+    zeros: int = 0
     validation: float = 0.05
     batch_tokens: int = 16_384
     chunk: int = 64
@@ -115,8 +120,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "data", "batch_tokens", "chunk", "pool")
-        if self.workers < 0:
-            raise ConfigError(f"data.workers must be 0 or more, not {self.workers}")
+        if self.workers < 0 or self.zeros < 0:
+            raise ConfigError(
+                f"data.workers and zeros must be 0 or more, not {self.workers} and {self.zeros}"
+            )
         for name in ("validation", "minimum_match"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must lie in [0, 1), not {getattr(self, name)}")

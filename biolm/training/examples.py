@@ -14,17 +14,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells import concatenate
+from biolm.adapters.cells import RankTokenizer, concatenate
 from biolm.adapters.cells.downsample import Downsampling
+from biolm.adapters.cells.rows import by_column
+from biolm.adapters.cells.zeros import add_zeros
 from biolm.batch import Tokens
-from biolm.errors import InputError
+from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import alone, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellExamples", "Examples", "StoredExamples", "Survey", "ThinnedExamples", "survey"]
+__all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey", "survey"]
 
 
 class Examples(Protocol):
@@ -112,6 +114,8 @@ class CellExamples:
         Of the tokeniser's draws, and of down-sampling.
     downsample
         How counts are thinned anew in each epoch; None to leave them.
+    zeros
+        Genes of value 0 that each cell gets beside its expressed ones, others in each epoch.
     """
 
     def __init__(
@@ -123,9 +127,12 @@ class CellExamples:
         matrix: str,
         seed: int,
         downsample: Downsampling | None = None,
+        zeros: int = 0,
     ) -> None:
-        self.files, self.matches, self.language = files, matches, language
-        self.matrix, self.seed, self.downsample = matrix, seed, downsample
+        self.files, self.matches = files, matches
+        self.matrix, self.seed, self.downsample, self.zeros = matrix, seed, downsample, zeros
+        # Cells at the tokeniser's limit must have room for zeros too.
+        self.language = _with_room(language, zeros) if zeros else language
         self._open: dict[int, CellSource] = {}
         self._process = os.getpid()
         sizes = [self._source(number).n_cells for number in range(len(files))]
@@ -149,8 +156,8 @@ class CellExamples:
         self._open = {}
 
     def at(self, epoch: int) -> Examples:
-        """These examples, thinned as that epoch wants them."""
-        return self if self.downsample is None else ThinnedExamples(self, epoch)
+        """These examples, thinned and with the zeros that epoch draws."""
+        return DrawnCells(self, epoch) if self.downsample is not None or self.zeros else self
 
     def read(self, rows: NDArray[np.int64], epoch: int | None = None) -> Tokens:
         """Tokens of the cells ``rows`` (ascending); thinned for an epoch, whole without one."""
@@ -160,11 +167,20 @@ class CellExamples:
         for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
             number = int(numbers[0])
             block = self._source(number).take(some - self.starts[number])
-            if epoch is not None:
+            if epoch is not None and self.downsample is not None:
                 block = self._thinned(block, some, epoch)
-            tokens = self.language.tokenize(block, self.matches[number], seed=self.seed)
-            parts.append(_numbered(tokens, some))
+            parts.append(self._tokens(block, number, some, epoch or 0))
         return concatenate(parts)
+
+    def _tokens(self, block: CellBlock, number: int, rows: NDArray[np.int64], epoch: int) -> Tokens:
+        """Tokens of some cells of a file; ``rows`` are their numbers in the whole data set."""
+        match = self.matches[number]
+        tokens = self.language.tokenize(block, match, seed=self.seed)
+        if self.zeros:
+            genes: Any = self.language.tokenizer
+            token_of = by_column(match, np.asarray(genes.token_ids, np.int32), -1)
+            tokens = add_zeros(tokens, block, token_of, self.zeros, seed=self.seed, epoch=epoch, keys=rows)
+        return _numbered(tokens, rows)
 
     def _thinned(self, block: CellBlock, rows: NDArray[np.int64], epoch: int) -> CellBlock:
         """Fewer counts; a cell that would lose all of them keeps them."""
@@ -175,15 +191,15 @@ class CellExamples:
 
     def blocks(self) -> Iterator[Tokens]:
         """All cells in order."""
-        for number, match in enumerate(self.matches):
+        for number in range(len(self.files)):
             for block in self._source(number).blocks():
-                tokens = self.language.tokenize(block, match, seed=self.seed)
-                yield _numbered(tokens, self.starts[number] + block.start + np.arange(len(block)))
+                rows = self.starts[number] + block.start + np.arange(len(block))
+                yield self._tokens(block, number, rows, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class ThinnedExamples:
-    """Cells with fewer counts, drawn by seed, epoch and number of the cell.
+class DrawnCells:
+    """Cells with what is drawn by seed, epoch and number of the cell: fewer counts, genes of value 0.
 
     Parameters
     ----------
@@ -251,6 +267,21 @@ class StoredExamples:
         for tokens in token_blocks(self.files):
             yield _numbered(tokens, np.arange(start, start + len(tokens)))
             start += len(tokens)
+
+
+def _with_room(language: CellLanguage, zeros: int) -> CellLanguage:
+    tokenizer: Any = language.tokenizer
+    if isinstance(tokenizer, RankTokenizer):
+        raise ConfigError(
+            "data.zeros is for values; set model.adapter to bins or continuous, or leave it out"
+        )
+    if tokenizer.max_length is None:
+        return language
+    if tokenizer.max_length <= zeros + sum(language.special):
+        raise ConfigError(
+            f"data.zeros {zeros} leaves no room for expressed genes in a max_length of {tokenizer.max_length}"
+        )
+    return replace(language, tokenizer=replace(tokenizer, max_length=tokenizer.max_length - zeros))
 
 
 def _numbered(tokens: Tokens, index: NDArray[np.int64]) -> Tokens:

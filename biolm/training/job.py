@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
 from biolm.models.heads import HeadFacts
 from biolm.objectives.base import Criterion, LabelKind
-from biolm.objectives.registry import label_kinds, read_settings
-from biolm.objectives.weighted import PART_KEYS
+from biolm.objectives.registry import label_kinds
+from biolm.settings import read_fields
+from biolm.training.checks import check_levels, check_objective, refuse_cell_settings
 from biolm.training.config import RunConfig
-from biolm.training.config_read import nearest
 from biolm.training.examples import CellExamples, Examples, StoredExamples, Survey, survey
 from biolm.training.groups import cell_groups, hold_out
 from biolm.training.label_files import column_of, read_labels
 from biolm.training.labels import Labels
 from biolm.training.language import Vocabulary, language_of_data, language_of_folder, match_files
+from biolm.training.names import numbered
 from biolm.training.plan import Plan
 from biolm.training.sequence_job import (
     SequenceVocabulary,
@@ -119,8 +120,7 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         raise ConfigError("data.paths must name at least one file or folder")
     files = expand(config.data.paths)
     if any(holds_sequences(path) for path in files):
-        if config.data.downsample is not None:
-            raise ConfigError("data.downsample thins the counts of cells; leave it out for sequences")
+        refuse_cell_settings(config.data, "sequences")
         return _of_sequences(config, files, folder)
     stored = [holds_tokens(path) for path in files]
     if any(stored) and not all(stored):
@@ -199,7 +199,7 @@ def plan_job(
         raise InputError("no labelled example is left to train on; check the labels and what is held out")
     if labels is not None:
         labels.check(train.rows)
-        _check_levels(config, labels)
+        check_levels(config, labels)
     valid = _plan(found, config, wanted, held_out=True)
     return Job(
         config=config,
@@ -224,28 +224,16 @@ def make_objective(job: Job) -> Criterion:
     ConfigError
         If one is unknown, or does not fit the model or the data.
     """
-    return head_facts(job).make(job.core)
-
-
-def _check_levels(config: RunConfig, labels: Labels) -> None:
-    """Refuse labels of examples where those of tokens are wanted, and the other way round."""
-    for name, part in config.objectives.items():
-        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
-        wanted = getattr(read_settings(kind, chosen), "level", "example")
-        for column in label_kinds(kind, chosen):
-            level = "example" if labels.columns[column].level == "example" else "token"
-            if level != wanted:
-                raise ConfigError(
-                    f"objective {name} has level {wanted}, but the column {column!r} labels each {level}; "
-                    f"set its level to {level}"
-                )
+    objective = head_facts(job).make(job.core)
+    check_objective(objective, job)
+    return objective
 
 
 def head_facts(job: Job) -> HeadFacts:
     """What the objectives of a run are made of, as it is saved beside their weights."""
     labels = job.labels or Labels({})
     return HeadFacts(
-        objectives=job.config.objectives,
+        objectives=numbered(job.config.objectives, job.vocabulary, labels.classes),
         classes=labels.classes,
         counts=labels.counts(job.train.rows),
         moments=labels.moments(job.train.rows),
@@ -273,13 +261,9 @@ def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
     ConfigError
         For an unknown or impossible field.
     """
-    chosen = dict(config.model.core)
-    known = [field.name for field in fields(CoreConfig)]
-    for key in chosen:
-        if key not in known:
-            raise ConfigError(f"model.core has no setting {key!r}; {nearest(key, known)}")
-    if "vocab_size" in chosen:
+    if "vocab_size" in config.model.core:
         raise ConfigError("model.core.vocab_size follows from the data; leave it out")
+    chosen = read_fields(CoreConfig, config.model.core, "model.core")
     usual: dict[str, Any] = {"pad_id": vocabulary.tokens.get("<pad>"), "mask_id": vocabulary.mask_id}
     if isinstance(vocabulary, SequenceVocabulary):
         usual |= vocabulary.core_settings()
@@ -336,8 +320,7 @@ def _examples(
     files: list[Path], vocabulary: Vocabulary, config: RunConfig, folder: Path | None, *, stored: bool
 ) -> Examples:
     if stored:
-        if config.data.downsample is not None:
-            raise ConfigError("data.downsample thins counts, which stored tokens lack; train on the cells")
+        refuse_cell_settings(config.data, "stored tokens")
         return StoredExamples(files, None if folder is None else folder / "tokens")
     assert vocabulary.language is not None
     matches = match_files(files, vocabulary.language.vocabulary, config.data)
@@ -348,6 +331,7 @@ def _examples(
         matrix=config.data.layer,
         seed=config.seed,
         downsample=config.data.downsample,
+        zeros=config.data.zeros,
     )
 
 

@@ -7,7 +7,7 @@ classes of a histogram.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from biolm.io.cells import CellBlock, open_cells
 from biolm.models.cell_language import CellLanguage
 from biolm.models.own import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
+from biolm.settings import read_fields
 from biolm.training.config import DataConfig, ModelConfig
-from biolm.training.config_read import nearest
 from biolm.vocab.gene_names import ensembl_id, is_blank
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -92,11 +92,12 @@ def with_settings(language: CellLanguage, settings: Mapping[str, Any]) -> CellLa
     if not settings:
         return language
     tokenizer: Any = language.tokenizer
-    known = [field.name for field in fields(tokenizer) if field.name not in ("token_ids", "medians")]
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"model.tokenizer has no setting {key!r}; {nearest(key, known)}")
-    return replace(language, tokenizer=replace(tokenizer, **settings))
+    return replace(language, tokenizer=replace(tokenizer, **_read(type(tokenizer), settings)))
+
+
+def _read(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a tokeniser; what belongs to the vocabulary is none."""
+    return read_fields(kind, settings, "model.tokenizer", hidden=("token_ids", "medians"))
 
 
 def language_of_data(files: list[Path], data: DataConfig, model: ModelConfig, name: str) -> Vocabulary:
@@ -120,7 +121,8 @@ def language_of_data(files: list[Path], data: DataConfig, model: ModelConfig, na
         raise InputError("the data hold no expressed gene; check the matrix that is read")
     genes = [named.genes[row] for row in kept]
     tokens = {token: number for number, token in enumerate((*SPECIAL, *genes))}
-    given = {"cls_id": tokens["<cls>"], "max_length": model.max_length, **model.tokenizer}
+    kind = TOKENIZERS[model.adapter]
+    given = {"cls_id": tokens["<cls>"], "max_length": model.max_length, **_read(kind, model.tokenizer)}
     given["token_ids"] = np.arange(len(SPECIAL), len(tokens), dtype=np.int32)
     if model.adapter == "rank":
         given["medians"] = medians[kept]
@@ -130,7 +132,7 @@ def language_of_data(files: list[Path], data: DataConfig, model: ModelConfig, na
     language = CellLanguage(
         name=name,
         vocabulary=GeneVocabulary(tuple(genes), named.kind, named.species),
-        tokenizer=_tokenizer(model.adapter, given),
+        tokenizer=kind(**given),
         special=(int(given["cls_id"] is not None), int(given.get("eos_id") is not None)),
         wants_counts=not data.allow_normalised,
     )
@@ -153,15 +155,6 @@ def match_files(files: list[Path], vocabulary: GeneVocabulary, data: DataConfig)
             )
             check_counts(source, allow_normalised=data.allow_normalised)
     return matches
-
-
-def _tokenizer(adapter: str, given: dict[str, Any]) -> Any:
-    kind = TOKENIZERS[adapter]
-    known = [field.name for field in fields(kind)]
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"model.tokenizer has no setting {key!r}; {nearest(key, known)}")
-    return kind(**given)
 
 
 def _gene_names(files: list[Path], data: DataConfig) -> list[str]:

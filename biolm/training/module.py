@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from biolm.core import Transformer
 from biolm.core.checkpoint import write_weights
@@ -179,6 +179,11 @@ class Pretraining(pl.LightningModule):
             }
             optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
         return optimiser
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
+        """Bound the norm of all gradients; Lightning's own clipping refuses a fused optimiser."""
+        if self.config.trainer.clip:
+            nn.utils.clip_grad_norm_(self.parameters(), self.config.trainer.clip)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step at the schedule's rate."""

@@ -144,6 +144,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     """
     # On several devices Lightning starts this program again on each further process.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    _check_device(config.trainer)
     with _quiet(first=first):
         made = first and _open_folder(folder, config, resume=resume)
         try:
@@ -277,7 +278,6 @@ def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.
         max_steps=steps,
         max_epochs=-1,
         accumulate_grad_batches=t.accumulate,
-        gradient_clip_val=t.clip or None,
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
@@ -288,6 +288,12 @@ def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.
         inference_mode=False,
         use_distributed_sampler=False,
     )
+
+
+def _check_device(config: TrainerConfig) -> None:
+    # Lightning would quietly take bf16.
+    if config.precision == "fp16" and (config.accelerator == "cpu" or not torch.accelerator.is_available()):
+        raise ConfigError("trainer.precision fp16 needs a GPU; set bf16 or fp32")
 
 
 def _strategy(config: TrainerConfig) -> str | ModelParallelStrategy:

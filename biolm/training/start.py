@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel
 from biolm.objectives.base import Criterion
 from biolm.objectives.weighted import Weighted
+from biolm.settings import read_fields
 from biolm.training.config import ModelConfig
-from biolm.training.config_read import nearest
 from biolm.training.language import Vocabulary, with_settings
 from biolm.training.sequence_job import SequenceVocabulary
 
@@ -210,10 +210,8 @@ def _by_name(objective: Criterion, facts: HeadFacts) -> dict[str, Criterion]:
 
 def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
     """A copy of a core with other dropout rates."""
-    known = [field.name for field in fields(CoreConfig)]
+    chosen = read_fields(CoreConfig, chosen, "model.core")
     for key in chosen:
-        if key not in known:
-            raise ConfigError(f"model.core has no setting {key!r}; {nearest(key, known)}")
         if not key.startswith("dropout") and chosen[key] != getattr(core.config, key):
             raise ConfigError(
                 f"model.core.{key} is {getattr(core.config, key)!r} in the model to start from, which "

@@ -65,8 +65,9 @@ def test_panels_follow_the_batch_number_not_its_cells() -> None:
     batch, other = cells_of([500] * 3), cells_of([700] * 3, seed=5)
     keys = torch.arange(3)
     kept = []
-    for cells, number, key in ((batch, 1, keys), (other, 1, keys + 9), (batch, 2, keys)):
-        prepared = objective.prepare(cells, key, 0, 0, number=number)
+    # Where an epoch ends between the batches of two ranks, both still draw alike.
+    for cells, number, key, epoch in ((batch, 1, keys, 0), (other, 1, keys + 9, 1), (batch, 2, keys, 0)):
+        prepared = objective.prepare(cells, key, epoch, 0, number=number)
         kept.append(set(prepared.batch.ids[: prepared.batch.offsets[3]].tolist()))
     shared = set(batch.ids.tolist()) & set(other.ids.tolist())
     assert kept[0] & shared == kept[1] & shared
@@ -147,7 +148,7 @@ def test_panel_loss_by_hand(settings: dict[str, object]) -> None:
 def test_dropout_alone_tells_views_apart() -> None:
     core = make_core(dropout_residual=0.3)
     batch = pack_of([6, 9, 4])
-    objective = make("two_views", FACTS)
+    objective = make("two_views", dataclasses.replace(FACTS, core=core.config))
     prepared = objective.prepare(batch, batch.index, 0, 0)
     assert documents_of(prepared.batch) == documents_of(batch) * 2
     states = core(prepared.batch).last_hidden_state
@@ -176,13 +177,16 @@ def test_views_keep_their_share() -> None:
 
 
 def test_segments_are_the_two_views() -> None:
-    ids = torch.tensor([4, 5, 6, 7, 8, 9, 10])
-    batch = dataclasses.replace(pack_of([4, 3], ids), segments=torch.tensor([0, 0, 1, 1, 0, 0, 0]))
+    # Token 0 begins and token 1 ends a text, as in BERT; the third pair has no text in its second half.
+    ids = torch.tensor([0, 5, 1, 7, 1, 8, 9, 10, 0, 4, 1, 1])
+    segments = torch.tensor([0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1])
+    batch = dataclasses.replace(pack_of([5, 3, 4], ids), segments=segments)
     objective = make("two_views", FACTS, {"segments": True})
+    assert objective.reads_pairs
     prepared = objective.prepare(batch, batch.index, 0, 0)
-    assert documents_of(prepared.batch) == [[4, 5], [8, 9, 10], [6, 7], []]
+    assert documents_of(prepared.batch) == [[0, 5, 1], [8], [0, 4, 1], [0, 7, 1], [9, 10], [0, 1]]
     assert prepared.batch.segments.sum() == 0
-    assert prepared.extra["usable"].tolist() == [True, False]
+    assert prepared.extra["usable"].tolist() == [True, True, False]
     with pytest.raises(InputError, match="segments 0 and 1"):
         objective.prepare(pack_of([3]), torch.tensor([0]), 0, 0)
 
@@ -206,7 +210,15 @@ def test_images_and_cells_by_hand() -> None:
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match=r"at most at 0\.5"):
         make("panel_contrast", FACTS, {"largest": 0.6})
-    with pytest.raises(ConfigError, match="two shares"):
+    with pytest.raises(ConfigError, match="keep must be a list of 2"):
         make("two_views", FACTS, {"keep": [1.0]})
+    with pytest.raises(ConfigError, match="both views of two_views would be the same"):
+        make("two_views", FACTS)
+    with pytest.raises(ConfigError, match="panels name the gene 'CD4'"):
+        make("panel_contrast", FACTS, {"panels": [["CD4"]]})
+    with pytest.raises(ConfigError, match="hidden must be at least 0"):
+        make("panel_contrast", FACTS, {"hidden": -1})
+    with pytest.raises(ConfigError, match="pool must be one of mean"):
+        make("panel_contrast", FACTS, {"pool": "middle"})
     with pytest.raises(ConfigError, match="features and width"):
         make("image_contrast", FACTS)

@@ -15,18 +15,19 @@ from safetensors.torch import load_file
 from test_masked_values import FACTS, SWITCHES, cells_of
 
 from biolm.errors import InputError
+from biolm.objectives.masked_counts import log_expected_counts
 from biolm.objectives.registry import make
 from biolm.objectives.value_losses import zero_truncated_poisson
 
 
 def test_recorded_likelihoods(goldens: Path) -> None:
     wanted = load_file(goldens / "transcriptformer" / "io.safetensors")
-    found = zero_truncated_poisson(wanted["loss/mu"], wanted["loss/counts"], rectified=True).mean()
+    found = zero_truncated_poisson(wanted["loss/mu"].log(), wanted["loss/counts"], rectified=True).mean()
     assert relative(found[None], wanted["loss/nll_softplus_True"]) < 2e-5
     for name in ("train", "embed"):
         mu, counts = wanted[f"{name}/mu"], wanted[f"{name}/input_counts"]
         real = ~wanted[f"{name}/mask"]
-        losses = zero_truncated_poisson(mu[real], counts[real], rectified=True)
+        losses = zero_truncated_poisson(mu[real].log(), counts[real], rectified=True)
         assert relative(losses.mean()[None], wanted[f"{name}/ztp_nll"]) < 2e-5
         cells = losses.split(real.sum(1).tolist())
         assert (
@@ -34,12 +35,36 @@ def test_recorded_likelihoods(goldens: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.7, 5.0, 60.0])
+@pytest.mark.parametrize("rate", [1e-5, 0.01, 0.7, 5.0, 60.0])
 def test_exact_likelihood_sums_to_one(rate: float) -> None:
     counts = torch.arange(1, 200).double()
-    losses = zero_truncated_poisson(torch.full_like(counts, rate), counts)
+    losses = zero_truncated_poisson(torch.full_like(counts, math.log(rate)), counts)
     assert torch.exp(-losses.double()).sum().item() == pytest.approx(1, abs=1e-4)
-    assert losses[0].item() == pytest.approx(-math.log(rate) + math.log(math.expm1(rate)), rel=1e-4)
+    wanted = -math.log(rate) + math.log(math.expm1(rate))
+    assert losses[0].item() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("gap", [3.0, 30.0, 90.0, 300.0])
+def test_gradients_stay_right_where_a_share_rounds_to_zero(gap: float) -> None:
+    logits = torch.tensor([gap, 0.0, -1.0], requires_grad=True)
+    counts, document = torch.tensor([30.0, 30.0, 2.0]), torch.zeros(3, dtype=torch.long)
+    zero_truncated_poisson(log_expected_counts(logits, counts, document, 1), counts).sum().backward()
+    exact = torch.tensor([gap, 0.0, -1.0], dtype=torch.float64, requires_grad=True)
+    log_rates = exact.log_softmax(0) + math.log(62.0)
+    # log(e^mu - 1) of a tiny mu is its logarithm.
+    normaliser = torch.where(
+        log_rates < -12, log_rates, torch.log(torch.expm1(log_rates.exp().clamp(max=700)))
+    )
+    (normaliser - counts * log_rates).sum().backward()
+    assert torch.allclose(logits.grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_values_that_are_no_counts_are_refused() -> None:
+    objective = make("weighted", FACTS, {"parts": {"masked_counts": {}}})
+    batch = cells_of([7, 15])
+    objective.prepare(batch, batch.index, 0, 0)
+    with pytest.raises(InputError, match="no whole numbers"):
+        objective.prepare(dataclasses.replace(batch, values=batch.values.log1p()), batch.index, 0, 0)
 
 
 @pytest.mark.parametrize("own_head", [False, True])
@@ -56,12 +81,12 @@ def test_masked_counts_by_hand(own_head: bool) -> None:
     losses, equal = [], []
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
         rows = [row for row in prepared.rows.tolist() if start <= row < end and batch.values[row] > 0]
-        counts = batch.values[rows].double().numpy()
+        counts = np.minimum(batch.values[rows].double().numpy(), 12.0)
         share = np.exp(scores[rows]) / np.exp(scores[rows]).sum()
         for rates, into in ((share * counts.sum(), losses), (np.full(len(rows), counts.mean()), equal)):
             into += [
                 -k * np.log(mu) + np.log(np.expm1(mu)) + math.lgamma(k + 1)
-                for mu, k in zip(rates, np.minimum(counts, 12.0), strict=True)
+                for mu, k in zip(rates, counts, strict=True)
             ]
     assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
     assert metrics["equal_shares"].tolist() == pytest.approx([np.sum(equal), len(equal)], rel=1e-4)

@@ -136,6 +136,16 @@ def test_sentence_order_swaps_the_texts(lengths: list[tuple[int, int]], epoch: i
         assert new == (old[::-1] if negative else old)
 
 
+def test_special_tokens_inside_a_text_stay_where_they_are() -> None:
+    # Token 2 is special, such as an unknown word.
+    ids = torch.tensor([CLS, 5, 2, 6, SEP, 7, 2, 8, SEP])
+    batch = dataclasses.replace(pack_of([9], ids), segments=torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1]))
+    for share, wanted in ((0.0, ids.tolist()), (1.0, [CLS, 7, 2, 8, SEP, 5, 2, 6, SEP])):
+        prepared = make("pair_order", FACTS, {"share": share}).prepare(batch, batch.index, 0, 0)
+        assert prepared.batch.ids.tolist() == wanted
+        assert prepared.batch.segments.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+
+
 @given(lengths=LENGTHS, epoch=st.integers(0, 5))
 def test_next_sentence_takes_another_text(lengths: list[tuple[int, int]], epoch: int) -> None:
     batch = texts_of(lengths)

@@ -159,6 +159,34 @@ def test_values_from_the_cell_vector_by_hand(every_token: bool) -> None:
     assert metrics["loss"][1].item() == len(errors)
 
 
+@pytest.mark.parametrize("every_token", [False, True])
+@pytest.mark.parametrize("ride", [False, True])
+def test_the_mean_of_each_gene_is_of_the_tokens_that_are_asked_for(every_token: bool, ride: bool) -> None:
+    batch = cells_of([20, 15])
+    parts = {"masked_values": {"rates": [0.4]}} if ride else {}
+    parts["gene_query"] = {"every_token": every_token, "nonzero_only": True}
+    objective = make("weighted", FACTS, {"parts": parts})
+    prepared = objective.prepare(batch, batch.index, 0, 0)
+    baseline = objective.baseline()
+    baseline.update(prepared)
+    count = baseline.report(prepared)["gene_query/gene_mean"][1].item()
+    assert count == objective.counts(prepared)["gene_query/loss"] > 0
+
+
+def test_settings_from_yaml_are_read_by_their_types() -> None:
+    assert make("masked_values", FACTS, {"rates": ["1e-1"], "mask_value": 2}).settings.rates == (0.1,)
+    assert make("masked_values", FACTS, {"rates": 0.3}).settings.rates == (0.3,)
+    for settings, message in (
+        ({"rates": ["some"]}, "rates must be a number"),
+        ({"rates": {"a": 1}}, "rates must be a number"),
+        ({"exact": 1}, "exact must be true or false"),
+        ({"zero_weight": -1.0}, "zero_weight must be at least 0"),
+        ({"loss": 3}, "loss must be text"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make("masked_values", FACTS, settings)
+
+
 def test_what_cannot_be() -> None:
     plain = Facts(core=CoreConfig(**SIZES))
     with pytest.raises(ConfigError, match="reads values"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, multiprocessing
 from biolm.errors import ConfigError
 from biolm.objectives.gather import gather_rows
 from biolm.objectives.pairs import Temperature, score_pairs
+from biolm.objectives.similarity import elastic_similarity
 
 
 def by_hand(first: NDArray, second: NDArray, scale: float, usable: NDArray, within: bool) -> float:
@@ -49,6 +51,23 @@ def test_by_hand(within: bool, left_out: tuple[int, ...]) -> None:
     assert score.terms["loss"].count.item() == usable.sum()
     rivals = usable.sum() * (2 if within else 1) - within
     assert score.metrics["chance"].mean.item() == pytest.approx(np.log(rivals), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_near_vectors_are_told_apart_in_mixed_precision(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(1, 64, generator=generator)
+    first = common + 0.02 * torch.randn(200, 64, generator=generator)
+    second = first + 1e-4 * torch.randn(200, 64, generator=generator)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        score = score_pairs(first, second, torch.tensor(50.0))
+        similarity = elastic_similarity(first, 0.3)
+    wanted = by_hand(first.numpy(), second.numpy(), 50.0, np.ones(200, bool), False)
+    assert score.loss().item() == pytest.approx(wanted, rel=1e-4)
+    assert score.metrics["recall"].mean.item() > 0.99
+    unit = first.double() / first.double().norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).clamp(min=0).fill_diagonal_(0)
+    assert torch.allclose(similarity.double(), (1 - (cosine - 0.3) ** 2).mean(1), atol=1e-6)
 
 
 def test_recorded_ntxent(goldens: Path) -> None:
@@ -87,10 +106,26 @@ def test_recorded_panels(goldens: Path) -> None:
 
 
 def test_temperature_is_bounded_and_positive() -> None:
-    assert Temperature(1e-9, learned=True)().item() == 100
     assert Temperature(0.5, learned=False)().item() == pytest.approx(2)
-    with pytest.raises(ConfigError, match="above 0"):
-        Temperature(0, learned=True)
+    for wrong in (0, 1e-9, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=r"at least 0\.01"):
+            Temperature(wrong, learned=True)
+
+
+def test_temperature_finds_back_from_its_bound() -> None:
+    for start, uphill, moves in (
+        (6.0, False, True),
+        (6.0, True, False),
+        (1.0, False, True),
+        (1.0, True, True),
+    ):
+        temperature = Temperature(0.5, learned=True)
+        with torch.no_grad():
+            temperature.log_scale.fill_(start)
+        scale = temperature()
+        assert scale.item() == pytest.approx(min(math.exp(start), 100))
+        (-scale if uphill else scale).backward()
+        assert bool(temperature.log_scale.grad) == moves
 
 
 def test_one_process_gathers_its_own_rows() -> None:
@@ -129,8 +164,17 @@ def _rank(rank: int, file: str, folder: str) -> None:
         total, count = score.terms["loss"]
         total.backward()
         out[within] = (total.detach(), count, matrix.grad, scale.grad, score.metrics["recall"].total)
+    out["elastic"] = _elastic(first)
     torch.save(out, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+def _elastic(rows: Tensor) -> tuple[Tensor, Tensor]:
+    matrix, _ = _weights()
+    total = elastic_similarity(rows @ matrix, 0.3, everywhere=True).sum()
+    total.backward()
+    assert matrix.grad is not None
+    return total.detach(), matrix.grad
 
 
 @pytest.mark.slow
@@ -146,3 +190,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         wanted = [*score.terms["loss"], matrix.grad, scale.grad, score.metrics["recall"].total]
         for found, one in zip(summed, wanted, strict=True):
             assert torch.allclose(found, one.detach(), rtol=1e-5, atol=1e-6)
+    for first_rank, second_rank, one in zip(
+        ranks[0]["elastic"], ranks[1]["elastic"], _elastic(first), strict=True
+    ):
+        assert torch.allclose(first_rank + second_rank, one, rtol=1e-5, atol=1e-6)

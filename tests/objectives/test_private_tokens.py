@@ -154,6 +154,21 @@ def test_generation_round_by_round() -> None:
     assert torch.equal(again, found)
 
 
+def test_generated_values_are_read_as_they_are() -> None:
+    core, batch = make_core(**SWITCHES), cells_of([9, 6, 4])
+    unknown = torch.arange(19) % 3 == 1
+    whole = dataclasses.replace(batch, values=batch.values.to(torch.int16))
+    wanted = generate_values(core, batch, unknown, rounds=4)
+    assert torch.equal(generate_values(core, whole, unknown, rounds=4), wanted)
+    assert (wanted != wanted.round()).any()
+    bins = make_core(value_encoder="bins", n_values=22, head="value", position="none")
+    with torch.no_grad():
+        bins.head.last.bias.fill_(500.0)
+    found = generate_values(bins, whole, unknown, mask_value=20, rounds=4)
+    assert torch.equal(found[~unknown], batch.values[~unknown])
+    assert (found[unknown] == 21).all()
+
+
 def test_generation_refuses() -> None:
     core, batch = make_core(**SWITCHES), cells_of([3])
     unknown = torch.tensor([False, True, True])

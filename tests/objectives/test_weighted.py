@@ -72,17 +72,56 @@ def test_one_view_on_another() -> None:
     assert (prepared.rows >= cut).any()
     _, metrics = objective.loss(core, prepared)
     assert set(metrics) >= {"panel_contrast/loss", "masked_tokens/loss", "masked_tokens/accuracy"}
-    for wrong in ("nothing", "masked_tokens"):
-        with pytest.raises(ConfigError, match="must be a part that makes its own input"):
-            make(
-                "weighted", FACTS, {"parts": parts | {"more": {"objective": "two_views", "input_of": wrong}}}
-            )
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"masked_tokens": {"input_of": "nothing"}}, "must be a part that makes its own input"),
+        ({"classify": {}, "masked_tokens": {"input_of": "classify"}}, "must be a part that makes its own"),
+        (
+            {
+                "panel_contrast": {},
+                "masked_tokens": {"input_of": "panel_contrast"},
+                "more": {"objective": "masked_tokens", "input_of": "masked_tokens"},
+            },
+            "must be a part that makes its own input",
+        ),
+        (
+            {"a": {"objective": "masked_tokens"}, "b": {"objective": "masked_tokens", "input_of": "a"}},
+            "which asks for tokens itself",
+        ),
+        (
+            {"panel_contrast": {}, "two_views": {"keep": [0.5, 1], "input_of": "panel_contrast"}},
+            "makes other examples",
+        ),
+    ],
+)
+def test_inputs_that_cannot_stand_on_each_other(parts: dict[str, dict], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make("weighted", LABELLED, {"parts": parts})
+
+
+def test_a_whole_cell_is_decoded_from_each_panel() -> None:
+    batch = dataclasses.replace(pack_of([40, 30]), values=torch.rand(70) + 1)
+    core = make_core(value_encoder="continuous", position="none")
+    facts = dataclasses.replace(FACTS, core=core.config)
+    parts = {
+        "panel_contrast": {"smallest": 0.4},
+        "whole_cell": {"input_of": "panel_contrast", "zeros_share": 0.5},
+    }
+    objective = make("weighted", facts, {"parts": parts})
+    prepared = objective.prepare(batch, batch.index, 0, 0, number=1)
+    loss, metrics = objective.loss(core, prepared)
+    assert loss.isfinite()
+    assert metrics["whole_cell/loss"][1] == objective.counts(prepared)["whole_cell/loss"] > 4 * 10
 
 
 def test_views_on_copies_draw_independently() -> None:
     batch = pack_of([200, 150], torch.full((350,), 9))
     parts = {"two_views": {}, "masked_tokens": {"input_of": "two_views", "rate": 0.3}}
-    prepared = make("weighted", FACTS, {"parts": parts}).prepare(batch, batch.index, 0, 0)
+    facts = dataclasses.replace(FACTS, core=dataclasses.replace(FACTS.core, dropout_residual=0.1))
+    prepared = make("weighted", facts, {"parts": parts}).prepare(batch, batch.index, 0, 0)
     hidden = torch.zeros(700, dtype=torch.bool)
     hidden[prepared.rows] = True
     assert hidden[:350].sum() == hidden[350:].sum()

@@ -207,7 +207,7 @@ def classified(column, **settings):
         (classified("kind", class_weights="even"), ConfigError, "balanced"),
         (classified("kind", class_weights=[1, 1, 1]), ConfigError, "3 numbers"),
         ({"objectives": BOTH_WAYS}, ConfigError, "another name"),
-        (classified("kind", weight="much"), ConfigError, "number above 0"),
+        (classified("kind", weight="much"), ConfigError, "must be a number, not"),
         (classified("kind", pool=3), ConfigError, "pool must be text, not 3"),
         (classified("kind", label_smoothing="some"), ConfigError, "must be a number"),
         ({"data": {"groups": "donr"}}, InputError, "no file of cells has the obs column"),

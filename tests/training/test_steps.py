@@ -99,7 +99,7 @@ def test_batches_of_a_step_are_one_large_batch(tmp_path):
         ("classify", {"class_weights": [1.0, 3.0]}),
         ("regress", {"column": "age"}),
         ("adversarial", {"column": "kind"}),
-        ("two_views", {}),
+        ("two_views", {"keep": [0.8, 1.0]}),
         ("panel_contrast", {"smallest": 0.5, "largest": 0.5}),
     ],
 )

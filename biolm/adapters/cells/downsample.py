@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
-from biolm.adapters.cells.rows import cell_keys
+from biolm.adapters.cells.draws import CellSeeds, cell_seeds, uniform
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells.block import CellBlock
 
@@ -22,10 +21,6 @@ __all__ = ["Downsampled", "Downsampling", "binomial"]
 
 _SMALL = 64  # counts up to here are drawn by adding up probabilities, larger ones by halving an interval
 _CHOOSE, _RATE = -1, -2  # counters of a cell's own draws; genes count from 0
-_EPOCH = 0x5851F42D4C957F2D  # any large odd number: seeds of neighbouring runs and epochs must not meet
-
-# The two 32-bit seeds of each cell.
-CellSeeds = tuple[NDArray[np.uint32], NDArray[np.uint32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +106,14 @@ class Downsampling:
         counts = _checked(block)
         if keys is None:
             keys = block.numbers
-        seeds = _cell_seeds(keys, seed + epoch * _EPOCH)
+        seeds = cell_seeds(keys, seed, epoch)
         owner = np.repeat(np.arange(len(block)), np.diff(block.indptr))
         total = np.bincount(owner, weights=counts, minlength=len(block)).astype(np.float64)
         rates = self._rates(seeds, total)
         kept = counts.copy()
         thin = (rates < 1)[owner]
         cell = owner[thin]
-        chance = _uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
+        chance = uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
         kept[thin] = binomial(counts[thin], rates[cell], chance)
         before, after = (
             np.bincount(owner, weights=part, minlength=len(block)).astype(np.float64)
@@ -130,25 +125,13 @@ class Downsampling:
         """``(n,)`` chance of each count of a cell to be kept."""
         from scipy.special import betaincinv
 
-        chosen, place = (_uniform(seeds, np.full(len(seeds[0]), use, np.int32)) for use in (_CHOOSE, _RATE))
+        chosen, place = (uniform(seeds, np.full(len(seeds[0]), use, np.int32)) for use in (_CHOOSE, _RATE))
         if self.totals:
             low, high = self.totals
             rate = np.minimum(low * (high / low) ** place / np.maximum(total, 1), 1.0)
         else:
             rate = betaincinv(self.alpha, self.beta, place)
         return np.where(chosen < self.share, rate, 1.0)
-
-
-def _cell_seeds(keys: NDArray[np.int64], seed: int) -> CellSeeds:
-    low, high = seeds_of(cell_keys(np.zeros(1, np.int64), seed)[0])
-    number = keys.astype(np.uint64)
-    lower, upper = ((number >> np.uint64(bits)).astype(np.uint32) for bits in (0, 32))
-    return draw((low ^ upper, high), lower), draw((high ^ upper, low), lower)
-
-
-def _uniform(seeds: CellSeeds, counter: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Numbers inside (0, 1)."""
-    return (draw(seeds, counter).astype(np.float64) + 0.5) * 2.0**-32
 
 
 def _checked(block: CellBlock) -> NDArray[np.float64]:

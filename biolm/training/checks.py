@@ -1,0 +1,90 @@
+"""Whether objectives, labels and data fit each other: told before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer
+from biolm.errors import ConfigError
+from biolm.objectives.base import Criterion
+from biolm.objectives.registry import label_kinds, read_settings
+from biolm.objectives.weighted import PART_KEYS, Weighted
+from biolm.training.config import DataConfig, RunConfig
+from biolm.training.examples import CellExamples
+from biolm.training.labels import Labels
+
+if TYPE_CHECKING:
+    from biolm.training.job import Job
+
+__all__ = ["check_levels", "check_objective", "refuse_cell_settings"]
+
+
+def refuse_cell_settings(data: DataConfig, kind: str) -> None:
+    """Refuse what only cells have.
+
+    Raises
+    ------
+    ConfigError
+        If counts are to be thinned, or zeros to be added.
+    """
+    if data.downsample is not None:
+        raise ConfigError(f"data.downsample thins the counts of cells, which {kind} lack; leave it out")
+    if data.zeros:
+        raise ConfigError(f"data.zeros is for cells; leave it out for {kind}")
+
+
+def check_levels(config: RunConfig, labels: Labels) -> None:
+    """Refuse labels of examples where those of tokens are wanted, and the other way round.
+
+    Raises
+    ------
+    ConfigError
+        Naming the objective and the column.
+    """
+    for name, part in config.objectives.items():
+        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
+        wanted = getattr(read_settings(kind, chosen), "level", "example")
+        for column in label_kinds(kind, chosen):
+            level = "example" if labels.columns[column].level == "example" else "token"
+            if level != wanted:
+                raise ConfigError(
+                    f"objective {name} has level {wanted}, but the column {column!r} labels each {level}; "
+                    f"set its level to {level}"
+                )
+
+
+def check_objective(objective: Criterion, job: Job) -> None:
+    """Refuse an objective that would learn nothing, or something else, from these data.
+
+    Raises
+    ------
+    ConfigError
+        If it needs counts, zeros or pairs of texts that the examples do not have.
+    """
+    if objective.reads_pairs and job.files:
+        raise ConfigError(
+            "objectives of pairs of texts (pair_order, two_views with segments) read tokens with segments, "
+            "which no file of cells or sequences has; give them to biolm.training.fine_tune.fine_tune"
+        )
+    tokenizer: Any = None if job.vocabulary.language is None else job.vocabulary.language.tokenizer
+    normalised = isinstance(tokenizer, ContinuousTokenizer) and (tokenizer.log1p or tokenizer.target_sum)
+    if objective.reads_counts and (normalised or isinstance(tokenizer, BinTokenizer)):
+        raise ConfigError(
+            "masked_counts reads counts as values; set model.adapter to continuous and model.tokenizer to "
+            "{target_sum: null, log1p: false}"
+        )
+    if isinstance(job.examples, CellExamples) and not job.examples.zeros:
+        for part in objective.parts if isinstance(objective, Weighted) else [objective]:
+            _check_zeros(part.settings)
+
+
+def _check_zeros(settings: Any) -> None:
+    # Whole-cell decoding makes its own zeros.
+    if hasattr(settings, "zeros_share"):
+        return
+    for key in ("zero_rates", "zero_probability", "nonzero_only"):
+        if getattr(settings, key, False):
+            raise ConfigError(
+                f"{key} is about values of 0, but cells become tokens of their expressed genes alone; set "
+                "data.zeros, such as 200"
+            )
