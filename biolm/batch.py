@@ -291,6 +291,9 @@ class Output:
         On request, by layer: one ``(h, s_i, s_i)`` map for each example.
     batch
         The batch the output belongs to.
+    rows
+        ``(m,)`` the tokens whose states and logits are given, where only some were asked for: states are
+        ``(m, d)`` then.
     """
 
     last_hidden_state: Tensor
@@ -298,9 +301,22 @@ class Output:
     logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[tuple[Tensor, ...], ...] | None = None
+    rows: Tensor | None = None
+
+    def states(self, rows: Tensor) -> Tensor:
+        """Last states of some tokens, of those that were asked for: ``(m, d)``."""
+        return self.last_hidden_state[rows] if self.rows is None else self.last_hidden_state
 
     def to_padded(self) -> Output:
-        """The same fields as ``(b, s, ·)`` tensors, zeros where the mask was 0."""
+        """The same fields as ``(b, s, ·)`` tensors, zeros where the mask was 0.
+
+        Raises
+        ------
+        InputError
+            If only some tokens were asked for.
+        """
+        if self.rows is not None:
+            raise InputError("states of some tokens only cannot be padded; ask for all")
         pad = self.batch.pad
         return replace(
             self,

@@ -74,9 +74,11 @@ class Context:
         Receives the attention maps of each layer, when they are asked for.
     store
         Earlier tokens of the layer that runs, in generation.
+    rows
+        ``(m,)`` the tokens whose states the layer that runs is to give; None for all.
     """
 
-    __slots__ = ("bias", "kernel", "layout", "maps", "memory", "memory_layout", "rope", "store")
+    __slots__ = ("bias", "kernel", "layout", "maps", "memory", "memory_layout", "rope", "rows", "store")
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class Context:
         store: KeyValueStore | None = None,
         kernel: str = "auto",
         maps: Callable[[tuple[Tensor, ...]], None] | None = None,
+        rows: Tensor | None = None,
     ) -> None:
         self.layout = layout
         self.rope = rope
@@ -98,6 +101,7 @@ class Context:
         self.store = store
         self.kernel = kernel
         self.maps = maps
+        self.rows = rows
 
 
 class Attention(nn.Module):
@@ -137,22 +141,26 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """``(t, d)`` to ``(t, d)``."""
+        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted."""
         if self.cross:
             return self._cross(x, context)
-        query, (key, value) = self._query(x), self.keys_values(x)
-        if context.rope is not None:
-            query = rotate(query, context.rope, interleaved=self.rope_interleaved)
-            key = rotate(key, context.rope, interleaved=self.rope_interleaved)
+        rows, rope, layout = context.rows, context.rope, context.layout
+        query, (key, value) = self._query(x if rows is None else x[rows]), self.keys_values(x)
+        if rope is not None:
+            own = rope if rows is None else (rope[0][rows], rope[1][rows])
+            query = rotate(query, own, interleaved=self.rope_interleaved)
+            key = rotate(key, rope, interleaved=self.rope_interleaved)
+        if rows is not None:
+            layout = layout.asking(rows)
         if context.maps is not None:
-            context.maps(attention_maps(query, key, context.layout, self.rule, context.bias))
+            context.maps(attention_maps(query, key, layout, self.rule, context.bias))
         if context.store is not None:
             mixed = context.store.attend(
                 query, key, value, self._rule(), bias=context.bias, kernel=context.kernel
             )
         else:
             mixed = attend(
-                query, key, value, context.layout, self._rule(), bias=context.bias, kernel=context.kernel
+                query, key, value, layout, self._rule(), bias=context.bias, kernel=context.kernel
             )  # (t, h, k)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]  # (t, d)
 

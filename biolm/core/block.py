@@ -56,21 +56,23 @@ class Block(nn.Module):
             self.mlp_scale = nn.Parameter(torch.ones(config.d_model))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """``(t, d)`` to ``(t, d)``."""
+        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted."""
+        rows = context.rows
+        kept = x if rows is None else x[rows]
         if self.kind == "parallel":
             normed = self.attn_norm(x)
             second = normed if self.mlp_norm is None else self.mlp_norm(x)
-            return x + self._attend(normed, context) + self._feed(second)
+            return kept + self._attend(normed, context) + self._feed(second if rows is None else second[rows])
         assert self.mlp_norm is not None
         if self.kind == "post":
-            x = self.attn_norm(x + self._attend(x, context))
+            x = self.attn_norm(kept + self._attend(x, context))
             if context.memory is not None:
                 x = self.cross_norm(x + self._cross(x, context))
             return self.mlp_norm(x + self._feed(x))  # type: ignore[no-any-return]
         if self.kind == "sandwich":
-            x = x + self.attn_out_norm(self._attend(self.attn_norm(x), context))
+            x = kept + self.attn_out_norm(self._attend(self.attn_norm(x), context))
             return x + self.mlp_out_norm(self._feed(self.mlp_norm(x)))  # type: ignore[no-any-return]
-        x = x + self._attend(self.attn_norm(x), context)
+        x = kept + self._attend(self.attn_norm(x), context)
         if context.memory is not None:
             x = x + self._cross(self.cross_norm(x), context)
         return x + self._feed(self.mlp_norm(x))

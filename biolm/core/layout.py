@@ -7,7 +7,7 @@ one document.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -86,6 +86,18 @@ class Layout:
     def of(cls, offsets: Tensor, positions: Tensor, max_length: int, private: Tensor | None = None) -> Layout:
         """Self-attention: queries and keys are the same tokens."""
         return cls(offsets, offsets, positions, positions, max_length, max_length, private)
+
+    def asking(self, rows: Tensor) -> Layout:
+        """Self-attention of which only the queries ``rows (m,)``, ascending, are wanted."""
+        offsets = torch.searchsorted(rows, self.q_offsets.long()).int()
+        # The longest document bounds the queries of one: counting them would make a GPU wait.
+        return replace(
+            self,
+            q_offsets=offsets,
+            q_positions=self.q_positions[rows],
+            max_q=min(self.max_q, len(rows)),
+            cache={},
+        )
 
     @property
     def same(self) -> bool:

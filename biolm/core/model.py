@@ -9,6 +9,7 @@ input of the next layer, except the last, which has passed the final norm (as in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -72,6 +73,7 @@ class Transformer(nn.Module):
         hidden_states: bool = False,
         attentions: bool | Callable[[tuple[Tensor, ...]], None] = False,
         logits: bool | Tensor = True,
+        only: Tensor | None = None,
         n_layers: int | None = None,
         memory: tuple[Tensor, Layout] | None = None,
         cache: Cache | None = None,
@@ -87,6 +89,11 @@ class Transformer(nn.Module):
             given the maps of each layer in turn instead, so that they need not be kept.
         logits
             Whether to run the head; or row numbers ``(m,)``, to run it on those tokens only.
+        only
+            ``(m,)`` row numbers, ascending, of the tokens whose last states are wanted: the last layer's
+            queries and feed-forward, the final norm and the head then run for those alone, and
+            ``last_hidden_state`` is ``(m, d)``. Not with hidden states, attention maps, ``n_layers``, a
+            second stream or a cache.
         n_layers
             Stop after that many layers (no final norm, no head).
         memory
@@ -99,10 +106,15 @@ class Transformer(nn.Module):
         InputError
             If the batch does not fit the model: ids, values or length; or its private tokens a cache.
         ConfigError
-            If attention maps are asked for with a cache.
+            If attention maps are asked for with a cache, or ``only`` with what it excludes.
         """
         if cache is not None and attentions:
             raise ConfigError("attention maps need a forward pass without a cache")
+        excluded = (
+            hidden_states or attentions or n_layers is not None or memory is not None or cache is not None
+        )
+        if only is not None and excluded:
+            raise ConfigError("states of some tokens only need a whole, plain forward pass")
         if cache is not None and batch.private is not None:
             raise InputError("a cache keeps every token for later ones, so it takes no private tokens")
         x = self.embeddings(batch)  # (t, d)
@@ -116,6 +128,10 @@ class Transformer(nn.Module):
             context = contexts[self.config.layer_window(layer) > 0]
             if stores is not None:
                 context.store = stores[layer]
+            if only is not None and layer == depth - 1 and self._narrows:
+                # A copy, as layers before this one may be run again with theirs in the backward pass.
+                context = copy(context)
+                context.rows = only
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, context, use_reentrant=False)
             else:
@@ -123,6 +139,8 @@ class Transformer(nn.Module):
             states.append(x)
             if not hidden_states:
                 states.pop(0)
+        if only is not None and not self._narrows:
+            x = states[-1] = x[only]
         whole = depth == self.config.n_layers
         if whole:
             x = states[-1] = self.final_norm(x)
@@ -134,7 +152,14 @@ class Transformer(nn.Module):
             logits=self._logits(x, logits) if whole else None,
             hidden_states=tuple(states) if hidden_states else None,
             attentions=tuple(maps) if attentions is True else None,
+            rows=only,
         )
+
+    @property
+    def _narrows(self) -> bool:
+        """Whether the last layer can run for some queries alone: if each sees its whole document."""
+        c = self.config
+        return c.mixer == "attention" and not c.causal and not c.layer_window(c.n_layers - 1)
 
     def _blocks(self, depth: int) -> Iterator[nn.Module]:
         for layer in range(depth):

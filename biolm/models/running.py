@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from biolm.batch import Batch
-from biolm.core import Transformer
+from biolm.core import Transformer, pool
 from biolm.errors import ConfigError
 from biolm.models.base import EmbedOptions
 
-__all__ = ["layers_for", "pick_device", "return_memory", "states_of"]
+__all__ = ["layers_for", "pick_device", "pooled", "return_memory", "states_of"]
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -58,15 +58,48 @@ def layers_for(core: Transformer, hidden_state: int) -> int | None:
     return None if layers == depth else layers
 
 
-def states_of(core: Transformer, batch: Batch, hidden_state: int, options: EmbedOptions) -> Tensor:
-    """Hidden states ``(t, d)`` of a batch, float32 whatever the precision they were computed in."""
+def states_of(
+    core: Transformer, batch: Batch, hidden_state: int, options: EmbedOptions, *, only: Tensor | None = None
+) -> Tensor:
+    """Hidden states ``(t, d)`` of a batch, float32 whatever the precision they were computed in.
+
+    With ``only (m,)`` those of some tokens of the last layer, ``(m, d)``.
+    """
     precision = _PRECISIONS[options.precision]
     autocast = torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
-    wanted = hidden_state if options.hidden_state is None else options.hidden_state
+    layers = layers_for(core, _state(hidden_state, options))
     with autocast:
-        output = core(batch, logits=False, n_layers=layers_for(core, wanted))
+        output = core(batch, logits=False, n_layers=layers, only=only)
     states: Tensor = output.last_hidden_state
     return states.float()
+
+
+def pooled(
+    core: Transformer,
+    batch: Batch,
+    hidden_state: int,
+    options: EmbedOptions,
+    how: str,
+    skip: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """One vector ``(b, d)`` for each document; arguments as of :func:`states_of` and :func:`biolm.core.pool`.
+
+    Where that is the last state of one token, the last layer is not run for the others.
+    """
+    whole = layers_for(core, _state(hidden_state, options)) is None
+    if how not in ("cls", "last") or not whole:
+        return pool(states_of(core, batch, hidden_state, options), batch.offsets, how, skip=skip)
+    offsets = batch.offsets.long()
+    filled = offsets[1:] > offsets[:-1]
+    places = (offsets[:-1] if how == "cls" else offsets[1:] - 1)[filled]
+    states = states_of(core, batch, hidden_state, options, only=places)
+    vectors = states.new_zeros((len(batch), states.shape[1]))
+    vectors[filled] = states
+    return vectors
+
+
+def _state(hidden_state: int, options: EmbedOptions) -> int:
+    return hidden_state if options.hidden_state is None else options.hidden_state
 
 
 def return_memory(device: torch.device) -> None:

@@ -18,13 +18,13 @@ from biolm.adapters.sequences import Policy, SequenceTokenizer, Tally
 from biolm.batch import Batch, Output, Tokens, pack
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
-from biolm.core.pooling import POOLS, pool
+from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.models.base import EmbedOptions
 from biolm.models.headed import Headed
 from biolm.models.heads import Heads
-from biolm.models.running import pick_device, return_memory, states_of
+from biolm.models.running import pick_device, pooled, return_memory, states_of
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.windows import Merger, WindowPool, cut_windows
 from biolm.vocab.residues import Kind
@@ -160,10 +160,8 @@ class SequenceModel(Headed):
         skip = (0, 0) if how in ("cls", "last") else self.language.special
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
-            pooled = pool(
-                states_of(self.core, batch, self.hidden_state, options), batch.offsets, how, skip=skip
-            )
-            vectors[rows[part]] = pooled.cpu().numpy()
+            found = pooled(self.core, batch, self.hidden_state, options, how, skip)
+            vectors[rows[part]] = found.cpu().numpy()
         pools: dict[int, WindowPool] = {}
         for row, window, finished in self._merged(tokens, long, options):
             pools.setdefault(row, WindowPool(how)).add(window, finished)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from biolm.batch import Batch, Output, Tokens, pack
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
-from biolm.core.pooling import POOLS, pool
+from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.base import CellModel, EmbedOptions
 from biolm.models.cell_language import CellLanguage
 from biolm.models.headed import Headed
-from biolm.models.running import pick_device, states_of
+from biolm.models.running import pick_device, pooled
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class TokenCellModel(Headed, CellModel):
         how = options.pool or self.pools[0]
         if how not in self.pools:
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
-        states = states_of(self.core, batch, self.hidden_state, options)
-        vectors = pool(states, batch.offsets, how.removesuffix("_l2"), skip=self._skip(how))
+        plain = how.removesuffix("_l2")
+        vectors = pooled(self.core, batch, self.hidden_state, options, plain, skip=self._skip(how))
         return torch.nn.functional.normalize(vectors, dim=1) if how.endswith("_l2") else vectors
 
     def _skip(self, how: str) -> tuple[int, int]:

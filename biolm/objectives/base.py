@@ -227,6 +227,8 @@ class Criterion(nn.Module, ABC):
         Dataclass of the settings.
     uses_head
         Whether it reads the core's logits.
+    reads_rows
+        Whether it reads the states and logits of the predicted tokens alone, so that no others need be made.
     reads_counts
         Whether its targets must be counts, not bins or normalised values.
     step
@@ -235,6 +237,7 @@ class Criterion(nn.Module, ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
     uses_head: bool = False
+    reads_rows: bool = False
     reads_counts: bool = False
 
     def __init__(self, facts: Facts, settings: Any) -> None:
@@ -356,11 +359,15 @@ class Objective(Criterion):
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """One forward pass and its score."""
-        return self.score(core, self.forward_pass(core, prepared), prepared)
+        return self.score(core, self.forward_pass(core, prepared, rows_alone=self.reads_rows), prepared)
 
-    def forward_pass(self, core: Transformer, prepared: Prepared) -> Output:
-        """Run the core, its head on the predicted tokens only."""
-        wanted = prepared.rows if self.uses_head and prepared.rows is not None else self.uses_head
+    def forward_pass(self, core: Transformer, prepared: Prepared, *, rows_alone: bool = False) -> Output:
+        """Run the core, its head on the predicted tokens only; its last layer too with ``rows_alone``."""
+        rows = prepared.rows
+        # Without any row no gradient would reach the weights, for which other processes wait.
+        if rows_alone and rows is not None and len(rows):
+            return core(prepared.batch, only=rows, logits=self.uses_head)  # type: ignore[no-any-return]
+        wanted = rows if self.uses_head and rows is not None else self.uses_head
         return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
 
     def vectors(self, output: Output, prepared: Prepared, how: str) -> Tensor:

@@ -67,6 +67,7 @@ class MaskedCounts(Objective):
     """Negative log-likelihood of hidden counts above zero, given their sum in the cell."""
 
     Settings = MaskedCountsSettings
+    reads_rows = True
     reads_counts = True
 
     def __init__(self, facts: Facts, settings: MaskedCountsSettings) -> None:
@@ -110,7 +111,7 @@ class MaskedCounts(Objective):
             assert output.logits is not None
             logits = output.logits[expressed]
         else:
-            logits, _ = self.head(output.last_hidden_state[rows], None)
+            logits, _ = self.head(output.states(prepared.rows)[expressed], None)
         document, cells = documents(prepared.batch)[rows], len(prepared.batch)
 
         def loss_of(scores: Tensor) -> Tensor:

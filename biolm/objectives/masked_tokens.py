@@ -124,6 +124,7 @@ class MaskedTokens(Objective):
     """
 
     Settings = MaskedTokensSettings
+    reads_rows = True
     uses_head = True
 
     def __init__(self, facts: Facts, settings: MaskedTokensSettings) -> None:

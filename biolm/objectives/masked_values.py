@@ -187,6 +187,7 @@ class MaskedValues(Objective):
     """
 
     Settings = MaskedValuesSettings
+    reads_rows = True
 
     def __init__(self, facts: Facts, settings: MaskedValuesSettings) -> None:
         super().__init__(facts, settings)
@@ -256,7 +257,7 @@ class MaskedValues(Objective):
         if self.uses_head:
             assert output.logits is not None
             return score_values(output.logits, prepared.targets, kind=s.loss, nonzero_only=s.nonzero_only)
-        states = output.last_hidden_state[prepared.rows]  # (m, d)
+        states = output.states(prepared.rows)  # (m, d)
         condition = None
         if self.condition is not None:
             document = documents(prepared.batch)[prepared.rows]

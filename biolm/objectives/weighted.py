@@ -213,7 +213,8 @@ class Weighted(Criterion):
         for (_, names), given in zip(self.groups(), inputs, strict=True):
             # The head is run if any part of the group reads it.
             leader = next((parts[name] for name in names if parts[name].uses_head), parts[names[0]])
-            output = leader.forward_pass(core, given)
+            alone = all(parts[name].reads_rows for name in names)
+            output = leader.forward_pass(core, given, rows_alone=alone)
             for name in names:
                 parts[name].step = self.step
                 score = parts[name].score(core, output, given)

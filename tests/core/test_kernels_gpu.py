@@ -119,5 +119,8 @@ def test_a_model_agrees_with_the_cpu(switches: dict[str, Any], dtype: torch.dtyp
     with torch.inference_mode():
         wanted = model(batch).logits
         found = model.to("cuda", dtype)(batch.to("cuda")).logits.float().cpu()
+        rows = torch.tensor([0, 7, 149, 150, 151, 180])
+        some = model(batch.to("cuda"), only=rows.to("cuda")).logits.float().cpu()
     tolerance = 1e-4 if dtype is torch.float32 else 5e-2
     assert float((found - wanted).norm() / wanted.norm()) < tolerance
+    assert float((some - wanted[rows]).norm() / wanted[rows].norm()) < tolerance

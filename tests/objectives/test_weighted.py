@@ -52,6 +52,41 @@ def test_equal_inputs_share_a_pass_and_weights_apply(monkeypatch: pytest.MonkeyP
     assert loss.item() == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "names", [("masked_tokens",), ("masked_tokens", "same"), ("masked_tokens", "classify")]
+)
+def test_the_last_layer_is_run_for_what_is_asked_alone(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    core, batch = make_core(head="mlm"), pack_of([5, 9, 12])
+    objective = make("weighted", LABELLED, {"parts": {name: PARTS[name] for name in names}})
+    prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([0, 2, 1])})
+    given, forward = [], core.forward
+    monkeypatch.setattr(core, "forward", lambda *a, **k: given.append(k.get("only")) or forward(*a, **k))
+    loss, _ = objective.loss(core, prepared)
+    loss.backward()
+    gradient = core.layers[1].attention.key.weight.grad.clone()
+    # A part that pools over all tokens needs all of them.
+    assert (given[0] is None) == ("classify" in names)
+    for part in objective.parts:
+        part.reads_rows = False
+    core.zero_grad()
+    whole, _ = objective.loss(core, prepared)
+    whole.backward()
+    assert given[1] is None
+    assert torch.allclose(loss, whole)
+    assert torch.allclose(core.layers[1].attention.key.weight.grad, gradient, atol=1e-5)
+
+
+def test_without_a_token_to_find_weights_still_get_gradients() -> None:
+    core, batch = make_core(head="mlm"), pack_of([3], torch.tensor([0, 1, 2]))
+    objective = make("masked_tokens", FACTS)
+    loss, metrics = objective.loss(core, objective.prepare(batch, batch.index, 0, 0))
+    loss.backward()
+    assert metrics["loss"].tolist() == [0, 0]
+    assert all(weight.grad is not None for weight in core.layers.parameters())
+
+
 def test_one_view_on_another() -> None:
     core, batch = make_core(head="mlm"), pack_of([40, 30, 35])
     parts = {
