@@ -11,9 +11,9 @@ import typer
 
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
+from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.embed_sequences_settings import is_sequence_file
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import ReadingOptions
+from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

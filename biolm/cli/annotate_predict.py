@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Reading, Sharded
+from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.tasks.embed_sequences_settings import is_sequence_file
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -157,7 +157,7 @@ def _sentence(error: Exception) -> str:
 def _messages(*, quiet: bool) -> Iterator[None]:
     """Print what tasks report on stderr, for the time of one command."""
     logger = logging.getLogger("biolm")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr()
     handler.setFormatter(_Format())
     logger.addHandler(handler)
     level = logger.level
@@ -169,6 +169,14 @@ def _messages(*, quiet: bool) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = True
+
+
+class _ToStderr(logging.Handler):
+    """Write to what stderr is at that moment: a bar that is drawn there moves out of the way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
 
 
 class _Format(logging.Formatter):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Reading, Sharded
+from biolm.progress import log
 from biolm.tasks.embed_settings import EmbedSettings
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

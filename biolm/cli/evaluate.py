@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from biolm.cli.arguments import Reading
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -11,8 +11,8 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.errors import ConfigError
+from biolm.progress import log
 from biolm.tasks.generate.settings import GenerateSettings
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -10,8 +10,8 @@ import typer
 
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
+from biolm.progress import log
 from biolm.tasks.embed_settings import EmbedSettings
-from biolm.tasks.progress import log
 from biolm.tasks.reading import ReadingSettings
 
 __all__ = ["Arguments", "run"]

@@ -10,8 +10,8 @@ import typer
 
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
+from biolm.progress import log
 from biolm.tasks.perturb.settings import PerturbSettings
-from biolm.tasks.progress import log
 
 __all__ = ["Arguments", "run"]
 

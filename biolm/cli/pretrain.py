@@ -11,7 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.errors import ConfigError
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 

@@ -10,7 +10,7 @@ import typer
 
 from biolm.cli.arguments import ReadingOptions
 from biolm.tasks.embed_settings import EmbedSettings
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 

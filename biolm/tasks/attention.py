@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import open_cells
+from biolm.progress import progress
 from biolm.tasks.fit import fit, loaded
-from biolm.tasks.progress import progress
 from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:

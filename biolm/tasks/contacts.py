@@ -17,7 +17,7 @@ from biolm.adapters.sequences import check_kind
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.io.structures import Chain, read_chain
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel

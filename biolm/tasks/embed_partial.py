@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from biolm.errors import OutputError
 from biolm.io.atomic import remove, writing
 from biolm.io.provenance import plain
-from biolm.tasks.progress import log
+from biolm.progress import log
 
 __all__ = ["Partial"]
 

@@ -19,9 +19,9 @@ from biolm.io.cells import CellBlock, CellSource
 from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel, EmbedOptions
+from biolm.progress import log, progress
 from biolm.tasks.embed_settings import EmbedSettings
 from biolm.tasks.fit import fit
-from biolm.tasks.progress import log, progress
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["Job", "cut", "empty_cells", "finished", "prepare"]

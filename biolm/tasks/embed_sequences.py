@@ -20,8 +20,8 @@ from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import plain
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.io.sequences.vectors import SequenceRows
+from biolm.progress import log, progress
 from biolm.tasks.embed_sequences_settings import SequenceSettings
-from biolm.tasks.progress import log, progress
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel, SequenceOptions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from biolm.errors import ConfigError
 from biolm.io.cells import CellSource, duplicated_names
 from biolm.models.base import CellModel
-from biolm.tasks.progress import log
+from biolm.progress import log
 from biolm.tasks.reading import ReadingSettings
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch

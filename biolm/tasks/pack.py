@@ -23,7 +23,7 @@ from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
-from biolm.tasks.progress import log, progress
+from biolm.progress import log, progress
 from biolm.tasks.reading import ReadingSettings
 from biolm.training.sources import expand, holds_sequences, holds_tokens
 from biolm.vocab.union import GeneUnion

@@ -14,8 +14,8 @@ from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
+from biolm.progress import progress
 from biolm.tasks.fit import fit
-from biolm.tasks.progress import progress
 from biolm.tasks.reading import ReadingSettings
 from biolm.tasks.shards import SHARD_FILE, Shard, input_facts, write_record
 

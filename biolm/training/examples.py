@@ -6,7 +6,7 @@ Dimensions: ``n`` examples of the whole data set · ``t`` tokens · ``v`` vocabu
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from biolm.io.atomic import alone, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
+from biolm.progress import progress, speaks
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey", "survey"]
@@ -82,14 +83,16 @@ def survey(examples: Examples, vocab_size: int, share: float, seed: int) -> Surv
     """
     draws = np.random.Generator(np.random.PCG64([seed, 1]))
     lengths, held = [], []
-    for tokens in examples.blocks():
-        if len(tokens.ids) and not 0 <= tokens.ids.min() <= tokens.ids.max() < vocab_size:
-            raise InputError(
-                "the stored tokens do not belong to this vocabulary; give the one they were made with"
-            )
-        out = draws.random(len(tokens)) < share
-        lengths.append(tokens.lengths)
-        held.append(out)
+    total = len(examples) if isinstance(examples, Sized) else None
+    with progress("looking at the data", total, show=speaks(), unit="examples") as advance:
+        for tokens in examples.blocks():
+            if len(tokens.ids) and not 0 <= tokens.ids.min() <= tokens.ids.max() < vocab_size:
+                raise InputError(
+                    "the stored tokens do not belong to this vocabulary; give the one they were made with"
+                )
+            lengths.append(tokens.lengths)
+            held.append(draws.random(len(tokens)) < share)
+            advance(len(tokens))
     result = Survey(np.concatenate(lengths), np.concatenate(held))
     for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
         if not (rows & (result.lengths > 0)).any() and (what == "train" or share > 0):
@@ -148,6 +151,9 @@ class CellExamples:
         if number not in self._open:
             self._open[number] = open_cells(self.files[number], matrix=self.matrix)
         return self._open[number]
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
 
     def close(self) -> None:
         """Close the files of this process."""

@@ -20,6 +20,7 @@ from biolm.io.cells import CellBlock, open_cells
 from biolm.models.cell_language import CellLanguage
 from biolm.models.own import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
+from biolm.progress import progress, speaks
 from biolm.settings import read_fields
 from biolm.training.config import DataConfig, ModelConfig
 from biolm.vocab.gene_names import ensembl_id, is_blank
@@ -187,10 +188,16 @@ def _id_column(columns: dict[str, list[str]]) -> str:
 def _blocks(
     files: list[Path], data: DataConfig, matches: list[GeneMatch]
 ) -> Iterator[tuple[CellBlock, GeneMatch]]:
-    for path, match in zip(files, matches, strict=True):
+    total = 0
+    for path in files:
         with open_cells(path, matrix=data.layer) as source:
-            for block in source.blocks():
-                yield block, match
+            total += source.n_cells
+    with progress("looking at the genes", total, show=speaks()) as advance:
+        for path, match in zip(files, matches, strict=True):
+            with open_cells(path, matrix=data.layer) as source:
+                for block in source.blocks():
+                    yield block, match
+                    advance(len(block))
 
 
 def _medians(blocks: Iterator[tuple[CellBlock, GeneMatch]], n_genes: int) -> NDArray[np.float64]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
 from biolm.errors import ConfigError
+from biolm.progress import progress, speaks
 from biolm.training.module import Means, Pretraining
 from biolm.training.throughput import peak_flops
 
-__all__ = ["Csv", "Record", "TensorBoard"]
+__all__ = ["Bar", "Csv", "Record", "TensorBoard"]
 
 
 class Csv:
@@ -83,6 +85,31 @@ class TensorBoard:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+
+class Bar(pl.Callback):
+    """Steps done, their speed and the time left, on stderr."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._advance: Callable[[int], None] | None = None
+        self._last = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
+        """Begin where the run does."""
+        self._last = module.step
+        bar = progress("training", module.steps, start=module.step, show=speaks(), unit="steps")
+        self._advance = self._open.enter_context(bar)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *args: Any) -> None:  # noqa: ARG002
+        """Move on; while gradients are accumulated, batches end without a step."""
+        if self._advance is not None and module.step > self._last:
+            self._advance(module.step - self._last)
+            self._last = module.step
+
+    def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:  # noqa: ARG002
+        """Take the bar away, also when training fails."""
+        self._open.close()
 
 
 class Record(pl.Callback):

@@ -35,7 +35,7 @@ from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective, prepare
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
-from biolm.training.record import Record
+from biolm.training.record import Bar, Record
 from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
 from biolm.training.steps import Steps
@@ -186,7 +186,7 @@ def run_job(
     ended = 0 < t.patience <= progress.waited
     if progress.step < job.steps and not ended:
         with _quiet(first=first), torch.random.fork_rng(devices=[]):
-            trainer = _trainer(config, job.steps - progress.step, [record, saver])
+            trainer = _trainer(config, job.steps - progress.step, [record, saver, Bar()])
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if scaler is not None and progress.scaler:
                 scaler.load_state_dict(progress.scaler)

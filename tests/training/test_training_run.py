@@ -80,11 +80,11 @@ def logged(folder):
 
 def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
     result = train(
-        config(trainer__max_steps=40, trainer__checkpoint_every=40, trainer__max_epochs=99,
+        config(trainer__max_steps=80, trainer__checkpoint_every=80, trainer__max_epochs=99,
                trainer__loggers=["csv", "tensorboard"]),
         tmp_path / "run",
     )  # fmt: skip
-    assert result.steps == 40
+    assert result.steps == 80
     assert result.scores["loss"] < result.scores["unigram"]
     assert result.scores["unigram_perplexity"] == pytest.approx(np.exp(result.scores["unigram"]))
     assert {path.name for path in result.folder.iterdir()} == {
@@ -101,7 +101,7 @@ def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
     validated = [
         int(row["step"]) for row in rows(result) if (row["split"], row["name"]) == ("validation", "loss")
     ]
-    assert validated == list(range(4, 41, 4))
+    assert validated == list(range(4, 81, 4))
     assert {row["name"] for row in rows(result) if row["split"] == "train"} >= {
         "loss",
         "rate",

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import CellBlock, CellSource
+from biolm.progress import log
 from biolm.tasks.annotate.expression import counts_in, gene_names
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.embed_run import Job
-from biolm.tasks.progress import log
 from biolm.tasks.splits import copies_of
 from biolm.vocab.genes import GeneVocabulary
 

@@ -17,6 +17,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_labels, read_training, wanted
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
@@ -27,7 +28,6 @@ from biolm.tasks.annotate.settings import FitKeywords, FitSettings
 from biolm.tasks.annotate.tune import TRAINED, TunedModel, gene_points, read_tokens, token_model, train
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.fit import loaded
-from biolm.tasks.progress import log
 from biolm.tasks.splits import Split, holdout
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from biolm.io.cells.write import format_of, write_store
 from biolm.io.cells.write_columns import CellAdditions, Coded
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
 from biolm.tasks.annotate.calls import Calls, Judged
 from biolm.tasks.annotate.expression import ExpressionSpace
@@ -28,7 +29,6 @@ from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
 from biolm.tasks.embed_run import Job, cut, prepare
-from biolm.tasks.progress import log
 from biolm.tasks.shards import Shard
 from biolm.vocab.match import GeneMatch
 

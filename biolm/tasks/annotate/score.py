@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.progress import log
 from biolm.tasks.annotate.calibrate import probabilities
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.baselines import BASELINES
-from biolm.tasks.progress import log
 from biolm.tasks.quality import score_calls
 from biolm.tasks.quality_calls import calibration, confusion
 from biolm.tasks.splits import Split

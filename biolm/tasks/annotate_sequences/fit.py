@@ -17,6 +17,7 @@ import biolm
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.models.sequence_model import SequenceModel
+from biolm.progress import log
 from biolm.tasks.annotate.annotator import reference_of
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_variants
@@ -29,7 +30,6 @@ from biolm.tasks.annotate_sequences.samples import Samples, read_samples, table_
 from biolm.tasks.annotate_sequences.settings import SequenceFitKeywords, SequenceFitSettings
 from biolm.tasks.annotate_sequences.trained import said_of, train
 from biolm.tasks.baselines import fit_linear, fit_majority, fit_pca_linear
-from biolm.tasks.progress import log
 from biolm.tasks.splits import Split, holdout
 
 __all__ = ["fit_sequences"]

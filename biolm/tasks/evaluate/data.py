@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from biolm.errors import BiolmError, ConfigError, InputError
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.evaluate.settings import EvaluateSettings
 from biolm.tasks.fit import loaded
-from biolm.tasks.progress import log
 from biolm.tasks.splits import copies_of, fraction, labelled
 
 if TYPE_CHECKING:

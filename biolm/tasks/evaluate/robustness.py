@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.baselines import BASELINES, fit_knn, predictions
 from biolm.tasks.evaluate.data import EvaluationData, embedded
 from biolm.tasks.evaluate.methods import L1, PCA
 from biolm.tasks.evaluate.probes import LabelCurve
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.progress import log
 from biolm.tasks.quality import macro_f1
 from biolm.tasks.splits import fraction, holdout
 

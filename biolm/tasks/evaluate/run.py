@@ -15,6 +15,7 @@ import numpy as np
 import biolm
 from biolm.io.atomic import refuse_existing
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.baselines import fit_majority
 from biolm.tasks.evaluate.data import EvaluationData, read
 from biolm.tasks.evaluate.integration import integration_metrics, need_library
@@ -22,7 +23,6 @@ from biolm.tasks.evaluate.methods import PCA, baseline_vectors, knn_methods, lin
 from biolm.tasks.evaluate.probes import Calls, LabelCurve, Method, cross_validated, label_curve
 from biolm.tasks.evaluate.robustness import robustness
 from biolm.tasks.evaluate.settings import EvaluateKeywords, EvaluateSettings
-from biolm.tasks.progress import log
 from biolm.tasks.quality import Score, compared
 from biolm.tasks.splits import Split, holdout, kfold
 

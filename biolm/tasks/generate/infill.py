@@ -9,10 +9,10 @@ import numpy as np
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
+from biolm.progress import progress
 from biolm.tasks.generate.prompts import OPEN, Prompt, letter_tokens
 from biolm.tasks.generate.sequence import GeneratedSequence
 from biolm.tasks.generate.settings import GenerateSettings
-from biolm.tasks.progress import progress
 
 if TYPE_CHECKING:
     from biolm.core.refine import Template

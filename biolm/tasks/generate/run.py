@@ -12,11 +12,11 @@ from biolm.adapters.sequences import check_kind
 from biolm.errors import ConfigError, OutputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
+from biolm.progress import progress
 from biolm.tasks.generate.nearest import Reference
 from biolm.tasks.generate.prompts import check_prompts, read_prompts
 from biolm.tasks.generate.sequence import GeneratedSequence
 from biolm.tasks.generate.settings import GenerateKeywords, GenerateSettings
-from biolm.tasks.progress import progress
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel

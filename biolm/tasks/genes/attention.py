@@ -24,11 +24,11 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.models.base import CellModel
+from biolm.progress import progress
 from biolm.tasks.fit import fit, loaded
 from biolm.tasks.genes.network import GeneNetwork
 from biolm.tasks.genes.vectors import genes_of_file, token_model_of
 from biolm.tasks.perturb.figures import adjusted
-from biolm.tasks.progress import progress
 from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.models.base import CellModel, EmbedOptions
+from biolm.progress import progress
 from biolm.tasks.embed_run import prepare
 from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
 from biolm.tasks.fit import loaded
-from biolm.tasks.progress import progress
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from biolm.io.cells import CellBlock, CellSource
 from biolm.models.base import CellModel, EmbedOptions
+from biolm.progress import progress
 from biolm.tasks.perturb.cells import ChangingCells, open_changing
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit
 from biolm.tasks.perturb.figures import cosine
-from biolm.tasks.progress import progress
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["Shifts", "mean_shares", "measure"]

@@ -19,6 +19,7 @@ from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import check_table, write_table
 from biolm.models.base import CellModel, EmbedOptions
+from biolm.progress import log
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.fit import loaded
 from biolm.tasks.perturb.controls import MatchedGenes
@@ -26,7 +27,6 @@ from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
 from biolm.tasks.perturb.figures import adjusted, bootstrap_interval, means, paired_p
 from biolm.tasks.perturb.measure import Shifts, mean_shares, measure
 from biolm.tasks.perturb.settings import PerturbKeywords, PerturbSettings
-from biolm.tasks.progress import log
 
 if TYPE_CHECKING:
     import pandas as pd

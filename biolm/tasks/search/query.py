@@ -23,10 +23,10 @@ from biolm.io.cells.write_convert import reading
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
 from biolm.models.base import CellModel
+from biolm.progress import log
 from biolm.tasks.embed_run import Job, prepare
 from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
 from biolm.tasks.fit import loaded
-from biolm.tasks.progress import log
 from biolm.tasks.search.index import Index, load
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biolm.tasks.progress import log
+from biolm.progress import log
 from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Assays
 from biolm.tasks.sequence_benchmarks.score import BenchmarkScore
 from biolm.tasks.variants.assay import read_assay

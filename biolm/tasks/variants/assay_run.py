@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.provenance import digest
 from biolm.io.table import check_table, write_table
-from biolm.tasks.progress import progress
+from biolm.progress import progress
 from biolm.tasks.variants.assay import Assay
 from biolm.tasks.variants.baseline import blosum_scores, rank_correlation
 from biolm.tasks.variants.methods import MARGINALS, check_reads, choose_methods

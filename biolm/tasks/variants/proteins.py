@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
-from biolm.tasks.progress import progress
+from biolm.progress import progress
 from biolm.tasks.variants.mutations import Mutation
 
 if TYPE_CHECKING:

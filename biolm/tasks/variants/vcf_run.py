@@ -18,7 +18,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.intervals import Variant, read_vcf
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore
-from biolm.tasks.progress import log, progress
+from biolm.progress import log, progress
 from biolm.tasks.variants.genome import COLUMNS, check_variants, inner_window, open_reference, score_windows
 from biolm.tasks.variants.methods import check_reads, choose_methods
 from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
