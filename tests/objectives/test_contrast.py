@@ -122,6 +122,19 @@ def test_random_cut_keeps_specials_and_exactly_as_many() -> None:
     assert not torch.equal(prepared.batch.ids, first.batch.ids)
 
 
+def test_random_cut_keeps_other_places_of_each_panel() -> None:
+    batch = cells_of([900] * 4)
+    settings = {"smallest": 0.5, "largest": 0.5, "random_cut": True}
+    whole, cut = (
+        documents_of(objective.prepare(batch, batch.index, 0, 0, number=0).batch)
+        for objective in (make("panel_contrast", WIDE, settings | {"max_tokens": n}) for n in (1000, 200))
+    )
+    places = [{view.index(token) for token in kept} for view, kept in zip(whole, cut, strict=True)]
+    # Of two independent draws each finds a place of the other's as often as any place.
+    for first, second, view in zip(places[:4], places[4:], whole[:4], strict=True):
+        assert len(first & second) / 200 == pytest.approx(200 / len(view), abs=0.12)
+
+
 @pytest.mark.parametrize("settings", [{"pool": "cls"}, {"pool": "mean", "projection": 4, "hidden": 1}])
 def test_panel_loss_by_hand(settings: dict[str, object]) -> None:
     core = make_core(vocab_size=1000)
@@ -174,6 +187,14 @@ def test_views_keep_their_share() -> None:
     usual = sum(token not in SPECIAL for token in batch.ids.tolist())
     assert (lengths[:3].sum() - (6000 - usual)) / usual == pytest.approx(0.85, abs=0.02)
     assert lengths[3:].tolist() == [2000] * 3
+
+
+def test_the_two_views_drop_other_tokens() -> None:
+    batch = cells_of([900] * 4)
+    prepared = make("two_views", WIDE, {"keep": [0.5, 0.7]}).prepare(batch, batch.index, 0, 0)
+    views = [set(view) - SPECIAL for view in documents_of(prepared.batch)]
+    for first, second in zip(views[:4], views[4:], strict=True):
+        assert len(first & second) / 899 == pytest.approx(0.5 * 0.7, abs=0.07)
 
 
 def test_segments_are_the_two_views() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from packs import make_core
+from packs import make_core, pack_of
 from perturb import relative
 from safetensors.torch import load_file
-from test_masked_values import FACTS, SWITCHES, cells_of
+from test_masked_values import FACTS, SWITCHES, WAYS, cells_of, loss_of
 
 from biolm.errors import InputError
 from biolm.objectives.masked_counts import log_expected_counts
@@ -68,16 +68,21 @@ def test_values_that_are_no_counts_are_refused() -> None:
 
 
 @pytest.mark.parametrize("own_head", [False, True])
-def test_masked_counts_by_hand(own_head: bool) -> None:
+@pytest.mark.parametrize("rectified", [False, True])
+def test_masked_counts_by_hand(own_head: bool, rectified: bool) -> None:
     switches = SWITCHES | ({"head": "none"} if own_head else {})
     core, batch = make_core(**switches), cells_of([7, 15, 2, 9])
     facts = dataclasses.replace(FACTS, core=core.config)
-    objective = make("masked_counts", facts, {"rates": [0.5], "clip": 12.0})
+    objective = make("masked_counts", facts, {"rates": [0.5], "clip": 12.0, "rectified": rectified})
     prepared = objective.prepare(batch, batch.index, 0, 1)
     loss, metrics = objective.loss(core, prepared)
     output = core(prepared.batch)
     scores = objective.head(output.last_hidden_state, None)[0] if own_head else output.logits
     scores = scores.detach().double().numpy()
+
+    def normaliser(mu: float) -> float:
+        return max(mu - np.log1p(np.exp(-mu)), 0) if rectified else np.log(np.expm1(mu))
+
     losses, equal = [], []
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
         rows = [row for row in prepared.rows.tolist() if start <= row < end and batch.values[row] > 0]
@@ -85,15 +90,15 @@ def test_masked_counts_by_hand(own_head: bool) -> None:
         share = np.exp(scores[rows]) / np.exp(scores[rows]).sum()
         for rates, into in ((share * counts.sum(), losses), (np.full(len(rows), counts.mean()), equal)):
             into += [
-                -k * np.log(mu) + np.log(np.expm1(mu)) + math.lgamma(k + 1)
-                for mu, k in zip(rates, counts, strict=True)
+                -k * np.log(mu) + normaliser(mu) + math.lgamma(k + 1)
+                for mu, k in zip(rates + (1e-6 if rectified else 0), counts, strict=True)
             ]
     assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
     assert metrics["equal_shares"].tolist() == pytest.approx([np.sum(equal), len(equal)], rel=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{}, {"read_share": 0.5}, {"max_tokens": 6, "zero_probability": True}])
-def test_whole_cells_by_hand(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize("settings", [{}, {"read_share": 0.5}, {"max_tokens": 6}, *WAYS])
+def test_whole_cells_by_hand(settings: dict[str, object]) -> None:
     core = make_core(**SWITCHES)
     ids = torch.cat(
         [
@@ -121,12 +126,27 @@ def test_whole_cells_by_hand(settings: dict[str, float]) -> None:
     ):
         for row in range(start, end):
             wanted[i, int(ids[row])] = float(batch.values[row])
-    total = np.mean((found - wanted)[:, 2:] ** 2)
-    if "zero_probability" in settings:
+    s, pairs = objective.settings, list(zip(found[:, 2:].ravel(), wanted[:, 2:].ravel(), strict=True))
+    losses = [loss_of(value - truth, s.loss) for value, truth in pairs if truth or not s.nonzero_only]
+    total = np.mean(losses)
+    if s.zero_probability:
         share = 1 / (1 + np.exp(-objective.zeros(cells).detach().double().numpy()[:, 2:]))
-        total -= np.mean(np.where(wanted[:, 2:] > 0, np.log(share), np.log(1 - share)))
+        total -= s.zero_weight * np.mean(np.where(wanted[:, 2:] > 0, np.log(share), np.log(1 - share)))
     assert loss.item() == pytest.approx(total, rel=1e-4)
-    assert metrics["loss"][1].item() == 3 * 30
+    assert metrics["loss"][1].item() == len(losses)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"read_share": 0.5}, {"max_tokens": 11}, {"read_share": 0.8, "max_tokens": 11}]
+)
+def test_every_gene_is_read_as_often_wherever_it_stands(settings: dict[str, float]) -> None:
+    ids = torch.tensor([0, *range(2, 22)]).repeat(500)
+    batch = pack_of([21] * 500, ids, torch.ones(len(ids)))
+    read = make("whole_cell", FACTS, settings).prepare(batch, batch.index, 0, 0).batch
+    counts = read.ids.bincount(minlength=22)
+    assert counts[0].item() == 500
+    assert counts[2:].sum().item() == 500 * 10
+    assert counts[2:].tolist() == pytest.approx([250] * 20, abs=50)
 
 
 def test_some_zeros_of_whole_cells() -> None:

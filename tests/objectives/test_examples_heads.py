@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from packs import FACTS, make_core, pack_of
+from perturb import relative
+from safetensors.torch import load_file
 from torch import Tensor
 
 from biolm.batch import Batch
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.adversarial import reverse_gradient
+from biolm.objectives.classify import score_classes
 from biolm.objectives.registry import make
 
 LABELLED = dataclasses.replace(FACTS, classes={"cell_type": 3, "batch": 2})
@@ -47,6 +51,47 @@ def test_classes_by_hand(weights: tuple[float, ...], smoothing: float) -> None:
     assert loss.item() == pytest.approx(total / mass, rel=1e-5)
     assert metrics["loss"].tolist() == pytest.approx([total, mass], rel=1e-5)
     assert metrics["accuracy"].tolist() == [right, 3]
+
+
+def test_recorded_label_smoothing_of_sctrans(goldens: Path) -> None:
+    wanted = load_file(goldens / "sctrans" / "io.safetensors")
+    for smoothing, name in ((0.0, "label_smoothing_loss_0"), (0.1, "label_smoothing_loss_01")):
+        score = score_classes(wanted["logits"], wanted["targets"][:, 0], label_smoothing=smoothing)
+        assert relative(score.loss()[None], wanted[name]) < 2e-5
+
+
+def test_balanced_weights_make_all_classes_of_the_training_labels_count_as_much() -> None:
+    core, batch = make_core(), pack_of([5, 2, 9])
+    facts = dataclasses.replace(LABELLED, counts={"cell_type": (1, 12, 2)})
+    objective = make("classify", facts, {"class_weights": "balanced"})
+    # Of 15 labels each of the three classes weighs 5, so that all labels together still weigh 15.
+    assert objective.class_weights.tolist() == pytest.approx([5.0, 5 / 12, 2.5])
+    prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([1, -100, 2])})
+    loss, metrics = objective.loss(core, prepared)
+    logits = objective.head(vectors_of(core, batch)).detach().double()
+    losses = logits.logsumexp(1) - logits.gather(1, torch.tensor([[1], [0], [2]]))[:, 0]
+    total, mass = (losses[0] * 5 / 12 + losses[2] * 2.5).item(), 5 / 12 + 2.5
+    assert metrics["loss"].tolist() == pytest.approx([total, mass], rel=1e-5)
+    assert loss.item() == pytest.approx(total / mass, rel=1e-5)
+    # A class without a training label weighs as one with a single label.
+    unseen = dataclasses.replace(LABELLED, counts={"cell_type": (0, 3, 2)})
+    weights = make("classify", unseen, {"class_weights": "balanced"}).class_weights
+    assert (weights / weights[0]).tolist() == pytest.approx([1.0, 1 / 3, 1 / 2])
+
+
+@pytest.mark.parametrize("pool", ["mean", "sum"])
+def test_mean_and_sum_are_of_usual_tokens_and_of_hidden_ones(pool: str) -> None:
+    core = make_core()
+    batch = pack_of([5, 4, 2], torch.tensor([0, 5, 3, 7, 1, 0, 3, 3, 2, 0, 1]))
+    objective = make("classify", LABELLED, {"pool": pool})
+    output = core(batch)
+    found = objective.predictions(output, objective.prepare(batch, batch.index, 0, 0))["cell_type"]
+    states = output.last_hidden_state
+    # The mask (3) stands for a token; the others below 4 are no text.
+    sums = torch.stack([states[[1, 2, 3]].sum(0), states[[6, 7]].sum(0), torch.zeros(16)])
+    if pool == "mean":
+        sums /= torch.tensor([[3.0], [2.0], [1.0]])
+    assert torch.allclose(found, objective.head(sums), atol=1e-5)
 
 
 def test_numbers_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +20,9 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig
 from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, Plain, Prepared
+from biolm.objectives.draws import Draw
 from biolm.objectives.masked_tokens import MaskedTokens, MaskedTokensSettings
-from biolm.objectives.masking import lowest
+from biolm.objectives.masking import lowest, span_priority
 from biolm.objectives.registry import make
 
 SPECIAL = FACTS.special_ids
@@ -33,10 +35,11 @@ def prepare(
     return objective.prepare(batch, batch.index if keys is None else keys, epoch, seed)
 
 
-def test_loss_is_the_mean_cross_entropy_of_hidden_tokens() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_is_the_mean_cross_entropy_of_hidden_tokens(smoothing: float) -> None:
     core = make_core(head="mlm")
     batch = pack_of([5, 9, 1, 14])
-    objective = MaskedTokens(FACTS, MaskedTokensSettings(rate=0.4))
+    objective = MaskedTokens(FACTS, MaskedTokensSettings(rate=0.4, label_smoothing=smoothing))
     prepared = objective.prepare(batch, batch.index, 3, 1)
     loss, metrics = objective.loss(core, prepared)
     logits = core(prepared.batch).logits.detach().double().numpy()
@@ -45,7 +48,9 @@ def test_loss_is_the_mean_cross_entropy_of_hidden_tokens() -> None:
     for row in hidden:
         truth = int(batch.ids[row])
         high = logits[row].max()
-        total -= logits[row, truth] - high - np.log(np.exp(logits[row] - high).sum())
+        log = logits[row] - high - np.log(np.exp(logits[row] - high).sum())
+        # The truth keeps its part of the mass that is spread over all tokens.
+        total -= (1 - smoothing) * log[truth] + smoothing * log.mean()
         right += int(logits[row].argmax()) == truth
     assert loss.item() == pytest.approx(total / len(hidden), rel=1e-5)
     assert metrics["loss"].tolist() == pytest.approx([total, len(hidden)], rel=1e-5)
@@ -140,7 +145,7 @@ def test_shares_of_mask_random_and_kept(exact: bool) -> None:
     assert set(random) == set(range(FACTS.core.vocab_size)) - set(SPECIAL)
 
 
-def test_spans_are_longer_and_stay_between_special_tokens() -> None:
+def test_spans_are_longer() -> None:
     batch = pack_of([200] * 50, torch.full((10_000,), 9))
     runs = {}
     for span in (1.0, 4.0):
@@ -150,6 +155,32 @@ def test_spans_are_longer_and_stay_between_special_tokens() -> None:
         runs[span] = hidden.sum().item() / starts
     assert runs[1.0] < 1.3
     assert 2.5 < runs[4.0] < 5.5
+
+
+def priority_of(batch: Batch, span: float) -> torch.Tensor:
+    allowed = ~torch.isin(batch.ids, torch.tensor(SPECIAL))
+    return span_priority(batch, Draw(batch.index, 0, 0), allowed, span)
+
+
+def test_spans_end_at_special_tokens_and_documents() -> None:
+    usual = torch.full((40, 21), 9)
+    usual[:, 10] = SPECIAL[0]
+    found = priority_of(pack_of([21] * 40, usual.flatten()), 6.0).view(40, 21)
+    # Spans that begin before a border would lower numbers behind it: without them nothing changes there.
+    none = usual.clone()
+    none[:, :10] = SPECIAL[0]
+    without = priority_of(pack_of([21] * 40, none.flatten()), 6.0).view(40, 21)
+    assert torch.equal(found[:, 11:], without[:, 11:])
+    for row in range(40):
+        alone = dataclasses.replace(pack_of([21], usual[row]), index=torch.tensor([row]))
+        assert torch.equal(priority_of(alone, 6.0), found[row])
+
+
+def test_spans_are_cut_at_ten_tokens() -> None:
+    # Tokens of one span have its number, in order of their places by their last digits.
+    priority = priority_of(pack_of([300] * 5, torch.full((1500,), 9)), 1000.0)
+    _, sizes = (priority * 2**40).round().unique(return_counts=True)
+    assert sizes.max().item() == 10
 
 
 def test_settings_that_cannot_be() -> None:

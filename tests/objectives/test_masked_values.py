@@ -29,6 +29,12 @@ def cells_of(lengths: list[int], zeros: float = 0.3) -> Batch:
     return pack_of(lengths, values=values)
 
 
+def loss_of(error: float, kind: str) -> float:
+    """Loss of one value."""
+    error = abs(error)
+    return {"mse": error**2, "mae": error, "huber": error**2 / 2 if error < 1 else error - 0.5}[kind]
+
+
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     rate=st.floats(0, 1),
@@ -65,6 +71,24 @@ def test_zeros_have_a_rate_of_their_own_and_hidden_values_may_be_swapped() -> No
     assert same.double().mean().item() == pytest.approx(0.1 + 0.1 * 0.06, abs=0.015)
 
 
+def test_swapped_values_are_those_of_all_genes_of_the_cell() -> None:
+    lengths = [1, 300, 20, 400]
+    batch = pack_of(lengths)
+    cell = torch.repeat_interleave(torch.arange(4), torch.tensor(lengths))
+    special = torch.isin(batch.ids, torch.tensor(FACTS.special_ids))
+    # Each value tells the cell and the place it is from.
+    batch = dataclasses.replace(batch, values=(1000 * cell + batch.positions).float())
+    settings = {"rates": [1.0], "mask_share": 0.0, "random_share": 1.0}
+    prepared = make("masked_values", FACTS, settings).prepare(batch, batch.index, 0, 0)
+    became = prepared.batch.values[prepared.rows].long()
+    source = torch.tensor([0, 1, 301, 321])[became // 1000] + became % 1000
+    assert torch.equal(cell[source], cell[prepared.rows])
+    assert not special[source].any()
+    # Drawn one by one, 1 - 1/e of a cell's values are drawn at least once.
+    assert len(source.unique()) / len(source) == pytest.approx(0.632, abs=0.06)
+    assert (source != prepared.rows).double().mean() > 0.9
+
+
 def test_each_cell_draws_one_of_the_rates() -> None:
     batch = cells_of([100] * 600)
     prepared = make("masked_values", FACTS, {"rates": [0.25, 0.5, 0.75]}).prepare(batch, batch.index, 0, 0)
@@ -88,10 +112,7 @@ def test_loss_by_hand(loss: str, nonzero_only: bool) -> None:
         truth = float(batch.values[row])
         if nonzero_only and truth == 0:
             continue
-        error = abs(predicted[row] - truth)
-        parts.append(
-            {"mse": error**2, "mae": error, "huber": error**2 / 2 if error < 1 else error - 0.5}[loss]
-        )
+        parts.append(loss_of(predicted[row] - truth, loss))
     assert found.item() == pytest.approx(np.mean(parts), rel=1e-5)
     assert metrics["loss"].tolist() == pytest.approx([np.sum(parts), len(parts)], rel=1e-5)
     assert nonzero_only == (metrics["loss"][1].item() < len(prepared.rows))
@@ -117,17 +138,23 @@ def test_zero_probability_by_hand() -> None:
     assert metrics["zero_accuracy"].tolist() == [right, len(truth)]
 
 
-def test_bins_as_classes() -> None:
+@pytest.mark.parametrize("condition", [None, "batch"])
+def test_bins_as_classes(condition: str | None) -> None:
     facts = dataclasses.replace(
         FACTS, core=CoreConfig(**SIZES, value_encoder="bins", n_values=22, position="none")
     )
     core, batch = make_core(value_encoder="bins", n_values=22, position="none"), cells_of([7, 15, 2])
     batch = dataclasses.replace(batch, values=batch.values.int())
-    objective = make("masked_values", facts, {"loss": "cross_entropy", "bins": 20, "mask_value": 21})
-    prepared = objective.prepare(batch, batch.index, 0, 0)
+    settings = {"loss": "cross_entropy", "bins": 20, "mask_value": 21, "condition": condition}
+    objective = make("masked_values", facts, settings)
+    prepared = objective.prepare(batch, batch.index, 0, 0, {"batch": torch.tensor([1, 0, 1])})
     assert prepared.batch.values.dtype == torch.int32
     loss, _ = objective.loss(core, prepared)
-    logits = objective.head(core(prepared.batch).last_hidden_state[prepared.rows]).detach().double()
+    states = core(prepared.batch).last_hidden_state[prepared.rows]
+    if condition is not None:
+        cells = objective.condition.norm(objective.condition.embedding(torch.tensor([1, 0, 1])))
+        states = torch.cat((states, torch.repeat_interleave(cells, batch.lengths, 0)[prepared.rows]), 1)
+    logits = objective.head(states).detach().double()
     rows = torch.arange(len(logits))
     wanted = (logits.logsumexp(1) - logits[rows, prepared.targets.long()]).mean()
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
@@ -135,28 +162,42 @@ def test_bins_as_classes() -> None:
         make("masked_values", facts, {"loss": "cross_entropy", "bins": 20})
 
 
-@pytest.mark.parametrize("every_token", [False, True])
-def test_values_from_the_cell_vector_by_hand(every_token: bool) -> None:
+# Settings that every loss of values has, of masked values, gene queries and whole cells.
+WAYS = [
+    {"loss": "mae", "nonzero_only": True},
+    {"loss": "huber", "zero_probability": True, "zero_weight": 0.3},
+    {"zero_probability": True, "nonzero_only": True},
+]
+
+
+@pytest.mark.parametrize("settings", [{}, {"every_token": True}, *WAYS])
+def test_values_from_the_cell_vector_by_hand(settings: dict[str, object]) -> None:
     core, batch = make_core(**SWITCHES), cells_of([7, 15, 2])
     masked = make("masked_values", FACTS, {"rates": [0.5]})
-    objective = make("gene_query", FACTS, {"every_token": every_token, "pool": "mean"})
+    objective = make("gene_query", FACTS, settings | {"pool": "mean"})
+    s = objective.settings
     prepared = masked.prepare(batch, batch.index, 0, 0)
     loss, metrics = objective.loss(core, prepared)
     states = core(prepared.batch).last_hidden_state.detach().double()
     head = objective.head
-    errors = []
+    losses, zeros = [], []
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
         usual = [row for row in range(start, end) if int(batch.ids[row]) not in FACTS.special_ids]
         cell = states[usual].mean(0)
         for row in usual:
-            if not every_token and row not in prepared.rows.tolist():
+            if not s.every_token and row not in prepared.rows.tolist():
                 continue
             gene = core.embeddings.token_norm(core.embeddings.token(batch.ids[row]))
             query = torch.sigmoid(head.query(gene)).double()
-            found = (head.map.weight.double() @ query) @ cell
-            errors.append((found.item() - float(batch.values[row])) ** 2)
-    assert loss.item() == pytest.approx(np.mean(errors), rel=1e-4)
-    assert metrics["loss"][1].item() == len(errors)
+            found, truth = ((head.map.weight.double() @ query) @ cell).item(), float(batch.values[row])
+            if truth or not s.nonzero_only:
+                losses.append(loss_of(found - truth, s.loss))
+            if s.zero_probability:
+                logit = (head.nonzero(query.float()).double() @ cell).item()
+                zeros.append(np.logaddexp(0, -logit if truth > 0 else logit))
+    wanted = np.mean(losses) + (s.zero_weight * np.mean(zeros) if zeros else 0)
+    assert loss.item() == pytest.approx(wanted, rel=1e-4)
+    assert metrics["loss"][1].item() == len(losses)
 
 
 @pytest.mark.parametrize("every_token", [False, True])
@@ -171,6 +212,32 @@ def test_the_mean_of_each_gene_is_of_the_tokens_that_are_asked_for(every_token: 
     baseline.update(prepared)
     count = baseline.report(prepared)["gene_query/gene_mean"][1].item()
     assert count == objective.counts(prepared)["gene_query/loss"] > 0
+
+
+@pytest.mark.parametrize("nonzero_only", [False, True])
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_gene_means_by_hand(loss: str, nonzero_only: bool) -> None:
+    seen, held = cells_of([40, 25]), cells_of([30, 15])
+    # Genes from 20 on are met in the held-out cells alone.
+    seen = dataclasses.replace(seen, ids=2 + seen.ids % 18)
+    objective = make("masked_values", FACTS, {"loss": loss, "nonzero_only": nonzero_only, "rates": [0.6]})
+    baseline = objective.baseline()
+    values: dict[int, list[float]] = {}
+    for epoch in range(2):
+        prepared = objective.prepare(seen, seen.index, epoch, 0)
+        baseline.update(prepared)
+        for gene, value in zip(seen.ids[prepared.rows].tolist(), prepared.targets.tolist(), strict=True):
+            if value or not nonzero_only:
+                values.setdefault(gene, []).append(value)
+    overall = np.mean([value for gene in values.values() for value in gene])
+    prepared = objective.prepare(held, held.index, 0, 0)
+    asked = zip(held.ids[prepared.rows].tolist(), prepared.targets.tolist(), strict=True)
+    wanted = [
+        loss_of(np.mean(values.get(gene, overall)) - value, loss)
+        for gene, value in asked
+        if value or not nonzero_only
+    ]
+    assert baseline.report(prepared)["gene_mean"].tolist() == pytest.approx([sum(wanted), len(wanted)])
 
 
 def test_settings_from_yaml_are_read_by_their_types() -> None:

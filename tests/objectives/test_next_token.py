@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -20,10 +21,11 @@ from biolm.objectives.registry import make
 CAUSAL = Facts(core=CoreConfig(**SIZES, head="linear", causal=True), special_ids=(0, 1, 2, 3))
 
 
-def test_loss_document_by_document() -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_document_by_document(smoothing: float) -> None:
     core = make_core(head="linear", causal=True)
     batch = pack_of([1, 6, 13, 2])
-    objective = NextToken(CAUSAL, NextTokenSettings())
+    objective = NextToken(CAUSAL, NextTokenSettings(label_smoothing=smoothing))
     loss, metrics = objective.loss(core, objective.prepare(batch, batch.index, 0, 0))
     total, count = 0.0, 0
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
@@ -32,7 +34,8 @@ def test_loss_document_by_document() -> None:
         for place in range(1, len(ids)):
             logits = core(pack_of([place], ids[:place])).logits[-1].detach().double().numpy()
             high = logits.max()
-            total -= logits[int(ids[place])] - high - np.log(np.exp(logits - high).sum())
+            log = logits - high - np.log(np.exp(logits - high).sum())
+            total -= (1 - smoothing) * log[int(ids[place])] + smoothing * log.mean()
             count += 1
     assert metrics["loss"][1].item() == count == 5 + 12 + 1
     assert loss.item() == pytest.approx(total / count, rel=1e-5)
@@ -41,6 +44,7 @@ def test_loss_document_by_document() -> None:
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), share=st.sampled_from([0.0, 0.5, 1.0]))
 def test_targets_follow_their_token(lengths: list[int], share: float) -> None:
     batch = pack_of(lengths)
+    batch = dataclasses.replace(batch, values=batch.ids * 10.0, segments=batch.ids % 2)
     prepared = make("next_token", CAUSAL, {"reverse_share": share}).prepare(batch, batch.index, 0, 0)
     pairs = []
     for i, (start, end) in enumerate(zip(batch.offsets[:-1], batch.offsets[1:], strict=True)):
@@ -51,6 +55,9 @@ def test_targets_follow_their_token(lengths: list[int], share: float) -> None:
         pairs += list(pairwise(read))
     asked = prepared.batch.ids[prepared.rows].tolist()
     assert list(zip(asked, prepared.targets.tolist(), strict=True)) == pairs
+    # Values and segments go with their tokens.
+    assert torch.equal(prepared.batch.values, prepared.batch.ids * 10.0)
+    assert torch.equal(prepared.batch.segments, prepared.batch.ids % 2)
 
 
 def test_half_of_many_examples_are_reversed_and_it_depends_on_the_key_alone() -> None:

@@ -70,6 +70,23 @@ def test_near_vectors_are_told_apart_in_mixed_precision(dtype: torch.dtype) -> N
     assert torch.allclose(similarity.double(), (1 - (cosine - 0.3) ** 2).mean(1), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("within", [False, True])
+def test_vectors_in_half_precision_are_compared_in_single(dtype: torch.dtype, within: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(1, 64, generator=generator) + 0.3 * torch.randn(50, 64, generator=generator)
+    second = first + 0.1 * torch.randn(50, 64, generator=generator)
+    first, second = first.to(dtype), second.to(dtype)
+    score = score_pairs(first, second, torch.tensor(50.0), within=within)
+    exact = first.double(), second.double()
+    wanted = by_hand(*(side.numpy() for side in exact), 50.0, np.ones(50, bool), within)
+    assert score.loss().item() == pytest.approx(wanted, rel=1e-5)
+    unit = exact[0] / exact[0].norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).clamp(min=0).fill_diagonal_(0)
+    similarity = elastic_similarity(first, 0.3)
+    assert torch.allclose(similarity.double(), (1 - (cosine - 0.3) ** 2).mean(1), rtol=0, atol=1e-6)
+
+
 def test_recorded_ntxent(goldens: Path) -> None:
     wanted = np.load(goldens / "concerto" / "ntxent.npz")
     first, second = (torch.tensor(wanted[name]) for name in ("z1", "z2"))
@@ -78,6 +95,19 @@ def test_recorded_ntxent(goldens: Path) -> None:
         loss = score_pairs(first, second, scale, within=True).loss()
         # The reference adds both directions, we take their mean.
         assert 2 * loss.item() == pytest.approx(float(wanted[f"simclr_loss_t{temperature}"]), rel=2e-5)
+
+
+def test_recorded_ntxent_of_sctrans(goldens: Path) -> None:
+    wanted = load_file(goldens / "sctrans" / "io.safetensors")
+    for temperature, vectors, name in (
+        (0.1, "projection", "ntxent_t01"),
+        (0.5, "encoding", "ntxent_t05_on_encodings"),
+    ):
+        first, second = wanted[vectors][:, 0], wanted[f"{vectors}_masked"][:, 0]
+        # scTrans divides the cosines by the square root of their width too.
+        scale = Temperature(temperature * math.sqrt(first.shape[1]), learned=False)()
+        loss = score_pairs(first, second, scale, within=True).loss()
+        assert relative(loss[None], wanted[name]) < 2e-5
 
 
 def test_recorded_panels(goldens: Path) -> None:

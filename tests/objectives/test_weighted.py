@@ -220,6 +220,14 @@ def test_a_sum_of_nothing_is_zero() -> None:
     nothing = Sum.of(torch.zeros(0))
     assert nothing.mean.item() == 0
     assert Score({"loss": nothing}).loss().item() == 0
+    assert Score({"loss": nothing}).loss({"loss": torch.tensor(0.0)}).item() == 0
+
+
+def test_a_mean_may_be_over_less_than_one_item() -> None:
+    # Counts are weights: those of frequent classes are small.
+    little = Sum.of(torch.tensor([3.0, 5.0]), torch.tensor([0.02, 0.02]))
+    assert little.mean.item() == pytest.approx(4)
+    assert Score({"loss": little}).loss({"loss": torch.tensor(0.02)}).item() == pytest.approx(8)
 
 
 def test_baselines_by_hand() -> None:
