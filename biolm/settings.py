@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -121,6 +123,8 @@ def read_value(hint: Any, value: Any, place: str) -> Any:
 def _fits(kind: Any, value: Any) -> bool:
     """Whether a value is of one of the types of a union."""
     plain = get_origin(kind) or kind
+    if plain is Literal:
+        return value in get_args(kind)
     if plain is tuple:
         return isinstance(value, list | tuple)
     return isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
@@ -141,12 +145,12 @@ def _read_scalar(kind: type, value: Any, place: str) -> Any:
         return float(value)
     if kind is float and isinstance(value, str):
         # YAML reads 1e-3 as text; the dot of 1.0e-3 is forgotten by all.
-        try:
-            return float(value)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{place} must be {_WORDS[kind]}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place} must be a finite number, not {value!r}")
     return value
 
 

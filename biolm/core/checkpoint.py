@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -166,14 +167,24 @@ def load_strict(
     module.load_state_dict(dict(tensors))
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all."""
+def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; ``facts`` go into its header.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, to a full disk say.
+    """
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        save_file(whole, temporary, metadata={"format": "pt"})
+        save_file(whole, temporary, metadata={"format": "pt", **(facts or {})})
         Path(temporary).replace(path)
+    except SafetensorError as error:
+        # The library puts the system's error into its text.
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code[1]) if code else None, str(error), str(path)) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 

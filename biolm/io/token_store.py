@@ -18,9 +18,19 @@ from biolm.io.cells.block import gather
 from biolm.io.store import StoreWriter, read_facts, store_kind
 from biolm.io.tokens import read_tokens, token_metadata
 
-__all__ = ["KIND", "TokenStore", "is_token_store", "token_blocks", "write_tokens"]
+__all__ = [
+    "KIND",
+    "VOCABULARY",
+    "TokenStore",
+    "is_token_store",
+    "token_blocks",
+    "token_facts",
+    "write_tokens",
+]
 
 KIND = "biolm-tokens"
+VOCABULARY = "vocabulary_sha256"
+"""Key of the provenance of tokens: hash of which gene has which token."""
 
 
 def is_token_store(path: Path) -> bool:
@@ -39,13 +49,15 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
     made: dict[str, Any] = {}
     writer: StoreWriter | None = None
     for path in files:
-        facts = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
+        facts = token_facts(path)
         made = made or facts
-        if facts.get("model") != made.get("model"):
-            raise InputError(
-                f"{path} holds tokens of {facts.get('model')}, the files before it those of "
-                f"{made.get('model')}; pack the tokens of one model"
-            )
+        for key in ("model", VOCABULARY):
+            if facts.get(key) != made.get(key):
+                other = "the same model with other genes" if key == VOCABULARY else made.get("model")
+                raise InputError(
+                    f"{path} holds tokens of {facts.get('model')}, the files before it those of {other}; "
+                    "pack the tokens of one model"
+                )
         for tokens in token_blocks([path]):
             columns: dict[str, NDArray[Any]] = {"ids": tokens.ids}
             if tokens.values is not None:
@@ -57,6 +69,12 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
         raise InputError("the files hold no tokens")
     writer.finish(KIND, {"provenance": made})
     return writer.rows, writer.values
+
+
+def token_facts(path: Path) -> dict[str, Any]:
+    """Provenance of stored tokens of any kind."""
+    found: dict[str, Any] = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
+    return found
 
 
 def token_blocks(files: Iterable[Path]) -> Iterator[Tokens]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from biolm.batch import Tokens
 from biolm.io.cells.block import CellBlock
+from biolm.io.provenance import digest
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -49,6 +50,14 @@ class CellLanguage:
     special: tuple[int, int] = (0, 0)
     files: tuple[Path, ...] = ()
     wants_counts: bool = True
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of which gene has which token; None where genes have no tokens of their own."""
+        token_ids = getattr(self.tokenizer, "token_ids", None)
+        if token_ids is None:
+            return None
+        return digest(dict(zip(self.vocabulary.genes, map(int, token_ids), strict=True)))
 
     def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``."""

@@ -109,8 +109,9 @@ class Classify(_Labelled):
         classes = classes_of(facts, settings.column)
         weights = settings.class_weights
         if weights == "balanced":
-            counts = torch.tensor(facts.counts.get(settings.column, (1,) * classes)).clamp(min=1)
-            weights = tuple((counts.sum() / (classes * counts)).tolist())
+            counts = torch.tensor(facts.counts.get(settings.column, (1,) * classes))
+            # A class without a training label weighs as if it had one.
+            weights = tuple((counts.sum() / (classes * counts.clamp(min=1))).tolist())
         if weights and len(weights) != classes:
             raise ConfigError(
                 f"class_weights has {len(weights)} numbers for the {classes} classes of "

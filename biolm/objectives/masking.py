@@ -122,7 +122,6 @@ def span_priority(batch: Batch, draw: Draw, allowed: Tensor, mean_length: float)
     if ending == 1.0:
         return number
     length = (torch.log1p(-chance) / torch.log1p(torch.tensor(-ending, dtype=torch.float64))).floor() + 1
-    length = length.clamp(max=_LONGEST_SPAN)
     # Tokens between the same two barriers share a number; a document's start is a barrier too.
     barrier = (~allowed) | (batch.positions == 0)
     stretch = barrier.cumsum(0)

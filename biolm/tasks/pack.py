@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.adapters.cells.counts import check_counts
+from biolm.adapters.sequences.kind import check_one_kind
 from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.atomic import install, refuse_existing, remove, writing
 from biolm.io.cells import CellSource, open_cells
@@ -239,6 +240,7 @@ def _pack_sequences(files: list[Path], target: Path, settings: PackSettings) -> 
             raise ConfigError("the input mixes sequences with cells or tokens; pack one kind")
         if holds_store(path):
             raise ConfigError(f"{path} is a store of sequences already; give the files it was made of")
+    check_one_kind(files)
     with writing(target):
         build_store(opened(files), target, overwrite=settings.overwrite)
     store = SequenceStore(target)

@@ -14,6 +14,7 @@ from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
+from biolm.io.token_store import VOCABULARY
 from biolm.progress import progress
 from biolm.tasks.fit import fit
 from biolm.tasks.reading import ReadingSettings
@@ -210,6 +211,7 @@ def _token_blocks(
     facts = plain(
         {
             "model": model.name,
+            VOCABULARY: getattr(getattr(model, "language", model), "fingerprint", None),
             "biolm_version": biolm.__version__,
             "genes": match.report.as_dict(),
             "matrix": source.matrix,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from biolm.objectives.base import Criterion
 from biolm.objectives.baseline import Baseline
+from biolm.progress import progress, speaks
 from biolm.training.loader import Reader, Stream
 
 __all__ = ["learnt_baseline"]
@@ -18,6 +19,9 @@ def learnt_baseline(objective: Criterion, reader: Reader) -> Baseline | None:
     """
     baseline = objective.baseline()
     if baseline is not None:
-        for _, prepared in Stream(reader=reader, stop=_BATCHES, epochs=1):
-            baseline.update(prepared)
+        total = min(_BATCHES, reader.plan.batches(1))
+        with progress("counting what guessing knows", total, show=speaks(), unit="batches") as advance:
+            for _, prepared in Stream(reader=reader, stop=_BATCHES, epochs=1):
+                baseline.update(prepared)
+                advance(1)
     return baseline

@@ -17,6 +17,7 @@ from biolm.training.checkpoint import Progress, thin_out, training_state, write_
 from biolm.training.module import Means, Pretraining
 from biolm.training.record import Record
 from biolm.training.shards import all_finite, gather
+from biolm.training.stop import Stop
 
 __all__ = ["Save"]
 
@@ -36,10 +37,14 @@ class Save(pl.Callback):
         Where the run starts.
     record
         Gets the numbers of validations.
+    stop
+        Tells that the user wants to stop.
     """
 
-    def __init__(self, folder: Path, saved: Saved | None, progress: Progress, record: Record) -> None:
-        self.folder, self.saved, self.progress, self.record = folder, saved, progress, record
+    def __init__(
+        self, folder: Path, saved: Saved | None, progress: Progress, record: Record, stop: Stop
+    ) -> None:
+        self.folder, self.saved, self.progress, self.record, self.stop = folder, saved, progress, record, stop
         self._last = progress.step
 
     @property
@@ -94,6 +99,10 @@ class Save(pl.Callback):
         # While gradients are accumulated, batches end without a step.
         stepped, self._last = module.step != self._last, module.step
         falls_on_one = module.step % every.validate_every == 0 or module.step == module.steps
+        if stepped and self.stop.asked:
+            self.save(trainer, module)
+            log.info("saved step %d; go on from there with --resume", module.step)
+            self.stop.now()
         if stepped and module.step % every.checkpoint_every == 0 and not falls_on_one:
             self.save(trainer, module)
 
@@ -105,12 +114,16 @@ class Save(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the model itself, with its scores on the card."""
+        self.write_model(module, first=trainer.is_global_zero)
+
+    def write_model(self, module: Pretraining, *, first: bool) -> None:
+        """Write the model, its scores on the card; all processes must call it, the ``first`` writes."""
         kept = self.progress.scored if module.best else module.step
         if kept != module.step:
             log.info("saving the weights of step %d, whose held-out loss was lowest", kept)
         module.settle()
         whole = gather(module.saved())
-        if trainer.is_global_zero and self.saved is not None:
+        if first and self.saved is not None:
             card = {**(self.saved.card or {}), "steps": kept}
             card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
             with replacing(self.folder.parent / "model", overwrite=True) as temporary:
@@ -127,14 +140,11 @@ class Save(pl.Callback):
             If a weight is no number; the last good checkpoint stays.
         """
         if not all_finite(module.state_dict()):
-            raise TrainingError(
-                f"a weight at step {module.step} is infinite or no number; the last good checkpoint is kept: "
-                "lower optimiser.rate, or set trainer.clip, and resume"
-            )
+            raise TrainingError(f"a weight at step {module.step} is infinite or no number; {module.advice()}")
         self.progress.step = module.step
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self.progress.scaler = {} if scaler is None else scaler.state_dict()
         state = training_state(module)
         if trainer.is_global_zero:
             write_checkpoint(self.folder, module, state, self.saved, self.progress)
-            thin_out(self.folder, module.config.trainer.keep)
+            thin_out(self.folder.parent, module.config.trainer.keep)

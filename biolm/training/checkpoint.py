@@ -9,7 +9,6 @@ learning rate are functions of the seed and the step: nothing more is needed.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,11 @@ from biolm.errors import CheckpointError
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.models.own import Saved, save
+from biolm.training.folder import checkpoints
 from biolm.training.module import Pretraining
 from biolm.training.shards import gather
 
-__all__ = ["Progress", "last_checkpoint", "restore", "thin_out", "training_state", "write_checkpoint"]
-
-_NAME = re.compile(r"step-(\d{8})")
+__all__ = ["Progress", "restore", "thin_out", "training_state", "write_checkpoint"]
 
 
 @dataclass(slots=True)
@@ -138,18 +136,7 @@ def restore(folder: Path, module: Pretraining) -> Progress:
     return progress
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint, None where there is none."""
-    return max(_checkpoints(folder), default=None)
-
-
 def thin_out(folder: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints."""
-    for old in sorted(_checkpoints(folder))[:-keep]:
+    """Remove all but the newest checkpoints of the run in a folder."""
+    for old in checkpoints(folder)[:-keep]:
         remove(old)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]

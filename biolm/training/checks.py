@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer
-from biolm.errors import ConfigError
+from biolm.core import CoreConfig
+from biolm.errors import ConfigError, InputError
+from biolm.io.token_store import VOCABULARY, token_facts
 from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings
 from biolm.objectives.weighted import PART_KEYS, Weighted
 from biolm.training.config import DataConfig, RunConfig
 from biolm.training.examples import CellExamples
 from biolm.training.labels import Labels
+from biolm.training.language import Vocabulary
 
 if TYPE_CHECKING:
     from biolm.training.job import Job
 
-__all__ = ["check_levels", "check_objective", "refuse_cell_settings"]
+__all__ = ["check_core", "check_levels", "check_objective", "check_tokens", "refuse_cell_settings"]
 
 
 def refuse_cell_settings(data: DataConfig, kind: str) -> None:
@@ -31,6 +36,45 @@ def refuse_cell_settings(data: DataConfig, kind: str) -> None:
         raise ConfigError(f"data.downsample thins the counts of cells, which {kind} lack; leave it out")
     if data.zeros:
         raise ConfigError(f"data.zeros is for cells; leave it out for {kind}")
+
+
+def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
+    """Refuse a core that cannot read the examples, or that lacks the state of which vectors are to be made.
+
+    Raises
+    ------
+    ConfigError
+        If its positions are too few, or it has no such hidden state.
+    """
+    if core.position == "learned" and longest > core.max_length:
+        raise ConfigError(
+            f"the longest example has {longest} tokens, but the model {core.max_length} positions; raise "
+            "model.core.max_length, or lower model.max_length"
+        )
+    layers = core.n_layers
+    if config.model.start is None and not -layers - 1 <= config.model.hidden_state <= layers:
+        raise ConfigError(
+            f"model.hidden_state must lie in {-layers - 1}..{layers}, not {config.model.hidden_state}"
+        )
+
+
+def check_tokens(files: Sequence[Path], vocabulary: Vocabulary) -> None:
+    """Refuse stored tokens that were made with another vocabulary.
+
+    Raises
+    ------
+    InputError
+        Naming the file. Tokens of earlier versions do not tell, and pass.
+    """
+    own = None if vocabulary.language is None else vocabulary.language.fingerprint
+    for path in files:
+        facts = token_facts(path)
+        theirs = facts.get(VOCABULARY)
+        if own is not None and theirs is not None and theirs != own:
+            raise InputError(
+                f"{path} holds tokens of {facts.get('model')} with other genes than those of data.vocabulary "
+                "or model.start; give the model they were made with"
+            )
 
 
 def check_levels(config: RunConfig, labels: Labels) -> None:

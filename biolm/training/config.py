@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.core.lora import LoraConfig
+from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError
 
 __all__ = [
@@ -73,7 +74,9 @@ class DataConfig:
     gene_column
         ``index`` or the ``var`` column with gene names; found by default.
     minimum_match
-        Least share of a file's genes that the vocabulary must know.
+        Least share of a file's genes that the vocabulary, or without one the files before, must know.
+    species
+        ``human`` or ``mouse``, where the names of the genes do not tell.
     allow_normalised
         Take values that are not counts.
     downsample
@@ -88,7 +91,8 @@ class DataConfig:
     batch_tokens
         Most tokens of a batch; a longer example makes a batch of its own.
     chunk
-        Neighbouring examples that are read together.
+        Neighbouring examples that are read together. By default 1, a true random order, where examples are
+        mapped into memory (stores), and 64 where they are read from files.
     pool
         Examples shuffled and sorted by length at a time: bounds the memory of a loader.
     workers
@@ -107,19 +111,22 @@ class DataConfig:
     layer: str = "X"
     gene_column: str | None = None
     minimum_match: float = 0.1
+    species: Literal["human", "mouse"] | None = None
     allow_normalised: bool = False
     downsample: Downsampling | None = None
     zeros: int = 0
     validation: float = 0.05
     batch_tokens: int = 16_384
-    chunk: int = 64
+    chunk: int | None = None
     pool: int = 4096
     workers: int = 0
     long: Literal["auto", "crop", "window"] = "auto"
     groups: str | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "data", "batch_tokens", "chunk", "pool")
+        _positive(self, "data", "batch_tokens", "pool")
+        if self.chunk is not None:
+            _positive(self, "data", "chunk")
         if self.workers < 0 or self.zeros < 0:
             raise ConfigError(
                 f"data.workers and zeros must be 0 or more, not {self.workers} and {self.zeros}"
@@ -178,6 +185,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "model", "max_length")
+        if self.pool.removesuffix("_l2") not in POOLS:
+            raise ConfigError(f"model.pool must be one of {', '.join(POOLS)}, not {self.pool!r}")
         if self.init_std <= 0:
             raise ConfigError(f"model.init_std must be over 0, not {self.init_std}")
         number = isinstance(self.freeze, int) and self.freeze >= 1
@@ -264,7 +273,8 @@ class TrainerConfig:
         Checkpoints that are kept.
     ema
         Decay of an exponential moving average of the weights, which is then what is saved and validated;
-        0 for none.
+        0 for none. At the start it is at most ``(1 + step) / (10 + step)``, so that the first weights are
+        soon forgotten.
     gradient_checkpointing
         Recompute layers in the backward pass to save memory.
     loggers
@@ -311,6 +321,10 @@ class TrainerConfig:
         )
         if self.max_steps < 0 or self.patience < 0 or self.clip < 0 or self.peak_tflops < 0:
             raise ConfigError("trainer.max_steps, patience, clip and peak_tflops must be 0 or more")
+        if self.accelerator not in ("auto", "cpu", "gpu", "cuda", "mps"):
+            raise ConfigError(
+                f"trainer.accelerator must be auto, cpu, gpu, cuda or mps, not {self.accelerator!r}"
+            )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
         if self.strategy == "fsdp" and self.precision == "fp16":
@@ -355,8 +369,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.objectives:
             raise ConfigError("objectives must name at least one objective, such as masked_tokens")
-        if self.seed < 0:
-            raise ConfigError(f"seed must be 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be 0 or more and below 2**63, not {self.seed}")
+        if not self.name.strip() or "/" in self.name or "\\" in self.name:
+            raise ConfigError(
+                f"name must be a word without a slash, as keys of h5ad files are, not {self.name!r}"
+            )
+        if not self.data.validation and (self.trainer.patience or self.trainer.save == "best"):
+            raise ConfigError("trainer.patience and save: best need held-out examples; set data.validation")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as the YAML holds them."""

@@ -25,6 +25,7 @@ from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
 from biolm.progress import progress, speaks
+from biolm.training.language import naming_file
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey", "survey"]
@@ -32,6 +33,11 @@ __all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey",
 
 class Examples(Protocol):
     """What a loader needs of the data."""
+
+    @property
+    def random_access(self) -> bool:
+        """Whether examples are read as fast in any order as in their own."""
+        ...
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the examples ``rows`` (ascending); ``index`` holds their numbers."""
@@ -62,7 +68,9 @@ class Survey:
     held_out: NDArray[np.bool_]
 
 
-def survey(examples: Examples, vocab_size: int, share: float, seed: int) -> Survey:
+def survey(
+    examples: Examples, vocab_size: int, share: float, seed: int, known: NDArray[np.int64] | None = None
+) -> Survey:
     """Look at all examples once.
 
     Parameters
@@ -75,14 +83,26 @@ def survey(examples: Examples, vocab_size: int, share: float, seed: int) -> Surv
         Chance of an example to be held out: a function of the seed and its number.
     seed
         Of the run.
+    known
+        ``(n,)`` tokens of each, where an earlier look has told.
 
     Raises
     ------
     InputError
         If a token lies outside the vocabulary, or no example is left to train or validate on.
     """
+    lengths = _lengths(examples, vocab_size) if known is None else known
     draws = np.random.Generator(np.random.PCG64([seed, 1]))
-    lengths, held = [], []
+    result = Survey(lengths, draws.random(len(lengths)) < share)
+    for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
+        if not (rows & (result.lengths > 0)).any() and (what == "train" or share > 0):
+            raise InputError(f"no example is left to {what} on; give more data or another data.validation")
+    return result
+
+
+def _lengths(examples: Examples, vocab_size: int) -> NDArray[np.int64]:
+    """``(n,)`` tokens of each example, which are checked on the way."""
+    lengths = []
     total = len(examples) if isinstance(examples, Sized) else None
     with progress("looking at the data", total, show=speaks(), unit="examples") as advance:
         for tokens in examples.blocks():
@@ -91,13 +111,11 @@ def survey(examples: Examples, vocab_size: int, share: float, seed: int) -> Surv
                     "the stored tokens do not belong to this vocabulary; give the one they were made with"
                 )
             lengths.append(tokens.lengths)
-            held.append(draws.random(len(tokens)) < share)
             advance(len(tokens))
-    result = Survey(np.concatenate(lengths), np.concatenate(held))
-    for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
-        if not (rows & (result.lengths > 0)).any() and (what == "train" or share > 0):
-            raise InputError(f"no example is left to {what} on; give more data or another data.validation")
-    return result
+    return np.concatenate([np.zeros(0, np.int64), *lengths])
+
+
+_OPEN = 32  # files that a process keeps open at a time
 
 
 class CellExamples:
@@ -138,7 +156,12 @@ class CellExamples:
         self.language = _with_room(language, zeros) if zeros else language
         self._open: dict[int, CellSource] = {}
         self._process = os.getpid()
-        sizes = [self._source(number).n_cells for number in range(len(files))]
+        self.random_access = True
+        sizes = []
+        for number in range(len(files)):
+            source = self._source(number)
+            sizes.append(source.n_cells)
+            self.random_access &= source.random_access
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,9 +171,14 @@ class CellExamples:
         """An open file; each process opens its own, as HDF5 handles do not survive a fork."""
         if self._process != os.getpid():
             self._open, self._process = {}, os.getpid()
-        if number not in self._open:
-            self._open[number] = open_cells(self.files[number], matrix=self.matrix)
-        return self._open[number]
+        source = self._open.pop(number, None)
+        if source is None:
+            if len(self._open) >= _OPEN:
+                # The one that was not used for longest.
+                self._open.pop(next(iter(self._open))).close()
+            source = open_cells(self.files[number], matrix=self.matrix)
+        self._open[number] = source
+        return source
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -172,10 +200,11 @@ class CellExamples:
         parts = []
         for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
             number = int(numbers[0])
-            block = self._source(number).take(some - self.starts[number])
-            if epoch is not None and self.downsample is not None:
-                block = self._thinned(block, some, epoch)
-            parts.append(self._tokens(block, number, some, epoch or 0))
+            with naming_file(self.files[number]):
+                block = self._source(number).take(some - self.starts[number])
+                if epoch is not None and self.downsample is not None:
+                    block = self._thinned(block, some, epoch)
+                parts.append(self._tokens(block, number, some, epoch or 0))
         return concatenate(parts)
 
     def _tokens(self, block: CellBlock, number: int, rows: NDArray[np.int64], epoch: int) -> Tokens:
@@ -200,7 +229,9 @@ class CellExamples:
         for number in range(len(self.files)):
             for block in self._source(number).blocks():
                 rows = self.starts[number] + block.start + np.arange(len(block))
-                yield self._tokens(block, number, rows, 0)
+                with naming_file(self.files[number]):
+                    tokens = self._tokens(block, number, rows, 0)
+                yield tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +248,11 @@ class DrawnCells:
 
     cells: CellExamples
     epoch: int
+
+    @property
+    def random_access(self) -> bool:
+        """As of the whole cells."""
+        return self.cells.random_access
 
     def at(self, epoch: int) -> Examples:
         """The cells as another epoch wants them."""
@@ -245,6 +281,7 @@ class StoredExamples:
 
     def __init__(self, files: list[Path], folder: Path | None) -> None:
         self.files = files
+        self.random_access = True
         self.store: TokenStore | None = None
         if len(files) == 1 and is_token_store(files[0]):
             self.store = TokenStore(files[0])

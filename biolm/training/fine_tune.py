@@ -48,6 +48,7 @@ class TokenExamples:
     """
 
     def __init__(self, tokens: Tokens) -> None:
+        self.random_access = True
         self.tokens = replace(tokens, index=np.arange(len(tokens)))
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:

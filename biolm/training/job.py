@@ -21,10 +21,18 @@ from biolm.errors import ConfigError, InputError
 from biolm.models.heads import HeadFacts
 from biolm.objectives.base import Criterion, LabelKind
 from biolm.objectives.registry import label_kinds
+from biolm.progress import log
 from biolm.settings import read_fields
-from biolm.training.checks import check_levels, check_objective, refuse_cell_settings
+from biolm.training.checks import (
+    check_core,
+    check_levels,
+    check_objective,
+    check_tokens,
+    refuse_cell_settings,
+)
 from biolm.training.config import RunConfig
 from biolm.training.examples import CellExamples, Examples, StoredExamples, Survey, survey
+from biolm.training.folder import checkpoints, known_lengths
 from biolm.training.groups import cell_groups, hold_out
 from biolm.training.label_files import column_of, read_labels
 from biolm.training.labels import Labels
@@ -42,6 +50,7 @@ from biolm.training.start import Start, load_start
 
 __all__ = ["Job", "core_config", "head_facts", "make_objective", "plan_job", "prepare", "read_kinds"]
 
+_CHUNK = 64  # neighbours that are read together from files in blocks
 _SIZES = {"d_model": 256, "n_layers": 6, "n_heads": 4, "d_ff": 512}
 _RANK = {"position": "learned", "head": "mlm", "embed_norm": True}
 _VALUES = {"position": "none", "head": "value", "value_encoder": "continuous"}
@@ -132,14 +141,17 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         )
     if start is not None and isinstance(start.vocabulary, SequenceVocabulary):
         raise ConfigError(f"model.start {config.model.start} reads sequences, but data.paths names none")
-    vocabulary = _vocabulary(files, config, start)
+    known = known_lengths(folder, files)
+    vocabulary = _vocabulary(files, config, start, None if known is None else folder)
     examples = _examples(files, vocabulary, config, folder, stored=stored[0])
     kinds = read_kinds(config.objectives)
     labels = read_labels(examples, vocabulary, config, kinds)
     held_out = None
     if config.data.groups is not None:
         held_out = hold_out(cell_groups(column_of(examples, config.data.groups)), config)
-    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out)
+    return plan_job(
+        config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out, known=known
+    )
 
 
 def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> Job:
@@ -149,11 +161,14 @@ def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> 
     vocabulary = sequence_vocabulary(config) if start is None else start.vocabulary
     if not isinstance(vocabulary, SequenceVocabulary):
         raise ConfigError(f"model.start {config.model.start} reads cells, but data.paths names sequences")
+    known = known_lengths(folder, files)
     examples = sequence_examples(files, vocabulary, config, folder)
     labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))
     groups = None if config.data.groups is None else sequence_groups(examples, config.data.groups)
     held_out = None if groups is None else hold_out(groups, config)
-    return plan_job(config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out)
+    return plan_job(
+        config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out, known=known
+    )
 
 
 def plan_job(
@@ -165,6 +180,7 @@ def plan_job(
     labels: Labels | None = None,
     start: Start | None = None,
     held_out: NDArray[np.bool_] | None = None,
+    known: NDArray[np.int64] | None = None,
 ) -> Job:
     """Plan a run over examples that are open already.
 
@@ -180,6 +196,8 @@ def plan_job(
         See :class:`Job`.
     held_out
         ``(n,)`` which examples are for validation; drawn by ``data.validation`` if None.
+    known
+        ``(n,)`` tokens of each example, where an earlier look has told.
 
     Raises
     ------
@@ -188,19 +206,28 @@ def plan_job(
     """
     core = start.core.config if start is not None else core_config(config, vocabulary)
     share = config.data.validation if held_out is None else 0.0
-    found = survey(examples, core.vocab_size, share, config.seed)
+    found = survey(examples, core.vocab_size, share, config.seed, known)
+    check_core(core, config, int(found.lengths.max(initial=0)))
     if held_out is not None:
         found = replace(found, held_out=held_out)
     # Where every objective reads labels, an example without any would only cost time.
     all_read = all(read_kinds({name: part}) for name, part in config.objectives.items())
     wanted = labels.labelled(len(found.lengths)) if labels is not None and all_read else None
-    train = _plan(found, config, wanted, held_out=False)
+    chunk = config.data.chunk or (1 if examples.random_access else _CHUNK)
+    train = _plan(found, config, wanted, chunk, held_out=False)
     if not len(train.rows):
         raise InputError("no labelled example is left to train on; check the labels and what is held out")
     if labels is not None:
         labels.check(train.rows)
         check_levels(config, labels)
-    valid = _plan(found, config, wanted, held_out=True)
+    valid = _plan(found, config, wanted, chunk, held_out=True)
+    steps = _steps(train, config)
+    if config.schedule.warmup >= steps:
+        log.warning(
+            "the run has %d steps, all of them in the warm-up of %g: the full rate is never reached",
+            steps,
+            config.schedule.warmup,
+        )
     return Job(
         config=config,
         files=list(files),
@@ -210,7 +237,7 @@ def plan_job(
         core=core,
         train=train,
         valid=valid if len(valid.rows) else None,
-        steps=_steps(train, config),
+        steps=steps,
         labels=labels,
         start=start,
     )
@@ -308,11 +335,14 @@ def _start(config: RunConfig) -> Start | None:
     return load_start(model)
 
 
-def _vocabulary(files: list[Path], config: RunConfig, start: Start | None) -> Vocabulary:
+def _vocabulary(files: list[Path], config: RunConfig, start: Start | None, folder: Path | None) -> Vocabulary:
+    """Genes and tokeniser; ``folder`` is that of a run that goes on, whose checkpoints hold them."""
     if start is not None:
         return start.vocabulary
     if config.data.vocabulary is not None:
         return language_of_folder(config.data.vocabulary, config.model.tokenizer)
+    if folder is not None and (saved := checkpoints(folder)):
+        return language_of_folder(str(saved[-1]))
     return language_of_data(files, config.data, config.model, config.name)
 
 
@@ -321,9 +351,13 @@ def _examples(
 ) -> Examples:
     if stored:
         refuse_cell_settings(config.data, "stored tokens")
+        check_tokens(files, vocabulary)
         return StoredExamples(files, None if folder is None else folder / "tokens")
     assert vocabulary.language is not None
     matches = match_files(files, vocabulary.language.vocabulary, config.data)
+    for path, match in zip(files, matches, strict=True):
+        report = match.report
+        log.info("%s: %s of %s genes have a token", path, f"{report.matched:,}", f"{report.total:,}")
     return CellExamples(
         files,
         matches,
@@ -335,7 +369,9 @@ def _examples(
     )
 
 
-def _plan(found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, *, held_out: bool) -> Plan:
+def _plan(
+    found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, chunk: int, *, held_out: bool
+) -> Plan:
     # An example without a token teaches nothing, and no attention kernel takes it.
     chosen = (found.held_out == held_out) & (found.lengths > 0)
     rows = np.flatnonzero(chosen if wanted is None else chosen & wanted)
@@ -344,7 +380,7 @@ def _plan(found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, *,
         rows=rows,
         lengths=found.lengths[rows],
         seed=config.seed,
-        chunk=data.chunk,
+        chunk=chunk,
         pool=data.pool,
         budget=data.batch_tokens,
         shuffle=not held_out,

@@ -224,19 +224,24 @@ def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -
     Raises
     ------
     InputError
-        If a value is no number.
+        If a value is no number, or infinite.
     """
     plain = as_plain(np.asarray(values))
-    if plain.dtype.kind != "U":
-        return plain.astype(np.float32)
-    plain = np.where(np.isin(plain, ["", *missing]), "nan", plain)
+    if plain.dtype.kind == "U":
+        plain = np.where(np.isin(plain, ["", *missing]), "nan", plain)
     try:
-        return plain.astype(np.float32)
+        with np.errstate(over="ignore"):
+            found = plain.astype(np.float32)
     except ValueError as error:
         raise InputError(
             f"the label column {name!r} is to be learned as numbers but holds text ({error}); classify it, "
             "or name another column"
         ) from error
+    if np.isinf(found).any():
+        raise InputError(
+            f"the label column {name!r} holds infinite or too large numbers; mend them or leave them empty"
+        )
+    return found
 
 
 def _of_array(name: str, given: Any, kind: LabelKind, n: int) -> LabelColumn:

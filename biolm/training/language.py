@@ -7,6 +7,7 @@ classes of a histogram.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,35 @@ from biolm.models.registry import load_tokenizer
 from biolm.progress import progress, speaks
 from biolm.settings import read_fields
 from biolm.training.config import DataConfig, ModelConfig
-from biolm.vocab.gene_names import ensembl_id, is_blank
+from biolm.vocab.gene_names import ensembl_id
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+from biolm.vocab.union import GeneUnion, naming_column
 
-__all__ = ["SPECIAL", "Vocabulary", "language_of_data", "language_of_folder", "match_files", "with_settings"]
+__all__ = [
+    "SPECIAL",
+    "Vocabulary",
+    "language_of_data",
+    "language_of_folder",
+    "match_files",
+    "naming_file",
+    "with_settings",
+]
 
 SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 
 # Classes of 1.6 % width: a median read from them is nearer than the data can tell, in bounded memory.
 _CLASSES, _LOWEST, _HIGHEST = 1024, 1e-2, 1e5
 _STEP = np.log(_HIGHEST / _LOWEST) / _CLASSES
+_SLICE = 2048  # genes whose histograms are added up at a time
+
+# Other commands' options, as the settings of a run.
+_HERE = {
+    "choose it with --layer ": "choose it with data.layer: ",
+    "(--allow-normalised)": "(data.allow_normalised: true)",
+    "pass species=": "set data.species: ",
+    "known to the model": "known",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +133,16 @@ def language_of_data(files: list[Path], data: DataConfig, model: ModelConfig, na
     ConfigError
         If a setting of the tokeniser is unknown or out of range.
     """
+    if model.adapter not in TOKENIZERS:
+        raise ConfigError(
+            f"data.paths names cells, which model.adapter {model.adapter!r} does not read; use one of "
+            f"{', '.join(TOKENIZERS)}"
+        )
     named = GeneVocabulary.of(_gene_names(files, data))
     matches = match_files(files, named, data)
-    medians = _medians(_blocks(files, data, matches), len(named))
+    blocks = _blocks(files, data, matches)
+    # Bins and values need no medians, which take a histogram of each gene.
+    medians = _medians(blocks, len(named)) if model.adapter == "rank" else _expressed(blocks, len(named))
     kept = np.flatnonzero(medians > 0)
     if not len(kept):
         raise InputError("the data hold no expressed gene; check the matrix that is read")
@@ -150,39 +176,54 @@ def match_files(files: list[Path], vocabulary: GeneVocabulary, data: DataConfig)
     """
     matches = []
     for path in files:
-        with open_cells(path, matrix=data.layer) as source:
-            matches.append(
-                vocabulary.match(source.gene_columns(), column=data.gene_column, minimum=data.minimum_match)
+        with open_cells(path, matrix=data.layer) as source, naming_file(path):
+            match = vocabulary.match(
+                source.gene_columns(),
+                column=data.gene_column,
+                minimum=data.minimum_match,
+                species=data.species,
             )
             check_counts(source, allow_normalised=data.allow_normalised)
+        matches.append(match)
     return matches
 
 
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Let an error in the content of a file say which it is, and what to set here.
+
+    Raises
+    ------
+    InputError
+        In place of one that was raised inside; a :class:`~biolm.errors.GeneMatchError` stays one.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for word, here in _HERE.items():
+            text = text.replace(word, here)
+        raise type(error)(text if str(path) in text else f"{path}: {text}") from error
+
+
 def _gene_names(files: list[Path], data: DataConfig) -> list[str]:
-    """Sorted names of all files' genes."""
-    names: set[str] = set()
-    by_id: bool | None = None
+    """Sorted names of all files' genes: Ensembl ids where any file has them and a gene has one."""
+    tables = []
     for path in files:
         with open_cells(path, matrix=data.layer) as source:
-            columns = {key: column.tolist() for key, column in source.gene_columns().items()}
-        if data.gene_column is not None and data.gene_column not in columns:
-            raise InputError(f"{path} has no gene column {data.gene_column!r}; it has {', '.join(columns)}")
-        chosen = _id_column(columns) if data.gene_column is None else data.gene_column
-        ids = [ensembl_id(name) for name in columns[chosen]]
-        mostly = 2 * sum(found is not None for found in ids) > len(ids)
-        by_id = mostly if by_id is None else by_id
-        # A file with the other kind of names is matched to these, it adds none.
-        if by_id == mostly:
-            found = ids if by_id else [None if is_blank(name) else name for name in columns[chosen]]
-            names.update(name for name in found if name)
-    return sorted(names)
+            tables.append(source.gene_columns())
+    union = GeneUnion(column=data.gene_column, minimum=data.minimum_match, species=data.species)
+    # Files that name genes by id come first, so that the order of files does not matter.
+    order = sorted(range(len(files)), key=lambda number: not _by_id(tables[number], data.gene_column))
+    for number in order:
+        with naming_file(files[number]):
+            union.add(tables[number])
+    return sorted(union.names())
 
 
-def _id_column(columns: dict[str, list[str]]) -> str:
-    """The column with most Ensembl ids; the index where none has any."""
-    counts = {key: sum(ensembl_id(name) is not None for name in names) for key, names in columns.items()}
-    best = max(counts, key=lambda key: counts[key])
-    return best if counts[best] else "index"
+def _by_id(columns: dict[str, NDArray[np.str_]], chosen: str | None) -> bool:
+    names = columns[chosen if chosen in columns else naming_column(columns)]
+    return 2 * sum(ensembl_id(name) is not None for name in names.tolist()) > len(names)
 
 
 def _blocks(
@@ -206,7 +247,7 @@ def _medians(blocks: Iterator[tuple[CellBlock, GeneMatch]], n_genes: int) -> NDA
     As Geneformer takes them (Theodoris et al. 2023). They are read from a histogram of logarithms, so that
     one pass in bounded memory is enough and the order of cells does not matter.
     """
-    histogram = np.zeros(n_genes * _CLASSES, np.int64)  # (m * k,)
+    histogram = np.zeros(n_genes * _CLASSES, np.int32)  # (m * k,)
     for block, match in blocks:
         row = np.repeat(np.arange(len(block)), np.diff(block.indptr))
         values = block.data.astype(np.float64)
@@ -215,9 +256,21 @@ def _medians(blocks: Iterator[tuple[CellBlock, GeneMatch]], n_genes: int) -> NDA
         keep = (gene >= 0) & (values > 0)
         share = 1e4 * values[keep] / totals[row[keep]]
         place = ((np.log(share) - np.log(_LOWEST)) / _STEP).astype(np.int64).clip(0, _CLASSES - 1)
-        histogram += np.bincount(gene[keep] * _CLASSES + place, minlength=len(histogram))
+        np.add.at(histogram, gene[keep] * _CLASSES + place, 1)
     counts = histogram.reshape(n_genes, _CLASSES)
-    totals_of_genes = counts.sum(1)
-    middle = (counts.cumsum(1) * 2 >= totals_of_genes[:, None]).argmax(1)
-    medians = _LOWEST * np.exp((middle + 0.5) * _STEP)
-    return np.where(totals_of_genes > 0, medians, 0.0)
+    medians = np.zeros(n_genes)
+    for start in range(0, n_genes, _SLICE):
+        some = counts[start : start + _SLICE].astype(np.int64)
+        middle = (some.cumsum(1) * 2 >= some.sum(1, keepdims=True)).argmax(1)
+        expressed = some.any(1)
+        medians[start : start + _SLICE] = expressed * _LOWEST * np.exp((middle + 0.5) * _STEP)
+    return medians
+
+
+def _expressed(blocks: Iterator[tuple[CellBlock, GeneMatch]], n_genes: int) -> NDArray[np.float64]:
+    """``(m,)`` above 0 for each gene that some cell expresses."""
+    found = np.zeros(n_genes)
+    for block, match in blocks:
+        genes = match.target[block.indices[block.data > 0]]
+        found[genes[genes >= 0]] = 1
+    return found

@@ -19,6 +19,7 @@ from biolm.objectives.base import Criterion, Prepared, Score
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
+from biolm.training.folder import checkpoints
 from biolm.training.loader import Item
 from biolm.training.schedule import parameter_groups, rate_share
 from biolm.training.shards import shard, spread
@@ -69,6 +70,8 @@ class Pretraining(pl.LightningModule):
         Moving average of the weights by name; empty without ``trainer.ema``.
     best
         Weights of the lowest validation loss by name; empty where they are not kept.
+    used_rate
+        Learning rate of the last step.
     train_means, valid_means
         Since they were last read.
     throughput
@@ -96,6 +99,7 @@ class Pretraining(pl.LightningModule):
         self.train_means, self.valid_means = Means(), Means()
         self.term_weights: dict[str, float] = {}
         self.throughput = Throughput()
+        self.used_rate = 0.0
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
@@ -141,15 +145,25 @@ class Pretraining(pl.LightningModule):
         """Stop, and keep the batch whose loss is no number: this process's or that of another."""
         path = self.folder / "bad_batch.safetensors"
         own = score.loss()
-        if not torch.isfinite(own):
-            write_weights(path, _tensors(prepared))
-            found = f"is {own.item()}; its batch (number {number}) is in {path}"
-        else:
-            found = f"is no number on another process; its batch is in {path}"
-        raise TrainingError(
-            f"the loss at step {self.step} {found}, the last good checkpoint is kept: lower optimiser.rate, "
-            "or set trainer.clip, and resume"
-        )
+        if torch.isfinite(own):
+            raise TrainingError(
+                f"the loss at step {self.step} is no number on another process; its batch is in {path}; "
+                f"{self.advice()}"
+            )
+        tensors = batch_tensors(prepared)
+        write_weights(path, tensors, {"step": str(self.step), "batch": str(number)})
+        broken = [name for name, each in tensors.items() if each.is_floating_point() and not finite(each)]
+        advice = f"its {broken[0]} hold infinite numbers: mend the data" if broken else self.advice()
+        found = f"the loss at step {self.step} is {own.item()}; its batch (number {number}) is in {path}"
+        raise TrainingError(f"{found}; {advice}")
+
+    def advice(self) -> str:
+        """What to do about weights that run away."""
+        o, t = self.config.optimiser, self.config.trainer
+        lower = f"lower optimiser.rate (now {o.rate:g})" + ("" if t.clip else ", or set trainer.clip,")
+        if self.step and checkpoints(self.folder):
+            return f"{lower} and go on from the last good checkpoint with --resume"
+        return f"{lower} and begin again in another folder; there is no checkpoint yet"
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:  # noqa: ARG002
         """Losses and metrics of one batch, and the baseline's."""
@@ -188,11 +202,13 @@ class Pretraining(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step at the schedule's rate."""
         optimiser = kwargs["optimizer"] if "optimizer" in kwargs else args[2]
+        self.used_rate = self.rate
         for group in optimiser.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.used_rate
         super().optimizer_step(*args, **kwargs)
         self.step += 1
-        decay = self.config.trainer.ema
+        # As many steps as weigh in the average must have been made before it can be so slow.
+        decay = min(self.config.trainer.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, tensor in self.state_dict().items() if decay else ():
                 self.average[name] = self.average[name].to(tensor.device)
@@ -253,16 +269,26 @@ class Pretraining(pl.LightningModule):
         return plain_weights(self.core, core), heads
 
 
-def _tensors(prepared: Prepared) -> dict[str, Tensor]:
-    """What is needed to look into a batch: its examples, the tokens before and after hiding, the targets."""
-    columns = {
-        "keys": prepared.keys,
-        "offsets": prepared.batch.offsets,
-        "ids": prepared.batch.ids,
-        "original_ids": prepared.original.ids,
-        "values": prepared.batch.values,
-        "original_values": prepared.original.values,
-        "rows": prepared.rows,
-        "targets": prepared.targets,
-    }
-    return {name: column.clone() for name, column in columns.items() if column is not None}
+def finite(column: Tensor) -> bool:
+    """Whether all is finite; NaN is how an unknown label is written."""
+    return not bool(torch.isinf(column).any())
+
+
+def batch_tensors(prepared: Prepared) -> dict[str, Tensor]:
+    """What is needed to look into a batch: tokens before and after hiding, targets, labels, other views."""
+    found: dict[str, Tensor] = {}
+    for number, view in enumerate((prepared, *prepared.others)):
+        columns = {
+            "keys": view.keys,
+            "offsets": view.batch.offsets,
+            "ids": view.batch.ids,
+            "original_ids": view.original.ids,
+            "values": view.batch.values,
+            "original_values": view.original.values,
+            "rows": view.rows,
+            "targets": view.targets,
+            **{f"label {name}": label for name, label in view.labels.items()},
+        }
+        start = f"view_{number}." if number else ""
+        found |= {start + name: column.clone() for name, column in columns.items() if column is not None}
+    return found

@@ -48,7 +48,7 @@ class Csv:
 
     def _write(self, rows: list[list[Any]], mode: str) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 class TensorBoard:
@@ -167,7 +167,7 @@ class Record(pl.Callback):
     def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Means since the last row."""
         found = module.train_means.means()
-        found["rate"] = module.rate
+        found["rate"] = module.used_rate
         found |= module.throughput.read(trainer.world_size)
         module.train_means = Means()
         self.add(module.step, "train", found)

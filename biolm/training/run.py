@@ -18,19 +18,21 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.strategies import ModelParallelStrategy
 
 import biolm
 from biolm.core import Transformer
-from biolm.errors import ConfigError, OutputError
+from biolm.errors import CheckpointError, ConfigError, InputError, TrainingError
 from biolm.io.atomic import remove
 from biolm.models.own import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Save
-from biolm.training.checkpoint import Progress, last_checkpoint, restore
+from biolm.training.checkpoint import Progress, restore
 from biolm.training.config import RunConfig, TrainerConfig
-from biolm.training.config_read import read_config, write_config
+from biolm.training.examples import CellExamples
+from biolm.training.folder import absolute, checkpoints, open_folder, remember
 from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective, prepare
 from biolm.training.loader import Reader, Stream
@@ -39,6 +41,7 @@ from biolm.training.record import Bar, Record
 from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
 from biolm.training.steps import Steps
+from biolm.training.stop import stopping
 
 __all__ = ["BatchModule", "Result", "make_module", "reader_of", "run_job", "saved_of", "train"]
 
@@ -136,7 +139,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     Raises
     ------
     OutputError
-        If the folder exists and ``resume`` is off.
+        If the folder exists and ``resume`` is off, or holds no run.
     ConfigError
         If the config is impossible, or another than that of the run to go on with.
     TrainingError
@@ -145,17 +148,26 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     # On several devices Lightning starts this program again on each further process.
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     _check_device(config.trainer)
+    config = absolute(config)
     with _quiet(first=first):
-        made = first and _open_folder(folder, config, resume=resume)
+        made = first and open_folder(folder, config, resume=resume)
+        job = module = None
         try:
             job = prepare(config, folder)
             module = make_module(job, folder)
+            if first:
+                remember(folder, job)
+            return run_job(job, module, folder, resume=resume, first=first)
+        except TrainingError:
+            raise
         except BaseException:
-            # A run that never began leaves no folder, which the corrected command would then refuse.
-            if made:
+            # A run that never made a step leaves no folder, which the corrected command would then refuse.
+            if made and (module is None or not module.step) and not checkpoints(folder):
                 remove(folder)
             raise
-        return run_job(job, module, folder, resume=resume, first=first)
+        finally:
+            if job is not None and isinstance(job.examples, CellExamples):
+                job.examples.close()
 
 
 def run_job(
@@ -175,42 +187,48 @@ def run_job(
         Whether this is the process that writes.
     """
     config = job.config
-    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-    progress = Progress() if checkpoint is None else restore(checkpoint, module)
+    progress = _restored(folder, module) if resume else Progress()
     if first:
         (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     t = config.trainer
-    loggers = t.loggers if first else ()
-    record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
-    saver = Save(folder / "checkpoints", saved_of(job), progress, record)
-    ended = 0 < t.patience <= progress.waited
-    if progress.step < job.steps and not ended:
-        with _quiet(first=first), torch.random.fork_rng(devices=[]):
-            trainer = _trainer(config, job.steps - progress.step, [record, saver, Bar()])
-            scaler = getattr(trainer.precision_plugin, "scaler", None)
-            if scaler is not None and progress.scaler:
-                scaler.load_state_dict(progress.scaler)
-            trainer.fit(module, datamodule=BatchModule(job, module))
+    ended = progress.step >= job.steps or 0 < t.patience <= progress.waited
+    with stopping(alone=t.processes == 1) as stop:
+        loggers = t.loggers if first else ()
+        record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
+        saver = Save(folder / "checkpoints", saved_of(job), progress, record, stop)
+        if not ended:
+            with _quiet(first=first), torch.random.fork_rng(devices=[]):
+                trainer = _trainer(config, job.steps - progress.step, [record, saver, Bar()])
+                scaler = getattr(trainer.precision_plugin, "scaler", None)
+                if scaler is not None and progress.scaler:
+                    scaler.load_state_dict(progress.scaler)
+                _fit(trainer, module, BatchModule(job, module))
+        elif first and not (folder / "model").exists():
+            # The run was killed between its last checkpoint and its model.
+            saver.write_model(module, first=True)
     return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores, first=first)
 
 
-def _open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
-    """Whether the folder was made, rather than found."""
-    stored = folder / "config.yaml"
-    if folder.exists() and not resume:
-        raise OutputError(f"{folder} exists already; choose another folder, or go on with its run (--resume)")
-    if stored.exists():
-        before, now = read_config(stored).as_dict(), config.as_dict()
-        for section in before:
-            if before[section] != now[section]:
-                raise ConfigError(
-                    f"{section} differs from {stored}; a run goes on with the config it began with"
-                )
-        return False
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(stored, config)
-    return made
+def _restored(folder: Path, module: Pretraining) -> Progress:
+    """Put the last checkpoint into the module."""
+    found = checkpoints(folder)
+    if not found:
+        return Progress()
+    try:
+        return restore(found[-1], module)
+    except (CheckpointError, InputError) as error:
+        earlier = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
+        raise CheckpointError(f"{found[-1]} is damaged ({error}); remove it to {earlier}") from error
+
+
+def _fit(trainer: pl.Trainer, module: Pretraining, data: BatchModule) -> None:
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into an exit of its own.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def make_module(job: Job, folder: Path) -> Pretraining:
@@ -269,6 +287,13 @@ def saved_of(job: Job) -> Saved | None:
 
 def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
     t = config.trainer
+    try:
+        return _make_trainer(t, steps, callbacks)
+    except MisconfigurationException as error:
+        raise ConfigError(f"the trainer cannot be set up: {error}") from error
+
+
+def _make_trainer(t: TrainerConfig, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
     return pl.Trainer(
         accelerator=t.accelerator,
         devices=t.devices,
@@ -291,8 +316,11 @@ def _trainer(config: RunConfig, steps: int, callbacks: list[pl.Callback]) -> pl.
 
 
 def _check_device(config: TrainerConfig) -> None:
-    # Lightning would quietly take bf16.
-    if config.precision == "fp16" and (config.accelerator == "cpu" or not torch.accelerator.is_available()):
+    # Lightning would take bf16 for fp16 and say nothing.
+    there = torch.accelerator.is_available()
+    if config.accelerator in ("gpu", "cuda", "mps") and not there:
+        raise ConfigError(f"trainer.accelerator {config.accelerator} is not on this machine; set auto or cpu")
+    if config.precision == "fp16" and (config.accelerator == "cpu" or not there):
         raise ConfigError("trainer.precision fp16 needs a GPU; set bf16 or fp32")
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences.kind import check_one_kind
 from biolm.batch import Tokens
 from biolm.io.atomic import alone
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
@@ -60,6 +61,7 @@ class SequenceExamples:
         long: Literal["crop", "window"],
     ) -> None:
         self.language, self.seed, self.long, self.epoch = language, seed, long, 0
+        self.random_access = True
         self.store = SequenceStore(_stored(self, files, folder))
         assert language.max_length is not None
         self.longest = language.max_length
@@ -120,6 +122,7 @@ def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> 
         folder = place / "sequences"
     with alone(folder):
         if not folder.exists():
+            check_one_kind(files)
             build_store(opened(files), folder)
     return folder
 

@@ -15,7 +15,10 @@ __all__ = ["expand", "holds_sequences", "holds_tokens"]
 
 _TOKENS = (".parquet", ".arrow", ".feather")
 _CELLS = (".h5ad", ".zarr", ".loom", ".h5")
-_SEQUENCES = (".fasta", ".fa", ".fna", ".faa", ".ffn", ".fastq", ".fq", ".gb", ".gbk", ".gbff", ".embl")
+_SEQUENCES = (
+    *(".fasta", ".fa", ".fna", ".faa", ".ffn", ".fastq", ".fq"),
+    *(".gb", ".gbk", ".gbff", ".embl", ".dat"),
+)
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -31,19 +34,33 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     InputError
         If one names nothing.
     """
+    return _expand(paths, ())
+
+
+def _expand(paths: Iterable[str | Path], lists: tuple[Path, ...]) -> list[Path]:
+    """Files, of lists too; ``lists`` are those that are being read."""
     found: list[Path] = []
     for name in paths:
-        some = _expand_one(Path(name).expanduser())
+        path = Path(name).expanduser()
+        some = _expand_one(path, lists)
         if not some:
-            raise InputError(f"{name} names no file of cells, sequences or tokens; check the path")
+            inside = path.is_dir() and any(item.is_dir() for item in path.iterdir())
+            advice = f"for its folders give {path}/**/*.h5ad" if inside else "check the path"
+            raise InputError(f"{name} names no file of cells, sequences or tokens; {advice}")
         found.extend(some)
     return list(dict.fromkeys(found))
 
 
-def _expand_one(path: Path) -> list[Path]:
+def _expand_one(path: Path, lists: tuple[Path, ...]) -> list[Path]:
     if path.is_file() and path.suffix == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        return expand(path.parent / line for line in lines if line and not line.startswith("#"))
+        if path.resolve() in lists:
+            raise InputError(f"the list {path} names itself; take that line out")
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is no UTF-8 list of paths") from error
+        named = (path.parent / line for line in lines if line and not line.startswith("#"))
+        return _expand(named, (*lists, path.resolve()))
     if (
         path.is_dir()
         and path.suffix != ".zarr"
@@ -54,7 +71,8 @@ def _expand_one(path: Path) -> list[Path]:
         return sorted(
             item
             for item in path.iterdir()
-            if item.suffix in known or holds_sequences(item) or store_kind(item) is not None
+            if not item.name.startswith(".")
+            and (item.suffix in known or holds_sequences(item) or store_kind(item) is not None)
         )
     if path.exists():
         return [path]

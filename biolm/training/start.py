@@ -65,6 +65,9 @@ def load_start(config: ModelConfig) -> Start:
         If its folder is damaged.
     """
     assert config.start is not None
+    inside = Path(config.start).expanduser() / "model"
+    if (inside / "config.json").is_file():
+        raise ConfigError(f"model.start {config.start} is the folder of a run; its model is {inside}")
     found = load(config.start)
     if not isinstance(found, TokenCellModel | SequenceModel):
         raise ConfigError(

@@ -5,6 +5,7 @@ Dimensions: ``g`` gene columns of a file · ``u`` genes of the list.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import GeneMatchError, InputError
 from biolm.vocab.gene_names import ensembl_id, is_blank
+from biolm.vocab.gene_table import gene_table
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["GeneUnion", "naming_column"]
@@ -39,7 +41,8 @@ class GeneUnion:
 
     As long as all files have the same gene table, columns stay as they are. Else each gene has one column:
     genes of later files are matched to those before as :meth:`GeneVocabulary.match` does, and what is new is
-    added, so that no count is lost.
+    added, so that no count is lost. In a list of Ensembl ids, symbols that are added become ids too, if only
+    one can be meant.
 
     Parameters
     ----------
@@ -98,6 +101,9 @@ class GeneUnion:
             )
             found = match.target
         new = {names[place] for place in np.flatnonzero(found < 0)}
+        ids = self._ids_of(new) if self._rows else {}
+        names = [ids.get(name, name) for name in names]
+        new = {ids.get(name, name) for name in new}
         if self._targets and len(new) == len(set(names)) and self._minimum:
             raise GeneMatchError("it shares no gene with the files before; pack it apart")
         self._targets.append(
@@ -110,12 +116,35 @@ class GeneUnion:
             )
         )
 
+    def _ids_of(self, names: set[str]) -> dict[str, str]:
+        """Ids of new symbols, where the list holds ids and no other gene has or gets the same one."""
+        known = GeneVocabulary.of(list(self._rows))
+        species = self._species or (known.species[0] if len(known.species) == 1 else "")
+        if known.kind != "ensembl" or not species:
+            return {}
+        genes = gene_table().species(species)
+        found: dict[str, str] = {}
+        for name in sorted(names):
+            several = genes.ids.get(name, ())
+            one = [gene for gene in several if gene in genes.main] if len(several) > 1 else [*several]
+            alias = genes.aliases.get(name)
+            if not several and alias is not None:
+                one = [alias]
+            if len(one) == 1:
+                found[name] = one[0]
+        times = Counter(found.values())
+        return {name: gene for name, gene in found.items() if times[gene] == 1 and gene not in self._rows}
+
     def targets(self) -> list[NDArray[np.int32]]:
         """``(g,)`` column in the list for each gene column, file by file."""
         if self._same and self._first is not None:
             same = np.arange(len(next(iter(self._first.values()))), dtype=np.int32)
             return [same] * len(self._targets)
         return self._targets
+
+    def names(self) -> list[str]:
+        """Name of each gene of the list, once, in the order in which they first appear."""
+        return [name for name in self._rows if not is_blank(name)]
 
     def table(self) -> dict[str, NDArray[np.str_]]:
         """Columns ``(u,)`` of the list: those of the files where they are all the same, else ``index``."""

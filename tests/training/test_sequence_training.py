@@ -73,6 +73,18 @@ def test_windows_cover_every_letter_once(genome: Path) -> None:
     assert tokens.lengths.tolist() == [102] * 20 + [12]
 
 
+def test_files_of_proteins_and_of_dna_are_not_mixed(proteins: Path, genome: Path, tmp_path: Path) -> None:
+    values = settings(proteins)
+    values["data"]["paths"].append(str(genome))
+    with pytest.raises(
+        InputError, match=r"genome.fa holds nucleotide sequences, the files before it protein"
+    ):
+        prepare(build(values))
+    with pytest.raises(InputError, match=r"proteins.fasta holds protein"):
+        biolm.pack([genome, proteins], tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 @pytest.mark.parametrize("adapter", ["protein", "dna", "kmers"])
 def test_train_and_open(adapter: str, proteins: Path, genome: Path, tmp_path: Path) -> None:
     path = proteins if adapter == "protein" else genome

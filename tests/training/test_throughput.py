@@ -11,9 +11,11 @@ from biolm.core import CoreConfig, Transformer
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
 from biolm.training.callbacks import Save
-from biolm.training.checkpoint import Progress, last_checkpoint, restore
+from biolm.training.checkpoint import Progress, restore
 from biolm.training.config_read import build
+from biolm.training.folder import checkpoints
 from biolm.training.module import Pretraining
+from biolm.training.stop import Stop
 from biolm.training.throughput import Throughput, peak_flops, step_flops
 
 SIZES = {"vocab_size": 50, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_ff": 24}
@@ -76,9 +78,9 @@ def test_the_loss_scale_is_part_of_a_checkpoint(tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     scaler.load_state_dict({**scaler.state_dict(), "scale": 1234.0, "_growth_tracker": 7})
     trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), is_global_zero=True)
-    saver = Save(tmp_path / "checkpoints", None, Progress(), None)
+    saver = Save(tmp_path / "checkpoints", None, Progress(), None, Stop())
     saver.save(trainer, module)
-    folder = last_checkpoint(tmp_path / "checkpoints")
+    [folder] = checkpoints(tmp_path)
     assert json.loads((folder / "training.json").read_text())["scaler"]["scale"] == 1234.0
     fresh = torch.amp.GradScaler("cpu")
     fresh.load_state_dict(restore(folder, module).scaler)

@@ -38,6 +38,15 @@ def test_what_is_written_is_read_back(tmp_path):
         ({**DATA, "schedule": {"end": 2}}, "end in"),
         ({**DATA, "objectives": {}}, "at least one objective"),
         ({**DATA, "seed": -1}, "seed"),
+        ({**DATA, "seed": 2**63}, r"below 2\*\*63"),
+        ({**DATA, "optimiser": {"rate": float("nan")}}, "optimiser.rate must be a finite number"),
+        ({**DATA, "trainer": {"clip": float("inf")}}, "trainer.clip must be a finite number"),
+        ({**DATA, "trainer": {"accelerator": "tpuu"}}, "accelerator must be auto, cpu, gpu"),
+        ({**DATA, "model": {"pool": "middle"}}, "model.pool must be one of mean"),
+        ({**DATA, "name": "my/model"}, "without a slash"),
+        ({**DATA, "name": " "}, "without a slash"),
+        ({"data": {"paths": "x", "validation": 0}, "trainer": {"patience": 2}}, "held-out examples"),
+        ({"data": {"paths": "x", "species": "rat"}}, "data.species must be one of human, mouse"),
     ],
 )
 def test_impossible_settings_are_named(values, message):
@@ -57,6 +66,23 @@ def test_changes_replace_what_the_file_says(tmp_path):
 def test_broken_changes_are_refused(text):
     with pytest.raises(ConfigError):
         change({"seed": 1}, text)
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path):
+    path = tmp_path / "run.yaml"
+    for text in (
+        "data: {paths: a}\nseed: 1\ndata: {paths: b}\n",
+        "data: {paths: a}\ntrainer: {keep: 1, keep: 2}\n",
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"'(data|keep)' stands twice"):
+            read_config(path)
+    path.write_text("base: &b {keep: 1}\ndata: {paths: a}\ntrainer: {<<: *b, keep: 3}\n")
+    with pytest.raises(ConfigError, match="no setting 'base'"):
+        read_config(path)
+    path.write_bytes("name: Zürich\ndata: {paths: a}\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="no UTF-8 text"):
+        read_config(path)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", ""])

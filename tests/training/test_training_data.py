@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Prepared
+from biolm.training import examples
+from biolm.training.checks import check_tokens
 from biolm.training.config import DataConfig, ModelConfig
 from biolm.training.examples import CellExamples, StoredExamples, survey
 from biolm.training.language import language_of_data, language_of_folder, match_files
@@ -221,6 +223,101 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     with pytest.raises(InputError, match="do not belong"):
         survey(stored, 5, 0.3, 0)
 
+    other = language_of_data([two_files / "b.h5ad"], DataConfig(paths=("a",)), model, "toy")
+    check_tokens(stores, found)
+    with pytest.raises(InputError, match=r"x\.parquet holds tokens of toy with other genes"):
+        check_tokens(stores, other)
+
+
+def write_named(path, names, seed=0):
+    import anndata
+
+    made = anndata.AnnData(np.random.default_rng(seed).poisson(3.0, (5, len(names))).astype(np.float32))
+    made.var_names = names
+    made.obs_names = [f"{path.stem}{number}" for number in range(5)]
+    made.write_h5ad(path)
+
+
+def test_genes_are_one_whatever_files_call_them_and_in_any_order(tmp_path):
+    # CD3D, MS4A1, CD8A; LEU-16 is an old name of MS4A1; the last file names by id.
+    tables = {
+        "ids": ["ENSG00000167286", "ENSG00000156738", "ENSG00000010610"],
+        "new": ["HLA-A", "LINC00115", "CD3D", "MS4A1", "CD8A", "nobody"],
+        "old": ["HLA-A", "LINC00115", "CD3D", "LEU-16", "CD8A"],
+    }
+    for number, (name, names) in enumerate(tables.items()):
+        write_named(tmp_path / f"{name}.h5ad", names, number)
+
+    def genes(*names):
+        files = [tmp_path / f"{name}.h5ad" for name in names]
+        found = language_of_data(files, DataConfig(paths=("x",)), ModelConfig(adapter="bins"), "toy")
+        matches = match_files(files, found.language.vocabulary, DataConfig(paths=("x",)))
+        assert all((match.target >= 0).all() for match in matches)
+        return found.language.vocabulary.genes
+
+    ids = ["ENSG00000010610", "ENSG00000153563", "ENSG00000156738", "ENSG00000167286"]
+    for order in itertools.permutations(tables):
+        found = genes(*order)
+        assert len(found) == 7
+        assert set(found) > {*ids, "nobody"}
+        assert sum(name.startswith("ENSG") for name in found) == 6
+    assert genes("new", "old") == ("CD3D", "CD8A", "HLA-A", "LINC00115", "MS4A1", "nobody")
+    assert genes("old", "new") == ("CD3D", "CD8A", "HLA-A", "LEU-16", "LINC00115", "nobody")
+    write_named(tmp_path / "mouse.h5ad", [f"ENSMUSG{number:011d}" for number in range(4)])
+    with pytest.raises(InputError, match=r"mouse.h5ad: .* set data.species"):
+        genes("ids", "mouse")
+
+
+def test_few_files_are_open_at_a_time(two_files, monkeypatch):
+    monkeypatch.setattr(examples, "_OPEN", 1)
+    files = expand([two_files / "*.h5ad"]) * 3
+    data = DataConfig(paths=(str(two_files),))
+    found = language_of_data(files[:2], data, ModelConfig(max_length=24), "toy").language
+    cells = CellExamples(files, match_files(files, found.vocabulary, data), found, matrix="X", seed=0)
+    assert len(cells) == 240
+    tokens = cells.read(np.array([3, 33, 83, 113, 163, 193]))
+    for place in (0, 1):
+        for again in (2, 4):
+            assert tokens[place].ids.tolist() == tokens[place + again].ids.tolist()
+        assert len(cells._open) == 1
+    cells.close()
+
+
+def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
+    import biolm
+    from biolm.training.config_read import build
+    from biolm.training.job import prepare
+
+    store = biolm.pack(two_files, tmp_path / "store")
+    core = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+    for path, chunk, wanted in ((store, None, 1), (two_files, None, 64), (store, 8, 8)):
+        job = prepare(build({"data": {"paths": str(path), "chunk": chunk}, "model": {"core": core}}))
+        assert job.train.chunk == job.valid.chunk == wanted
+
+
+def test_a_bad_value_is_told_with_its_file(two_files, tmp_path):
+    import anndata
+
+    from biolm.training.config_read import build
+    from biolm.training.job import prepare
+
+    held = anndata.read_h5ad(two_files / "b.h5ad")
+    counts = np.tile(held.X, (400, 1))
+    counts[9000, 3] = -1
+    broken = anndata.AnnData(counts, var=held.var)
+    broken.obs_names = [f"c{number}" for number in range(len(counts))]
+    broken.write_h5ad(tmp_path / "broken.h5ad")
+    paths = [str(two_files / "a.h5ad"), str(tmp_path / "broken.h5ad")]
+    core = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+    with pytest.raises(InputError, match=r"broken.h5ad: cell 9000 .* holds the value -1"):
+        prepare(build({"data": {"paths": paths}, "model": {"adapter": "bins", "core": core}}))
+    logged = anndata.AnnData(np.log1p(held.X / 3), layers={"counts": held.X}, var=held.var)
+    logged.write_h5ad(tmp_path / "logged.h5ad")
+    with pytest.raises(
+        InputError, match=r"logged.h5ad.*choose it with data.layer: layers/counts.*data.allow_norm"
+    ):
+        prepare(build({"data": {"paths": str(tmp_path / "logged.h5ad")}, "model": {"core": core}}))
+
 
 def test_paths_are_spelled_out(two_files, tmp_path):
     listed = tmp_path / "cells.txt"
@@ -229,6 +326,13 @@ def test_paths_are_spelled_out(two_files, tmp_path):
     for absent in (tmp_path / "absent.h5ad", tmp_path / "*.h5ad"):
         with pytest.raises(InputError, match="names no file"):
             expand([absent])
+    listed.write_text(f"{two_files / 'b.h5ad'}\ncells.txt\n")
+    with pytest.raises(InputError, match="names itself"):
+        expand([listed])
+    (tmp_path / "parts" / "one").mkdir(parents=True)
+    (tmp_path / "parts" / ".hidden.h5ad").write_bytes(b"")
+    with pytest.raises(InputError, match=r"for its folders give .*parts/\*\*/\*.h5ad"):
+        expand([tmp_path / "parts"])
 
 
 def test_wrong_tokenizer_settings_are_named(two_files):

@@ -39,6 +39,20 @@ def test_a_later_file_comes_in_by_symbol():
     assert union.table()["index"].tolist()[2] == "XYZ"
 
 
+def test_new_symbols_become_ids_in_a_list_of_ids():
+    # CD3D and an alias of MS4A1 are there already; CD8A has one id, XYZ none.
+    union = union_of(
+        {"index": ["ENSG00000167286", "ENSG00000156738"]}, {"index": ["CD8A", "CD3D", "XYZ", "LEU-16"]}
+    )
+    assert union.names() == ["ENSG00000167286", "ENSG00000156738", "ENSG00000153563", "XYZ"]
+    assert [target.tolist() for target in union.targets()] == [[0, 1], [2, 0, 3, 1]]
+    union.add({"index": np.array(["ENSG00000153563.19"])})
+    assert union.targets()[2].tolist() == [2]
+    human = ["HLA-A", "HLA-B", "LINC00115"]
+    symbols = union_of({"index": [*human, "MS4A1", ""]}, {"index": [*human, "CD8A", "LEU-16"]})
+    assert symbols.names() == [*human, "MS4A1", "CD8A"]
+
+
 def test_files_that_share_too_little_are_refused():
     with pytest.raises(GeneMatchError):
         union_of({"index": IDS[:10]}, {"index": [*IDS[20:], IDS[0]]}, minimum=0.5)

@@ -5,14 +5,16 @@ Dimensions: ``r`` letters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from biolm.errors import InputError
-from biolm.io.sequences.block import SequenceBlock
+from biolm.io.sequences import SequenceBlock, open_sequences
 
-__all__ = ["check_kind", "looks_like"]
+__all__ = ["check_kind", "check_one_kind", "looks_like"]
 
 _FEWEST = 40  # letters below which a peptide of A, C, G, N and T is no surprise
 _SHARE = 0.85
@@ -66,3 +68,23 @@ def check_kind(block: SequenceBlock, kind: str, *, name: str) -> None:
         f"{name} holds {_WORDS[found]} sequences but the model reads {_WORDS[kind]}; "
         f"give {_WORDS[kind]} sequences or a model of {_WORDS[found]}"
     )
+
+
+def check_one_kind(paths: Sequence[Path]) -> None:
+    """Look at the first records of several files.
+
+    Raises
+    ------
+    InputError
+        If one holds proteins and another nucleotides: their letters overlap, so nothing else would tell.
+    """
+    first = ""
+    for path in paths if len(paths) > 1 else ():
+        with open_sequences(path) as source:
+            found: str = looks_like(next(iter(source.blocks(records=256)), SequenceBlock.of([])))
+        kind = "nucleotide" if found in ("dna", "rna") else found
+        first = first or ("" if kind == "unknown" else kind)
+        if kind not in ("unknown", first):
+            raise InputError(
+                f"{path} holds {kind} sequences, the files before it {first} ones; give one kind"
+            )

@@ -68,7 +68,10 @@ def _copy(old: Any, new: Any) -> None:
 
 
 def _attributes(old: Any, new: Any) -> None:
-    for key, value in old.attrs.items():
+    # h5py holds its lock while its items() are gone through. zarr writes in threads of its own, and one that
+    # comes to throw a closed HDF5 file away there would wait for that lock, and this one for it, for ever.
+    for key in list(old.attrs):
+        value = old.attrs[key]
         new.attrs[key] = value.tolist() if hasattr(value, "tolist") else value
 
 

@@ -26,6 +26,7 @@ from biolm.io.sequences.block import SequenceBlock, SequenceSource
 from biolm.io.sequences.contigs import find_contig
 from biolm.io.sequences.letters import reverse_complement
 from biolm.io.store import store_kind
+from biolm.progress import progress, speaks
 
 __all__ = ["SequenceStore", "build_store", "holds_store"]
 
@@ -63,12 +64,17 @@ def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwr
         temporary.mkdir()
         lengths = [np.zeros(1, np.int64)]
         letters, names = temporary / "letters.bin", temporary / "names.txt"
-        with letters.open("wb") as letter_file, names.open("w", encoding="utf-8") as name_file:
+        with (
+            letters.open("wb") as letter_file,
+            names.open("w", encoding="utf-8") as name_file,
+            progress("copying sequences", None, show=speaks(), unit="records") as advance,
+        ):
             for source in sources:
                 for block in source.blocks():
                     letter_file.write(np.ascontiguousarray(block.letters).data)
                     name_file.writelines(f"{name}\n" for name in block.names)
                     lengths.append(block.lengths)
+                    advance(len(block.lengths))
         offsets = np.cumsum(np.concatenate(lengths))
         np.save(temporary / "offsets.npy", offsets)
         facts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 from biolm.errors import InputError, OutputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.write import check_store, write_result
+from biolm.io.cells.write_convert import convert
 from biolm.io.cells.write_vectors import CellVectors
 
 if TYPE_CHECKING:
@@ -61,6 +63,28 @@ def check_same(before: AnnData, after: AnnData) -> None:
     columns = list(before.obs.columns)
     assert list(after.obs.columns) == [*columns, "X_m_empty"]
     assert after.obs[columns].equals(before.obs)
+
+
+def test_attributes_are_written_without_the_lock_of_hdf5(tmp_path, monkeypatch):
+    """zarr writes in other threads, which may have to throw away what belongs to HDF5."""
+    import anndata
+    import zarr
+
+    waited = []
+    write = zarr.core.attributes.Attributes.__setitem__
+
+    def noted(self, key, value):
+        other = threading.Thread(target=lambda: h5py.File(tmp_path / "other.h5", "w").close())
+        other.start()
+        other.join(timeout=20)
+        waited.append(other.is_alive())
+        write(self, key, value)
+
+    anndata.AnnData(np.ones((3, 2), np.float32)).write_h5ad(tmp_path / "in.h5ad")
+    monkeypatch.setattr(zarr.core.attributes.Attributes, "__setitem__", noted)
+    convert(tmp_path / "in.h5ad", tmp_path / "out.zarr", "zarr", result_for(3))
+    assert waited
+    assert not any(waited)
 
 
 @pytest.mark.parametrize("target", ["h5ad", "zarr"])

@@ -1,0 +1,184 @@
+"""The folder of a run: made once, and found again by a run that goes on.
+
+It holds the resolved ``config.yaml``, and of the data ``data.json`` (which files, which vocabulary) and
+``lengths.npy``, so that a run does not go on with other data, and need not look at all of them again.
+
+Dimensions: ``n`` examples of the whole data set.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError, OutputError
+from biolm.io.atomic import remove, replacing
+from biolm.io.json_file import read_json
+from biolm.io.provenance import digest, stamp
+from biolm.training.config import RunConfig
+from biolm.training.config_read import read_config, write_config
+
+if TYPE_CHECKING:
+    from biolm.training.job import Job
+
+__all__ = ["absolute", "checkpoints", "known_lengths", "open_folder", "remember"]
+
+log = logging.getLogger("biolm")
+
+_CONFIG, _DATA, _LENGTHS = "config.yaml", "data.json", "lengths.npy"
+
+# Settings that a run may go on with in place of those it began with: how fast it learns from there on, and
+# what does not change what is learned.
+_FREE = (
+    "optimiser.*",
+    "trainer.clip",
+    "trainer.accelerator",
+    "trainer.checkpoint_every",
+    "trainer.keep",
+    "trainer.log_every",
+    "trainer.loggers",
+    "trainer.peak_tflops",
+    "data.workers",
+)
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The config with paths that do not depend on where a command is given."""
+    data = replace(
+        config.data,
+        paths=tuple(str(Path(path).expanduser().absolute()) for path in config.data.paths),
+        vocabulary=_where(config.data.vocabulary),
+        groups=_where(config.data.groups),
+        labels={
+            name: replace(label, table=_where(label.table), genes=_where(label.genes))
+            for name, label in config.data.labels.items()
+        },
+    )
+    model = replace(
+        config.model, start=_where(config.model.start), init_genes=_where(config.model.init_genes)
+    )
+    return replace(config, data=data, model=model)
+
+
+def _where(text: str | None) -> str | None:
+    """A path that exists, from the root; the name of a model, say, stays."""
+    if text is None or not Path(text).expanduser().exists():
+        return text
+    return str(Path(text).expanduser().absolute())
+
+
+def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
+    """Make the folder, or check that its run may go on with a config.
+
+    Returns
+    -------
+    Whether it was made, rather than found.
+
+    Raises
+    ------
+    OutputError
+        If it exists and ``resume`` is off, or holds other things than a run.
+    ConfigError
+        If a setting differs that must not.
+    """
+    stored = folder / _CONFIG
+    if folder.exists() and not resume:
+        raise OutputError(f"{folder} exists already; choose another folder, or go on with its run (--resume)")
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(stored, config)
+        return True
+    if not stored.exists():
+        raise OutputError(f"{folder} holds no run to go on with; choose another folder")
+    _remove_leftovers(folder)
+    changed = list(_differences(read_config(stored).as_dict(), config.as_dict()))
+    for key, before, now in changed:
+        if not any(fnmatchcase(key, pattern) for pattern in _FREE):
+            raise ConfigError(
+                f"{key} is {now!r}, but the run in {folder} began with {before!r}; go on with "
+                f"`biolm pretrain {stored} -o {folder} --resume`, or begin another run"
+            )
+    for key, before, now in changed:
+        log.info("going on with %s %r in place of %r", key, now, before)
+    if changed:
+        write_config(stored, config)
+    return False
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a run that was killed while it wrote has left behind."""
+    for place in (folder, folder / "checkpoints"):
+        for partial in place.glob(".*.partial-*"):
+            remove(partial)
+
+
+def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Key, earlier and new value of each setting that differs."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            path = f"{place}.{key}" if place else str(key)
+            yield from _differences(before.get(key), now.get(key), path)
+    elif before != now:
+        yield place, before, now
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    place = folder / "checkpoints"
+    return sorted(place.glob("step-[0-9]*")) if place.is_dir() else []
+
+
+def known_lengths(folder: Path | None, files: list[Path]) -> NDArray[np.int64] | None:
+    """``(n,)`` tokens of each example, as the run found them when it began; None for a run that begins.
+
+    Raises
+    ------
+    InputError
+        If the run began with other files.
+    """
+    if folder is None or not (folder / _DATA).is_file():
+        return None
+    before, now = read_json(folder / _DATA)["files"], _stamps(files)
+    for path in {**before, **now}:
+        if before.get(path) != now.get(path):
+            how = "is new" if path not in before else "is gone" if path not in now else "was changed"
+            raise InputError(
+                f"{path} {how} since the run in {folder} began, so it cannot go on exactly; bring the data "
+                "back, or begin another run"
+            )
+    found: NDArray[np.int64] = np.load(folder / _LENGTHS, allow_pickle=False).astype(np.int64)
+    return found
+
+
+def remember(folder: Path, job: Job) -> None:
+    """Write down the data of a run that begins; of one that goes on, check the vocabulary.
+
+    Raises
+    ------
+    InputError
+        If the vocabulary is another than it was.
+    """
+    tokens = digest({str(name): number for name, number in job.vocabulary.tokens.items()})
+    if (folder / _DATA).is_file():
+        if read_json(folder / _DATA)["vocabulary"] != tokens:
+            raise InputError(
+                f"the vocabulary is another than when the run in {folder} began; begin another run"
+            )
+        return
+    with replacing(folder / _LENGTHS, overwrite=True) as temporary:
+        np.save(temporary, job.found.lengths.astype(np.int32))
+    facts = {"files": _stamps(job.files), "vocabulary": tokens}
+    with replacing(folder / _DATA, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _stamps(files: list[Path]) -> dict[str, str]:
+    return {str(path): stamp(path) for path in files}

@@ -1,0 +1,249 @@
+"""The folder of a run: what goes on, what is refused, and what is found again after any kind of end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import biolm
+from biolm.errors import CheckpointError, ConfigError, InputError, OutputError, TrainingError
+from biolm.training import examples
+from biolm.training.config_read import build
+from biolm.training.module import Pretraining
+from biolm.training.run import train
+
+CORE = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
+
+
+def write_cells(path, seed=0, n=40, genes=20):
+    import anndata
+
+    made = anndata.AnnData(np.random.default_rng(seed).poisson(1.0, (n, genes)).astype(np.float32))
+    made.var_names = [f"ENSG{number:011d}" for number in range(genes)]
+    made.obs_names = [f"{path.stem}{number}" for number in range(n)]
+    made.obs["age"] = np.arange(n, dtype=float)
+    made.write_h5ad(path)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    for number in range(3):
+        write_cells(folder / f"c{number}.h5ad", number)
+    return folder
+
+
+def values_of(cells, **trainer):
+    return {
+        "data": {"paths": [str(cells)], "batch_tokens": 200, "validation": 0.2},
+        "model": {"max_length": 24, "core": CORE},
+        "trainer": {
+            "max_steps": 6, "max_epochs": 9, "validate_every": 3, "checkpoint_every": 2, "accelerator": "cpu",
+            **trainer,
+        },
+    }  # fmt: skip
+
+
+def weights(folder):
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def break_at(monkeypatch, step):
+    usual = Pretraining.training_step
+
+    def broken(self, batch, batch_idx):
+        if self.step == step:
+            raise RuntimeError("killed")
+        return usual(self, batch, batch_idx)
+
+    monkeypatch.setattr(Pretraining, "training_step", broken)
+
+
+def test_a_run_that_was_killed_before_its_model_writes_it(cells, tmp_path):
+    config = build(values_of(cells))
+    train(config, tmp_path / "run")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "run" / "model").iterdir()}
+    shutil.rmtree(tmp_path / "run" / "model")
+    result = train(config, tmp_path / "run", resume=True)
+    assert result.steps == 6
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run" / "model").iterdir()} == whole
+
+
+@pytest.mark.parametrize("change", ["added", "changed", "gone"])
+def test_other_data_are_refused(cells, tmp_path, change):
+    config = build(values_of(cells))
+    train(config, tmp_path / "run")
+    if change == "added":
+        write_cells(cells / "c9.h5ad")
+    elif change == "changed":
+        write_cells(cells / "c1.h5ad", 7, n=41)
+    else:
+        (cells / "c2.h5ad").unlink()
+    words = {"added": "c9.h5ad is new", "changed": "c1.h5ad was changed", "gone": "c2.h5ad is gone"}
+    with pytest.raises(InputError, match=words[change]):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_a_run_goes_on_without_a_second_look_at_the_data(cells, tmp_path, monkeypatch):
+    config = build(values_of(cells))
+    train(config, tmp_path / "whole")
+    break_at(monkeypatch, 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+
+    def looked(*args, **kwargs):
+        raise AssertionError("the data were looked at again")
+
+    monkeypatch.setattr(examples.CellExamples, "blocks", looked)
+    monkeypatch.setattr("biolm.training.job.language_of_data", looked)
+    train(config, tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_a_slower_run_may_go_on_and_another_one_may_not(cells, tmp_path, monkeypatch, caplog):
+    values = values_of(cells)
+    break_at(monkeypatch, 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(build(values), tmp_path / "run")
+    monkeypatch.undo()
+    other = build({**values, "model": {"max_length": 24, "core": {**CORE, "d_ff": 16}}})
+    with pytest.raises(ConfigError, match=r"model.core.d_ff is 16, but .* began with 8; go on with .biolm"):
+        train(other, tmp_path / "run", resume=True)
+    slower = {**values, "optimiser": {"rate": 1e-5}, "trainer": {**values["trainer"], "keep": 5}}
+    caplog.set_level("INFO", "biolm")
+    train(build(slower), tmp_path / "run", resume=True)
+    assert "going on with optimiser.rate 1e-05 in place of 0.001" in caplog.messages
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimiser"]["rate"] == 1e-5
+
+
+def test_paths_do_not_depend_on_where_the_command_is_given(cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(cells.parent)
+    values = values_of("cells")
+    train(build(values), tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    biolm.pretrain(tmp_path / "run" / "config.yaml", tmp_path / "run", resume=True)
+
+
+def test_folders_that_hold_no_run_are_left_alone(cells, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="holds no run"):
+        train(build(values_of(cells)), tmp_path / "run", resume=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it(cells, tmp_path, monkeypatch):
+    break_at(monkeypatch, 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(build(values_of(cells)), tmp_path / "run")
+    monkeypatch.undo()
+    last = tmp_path / "run" / "checkpoints" / "step-00000004"
+    (last.parent / ".step-00000006.partial-123").mkdir()
+    (last / "training.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match=r"step-00000004 is damaged.*go on from step-00000002"):
+        train(build(values_of(cells)), tmp_path / "run", resume=True)
+    shutil.rmtree(last)
+    train(build(values_of(cells)), tmp_path / "run", resume=True)
+    assert not list(last.parent.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "step", "words"),
+    [
+        ({}, 0, r"lower optimiser.rate \(now 0.001\) and begin again in another folder"),
+        ({}, 1, "there is no checkpoint yet"),
+        ({"clip": 0}, 4, r"or set trainer.clip, and go on from the last good checkpoint with --resume"),
+    ],
+)
+def test_advice_about_a_loss_that_is_no_number_can_be_followed(
+    cells, tmp_path, monkeypatch, trainer, step, words
+):
+    usual = Pretraining.training_step
+
+    def poisoned(self, batch, batch_idx):
+        if self.step == step:
+            with torch.no_grad():
+                self.core.layers[0].mlp.up.weight.fill_(torch.nan)
+        return usual(self, batch, batch_idx)
+
+    monkeypatch.setattr(Pretraining, "training_step", poisoned)
+    with pytest.raises(TrainingError, match=words):
+        train(build(values_of(cells, **trainer)), tmp_path / "run")
+    monkeypatch.undo()
+    with safe_open(tmp_path / "run" / "bad_batch.safetensors", "pt") as file:
+        assert file.metadata()["step"] == str(step)
+    if step == 4:
+        slower = values_of(cells, **trainer) | {"optimiser": {"rate": 1e-4}}
+        assert train(build(slower), tmp_path / "run", resume=True).steps == 6
+
+
+def test_infinite_values_are_blamed_not_the_rate(cells, tmp_path, monkeypatch):
+    usual = Pretraining.training_step
+
+    def poisoned(self, batch, batch_idx):
+        batch.prepared.batch.values[2] = torch.inf
+        return usual(self, batch, batch_idx)
+
+    monkeypatch.setattr(Pretraining, "training_step", poisoned)
+    values = values_of(cells) | {"objectives": {"masked_values": {}}}
+    values["model"] = {"adapter": "continuous", "core": CORE}
+    with pytest.raises(TrainingError, match="its values hold infinite numbers: mend the data"):
+        train(build(values), tmp_path / "run")
+
+
+def test_a_run_that_made_no_step_leaves_no_folder(cells, tmp_path, monkeypatch):
+    break_at(monkeypatch, 0)
+    monkeypatch.setattr("biolm.training.run._fit", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(build(values_of(cells)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_average_forgets_the_first_weights(cells, tmp_path):
+    loss = {
+        ema: train(build(values_of(cells, ema=ema, max_steps=30, max_epochs=99)), tmp_path / str(ema)).scores[
+            "loss"
+        ]
+        for ema in (0.0, 0.999)
+    }
+    assert loss[0.999] == pytest.approx(loss[0.0], abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_after_a_step_that_is_saved(cells, tmp_path, number, status):
+    values = values_of(cells, max_steps=300, max_epochs=9999, validate_every=300, checkpoint_every=300)
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "biolm", "pretrain", "long.yaml", "-o", "run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as job:
+        metrics = tmp_path / "run" / "metrics.csv"
+        while job.poll() is None and not (metrics.exists() and metrics.read_text().count("loss") > 2):
+            time.sleep(0.02)
+        job.send_signal(number)
+        said = job.communicate(timeout=60)[1]
+    assert job.returncode == status, said
+    assert "stopping after this step" in said
+    [saved] = (tmp_path / "run" / "checkpoints").iterdir()
+    assert f"saved step {int(saved.name[-8:])}; go on from there with --resume" in said
+    train(build(values), tmp_path / "run", resume=True)
+    train(build(values), tmp_path / "whole")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
