@@ -224,14 +224,14 @@ class CoreConfig:
             raise ConfigError("windowed_layers needs a window of at least 1 token")
         if self.window < 0 or any(not 0 <= i < self.n_layers for i in self.windowed_layers or ()):
             raise ConfigError(f"window must be 0 or more and windowed_layers lie in 0..{self.n_layers - 1}")
+        if self.token_dropout and not 0 <= (-1 if self.mask_id is None else self.mask_id) < self.vocab_size:
+            raise ConfigError("token_dropout needs mask_id, the token of the vocabulary that is dropped")
         for name in ("pad_id", "mask_id"):
             token = getattr(self, name)
             if token is not None and not 0 <= token < self.vocab_size:
                 raise ConfigError(
                     f"{name} must be a token of the vocabulary, below {self.vocab_size}, not {token}"
                 )
-        if self.token_dropout and not 0 <= (-1 if self.mask_id is None else self.mask_id) < self.vocab_size:
-            raise ConfigError("token_dropout needs mask_id, the token of the vocabulary that is dropped")
         exact = self.t5_buckets // (2 if self.causal else 4)
         if self.position == "t5" and not 1 <= exact < self.t5_max_distance:
             raise ConfigError(

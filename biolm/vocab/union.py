@@ -124,7 +124,7 @@ class GeneUnion:
             return {}
         genes = gene_table().species(species)
         found: dict[str, str] = {}
-        for name in sorted(names):
+        for name in sorted(names - self._rows.keys()):
             several = genes.ids.get(name, ())
             one = [gene for gene in several if gene in genes.main] if len(several) > 1 else [*several]
             alias = genes.aliases.get(name)
@@ -132,8 +132,8 @@ class GeneUnion:
                 one = [alias]
             if len(one) == 1:
                 found[name] = one[0]
-        times = Counter(found.values())
-        return {name: gene for name, gene in found.items() if times[gene] == 1 and gene not in self._rows}
+        times, taken = Counter(found.values()), self._rows.keys() | names
+        return {name: gene for name, gene in found.items() if times[gene] == 1 and gene not in taken}
 
     def targets(self) -> list[NDArray[np.int32]]:
         """``(g,)`` column in the list for each gene column, file by file."""

@@ -48,6 +48,9 @@ def test_new_symbols_become_ids_in_a_list_of_ids():
     assert [target.tolist() for target in union.targets()] == [[0, 1], [2, 0, 3, 1]]
     union.add({"index": np.array(["ENSG00000153563.19"])})
     assert union.targets()[2].tolist() == [2]
+    # An old symbol whose gene the same file names by id stays a gene of its own.
+    both = union_of({"index": ["ENSG00000167286"]}, {"index": ["CD3D", "LEU-16", "ENSG00000156738"]})
+    assert both.names() == ["ENSG00000167286", "LEU-16", "ENSG00000156738"]
     human = ["HLA-A", "HLA-B", "LINC00115"]
     symbols = union_of({"index": [*human, "MS4A1", ""]}, {"index": [*human, "CD8A", "LEU-16"]})
     assert symbols.names() == [*human, "MS4A1", "CD8A"]
