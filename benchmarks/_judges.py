@@ -2,7 +2,8 @@
 
 Dimensions: ``n`` cells · ``g`` genes of a set · ``p`` genes that all sets measure.
 
-No cell of these sets may be trained on. Labels score and do nothing else.
+No cell of ``NAMES`` may be trained on. Labels score and do nothing else. Settings are chosen on ``CHOOSING``,
+whose cells a model may have seen without their labels, and judged on ``NAMES`` once.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from biolm.models.genetext import centre
 from biolm.tasks.quality import fit_pca, knn_quality, transfer_quality
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["NAMES", "Method", "Table", "by_model", "by_pca", "panel", "read", "score_all"]
+__all__ = ["CHOOSING", "NAMES", "Method", "Table", "by_model", "by_pca", "panel", "read", "score_all"]
 
 NAMES = ("pbmc_cite_10k", "pbmc3k_2638", "zheng_purified_2007")
+CHOOSING = ("kang_ctrl_stim", "pbmc_3chemistries_1500", "pbmc68k_reduced_counts_700")
+SIZES = (500, 200)
 CELLS, FEWEST = 700, 10
 # A gene of a panel is found in at least this share of every set: nobody orders a probe that stays dark.
 DETECTED = 0.02
@@ -78,13 +81,14 @@ Method = Callable[[Table, Table], tuple[NDArray[Any], NDArray[Any]] | None]
 """Vectors of two sets in one space; a fit sees the first alone. None: impossible."""
 
 
-def read(folder: Path) -> list[Table]:
+def read(folder: Path, names: tuple[str, ...] = NAMES) -> list[Table]:
     """The sets, at most ``CELLS`` cells each, evenly spaced; types of under ``FEWEST`` lose their label."""
     import anndata
 
     tables = []
-    for name in NAMES:
+    for name in names:
         held = anndata.read_h5ad(folder / f"{name}.h5ad")
+        held = held[held.obs["cell_type"].notna()]
         held = held[:: -(-held.n_obs // CELLS)]
         labels = held.obs["cell_type"].astype(str).to_numpy()
         types, sizes = np.unique(labels, return_counts=True)
@@ -98,12 +102,14 @@ def read(folder: Path) -> list[Table]:
 
 
 def panel(tables: list[Table], size: int, seed: int) -> set[str]:
-    """Names of random genes that all sets measure and see."""
+    """Names of random genes that all sets measure and see; none where those are fewer."""
     seen = []
     for table in tables:
         share = np.asarray((table.counts > 0).mean(0)).ravel()
         seen.append(set(table.genes["index"][share >= DETECTED]))
     known = sorted(set.intersection(*seen))
+    if len(known) < size:
+        return set()
     return set(np.random.default_rng([seed, size]).choice(known, size, replace=False).tolist())
 
 
@@ -164,8 +170,11 @@ def score_all(method: Method, tables: list[Table], seeds: int, splits: int) -> d
                 if a != b and (score := _move(method, known, asked)) is not None:
                     found[f"halves/{known.name}>{asked.name}/{seed}"] = score
     for seed in range(seeds):
-        for size in (500, 200):
-            few = [table.only(panel(tables, size, seed)) for table in tables]
+        for size in SIZES:
+            genes = panel(tables, size, seed)
+            if not genes:
+                continue
+            few = [table.only(genes) for table in tables]
             found |= _within(method, few, f"within@{size}", seed) | _moved(method, few, f"moved@{size}", seed)
     return found
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from _judges import Method, by_model, by_pca, read, score_all
+from _judges import CHOOSING, NAMES, Method, by_model, by_pca, read, score_all
 
 import biolm
 from biolm.models import genetext
@@ -80,13 +80,16 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="NAME=FOLDER, or the name of a model")
     parser.add_argument("--seeds", type=int, default=3, help="random panels of each size")
     parser.add_argument("--splits", type=int, default=3, help="splits of the genes into halves")
+    parser.add_argument(
+        "--choosing", action="store_true", help="score on the sets on which settings are chosen"
+    )
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--cellama", action="store_true", help="half an hour or more on one core")
     parser.add_argument(
         "--json", type=Path, help="keep every figure; those of a file that exists are kept too"
     )
     given = parser.parse_args()
-    tables = read(given.cells)
+    tables = read(given.cells, CHOOSING if given.choosing else NAMES)
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     results: dict[str, list[dict[str, float]]] = {}
     for name, make in methods(given.models, baselines=not given.no_baselines, cellama=given.cellama):

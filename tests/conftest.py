@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Two threads made toy models many times slower on a busy two-core machine. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Numba's pool, which maps by UMAP start, sets the number of torch's threads as well, and with it the last bits.
+# Numba's pool, which maps by UMAP start, sets the number of torch's threads too, and with it the last bits.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 if find_spec("hypothesis"):
