@@ -222,20 +222,37 @@ def _varlen(
             key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
     left = (rule.window - 1 if rule.causal else rule.window) if rule.window else -1
     right = 0 if rule.causal else left
+    offsets, longest, places = layout.q_offsets, layout.max_q, None
+    if not layout.same:
+        places, offsets, longest = _with_one_more(layout)
+        more = query.new_zeros((len(query) + len(offsets) - 1, *query.shape[1:]))
+        query = more.index_copy(0, places, query)
     out = varlen_attn(
         query,
         key,
         value,
-        layout.q_offsets,
+        offsets,
         layout.k_offsets,
-        layout.max_q,
+        longest,
         layout.max_k,
         scale=rule.scale,
         window_size=(left, right),
         **grouped,
     )
     assert isinstance(out, Tensor)
-    return out
+    return out if places is None else out[places]
+
+
+def _with_one_more(layout: Layout) -> tuple[Tensor, Tensor, int]:
+    """Where queries ``(t,)`` go, offsets and longest document, if each document gets one more at its end.
+
+    The backward pass of flash attention reads queries of every document, also of one that has none.
+    """
+    own = layout.q_offsets.long()
+    number = torch.arange(len(layout.q_positions), device=own.device)
+    places = number + torch.searchsorted(own[1:], number, right=True)
+    offsets = own + torch.arange(len(own), device=own.device)
+    return places, offsets.int(), layout.max_q + 1
 
 
 @cache

@@ -12,7 +12,8 @@ from perturb import perturb
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.cache import KeyValueCache
-from biolm.core.kernels import attend
+from biolm.core.kernels import _with_one_more, attend
+from biolm.core.layout import Layout, Rule
 from biolm.errors import ConfigError, InputError
 
 SIZES: dict[str, Any] = {
@@ -85,6 +86,22 @@ def test_kernels_agree(kernel: str) -> None:
         wanted = model(batch).last_hidden_state[ROWS]
         model.kernel = kernel
         assert torch.allclose(model(batch, only=ROWS).last_hidden_state, wanted, atol=1e-5)
+
+
+def test_one_more_query_for_each_document_changes_no_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = batch_of()
+    layout = Layout.of(batch.offsets, batch.positions, batch.max_length).asking(ROWS)
+    query = torch.randn(len(ROWS), 4, 4, generator=generator)
+    key, value = torch.randn(2, 25, 4, 4, generator=generator)
+    wanted = attend(query, key, value, layout, Rule(scale=0.5), kernel="math")
+    places, offsets, longest = _with_one_more(layout)
+    assert (offsets.diff() - layout.q_offsets.diff()).tolist() == [1, 1, 1, 1]
+    assert longest > offsets.diff().max() - 1
+    more = torch.full((len(ROWS) + 4, 4, 4), 9.0).index_copy(0, places, query)
+    wider = dataclasses.replace(layout, q_offsets=offsets, q_positions=torch.zeros(len(more)), max_q=longest)
+    found = attend(more, key, value, wider, Rule(scale=0.5), kernel="math")
+    assert torch.allclose(found[places], wanted, atol=1e-6)
 
 
 def test_the_last_layer_asks_for_these_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
