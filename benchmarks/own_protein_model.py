@@ -29,8 +29,9 @@ from biolm.io.sequences import SequenceStore, build_store, open_sequences
 from biolm.objectives.base import Prepared
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config
-from biolm.training.job import make_objective, prepare
+from biolm.training.job import make_objective
 from biolm.training.loader import Reader, Stream
+from biolm.training.prepare import prepare
 
 RECIPE = Path(__file__).resolve().parent.parent / "workflows/pretrain/protein-mini.yaml"
 # Neighbours that each n-gram reads, as offsets from the residue.

@@ -73,7 +73,8 @@ def plan_pretraining(
         As :func:`pretrain`.
     """
     chosen = _config(config, changes)
-    from biolm.training.job import make_objective, prepare
+    from biolm.training.job import make_objective
+    from biolm.training.prepare import prepare
 
     job = prepare(chosen)
     make_objective(job)

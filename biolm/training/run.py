@@ -34,9 +34,10 @@ from biolm.training.config import RunConfig, TrainerConfig
 from biolm.training.examples import CellExamples
 from biolm.training.folder import absolute, checkpoints, open_folder, remember
 from biolm.training.initialise import initialise, start_genes
-from biolm.training.job import Job, head_facts, make_objective, prepare
+from biolm.training.job import Job, head_facts, make_objective
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
+from biolm.training.prepare import prepare
 from biolm.training.record import Bar, Record
 from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads

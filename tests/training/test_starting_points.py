@@ -13,8 +13,8 @@ from biolm.core.lora import LoraConfig, add_lora
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.training.config_read import build
-from biolm.training.job import prepare
 from biolm.training.module import Pretraining
+from biolm.training.prepare import prepare
 from biolm.training.run import make_module, train
 from biolm.training.start import plain_weights
 

@@ -10,8 +10,9 @@ from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock
 from biolm.training.config_read import build
 from biolm.training.examples import DrawnCells
-from biolm.training.job import make_objective, prepare
+from biolm.training.job import make_objective
 from biolm.training.loader import Stream
+from biolm.training.prepare import prepare
 from biolm.training.run import reader_of
 
 

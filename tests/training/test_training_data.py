@@ -286,7 +286,7 @@ def test_few_files_are_open_at_a_time(two_files, monkeypatch):
 def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
     import biolm
     from biolm.training.config_read import build
-    from biolm.training.job import prepare
+    from biolm.training.prepare import prepare
 
     store = biolm.pack(two_files, tmp_path / "store")
     core = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
@@ -299,7 +299,7 @@ def test_a_bad_value_is_told_with_its_file(two_files, tmp_path):
     import anndata
 
     from biolm.training.config_read import build
-    from biolm.training.job import prepare
+    from biolm.training.prepare import prepare
 
     held = anndata.read_h5ad(two_files / "b.h5ad")
     counts = np.tile(held.X, (400, 1))

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError, TrainingError
 from biolm.training.config_read import build
-from biolm.training.job import prepare
 from biolm.training.module import Pretraining
+from biolm.training.prepare import prepare
 from biolm.training.run import train
 
 CORE = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 16, "dropout_residual": 0.1}
