@@ -1,4 +1,5 @@
 """Training: a config, a stream of packed batches, a thin Lightning module, checkpoints that load as models.
 
-Read in this order: config → sources → language → examples → plan → prepare → loader → module → checkpoint → run.
+Read in this order:
+config → sources → language → examples → plan → prepare → loader → module → checkpoint → run.
 """
