@@ -98,39 +98,42 @@ class Chunked:
         chunks = range(start // self._items, -(-stop // self._items)) if len(out) else range(0)
         group = max(1, TASK_BYTES // (self._items * out.itemsize))
         if len(chunks) <= group:
-            self._fill(out, start, [(chunk, self._raw(chunk)) for chunk in chunks])
-            return out
-        # A pool a span costs far less than the span, and leaves no threads behind when a process forks.
-        with ThreadPoolExecutor(_threads()) as pool:
-            tasks = []
-            for first in range(chunks.start, chunks.stop, group):
-                part = range(first, min(first + group, chunks.stop))
-                tasks.append(
-                    pool.submit(self._fill, out, start, [(chunk, self._raw(chunk)) for chunk in part])
-                )
-            for task in tasks:
-                task.result()
+            last = self._fill(out, start, self._stored(chunks))
+        else:
+            # A pool a span costs far less than the span, and leaves no threads behind when a process forks.
+            with ThreadPoolExecutor(_threads()) as pool:
+                tasks = []
+                for first in range(chunks.start, chunks.stop, group):
+                    part = range(first, min(first + group, chunks.stop))
+                    tasks.append(pool.submit(self._fill, out, start, self._stored(part)))
+                for task in tasks:
+                    last = task.result()
+        # Here and not in the tasks: they end in any order, and the first may still need what was kept before.
+        if chunks:
+            self._kept = (chunks[-1], last)
         return out
 
-    def _raw(self, chunk: int) -> _Raw | None:
-        """A chunk as it is stored; None for the one that is kept."""
-        if chunk == self._kept[0]:
-            return None
+    def _stored(self, chunks: range) -> list[tuple[int, _Raw | NDArray[Any]]]:
+        """Chunks as they are stored; the content of the one that is kept."""
+        return [(chunk, self._kept[1] if chunk == self._kept[0] else self._raw(chunk)) for chunk in chunks]
+
+    def _raw(self, chunk: int) -> _Raw:
         mask, content = self._dataset.id.read_direct_chunk((chunk * self._items,))
         if mask not in (0, self._uncompressed):
             raise ValueError("a chunk for which another filter was left out")
         return _Raw(content, compressed=mask == 0)
 
-    def _fill(self, out: NDArray[Any], start: int, chunks: list[tuple[int, _Raw | None]]) -> None:
-        """Decode chunks into their places of a span that begins at ``start``."""
-        stop = start + len(out)
-        for chunk, raw in chunks:
+    def _fill(
+        self, out: NDArray[Any], start: int, chunks: list[tuple[int, _Raw | NDArray[Any]]]
+    ) -> NDArray[Any]:
+        """Decode chunks into their places of a span that begins at ``start``; the items of the last."""
+        stop, items = start + len(out), out[:0]
+        for chunk, stored in chunks:
             first = chunk * self._items
-            items = self._kept[1] if raw is None else self._decode(raw)
+            items = self._decode(stored) if isinstance(stored, _Raw) else stored
             low, high = max(start, first), min(stop, first + self._items)
             out[low - start : high - start] = items[low - first : high - first]
-            if high == stop:
-                self._kept = (chunk, items)
+        return items
 
     def _decode(self, raw: _Raw) -> NDArray[Any]:
         """``(c,)`` items of a chunk."""

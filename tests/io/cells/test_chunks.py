@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,39 @@ def test_any_order_of_spans(file: h5py.File, cuts: list[int]) -> None:
     column = Chunked(dataset, inflater(), shuffled=True)
     for first, second in pairwise(cuts):
         start, stop = min(first, second), max(first, second)
+        np.testing.assert_array_equal(column.read(start, stop), values("f4")[start:stop])
+
+
+class LastFirst:
+    """An executor that runs nothing before a result is asked for, and then the last task first."""
+
+    def __init__(self, threads: int) -> None:
+        self.tasks: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def __enter__(self) -> LastFirst:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run()
+
+    def submit(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.result = lambda timeout=None: (self.run(), Future.result(future, timeout))[1]
+        self.tasks.append((future, partial(call, *arguments)))
+        return future
+
+    def run(self) -> None:
+        while self.tasks:
+            future, call = self.tasks.pop()
+            future.set_result(call())
+
+
+def test_tasks_may_end_in_any_order(file: h5py.File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chunk that is kept from the span before is that one, also after the last task has ended."""
+    monkeypatch.setattr("biolm.io.cells.chunks.TASK_BYTES", 1)
+    monkeypatch.setattr("biolm.io.cells.chunks.ThreadPoolExecutor", LastFirst)
+    column = Chunked(file["gzip/f4"], inflater(), shuffled=False)
+    for start, stop in [(0, 100), (70, 500), (490, SIZE)]:
         np.testing.assert_array_equal(column.read(start, stop), values("f4")[start:stop])
 
 
