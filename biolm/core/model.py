@@ -128,7 +128,7 @@ class Transformer(nn.Module):
             context = contexts[self.config.layer_window(layer) > 0]
             if stores is not None:
                 context.store = stores[layer]
-            if only is not None and layer == depth - 1 and self._narrows:
+            if only is not None and layer == depth - 1 and self.narrows:
                 # A copy, as layers before this one may be run again with theirs in the backward pass.
                 context = copy(context)
                 context.rows = only
@@ -139,7 +139,7 @@ class Transformer(nn.Module):
             states.append(x)
             if not hidden_states:
                 states.pop(0)
-        if only is not None and not self._narrows:
+        if only is not None and not self.narrows:
             x = states[-1] = x[only]
         whole = depth == self.config.n_layers
         if whole:
@@ -156,7 +156,7 @@ class Transformer(nn.Module):
         )
 
     @property
-    def _narrows(self) -> bool:
+    def narrows(self) -> bool:
         """Whether the last layer can run for some queries alone: if each sees its whole document."""
         c = self.config
         return c.mixer == "attention" and not c.causal and not c.layer_window(c.n_layers - 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.fields import has_head, rope, rope_parameters, tied
+from biolm.models.fields import has_head, pad_id, rope, rope_parameters, tied
 from biolm.models.keys import Key
 
 __all__ = [
@@ -36,7 +36,7 @@ def causal_head(config: dict[str, Any], *, tie: bool) -> dict[str, Any]:
         "causal": True,
         "head": "linear" if has_head(config, "CausalLM", "LMHead") else "none",
         "tied": tied(config, default=tie),
-        "pad_id": config.get("pad_token_id"),
+        "pad_id": pad_id(config),
     }
 
 

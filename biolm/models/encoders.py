@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.fields import has_head, tied
+from biolm.models.fields import has_head, pad_id, tied
 
 __all__ = ["dropouts", "hf_common", "masked_head", "shape"]
 
@@ -25,7 +25,7 @@ def shape(config: dict[str, Any]) -> dict[str, Any]:
         "n_layers": config["num_hidden_layers"],
         "n_heads": config["num_attention_heads"],
         "d_ff": config["intermediate_size"],
-        "pad_id": config.get("pad_token_id"),
+        "pad_id": pad_id(config),
     }
 
 

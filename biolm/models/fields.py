@@ -12,7 +12,7 @@ from typing import Any, cast
 from biolm.core.config import Activation, RopeScaling
 from biolm.errors import ConfigError
 
-__all__ = ["activation", "activation_name", "has_head", "rope", "rope_parameters", "tied"]
+__all__ = ["activation", "activation_name", "has_head", "pad_id", "rope", "rope_parameters", "tied"]
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -53,6 +53,12 @@ def activation_name(ours: str) -> str:
 def has_head(config: dict[str, Any], *classes: str) -> bool:
     """Whether the checkpoint was saved from one of the classes, which have a token head."""
     return any(part in name for name in config.get("architectures") or [] for part in classes)
+
+
+def pad_id(config: dict[str, Any]) -> int | None:
+    """Token that pads; None also for -1, by which early Llama files say that they have none."""
+    found: int | None = config.get("pad_token_id")
+    return None if found is None or found < 0 else found
 
 
 def tied(config: dict[str, Any], default: bool = True) -> bool:

@@ -109,7 +109,7 @@ class Adversarial(Objective):
     def baseline(self) -> Baseline:
         """Frequencies of the domains: what the discriminator should fall to."""
         s: AdversarialSettings = self.settings
-        return LabelFrequencies(self.facts.classes[s.column], s.column)
+        return LabelFrequencies(self.facts.classes[s.column], lambda given: given.example_label(s.column))
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy of the discriminator; the accuracy should fall towards that of guessing."""

@@ -9,7 +9,8 @@ be predicted; :meth:`Objective.loss` (on the device) runs the core once and scor
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import CoreConfig, Transformer, pool
 from biolm.core.pooling import POOLS
-from biolm.errors import ConfigError, InputError
+from biolm.errors import ConfigError
 from biolm.objectives.baseline import Baseline
-from biolm.objectives.draws import Draw, hash_bits
+from biolm.objectives.draws import Draw
 from biolm.objectives.score import Score, Sum
+from biolm.objectives.views import Chain, Plain, Prepared, View
 
 __all__ = [
     "Chain",
@@ -69,143 +71,6 @@ class Facts:
     moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A batch with something to predict.
-
-    Parameters
-    ----------
-    batch
-        What the core reads.
-    original
-        The batch before anything was hidden.
-    keys
-        ``(b,)`` number of each example in the whole data set.
-    rows
-        ``(m,)`` tokens of ``batch`` that are predicted; None where no token is.
-    targets
-        ``(m,)`` what is to be found there.
-    labels
-        Columns ``(b,)`` of the examples, or ``(t,)`` of the tokens of ``original``: classes (int64, -100 for
-        unknown) or numbers (float32, NaN for unknown).
-    extra
-        Further tensors of a view, by name.
-    others
-        Further views of the same examples, each with a forward pass of its own.
-    seeds
-        ``(b,)`` seeds for what is drawn while scoring.
-    """
-
-    batch: Batch
-    original: Batch
-    keys: Tensor
-    rows: Tensor | None = None
-    targets: Tensor | None = None
-    labels: Mapping[str, Tensor] = field(default_factory=dict)
-    extra: Mapping[str, Tensor] = field(default_factory=dict)
-    others: tuple[Prepared, ...] = ()
-    seeds: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> Prepared:
-        """The same on another device."""
-
-        def move(column: Tensor | None) -> Tensor | None:
-            return None if column is None else column.to(device, non_blocking=True)
-
-        def move_all(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: column.to(device, non_blocking=True) for name, column in columns.items()}
-
-        return replace(
-            self,
-            batch=self.batch.to(device),
-            original=self.original.to(device),
-            keys=self.keys.to(device, non_blocking=True),
-            rows=move(self.rows),
-            targets=move(self.targets),
-            labels=move_all(self.labels),
-            extra=move_all(self.extra),
-            others=tuple(other.to(device) for other in self.others),
-            seeds=move(self.seeds),
-        )
-
-    def label(self, column: str) -> Tensor:
-        """A label column ``(b,)``, or ``(t,)`` where tokens are labelled.
-
-        Raises
-        ------
-        InputError
-            If the data have no such column.
-        """
-        if column not in self.labels:
-            raise InputError(f"the objective needs the label column {column!r}; the data do not give it")
-        return self.labels[column]
-
-    def example_label(self, column: str) -> Tensor:
-        """A label column, once for each document of :attr:`batch`: views may hold an example several times.
-
-        Raises
-        ------
-        InputError
-            If the data have no such column.
-        """
-        return self._for_each_document(self.label(column))
-
-    @property
-    def document_seeds(self) -> Tensor:
-        """:attr:`seeds`, once for each document of :attr:`batch`."""
-        assert self.seeds is not None
-        return self._for_each_document(self.seeds)
-
-    def _for_each_document(self, column: Tensor) -> Tensor:
-        return torch.cat([column] * (len(self.batch) // max(len(column), 1)))
-
-
-class View(ABC):
-    """How the core's input is made of a batch: hashable, so that objectives of equal views share a pass.
-
-    Subclasses are frozen dataclasses.
-
-    Attributes
-    ----------
-    asks
-        Whether it chooses tokens that are to be predicted, so that no other view may change them.
-    stacks
-        Whether it leaves each example one example, so that it may stand on another view.
-    """
-
-    asks: ClassVar[bool] = False
-    stacks: ClassVar[bool] = False
-
-    @abstractmethod
-    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Choose and hide; the same arguments give the same result on every machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plain(View):
-    """The batch as it is."""
-
-    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Nothing is hidden."""
-        return Prepared(batch=batch, original=batch, keys=draw.keys)
-
-
-@dataclass(frozen=True, slots=True)
-class Chain(View):
-    """One view on top of another: what ``first`` makes, ``second`` hides parts of."""
-
-    first: View
-    second: View
-
-    def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Both in turn; views of an example draw independently."""
-        below = self.first(batch, draw)
-        copies = len(below.batch) // max(len(batch), 1)
-        keys = torch.cat([draw.keys, *(hash_bits(draw.keys, copy) for copy in range(1, copies))])
-        above = self.second(below.batch, replace(draw, keys=keys))
-        return replace(above, keys=draw.keys, extra={**below.extra, **above.extra})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Base of the settings of objectives: frozen dataclasses whose fields are the keys of the YAML."""
@@ -231,6 +96,8 @@ class Criterion(nn.Module, ABC):
         Whether it reads the states and logits of the predicted tokens alone, so that no others need be made.
     reads_counts
         Whether its targets must be counts, not bins or normalised values.
+    keeps_dropout
+        Whether nothing but dropout tells its views apart, so that validation needs it too.
     step
         Optimiser steps done so far; set by who trains, for objectives that change on the way.
     """
@@ -239,6 +106,7 @@ class Criterion(nn.Module, ABC):
     uses_head: bool = False
     reads_rows: bool = False
     reads_counts: bool = False
+    keeps_dropout: bool = False
 
     def __init__(self, facts: Facts, settings: Any) -> None:
         super().__init__()
@@ -263,6 +131,11 @@ class Criterion(nn.Module, ABC):
     def reads_pairs(self) -> bool:
         """Whether its examples are pairs of texts, told apart by their segments."""
         return False
+
+    @property
+    def narrowed(self) -> tuple[bool, ...]:
+        """For each input, whether the core's last layer gives the states of the predicted tokens alone."""
+        return (self.reads_rows,)
 
     @abstractmethod
     def prepare(
@@ -359,16 +232,23 @@ class Objective(Criterion):
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """One forward pass and its score."""
-        return self.score(core, self.forward_pass(core, prepared, rows_alone=self.reads_rows), prepared)
+        output = self.forward_pass(core, prepared, rows_alone=self.narrowed[0], dropout=self.keeps_dropout)
+        return self.score(core, output, prepared)
 
-    def forward_pass(self, core: Transformer, prepared: Prepared, *, rows_alone: bool = False) -> Output:
-        """Run the core, its head on the predicted tokens only; its last layer too with ``rows_alone``."""
+    def forward_pass(
+        self, core: Transformer, prepared: Prepared, *, rows_alone: bool = False, dropout: bool = False
+    ) -> Output:
+        """Run the core, its head on the predicted tokens only; its last layer too with ``rows_alone``.
+
+        With ``dropout`` there is dropout in validation as well, the same each time.
+        """
         rows = prepared.rows
-        # Without any row no gradient would reach the weights, for which other processes wait.
-        if rows_alone and rows is not None and len(rows):
-            return core(prepared.batch, only=rows, logits=self.uses_head)  # type: ignore[no-any-return]
-        wanted = rows if self.uses_head and rows is not None else self.uses_head
-        return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
+        with _dropout(core, prepared) if dropout and not self.training else nullcontext():
+            # Without any row no gradient would reach the weights, for which other processes wait.
+            if rows_alone and rows is not None and len(rows):
+                return core(prepared.batch, only=rows, logits=self.uses_head)  # type: ignore[no-any-return]
+            wanted = rows if self.uses_head and rows is not None else self.uses_head
+            return core(prepared.batch, logits=wanted)  # type: ignore[no-any-return]
 
     def vectors(self, output: Output, prepared: Prepared, how: str) -> Tensor:
         """One vector ``(d,)`` for each document: ``cls``, ``last``, ``max``, ``mean`` or ``sum``.
@@ -379,9 +259,24 @@ class Objective(Criterion):
         special = [token for token in self.facts.special_ids if token != self.facts.mask_id]
         if how in ("mean", "sum") and special:
             listed = torch.tensor(special, dtype=batch.ids.dtype, device=batch.ids.device)
-            weights = (~torch.isin(batch.ids, listed)).to(output.last_hidden_state.dtype)
-        return pool(output.last_hidden_state, batch.offsets, how, weights=weights)
+            weights = (~torch.isin(batch.ids, listed)).float()
+        # Half precision cannot add up the tokens of a document: past 256 of them nothing changes a sum.
+        return pool(output.last_hidden_state.float(), batch.offsets, how, weights=weights)
 
     @abstractmethod
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
         """Losses and metrics of a forward pass."""
+
+
+@contextmanager
+def _dropout(core: Transformer, prepared: Prepared) -> Iterator[None]:
+    """Dropout that depends on the examples alone."""
+    assert prepared.seeds is not None
+    device = prepared.batch.ids.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(prepared.seeds.sum()))
+        core.train()
+        try:
+            yield
+        finally:
+            core.eval()

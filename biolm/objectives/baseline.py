@@ -73,37 +73,52 @@ class TokenFrequencies(Baseline):
 
 
 class LabelFrequencies(Baseline):
-    """Cross-entropy and accuracy of class frequencies.
+    """Loss of the best guess that is the same for all (``frequencies``), and accuracy of the usual class.
+
+    Without weights and smoothing that guess is the frequencies of the classes.
 
     Parameters
     ----------
     classes
         ``v``.
-    column
-        Label column.
-    tokens
-        Whether tokens are labelled, not examples.
+    labels
+        Labels ``(n,)`` of a batch; negative ones are left out.
+    weights
+        ``(v,)`` of the classes in the loss; None for none.
+    smoothing
+        Share of the target's mass spread over the classes.
     """
 
-    def __init__(self, classes: int, column: str, *, tokens: bool = False) -> None:
+    def __init__(
+        self,
+        classes: int,
+        labels: Callable[[Prepared], Tensor],
+        weights: Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
         self.counts = torch.ones(classes, dtype=torch.float64)
-        self.column, self.tokens = column, tokens
+        self.labels, self.smoothing = labels, smoothing
+        self.weights = torch.ones_like(self.counts) if weights is None else weights.double().cpu()
 
     def update(self, prepared: Prepared) -> None:
         """Count the labels."""
-        self.counts += torch.bincount(self._labels(prepared), minlength=len(self.counts))
+        self.counts += torch.bincount(self._known(prepared), minlength=len(self.counts))
 
     def report(self, prepared: Prepared) -> dict[str, Tensor]:
         """``frequencies`` and ``majority``."""
-        labels = self._labels(prepared)
-        share = self.counts / self.counts.sum()
+        labels = self._known(prepared)
+        spread = self.counts.sum() / len(self.counts)
+        guess = self.weights * torch.lerp(self.counts, spread.expand_as(self.counts), self.smoothing)
+        costs = -self.weights * (guess / guess.sum()).log()
+        losses = torch.lerp(costs[labels], costs.mean().expand(len(labels)), self.smoothing)
+        weight = self.weights[labels].sum()
         return {
-            "frequencies": _summed(-share[labels].log()),
-            "majority": _summed((labels == share.argmax()).double()),
+            "frequencies": torch.stack((losses.sum(), weight)).float(),
+            "majority": _summed((labels == self.counts.argmax()).double()),
         }
 
-    def _labels(self, prepared: Prepared) -> Tensor:
-        labels = _labels(prepared, self.column, tokens=self.tokens)
+    def _known(self, prepared: Prepared) -> Tensor:
+        labels = self.labels(prepared).cpu()
         return labels[labels >= 0]
 
 
@@ -112,18 +127,16 @@ class LabelMean(Baseline):
 
     Parameters
     ----------
-    column
-        Label column.
+    numbers
+        Numbers ``(n,)`` of a batch; NaN is left out.
     loss
         ``mse``, ``mae`` or ``huber``.
     scale
         What errors are divided by before the loss.
-    tokens
-        Whether tokens are labelled, not examples.
     """
 
-    def __init__(self, column: str, loss: str, *, scale: float = 1.0, tokens: bool = False) -> None:
-        self.column, self.loss, self.scale, self.tokens = column, loss, scale, tokens
+    def __init__(self, numbers: Callable[[Prepared], Tensor], loss: str, *, scale: float = 1.0) -> None:
+        self.numbers, self.loss, self.scale = numbers, loss, scale
         self.sum, self.count = 0.0, 0
 
     def update(self, prepared: Prepared) -> None:
@@ -141,7 +154,7 @@ class LabelMean(Baseline):
         return {"mean": _summed(losses), "mean_mae": _summed((values - guess).abs())}
 
     def _values(self, prepared: Prepared) -> Tensor:
-        values = _labels(prepared, self.column, tokens=self.tokens).double()
+        values = self.numbers(prepared).cpu().double()
         return values[~values.isnan()]
 
 
@@ -156,8 +169,8 @@ class GeneMeans(Baseline):
         ``v``.
     loss
         ``mse``, ``mae`` or ``huber``.
-    rows
-        Which tokens of a batch are targets; by default the hidden ones.
+    targets
+        Genes and values ``(m,)`` of a batch's targets; by default those of its hidden tokens.
     nonzero_only
         Leave true zeros out.
     """
@@ -166,11 +179,11 @@ class GeneMeans(Baseline):
         self,
         genes: int,
         loss: str,
-        rows: Callable[[Prepared], Tensor] | None = None,
+        targets: Callable[[Prepared], tuple[Tensor, Tensor]] | None = None,
         *,
         nonzero_only: bool = False,
     ) -> None:
-        self.rows = rows
+        self.targets = targets or _hidden_values
         self.sums, self.counts = (torch.zeros(genes, dtype=torch.float64) for _ in range(2))
         self.loss = loss
         self.nonzero_only = nonzero_only
@@ -191,18 +204,16 @@ class GeneMeans(Baseline):
         return {"gene_mean": _summed(value_loss(means[ids], values, self.loss))}
 
     def _values(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
-        ids, column = prepared.original.ids.cpu(), prepared.original.values
-        assert column is not None
-        values = column.double().cpu()
-        rows = prepared.rows if self.rows is None else self.rows(prepared)
-        assert rows is not None
-        ids, values = ids[rows.cpu()], values[rows.cpu()]
+        ids, values = self.targets(prepared)
+        ids, values = ids.cpu(), values.cpu().double()
         kept = values != 0 if self.nonzero_only else torch.ones_like(values, dtype=torch.bool)
         return ids[kept], values[kept]
 
 
-def _labels(prepared: Prepared, column: str, *, tokens: bool) -> Tensor:
-    return (prepared.label(column) if tokens else prepared.example_label(column)).cpu()
+def _hidden_values(prepared: Prepared) -> tuple[Tensor, Tensor]:
+    assert prepared.rows is not None
+    assert prepared.original.values is not None
+    return prepared.original.ids[prepared.rows], prepared.original.values[prepared.rows]
 
 
 def _targets(prepared: Prepared) -> tuple[Tensor, Tensor]:

@@ -126,9 +126,11 @@ class Classify(_Labelled):
         return {settings.column: "classes"}
 
     def baseline(self) -> Baseline:
-        """Frequencies of the classes."""
+        """The best guess that is the same for all: frequencies of the classes, as the loss weighs them."""
         s: ClassifySettings = self.settings
-        return LabelFrequencies(self.facts.classes[s.column], s.column, tokens=s.level == "token")
+        weights = self.class_weights
+        assert weights is None or isinstance(weights, Tensor)
+        return LabelFrequencies(self.facts.classes[s.column], self.wanted, weights, s.label_smoothing)
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Known labels, by the weight of their classes."""
@@ -242,7 +244,7 @@ class Regress(_Labelled):
     def baseline(self) -> Baseline:
         """Mean of the training labels."""
         s: RegressSettings = self.settings
-        return LabelMean(s.column, s.loss, scale=self.scale, tokens=s.level == "token")
+        return LabelMean(self.wanted, s.loss, scale=self.scale)
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Known numbers."""

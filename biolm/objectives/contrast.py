@@ -70,8 +70,7 @@ class Contrast(Objective):
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Examples with both views."""
-        usable = prepared.extra.get("usable")
-        return {"loss": float(len(prepared.batch) // 2 if usable is None else usable.sum())}
+        return {"loss": float(prepared.pairs.sum())}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, recall and chance."""
@@ -82,7 +81,7 @@ class Contrast(Objective):
             first,
             second,
             self.temperature(),
-            usable=prepared.extra.get("usable"),
+            usable=prepared.pairs,
             within=s.within or 0 < s.within_from <= self.step,
             # Ranks may have different numbers of validation batches, and would wait for each other.
             everywhere=self.training,
@@ -257,6 +256,8 @@ class TwoViewsSettings(ContrastSettings):
         object.__setattr__(self, "keep", tuple(self.keep))
         for share in self.keep:
             check_share("keep", share)
+            if not share:
+                raise ConfigError("keep must be two shares above 0: a view without tokens says nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,8 +314,8 @@ class TwoViews(Contrast):
     def __init__(self, facts: Facts, settings: TwoViewsSettings) -> None:
         super().__init__(facts, settings)
         core = facts.core
-        differ = settings.segments or settings.keep != (1.0, 1.0)
-        if not differ and not core.dropout_embed + core.dropout_attention + core.dropout_residual:
+        self.keeps_dropout = not settings.segments and settings.keep == (1.0, 1.0)
+        if self.keeps_dropout and not core.dropout_embed + core.dropout_attention + core.dropout_residual:
             raise ConfigError(
                 "both views of two_views would be the same; set keep, such as [0.85, 1], or a dropout of "
                 "model.core"

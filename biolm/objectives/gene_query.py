@@ -80,8 +80,7 @@ class GeneQuery(Objective):
     def baseline(self) -> Baseline:
         """Mean value of each gene, over the tokens that are predicted."""
         s: GeneQuerySettings = self.settings
-        genes = self.facts.core.vocab_size
-        return GeneMeans(genes, s.loss, self._rows, nonzero_only=s.nonzero_only)
+        return GeneMeans(self.facts.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
         """Loss of the hidden values, or of all."""
@@ -103,6 +102,12 @@ class GeneQuery(Objective):
             zero_weight=s.zero_weight,
             nonzero_only=s.nonzero_only,
         )
+
+    def _asked(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
+        """Genes and values ``(m,)`` of the tokens that are predicted."""
+        assert prepared.original.values is not None
+        rows = self._rows(prepared)
+        return prepared.original.ids[rows], prepared.original.values[rows]
 
     def _rows(self, prepared: Prepared) -> Tensor:
         if prepared.rows is not None and not self.settings.every_token:

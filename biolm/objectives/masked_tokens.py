@@ -58,6 +58,8 @@ class MaskedTokensSettings(Settings):
     def __post_init__(self) -> None:
         for name in ("rate", "mask_share", "random_share", "label_smoothing"):
             check_share(name, getattr(self, name))
+        if not self.rate:
+            raise ConfigError("rate must be above 0, or no token is hidden")
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise ConfigError("mask_share and random_share together must be at most 1")
         if self.span < 1:

@@ -18,7 +18,8 @@ from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
-from biolm.objectives.classify import score_classes
+from biolm.objectives.baseline import Baseline, LabelFrequencies
+from biolm.objectives.classify import IGNORED, count_classes, score_classes
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special
 from biolm.objectives.repack import take_tokens
@@ -65,12 +66,14 @@ class Pairs(View):
     special_ids: tuple[int, ...]
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Rearranged pairs; ``extra["negative"]`` (b,) says which."""
+        """Rearranged pairs; ``extra["negative"]`` (b,) says which, -100 of those that lack a text."""
         if batch.segments is None:
             raise InputError("pair_order needs tokens with segments 0 and 1; join the two texts of each pair")
-        negative = uniform(draw.seeds("order"), 0) < self.share
         document, segment = documents(batch), batch.segments.long()
         text = self._text(batch, document, segment)
+        lengths = torch.bincount(2 * document[text] + segment[text], minlength=2 * len(batch))
+        whole = lengths.view(-1, 2).all(1)
+        negative = whole & (uniform(draw.seeds("order"), 0) < self.share)
         # Places in the new example: first token 0, text 1, its end 2, text 3, its end 4.
         part = torch.where(batch.positions == 0, 0, torch.where(text, 1, 2) + 2 * segment)
         owner = document
@@ -85,7 +88,12 @@ class Pairs(View):
             # A longer second text loses its last tokens, or it might exceed the model's positions.
             fits = (read.positions < batch.max_length - 1) | ~text[order]
             read = take_tokens(read, fits)
-        return Prepared(batch=read, original=read, keys=draw.keys, extra={"negative": negative.long()})
+        return Prepared(
+            batch=read,
+            original=read,
+            keys=draw.keys,
+            extra={"negative": negative.long().masked_fill(~whole, IGNORED)},
+        )
 
     def _text(self, batch: Batch, document: Tensor, segment: Tensor) -> Tensor:
         """``(t,)`` what belongs to a text: all but the first token and the special ones at a text's end."""
@@ -145,7 +153,11 @@ class PairOrder(Objective):
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Pairs."""
-        return {"loss": float(len(prepared.batch))}
+        return {"loss": count_classes(prepared.extra["negative"])}
+
+    def baseline(self) -> Baseline:
+        """How many are rearranged."""
+        return LabelFrequencies(2, lambda prepared: prepared.extra["negative"])
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy."""

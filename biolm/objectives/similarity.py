@@ -35,7 +35,9 @@ class CellSimilaritySettings(Settings):
     pool: str = "cls"
 
 
-def elastic_similarity(cells: Tensor, threshold: float, *, everywhere: bool = False) -> Tensor:
+def elastic_similarity(
+    cells: Tensor, threshold: float, *, everywhere: bool = False, real: bool = True
+) -> Tensor:
     """``mean(1 − (relu(cos) − threshold)²)`` over pairs of cells; the cosine with itself is 0.
 
     Parameters
@@ -46,6 +48,8 @@ def elastic_similarity(cells: Tensor, threshold: float, *, everywhere: bool = Fa
         See :class:`CellSimilaritySettings`.
     everywhere
         Pair them with the cells of other ranks too; every rank must then make the same calls.
+    real
+        Off for cells that are nobody's pair, see :class:`~biolm.objectives.base.Prepared`.
 
     Returns
     -------
@@ -57,7 +61,9 @@ def elastic_similarity(cells: Tensor, threshold: float, *, everywhere: bool = Fa
         others = gather_rows(unit) if everywhere else Gathered(unit)
         itself = torch.arange(len(cells), device=cells.device) + others.start
         cosine = (unit @ others.rows.T).scatter(1, itself[:, None], 0.0)  # (n, m)
-        return (1 - (F.relu(cosine) - threshold) ** 2).mean(1)
+        taking = torch.full((len(cells),), float(real), device=cells.device)
+        weights = gather_rows(taking).rows if everywhere else taking
+        return (1 - (F.relu(cosine) - threshold) ** 2) @ weights / weights.sum().clamp(min=1)
 
 
 class CellSimilarity(Objective):
@@ -73,5 +79,7 @@ class CellSimilarity(Objective):
         """Loss of all pairs."""
         cells = self.vectors(output, prepared, self.settings.pool)
         # Ranks may have different numbers of validation batches, and would wait for each other.
-        losses = elastic_similarity(cells, self.settings.threshold, everywhere=self.training)
+        losses = elastic_similarity(
+            cells, self.settings.threshold, everywhere=self.training, real=prepared.real
+        )
         return Score({"loss": Sum.of(losses)})

@@ -36,7 +36,8 @@ class TripletSettings(Settings):
     column
         Label column of the cell type; -100 takes no part.
     study
-        Label column of the study: anchor and positive then come from different ones. None for any.
+        Label column of the study: anchor and positive then come from different ones, and neither is of an
+        unknown one (-100). None for any.
     margin
         By which a negative must be further away than the positive.
     negatives
@@ -106,7 +107,8 @@ def choose_triplets(
     related = _related(labels, [(int(a), int(b)) for a, b in settings.related]) | same
     pair = same & known[:, None] & known
     if cells.studies is not None:
-        pair &= cells.studies[:, None] != cells.studies
+        told = cells.studies != IGNORED
+        pair &= (cells.studies[:, None] != cells.studies) & told[:, None] & told
     # Each pair once, the earlier cell as its anchor.
     first, second = pair.triu(1)[start:end].nonzero().unbind(1)
     first = first + start
@@ -163,9 +165,10 @@ class Triplet(Objective):
         own = F.normalize(self.vectors(output, prepared, s.pool).float(), dim=1)
         gather = gather_rows if self.training else Gathered
         everyone = gather(own)
+        labels = prepared.example_label(s.column)
         cells = Cells(
             everyone.rows,
-            gather(prepared.example_label(s.column)).rows,
+            gather(labels if prepared.real else torch.full_like(labels, IGNORED)).rows,
             None if s.study is None else gather(prepared.example_label(s.study)).rows,
             gather(prepared.document_seeds).rows,
         )

@@ -92,6 +92,7 @@ class Weighted(Criterion):
         parts = self.parts_by_name()
         self.uses_head = any(part.uses_head for part in parts.values())
         self.reads_counts = any(part.reads_counts for part in parts.values())
+        self.keeps_dropout = any(part.keeps_dropout for part in parts.values())
         for name, below in self.below.items():
             self._check_below(name, below)
 
@@ -119,6 +120,12 @@ class Weighted(Criterion):
     def reads_pairs(self) -> bool:
         """If any part does."""
         return any(part.reads_pairs for part in self.parts_by_name().values())
+
+    @property
+    def narrowed(self) -> tuple[bool, ...]:
+        """For each group, if all of its parts read the predicted tokens alone."""
+        parts = self.parts_by_name()
+        return tuple(all(parts[name].reads_rows for name in names) for _, names in self.groups())
 
     @classmethod
     def label_kinds(cls, settings: WeightedSettings) -> dict[str, LabelKind]:
@@ -210,11 +217,11 @@ class Weighted(Criterion):
         metrics: dict[str, Sum] = {}
         weights: dict[str, float] = {}
         inputs = (prepared, *prepared.others)
-        for (_, names), given in zip(self.groups(), inputs, strict=True):
+        for (_, names), given, alone in zip(self.groups(), inputs, self.narrowed, strict=True):
             # The head is run if any part of the group reads it.
             leader = next((parts[name] for name in names if parts[name].uses_head), parts[names[0]])
-            alone = all(parts[name].reads_rows for name in names)
-            output = leader.forward_pass(core, given, rows_alone=alone)
+            dropout = any(parts[name].keeps_dropout for name in names)
+            output = leader.forward_pass(core, given, rows_alone=alone, dropout=dropout)
             for name in names:
                 parts[name].step = self.step
                 score = parts[name].score(core, output, given)

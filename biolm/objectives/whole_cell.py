@@ -15,6 +15,7 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import InputError
 from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.baseline import Baseline, GeneMeans
 from biolm.objectives.contrast import projector
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special, lowest
@@ -96,7 +97,8 @@ class WholeCell(Objective):
     """Loss of the values of all genes; those without a token in the whole cell are zero.
 
     Genes that were not measured look like zeros here: train on cells of one gene set, or set ``zeros_share``
-    to 0.
+    to 0. So would expressed genes that the tokeniser has cut off: its ``max_length`` must hold whole cells
+    (``max_tokens`` bounds what the core reads of them).
     """
 
     Settings = WholeCellSettings
@@ -125,6 +127,11 @@ class WholeCell(Objective):
         wanted, scored = self._targets(prepared)
         return count_values(wanted[scored], nonzero_only=s.nonzero_only, zero=s.zero_probability)
 
+    def baseline(self) -> Baseline:
+        """Mean value of each gene, zeros among them."""
+        s: WholeCellSettings = self.settings
+        return GeneMeans(self.facts.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
+
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss over cells and genes."""
         s: WholeCellSettings = self.settings
@@ -140,6 +147,11 @@ class WholeCell(Objective):
             zero_weight=s.zero_weight,
             nonzero_only=s.nonzero_only,
         )
+
+    def _asked(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
+        """Genes and values ``(m,)`` that are scored."""
+        wanted, scored = self._targets(prepared)
+        return scored.nonzero()[:, 1], wanted[scored]
 
     def _targets(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
         """Values ``(b, v)`` and which are scored."""

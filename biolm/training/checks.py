@@ -13,6 +13,7 @@ from biolm.io.token_store import VOCABULARY, token_facts
 from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings
 from biolm.objectives.weighted import PART_KEYS, Weighted
+from biolm.objectives.whole_cell import WholeCell, WholeCellSettings
 from biolm.training.config import DataConfig, RunConfig
 from biolm.training.examples import CellExamples
 from biolm.training.labels import Labels
@@ -110,6 +111,11 @@ def check_objective(objective: Criterion, job: Job) -> None:
             "objectives of pairs of texts (pair_order, two_views with segments) read tokens with segments, "
             "which no file of cells or sequences has; give them to biolm.training.fine_tune.fine_tune"
         )
+    if objective.keeps_dropout and job.config.model.freeze == "all":
+        raise ConfigError(
+            "model.freeze all takes the dropout out of the core, and only by that the views of two_views "
+            "differ; set keep, such as [0.85, 1], or freeze less"
+        )
     tokenizer: Any = None if job.vocabulary.language is None else job.vocabulary.language.tokenizer
     normalised = isinstance(tokenizer, ContinuousTokenizer) and (tokenizer.log1p or tokenizer.target_sum)
     if objective.reads_counts and (normalised or isinstance(tokenizer, BinTokenizer)):
@@ -117,15 +123,25 @@ def check_objective(objective: Criterion, job: Job) -> None:
             "masked_counts reads counts as values; set model.adapter to continuous and model.tokenizer to "
             "{target_sum: null, log1p: false}"
         )
-    if isinstance(job.examples, CellExamples) and not job.examples.zeros:
-        for part in objective.parts if isinstance(objective, Weighted) else [objective]:
+    for part in objective.parts if isinstance(objective, Weighted) else [objective]:
+        if isinstance(part, WholeCell):
+            _check_whole(part.settings, job, getattr(tokenizer, "max_length", None))
+        elif isinstance(job.examples, CellExamples) and not job.examples.zeros:
             _check_zeros(part.settings)
 
 
+def _check_whole(settings: WholeCellSettings, job: Job, limit: int | None) -> None:
+    """Refuse cells that lack expressed genes, which would be taught as zeros."""
+    cut = 0 if limit is None else int((job.found.lengths >= limit).sum())
+    if cut and settings.zeros_share:
+        raise ConfigError(
+            f"{cut:,} of {len(job.found.lengths):,} cells fill all {limit:,} tokens of model.max_length, and "
+            f"whole_cell would take genes beyond it for zeros; set model.max_length to "
+            f"{job.core.vocab_size:,} (whole_cell.max_tokens bounds what the core reads), or zeros_share to 0"
+        )
+
+
 def _check_zeros(settings: Any) -> None:
-    # Whole-cell decoding makes its own zeros.
-    if hasattr(settings, "zeros_share"):
-        return
     for key in ("zero_rates", "zero_probability", "nonzero_only"):
         if getattr(settings, key, False):
             raise ConfigError(

@@ -129,16 +129,16 @@ class Pretraining(pl.LightningModule):
         self.objective.step = self.step
         score = self.objective.run(self.core, prepared)
         # Over the count of all batches of the step, on all processes: together they are one large batch.
-        told = batch.counts if batch.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
+        told = batch.counts if prepared.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
         loss = score.loss(counts_of_ranks(score, told))
         if not torch.isfinite(loss):
             self._refuse(score, prepared, number)
-        if not batch.real:
+        if not prepared.real:
             return loss * 0.0
         self.train_means.include(
             {**score.report(), "loss": torch.stack((loss.detach(), torch.ones_like(loss)))}
         )
-        self.throughput.add(self.core, prepared)
+        self.throughput.add(self.core, prepared, self.objective.narrowed)
         return loss
 
     def _refuse(self, score: Score, prepared: Prepared, number: int) -> None:

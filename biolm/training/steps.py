@@ -7,7 +7,7 @@ divided by the count of all of them. So the batches of a step are looked at toge
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from biolm.objectives.base import Criterion, Prepared
@@ -29,14 +29,11 @@ class StepBatch(NamedTuple):
     counts
         Of each term whose count can be told beforehand: that of this process's batches of the step, over
         their number.
-    real
-        Off for a batch that only keeps this process in step with the others and teaches nothing.
     """
 
     number: int
     prepared: Prepared
     counts: dict[str, float]
-    real: bool = True
 
 
 @dataclass(kw_only=True)
@@ -101,4 +98,5 @@ class Steps:
         _, prepared = next(reader.read(group))
         number = place * self.stream.ranks + self.stream.rank
         counts = dict.fromkeys(self.objective.counts(prepared) if self.accumulate > 1 else {}, 0.0)
-        return StepBatch(number, prepared, counts, real=False)
+        others = tuple(replace(other, real=False) for other in prepared.others)
+        return StepBatch(number, replace(prepared, real=False, others=others), counts)

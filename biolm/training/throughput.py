@@ -6,9 +6,12 @@ Dimensions: ``t`` tokens of a batch · ``s`` tokens of an example · ``d`` width
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import nn
 
 from biolm.core import Transformer
 from biolm.objectives.base import Prepared
@@ -29,30 +32,58 @@ _PEAKS = {
 }
 
 
-def step_flops(core: Transformer, prepared: Prepared) -> float:
+def step_flops(core: Transformer, prepared: Prepared, narrowed: Sequence[bool] = ()) -> float:
     """Floating-point operations that a training step on a batch needs.
 
     Six for each token and parameter of the layers' matrices, and ``12 d s`` more for each token's attention
     in each layer (half where it is causal): forward and twice that backward, as PaLM counts them (Chowdhery
-    et al. 2022, appendix B). The head counts for the tokens that are predicted alone. What is recomputed or
-    frozen is counted as if it were not, so a share of the peak compares runs by their speed.
+    et al. 2022, appendix B). The head counts for the tokens that are predicted alone, and so does the last
+    layer, but for keys and values, where only their states are wanted. What is recomputed or frozen is
+    counted as if it were not, so a share of the peak compares runs by their speed.
+
+    Parameters
+    ----------
+    core, prepared
+        Model and batch.
+    narrowed
+        For each input, see :attr:`~biolm.objectives.base.Criterion.narrowed`; none by default.
     """
     config = core.config
-    matrices = sum(weight.numel() for weight in core.layers.parameters() if weight.dim() == 2)
-    matrices *= config.n_layers // max(len(core.layers), 1)
+    matrices = _matrices(core.layers) * (config.n_layers // max(len(core.layers), 1))
     head = 0
     if core.head is not None:
-        head = sum(weight.numel() for weight in core.head.parameters() if weight.dim() == 2)
+        head = _matrices(core.head)
         tied = config.head in ("linear", "mlm") and config.tied
         head += config.vocab_size * config.embed_dim if tied else 0
     total = 0.0
-    for given in (prepared, *prepared.others):
-        lengths = given.batch.lengths.double()
-        attention = 12.0 * config.d_model * config.n_layers * float(lengths.square().sum())
+    inputs = (prepared, *prepared.others)
+    for given, narrow in zip(inputs, narrowed or (False,) * len(inputs), strict=True):
         rows = 0 if given.rows is None else len(given.rows)
+        pairs = float(given.batch.lengths.double().square().sum())
+        attention = 12.0 * config.d_model * config.n_layers * pairs
         total += 6.0 * matrices * len(given.batch.ids) + 6.0 * head * rows
         total += attention / 2 if config.causal else attention
+        if narrow and rows and core.narrows:
+            total -= _spared(core, given)
     return total
+
+
+def _spared(core: Transformer, given: Prepared) -> float:
+    """Operations of the last layer for the tokens that are not predicted."""
+    rows, batch = given.rows, given.batch
+    layer: Any = core.layers[-1]
+    assert rows is not None
+    own = _matrices(layer) - _matrices(layer.attention.key) - _matrices(layer.attention.value)
+    document = torch.searchsorted(batch.offsets.long(), rows, right=True) - 1
+    asked = torch.bincount(document, minlength=len(batch))
+    lengths = batch.lengths.double()
+    pairs = float((lengths * (lengths - asked)).sum())
+    return 6.0 * own * (len(batch.ids) - len(rows)) + 12.0 * core.config.d_model * pairs
+
+
+def _matrices(module: nn.Module) -> int:
+    """Parameters of its matrices."""
+    return sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
 
 
 def peak_flops(device: torch.device, *, half: bool) -> float | None:
@@ -100,11 +131,11 @@ class Throughput:
     _since: float = field(default_factory=lambda: time.perf_counter())
     _paused: float | None = None
 
-    def add(self, core: Transformer, prepared: Prepared) -> None:
-        """Count a batch; tokens are those that the core reads, in all views."""
+    def add(self, core: Transformer, prepared: Prepared, narrowed: Sequence[bool] = ()) -> None:
+        """Count a batch; tokens are those that the core reads, in all views. See :func:`step_flops`."""
         self.tokens += sum(len(given.batch.ids) for given in (prepared, *prepared.others))
         self.examples += len(prepared.keys)
-        self.flops += step_flops(core, prepared)
+        self.flops += step_flops(core, prepared, narrowed)
 
     def pause(self) -> None:
         """Stop the clock."""

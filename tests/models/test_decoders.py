@@ -161,3 +161,8 @@ def test_a_type_that_cannot_say_it_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="llama model cannot have window=6"):
         to_hf(Transformer(config), tmp_path / "llama", "llama")
     assert not (tmp_path / "llama").exists()
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(-1, None), (None, None), (0, 0), (7, 7)])
+def test_minus_one_says_that_no_token_pads(given: int | None, wanted: int | None) -> None:
+    assert llama.core_config(_llama(pad_token_id=given)).pad_id == wanted

@@ -18,7 +18,7 @@ from biolm.batch import Batch
 from biolm.core import pool
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts
-from biolm.objectives.registry import make
+from biolm.objectives.registry import make, make_all
 
 SPECIAL = set(FACTS.special_ids)
 WIDE = Facts(core=dataclasses.replace(FACTS.core, vocab_size=1000), special_ids=(0, 1, 2, 3), mask_id=3)
@@ -175,6 +175,28 @@ def test_dropout_alone_tells_views_apart() -> None:
     loss, _ = objective.loss(core, prepared)
     wanted = by_hand(first.numpy(), second.numpy(), 10.0, np.ones(3, bool), True)
     assert loss.item() == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "in a sum"])
+def test_views_that_dropout_tells_apart_are_validated_with_it(beside: bool) -> None:
+    core = make_core(dropout_residual=0.5, head="mlm")
+    facts = dataclasses.replace(FACTS, core=core.config)
+    parts = {"masked_tokens": {"input_of": "two_views"}, "two_views": {}}
+    objective = (make_all(parts, facts) if beside else make("two_views", facts)).eval()
+    batch = pack_of([6, 9, 4, 7, 5, 8])
+    prepared = objective.prepare(batch, batch.index, 0, 0)
+    name = "two_views/loss" if beside else "loss"
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        found = [objective.run(core, prepared).report()[name] for _ in range(2)]
+        same = dataclasses.replace(objective.run(core, prepared), metrics={})
+    assert torch.equal(*found)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not core.training
+    assert same.terms[name].count == 6
+    # The core's own dropout: views that were the same would be found at once.
+    identical = by_hand(*[np.eye(6, 16)] * 2, 10.0, np.ones(6, bool), True)
+    assert found[0][0] / found[0][1] > identical + 0.2
 
 
 def test_views_keep_their_share() -> None:

@@ -235,3 +235,18 @@ def test_what_cannot_be() -> None:
     batch = pack_of([3])
     with pytest.raises(InputError, match="label column 'cell_type'"):
         objective.loss(make_core(), objective.prepare(batch, batch.index, 0, 0))
+
+
+def test_means_of_long_documents_in_half_precision() -> None:
+    # The projection of a narrow embedding is in half precision under autocast, and with it all that follows.
+    core = make_core(embed_dim=8, norm="rmsnorm", max_length=2048)
+    facts = dataclasses.replace(FACTS, core=core.config, classes={"cell_type": 2})
+    objective = make("classify", facts, {"pool": "mean"})
+    batch = pack_of([1500, 2000])
+    prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([0, 1])})
+    with torch.no_grad():
+        wanted = objective.vectors(core(batch), prepared, "mean")
+        with torch.autocast("cpu", torch.bfloat16):
+            found = objective.vectors(core(batch), prepared, "mean")
+    assert found.dtype == torch.float32
+    assert (found - wanted).norm() < 0.02 * wanted.norm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def _labels() -> dict[str, Tensor]:
     return {"image": images, "cell_type": torch.tensor([0, 1, 0, 1, 0, 0, 1]), "study": torch.arange(7)}
 
 
-def _run(name: str, rank: int | None, *, training: bool = True) -> list[Tensor]:
+def _run(name: str, rank: int | None, *, training: bool = True, real: bool = True) -> list[Tensor]:
     """Total and count of one rank's cells, or of all, and the gradients of core and heads."""
     core, whole = make_core(), pack_of(LENGTHS)
     start, end = (0, 7) if rank is None else (sum(SIZES[:rank]), sum(SIZES[: rank + 1]))
@@ -38,8 +39,8 @@ def _run(name: str, rank: int | None, *, training: bool = True) -> list[Tensor]:
     objective = make(name, FACTS, OBJECTIVES[name]).train(training)
     labels = {column: label[start:end] for column, label in _labels().items()}
     prepared = objective.prepare(batch, torch.arange(start, end), 0, 0, labels, number=3)
-    total, count = objective.run(core, prepared).terms["loss"]
-    total.backward()
+    total, count = objective.run(core, replace(prepared, real=real)).terms["loss"]
+    (total * real).backward()
     weights = [core.embeddings.token.weight, *objective.parameters()]
     return [total.detach(), count, *(weight.grad for weight in weights)]
 
@@ -52,6 +53,7 @@ def _rank(rank: int, file: str, folder: str) -> None:
         training: {name: _run(name, rank, training=training) for name in OBJECTIVES}
         for training in (True, False)
     }
+    found["one real"] = {name: _run(name, rank, real=rank == 0) for name in OBJECTIVES}
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -63,6 +65,9 @@ def test_two_ranks_equal_one_in_training_and_do_not_ask_each_other_in_validation
     for name in OBJECTIVES:
         for first, second, one in zip(*(rank[True][name] for rank in ranks), _run(name, None), strict=True):
             assert torch.allclose(first + second, one, rtol=1e-4, atol=1e-5), name
+        # A batch that only keeps the second rank in step is nobody's rival.
+        for found, wanted in zip(ranks[0]["one real"][name], _run(name, 0), strict=True):
+            assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5), name
         # Ranks may have different numbers of validation batches, so each must do without the other.
         for number, rank in enumerate(ranks):
             alone = _run(name, number, training=False)

@@ -101,6 +101,16 @@ def test_loss_by_hand(dtype: torch.dtype) -> None:
     assert score.loss().item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_an_unknown_study_is_not_another_one() -> None:
+    core, batch = make_core(), pack_of([5, 8, 3, 4])
+    objective = make("triplet", FACTS, {"negatives": "hardest", "margin": 9.0})
+    kinds = torch.tensor([0, 0, 0, 1])
+    for studies, pairs in (([-100, 0, 0, 0], 0), ([-100, 0, 1, 0], 1), ([-100, -100, 1, 0], 0)):
+        labels = {"cell_type": kinds, "study": torch.tensor(studies)}
+        prepared = objective.prepare(batch, batch.index, 0, 0, labels)
+        assert objective.run(core, prepared).terms["loss"].count.item() == pairs
+
+
 def test_without_a_pair_the_loss_is_zero_and_has_a_gradient() -> None:
     core, batch = make_core(), pack_of([5, 8])
     objective = make("triplet", FACTS, {"study": None})

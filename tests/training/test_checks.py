@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,25 @@ def test_cells_with_zeros_train_and_held_out_ones_stay_the_same(job_of):
         changed = [found[0, key] != found[1, key] for epoch, key in found if epoch == 0]
         assert (np.mean(changed) > 0.8) != valid
         assert any(changed) != valid
+
+
+def test_whole_cells_must_not_be_cut(job_of):
+    model = {"adapter": "continuous", "max_length": 12}
+    job = job_of({"whole_cell": {}}, model=model)
+    cut = int((job.found.lengths == 12).sum())
+    assert cut
+    with pytest.raises(ConfigError, match=f"{cut} of 30 cells fill .* model.max_length to 44 "):
+        make_objective(job)
+    make_objective(job_of({"whole_cell": {"zeros_share": 0.0}}, model=model))
+    make_objective(job_of({"whole_cell": {"max_tokens": 12}}, model=model | {"max_length": 44}))
+
+
+def test_views_that_differ_by_dropout_need_a_core_that_learns(job_of):
+    job = job_of({"two_views": {}}, model={"core": CORE | {"dropout_residual": 0.1}})
+    make_objective(job)
+    config = dataclasses.replace(job.config, model=dataclasses.replace(job.config.model, freeze="all"))
+    with pytest.raises(ConfigError, match="takes the dropout out of the core"):
+        make_objective(dataclasses.replace(job, config=config))
 
 
 def test_mixed_precision_trains_as_full_does(cells, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +134,7 @@ def test_each_example_counts_once_an_epoch_and_processes_agree(ranks, accumulate
         while len(given) < steps * accumulate:
             given += list(steps_of)
         lengths.append(len(given))
-        seen += [key for item in given if item.real for key in item.prepared.keys.tolist()]
+        seen += [key for item in given if item.prepared.real for key in item.prepared.keys.tolist()]
         assert [item.number for item in given] == list(range(rank, steps * accumulate * ranks, ranks))
     assert lengths == [steps * accumulate] * ranks
     assert sorted(seen) == sorted([*range(30), *range(30)])
@@ -142,7 +144,7 @@ def test_a_batch_without_weight_teaches_nothing(tmp_path):
     objective = make("masked_tokens", FACTS)
     module = module_of(objective, tmp_path)
     _, prepared = next(iter(Stream(reader=reader_of(objective), epochs=1)))
-    module.training_step(StepBatch(0, prepared, {"loss": 0.0}, real=False), 0).backward()
+    module.training_step(StepBatch(0, replace(prepared, real=False), {"loss": 0.0}), 0).backward()
     grads = [weight.grad for weight in module.parameters() if weight.grad is not None]
     assert grads
     assert all(not grad.any() for grad in grads)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
@@ -39,6 +40,24 @@ def test_operations_by_hand(causal):
     attention = 3 * (2 * 2 * 16 * (18**2 + 4**2)) / (2 if causal else 1)
     head = 16 * 16 + 16 * 50
     assert step_flops(core, prepared) == 3 * (6 * layer * tokens + attention) + 6 * head * hidden
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    "switches", [{}, {"n_kv_heads": 1, "glu": True}, {"n_layers": 1}, {"share_layers": True}]
+)
+def test_operations_are_those_that_are_done(alone, switches):
+    """Also where the last layer runs for the hidden tokens alone."""
+    core = Transformer(CoreConfig(**SIZES | switches, head="mlm"))
+    core.kernel = "math"
+    objective, prepared = prepared_of(core)
+    objective.reads_rows = alone
+    # As many tokens in each document, as this way of counting pads them.
+    batch = Batch.from_padded(torch.arange(2, 38).reshape(2, 18))
+    prepared = objective.prepare(batch, torch.arange(2), 0, 0)
+    with FlopCounterMode(display=False) as counted:
+        objective.loss(core, prepared)[0].backward()
+    assert step_flops(core, prepared, objective.narrowed) == counted.get_total_flops()
 
 
 def test_rates_leave_pauses_out(monkeypatch):
