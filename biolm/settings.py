@@ -94,9 +94,11 @@ def read_value(hint: Any, value: Any, place: str) -> Any:
     """
     if hint is Any:
         return value
+    origin, options = get_origin(hint), get_args(hint)
+    if value is None and (is_dataclass(hint) or origin is Mapping):
+        value = {}  # how YAML reads a section whose settings are all left out, or commented out
     if is_dataclass(hint):
         return build_settings(hint, value, place)
-    origin, options = get_origin(hint), get_args(hint)
     if origin is Literal:
         if value not in options:
             raise ConfigError(f"{place} must be one of {', '.join(options)}, not {value!r}")
@@ -111,7 +113,6 @@ def read_value(hint: Any, value: Any, place: str) -> Any:
     if origin is not None:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{place} must be a section of settings, not {value!r}")
-        # A section whose keys are all left out reads as nothing in YAML.
         empty: Any = None if options[1] is Any else {}
         return {
             str(key): read_value(options[1], empty if entry is None else entry, _join(place, key))

@@ -16,7 +16,16 @@ from pathlib import Path
 
 from biolm.errors import OutputError
 
-__all__ = ["alone", "check_free_space", "install", "refuse_existing", "remove", "replacing", "writing"]
+__all__ = [
+    "alone",
+    "check_free_space",
+    "claiming",
+    "install",
+    "refuse_existing",
+    "remove",
+    "replacing",
+    "writing",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -150,6 +159,7 @@ def alone(target: Path) -> Iterator[None]:
 
     The lock is a file beside it, which the system frees when its process ends, however it ends.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
     with lock.open("w") as file:
         try:
@@ -161,6 +171,36 @@ def alone(target: Path) -> Iterator[None]:
             pass
         yield
     lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def claiming(target: Path) -> Iterator[None]:
+    """Let no other process work in the folder ``target`` meanwhile.
+
+    As :func:`alone`, but the lock is of this process and not of those that it forks, and nobody waits.
+
+    Raises
+    ------
+    OutputError
+        If another process works there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    with lock.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise OutputError(
+                f"another process works in {target}; wait for it, or choose another folder"
+            ) from error
+        except (ImportError, OSError):
+            pass  # no locks on this system or disk
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _errno(error: OSError) -> int | None:

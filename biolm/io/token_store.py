@@ -50,14 +50,15 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
     writer: StoreWriter | None = None
     for path in files:
         facts = token_facts(path)
-        made = made or facts
         for key in ("model", VOCABULARY):
-            if facts.get(key) != made.get(key):
+            # Tokens of earlier versions do not tell their genes.
+            if len({facts.get(key), made.get(key)} - {None}) > 1:
                 other = "the same model with other genes" if key == VOCABULARY else made.get("model")
                 raise InputError(
                     f"{path} holds tokens of {facts.get('model')}, the files before it those of {other}; "
                     "pack the tokens of one model"
                 )
+        made = {**facts, **made}
         for tokens in token_blocks([path]):
             columns: dict[str, NDArray[Any]] = {"ids": tokens.ids}
             if tokens.values is not None:

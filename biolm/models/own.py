@@ -106,7 +106,7 @@ def save(
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocab.json", dict(saved.vocabulary))
-    facts = {"format_version": FORMAT_VERSION, **_language_facts(saved.language)}
+    facts = {"format_version": FORMAT_VERSION, **language_facts(saved.language)}
     _write_json(folder / "preprocessing.json", facts)
     (folder / "README.md").write_text(_card(saved), encoding="utf-8")
     write_weights(folder / "model.safetensors", weights)
@@ -204,7 +204,7 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     return {str(name): int(token) for name, token in read_gene_dictionary(found).items()}
 
 
-def _language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:
+def language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:
     """What :func:`load_tokenizer` reads."""
     if isinstance(language, SequenceLanguage):
         return sequence_facts(language)

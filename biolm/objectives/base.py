@@ -122,6 +122,11 @@ class Criterion(nn.Module, ABC):
         """Label columns that an objective of these settings reads, and of what kind each must be."""
         return {}
 
+    @classmethod
+    def logits_share(cls, settings: Any) -> float:  # noqa: ARG003  # most read none
+        """Share of a batch's tokens whose logits of the core an objective of these settings reads, about."""
+        return 0.0
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Label columns it reads."""

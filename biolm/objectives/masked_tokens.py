@@ -135,6 +135,11 @@ class MaskedTokens(Objective):
         if facts.mask_id is None:
             raise ConfigError("masked_tokens needs a mask token; the vocabulary has none")
 
+    @classmethod
+    def logits_share(cls, settings: MaskedTokensSettings) -> float:
+        """The hidden tokens."""
+        return settings.rate
+
     @property
     def view(self) -> View:
         """Hide tokens."""

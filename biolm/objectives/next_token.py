@@ -108,6 +108,11 @@ class NextToken(Objective):
         if not facts.core.causal:
             raise ConfigError("next_token needs a core with causal=true, or tokens would see their answer")
 
+    @classmethod
+    def logits_share(cls, settings: NextTokenSettings) -> float:  # noqa: ARG003  # whatever they are
+        """All tokens."""
+        return 1.0
+
     @property
     def view(self) -> View:
         """Every token asks for the next."""

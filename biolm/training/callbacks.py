@@ -46,11 +46,16 @@ class Save(pl.Callback):
     ) -> None:
         self.folder, self.saved, self.progress, self.record, self.stop = folder, saved, progress, record, stop
         self._last = progress.step
+        self._ends = False
 
     @property
     def scores(self) -> dict[str, float]:
         """Of the weights that are saved."""
         return self.progress.scores
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
+        """Take the signals from Lightning, whose handlers talk to other processes in the midst of a step."""
+        self.stop.listen()
 
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ARG002
         """Put the moving average in place of the weights."""
@@ -61,7 +66,7 @@ class Save(pl.Callback):
         """Note how well the model does beside the baseline."""
         module.swap_average()
         found = module.valid_means.means()
-        weights = module.term_weights
+        weights = {name: weight for name, weight in module.term_weights.items() if name in found}
         found["loss"] = sum(weight * found[name] for name, weight in weights.items())
         for name in weights:
             part = name.removesuffix("loss")
@@ -71,6 +76,8 @@ class Save(pl.Callback):
                 found[f"{part}perplexity"] = math.exp(min(entropy, 700))
             for guess in guesses:
                 found[f"{guess}_perplexity"] = math.exp(min(found[guess], 700))
+        # Ranks may round differently, and must agree on what follows.
+        found["loss"] = trainer.strategy.broadcast(found["loss"])
         self._compare(module, found)
         if trainer.is_global_zero:
             self.record.add(module.step, "validation", found)
@@ -98,19 +105,28 @@ class Save(pl.Callback):
         every = module.config.trainer
         # While gradients are accumulated, batches end without a step.
         stepped, self._last = module.step != self._last, module.step
+        if not stepped:
+            return
+        # One process may have heard what others have not, and all must stop after the same step.
+        self._ends = trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False)
         falls_on_one = module.step % every.validate_every == 0 or module.step == module.steps
-        if stepped and self.stop.asked:
-            self.save(trainer, module)
-            log.info("saved step %d; go on from there with --resume", module.step)
-            self.stop.now()
-        if stepped and module.step % every.checkpoint_every == 0 and not falls_on_one:
-            self.save(trainer, module)
+        if (self._ends or module.step % every.checkpoint_every == 0) and not falls_on_one:
+            self._save(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Save after a validation."""
-        every = module.config.trainer.checkpoint_every
-        if module.step % every == 0 or module.step == module.steps or trainer.should_stop:
-            self.save(trainer, module)
+        due = module.step % module.config.trainer.checkpoint_every == 0 or module.step == module.steps
+        if due or self._ends or trainer.should_stop:
+            self._save(trainer, module)
+
+    def _save(self, trainer: pl.Trainer, module: Pretraining) -> None:
+        """Write a checkpoint, and end there if that was asked for."""
+        self.save(trainer, module)
+        if self._ends and module.step < module.steps and not trainer.should_stop:
+            # Who started the processes may end all when one ends, and the first is still writing.
+            trainer.strategy.barrier()
+            log.info("saved step %d; go on from there with --resume", module.step)
+            self.stop.now()
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the model itself, with its scores on the card."""

@@ -115,7 +115,7 @@ def restore(folder: Path, module: Pretraining) -> Progress:
     Raises
     ------
     CheckpointError
-        If it does not fit the module.
+        If it does not fit the module, or lacks a part of the state.
     """
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimiser": {}}
     path = folder / "training.safetensors"
@@ -131,7 +131,10 @@ def restore(folder: Path, module: Pretraining) -> Progress:
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
     module.optimiser_state = state
-    progress = Progress(**read_json(folder / "training.json"))
+    told = read_json(folder / "training.json")
+    if "step" not in told or not state:
+        raise CheckpointError(f"{folder} lacks the step, or the state of the optimiser")
+    progress = Progress(**told)
     module.step = progress.step
     return progress
 

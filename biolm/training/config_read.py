@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import ConfigError
+from biolm.io.atomic import replacing
 from biolm.settings import build_settings
 from biolm.training.config import RunConfig
 
@@ -105,7 +106,9 @@ def change(values: dict[str, Any], text: str) -> None:
     *sections, key = path.strip().split(".")
     place = values
     for section in sections:
-        place = place.setdefault(section, {})
+        # A section in which nothing is set yet is empty.
+        place[section] = {} if place.get(section) is None else place[section]
+        place = place[section]
         if not isinstance(place, dict):
             raise ConfigError(f"{text!r} leads through {section!r}, which is a value, not a section")
     try:
@@ -118,4 +121,5 @@ def write_config(path: Path, config: RunConfig) -> None:
     """Write the whole config, defaults included; :func:`read_config` gives the same back."""
     import yaml
 
-    path.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False), encoding="utf-8")
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False), encoding="utf-8")

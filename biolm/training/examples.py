@@ -20,8 +20,9 @@ from biolm.adapters.cells.rows import by_column
 from biolm.adapters.cells.zeros import add_zeros
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import alone, replacing
+from biolm.io.atomic import replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.copied import copied
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.cell_language import CellLanguage
 from biolm.progress import progress, speaks
@@ -91,6 +92,8 @@ def survey(
     InputError
         If a token lies outside the vocabulary, or no example is left to train or validate on.
     """
+    if known is not None and isinstance(examples, Sized) and len(known) != len(examples):
+        known = None
     lengths = _lengths(examples, vocab_size) if known is None else known
     draws = np.random.Generator(np.random.PCG64([seed, 1]))
     result = Survey(lengths, draws.random(len(lengths)) < share)
@@ -286,11 +289,7 @@ class StoredExamples:
         if len(files) == 1 and is_token_store(files[0]):
             self.store = TokenStore(files[0])
         elif folder is not None:
-            with alone(folder):
-                if not folder.exists():
-                    with replacing(folder) as temporary:
-                        write_tokens(files, temporary)
-            self.store = TokenStore(folder)
+            self.store = TokenStore(copied(files, folder, lambda place: _write(files, place)))
 
     def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
         """These examples."""
@@ -310,6 +309,11 @@ class StoredExamples:
         for tokens in token_blocks(self.files):
             yield _numbered(tokens, np.arange(start, start + len(tokens)))
             start += len(tokens)
+
+
+def _write(files: list[Path], place: Path) -> None:
+    with replacing(place) as temporary:
+        write_tokens(files, temporary)
 
 
 def _with_room(language: CellLanguage, zeros: int) -> CellLanguage:

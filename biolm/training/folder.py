@@ -1,7 +1,8 @@
 """The folder of a run: made once, and found again by a run that goes on.
 
-It holds the resolved ``config.yaml``, and of the data ``data.json`` (which files, which vocabulary) and
-``lengths.npy``, so that a run does not go on with other data, and need not look at all of them again.
+It holds the resolved ``config.yaml``, and of the data ``data.json`` (which files and tables in which order,
+which tokeniser) and ``lengths.npy``, so that a run does not go on with other data, and need not look at all
+of them again.
 
 Dimensions: ``n`` examples of the whole data set.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,17 +21,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError, InputError, OutputError
+from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError, OutputError
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, stamp
+from biolm.models.own import language_facts
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config, write_config
 
 if TYPE_CHECKING:
     from biolm.training.job import Job
 
-__all__ = ["absolute", "checkpoints", "known_lengths", "open_folder", "remember"]
+__all__ = [
+    "absolute",
+    "checkpoints",
+    "known_lengths",
+    "last_checkpoint",
+    "open_folder",
+    "remember",
+    "stored_config",
+]
 
 log = logging.getLogger("biolm")
 
@@ -56,7 +67,8 @@ def absolute(config: RunConfig) -> RunConfig:
         config.data,
         paths=tuple(str(Path(path).expanduser().absolute()) for path in config.data.paths),
         vocabulary=_where(config.data.vocabulary),
-        groups=_where(config.data.groups),
+        # Of cells it is a column, which a folder may share its name with.
+        groups=_where(config.data.groups) if Path(config.data.groups or "").suffix else config.data.groups,
         labels={
             name: replace(label, table=_where(label.table), genes=_where(label.genes))
             for name, label in config.data.labels.items()
@@ -65,7 +77,26 @@ def absolute(config: RunConfig) -> RunConfig:
     model = replace(
         config.model, start=_where(config.model.start), init_genes=_where(config.model.init_genes)
     )
-    return replace(config, data=data, model=model)
+    objectives = {
+        name: {key: _panels(value) if key == "panels" else value for key, value in part.items()}
+        for name, part in config.objectives.items()
+    }
+    return replace(config, data=data, model=model, objectives=objectives)
+
+
+def _panels(given: Any) -> Any:
+    """Designed panels, those in a file by its path from the root."""
+    if not isinstance(given, list | tuple):
+        return given
+    return [_where(panel) if isinstance(panel, str) else panel for panel in given]
+
+
+def _tables(config: RunConfig) -> list[Path]:
+    """Files that tell more of the data: labels, groups, gene panels."""
+    labels = (place for label in config.data.labels.values() for place in (label.table, label.genes))
+    panels = (panel for part in config.objectives.values() for panel in part.get("panels") or ())
+    named = (place for place in (*labels, config.data.groups, *panels) if isinstance(place, str))
+    return [Path(place) for place in named if Path(place).is_absolute() and Path(place).is_file()]
 
 
 def _where(text: str | None) -> str | None:
@@ -99,7 +130,7 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     if not stored.exists():
         raise OutputError(f"{folder} holds no run to go on with; choose another folder")
     _remove_leftovers(folder)
-    changed = list(_differences(read_config(stored).as_dict(), config.as_dict()))
+    changed = list(_differences(stored_config(folder).as_dict(), config.as_dict()))
     for key, before, now in changed:
         if not any(fnmatchcase(key, pattern) for pattern in _FREE):
             raise ConfigError(
@@ -113,11 +144,17 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     return False
 
 
+def stored_config(folder: Path) -> RunConfig:
+    """The config that the run in a folder has."""
+    return read_config(folder / _CONFIG)
+
+
 def _remove_leftovers(folder: Path) -> None:
     """What a run that was killed while it wrote has left behind."""
     for place in (folder, folder / "checkpoints"):
-        for partial in place.glob(".*.partial-*"):
-            remove(partial)
+        for pattern in (".*.partial-*", ".*.old-*"):
+            for partial in place.glob(pattern):
+                remove(partial)
 
 
 def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -133,20 +170,38 @@ def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, 
 def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     place = folder / "checkpoints"
-    return sorted(place.glob("step-[0-9]*")) if place.is_dir() else []
+    found = place.glob("step-*") if place.is_dir() else ()
+    return sorted(path for path in found if path.name.removeprefix("step-").isdigit())
 
 
-def known_lengths(folder: Path | None, files: list[Path]) -> NDArray[np.int64] | None:
+@contextmanager
+def last_checkpoint(folder: Path) -> Iterator[Path | None]:
+    """The last checkpoint of a run, to be read inside; None where there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read, with what to do.
+    """
+    found = checkpoints(folder)
+    try:
+        yield found[-1] if found else None
+    except (BiolmError, KeyError, TypeError, ValueError) as error:
+        earlier = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
+        raise CheckpointError(f"{found[-1]} is damaged ({error}); remove it to {earlier}") from error
+
+
+def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> NDArray[np.int64] | None:
     """``(n,)`` tokens of each example, as the run found them when it began; None for a run that begins.
 
     Raises
     ------
     InputError
-        If the run began with other files.
+        If the run began with other files or tables.
     """
     if folder is None or not (folder / _DATA).is_file():
         return None
-    before, now = read_json(folder / _DATA)["files"], _stamps(files)
+    before, now = read_json(folder / _DATA)["files"], _stamps(files, config)
     for path in {**before, **now}:
         if before.get(path) != now.get(path):
             how = "is new" if path not in before else "is gone" if path not in now else "was changed"
@@ -154,7 +209,15 @@ def known_lengths(folder: Path | None, files: list[Path]) -> NDArray[np.int64] |
                 f"{path} {how} since the run in {folder} began, so it cannot go on exactly; bring the data "
                 "back, or begin another run"
             )
-    found: NDArray[np.int64] = np.load(folder / _LENGTHS, allow_pickle=False).astype(np.int64)
+    if list(before) != list(now):
+        raise InputError(
+            f"the files have another order than when the run in {folder} began, so it cannot go on exactly; "
+            f"name {Path(next(iter(before))).name} first and the others as they stand in {folder / _DATA}"
+        )
+    try:
+        found: NDArray[np.int64] = np.load(folder / _LENGTHS, allow_pickle=False).astype(np.int64)
+    except (OSError, ValueError, EOFError):
+        return None  # lost or damaged, so the data are looked at again
     return found
 
 
@@ -166,19 +229,22 @@ def remember(folder: Path, job: Job) -> None:
     InputError
         If the vocabulary is another than it was.
     """
-    tokens = digest({str(name): number for name, number in job.vocabulary.tokens.items()})
+    facts = {} if job.language is None else language_facts(job.language)
+    tokens = digest({"tokens": {str(name): token for name, token in job.vocabulary.tokens.items()}, **facts})
     if (folder / _DATA).is_file():
         if read_json(folder / _DATA)["vocabulary"] != tokens:
             raise InputError(
-                f"the vocabulary is another than when the run in {folder} began; begin another run"
+                f"the vocabulary, or a setting of its tokeniser, is another than when the run in {folder} "
+                "began; bring it back, or begin another run"
             )
         return
     with replacing(folder / _LENGTHS, overwrite=True) as temporary:
         np.save(temporary, job.found.lengths.astype(np.int32))
-    facts = {"files": _stamps(job.files), "vocabulary": tokens}
+    notes = {"files": _stamps(job.files, job.config), "vocabulary": tokens}
     with replacing(folder / _DATA, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 
-def _stamps(files: list[Path]) -> dict[str, str]:
-    return {str(path): stamp(path) for path in files}
+def _stamps(files: list[Path], config: RunConfig) -> dict[str, str]:
+    """Size and time of change of each file, in the order in which their examples are numbered."""
+    return {str(path): stamp(path) for path in (*files, *_tables(config))}

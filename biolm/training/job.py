@@ -18,9 +18,12 @@ from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
+from biolm.models.cell_language import CellLanguage
 from biolm.models.heads import HeadFacts
+from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.base import Criterion, LabelKind
-from biolm.objectives.registry import label_kinds
+from biolm.objectives.registry import find, label_kinds, read_settings
+from biolm.objectives.weighted import PART_KEYS
 from biolm.progress import log
 from biolm.settings import read_fields
 from biolm.training.checks import (
@@ -83,6 +86,13 @@ class Job:
     labels: Labels | None = None
     start: Start | None = None
 
+    @property
+    def language(self) -> CellLanguage | SequenceLanguage | None:
+        """The tokeniser; None where the tokens are given."""
+        if isinstance(self.vocabulary, SequenceVocabulary):
+            return self.vocabulary.sequences
+        return self.vocabulary.language
+
     def summary(self) -> dict[str, Any]:
         """Sizes, parameters, steps and an estimate of the memory, as plain numbers."""
         tokens = int(self.train.lengths.sum())
@@ -97,7 +107,7 @@ class Job:
             "parameters": account(self.core).exact,
             "batches of the first epoch": self.train.batches(1),
             "steps": self.steps,
-            "memory estimate (MB)": round(memory_estimate(self.core, self.config) / 1e6),
+            "memory estimate (MB)": round(memory_estimate(self) / 1e6),
         }
 
 
@@ -151,6 +161,13 @@ def plan_job(
         labels.check(train.rows)
         check_levels(config, labels)
     valid = _plan(found, config, wanted, chunk, held_out=True)
+    if not len(valid.rows) and found.held_out.any():
+        raise InputError(
+            "no held-out example has a label to validate on; check the labels, or set data.groups or "
+            "data.validation otherwise"
+        )
+    for name in labels.lacking(valid.rows) if labels is not None and len(valid.rows) else ():
+        log.warning("no held-out example has a label in the column %r: it is not validated", name)
     steps = _steps(train, config)
     if config.schedule.warmup >= steps:
         log.warning(
@@ -232,22 +249,33 @@ def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
     return CoreConfig(**{**_SIZES, **usual, **chosen, "vocab_size": vocabulary.size})
 
 
-def memory_estimate(core: CoreConfig, config: RunConfig) -> float:
+def memory_estimate(job: Job) -> float:
     """Bytes of a training step on one device, about.
 
-    Weights, gradients and AdamW's two moments in float32 (and a moving average, where there is one), of
-    which ``fsdp`` leaves each device a part; what each layer keeps of ``t`` tokens for the backward pass; and
-    the logits of a sixth of the tokens.
+    Weights, gradients and AdamW's two moments in float32 (a moving average and the best so far, where they
+    are kept), of which ``fsdp`` leaves each device a part; what each layer keeps of ``t`` tokens for the
+    backward pass; and the logits of the tokens that are predicted, with their gradient and logarithm.
     """
-    copies: float = 5 if config.trainer.ema else 4
+    core, config = job.core, job.config
+    copies: float = 4 + (config.trainer.ema > 0) + config.trainer.keeps_best
     if config.trainer.strategy == "fsdp":
         copies /= config.trainer.processes
     width = 4 if config.trainer.precision == "fp32" else 2
     each = 10 * core.d_model + (3 if core.glu else 2) * core.d_ff
     layers = 1 if config.trainer.gradient_checkpointing else core.n_layers
-    tokens = config.data.batch_tokens
-    logits = 2 * core.vocab_size * tokens / 6 if core.head in ("linear", "mlm") else 0
+    # An example that is longer than a batch is one by itself.
+    tokens = max(config.data.batch_tokens, int(job.found.lengths.max(initial=0)))
+    logits = 3 * core.vocab_size * tokens * _logits_share(config) if core.head in ("linear", "mlm") else 0
     return 4.0 * copies * account(core).exact + width * tokens * layers * each + 4 * logits
+
+
+def _logits_share(config: RunConfig) -> float:
+    """Share of a batch's tokens of which the objectives read the logits, at most."""
+    total = 0.0
+    for name, part in config.objectives.items():
+        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
+        total += find(kind).logits_share(read_settings(kind, chosen))
+    return total
 
 
 def _plan(

@@ -164,6 +164,15 @@ class Labels:
             found |= column.known
         return found
 
+    def lacking(self, rows: NDArray[np.int64]) -> list[str]:
+        """Columns of which the examples ``rows`` have no label."""
+        found = []
+        for name, column in self.columns.items():
+            values = column.of_examples(rows)
+            if not replace(column, values=values).known.any():
+                found.append(name)
+        return found
+
     def check(self, rows: NDArray[np.int64]) -> None:
         """Refuse columns from which the examples ``rows`` teach nothing.
 

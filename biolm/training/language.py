@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from biolm.adapters.cells import check_counts
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock, open_cells
+from biolm.io.provenance import digest
 from biolm.models.cell_language import CellLanguage
 from biolm.models.own import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
@@ -213,17 +214,19 @@ def _gene_names(files: list[Path], data: DataConfig) -> list[str]:
         with open_cells(path, matrix=data.layer) as source:
             tables.append(source.gene_columns())
     union = GeneUnion(column=data.gene_column, minimum=data.minimum_match, species=data.species)
-    # Files that name genes by id come first, so that the order of files does not matter.
-    order = sorted(range(len(files)), key=lambda number: not _by_id(tables[number], data.gene_column))
-    for number in order:
+    # Those that name most genes by id come first, and then by their names, so that the order of files does
+    # not matter.
+    for number in sorted(range(len(files)), key=lambda number: _place(tables[number], data.gene_column)):
         with naming_file(files[number]):
             union.add(tables[number])
     return sorted(union.names())
 
 
-def _by_id(columns: dict[str, NDArray[np.str_]], chosen: str | None) -> bool:
-    names = columns[chosen if chosen in columns else naming_column(columns)]
-    return 2 * sum(ensembl_id(name) is not None for name in names.tolist()) > len(names)
+def _place(columns: dict[str, NDArray[np.str_]], chosen: str | None) -> tuple[float, str]:
+    """Share of the genes that are not named by id, and a hash of all names."""
+    names = columns[chosen if chosen in columns else naming_column(columns)].tolist()
+    ids = sum(ensembl_id(name) is not None for name in names)
+    return -ids / max(len(names), 1), digest({"genes": sorted(names)})
 
 
 def _blocks(

@@ -6,8 +6,15 @@ are handed over one by one in the planned order, whatever the number of workers.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.synchronize import Event
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,7 +123,7 @@ class _Share(IterableDataset[Item]):
         )
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Stream:
     """Batches of one process, in order; each time it is iterated it goes on where it was.
 
@@ -179,12 +186,14 @@ class Stream:
         if not self.workers:
             yield from share
             return
-        loaders = [iter(self._loader(share, worker)) for worker in range(self.workers)]
+        ending = multiprocessing.Event()
+        weakref.finalize(self, ending.set)
+        loaders = [iter(self._loader(share, worker, ending)) for worker in range(self.workers)]
         for number, group in enumerate(share.groups()):
             for _ in group.batches:
                 yield next(loaders[number % self.workers])
 
-    def _loader(self, share: _Share, worker: int) -> DataLoader[Any]:
+    def _loader(self, share: _Share, worker: int, ending: Event) -> DataLoader[Any]:
         # Its own generator: drawing the workers' seed from the global one would change dropout.
         return DataLoader(
             replace(share, worker=worker, workers=self.workers),
@@ -192,4 +201,19 @@ class Stream:
             num_workers=1,
             prefetch_factor=4,
             generator=torch.Generator(),
+            worker_init_fn=partial(_deaf, ending=ending),
         )
+
+
+def _deaf(worker: int, *, ending: Event) -> None:  # noqa: ARG001  # torch gives a worker its number
+    """Leave signals to the process that trains, which needs the batches of the step that it finishes.
+
+    A scheduler sends them to all processes. At the end that process sends its workers one too.
+    """
+
+    def hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's signature
+        if ending.is_set():
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, hear)

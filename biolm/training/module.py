@@ -42,8 +42,8 @@ class Means(dict[str, Tensor]):
             self[name] = self.get(name, 0) + column.double()
 
     def means(self) -> dict[str, float]:
-        """Total over count of each."""
-        return {name: float(pair[0] / pair[1].clamp(min=1e-12)) for name, pair in self.items()}
+        """Total over count of each; what counted nothing has no mean."""
+        return {name: float(pair[0] / pair[1]) for name, pair in self.items() if pair[1] > 0}
 
 
 class Pretraining(pl.LightningModule):

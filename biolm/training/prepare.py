@@ -9,7 +9,7 @@ from biolm.progress import log
 from biolm.training.checks import check_tokens, refuse_cell_settings
 from biolm.training.config import RunConfig
 from biolm.training.examples import CellExamples, Examples, StoredExamples
-from biolm.training.folder import checkpoints, known_lengths
+from biolm.training.folder import known_lengths, last_checkpoint
 from biolm.training.groups import cell_groups, hold_out
 from biolm.training.job import Job, plan_job, read_kinds
 from biolm.training.label_files import column_of, read_labels
@@ -57,7 +57,7 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
         )
     if start is not None and isinstance(start.vocabulary, SequenceVocabulary):
         raise ConfigError(f"model.start {config.model.start} reads sequences, but data.paths names none")
-    known = known_lengths(folder, files)
+    known = known_lengths(folder, files, config)
     vocabulary = _vocabulary(files, config, start, None if known is None else folder)
     examples = _examples(files, vocabulary, config, folder, stored=stored[0])
     kinds = read_kinds(config.objectives)
@@ -77,7 +77,7 @@ def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> 
     vocabulary = sequence_vocabulary(config) if start is None else start.vocabulary
     if not isinstance(vocabulary, SequenceVocabulary):
         raise ConfigError(f"model.start {config.model.start} reads cells, but data.paths names sequences")
-    known = known_lengths(folder, files)
+    known = known_lengths(folder, files, config)
     examples = sequence_examples(files, vocabulary, config, folder)
     labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))
     groups = None if config.data.groups is None else sequence_groups(examples, config.data.groups)
@@ -108,8 +108,10 @@ def _vocabulary(files: list[Path], config: RunConfig, start: Start | None, folde
         return start.vocabulary
     if config.data.vocabulary is not None:
         return language_of_folder(config.data.vocabulary, config.model.tokenizer)
-    if folder is not None and (saved := checkpoints(folder)):
-        return language_of_folder(str(saved[-1]))
+    if folder is not None:
+        with last_checkpoint(folder) as saved:
+            if saved is not None:
+                return language_of_folder(str(saved))
     return language_of_data(files, config.data, config.model, config.name)
 
 

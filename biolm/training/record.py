@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from biolm.errors import ConfigError
+from biolm.io.atomic import replacing
 from biolm.progress import progress, speaks
 from biolm.training.module import Means, Pretraining
 from biolm.training.throughput import peak_flops
@@ -36,18 +37,21 @@ class Csv:
         rows = []
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-        self._write([["step", "split", "name", "value"], *rows], "w")
+                # A row that was cut off when the run was killed is of a later step.
+                whole = (row for row in csv.reader(file) if len(row) == 4 and row[0].isdigit())
+                rows = [row for row in whole if int(row[0]) <= step]
+        with replacing(path, overwrite=True) as temporary:
+            self._write(temporary, [["step", "split", "name", "value"], *rows])
 
     def add(self, step: int, split: str, found: Mapping[str, float]) -> None:
         """Append rows."""
-        self._write([[step, split, name, repr(value)] for name, value in found.items()], "a")
+        self._write(self.path, [[step, split, name, repr(value)] for name, value in found.items()])
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _write(self, rows: list[list[Any]], mode: str) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
+    def _write(self, path: Path, rows: list[list[Any]]) -> None:
+        with path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 

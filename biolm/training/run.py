@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 import biolm
 from biolm.core import Transformer
-from biolm.errors import CheckpointError, ConfigError, InputError, TrainingError
-from biolm.io.atomic import remove
+from biolm.errors import ConfigError, TrainingError
+from biolm.io.atomic import claiming, remove
 from biolm.models.own import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
@@ -32,14 +31,21 @@ from biolm.training.callbacks import Save
 from biolm.training.checkpoint import Progress, restore
 from biolm.training.config import RunConfig, TrainerConfig
 from biolm.training.examples import CellExamples
-from biolm.training.folder import absolute, checkpoints, open_folder, remember
+from biolm.training.folder import (
+    absolute,
+    checkpoints,
+    last_checkpoint,
+    open_folder,
+    remember,
+    stored_config,
+)
 from biolm.training.initialise import initialise, start_genes
 from biolm.training.job import Job, head_facts, make_objective
 from biolm.training.loader import Reader, Stream
 from biolm.training.module import Pretraining
 from biolm.training.prepare import prepare
+from biolm.training.ranks import check_processes, environment, is_first, started_by_first
 from biolm.training.record import Bar, Record
-from biolm.training.sequence_job import SequenceVocabulary
 from biolm.training.start import adapt, reuse_heads
 from biolm.training.steps import Steps
 from biolm.training.stop import stopping
@@ -146,11 +152,14 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     TrainingError
         If the loss is infinite or no number.
     """
-    # On several devices Lightning starts this program again on each further process.
-    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    first = is_first()
+    if started_by_first():
+        # Which may have been long ago: the file of the command can be another by now.
+        config = stored_config(folder)
     _check_device(config.trainer)
+    check_processes(config.trainer.devices, config.trainer.nodes)
     config = absolute(config)
-    with _quiet(first=first):
+    with _quiet(first=first), claiming(folder) if first else nullcontext():
         made = first and open_folder(folder, config, resume=resume)
         job = module = None
         try:
@@ -193,7 +202,7 @@ def run_job(
         (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     t = config.trainer
     ended = progress.step >= job.steps or 0 < t.patience <= progress.waited
-    with stopping(alone=t.processes == 1) as stop:
+    with stopping() as stop:
         loggers = t.loggers if first else ()
         record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
         saver = Save(folder / "checkpoints", saved_of(job), progress, record, stop)
@@ -212,14 +221,8 @@ def run_job(
 
 def _restored(folder: Path, module: Pretraining) -> Progress:
     """Put the last checkpoint into the module."""
-    found = checkpoints(folder)
-    if not found:
-        return Progress()
-    try:
-        return restore(found[-1], module)
-    except (CheckpointError, InputError) as error:
-        earlier = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
-        raise CheckpointError(f"{found[-1]} is damaged ({error}); remove it to {earlier}") from error
+    with last_checkpoint(folder) as found:
+        return Progress() if found is None else restore(found, module)
 
 
 def _fit(trainer: pl.Trainer, module: Pretraining, data: BatchModule) -> None:
@@ -262,9 +265,7 @@ def make_module(job: Job, folder: Path) -> Pretraining:
 
 def saved_of(job: Job) -> Saved | None:
     """What the saved model holds beside the weights; None where the run knows no tokeniser."""
-    sequences = job.vocabulary.sequences if isinstance(job.vocabulary, SequenceVocabulary) else None
-    language = sequences or job.vocabulary.language
-    if language is None:
+    if job.language is None:
         return None
     facts = {
         "objectives": ", ".join(job.config.objectives),
@@ -276,7 +277,7 @@ def saved_of(job: Job) -> Saved | None:
     # A model that goes on makes its vectors as it did.
     model = job.config.model if job.start is None else job.start
     return Saved(
-        language=replace(language, name=job.config.name),
+        language=replace(job.language, name=job.config.name),
         vocabulary=job.vocabulary.tokens,
         core=job.core,
         pool=model.pool,
@@ -299,6 +300,7 @@ def _make_trainer(t: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
         accelerator=t.accelerator,
         devices=t.devices,
         num_nodes=t.nodes,
+        plugins=environment(),
         strategy=_strategy(t),
         precision=_PRECISIONS[t.precision],  # type: ignore[arg-type]  # one of Lightning's words
         max_steps=steps,

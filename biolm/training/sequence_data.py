@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from biolm.adapters.sequences import Tally, check_kind
 from biolm.adapters.sequences.kind import check_one_kind
 from biolm.batch import Tokens
-from biolm.io.atomic import alone
+from biolm.io.copied import copied
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
@@ -120,11 +120,12 @@ def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> 
         place = Path(tempfile.mkdtemp(prefix="biolm-"))
         weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
         folder = place / "sequences"
-    with alone(folder):
-        if not folder.exists():
-            check_one_kind(files)
-            build_store(opened(files), folder)
-    return folder
+    return copied(files, folder, lambda place: _build(files, place))
+
+
+def _build(files: list[Path], place: Path) -> None:
+    check_one_kind(files)
+    build_store(opened(files), place)
 
 
 def _pieces(lengths: NDArray[np.int64], width: int, long: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

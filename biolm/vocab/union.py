@@ -101,7 +101,7 @@ class GeneUnion:
             )
             found = match.target
         new = {names[place] for place in np.flatnonzero(found < 0)}
-        ids = self._ids_of(new) if self._rows else {}
+        ids = self._ids_of(new)
         names = [ids.get(name, name) for name in names]
         new = {ids.get(name, name) for name in new}
         if self._targets and len(new) == len(set(names)) and self._minimum:
@@ -118,7 +118,7 @@ class GeneUnion:
 
     def _ids_of(self, names: set[str]) -> dict[str, str]:
         """Ids of new symbols, where the list holds ids and no other gene has or gets the same one."""
-        known = GeneVocabulary.of(list(self._rows))
+        known = GeneVocabulary.of(list(self._rows or names))
         species = self._species or (known.species[0] if len(known.species) == 1 else "")
         if known.kind != "ensembl" or not species:
             return {}

@@ -7,6 +7,7 @@ import pytest
 
 from biolm.errors import OutputError
 from biolm.io.atomic import check_free_space, install, refuse_existing, replacing, writing
+from biolm.io.copied import copied
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -87,3 +88,23 @@ def test_too_little_room_is_told_in_time(tmp_path, monkeypatch, needed, shown):
     with pytest.raises(OutputError, match=rf"needs about {shown} but only 1\.5 kB are free"):
         check_free_space(tmp_path / "x", needed)
     check_free_space(tmp_path / "x", 1000)
+
+
+def test_copies_are_made_anew_when_their_files_change(tmp_path):
+    source, made = tmp_path / "x.txt", []
+
+    def write(folder):
+        assert not folder.exists()
+        folder.mkdir()
+        (folder / "copy").write_text(source.read_text())
+        made.append(source.read_text())
+
+    for text in ("one", "one", "two more"):
+        if text != (made[-1] if made else ""):
+            source.write_text(text)
+        assert (copied([source], tmp_path / "c", write) / "copy").read_text() == text
+    assert made == ["one", "two more"]
+    # One that was not finished, and one by an earlier version, tell nothing of their files.
+    (tmp_path / "c" / "sources.json").unlink()
+    copied([source], tmp_path / "c", write)
+    assert made == ["one", "two more", "two more"]

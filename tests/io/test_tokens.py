@@ -8,6 +8,7 @@ import pytest
 
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError, OutputError
+from biolm.io.token_store import VOCABULARY, write_tokens
 from biolm.io.tokens import SCHEMA_VERSION, TokenWriter, read_tokens, token_metadata
 
 ENDINGS = (".parquet", ".arrow", ".feather", ".zarr")
@@ -213,3 +214,18 @@ def test_writing_parquet_loads_no_pandas(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_old_tokens_that_do_not_tell_their_genes_join_new_ones(tmp_path):
+    tokens = Tokens(ids=np.arange(4, dtype=np.int32), offsets=np.array([0, 4]), index=np.arange(1))
+    facts = {"old": {}, "a": {VOCABULARY: "1"}, "b": {VOCABULARY: "2"}}
+    for name, fact in facts.items():
+        with TokenWriter(tmp_path / f"{name}.parquet", metadata={"model": "m", **fact}) as writer:
+            writer.write(tokens, np.array(["c"]))
+    files = {name: tmp_path / f"{name}.parquet" for name in facts}
+    for folder, names in enumerate((["old", "a"], ["a", "old", "a"])):
+        (tmp_path / str(folder)).mkdir()
+        write_tokens([files[name] for name in names], tmp_path / str(folder))
+    (tmp_path / "2").mkdir()
+    with pytest.raises(InputError, match=r"b\.parquet holds tokens of m, .* with other genes"):
+        write_tokens([files["old"], files["a"], files["b"]], tmp_path / "2")

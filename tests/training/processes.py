@@ -1,11 +1,13 @@
 """Training runs that two processes share, for tests: ``torchrun processes.py NAME[:HOW] ...``.
 
 Each ``NAME.yaml`` is trained into the folder ``NAME``, one after the other, as starting processes takes
-longest. ``HOW`` is ``break``, ``poison`` or ``resume``.
+longest. ``HOW`` is ``break``, ``poison``, ``stop`` or ``resume``.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def at_step(how: str):
     def step(self, batch, batch_idx):
         if self.step == STEP and how == "break":
             raise Killed
+        if self.step == STEP and how == "stop" and self.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         if self.step == STEP and how == "poison" and self.global_rank == 1:
             batch.prepared.batch.values.fill_(float("nan"))
         return usual(self, batch, batch_idx)
@@ -46,7 +50,7 @@ def main() -> None:
         Pretraining.training_step = at_step(how)
         try:
             train(read_config(Path(f"{name}.yaml")), Path(name), resume=how == "resume")
-        except (Killed, TrainingError) as error:
+        except (Killed, TrainingError, SystemExit) as error:
             # One write each, so that the lines of both processes stay apart.
             sys.stdout.write(f"{name}, process {torch.distributed.get_rank()}: {error}\n")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,12 +15,12 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError, TrainingError
 from biolm.training import examples
-from biolm.training.config_read import build
+from biolm.training.config_read import build, read_config
 from biolm.training.module import Pretraining
 from biolm.training.run import train
 
@@ -100,6 +101,67 @@ def test_other_data_are_refused(cells, tmp_path, change):
         train(config, tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("change", ["order", "labels", "tokeniser"])
+def test_what_else_numbers_or_describes_the_data_is_kept(cells, tmp_path, change):
+    paths = [str(cells / f"c{number}.h5ad") for number in range(3)]
+    (tmp_path / "list.txt").write_text("\n".join(paths))
+    (tmp_path / "genes.csv").write_text("gene,kind\nENSG00000000001,a\nENSG00000000002,b\n")
+    train(build(values_of(cells)), tmp_path / "first")
+    values = values_of(tmp_path / "list.txt")
+    values["data"] |= {
+        "vocabulary": str(tmp_path / "first" / "model"),
+        "labels": {"kind": {"genes": str(tmp_path / "genes.csv")}},
+    }
+    values["objectives"] = {"kind": {"objective": "classify", "column": "kind", "level": "token"}}
+    config = build(values)
+    train(config, tmp_path / "run")
+    if change == "order":
+        (tmp_path / "list.txt").write_text("\n".join(paths[::-1]))
+        words = "another order .* name c0.h5ad first"
+    elif change == "labels":
+        (tmp_path / "genes.csv").write_text("gene,kind\nENSG00000000002,a\nENSG00000000001,b\n\n")
+        words = "genes.csv was changed"
+    else:
+        facts = tmp_path / "first" / "model" / "preprocessing.json"
+        content = json.loads(facts.read_text())
+        facts.write_text(json.dumps(content | {"medians": [2 * number for number in content["medians"]]}))
+        # The checkpoints hold the tokeniser that a vocabulary made of the data would have.
+        words = "a setting of its tokeniser"
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(InputError, match=words):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_panels_and_columns_do_not_depend_on_where_the_command_is_given(cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "age").mkdir()
+    (tmp_path / "panel.txt").write_text("ENSG00000000001\nENSG00000000002\n")
+    values = values_of(cells) | {"objectives": {"panel_contrast": {"smallest": 0.2, "panels": ["panel.txt"]}}}
+    values["data"]["groups"] = "age"
+    train(build(values), tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = read_config(tmp_path / "run" / "config.yaml")
+    assert config.data.groups == "age"
+    train(config, tmp_path / "run", resume=True)
+    (tmp_path / "panel.txt").write_text("ENSG00000000001\nENSG00000000003\n\n")
+    with pytest.raises(InputError, match=r"panel.txt was changed"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_two_processes_do_not_work_in_one_folder(cells, tmp_path):
+    config = build(values_of(cells))
+    hold = "import sys, time; from pathlib import Path; from biolm.io.atomic import claiming\n"
+    hold += f"with claiming(Path({str(tmp_path / 'run')!r})): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match=r"another process works in .*run; wait for it"):
+            train(config, tmp_path / "run")
+        other.kill()
+    train(config, tmp_path / "run")
+    assert not list(tmp_path.glob(".run*"))
+
+
 def test_a_run_goes_on_without_a_second_look_at_the_data(cells, tmp_path, monkeypatch):
     config = build(values_of(cells))
     train(config, tmp_path / "whole")
@@ -156,11 +218,29 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it(cells, tmp_path, mo
         train(build(values_of(cells)), tmp_path / "run")
     monkeypatch.undo()
     last = tmp_path / "run" / "checkpoints" / "step-00000004"
-    (last.parent / ".step-00000006.partial-123").mkdir()
-    (last / "training.safetensors").write_bytes(b"half")
-    with pytest.raises(CheckpointError, match=r"step-00000004 is damaged.*go on from step-00000002"):
-        train(build(values_of(cells)), tmp_path / "run", resume=True)
+    for name in (".step-00000006.partial-123", ".step-00000006.old-123", "step-00000008.bak"):
+        (last.parent / name).mkdir()
+    for damage in ("half", "{}", "optimiser", "vocabulary"):
+        shutil.copytree(last, tmp_path / "good")
+        if damage == "half":
+            (last / "training.safetensors").write_bytes(b"half")
+        elif damage == "{}":
+            (last / "training.json").write_text("{}")
+        elif damage == "optimiser":
+            state = load_file(last / "training.safetensors")
+            kept = {name: tensor for name, tensor in state.items() if not name.startswith("optimiser")}
+            save_file(kept, last / "training.safetensors")
+        else:
+            (last / "vocab.json").unlink()
+        with pytest.raises(CheckpointError, match=r"step-00000004 is damaged.*go on from step-00000002"):
+            train(build(values_of(cells)), tmp_path / "run", resume=True)
+        shutil.rmtree(last)
+        (tmp_path / "good").rename(last)
     shutil.rmtree(last)
+    # What can be made again is.
+    np.save(tmp_path / "run" / "lengths.npy", np.arange(3))
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("\n4,tra")
     train(build(values_of(cells)), tmp_path / "run", resume=True)
     assert not list(last.parent.glob(".*"))
 
@@ -227,21 +307,60 @@ def test_the_average_forgets_the_first_weights(cells, tmp_path):
     assert loss[0.999] == pytest.approx(loss[0.0], abs=0.05)
 
 
+@pytest.mark.parametrize("step", [2, 3, 6])
+def test_a_signal_loses_no_validation(cells, tmp_path, monkeypatch, step):
+    """Step 3 is followed by a validation; step 6 is the last one, after which all is done."""
+    config = build(values_of(cells, save="best", patience=9))
+    whole = train(config, tmp_path / "whole")
+    usual = Pretraining.training_step
+
+    def signalled(self, batch, batch_idx):
+        if self.step == step - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return usual(self, batch, batch_idx)
+
+    monkeypatch.setattr(Pretraining, "training_step", signalled)
+    if step < 6:
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run")
+        assert max((tmp_path / "run" / "checkpoints").iterdir()).name == f"step-{step:08d}"
+    else:
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    result = train(config, tmp_path / "run", resume=True)
+    assert result.scores == whole.scores
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    validations = [
+        [
+            line
+            for line in (tmp_path / name / "metrics.csv").read_text().splitlines()
+            if ",validation," in line
+        ]
+        for name in ("run", "whole")
+    ]
+    assert validations[0] == validations[1]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_after_a_step_that_is_saved(cells, tmp_path, number, status):
+def test_a_signal_ends_a_run_after_a_step_that_is_saved(cells, tmp_path, number, status, workers):
     values = values_of(cells, max_steps=300, max_epochs=9999, validate_every=300, checkpoint_every=300)
+    values["data"]["workers"] = workers
     (tmp_path / "long.yaml").write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "biolm", "pretrain", "long.yaml", "-o", "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as job:
+    # A terminal, and a scheduler, send it to all processes.
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as job:
         metrics = tmp_path / "run" / "metrics.csv"
         while job.poll() is None and not (metrics.exists() and metrics.read_text().count("loss") > 2):
             time.sleep(0.02)
-        job.send_signal(number)
+        os.killpg(job.pid, number)
         said = job.communicate(timeout=60)[1]
     assert job.returncode == status, said
-    assert "stopping after this step" in said
+    assert said.count("stopping after this step") == 1
     [saved] = (tmp_path / "run" / "checkpoints").iterdir()
     assert f"saved step {int(saved.name[-8:])}; go on from there with --resume" in said
     train(build(values), tmp_path / "run", resume=True)

@@ -187,6 +187,25 @@ def test_cells_without_a_label_teach_only_what_needs_none(folder):
     assert both.labels.counts(np.arange(70))["kind"] == (27, 27)
 
 
+def test_held_out_examples_without_a_label_are_told_of(folder, tmp_path, caplog):
+    import anndata
+
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    donors = np.array(["here", "there"])[np.arange(cells.n_obs) % 4 // 3]
+    cells.obs["donor"], cells.obs["kind"] = donors, cells.obs["kind"].astype(object)
+    cells.obs.loc[cells.obs["donor"] == "there", "kind"] = ""
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    data = {"paths": [str(tmp_path / "cells.h5ad")], "groups": "donor"}
+    alone = {"classify": {"column": "kind"}}
+    config = make(folder, data=data, objectives={**alone, "masked_tokens": {}})
+    result = train(config, tmp_path / "run")
+    assert "no held-out example has a label in the column 'kind': it is not validated" in caplog.messages
+    assert "masked_tokens/loss" in result.scores
+    assert not any(name.startswith("classify") for name in result.scores)
+    with pytest.raises(InputError, match="no held-out example has a label to validate on"):
+        prepare(make(folder, data=data, objectives=alone))
+
+
 BOTH_WAYS = {"classify": {"column": "age"}, "regress": {"column": "age"}}
 
 

@@ -93,3 +93,12 @@ def test_broken_files_are_refused(tmp_path, text):
         read_config(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config(tmp_path / "absent.yaml")
+
+
+def test_a_section_in_which_all_is_commented_out_is_empty(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {paths: [x]}\ntrainer:\n  # max_steps: 3\nmodel:\n  core:\n")
+    assert read_config(file) == build({"data": {"paths": ["x"]}})
+    assert read_config(file, ["trainer.max_steps=3", "model.core.d_ff=8"]) == build(
+        {"data": {"paths": ["x"]}, "trainer": {"max_steps": 3}, "model": {"core": {"d_ff": 8}}}
+    )

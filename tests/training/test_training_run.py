@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError, TrainingError
 from biolm.training.config_read import build
+from biolm.training.job import memory_estimate
 from biolm.training.module import Pretraining
 from biolm.training.prepare import prepare
 from biolm.training.run import train
@@ -223,6 +224,26 @@ def test_plans_tell_sizes_and_steps(config, cells):
     assert summary["steps"] == -(-job.train.batches(2) // 2)
     assert summary["parameters"] > 1000
     assert summary["memory estimate (MB)"] >= 0
+
+
+def test_the_memory_estimate_counts_what_is_kept(config):
+    def estimate(core=(), **changes):
+        return memory_estimate(prepare(config(model__core={**CORE, **dict(core)}, **changes)))
+
+    causal, job = {"causal": True}, prepare(config())
+    some = estimate(causal)
+    every = estimate(causal, objectives={"next_token": {}})
+    # Logits, their logarithm and gradient of all 128 tokens in place of 15 %.
+    assert every - some == pytest.approx(0.85 * 128 * 34 * 3 * 4)
+    both = estimate(
+        causal, objectives={"next_token": {}, "half": {"objective": "masked_tokens", "rate": 0.5}}
+    )
+    assert both - every == pytest.approx(0.5 * 128 * 34 * 3 * 4)
+    parameters = job.summary()["parameters"]
+    assert estimate(trainer__save="best") - estimate() == pytest.approx(4 * parameters)
+    assert estimate(trainer__ema=0.9, trainer__save="best") - estimate() == pytest.approx(8 * parameters)
+    # No batch is smaller than the longest example.
+    assert estimate(data__batch_tokens=1) == estimate(data__batch_tokens=int(job.found.lengths.max()))
 
 
 @pytest.mark.parametrize(

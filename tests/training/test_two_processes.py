@@ -55,7 +55,8 @@ def folder(tmp_path_factory):
         write(folder / f"all_{strategy}.yaml", **two)
         write(folder / f"lora_{strategy}.yaml", model=tuned, **two)
         write(folder / f"poisoned_{strategy}.yaml", model=values, objectives={"masked_values": {}}, **two)
-    write(folder / "broken.yaml", devices=2, strategy="fsdp")
+    for name in ("broken", "stopped"):
+        write(folder / f"{name}.yaml", devices=2, strategy="fsdp")
     write(folder / "one.yaml", objectives=alone, accumulate=2)
     return folder
 
@@ -93,7 +94,8 @@ def said(folder, one):
     # This way each machine chooses a free port, so that tests may run at the same time.
     begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     runs = ["two_fsdp", "all_ddp", "all_fsdp", "broken:break", "broken:resume", "lora_ddp", "lora_fsdp"]
-    return run([*begin, str(SCRIPT), *runs, "poisoned_ddp:poison", "poisoned_fsdp:poison"], folder).stdout
+    runs += ["stopped:stop", "stopped:resume", "poisoned_ddp:poison", "poisoned_fsdp:poison"]
+    return run([*begin, str(SCRIPT), *runs], folder).stdout
 
 
 def state(folder):
@@ -134,6 +136,15 @@ def test_shards_are_saved_whole_and_a_run_of_them_goes_on_exactly(folder, said):
     assert model.heads.classes == {"kind": ("a", "b")}
     saved = load_file(folder / "all_fsdp" / "model" / "model.safetensors")
     assert saved.keys() == model.core.state_dict().keys()
+
+
+def test_all_processes_stop_after_the_step_in_which_one_hears_a_signal(folder, said):
+    assert "stopped, process 0: 0\n" in said
+    assert "stopped, process 1: 143\n" in said
+    found, wanted = state(folder / "stopped"), state(folder / "all_fsdp")
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        assert torch.equal(found[name], wanted[name]), name
 
 
 def test_shards_hold_low_rank_updates_and_frozen_weights(folder, one, said):
