@@ -116,6 +116,11 @@ def check_objective(objective: Criterion, job: Job) -> None:
             "model.freeze all takes the dropout out of the core, and only by that the views of two_views "
             "differ; set keep, such as [0.85, 1], or freeze less"
         )
+    if job.config.data.zeros and job.core.position != "none":
+        raise ConfigError(
+            "data.zeros needs model.core.position none: values of 0 stand behind the others, so their places "
+            "would give them away"
+        )
     tokenizer: Any = None if job.vocabulary.language is None else job.vocabulary.language.tokenizer
     normalised = isinstance(tokenizer, ContinuousTokenizer) and (tokenizer.log1p or tokenizer.target_sum)
     if objective.reads_counts and (normalised or isinstance(tokenizer, BinTokenizer)):

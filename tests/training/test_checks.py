@@ -143,6 +143,12 @@ def test_cells_with_zeros_train_and_held_out_ones_stay_the_same(job_of):
         assert any(changed) != valid
 
 
+def test_places_must_not_give_zeros_away(job_of):
+    job = job_of({"masked_values": {}}, data={"zeros": 6}, model={"core": CORE | {"position": "rope"}})
+    with pytest.raises(ConfigError, match=r"data.zeros needs model.core.position none"):
+        make_objective(job)
+
+
 def test_whole_cells_must_not_be_cut(job_of):
     model = {"adapter": "continuous", "max_length": 12}
     job = job_of({"whole_cell": {}}, model=model)
