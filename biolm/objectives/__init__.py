@@ -1,1 +1,1 @@
-"""Objectives: from what the core returns to a loss. Read base → draws → one of the objectives."""
+"""Objectives: from what the core returns to a loss. Read views → base → draws → one of them."""
