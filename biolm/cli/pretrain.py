@@ -38,7 +38,7 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Train a model on cells or stored tokens.
+    """Train a model on cells, sequences or stored tokens.
 
     Writes the resolved config, metrics.csv, checkpoints and the model into a folder.
     """
