@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from biolm.errors import OutputError
@@ -184,23 +184,23 @@ def claiming(target: Path) -> Iterator[None]:
     OutputError
         If another process works there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    with lock.open("w") as file:
+    target = target.resolve()
+    with ExitStack() as held:
         try:
             import fcntl
 
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock = target.parent / f".{target.name}.lock"
+            file = held.enter_context(lock.open("w"))
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+            held.callback(lock.unlink, missing_ok=True)
+        except BlockingIOError as error:
             raise OutputError(
                 f"another process works in {target}; wait for it, or choose another folder"
             ) from error
         except (ImportError, OSError):
-            pass  # no locks on this system or disk
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+            pass  # no locks on this system or disk, or no leave to write beside the folder
+        yield
 
 
 def _errno(error: OSError) -> int | None:

@@ -211,7 +211,10 @@ class Weighted(Criterion):
         return _Baselines(self)
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
-        """One forward pass a group; terms and metrics are named ``part/name``."""
+        """One forward pass a group, or two where one part is validated with dropout and others without.
+
+        Terms and metrics are named ``part/name``.
+        """
         parts = self.parts_by_name()
         terms: dict[str, Sum] = {}
         metrics: dict[str, Sum] = {}
@@ -220,11 +223,13 @@ class Weighted(Criterion):
         for (_, names), given, alone in zip(self.groups(), inputs, self.narrowed, strict=True):
             # The head is run if any part of the group reads it.
             leader = next((parts[name] for name in names if parts[name].uses_head), parts[names[0]])
-            dropout = any(parts[name].keeps_dropout for name in names)
-            output = leader.forward_pass(core, given, rows_alone=alone, dropout=dropout)
+            passes: dict[bool, Output] = {}
             for name in names:
+                dropout = parts[name].keeps_dropout and not self.training
+                if dropout not in passes:
+                    passes[dropout] = leader.forward_pass(core, given, rows_alone=alone, dropout=dropout)
                 parts[name].step = self.step
-                score = parts[name].score(core, output, given)
+                score = parts[name].score(core, passes[dropout], given)
                 terms |= {f"{name}/{key}": term for key, term in score.terms.items()}
                 metrics |= {f"{name}/{key}": metric for key, metric in score.metrics.items()}
                 weights |= {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from biolm.errors import TrainingError
 from biolm.io.atomic import replacing
@@ -46,7 +47,7 @@ class Save(pl.Callback):
     ) -> None:
         self.folder, self.saved, self.progress, self.record, self.stop = folder, saved, progress, record, stop
         self._last = progress.step
-        self._ends = False
+        self._ends = 0  # number of the signal
 
     @property
     def scores(self) -> dict[str, float]:
@@ -108,7 +109,8 @@ class Save(pl.Callback):
         if not stepped:
             return
         # One process may have heard what others have not, and all must stop after the same step.
-        self._ends = trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False)
+        asked = torch.tensor(self.stop.asked, device=trainer.strategy.root_device)
+        self._ends = int(trainer.strategy.reduce(asked, reduce_op="max"))
         falls_on_one = module.step % every.validate_every == 0 or module.step == module.steps
         if (self._ends or module.step % every.checkpoint_every == 0) and not falls_on_one:
             self._save(trainer, module)
@@ -126,7 +128,8 @@ class Save(pl.Callback):
             # Who started the processes may end all when one ends, and the first is still writing.
             trainer.strategy.barrier()
             log.info("saved step %d; go on from there with --resume", module.step)
-            self.stop.now()
+            # Lightning kills all where one of those that it started ends with another status than 0.
+            self.stop.now(self._ends if trainer.is_global_zero else self.stop.asked)
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the model itself, with its scores on the card."""

@@ -132,7 +132,8 @@ def restore(folder: Path, module: Pretraining) -> Progress:
         state.setdefault(int(number), {})[key] = tensor
     module.optimiser_state = state
     told = read_json(folder / "training.json")
-    if "step" not in told or not state:
+    # Where fp16's loss scale made them skip the first steps, there is no state yet.
+    if "step" not in told or not (state or told.get("scaler")):
         raise CheckpointError(f"{folder} lacks the step, or the state of the optimiser")
     progress = Progress(**told)
     module.step = progress.step

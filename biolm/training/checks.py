@@ -13,7 +13,7 @@ from biolm.io.token_store import VOCABULARY, token_facts
 from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings
 from biolm.objectives.weighted import PART_KEYS, Weighted
-from biolm.objectives.whole_cell import WholeCell, WholeCellSettings
+from biolm.objectives.whole_cell import WholeCell
 from biolm.training.config import DataConfig, RunConfig
 from biolm.training.examples import CellExamples
 from biolm.training.labels import Labels
@@ -129,16 +129,18 @@ def check_objective(objective: Criterion, job: Job) -> None:
             "{target_sum: null, log1p: false}"
         )
     for part in objective.parts if isinstance(objective, Weighted) else [objective]:
-        if isinstance(part, WholeCell):
-            _check_whole(part.settings, job, getattr(tokenizer, "max_length", None))
+        if isinstance(part, WholeCell) and part.settings.zeros_share:
+            _check_whole(job, getattr(tokenizer, "max_length", None))
         elif isinstance(job.examples, CellExamples) and not job.examples.zeros:
             _check_zeros(part.settings)
 
 
-def _check_whole(settings: WholeCellSettings, job: Job, limit: int | None) -> None:
+def _check_whole(job: Job, limit: int | None) -> None:
     """Refuse cells that lack expressed genes, which would be taught as zeros."""
+    if job.config.data.zeros:
+        raise ConfigError("whole_cell makes all zeros itself; leave data.zeros out, or set zeros_share to 0")
     cut = 0 if limit is None else int((job.found.lengths >= limit).sum())
-    if cut and settings.zeros_share:
+    if cut:
         raise ConfigError(
             f"{cut:,} of {len(job.found.lengths):,} cells fill all {limit:,} tokens of model.max_length, and "
             f"whole_cell would take genes beyond it for zeros; set model.max_length to "

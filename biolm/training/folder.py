@@ -68,14 +68,21 @@ def absolute(config: RunConfig) -> RunConfig:
         paths=tuple(str(Path(path).expanduser().absolute()) for path in config.data.paths),
         vocabulary=_where(config.data.vocabulary),
         # Of cells it is a column, which a folder may share its name with.
-        groups=_where(config.data.groups) if Path(config.data.groups or "").suffix else config.data.groups,
+        groups=_where(config.data.groups) if Path(config.data.groups or "").is_file() else config.data.groups,
         labels={
             name: replace(label, table=_where(label.table), genes=_where(label.genes))
             for name, label in config.data.labels.items()
         },
     )
+    tokenizer = {
+        key: _where(value) if key == "file" and isinstance(value, str) else value
+        for key, value in config.model.tokenizer.items()
+    }
     model = replace(
-        config.model, start=_where(config.model.start), init_genes=_where(config.model.init_genes)
+        config.model,
+        tokenizer=tokenizer,
+        start=_where(config.model.start),
+        init_genes=_where(config.model.init_genes),
     )
     objectives = {
         name: {key: _panels(value) if key == "panels" else value for key, value in part.items()}

@@ -162,10 +162,10 @@ def plan_job(
         check_levels(config, labels)
     valid = _plan(found, config, wanted, chunk, held_out=True)
     if not len(valid.rows) and found.held_out.any():
-        raise InputError(
-            "no held-out example has a label to validate on; check the labels, or set data.groups or "
-            "data.validation otherwise"
-        )
+        advice = "check the labels, or set data.groups or data.validation otherwise"
+        if config.trainer.keeps_best or config.trainer.patience:
+            raise InputError(f"no held-out example has a label to validate on; {advice}")
+        log.warning("no held-out example has a label, so nothing is validated; %s", advice)
     for name in labels.lacking(valid.rows) if labels is not None and len(valid.rows) else ():
         log.warning("no held-out example has a label in the column %r: it is not validated", name)
     steps = _steps(train, config)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.synchronize import Event
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, Protocol
 
@@ -187,7 +187,8 @@ class Stream:
             yield from share
             return
         ending = multiprocessing.Event()
-        weakref.finalize(self, ending.set)
+        # Before multiprocessing ends its processes and waits for them.
+        Finalize(self, ending.set, exitpriority=1)
         loaders = [iter(self._loader(share, worker, ending)) for worker in range(self.workers)]
         for number, group in enumerate(share.groups()):
             for _ in group.batches:

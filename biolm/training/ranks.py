@@ -21,8 +21,11 @@ def is_first() -> bool:
 
 
 def started_by_first() -> bool:
-    """Whether the first process, once it had prepared the run, started this one with its own command."""
-    return _launcher() is None and _rank() != "0"
+    """Whether the first process, once it had prepared the run, started this one with its own command.
+
+    In a script of several runs that is so for the first run alone: from then on all processes are there.
+    """
+    return _launcher() is None and _rank() != "0" and not dist.is_initialized()
 
 
 def check_processes(devices: int, nodes: int) -> None:

@@ -216,6 +216,9 @@ def run_job(
         elif first and not (folder / "model").exists():
             # The run was killed between its last checkpoint and its model.
             saver.write_model(module, first=True)
+        if stop.asked:
+            # It came after the last step: the run is done, but what called it may not be.
+            stop.now(stop.asked)
     return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores, first=first)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,18 +18,22 @@ log = logging.getLogger("biolm")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+# A scheduler may signal torchrun and its processes, and torchrun passes its own signal on: that is one wish.
+_ONE_WISH = 1.0
+
+
 class Stop:
     """Whether the user wants to stop, and how it then ends.
 
     Attributes
     ----------
     asked
-        Whether a signal has come to this process.
+        Number of the signal that has come to this process; 0 for none.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._signal = 0
+        self.asked = 0
+        self._since = 0.0
 
     def listen(self) -> None:
         """Take the signals, also from others who took them since; nothing happens outside the main thread."""
@@ -38,25 +43,27 @@ class Stop:
 
     def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler's signature
         """Note the first signal; the second of a kind stops at once."""
-        if self.asked and number == self._signal:
-            self.now()
-        self.asked, self._signal = True, number
-        log.info("stopping after this step; once more to stop at once")
+        if number != self.asked:
+            log.info("stopping after this step; once more to stop at once")
+            self.asked, self._since = number, time.monotonic()
+        elif time.monotonic() > self._since + _ONE_WISH:
+            self.now(number)
 
-    def now(self) -> None:
-        """End as the signal would have.
+    @staticmethod
+    def now(number: int) -> None:
+        """End as a signal would have.
 
         Raises
         ------
         KeyboardInterrupt
             After Ctrl-C.
         SystemExit
-            After the signal to terminate, with the status that a shell gives it; with 0 in a process that
-            heard none and ends with the others.
+            After the signal to terminate, with the status that a shell gives it; with 0 after none, in a
+            process that ends with others.
         """
-        if self._signal == signal.SIGINT:
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + self._signal if self._signal else 0)
+        raise SystemExit(128 + number if number else 0)
 
 
 @contextmanager

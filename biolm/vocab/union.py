@@ -118,6 +118,8 @@ class GeneUnion:
 
     def _ids_of(self, names: set[str]) -> dict[str, str]:
         """Ids of new symbols, where the list holds ids and no other gene has or gets the same one."""
+        if not names:
+            return {}
         known = GeneVocabulary.of(list(self._rows or names))
         species = self._species or (known.species[0] if len(known.species) == 1 else "")
         if known.kind != "ensembl" or not species:

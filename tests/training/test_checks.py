@@ -157,6 +157,8 @@ def test_whole_cells_must_not_be_cut(job_of):
     with pytest.raises(ConfigError, match=f"{cut} of 30 cells fill .* model.max_length to 44 "):
         make_objective(job)
     make_objective(job_of({"whole_cell": {"zeros_share": 0.0}}, model=model))
+    with pytest.raises(ConfigError, match=r"leave data\.zeros out"):
+        make_objective(job_of({"whole_cell": {}}, model=model | {"max_length": 44}, data={"zeros": 5}))
     make_objective(job_of({"whole_cell": {"max_tokens": 12}}, model=model | {"max_length": 44}))
 
 

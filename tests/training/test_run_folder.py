@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from biolm.training import examples
 from biolm.training.config_read import build, read_config
 from biolm.training.module import Pretraining
 from biolm.training.run import train
+from biolm.training.stop import Stop
 
 CORE = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
 
@@ -160,6 +162,48 @@ def test_two_processes_do_not_work_in_one_folder(cells, tmp_path):
         other.kill()
     train(config, tmp_path / "run")
     assert not list(tmp_path.glob(".run*"))
+
+
+def test_the_folder_of_a_run_may_be_the_one_at_hand(cells, tmp_path, monkeypatch):
+    config = build(values_of(cells))
+    train(config, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    assert train(config, Path(), resume=True).steps == 6
+    # Where no lock can be written, as in a folder above that belongs to others, there is none.
+    (tmp_path / ".run.lock").mkdir()
+    assert train(config, Path(), resume=True).steps == 6
+
+
+def test_signals_passed_on_are_one_wish(monkeypatch):
+    now = [5.0]
+    monkeypatch.setattr("biolm.training.stop.time.monotonic", lambda: now[0])
+    stop = Stop()
+    for later in (0.0, 0.3, 0.9):
+        now[0] = 5.0 + later
+        stop.hear(signal.SIGTERM, None)
+    now[0] = 6.5
+    with pytest.raises(SystemExit, match="143"):
+        stop.hear(signal.SIGTERM, None)
+    stop.hear(signal.SIGINT, None)
+    now[0] = 9.0
+    with pytest.raises(KeyboardInterrupt):
+        stop.hear(signal.SIGINT, None)
+
+
+@pytest.mark.slow
+def test_readers_end_with_a_process_that_fails(cells, tmp_path):
+    """Also where what ends with the process was arranged before torch was imported."""
+    values = values_of(cells)
+    values["data"]["workers"] = 2
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    script = "import tempfile\nkept = tempfile.TemporaryDirectory()\n"
+    script += "from biolm.training.config_read import read_config\nfrom biolm.training import run\n"
+    script += "run.Pretraining.training_step = lambda *args: 1 / 0\n"
+    script += "run.train(read_config('run.yaml'), run.Path('run'))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_a_run_goes_on_without_a_second_look_at_the_data(cells, tmp_path, monkeypatch):
@@ -309,7 +353,7 @@ def test_the_average_forgets_the_first_weights(cells, tmp_path):
 
 @pytest.mark.parametrize("step", [2, 3, 6])
 def test_a_signal_loses_no_validation(cells, tmp_path, monkeypatch, step):
-    """Step 3 is followed by a validation; step 6 is the last one, after which all is done."""
+    """Step 3 is followed by a validation; step 6 is the last one, after which the model is written."""
     config = build(values_of(cells, save="best", patience=9))
     whole = train(config, tmp_path / "whole")
     usual = Pretraining.training_step
@@ -320,12 +364,10 @@ def test_a_signal_loses_no_validation(cells, tmp_path, monkeypatch, step):
         return usual(self, batch, batch_idx)
 
     monkeypatch.setattr(Pretraining, "training_step", signalled)
-    if step < 6:
-        with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run")
-        assert max((tmp_path / "run" / "checkpoints").iterdir()).name == f"step-{step:08d}"
-    else:
+    with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run")
+    assert max((tmp_path / "run" / "checkpoints").iterdir()).name == f"step-{step:08d}"
+    assert (tmp_path / "run" / "model").exists() == (step == 6)
     monkeypatch.undo()
     result = train(config, tmp_path / "run", resume=True)
     assert result.scores == whole.scores

@@ -202,8 +202,10 @@ def test_held_out_examples_without_a_label_are_told_of(folder, tmp_path, caplog)
     assert "no held-out example has a label in the column 'kind': it is not validated" in caplog.messages
     assert "masked_tokens/loss" in result.scores
     assert not any(name.startswith("classify") for name in result.scores)
+    assert prepare(make(folder, data=data, objectives=alone)).valid is None
+    assert any("so nothing is validated" in message for message in caplog.messages)
     with pytest.raises(InputError, match="no held-out example has a label to validate on"):
-        prepare(make(folder, data=data, objectives=alone))
+        prepare(make(folder, data=data, objectives=alone, trainer={"patience": 2}))
 
 
 BOTH_WAYS = {"classify": {"column": "age"}, "regress": {"column": "age"}}

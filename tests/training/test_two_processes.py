@@ -55,8 +55,9 @@ def folder(tmp_path_factory):
         write(folder / f"all_{strategy}.yaml", **two)
         write(folder / f"lora_{strategy}.yaml", model=tuned, **two)
         write(folder / f"poisoned_{strategy}.yaml", model=values, objectives={"masked_values": {}}, **two)
-    for name in ("broken", "stopped"):
+    for name in ("broken", "stopped", "again"):
         write(folder / f"{name}.yaml", devices=2, strategy="fsdp")
+    write(folder / "twice.yaml", objectives=alone, devices=2, strategy="fsdp")
     write(folder / "one.yaml", objectives=alone, accumulate=2)
     return folder
 
@@ -119,6 +120,12 @@ def test_the_command_starts_a_second_process_that_keeps_quiet(folder, one):
     assert_close(state(folder / "two_ddp"), one)
 
 
+def test_a_script_may_have_several_runs(folder, one):
+    """The processes that the first run started are there when the second one begins."""
+    run([sys.executable, str(SCRIPT), "again", "twice"], folder)
+    assert_close(state(folder / "twice"), one)
+
+
 def test_shards_equal_one_process_that_accumulates(folder, one, said):
     assert_close(state(folder / "two_fsdp"), one)
 
@@ -139,7 +146,7 @@ def test_shards_are_saved_whole_and_a_run_of_them_goes_on_exactly(folder, said):
 
 
 def test_all_processes_stop_after_the_step_in_which_one_hears_a_signal(folder, said):
-    assert "stopped, process 0: 0\n" in said
+    assert "stopped, process 0: 143\n" in said
     assert "stopped, process 1: 143\n" in said
     found, wanted = state(folder / "stopped"), state(folder / "all_fsdp")
     assert found.keys() == wanted.keys()

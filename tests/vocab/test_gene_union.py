@@ -70,3 +70,10 @@ def test_the_column_that_names_genes():
     assert naming_column(columns, "index") == "index"
     with pytest.raises(InputError, match="no gene column 'x'"):
         naming_column(columns, "x")
+
+
+def test_a_table_without_genes() -> None:
+    union = GeneUnion()
+    union.add({"index": np.array([], np.str_)})
+    assert union.names() == []
+    assert union.targets()[0].tolist() == []
