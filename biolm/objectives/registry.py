@@ -18,7 +18,11 @@ from biolm.settings import build_settings, nearest
 if TYPE_CHECKING:
     from biolm.objectives.base import Criterion, Facts, LabelKind, Settings
 
-__all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings"]
+__all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings", "split_part"]
+
+_PART_KEYS = frozenset(
+    {"objective", "weight", "input_of"}
+)  # of a part of a sum, beside its objective's settings
 
 BUILT_IN: dict[str, str] = {
     "adversarial": "biolm.objectives.adversarial:Adversarial",
@@ -109,6 +113,18 @@ def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
     """
     settings_of: Settings = build_settings(find(name).Settings, settings, f"objective {name}:")
     return settings_of
+
+
+def split_part(name: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Registered name and settings of the objective of a part of a sum.
+
+    Examples
+    --------
+    >>> split_part("half", {"objective": "masked_tokens", "rate": 0.5, "weight": 2})
+    ('masked_tokens', {'rate': 0.5})
+    """
+    settings = {key: value for key, value in part.items() if key not in _PART_KEYS}
+    return part.get("objective", name), settings
 
 
 def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:

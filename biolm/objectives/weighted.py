@@ -26,13 +26,10 @@ from biolm.objectives.base import (
 )
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.draws import Draw
-from biolm.objectives.registry import label_kinds, make
+from biolm.objectives.registry import label_kinds, make, split_part
 from biolm.settings import read_value
 
-__all__ = ["PART_KEYS", "Weighted", "WeightedSettings"]
-
-PART_KEYS = frozenset({"objective", "weight", "input_of"})
-"""Settings of a part of a sum, beside those of its objective."""
+__all__ = ["Weighted", "WeightedSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +74,13 @@ class Weighted(Criterion):
         # A list, as a dictionary of modules refuses names such as "type" or "cell.type".
         self.parts = nn.ModuleList()
         for name, part in settings.parts.items():
-            chosen = dict(part)
-            kind, weight = chosen.pop("objective", name), chosen.pop("weight", 1.0)
-            weight = read_value(float, weight, f"the weight of objective {name}")
+            kind, chosen = split_part(name, part)
+            weight = read_value(float, part.get("weight", 1.0), f"the weight of objective {name}")
             if not 0 < weight < float("inf"):
                 raise ConfigError(f"the weight of objective {name} must be a number above 0, not {weight!r}")
             self.weights[name] = weight
-            if "input_of" in chosen:
-                self.below[name] = chosen.pop("input_of")
+            if "input_of" in part:
+                self.below[name] = part["input_of"]
             made = make(kind, facts, chosen)
             if not isinstance(made, Objective):
                 raise ConfigError(f"part {name} is a sum itself; name its objectives as parts of this one")
@@ -138,8 +134,7 @@ class Weighted(Criterion):
         """
         found: dict[str, LabelKind] = {}
         for name, part in settings.parts.items():
-            chosen = {key: value for key, value in part.items() if key not in PART_KEYS}
-            for column, kind in label_kinds(part.get("objective", name), chosen).items():
+            for column, kind in label_kinds(*split_part(name, part)).items():
                 if found.setdefault(column, kind) != kind:
                     raise ConfigError(
                         f"the label column {column!r} is read as classes and as numbers; "

@@ -11,8 +11,8 @@ from biolm.core import CoreConfig
 from biolm.errors import ConfigError, InputError
 from biolm.io.token_store import VOCABULARY, token_facts
 from biolm.objectives.base import Criterion
-from biolm.objectives.registry import label_kinds, read_settings
-from biolm.objectives.weighted import PART_KEYS, Weighted
+from biolm.objectives.registry import label_kinds, read_settings, split_part
+from biolm.objectives.weighted import Weighted
 from biolm.objectives.whole_cell import WholeCell
 from biolm.training.config import DataConfig, RunConfig
 from biolm.training.examples import CellExamples
@@ -87,7 +87,7 @@ def check_levels(config: RunConfig, labels: Labels) -> None:
         Naming the objective and the column.
     """
     for name, part in config.objectives.items():
-        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
+        kind, chosen = split_part(name, part)
         wanted = getattr(read_settings(kind, chosen), "level", "example")
         for column in label_kinds(kind, chosen):
             level = "example" if labels.columns[column].level == "example" else "token"

@@ -22,8 +22,7 @@ from biolm.models.cell_language import CellLanguage
 from biolm.models.heads import HeadFacts
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.base import Criterion, LabelKind
-from biolm.objectives.registry import find, label_kinds, read_settings
-from biolm.objectives.weighted import PART_KEYS
+from biolm.objectives.registry import find, label_kinds, read_settings, split_part
 from biolm.progress import log
 from biolm.settings import read_fields
 from biolm.training.checks import (
@@ -273,7 +272,7 @@ def _logits_share(config: RunConfig) -> float:
     """Share of a batch's tokens of which the objectives read the logits, at most."""
     total = 0.0
     for name, part in config.objectives.items():
-        kind, chosen = part.get("objective", name), {k: v for k, v in part.items() if k not in PART_KEYS}
+        kind, chosen = split_part(name, part)
         total += find(kind).logits_share(read_settings(kind, chosen))
     return total
 

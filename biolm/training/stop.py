@@ -14,9 +14,7 @@ __all__ = ["Stop", "stopping"]
 
 log = logging.getLogger("biolm")
 
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 # A scheduler may signal torchrun and its processes, and torchrun passes its own signal on: that is one wish.
 _ONE_WISH = 1.0

@@ -21,6 +21,14 @@ def write_cells(path, seed=0, n=40, genes=20):
     made.write_h5ad(path)
 
 
+def write_folder(folder):
+    """Three files of cells."""
+    folder.mkdir()
+    for number in range(3):
+        write_cells(folder / f"c{number}.h5ad", number)
+    return folder
+
+
 def values_of(cells, **trainer):
     return {
         "data": {"paths": [str(cells)], "batch_tokens": 200, "validation": 0.2},

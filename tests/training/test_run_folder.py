@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_runs import CORE, break_at, same, values_of, weights, write_cells
+from small_runs import CORE, break_at, same, values_of, weights, write_cells, write_folder
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError, TrainingError
@@ -26,11 +26,7 @@ from biolm.training.run import train
 
 @pytest.fixture
 def cells(tmp_path):
-    folder = tmp_path / "cells"
-    folder.mkdir()
-    for number in range(3):
-        write_cells(folder / f"c{number}.h5ad", number)
-    return folder
+    return write_folder(tmp_path / "cells")
 
 
 def test_a_run_that_was_killed_before_its_model_writes_it(cells, tmp_path):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from small_runs import same, values_of, weights, write_cells
+from small_runs import same, values_of, weights, write_folder
 
 from biolm.training.config_read import build
 from biolm.training.module import Pretraining
@@ -20,11 +20,7 @@ from biolm.training.stop import Stop
 
 @pytest.fixture
 def cells(tmp_path):
-    folder = tmp_path / "cells"
-    folder.mkdir()
-    for number in range(3):
-        write_cells(folder / f"c{number}.h5ad", number)
-    return folder
+    return write_folder(tmp_path / "cells")
 
 
 def test_signals_passed_on_are_one_wish(monkeypatch):

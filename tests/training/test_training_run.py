@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import break_at
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError, TrainingError
@@ -122,14 +123,7 @@ def test_a_run_ends_with_a_model_that_embeds(config, cells, tmp_path):
 def test_a_run_that_was_killed_ends_with_the_same_weights(config, tmp_path, monkeypatch, stop):
     chosen = config(trainer__accumulate=2, trainer__ema=0.5)
     whole = train(chosen, tmp_path / "whole")
-    usual = Pretraining.training_step
-
-    def killed(self, batch, batch_idx):
-        if self.step == stop:
-            raise RuntimeError("killed")
-        return usual(self, batch, batch_idx)
-
-    monkeypatch.setattr(Pretraining, "training_step", killed)
+    break_at(monkeypatch, stop)
     with pytest.raises(RuntimeError, match="killed"):
         train(chosen, tmp_path / "broken")
     monkeypatch.undo()

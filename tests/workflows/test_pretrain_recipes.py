@@ -52,6 +52,19 @@ def test_there_is_a_recipe_of_each_kind() -> None:
     assert {path.stem for path in RECIPES} >= {"cell-mini", "geneformer-mini", "scgpt-mini", "protein-mini"}
 
 
+@pytest.mark.parametrize("content", [None, "name,score\na,1\n"])
+def test_a_table_that_is_no_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "x.csv").write_text(content)
+    monkeypatch.setattr(sys, "argv", ["curve.py", str(tmp_path / "x.csv"), str(tmp_path / "x.png")])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(FOLDER / "curve.py"), run_name="__main__")
+    assert "is no metrics.csv of a run" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_the_curve_of_a_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, picture = tmp_path / "metrics.csv", tmp_path / "curve.svg"
     rows = ["10,train,loss,6.5", "20,validation,loss,6.2", "20,validation,unigram,6.4"]

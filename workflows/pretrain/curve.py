@@ -88,7 +88,11 @@ def main() -> None:
     parser.add_argument("metrics", type=Path, help="metrics.csv of a run")
     parser.add_argument("output", type=Path, help="picture to write")
     given = parser.parse_args()
-    draw(read(given.metrics), given.output)
+    try:
+        found = read(given.metrics)
+    except (OSError, KeyError, ValueError):
+        parser.error(f"{given.metrics} is no metrics.csv of a run; give that of its folder")
+    draw(found, given.output)
 
 
 if __name__ == "__main__":
