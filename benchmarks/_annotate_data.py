@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells import open_cells
+from biolm.jobs.job import prepare
 from biolm.models.registry import load
+from biolm.scoring.splits import labelled
 from biolm.tasks.annotate.cells import ChosenCells, read_training
 from biolm.tasks.annotate.expression import log_normalised
 from biolm.tasks.annotate.frozen import Points
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.embed_run import prepare
-from biolm.tasks.splits import labelled
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["Cells", "points_of", "read"]

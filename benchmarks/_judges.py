@@ -19,9 +19,9 @@ from _cell_types import SAME
 from numpy.typing import NDArray
 
 from biolm.io.cells.block import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
-from biolm.models.genetext import centre
-from biolm.tasks.quality import fit_pca, knn_quality, transfer_quality
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.systems.genetext import centre
+from biolm.scoring.quality import fit_pca, knn_quality, transfer_quality
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["CHOOSING", "NAMES", "Method", "Table", "by_model", "by_pca", "panel", "read", "score_all"]

@@ -18,13 +18,13 @@ import numpy as np
 from _annotate_data import Cells, points_of, read
 from numpy.typing import NDArray
 
+from biolm.scoring.baselines import BASELINES
+from biolm.scoring.calls import calibration
+from biolm.scoring.quality import macro_f1
+from biolm.scoring.splits import Split, few_shot, holdout, leave_one_group_out
 from biolm.tasks.annotate.frozen import OFFERED, Points, fit_variants
 from biolm.tasks.annotate.score import COMPARED
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.baselines import BASELINES
-from biolm.tasks.quality import macro_f1
-from biolm.tasks.quality_calls import calibration
-from biolm.tasks.splits import Split, few_shot, holdout, leave_one_group_out
 
 SEEDS = 5
 CELLS = 4000

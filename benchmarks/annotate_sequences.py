@@ -21,7 +21,7 @@ from own_dna_model import pieces
 from biolm.io.label_table import read_label_table
 from biolm.io.sequences import open_sequences
 from biolm.io.sequences.block import concatenate_blocks
-from biolm.tasks.annotate_sequences.fit import fit_sequences
+from biolm.tasks.annotate.fit_sequences import fit_sequences
 
 SETS = ("escherichia", "enterococcus")
 WINDOW, LEARNED, JUDGED = 1000, 400, 100  # bases, windows of each species to learn from and to judge on

@@ -21,7 +21,7 @@ from _synthetic import write_h5ad
 from numpy.typing import NDArray
 
 from biolm.io.cells import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.distance import Distance, Space
 from biolm.tasks.annotate.expression import ExpressionSpace

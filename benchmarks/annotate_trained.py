@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm import annotate
-from biolm.models.base import CellModel
+from biolm.models.model import CellModel
 from biolm.models.registry import load
 from biolm.tasks.annotate.settings import METHODS
 

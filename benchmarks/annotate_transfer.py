@@ -19,13 +19,13 @@ import numpy as np
 from _annotate_data import Cells, points_of, read
 from numpy.typing import NDArray
 
+from biolm.scoring.baselines import BASELINES
+from biolm.scoring.quality import macro_f1
+from biolm.scoring.splits import fraction
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.frozen import OFFERED, Frozen, fit_variants
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.baselines import BASELINES
-from biolm.tasks.quality import macro_f1
-from biolm.tasks.splits import fraction
 
 SEEDS = 5
 ALIKE = {

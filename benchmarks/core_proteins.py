@@ -20,7 +20,7 @@ from torch import Tensor
 
 from biolm.batch import Batch, Tokens, pack
 from biolm.core import Transformer
-from biolm.models.hf import from_hf
+from biolm.models.families.hf import from_hf
 
 PADDED_ROWS = 8
 TOKEN_BUDGET = 4096

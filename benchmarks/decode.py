@@ -25,7 +25,7 @@ from biolm.core import Transformer
 from biolm.core.cache import KeyValueCache
 from biolm.core.generate import generate
 from biolm.core.sampling import SamplingOptions
-from biolm.models.hf import from_hf
+from biolm.models.families.hf import from_hf
 
 VOCABULARY = 1000
 _NO_ENDS = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}

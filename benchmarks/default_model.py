@@ -21,7 +21,7 @@ import biolm
 from biolm.adapters.cells.kernels import mean_numba, mean_numpy
 from biolm.adapters.cells.rows import by_column, prepare
 from biolm.io.cells import CellBlock, open_cells
-from biolm.models import genetext
+from biolm.models.systems import genetext
 from biolm.vocab.match import GeneMatch
 
 GENES, DENSE = 20_000, 1_000

@@ -59,7 +59,7 @@ def main() -> None:
 
 def gene_names() -> list[str]:
     """Human genes of the built-in model, filled up with names it does not know."""
-    from biolm.models import genetext
+    from biolm.models.systems import genetext
 
     human = [name for name in genetext.load().vocabulary.genes if name.startswith("ENSG")]
     return [*human, *(f"unknown{place}" for place in range(GENES - len(human)))][:GENES]
@@ -102,8 +102,8 @@ def vectors_for(path: Path) -> np.ndarray:
 
 def copy_bytes(path: Path, target: Path) -> None:
     """Copy as biolm does it: the bytes of the file, then the vectors are added."""
-    from biolm.io.cells.write_copy import copy_h5ad
-    from biolm.io.cells.write_vectors import CellVectors
+    from biolm.io.anndata.copy import copy_h5ad
+    from biolm.io.anndata.vectors import CellVectors
 
     vectors = vectors_for(path)
     empty = np.zeros(len(vectors), bool)

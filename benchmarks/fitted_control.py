@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from biolm.models import genetext
-from biolm.tasks.demo_scores import CellSet, Rivals, gene_half, read_set
-from biolm.tasks.quality import Score, fit_pca, knn_quality, transfer_quality
+from biolm.models.systems import genetext
+from biolm.scoring.quality import Score, fit_pca, knn_quality, transfer_quality
+from biolm.tasks.demo.scores import CellSet, Rivals, gene_half, read_set
 
 SETS = {
     "paul15_mouse_2660": "mouse myeloid progenitors, kind not among the fitted sets",

@@ -20,7 +20,7 @@ from _measure import encoder_flops, interleaved, mm_rate
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer, pool
-from biolm.models.hf import from_hf
+from biolm.models.families.hf import from_hf
 
 
 def geneformer(rounds: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ import scanpy
 import scipy.sparse as sp
 
 from biolm.errors import ConfigError
-from biolm.tasks.fit import loaded
+from biolm.jobs.bind import loaded
 from biolm.tasks.genes.vectors import contextual, static
 from biolm.tasks.search.exact import directions, exact_neighbours
 

@@ -26,7 +26,7 @@ import make
 import texts
 from _cell_types import SAME
 
-from biolm.tasks.quality import fit_pca, knn_quality, transfer_quality
+from biolm.scoring.quality import fit_pca, knn_quality, transfer_quality
 
 CELLS, DRAWS, FEWEST = 700, 5, 10
 CHOSEN_ON = ("pbmc3k_2638", "kang_ctrl_5donors", "pbmc_3chemistries_1500", "paul15_mouse_2660")

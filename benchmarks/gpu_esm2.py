@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch, Tokens, pack
 from biolm.core import Transformer
-from biolm.models.hf import family, from_hf
+from biolm.models.families.hf import family, from_hf
 
 TOKEN_BUDGET = 65_536
 SHAPE = {"hidden_size": 1280, "num_hidden_layers": 33, "num_attention_heads": 20, "intermediate_size": 5120}

@@ -27,7 +27,7 @@ import numpy as np
 from _judges import CHOOSING, NAMES, Method, by_model, by_pca, read, score_all
 
 import biolm
-from biolm.models import genetext
+from biolm.models.systems import genetext
 from biolm.resources import shipped
 
 QUESTIONS = ("within", "moved", "halves", "within@500", "moved@500", "within@200", "moved@200")

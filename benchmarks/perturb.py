@@ -35,9 +35,9 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.pooling import pool
 from biolm.io.cells import CellBlock, open_cells
-from biolm.models.base import CellModel, EmbedOptions
-from biolm.models.cell_language import CellLanguage
-from biolm.models.genetext import load
+from biolm.models.language import CellLanguage
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.systems.genetext import load
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 

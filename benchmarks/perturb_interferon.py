@@ -26,8 +26,8 @@ import anndata
 import numpy as np
 
 from biolm.io.cells import open_cells
-from biolm.models.base import EmbedOptions
-from biolm.tasks.fit import loaded
+from biolm.jobs.bind import loaded
+from biolm.models.model import EmbedOptions
 from biolm.tasks.perturb.cells import open_changing
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit, FileGenes

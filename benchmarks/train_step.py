@@ -22,7 +22,7 @@ from _measure import encoder_flops, interleaved, mm_rate
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig
-from biolm.models.hf import from_hf
+from biolm.models.families.hf import from_hf
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
 

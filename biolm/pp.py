@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
 
 __all__ = ["match_genes"]
 
@@ -52,7 +52,7 @@ def match_genes(
     import numpy as np
 
     from biolm.io.cells import open_cells
-    from biolm.tasks.fit import loaded
+    from biolm.jobs.bind import loaded
 
     found = loaded(model)
     with open_cells(adata, matrix=layer or "X") as source:

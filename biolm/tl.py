@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from biolm.tasks.embed_settings import EmbedKeywords
+from biolm.jobs.embed_settings import EmbedKeywords
 from biolm.tasks.perturb.settings import PerturbKeywords
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
     from biolm.tasks.annotate.annotator import Annotator
     from biolm.tasks.annotate.settings import PredictKeywords
     from biolm.tasks.search.index import Index

@@ -94,7 +94,7 @@ def run(chosen: Arguments) -> None:
 
 def _sequences(chosen: Arguments) -> None:
     """The same for sequences."""
-    from biolm.tasks.annotate_sequences.settings import SequenceFitSettings
+    from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 
     values: dict[str, Any] = chosen.among(SequenceFitSettings)
     values.pop("progress", None)
@@ -102,8 +102,8 @@ def _sequences(chosen: Arguments) -> None:
     SequenceFitSettings(**values)
     if chosen.labels is None or len(chosen.label) != 1:
         raise ConfigError("to label sequences give their labels (--labels TABLE) and one column (--label)")
-    from biolm.tasks.annotate_sequences.fit import fit_sequences
-    from biolm.tasks.annotate_sequences.text import report_text
+    from biolm.tasks.annotate.fit_sequences import fit_sequences
+    from biolm.tasks.annotate.sequence_text import report_text
 
     annotator = fit_sequences(
         chosen.input,

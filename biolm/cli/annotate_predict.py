@@ -82,7 +82,7 @@ def run(chosen: Arguments) -> None:
 def _sequences(chosen: Arguments) -> None:
     """The same for sequences."""
     from biolm.io.atomic import refuse_existing
-    from biolm.tasks.annotate_sequences.predict import predict_sequences, write_found
+    from biolm.tasks.annotate.predict_sequences import predict_sequences, write_found
 
     refuse_existing(chosen.output, overwrite=chosen.overwrite)
     found = predict_sequences(

@@ -33,8 +33,8 @@ def run(chosen: Arguments) -> None:
     Writes entropy and mean rank of attended tokens, by layer and head.
     """
     from biolm.io.atomic import refuse_existing
+    from biolm.jobs.settings import ReadingSettings
     from biolm.tasks.attention import attention_of_cells, draw_attention, picture_format, write_attention
-    from biolm.tasks.reading import ReadingSettings
 
     if chosen.picture is not None:
         picture_format(chosen.picture)

@@ -48,7 +48,7 @@ def run(chosen: Arguments) -> None:
 
     Reads the attention of a protein model; needs the weights of its contact regression, or structures.
     """
-    from biolm.tasks.contacts_file import ContactSettings, contacts_file
+    from biolm.tasks.contacts.run import ContactSettings, contacts_file
 
     names = {entry.name for entry in dataclasses.fields(ContactSettings)}
     options = {name: value for name, value in vars(chosen).items() if name in names}

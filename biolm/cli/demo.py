@@ -28,7 +28,7 @@ def run(chosen: Arguments) -> None:
 
     Prints the scores beside their controls; writes the embedded cells, a picture and a page.
     """
-    from biolm.tasks.demo import run_demo
+    from biolm.tasks.demo.run import run_demo
 
     result = run_demo(chosen.output, seed=chosen.seed, overwrite=chosen.overwrite)
     typer.echo(result.text)

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Reading, Sharded
+from biolm.jobs.embed_settings import EmbedSettings
 from biolm.progress import log
-from biolm.tasks.embed_settings import EmbedSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -98,7 +98,7 @@ def run(chosen: Arguments) -> None:
         options = chosen.among(EmbedSettings) | chosen.among(SequenceSettings)
         summary = embed_sequences_file(chosen.input, chosen.output, chosen.model, sequence_settings(options))
     else:
-        from biolm.tasks.embed_file import embed_file
+        from biolm.jobs.run import embed_file
 
         cell_options(chosen.among(SequenceSettings))
         settings = EmbedSettings(**chosen.among(EmbedSettings))

@@ -10,9 +10,9 @@ import typer
 
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
+from biolm.jobs.embed_settings import EmbedSettings
+from biolm.jobs.settings import ReadingSettings
 from biolm.progress import log
-from biolm.tasks.embed_settings import EmbedSettings
-from biolm.tasks.reading import ReadingSettings
 
 __all__ = ["Arguments", "run"]
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Reading
+from biolm.jobs.embed_settings import EmbedSettings
 from biolm.progress import log
-from biolm.tasks.embed_settings import EmbedSettings
 
 __all__ = ["Arguments", "run"]
 

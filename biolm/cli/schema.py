@@ -28,7 +28,7 @@ def run(chosen: Arguments) -> None:
     """Print the JSON Schema of a workflow's config or samples."""
     # The configs are made of the arguments of other commands.
     from biolm.cli.workflow_config import SHEETS
-    from biolm.tasks.workflow_schema import schema_of
+    from biolm.cli.workflow_schema import schema_of
 
     if chosen.name not in SHEETS:
         raise ConfigError(f"there is no schema '{chosen.name}'; choose from: {', '.join(SHEETS)}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
-from biolm.tasks.workflow_schema import About, Section
+from biolm.cli.workflow_schema import About, Section
 
 __all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "Reference"]
 

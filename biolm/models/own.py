@@ -18,7 +18,7 @@ import numpy as np
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenizer
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
-from biolm.models.cell_language import CellLanguage, find_file
+from biolm.models.language import CellLanguage, find_file
 from biolm.models.sequence_language import SequenceLanguage, sequence_facts, sequence_language
 from biolm.vocab.genes import GeneVocabulary
 

@@ -29,7 +29,7 @@ from biolm.settings import nearest
 
 if TYPE_CHECKING:
     from biolm.core import Transformer
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["Entry", "available", "find", "load", "load_tokenizer", "resolve"]
@@ -69,7 +69,7 @@ def load(
 ) -> CellModel | SequenceModel | Transformer:
     """Load a model, strictly: every tensor of a checkpoint is used, or an error names it.
 
-    Systems of cells come as a :class:`~biolm.models.base.CellModel`, systems of sequences as a
+    Systems of cells come as a :class:`~biolm.models.model.CellModel`, systems of sequences as a
     :class:`~biolm.models.sequence_model.SequenceModel`, folders of a bare transformer family as the core
     itself.
 

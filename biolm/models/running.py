@@ -16,7 +16,7 @@ from torch import Tensor
 from biolm.batch import Batch
 from biolm.core import Transformer, pool
 from biolm.errors import ConfigError
-from biolm.models.base import EmbedOptions
+from biolm.models.model import EmbedOptions
 
 __all__ = ["layers_for", "pick_device", "pooled", "return_memory", "states_of"]
 

@@ -21,9 +21,9 @@ from biolm.core.checkpoint import hash_files
 from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences.block import SequenceBlock
-from biolm.models.base import EmbedOptions
 from biolm.models.headed import Headed
 from biolm.models.heads import Heads
+from biolm.models.model import EmbedOptions
 from biolm.models.running import pick_device, pooled, return_memory, states_of
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.windows import Merger, WindowPool, cut_windows
@@ -34,7 +34,7 @@ __all__ = ["SequenceModel", "SequenceOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceOptions(EmbedOptions):
-    """Choices of one embedding run on sequences, beside those of :class:`~biolm.models.base.EmbedOptions`.
+    """Choices of one embedding run on sequences, beside those of :class:`~biolm.models.model.EmbedOptions`.
 
     Parameters
     ----------

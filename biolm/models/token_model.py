@@ -17,9 +17,9 @@ from biolm.core.checkpoint import hash_files
 from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
-from biolm.models.cell_language import CellLanguage
 from biolm.models.headed import Headed
+from biolm.models.language import CellLanguage
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.running import pick_device, pooled
 from biolm.vocab.match import GeneMatch
 

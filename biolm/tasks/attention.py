@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import open_cells
+from biolm.jobs.bind import fit, loaded
+from biolm.jobs.settings import ReadingSettings
 from biolm.progress import progress
-from biolm.tasks.fit import fit, loaded
-from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
 
 __all__ = [
     "FIGURES",
@@ -79,7 +79,7 @@ def attention_of_cells(
     device
         Where to compute.
     reading
-        Which matrix, how genes are found, the seed: see :class:`~biolm.tasks.reading.ReadingSettings`.
+        Which matrix, how genes are found, the seed: see :class:`~biolm.jobs.settings.ReadingSettings`.
 
     Raises
     ------

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import numpy as np
 
 from biolm.errors import ConfigError, OutputError
+from biolm.io.anndata.vectors import CellVectors
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.cells.write_vectors import CellVectors
-from biolm.models.base import CellModel
-from biolm.tasks.embed_run import prepare
+from biolm.jobs.bind import loaded
+from biolm.jobs.embed_settings import EmbedSettings, SequenceKeywords
+from biolm.jobs.job import prepare
+from biolm.models.model import CellModel
 from biolm.tasks.embed_sequences_settings import cell_options, is_sequence_file, sequence_settings
-from biolm.tasks.embed_settings import EmbedSettings, SequenceKeywords
-from biolm.tasks.fit import loaded
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,7 +79,7 @@ def embed(
     copy
         For an AnnData: leave it as it is and return a copy.
     options
-        See :class:`biolm.tasks.embed_settings.EmbedSettings`, and for sequences
+        See :class:`biolm.jobs.embed_settings.EmbedSettings`, and for sequences
         :class:`biolm.tasks.embed_sequences.SequenceSettings`.
 
     Returns
@@ -111,7 +111,7 @@ def embed(
     if output is not None:
         if path is None:
             raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")
-        from biolm.tasks.embed_file import embed_file
+        from biolm.jobs.run import embed_file
 
         return embed_file(path, output, model, settings).output
     if settings.resume or settings.shard:

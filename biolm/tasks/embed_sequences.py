@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.sequences import Tally, check_kind
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells.write_vectors import CellVectors
+from biolm.io.anndata.sequence_rows import SequenceRows
+from biolm.io.anndata.vectors import CellVectors
 from biolm.io.provenance import plain
 from biolm.io.sequences import SequenceBlock, open_sequences
-from biolm.io.sequences.vectors import SequenceRows
 from biolm.progress import log, progress
 from biolm.tasks.embed_sequences_settings import SequenceSettings
 

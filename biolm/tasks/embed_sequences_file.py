@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biolm.errors import ConfigError
+from biolm.io.anndata.result import format_of, side_car
+from biolm.io.anndata.sequence_rows import FORMATS, SequenceRows, to_anndata, write_rows
+from biolm.io.anndata.vectors import CellVectors
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
-from biolm.io.cells.write import format_of, side_car
-from biolm.io.cells.write_vectors import CellVectors
 from biolm.io.provenance import digest
-from biolm.io.sequences.vectors import FORMATS, SequenceRows, to_anndata, write_rows
-from biolm.tasks.embed_file import EmbedSummary
-from biolm.tasks.embed_partial import Partial
+from biolm.jobs.partial import Partial
+from biolm.jobs.run import EmbedSummary
 from biolm.tasks.embed_sequences import SequenceJob, prepare_sequences
 from biolm.tasks.embed_sequences_settings import SequenceSettings
 

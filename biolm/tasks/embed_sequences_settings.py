@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from biolm.adapters.sequences import Policy
 from biolm.errors import ConfigError
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings, check_embed_values
+from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings, check_embed_values
 
 __all__ = ["SequenceSettings", "cell_options", "is_sequence_file", "sequence_settings"]
 
@@ -28,9 +28,9 @@ class SequenceSettings:
     Parameters
     ----------
     key, pool, hidden_state, precision, compile, batch_tokens, device, block_rows, resume, format
-        As of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+        As of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
     overwrite, progress
-        As of :class:`~biolm.tasks.reading.ReadingSettings`.
+        As of :class:`~biolm.jobs.settings.ReadingSettings`.
     letters
         What is done with letters that the model does not know: ``error`` stops, ``unknown`` reads them as
         its unknown token, ``skip`` leaves the record out.

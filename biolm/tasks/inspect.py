@@ -20,7 +20,7 @@ from biolm.models.registry import load, load_tokenizer, resolve
 
 if TYPE_CHECKING:
     from biolm.core.accounting import Account
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
 
 __all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
 
@@ -228,7 +228,7 @@ def _config_alone(path: Path) -> CheckpointReport:
 
 def _account(config: dict[str, Any]) -> Account | None:
     """Count from the config of a known family."""
-    from biolm.models.hf import FAMILIES, family, type_of
+    from biolm.models.families.hf import FAMILIES, family, type_of
 
     if type_of(config) not in FAMILIES:
         return None

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from biolm.errors import InputError
+from biolm.io.anndata.result import check_store, format_of, side_car, write_result
 from biolm.io.atomic import check_free_space, install, refuse_existing, writing
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.cells.write import check_store, format_of, side_car, write_result
 from biolm.io.tokens import TokenWriter, read_tokens
-from biolm.tasks.embed_run import finished
-from biolm.tasks.shards import SHARD_FILE, ShardRecord, input_facts, read_shards
+from biolm.jobs.job import finished
+from biolm.jobs.shards import SHARD_FILE, ShardRecord, input_facts, read_shards
 
 __all__ = ["MergeSummary", "merge", "merge_shards"]
 

@@ -24,8 +24,8 @@ from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
+from biolm.jobs.settings import ReadingSettings
 from biolm.progress import log, progress
-from biolm.tasks.reading import ReadingSettings
 from biolm.training.sources import expand, holds_sequences, holds_tokens
 from biolm.vocab.union import GeneUnion
 
@@ -38,7 +38,7 @@ _JOB = "job.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackSettings(ReadingSettings):
-    """Choices of packing, beside those of :class:`~biolm.tasks.reading.ReadingSettings`.
+    """Choices of packing, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
 
     Parameters
     ----------

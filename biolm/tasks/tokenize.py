@@ -15,23 +15,23 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.io.token_store import VOCABULARY
+from biolm.jobs.bind import fit
+from biolm.jobs.settings import ReadingSettings
+from biolm.jobs.shards import SHARD_FILE, Shard, input_facts, write_record
 from biolm.progress import progress
-from biolm.tasks.fit import fit
-from biolm.tasks.reading import ReadingSettings
-from biolm.tasks.shards import SHARD_FILE, Shard, input_facts, write_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from biolm.io.tokens import TokenWriter
-    from biolm.models.base import CellModel
+    from biolm.models.model import CellModel
 
 __all__ = ["TokenizeSettings", "TokenizeSummary", "tokenize", "tokenize_file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizeSettings(ReadingSettings):
-    """Choices of a tokenising job, beside those of :class:`~biolm.tasks.reading.ReadingSettings`.
+    """Choices of a tokenising job, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings, split_part
 from biolm.objectives.weighted import Weighted
 from biolm.objectives.whole_cell import WholeCell
+from biolm.training.cells import CellExamples
 from biolm.training.config import DataConfig, RunConfig
-from biolm.training.examples import CellExamples
 from biolm.training.labels import Labels
 from biolm.training.language import Vocabulary
 

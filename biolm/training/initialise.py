@@ -14,8 +14,8 @@ from torch import nn
 
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.models.genetext import GeneText
 from biolm.models.registry import load
+from biolm.models.systems.genetext import GeneText
 from biolm.training.language import Vocabulary
 
 __all__ = ["initialise", "start_genes"]

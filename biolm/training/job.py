@@ -18,20 +18,20 @@ from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
-from biolm.models.cell_language import CellLanguage
 from biolm.models.heads import HeadFacts
+from biolm.models.language import CellLanguage
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.base import Criterion, LabelKind
 from biolm.objectives.registry import find, label_kinds, read_settings, split_part
 from biolm.progress import log
 from biolm.settings import read_fields
+from biolm.training.cells import Examples, Survey, survey
 from biolm.training.checks import (
     check_core,
     check_levels,
     check_objective,
 )
 from biolm.training.config import RunConfig
-from biolm.training.examples import Examples, Survey, survey
 from biolm.training.labels import Labels
 from biolm.training.language import Vocabulary
 from biolm.training.names import numbered

@@ -15,10 +15,10 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.io.label_table import read_label_table
 from biolm.settings import nearest
+from biolm.training.cells import CellExamples, Examples
 from biolm.training.config import LabelConfig, RunConfig
-from biolm.training.examples import CellExamples, Examples
 from biolm.training.labels import LabelColumn, Labels, encode_classes, read_numbers
-from biolm.training.sequence_data import SequenceExamples
+from biolm.training.sequences import SequenceExamples
 
 if TYPE_CHECKING:
     from biolm.objectives.base import LabelKind

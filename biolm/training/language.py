@@ -19,7 +19,7 @@ from biolm.adapters.cells import check_counts
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock, open_cells
 from biolm.io.provenance import digest
-from biolm.models.cell_language import CellLanguage
+from biolm.models.language import CellLanguage
 from biolm.models.own import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
 from biolm.progress import progress, speaks

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from biolm.batch import Batch
 from biolm.objectives.base import Prepared
-from biolm.training.examples import Examples
+from biolm.training.cells import Examples
 from biolm.training.labels import Labels
 from biolm.training.plan import Group, Plan, groups
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from biolm.errors import ConfigError
 from biolm.progress import log
+from biolm.training.cells import CellExamples, Examples, StoredExamples
 from biolm.training.checks import check_tokens, refuse_cell_settings
 from biolm.training.config import RunConfig
-from biolm.training.examples import CellExamples, Examples, StoredExamples
 from biolm.training.folder import known_lengths, last_checkpoint
 from biolm.training.groups import cell_groups, hold_out
 from biolm.training.job import Job, plan_job, read_kinds

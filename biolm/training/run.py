@@ -28,9 +28,9 @@ from biolm.models.own import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Save
+from biolm.training.cells import CellExamples
 from biolm.training.checkpoint import Progress, restore
 from biolm.training.config import RunConfig, TrainerConfig
-from biolm.training.examples import CellExamples
 from biolm.training.folder import (
     absolute,
     checkpoints,

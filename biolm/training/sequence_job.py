@@ -18,7 +18,7 @@ from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.training.config import RunConfig
 from biolm.training.language import Vocabulary
-from biolm.training.sequence_data import SequenceExamples
+from biolm.training.sequences import SequenceExamples
 
 __all__ = ["SequenceVocabulary", "read_groups", "sequence_examples", "sequence_groups", "sequence_vocabulary"]
 

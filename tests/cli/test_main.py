@@ -191,7 +191,7 @@ def test_a_terminated_job_leaves_only_what_can_go_on(cite, tmp_path):
     code = (
         "import sys, time\n"
         "from biolm.cli import main\n"
-        "from biolm.models.genetext import GeneText\n"
+        "from biolm.models.systems.genetext import GeneText\n"
         "embed = GeneText.embed\n"
         "GeneText.embed = lambda *a: (time.sleep(0.2), embed(*a))[1]\n"
         "GeneText.block_rows = 10\n"

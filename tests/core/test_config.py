@@ -109,7 +109,7 @@ def test_a_model_without_positions_takes_any_length() -> None:
 
 
 def test_families_refuse_what_they_are_not(tmp_path: Path) -> None:
-    from biolm.models.hf import from_hf
+    from biolm.models.families.hf import from_hf
 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hyenadna"}))
     with pytest.raises(ConfigError, match="'hyenadna' is not one of AMPLIFY, albert, bert"):

@@ -13,7 +13,7 @@ from biolm.core.kernels import attend
 from biolm.core.layout import Layout, Rule
 from biolm.core.positions import rope_frequencies, rope_table, rotate
 from biolm.errors import ConfigError
-from biolm.models.fields import rope
+from biolm.models.families.fields import rope
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.models.hf import FAMILIES, family, from_hf, type_of
+from biolm.models.families.hf import FAMILIES, family, from_hf, type_of
 
 # A document longer than every window, one of a single token, and two between.
 LENGTHS = (17, 1, 24, 9)

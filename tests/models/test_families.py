@@ -25,7 +25,7 @@ from parity import (
 from safetensors.torch import load_file, save_file
 
 from biolm.errors import CheckpointError
-from biolm.models.hf import family, from_hf, to_hf
+from biolm.models.families.hf import family, from_hf, to_hf
 
 pytest.importorskip("transformers")
 

@@ -17,9 +17,9 @@ from biolm.batch import Batch
 from biolm.core import pool
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells import open_cells
-from biolm.models import geneformer
-from biolm.models.base import EmbedOptions
-from biolm.models.hf import from_hf
+from biolm.models.families.hf import from_hf
+from biolm.models.model import EmbedOptions
+from biolm.models.systems import geneformer
 
 TOLERANCE = 2e-5
 

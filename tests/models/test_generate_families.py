@@ -9,8 +9,8 @@ import torch
 from parity import cases, full_example, make_core_config, make_reference, perturb
 
 from biolm.core import SamplingOptions, generate
-from biolm.models.hf import from_hf
-from biolm.models.t5 import load_seq2seq
+from biolm.models.families.hf import from_hf
+from biolm.models.families.t5 import load_seq2seq
 
 transformers = pytest.importorskip("transformers")
 

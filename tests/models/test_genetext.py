@@ -20,10 +20,10 @@ import biolm
 from biolm.adapters.cells.kernels import mean_numba, mean_numpy
 from biolm.errors import CheckpointError
 from biolm.io.cells.block import CellBlock
-from biolm.models.base import EmbedOptions
-from biolm.models.genetext import FILE, GeneText, centre, load, random_like, recognises
-from biolm.tasks.demo_scores import open_set
-from biolm.tasks.quality import transfer_quality
+from biolm.models.model import EmbedOptions
+from biolm.models.systems.genetext import FILE, GeneText, centre, load, random_like, recognises
+from biolm.scoring.quality import transfer_quality
+from biolm.tasks.demo.scores import open_set
 from biolm.vocab.match import GeneMatch
 
 
@@ -201,7 +201,7 @@ def test_a_damaged_table_is_refused(tmp_path: Path, repository: Path) -> None:
 
 def test_loading_needs_nothing_heavy() -> None:
     code = (
-        "import sys; from biolm.models.genetext import load; load();"
+        "import sys; from biolm.models.systems.genetext import load; load();"
         "print([name for name in ('torch', 'anndata', 'pandas', 'numba') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from parity import error, make_case, run_reference
 from biolm.core import CoreConfig, Transformer
 from biolm.core.patches import image_batch, patch_size, resize_positions
 from biolm.errors import ConfigError, InputError
-from biolm.models.hf import to_hf
+from biolm.models.families.hf import to_hf
 
 SIZES = {"vocab_size": 2, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
 CONFIG = CoreConfig(**SIZES, value_encoder="patches", n_values=12, max_length=5)

@@ -7,7 +7,7 @@ import torch
 
 from biolm.core import CoreConfig
 from biolm.errors import CheckpointError
-from biolm.models.keys import Key, KeyTable, Rows, Transposed, dropped, norm_keys
+from biolm.models.families.keys import Key, KeyTable, Rows, Transposed, dropped, norm_keys
 
 CONFIG = CoreConfig(vocab_size=5, d_model=4, n_layers=12, n_heads=2, n_kv_heads=1, d_ff=4)
 QKV = tuple(f"layers.{{}}.attention.{name}.*" for name in ("query", "key", "value"))

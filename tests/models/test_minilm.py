@@ -10,7 +10,7 @@ import torch
 from parity import error, run_core
 
 from biolm.batch import Batch
-from biolm.models.hf import from_hf, to_hf
+from biolm.models.families.hf import from_hf, to_hf
 
 
 @pytest.fixture(scope="module")

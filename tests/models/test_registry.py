@@ -8,7 +8,7 @@ import pytest
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.models import registry
-from biolm.models.base import CellModel
+from biolm.models.model import CellModel
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_another_package_recognises_a_folder_but_cannot_replace_a_built_in(monke
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     (tmp_path / "theirs.txt").write_text("")
     assert registry.load(tmp_path) == f"their model of {tmp_path.name}"
-    assert registry.find("genetext").module == "biolm.models.genetext"
+    assert registry.find("genetext").module == "biolm.models.systems.genetext"
 
 
 def test_a_package_that_cannot_be_imported_is_named_when_asked_for_only(monkeypatch, fresh, tmp_path):
@@ -153,7 +153,7 @@ def test_a_bare_transformer_loads_as_the_core_and_reads_no_cells(tmp_path):
     from transformers import BertConfig, BertModel
 
     import biolm
-    from biolm.tasks.fit import loaded
+    from biolm.jobs.bind import loaded
 
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=30, **sizes), add_pooling_layer=False).save_pretrained(tmp_path)

@@ -9,7 +9,7 @@ from perturb import perturb
 
 from biolm.batch import Batch, Tokens, pack
 from biolm.core import CoreConfig, Transformer
-from biolm.models.base import EmbedOptions
+from biolm.models.model import EmbedOptions
 from biolm.models.running import pooled
 
 SIZES = {"vocab_size": 60, "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 128, "head": "none"}

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells import open_cells
-from biolm.models import scgpt
-from biolm.models.base import EmbedOptions
-from biolm.models.scgpt_model import ScgptModel
+from biolm.models.model import EmbedOptions
+from biolm.models.systems import scgpt
+from biolm.models.systems.scgpt_heads import ScgptModel
 
 TOLERANCE = 2e-5
 

@@ -17,8 +17,8 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import CheckpointError, ConfigError, InputError
-from biolm.models import t5
-from biolm.models.hf import from_hf
+from biolm.models.families import t5
+from biolm.models.families.hf import from_hf
 
 pytest.importorskip("transformers")
 

@@ -22,11 +22,12 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.sequences import SequenceBlock
-from biolm.models import esm_original, esmc, iglm_protein
-from biolm.models.hf import family
+from biolm.models.families import esm_original, esmc
+from biolm.models.families.hf import family
 from biolm.models.registry import find, load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.systems import iglm as iglm_protein
 from biolm.models.windows import cut_windows
 from biolm.vocab.residues import ALPHABETS
 

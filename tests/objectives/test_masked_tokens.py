@@ -59,7 +59,7 @@ def test_loss_is_the_mean_cross_entropy_of_hidden_tokens(smoothing: float) -> No
 
 @pytest.mark.parametrize("version", ["geneformer_v1", "geneformer_v2"])
 def test_recorded_loss_and_gradients(goldens: Path, version: str) -> None:
-    from biolm.models.hf import from_hf
+    from biolm.models.families.hf import from_hf
 
     core = from_hf(goldens / version).eval()
     wanted = load_file(goldens / version / "io.safetensors")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.core.checkpoint import load_strict
-from biolm.models import scgpt
+from biolm.models.systems import scgpt
 from biolm.objectives.adversarial import Adversarial, AdversarialSettings
 from biolm.objectives.base import Facts, Prepared
 from biolm.objectives.gene_query import GeneQuery, GeneQuerySettings

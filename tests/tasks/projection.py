@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.batch import Tokens
 from biolm.io.cells import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from biolm.errors import InputError
-from biolm.tasks.baselines import BASELINES, fit_knn, fit_linear, predictions
-from biolm.tasks.splits import holdout
+from biolm.scoring.baselines import BASELINES, fit_knn, fit_linear, predictions
+from biolm.scoring.splits import holdout
 
 
 @pytest.fixture(scope="module")

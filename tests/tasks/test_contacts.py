@@ -15,8 +15,8 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.io.structures import read_chain
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
-from biolm.tasks.contacts_file import ContactSettings, contacts_file
+from biolm.tasks.contacts.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
+from biolm.tasks.contacts.run import ContactSettings, contacts_file
 
 pytest.importorskip("transformers")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from biolm.errors import OutputError
-from biolm.models import genetext
-from biolm.tasks.demo import DemoResult, run_demo
-from biolm.tasks.demo_scores import ALIKE, CONTROL, MODEL, SETS, gene_half, open_set
+from biolm.models.systems import genetext
+from biolm.tasks.demo.run import DemoResult, run_demo
+from biolm.tasks.demo.scores import ALIKE, CONTROL, MODEL, SETS, gene_half, open_set
 
 pytestmark = pytest.mark.slow
 

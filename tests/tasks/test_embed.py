@@ -10,8 +10,8 @@ from projection import Projection
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
-from biolm.tasks.embed_run import empty_cells
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.jobs.job import empty_cells
 
 
 def _expected(adata: anndata.AnnData) -> np.ndarray:

@@ -18,16 +18,16 @@ import pytest
 from projection import Projection, make_cells
 
 from biolm.errors import BiolmError, ConfigError, OutputError
-from biolm.tasks.embed_file import embed_file
-from biolm.tasks.embed_settings import EmbedSettings
+from biolm.jobs.embed_settings import EmbedSettings
+from biolm.jobs.run import embed_file
 
 HERE = Path(__file__).parent
 # A job in a process of its own, slow enough to be killed half-way.
 SLOW = """
 import sys
 from projection import Projection
-from biolm.tasks.embed_file import embed_file
-from biolm.tasks.embed_settings import EmbedSettings
+from biolm.jobs.run import embed_file
+from biolm.jobs.embed_settings import EmbedSettings
 embed_file(sys.argv[1], sys.argv[2], Projection(delay=0.1), EmbedSettings(resume="resume" in sys.argv))
 """
 

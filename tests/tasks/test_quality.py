@@ -8,7 +8,14 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import f1_score
 
 from biolm.errors import InputError
-from biolm.tasks.quality import difference, fit_pca, knn_quality, macro_f1, majority_quality, transfer_quality
+from biolm.scoring.quality import (
+    difference,
+    fit_pca,
+    knn_quality,
+    macro_f1,
+    majority_quality,
+    transfer_quality,
+)
 
 TYPES = np.repeat(["B", "NK", "T", "other"], [40, 20, 30, 5])
 

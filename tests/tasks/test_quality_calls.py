@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from biolm.errors import InputError
-from biolm.tasks.quality_calls import calibration, class_scores, confusion
+from biolm.scoring.calls import calibration, class_scores, confusion
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.choice(["B", "NK", "T"], 200)

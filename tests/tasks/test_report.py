@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from biolm.errors import InputError, OutputError
-from biolm.tasks.picture import draw_maps, umap_layout
-from biolm.tasks.report import (
+from biolm.report.maps import pack_maps
+from biolm.report.picture import draw_maps, umap_layout
+from biolm.report.report import (
     CellMap,
     ScoreRow,
     ScoreTable,
     View,
     write_report,
 )
-from biolm.tasks.report_maps import pack_maps
 
 HOSTILE = "</script><script>document.title='broken'</script>"
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from biolm.errors import OutputError
-from biolm.tasks.quality_calls import calibration, class_scores
-from biolm.tasks.report import (
+from biolm.report.report import (
     CalibrationPlot,
     CellMap,
     ClassTable,
@@ -28,6 +27,7 @@ from biolm.tasks.report import (
     write_plots,
     write_report,
 )
+from biolm.scoring.calls import calibration, class_scores
 
 HOSTILE = '<b onclick="x">&'
 RNG = np.random.default_rng(0)

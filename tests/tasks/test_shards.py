@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
-from biolm.models.base import CellModel
-from biolm.tasks.fit import loaded
-from biolm.tasks.shards import Shard
+from biolm.jobs.bind import loaded
+from biolm.jobs.shards import Shard
+from biolm.models.model import CellModel
 
 BLOCK = 16
 
@@ -141,7 +141,7 @@ def test_tokens_are_those_of_the_whole_job(cells, toy, token_parts, tmp_path, fo
 def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
     """Killed outright in the middle; the others do not notice, the merge is the same."""
     program = (
-        "import sys, time, biolm, biolm.tasks.embed_partial as p\n"
+        "import sys, time, biolm, biolm.jobs.partial as p\n"
         "old = p.Partial.append\n"
         "def slow(self, vectors): old(self, vectors); time.sleep(30)\n"
         "p.Partial.append = slow\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from biolm.errors import InputError
-from biolm.tasks.splits import copies_of, few_shot, fraction, holdout, kfold, labelled, leave_one_group_out
+from biolm.scoring.splits import copies_of, few_shot, fraction, holdout, kfold, labelled, leave_one_group_out
 
 LABELS = np.repeat(["B", "CD4 T", "NK"], [10, 40, 6])
 

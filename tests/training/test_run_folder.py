@@ -18,7 +18,7 @@ from small_runs import CORE, break_at, same, values_of, weights, write_cells, wr
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError, TrainingError
-from biolm.training import examples
+from biolm.training import cells as examples
 from biolm.training.config_read import build, read_config
 from biolm.training.module import Pretraining
 from biolm.training.run import train

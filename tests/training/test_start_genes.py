@@ -7,8 +7,8 @@ import torch
 from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, GeneMatchError
-from biolm.models.cell_language import CellLanguage
-from biolm.models.genetext import load
+from biolm.models.language import CellLanguage
+from biolm.models.systems.genetext import load
 from biolm.training.initialise import initialise, start_genes
 from biolm.training.language import Vocabulary
 from biolm.vocab.genes import GeneVocabulary

@@ -8,8 +8,8 @@ import pytest
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock
+from biolm.training.cells import DrawnCells
 from biolm.training.config_read import build
-from biolm.training.examples import DrawnCells
 from biolm.training.job import make_objective
 from biolm.training.loader import Stream
 from biolm.training.prepare import prepare

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Prepared
-from biolm.training import examples
+from biolm.training import cells as examples
+from biolm.training.cells import CellExamples, StoredExamples, survey
 from biolm.training.checks import check_tokens
 from biolm.training.config import DataConfig, ModelConfig
-from biolm.training.examples import CellExamples, StoredExamples, survey
 from biolm.training.language import language_of_data, language_of_folder, match_files
 from biolm.training.loader import Reader, Stream
 from biolm.training.plan import Plan, groups

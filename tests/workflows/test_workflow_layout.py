@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from biolm.cli.main import app
 from biolm.cli.workflow_config import SHEETS
-from biolm.tasks.workflow_schema import schema_of
+from biolm.cli.workflow_schema import schema_of
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = ("annotate", "embed")

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, plain
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.models.model import CellModel
 from biolm.tasks.annotate.distance import Distance
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.tune import TunedModel
-from biolm.tasks.fit import loaded
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:

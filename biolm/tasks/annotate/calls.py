@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.io.cells.write_columns import CellAdditions, Coded
+from biolm.io.anndata.columns import CellAdditions, Coded
 from biolm.tasks.annotate.annotator import Annotator, Head
 
 __all__ = ["UNKNOWN", "Calls", "Judged"]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import CellBlock, CellSource
+from biolm.jobs.job import Job
 from biolm.progress import log
+from biolm.scoring.splits import copies_of
 from biolm.tasks.annotate.expression import counts_in, gene_names
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.embed_run import Job
-from biolm.tasks.splits import copies_of
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["ChosenCells", "LabelledCells", "Labels", "read_labels", "read_training", "wanted"]

@@ -16,8 +16,11 @@ from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.jobs.job import Job, prepare
+from biolm.models.model import CellModel
 from biolm.progress import log
+from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_labels, read_training, wanted
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
@@ -26,9 +29,6 @@ from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, strange_test, unknown_test
 from biolm.tasks.annotate.settings import FitKeywords, FitSettings
 from biolm.tasks.annotate.tune import TRAINED, TunedModel, gene_points, read_tokens, token_model, train
-from biolm.tasks.embed_run import Job, prepare
-from biolm.tasks.fit import loaded
-from biolm.tasks.splits import Split, holdout
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.scoring.quality import macro_f1
+from biolm.scoring.splits import Split, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.quality import macro_f1
-from biolm.tasks.splits import Split, kfold
 
 __all__ = ["Frozen", "Points", "fit_frozen", "fit_recipe", "fit_variants"]
 
@@ -52,7 +52,7 @@ class Points:
     batches
         ``(n,)`` names that no fold tears apart; None where there are none.
     copies
-        ``(n,)`` cells with the same counts share a number (:func:`biolm.tasks.splits.copies_of`).
+        ``(n,)`` cells with the same counts share a number (:func:`biolm.scoring.splits.copies_of`).
     """
 
     vectors: NDArray[np.float32]

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.io.table import write_table
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.jobs.job import Job, prepare
+from biolm.models.model import CellModel
+from biolm.scoring.baselines import BASELINES, fit_linear
+from biolm.scoring.splits import holdout, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of
 from biolm.tasks.annotate.linear import fit_member
 from biolm.tasks.annotate.score import row
 from biolm.tasks.annotate.settings import FitKeywords, FitSettings
 from biolm.tasks.annotate.tune import TRAINED, read_tokens, run_settings
-from biolm.tasks.baselines import BASELINES, fit_linear
-from biolm.tasks.embed_run import Job, prepare
-from biolm.tasks.fit import loaded
 from biolm.tasks.genes.vectors import contextual, static, token_model_of
-from biolm.tasks.splits import holdout, kfold
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.scoring.baselines import l1_penalty, unfinished
 from biolm.tasks.annotate.expression import variable_genes
-from biolm.tasks.baselines import l1_penalty, unfinished
 
 __all__ = ["MEMBERS", "UNSEEN", "LinearMap", "fit_member", "mean_map"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from biolm.report.plots import CalibrationPlot, Confusion
+from biolm.report.report import Part, write_report
+from biolm.report.tables import ClassTable, ScoreRow, ScoreTable
+from biolm.scoring.calls import Calibration, ClassScore
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.table import words_of
-from biolm.tasks.quality_calls import Calibration, ClassScore
-from biolm.tasks.report import Part, write_report
-from biolm.tasks.report_plots import CalibrationPlot, Confusion
-from biolm.tasks.report_tables import ClassTable, ScoreRow, ScoreTable
 
 __all__ = ["write_page"]
 

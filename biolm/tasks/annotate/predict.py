@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, GeneMatchError
+from biolm.io.anndata.columns import CellAdditions, Coded
+from biolm.io.anndata.result import format_of, write_store
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.cells.write import format_of, write_store
-from biolm.io.cells.write_columns import CellAdditions, Coded
 from biolm.io.provenance import plain
-from biolm.models.base import CellModel
+from biolm.jobs.job import Job, cut, prepare
+from biolm.jobs.shards import Shard
+from biolm.models.model import CellModel
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
 from biolm.tasks.annotate.calls import Calls, Judged
@@ -28,8 +30,6 @@ from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
-from biolm.tasks.embed_run import Job, cut, prepare
-from biolm.tasks.shards import Shard
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:

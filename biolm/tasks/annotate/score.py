@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.progress import log
+from biolm.scoring.baselines import BASELINES
+from biolm.scoring.calls import calibration, confusion
+from biolm.scoring.quality import score_calls
+from biolm.scoring.splits import Split
 from biolm.tasks.annotate.calibrate import probabilities
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.baselines import BASELINES
-from biolm.tasks.quality import score_calls
-from biolm.tasks.quality_calls import calibration, confusion
-from biolm.tasks.splits import Split
 
 __all__ = ["COMPARED", "baseline_rows", "row", "shown", "strange_test", "unknown_test"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from biolm.errors import ConfigError
-from biolm.tasks.embed_settings import EmbedSettings
+from biolm.jobs.embed_settings import EmbedSettings
 
 __all__ = ["FEATURES", "METHODS", "FitKeywords", "FitSettings", "PredictKeywords", "PredictSettings"]
 
@@ -65,7 +65,7 @@ class PredictKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings(EmbedSettings):
-    """Choices of fitting an annotator, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+    """Choices of fitting an annotator, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class FitSettings(EmbedSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictSettings(EmbedSettings):
-    """Choices of using an annotator, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+    """Choices of using an annotator, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
 
     ``key`` renames the first label's result; ``biolm_<label>`` by default.
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.result import write_store
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.cells.write import write_store
-from biolm.models.base import CellModel
+from biolm.jobs.shards import Shard, ShardRecord, input_facts, write_record
+from biolm.models.model import CellModel
 from biolm.tasks.annotate.annotator import Annotator, load_annotator
 from biolm.tasks.annotate.calls import Judged
 from biolm.tasks.annotate.predict import additions, judged, keys, rolled
 from biolm.tasks.annotate.settings import PredictSettings
-from biolm.tasks.shards import Shard, ShardRecord, input_facts, write_record
 
 __all__ = ["KIND", "merge_calls", "predict_shard"]
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.jobs.job import Job
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.cells import LabelledCells, Labels
 from biolm.tasks.annotate.distance import Distance, fit_space
@@ -24,8 +26,6 @@ from biolm.tasks.annotate.expression import log_normalised
 from biolm.tasks.annotate.frozen import Frozen, Points
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.embed_run import Job
-from biolm.tasks.splits import Split, holdout
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:

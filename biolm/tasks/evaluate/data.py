@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import BiolmError, ConfigError, InputError
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.models.model import CellModel
 from biolm.progress import log
+from biolm.scoring.splits import copies_of, fraction, labelled
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.fit import loaded
-from biolm.tasks.splits import copies_of, fraction, labelled
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from biolm.io.atomic import replacing
 from biolm.progress import log
+from biolm.report.picture import draw_maps
+from biolm.report.report import write_plots, write_report
+from biolm.scoring.calls import calibration
 from biolm.tasks.evaluate.data import EvaluationData
 from biolm.tasks.evaluate.page import cell_map, curve_sets, parts, summary_text
 from biolm.tasks.evaluate.probes import LabelCurve
 from biolm.tasks.evaluate.robustness import summary
 from biolm.tasks.evaluate.run import REPORT, Evaluation
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.picture import draw_maps
-from biolm.tasks.quality_calls import calibration
-from biolm.tasks.report import write_plots, write_report
 
 __all__ = ["as_json", "score_text", "write"]
 

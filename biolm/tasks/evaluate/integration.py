@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
-from biolm.tasks.baselines import unfinished
+from biolm.scoring.baselines import unfinished
 
 __all__ = [
     "BATCH_METRICS",

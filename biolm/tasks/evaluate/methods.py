@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.progress import log
-from biolm.tasks.baselines import BASELINES, COMPONENTS, VARIABLE_GENES, fit_knn, fit_linear
+from biolm.scoring.baselines import BASELINES, COMPONENTS, VARIABLE_GENES, fit_knn, fit_linear
+from biolm.scoring.quality import fit_pca, log_normalised, variable_columns
 from biolm.tasks.evaluate.data import EvaluationData
 from biolm.tasks.evaluate.probes import Method
-from biolm.tasks.quality import fit_pca, log_normalised, variable_columns
 
 __all__ = ["HVG", "L1", "L1_CELLS", "PCA", "SCVI", "baseline_vectors", "knn_methods", "linear_methods"]
 

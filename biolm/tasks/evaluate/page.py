@@ -7,17 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from biolm.tasks.evaluate.data import EvaluationData
-from biolm.tasks.evaluate.integration import EXPLAIN
-from biolm.tasks.evaluate.methods import HVG, L1, L1_CELLS
-from biolm.tasks.evaluate.probes import Calls, LabelCurve
-from biolm.tasks.evaluate.robustness import summary
-from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
-from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.picture import umap_layout
-from biolm.tasks.quality import Score
-from biolm.tasks.quality_calls import calibration, class_scores, confusion
-from biolm.tasks.report import (
+from biolm.report.picture import umap_layout
+from biolm.report.report import (
     CalibrationPlot,
     CellMap,
     ClassTable,
@@ -31,6 +22,15 @@ from biolm.tasks.report import (
     ScoreTable,
     View,
 )
+from biolm.scoring.calls import calibration, class_scores, confusion
+from biolm.scoring.quality import Score
+from biolm.tasks.evaluate.data import EvaluationData
+from biolm.tasks.evaluate.integration import EXPLAIN
+from biolm.tasks.evaluate.methods import HVG, L1, L1_CELLS
+from biolm.tasks.evaluate.probes import Calls, LabelCurve
+from biolm.tasks.evaluate.robustness import summary
+from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
+from biolm.tasks.evaluate.settings import EvaluateSettings
 
 __all__ = ["cell_map", "curve_sets", "parts", "summary_text"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.tasks.baselines import Predictor, predictions
-from biolm.tasks.quality import Score, macro_f1, score_calls
-from biolm.tasks.splits import Split, few_shot, fraction
+from biolm.scoring.baselines import Predictor, predictions
+from biolm.scoring.quality import Score, macro_f1, score_calls
+from biolm.scoring.splits import Split, few_shot, fraction
 
 __all__ = ["Calls", "Fit", "LabelCurve", "Method", "cross_validated", "label_curve"]
 
@@ -34,7 +34,7 @@ class Method:
     table
         ``(n, d)`` vectors, or sparse counts for classifiers of counts.
     fit
-        As in :data:`biolm.tasks.baselines.BASELINES`.
+        As in :data:`biolm.scoring.baselines.BASELINES`.
     most
         Curves leave out points with more cells to learn from, where a fit takes long; 0 for no limit.
     """

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.models.base import CellModel
+from biolm.models.model import CellModel
 from biolm.progress import log
-from biolm.tasks.baselines import BASELINES, fit_knn, predictions
+from biolm.scoring.baselines import BASELINES, fit_knn, predictions
+from biolm.scoring.quality import macro_f1
+from biolm.scoring.splits import fraction, holdout
 from biolm.tasks.evaluate.data import EvaluationData, embedded
 from biolm.tasks.evaluate.methods import L1, PCA
 from biolm.tasks.evaluate.probes import LabelCurve
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.tasks.quality import macro_f1
-from biolm.tasks.splits import fraction, holdout
 
 __all__ = ["GENES_KEPT", "READS_KEPT", "robustness", "summary", "thinned"]
 

@@ -14,17 +14,17 @@ import numpy as np
 
 import biolm
 from biolm.io.atomic import refuse_existing
-from biolm.models.base import CellModel
+from biolm.models.model import CellModel
 from biolm.progress import log
-from biolm.tasks.baselines import fit_majority
+from biolm.scoring.baselines import fit_majority
+from biolm.scoring.quality import Score, compared
+from biolm.scoring.splits import Split, holdout, kfold
 from biolm.tasks.evaluate.data import EvaluationData, read
 from biolm.tasks.evaluate.integration import integration_metrics, need_library
 from biolm.tasks.evaluate.methods import PCA, baseline_vectors, knn_methods, linear_methods
 from biolm.tasks.evaluate.probes import Calls, LabelCurve, Method, cross_validated, label_curve
 from biolm.tasks.evaluate.robustness import robustness
 from biolm.tasks.evaluate.settings import EvaluateKeywords, EvaluateSettings
-from biolm.tasks.quality import Score, compared
-from biolm.tasks.splits import Split, holdout, kfold
 
 if TYPE_CHECKING:
     from anndata import AnnData

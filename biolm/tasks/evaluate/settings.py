@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from biolm.errors import ConfigError
-from biolm.tasks.reading import ReadingSettings
+from biolm.jobs.settings import ReadingSettings
 
 __all__ = ["EvaluateKeywords", "EvaluateSettings"]
 
@@ -38,7 +38,7 @@ class EvaluateKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateSettings(ReadingSettings):
-    """Choices of an evaluation, beside those of :class:`~biolm.tasks.reading.ReadingSettings`.
+    """Choices of an evaluation, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
 
     Parameters
     ----------

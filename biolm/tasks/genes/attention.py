@@ -23,13 +23,13 @@ from biolm.batch import Batch
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
-from biolm.models.base import CellModel
+from biolm.jobs.bind import fit, loaded
+from biolm.jobs.settings import ReadingSettings
+from biolm.models.model import CellModel
 from biolm.progress import progress
-from biolm.tasks.fit import fit, loaded
 from biolm.tasks.genes.network import GeneNetwork
 from biolm.tasks.genes.vectors import genes_of_file, token_model_of
 from biolm.tasks.perturb.figures import adjusted
-from biolm.tasks.reading import ReadingSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,7 +73,7 @@ def attention_network(
     device
         Where to compute.
     reading
-        See :class:`~biolm.tasks.reading.ReadingSettings`.
+        See :class:`~biolm.jobs.settings.ReadingSettings`.
 
     Returns
     -------

@@ -19,11 +19,11 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.jobs.bind import loaded
+from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.jobs.job import prepare
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.progress import progress
-from biolm.tasks.embed_run import prepare
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.tasks.fit import loaded
 
 if TYPE_CHECKING:
     from anndata import AnnData

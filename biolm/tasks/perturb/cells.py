@@ -24,7 +24,7 @@ from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenize
 from biolm.adapters.cells.rows import prepare
 from biolm.batch import Tokens
 from biolm.io.cells import CellBlock
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.tasks.perturb.edits import Edit
 from biolm.vocab.match import GeneMatch
 

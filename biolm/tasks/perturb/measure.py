@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells import CellBlock, CellSource
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.progress import progress
 from biolm.tasks.perturb.cells import ChangingCells, open_changing
 from biolm.tasks.perturb.controls import MatchedGenes

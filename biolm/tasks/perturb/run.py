@@ -18,10 +18,10 @@ from biolm.errors import InputError
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import check_table, write_table
-from biolm.models.base import CellModel, EmbedOptions
+from biolm.jobs.bind import loaded
+from biolm.jobs.job import Job, prepare
+from biolm.models.model import CellModel, EmbedOptions
 from biolm.progress import log
-from biolm.tasks.embed_run import Job, prepare
-from biolm.tasks.fit import loaded
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
 from biolm.tasks.perturb.figures import adjusted, bootstrap_interval, means, paired_p

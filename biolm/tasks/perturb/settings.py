@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from biolm.errors import ConfigError
-from biolm.tasks.embed_settings import EmbedSettings
+from biolm.jobs.embed_settings import EmbedSettings
 
 __all__ = ["HOW", "PerturbKeywords", "PerturbSettings"]
 
@@ -41,7 +41,7 @@ class PerturbKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerturbSettings(EmbedSettings):
-    """Choices of a perturbation, beside those of :class:`~biolm.tasks.embed_settings.EmbedSettings`.
+    """Choices of a perturbation, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
 
     Parameters
     ----------

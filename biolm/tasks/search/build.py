@@ -19,13 +19,13 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import check_free_space, refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.jobs.job import Job, prepare
+from biolm.jobs.partial import Partial
+from biolm.jobs.run import job_facts
+from biolm.models.model import CellModel
 from biolm.progress import log
-from biolm.tasks.embed_file import job_facts
-from biolm.tasks.embed_partial import Partial
-from biolm.tasks.embed_run import Job, prepare
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.tasks.fit import loaded
 from biolm.tasks.search.approximate import KINDS, candidates, make_graph
 from biolm.tasks.search.calibrate import calibrate
 from biolm.tasks.search.exact import METRICS, directions, exact_neighbours, refine

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.columns import CellAdditions, Coded
+from biolm.io.anndata.convert import reading
+from biolm.io.anndata.result import format_of, write_store
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
-from biolm.io.cells.write import format_of, write_store
-from biolm.io.cells.write_columns import CellAdditions, Coded
-from biolm.io.cells.write_convert import reading
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
-from biolm.models.base import CellModel
+from biolm.jobs.bind import loaded
+from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
+from biolm.jobs.job import Job, prepare
+from biolm.models.model import CellModel
 from biolm.progress import log
-from biolm.tasks.embed_run import Job, prepare
-from biolm.tasks.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.tasks.fit import loaded
 from biolm.tasks.search.index import Index, load
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from biolm.adapters.sequences.spectrum import kmer_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.progress import log, progress
-from biolm.tasks.baselines import BASELINES, fit_linear
+from biolm.scoring.baselines import BASELINES, fit_linear
 from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Found, Labelled, find_assays, find_sets
 from biolm.tasks.sequence_benchmarks.score import BenchmarkScore, headline_of, score_predictor
 from biolm.tasks.sequence_benchmarks.tables import write_scores

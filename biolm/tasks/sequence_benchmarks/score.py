@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.tasks.baselines import Predictor
+from biolm.scoring.baselines import Predictor
 
 __all__ = ["HEADLINES", "BenchmarkScore", "headline_of", "score_predictor"]
 

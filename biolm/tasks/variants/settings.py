@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
-from biolm.tasks.embed_partial import Partial
+from biolm.jobs.partial import Partial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class VariantSettings:
     key
         Begins the names of the columns (in lower case) and of the fields of INFO.
     batch_tokens, device, precision
-        As of :class:`~biolm.models.base.EmbedOptions`.
+        As of :class:`~biolm.models.model.EmbedOptions`.
     seed
         Of the bootstrap.
     resume

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from biolm.errors import InputError, OutputError
+from biolm.io.anndata.convert import convert
+from biolm.io.anndata.result import check_store, write_result
+from biolm.io.anndata.vectors import CellVectors
 from biolm.io.cells import open_cells
-from biolm.io.cells.write import check_store, write_result
-from biolm.io.cells.write_convert import convert
-from biolm.io.cells.write_vectors import CellVectors
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from biolm.models import genetext
+from biolm.models.systems import genetext
 from biolm.vocab.genes import gene_table
 
 # The built-in model is read once: two dozen annotators would each read it again.

@@ -17,7 +17,7 @@ from biolm.errors import (
     InputError,
     OutputError,
 )
-from biolm.models import genetext
+from biolm.models.systems import genetext
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import COMPARED
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.errors import BiolmError, OutputError
-from biolm.tasks.baselines import fit_linear
+from biolm.scoring.baselines import fit_linear
+from biolm.scoring.splits import holdout
 from biolm.tasks.evaluate.files import as_json, score_text
 from biolm.tasks.evaluate.probes import Method, label_curve
 from biolm.tasks.evaluate.run import SHUFFLED, Evaluation
-from biolm.tasks.splits import holdout
 
 QUICK = {"integration": False, "curves": False, "maps": False}
 

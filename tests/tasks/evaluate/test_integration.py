@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from biolm.errors import ConfigError
+from biolm.scoring.quality import fit_pca
 from biolm.tasks.evaluate import integration
 from biolm.tasks.evaluate.integration import integration_metrics, silhouette_batch
-from biolm.tasks.quality import fit_pca
 
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
 

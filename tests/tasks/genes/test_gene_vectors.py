@@ -15,7 +15,7 @@ from biolm.batch import Batch
 from biolm.cli.main import app
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.cells import open_cells
-from biolm.models.genetext import load
+from biolm.models.systems.genetext import load
 from biolm.tasks.genes.vectors import contextual, static, write_vectors
 
 

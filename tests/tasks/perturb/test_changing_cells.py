@@ -9,8 +9,8 @@ from tiny_cells import CLS, EOS, FIRST, GENES, make_cells, make_model
 import biolm
 from biolm.batch import Tokens
 from biolm.io.cells import open_cells
-from biolm.models.base import EmbedOptions
-from biolm.models.genetext import load
+from biolm.models.model import EmbedOptions
+from biolm.models.systems.genetext import load
 from biolm.tasks.perturb.cells import open_changing
 from biolm.tasks.perturb.edits import Edit
 from biolm.tasks.perturb.figures import cosine

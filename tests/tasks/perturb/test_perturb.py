@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import biolm
 from biolm.cli.main import app
 from biolm.errors import BiolmError, ConfigError, InputError, OutputError
-from biolm.models.genetext import load
+from biolm.models.systems.genetext import load
 
 
 @pytest.fixture(scope="module")

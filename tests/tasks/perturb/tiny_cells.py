@@ -10,7 +10,7 @@ import torch
 
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenizer
 from biolm.core import CoreConfig, Transformer
-from biolm.models.cell_language import CellLanguage
+from biolm.models.language import CellLanguage
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 

@@ -12,7 +12,7 @@ import pytest
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError
-from biolm.models.genetext import GeneText, load, random_like
+from biolm.models.systems.genetext import GeneText, load, random_like
 from biolm.tasks.search.build import IndexSettings, build, make_index
 from biolm.tasks.search.index import CellTable, Index
 from biolm.tasks.search.index import load as load_index

@@ -20,7 +20,7 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import open_sequences
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.baselines import Fitted
+from biolm.scoring.baselines import Fitted
 from biolm.tasks.sequence_benchmarks.layouts import find_assays, find_sets
 from biolm.tasks.sequence_benchmarks.score import score_predictor
 from biolm.tasks.variants.assay import read_assay

@@ -8,8 +8,8 @@ import numpy as np
 
 import biolm
 from biolm.io.provenance import plain
-from biolm.tasks.quality_calls import confusion
-from biolm.tasks.report import CellMap, Confusion, MetricRow, MetricTable, View, write_report
+from biolm.report.report import CellMap, Confusion, MetricRow, MetricTable, View, write_report
+from biolm.scoring.calls import confusion
 
 
 def main(file: str, output: str, *, query: str, learned: str, label: str) -> None:

@@ -1,0 +1,1 @@
+"""What every file task shares: settings, binding, the job and its runner, partial results, shards."""

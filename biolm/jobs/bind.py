@@ -1,0 +1,125 @@
+"""Whether a file and a model fit each other: names of cells, genes, and what the numbers are.
+
+Dimensions: ``g`` genes of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from biolm.errors import ConfigError
+from biolm.io.cells import CellSource, duplicated_names
+from biolm.jobs.settings import ReadingSettings
+from biolm.models.model import CellModel
+from biolm.progress import log
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
+
+__all__ = ["KnowsGenes", "fit", "loaded"]
+
+
+class KnowsGenes(Protocol):
+    """What a model must tell to be fitted to a file."""
+
+    @property
+    def name(self) -> str:
+        """Names the model in messages."""
+        ...
+
+    @property
+    def vocabulary(self) -> GeneVocabulary:
+        """The genes it knows."""
+        ...
+
+    @property
+    def wants_counts(self) -> bool:
+        """Whether it was defined on raw counts."""
+        ...
+
+
+def fit(
+    source: CellSource,
+    model: KnowsGenes,
+    settings: ReadingSettings,
+    reopen: Callable[[str], CellSource] | None = None,
+) -> GeneMatch:
+    """Match genes and check the numbers, before any work.
+
+    Cells that share a name are kept, with a warning: rows are identified by their order. ``reopen`` opens
+    another matrix of data in memory, so that a refusal can name one that would do.
+
+    Returns
+    -------
+    Where each of the ``g`` gene columns goes.
+
+    Raises
+    ------
+    InputError
+        If the values are not what the model was defined on.
+    GeneMatchError
+        If too few genes are known to the model.
+    """
+    from biolm.adapters.cells.counts import check_counts
+
+    repeated = duplicated_names(source.cell_names())
+    if repeated:
+        log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
+    match = model.vocabulary.match(
+        source.gene_columns(),
+        column=settings.gene_column,
+        minimum=settings.minimum_match,
+        species=settings.species,
+    )
+    _report(match)
+    if model.wants_counts:
+        check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
+    return match
+
+
+def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:
+    """The model itself, or the one of that name or folder.
+
+    Raises
+    ------
+    ConfigError
+        If it reads no cells.
+    """
+    if isinstance(model, CellModel):
+        return model
+    from biolm.models.registry import load
+
+    found = load(model) if isinstance(model, str | Path) else None
+    if not isinstance(found, CellModel):
+        named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
+        raise ConfigError(f"model {named} reads no cells; choose a model of cells")
+    return found
+
+
+def _report(match: GeneMatch) -> None:
+    """Log how the genes were found."""
+    report = match.report
+    others = {
+        "without version": report.via_version,
+        "by symbol": report.via_symbol,
+        "by alias": report.via_alias,
+        "ignoring case": report.via_case,
+        "ambiguous": len(report.ambiguous),
+        "missing": len(report.missing),
+        "summed with another": report.summed,
+    }
+    details = ", ".join(f"{count:,} {how}" for how, count in others.items() if count)
+    log.info(
+        "genes: %s of %s found (%.1f %%) in column '%s'%s",
+        f"{report.matched:,}",
+        f"{report.total:,}",
+        100 * report.share,
+        report.column,
+        f": {details}" if details else "",
+    )
+    if report.note:
+        log.warning("%s", report.note)

@@ -1,0 +1,162 @@
+"""ESM C (EvolutionaryScale 2024): pre-norm protein encoder, SwiGLU, norms on whole queries and keys.
+
+Source of shapes and names: ``transformers`` ``EsmcForMaskedLM``; :data:`ORIGINAL_KEYS` are the names in the
+``.pth`` files of the first release, which :func:`from_pth` reads.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from biolm.core import Transformer
+from biolm.core.checkpoint import load_strict, read_weights
+from biolm.core.config import CoreConfig
+from biolm.errors import CheckpointError
+from biolm.models.families.encoders import hf_common, masked_head, shape
+from biolm.models.families.fields import rope, rope_parameters
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+
+__all__ = ["EXAMPLES", "KEYS", "ORIGINAL_KEYS", "core_config", "from_pth", "hf_config"]
+
+_SMALL = {"vocab_size": 64, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 64}
+EXAMPLES: list[dict[str, Any]] = [
+    {**_SMALL, "num_hidden_layers": 3, "intermediate_size": 40, "rope_theta": 10000.0},
+    {
+        **_SMALL,
+        "architectures": ["EsmcModel"],
+        "num_hidden_layers": 2,
+        "intermediate_size": 24,
+        "rope_theta": 300.0,
+    },
+]
+"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
+
+_GATED = ("layers.{}.mlp.gate.weight", "layers.{}.mlp.up.weight")
+
+KEYS = KeyTable(
+    [
+        Key("embed_tokens.weight", "embeddings.token.weight"),
+        Key("layers.{}.self_attn.q_proj.weight", "layers.{}.attention.query.weight"),
+        Key("layers.{}.self_attn.k_proj.weight", "layers.{}.attention.key.weight"),
+        Key("layers.{}.self_attn.v_proj.weight", "layers.{}.attention.value.weight"),
+        Key("layers.{}.self_attn.o_proj.weight", "layers.{}.attention.out.weight"),
+        Key("layers.{}.self_attn.q_norm.weight", "layers.{}.attention.query_norm.weight"),
+        Key("layers.{}.self_attn.k_norm.weight", "layers.{}.attention.key_norm.weight"),
+        Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
+        Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
+        Key("layers.{}.mlp.gate_proj.weight", _GATED[0]),
+        Key("layers.{}.mlp.up_proj.weight", _GATED[1]),
+        Key("layers.{}.mlp.down_proj.weight", "layers.{}.mlp.down.weight"),
+        Key("norm.weight", "final_norm.weight"),
+        Key("/lm_head.dense.*", "head.dense.*"),
+        Key("/lm_head.layer_norm.*", "head.norm.*"),
+        Key("/lm_head.decoder.weight", "head.decoder.weight", when=lambda core: not core.tied),
+        Key("/lm_head.decoder.bias", "head.bias"),
+        *dropped("/lm_head.decoder.weight", "rotary_emb.inv_freq"),
+    ],
+    prefixes=("esmc.", ""),
+)
+
+_ATTENTION = "transformer.blocks.{}.attn"
+_FEED_FORWARD = "transformer.blocks.{}.ffn"
+
+ORIGINAL_KEYS = KeyTable(
+    [
+        Key("embed.weight", "embeddings.token.weight"),
+        Key(f"{_ATTENTION}.layernorm_qkv.0.*", "layers.{}.attn_norm.*"),
+        Key(
+            f"{_ATTENTION}.layernorm_qkv.1.weight",
+            tuple(f"layers.{{}}.attention.{name}.weight" for name in ("query", "key", "value")),
+            Rows(),
+        ),
+        Key(f"{_ATTENTION}.q_ln.weight", "layers.{}.attention.query_norm.weight"),
+        Key(f"{_ATTENTION}.k_ln.weight", "layers.{}.attention.key_norm.weight"),
+        Key(f"{_ATTENTION}.out_proj.weight", "layers.{}.attention.out.weight"),
+        Key(f"{_FEED_FORWARD}.0.*", "layers.{}.mlp_norm.*"),
+        Key(f"{_FEED_FORWARD}.1.weight", _GATED, Rows()),
+        Key(f"{_FEED_FORWARD}.3.weight", "layers.{}.mlp.down.weight"),
+        Key("transformer.norm.weight", "final_norm.weight"),
+        Key("sequence_head.0.*", "head.dense.*"),
+        Key("sequence_head.2.*", "head.norm.*"),
+        Key("sequence_head.3.weight", "head.decoder.weight"),
+        Key("sequence_head.3.bias", "head.bias"),
+        *dropped(f"{_ATTENTION}.rotary.inv_freq"),
+    ]
+)
+
+
+def core_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of an ESM C ``config.json``."""
+    theta, scaling = rope(config)
+    return CoreConfig(
+        **shape(config),
+        max_length=config.get("max_position_embeddings", 2048),
+        mask_id=config.get("mask_token_id", 32),
+        position="rope",
+        rope_theta=theta,
+        rope_scaling=scaling,
+        final_norm_bias=False,
+        # Each branch is divided by the square root of the depth relative to 36 layers.
+        residual_scale=math.sqrt(36 / config["num_hidden_layers"]),
+        qkv_bias=False,
+        out_bias=False,
+        qk_norm="full",
+        glu=True,
+        activation="silu",
+        mlp_bias=False,
+        mlp_out_bias=False,
+        **masked_head(config, tie=False),
+        dropout_attention=config.get("attention_dropout", 0.0),
+    )
+
+
+def hf_config(config: CoreConfig) -> dict[str, Any]:
+    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
+    return {
+        **hf_common(config, "esmc", "Esmc"),
+        "max_position_embeddings": config.max_length,
+        "mask_token_id": config.mask_id,
+        "attention_dropout": config.dropout_attention,
+        "rope_parameters": rope_parameters(config.rope_theta, config.rope_scaling),
+    }
+
+
+def from_pth(path: str | Path, *, n_heads: int | None = None) -> Transformer:
+    """Load a ``.pth`` file of the first release.
+
+    Parameters
+    ----------
+    path
+        Such as ``esmc_300m_2024_12_v0.pth``.
+    n_heads
+        Heads, which the file does not tell; None for heads of 64 numbers, as all released models have.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds no ESM C model, or weights are missing, extra or mis-shaped.
+    """
+    tensors = read_weights([Path(path)])
+    try:
+        vocabulary, width = tensors["embed.weight"].shape
+        d_ff = tensors["transformer.blocks.0.ffn.3.weight"].shape[1]
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks {error}, so it is no ESM C file of the first release") from None
+    layers = [key for key in tensors if key.endswith(".attn.out_proj.weight")]
+    core = core_config(
+        {
+            "architectures": ["EsmcForMaskedLM"],
+            "vocab_size": vocabulary,
+            "hidden_size": width,
+            "num_hidden_layers": len(layers),
+            "num_attention_heads": n_heads or max(width // 64, 1),
+            "intermediate_size": d_ff,
+            "pad_token_id": 1,
+        }
+    )
+    model = Transformer(core)
+    ours = ORIGINAL_KEYS.theirs_to_ours(tensors, core, path)
+    load_strict(model, ours, path, lambda name: ORIGINAL_KEYS.published(name, core))
+    return model.eval()

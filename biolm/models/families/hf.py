@@ -1,0 +1,162 @@
+"""Families that the ``transformers`` library publishes: folders in, folders out.
+
+Adding a family is adding one file with the four names of :class:`Family` and one line in ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+from biolm.core import CoreConfig, Transformer
+from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.errors import CheckpointError, ConfigError
+from biolm.io.json_file import read_json
+from biolm.models.families.keys import KeyTable
+
+__all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
+
+FAMILIES: dict[str, str] = {
+    "AMPLIFY": "biolm.models.families.amplify",
+    "albert": "biolm.models.families.albert",
+    "bert": "biolm.models.families.bert",
+    "biogpt": "biolm.models.families.biogpt",
+    "dinov2": "biolm.models.families.dinov2",
+    "dnabert2": "biolm.models.families.dnabert2",
+    "esm": "biolm.models.families.esm",
+    "esmc": "biolm.models.families.esmc",
+    "gemma": "biolm.models.families.gemma",
+    "gemma2": "biolm.models.families.gemma",
+    "gemma3_text": "biolm.models.families.gemma",
+    "gena": "biolm.models.families.gena",
+    "gpt2": "biolm.models.families.gpt2",
+    "gpt_neo": "biolm.models.families.gpt_neo",
+    "gpt_neox": "biolm.models.families.gpt_neox",
+    "gptj": "biolm.models.families.gptj",
+    "llama": "biolm.models.families.llama",
+    "mistral": "biolm.models.families.mistral",
+    "modernbert": "biolm.models.families.modernbert",
+    "ntv2": "biolm.models.families.ntv2",
+    "progen": "biolm.models.families.progen2",
+    "qwen3": "biolm.models.families.qwen3",
+    "roberta": "biolm.models.families.roberta",
+    "t5": "biolm.models.families.t5",
+    "vit": "biolm.models.families.vit",
+}
+"""``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
+
+
+class Family(Protocol):
+    """What a family's module offers.
+
+    It may also have ``adapt(core, tensors) -> core`` for what only the weights tell, and
+    ``extra_weights(core) -> tensors`` for published tensors that the core computes.
+    """
+
+    KEYS: KeyTable
+    EXAMPLES: list[dict[str, Any]]
+    """Small ``config.json`` dictionaries, which the parity tests build and run."""
+
+    def core_config(self, config: dict[str, Any]) -> CoreConfig:
+        """Core config of a ``config.json``, in its v4 or v5 spelling."""
+        ...
+
+    def hf_config(self, config: CoreConfig) -> dict[str, Any]:
+        """The ``config.json`` that ``transformers`` loads for a core config of this family."""
+        ...
+
+
+def family(model_type: str) -> Family:
+    """The module of a ``model_type``.
+
+    Raises
+    ------
+    ConfigError
+        If no family has that name; the message lists those that exist.
+    """
+    if model_type not in FAMILIES:
+        raise ConfigError(f"model_type {model_type!r} is not one of {', '.join(sorted(FAMILIES))}")
+    return cast(Family, import_module(FAMILIES[model_type]))
+
+
+def type_of(config: dict[str, Any]) -> str:
+    """Which family a ``config.json`` is of, by the names of ``FAMILIES``."""
+    # These call themselves BERT or ESM, but have other positions, blocks or feed-forwards.
+    if "alibi_starting_size" in config:
+        return "dnabert2"
+    if config.get("pre_layer_norm"):
+        return "gena"
+    if config.get("add_bias_fnn") is False:
+        return "ntv2"
+    return str(config.get("model_type"))
+
+
+def from_hf(folder: str | Path) -> Transformer:
+    """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, extra, mis-shaped or unsafe.
+    ConfigError
+        If the family is unknown or the config impossible.
+
+    Examples
+    --------
+    >>> model = from_hf("checkpoints/all-MiniLM-L6-v2")  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    members = family(type_of(config))
+    try:
+        core = members.core_config(config)
+    except KeyError as error:
+        raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
+    tensors = read_weights(find_weights(folder))
+    core = _adapted(members, core, tensors)
+    model = Transformer(core)
+    ours = members.KEYS.theirs_to_ours(tensors, core, folder)
+    load_strict(model, ours, folder, lambda name: members.KEYS.published(name, core))
+    return model.eval()
+
+
+def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
+    """Write a folder that ``transformers`` loads with ``from_pretrained``.
+
+    Raises
+    ------
+    CheckpointError
+        If the model has weights that the family has no name for.
+    ConfigError
+        If the family's ``config.json`` cannot say all that the core config does.
+    """
+    folder = Path(folder)
+    members = family(model_type)
+    values = members.hf_config(model.config)
+    tensors = members.KEYS.ours_to_theirs(model.state_dict(), model.config)
+    if extra := getattr(members, "extra_weights", None):
+        tensors |= extra(model.config)
+    lost = _differences(model.config, _adapted(members, members.core_config(values), tensors))
+    if lost:
+        raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _adapted(members: Family, core: CoreConfig, tensors: dict[str, Tensor]) -> CoreConfig:
+    adapt: Callable[[CoreConfig, dict[str, Tensor]], CoreConfig] | None = getattr(members, "adapt", None)
+    return core if adapt is None else adapt(core, tensors)
+
+
+def _differences(wanted: CoreConfig, found: CoreConfig) -> list[str]:
+    """Fields of ``wanted`` that ``found`` has otherwise, with their values."""
+    names = [field.name for field in fields(wanted)]
+    changed = [name for name in names if getattr(wanted, name) != getattr(found, name)]
+    return [f"{name}={getattr(wanted, name)!r}" for name in changed]

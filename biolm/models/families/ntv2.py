@@ -1,0 +1,63 @@
+"""Nucleotide Transformer v2 (Dalla-Torre et al. 2024): ESM-2's layout, a gated feed-forward without biases.
+
+Its ``config.json`` says ``model_type: esm``; the field ``add_bias_fnn``, false, tells it from ESM. Source of
+shapes and names: ``modeling_esm.py`` beside the published weights, which is not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from biolm.core.config import CoreConfig
+from biolm.models.families import esm
+from biolm.models.families.esm import adapt
+from biolm.models.families.keys import Key, KeyTable, Rows
+
+__all__ = ["EXAMPLES", "KEYS", "adapt", "core_config", "hf_config"]
+
+_SMALL = {
+    "model_type": "esm",
+    "architectures": ["EsmForMaskedLM"],
+    "add_bias_fnn": False,
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 1,
+    "mask_token_id": 2,
+    "position_embedding_type": "rotary",
+    "max_position_embeddings": 50,
+    "token_dropout": False,
+}
+EXAMPLES: list[dict[str, Any]] = [
+    {**_SMALL, "num_hidden_layers": 3, "tie_word_embeddings": False},
+    {**_SMALL, "num_hidden_layers": 1, "token_dropout": True, "tie_word_embeddings": True},
+]
+"""Small ``config.json`` dictionaries."""
+
+KEYS = KeyTable(
+    [
+        *esm.SHARED_KEYS,
+        # The half that goes through the activation comes first.
+        Key(
+            "encoder.layer.{}.intermediate.dense.weight",
+            ("layers.{}.mlp.gate.weight", "layers.{}.mlp.up.weight"),
+            Rows(),
+        ),
+        Key("encoder.layer.{}.output.dense.weight", "layers.{}.mlp.down.weight"),
+    ],
+    prefixes=("esm.", ""),
+)
+
+
+def core_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of a Nucleotide Transformer v2 ``config.json``."""
+    core = esm.core_config(config)
+    return replace(core, glu=True, activation="silu", mlp_bias=False, mlp_out_bias=False)
+
+
+def hf_config(config: CoreConfig) -> dict[str, Any]:
+    """The ``config.json`` of the published layout."""
+    return {**esm.hf_config(config), "add_bias_fnn": False}

@@ -1,0 +1,239 @@
+"""T5 (Raffel et al. 2020) and T5 1.1: RMS norms without biases, distances in the scores, plain or gated.
+
+:func:`biolm.models.families.hf.from_hf` loads the encoder, from an encoder's folder or a whole one, as ProtT5
+is used; :func:`load_seq2seq` loads encoder and decoder. Source of shapes and names: ``transformers``
+``T5EncoderModel`` and ``T5ForConditionalGeneration``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.core.config import CoreConfig
+from biolm.core.seq2seq import EncoderDecoder
+from biolm.errors import ConfigError
+from biolm.io.json_file import read_json
+from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.keys import Key, KeyTable, dropped
+
+__all__ = [
+    "EXAMPLES",
+    "KEYS",
+    "SEQ2SEQ_KEYS",
+    "core_config",
+    "decoder_config",
+    "hf_config",
+    "load_seq2seq",
+    "save_seq2seq",
+]
+
+_SMALL = {
+    "architectures": ["T5EncoderModel"],
+    "vocab_size": 40,
+    "d_model": 32,
+    "d_kv": 6,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+}
+EXAMPLES: list[dict[str, Any]] = [
+    {**_SMALL, "num_layers": 3, "d_ff": 48},
+    {**_SMALL, "num_layers": 2, "d_ff": 24, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+]
+"""Small ``config.json`` dictionaries of T5 and T5 1.1."""
+
+
+class Copied:
+    """One published tensor that the core has in two places."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
+        """The same for each."""
+        return [tensor] * names
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """Either."""
+        return parts[0]
+
+
+def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
+    """Lines of an encoder or decoder; ``ours`` is its prefix in the core."""
+    layer, feed_forward = f"{theirs}.block.{{}}.layer", 2 if cross else 1
+    attentions = [(f"{layer}.0.SelfAttention", "attention"), (f"{layer}.1.EncDecAttention", "cross")]
+    parts = (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out"))
+    names = [
+        (f"{theirs_one}.{short}", f"layers.{{}}.{ours_one}.{long}")
+        for theirs_one, ours_one in attentions[: 1 + cross]
+        for short, long in parts
+    ]
+    names += [(f"{layer}.0.layer_norm", "layers.{}.attn_norm"), (f"{theirs}.final_layer_norm", "final_norm")]
+    if cross:
+        names.append((f"{layer}.1.layer_norm", "layers.{}.cross_norm"))
+    dense = f"{layer}.{feed_forward}.DenseReluDense"
+    names += [
+        (f"{layer}.{feed_forward}.layer_norm", "layers.{}.mlp_norm"),
+        (f"{dense}.wi_0", "layers.{}.mlp.gate"),
+        (f"{dense}.wo", "layers.{}.mlp.down"),
+        # The first layer's table serves all layers.
+        (f"{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias", "bias.table"),
+    ]
+    up = f"{ours}layers.{{}}.mlp.up.weight"
+    return [
+        *(Key(f"{a}.weight", f"{ours}{b}.weight") for a, b in names),
+        Key(f"{dense}.wi.weight", up, when=lambda core: not core.glu),
+        Key(f"{dense}.wi_1.weight", up, when=lambda core: core.glu),
+    ]
+
+
+_COPIES = dropped(
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+    # Files of the first release hold a table that no code reads.
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+)
+
+KEYS = KeyTable(
+    [
+        Key("shared.weight", "embeddings.token.weight"),
+        *_stack("encoder", "", cross=False),
+        *_COPIES,
+        *dropped("lm_head.weight", *(key.theirs for key in _stack("decoder", "", cross=True))),
+    ]
+)
+
+SEQ2SEQ_KEYS = KeyTable(
+    [
+        Key(
+            "shared.weight",
+            tuple(f"{part}.embeddings.token.weight" for part in ("encoder", "decoder")),
+            Copied(),
+        ),
+        *_stack("encoder", "encoder.", cross=False),
+        *_stack("decoder", "decoder.", cross=True),
+        Key("lm_head.weight", "decoder.head.decoder.weight", when=lambda core: not core.tied),
+        *_COPIES,
+    ]
+)
+
+
+def core_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of the encoder of a T5 ``config.json``."""
+    kind = config.get("feed_forward_proj", "relu")
+    # "gated-gelu" means the tanh form, which other families call gelu_new.
+    act = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
+    dropout = config.get("dropout_rate", 0.1)
+    return CoreConfig(
+        vocab_size=config["vocab_size"],
+        d_model=config["d_model"],
+        n_layers=config["num_layers"],
+        n_heads=config["num_heads"],
+        head_dim=config["d_kv"],
+        d_ff=config["d_ff"],
+        pad_id=config.get("pad_token_id", 0),
+        position="t5",
+        t5_buckets=config.get("relative_attention_num_buckets", 32),
+        t5_max_distance=config.get("relative_attention_max_distance", 128),
+        norm="rmsnorm",
+        norm_eps=config.get("layer_norm_epsilon", 1e-6),
+        qkv_bias=False,
+        out_bias=False,
+        attn_scale=1.0,
+        glu=kind.startswith("gated-"),
+        activation=activation(act),
+        mlp_bias=False,
+        mlp_out_bias=False,
+        dropout_embed=dropout,
+        dropout_residual=dropout,
+        dropout_attention=dropout,
+    )
+
+
+def decoder_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of the decoder of a T5 ``config.json``."""
+    encoder = core_config(config)
+    depth = config.get("num_decoder_layers")
+    # transformers 5 moved what T5 1.1 said by untied embeddings to a field of its own.
+    scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
+    return replace(
+        encoder,
+        n_layers=encoder.n_layers if depth is None else depth,
+        causal=True,
+        cross_attention=True,
+        head="linear",
+        logit_scale=encoder.d_model**-0.5 if scaled else 1.0,
+    )
+
+
+def hf_config(config: CoreConfig) -> dict[str, Any]:
+    """The ``config.json`` that ``transformers`` loads for an encoder of this family."""
+    return {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "vocab_size": config.vocab_size,
+        "d_model": config.d_model,
+        "num_layers": config.n_layers,
+        "num_heads": config.n_heads,
+        "d_kv": config.head_dim,
+        "d_ff": config.d_ff,
+        "pad_token_id": config.pad_id,
+        "relative_attention_num_buckets": config.t5_buckets,
+        "relative_attention_max_distance": config.t5_max_distance,
+        "layer_norm_epsilon": config.norm_eps,
+        "feed_forward_proj": _projection(config),
+        "dropout_rate": config.dropout_residual,
+        "is_encoder_decoder": False,
+    }
+
+
+def _projection(config: CoreConfig) -> str:
+    if not config.glu:
+        return activation_name(config.activation)
+    if config.activation == "gelu":
+        raise ConfigError("T5 has no gated feed-forward with the exact GELU; use activation='gelu_tanh'")
+    return "gated-gelu" if config.activation == "gelu_tanh" else f"gated-{config.activation}"
+
+
+def load_seq2seq(folder: str | Path) -> EncoderDecoder:
+    """Load encoder and decoder from a folder written by ``save_pretrained``.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, extra, mis-shaped or unsafe.
+    ConfigError
+        If the config is impossible.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    tensors = read_weights(find_weights(folder))
+    # Configs of transformers 5 call every T5 tied; only the file tells whether the head has its own matrix.
+    decoder = replace(decoder_config(config), tied="lm_head.weight" not in tensors)
+    model = EncoderDecoder(core_config(config), decoder)
+    ours = SEQ2SEQ_KEYS.theirs_to_ours(tensors, decoder, folder)
+    load_strict(model, ours, folder, lambda name: SEQ2SEQ_KEYS.published(name, decoder))
+    return model.eval()
+
+
+def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
+    """Write a folder that ``T5ForConditionalGeneration.from_pretrained`` loads."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    decoder = model.decoder.config
+    write_weights(folder / "model.safetensors", SEQ2SEQ_KEYS.ours_to_theirs(model.state_dict(), decoder))
+    scaled = decoder.logit_scale != 1.0
+    config = {
+        **hf_config(model.encoder.config),
+        "architectures": ["T5ForConditionalGeneration"],
+        "num_decoder_layers": decoder.n_layers,
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": decoder.pad_id,
+        # Version 4 reads the first of the two, version 5 the second.
+        "tie_word_embeddings": scaled,
+        "scale_decoder_outputs": scaled,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

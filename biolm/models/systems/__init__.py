@@ -1,0 +1,1 @@
+"""Published systems: one file each, with its tokens, its pooling and its own parts."""

@@ -1,0 +1,70 @@
+"""ESM C (EvolutionaryScale 2024) as a model of proteins: a folder of ``transformers``, or a ``.pth``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
+from biolm.errors import CheckpointError
+from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.systems.sequence_system import Config, SequenceSystem
+
+if TYPE_CHECKING:
+    from biolm.models.sequence_model import SequenceModel
+
+__all__ = ["SYSTEM", "load", "load_tokenizer", "recognises", "recognises_file"]
+
+_LONGEST = 2048
+
+
+def _fits(config: Config, folder: Path) -> bool:  # noqa: ARG001  # the config tells all
+    return config.get("model_type") == "esmc"
+
+
+def _tokenizer(config: Config, folder: Path) -> SequenceTokenizer:  # noqa: ARG001  # nothing differs
+    return make_tokenizer("esmc")
+
+
+def _max_length(config: Config) -> int:
+    return int(config.get("max_position_embeddings", _LONGEST))
+
+
+SYSTEM = SequenceSystem(name="esmc", fits=_fits, tokenizer=_tokenizer, max_length=_max_length)
+
+
+def recognises_file(path: Path) -> bool:
+    """Whether a file is named as the first release names its models."""
+    return path.suffix == ".pth" and path.name.startswith("esmc")
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds ESM C, as ``transformers`` or as its first release writes it."""
+    return SYSTEM.recognises(folder) or any(map(recognises_file, folder.glob("*.pth")))
+
+
+def load_tokenizer(path: Path) -> SequenceLanguage:
+    """Tokeniser and limits; the weights are not touched and torch is not imported."""
+    if path.is_dir() and SYSTEM.recognises(path):
+        return SYSTEM.load_tokenizer(path)
+    return SequenceLanguage(name=SYSTEM.name, tokenizer=make_tokenizer("esmc"), max_length=_LONGEST)
+
+
+def load(path: Path) -> SequenceModel:
+    """Load a folder or a file of the first release, strictly.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If a weight is missing, extra, mis-shaped or unsafe, or the folder holds several models.
+    """
+    from biolm.models.families.esmc import from_pth
+    from biolm.models.sequence_model import SequenceModel
+
+    if path.is_dir() and SYSTEM.recognises(path):
+        return SYSTEM.load(path)
+    found = [path] if path.is_file() else sorted(filter(recognises_file, path.glob("*.pth")))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found)
+        raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
+    return SequenceModel(load_tokenizer(path), from_pth(found[0]), files=found)

@@ -1,0 +1,1 @@
+"""Pages, maps, plots and tables of results."""

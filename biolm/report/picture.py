@@ -1,0 +1,105 @@
+"""Pictures of cells for a file: a grid of maps coloured by cell type.
+
+Dimensions: ``n`` cells · ``d`` width of a vector.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from biolm.io.atomic import replacing
+from biolm.report.maps import PALETTE, CellMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_maps", "umap_layout"]
+
+MARKERS = ("o", "s", "^")
+
+
+def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:
+    """Two dimensions for the eye, by UMAP on the angles between vectors.
+
+    Distances between far groups mean nothing.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``.
+    neighbours
+        Size of the neighbourhoods that are kept, capped by the number of cells.
+
+    Returns
+    -------
+    ``(n, 2)``; the same for the same input and seed.
+    """
+    with warnings.catch_warnings():
+        # umap warns at import that its optional tensorflow part is not there.
+        warnings.simplefilter("ignore", ImportWarning)
+        from umap import UMAP
+
+    points = np.asarray(vectors, dtype=np.float32)
+    model = UMAP(min(neighbours, len(points) - 1), min_dist=0.3, metric="cosine", random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(points), dtype=np.float32)
+
+
+def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite: bool = False) -> None:
+    """Draw one row a set of cells and one column a view, with one legend a row.
+
+    Parameters
+    ----------
+    path
+        A PNG (or any other format of matplotlib).
+    maps
+        Sets of cells with the same number of views.
+    colour_by
+        A text column that every set holds.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and ``overwrite`` is not set.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    views = len(maps[0].views)
+    figure = Figure(figsize=(3 * views + 2.6, 3.1 * len(maps)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(maps), views, squeeze=False)
+    for row, item in zip(axes, maps, strict=True):
+        labels = np.asarray(item.columns[colour_by]).astype(str)
+        for axis, view in zip(row, item.views, strict=True):
+            _scatter(axis, view.coordinates, labels, item)
+            axis.set_title(view.name, fontsize=10)
+        row[0].set_ylabel(item.name, fontsize=10)
+        row[-1].legend(
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+            frameon=False,
+            fontsize=8.5,
+            handletextpad=0.2,
+            markerscale=1.6,
+        )
+    with replacing(path, overwrite=overwrite) as temporary:
+        # Without the software's name and version the same picture is the same bytes.
+        figure.savefig(temporary, dpi=100, metadata={"Software": None})
+
+
+def _scatter(axis: Axes, points: NDArray[Any], labels: NDArray[np.str_], item: CellMap) -> None:
+    names = np.unique(labels).tolist()
+    for name, slot in zip(names, item.slots(names), strict=True):
+        chosen = points[labels == name]
+        style = {"marker": MARKERS[slot % 3], "color": PALETTE[slot % len(PALETTE)], "label": name}
+        axis.scatter(chosen[:, 0], chosen[:, 1], s=9, linewidths=0, alpha=0.85, **style)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for side in axis.spines.values():
+        side.set_color("#d7dce2")

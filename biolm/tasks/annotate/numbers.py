@@ -1,0 +1,108 @@
+"""Numbers from vectors and from k-mers by ridge regression, and how good they are.
+
+Dimensions: ``s`` samples · ``d`` width · ``m`` columns of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.scoring.splits import Split, kfold
+from biolm.tasks.annotate.linear import LinearMap, mean_map
+
+__all__ = ["fit_numbers", "number_row"]
+
+_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+_FOLDS, _BINS = 3, 5
+
+
+def number_row(name: str, truth: NDArray[np.float64], found: NDArray[np.float64]) -> dict[str, Any]:
+    """R² (of the mean of the truth), Spearman's correlation and mean absolute error, as plain numbers."""
+    from scipy.stats import spearmanr
+
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    constant = np.ptp(found) == 0 or np.ptp(truth) == 0
+    return {
+        "name": name,
+        "r2": round(1 - float(((truth - found) ** 2).sum()) / max(spread, 1e-12), 6),
+        "spearman": 0.0 if constant else round(float(spearmanr(truth, found).statistic), 6),
+        "mae": round(float(np.abs(truth - found).mean()), 6),
+        "samples": len(truth),
+    }
+
+
+def fit_numbers(
+    vectors: NDArray[np.float32],
+    table: Any,
+    numbers: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    kinds: Sequence[str],
+    seed: int,
+) -> Mapping[str, LinearMap]:
+    """Ridge regression by kind of features: ``embedding``, ``kmers``, and ``joint``, the best or their mean.
+
+    Strengths, and what is joined, are chosen by the squared error on groups that were left out.
+
+    Parameters
+    ----------
+    vectors, table
+        ``(s, d)`` and sparse ``(s, m)``.
+    numbers, groups
+        ``(s,)``.
+    """
+    folds = _folds(numbers, groups, seed)
+    maps: dict[str, LinearMap] = {}
+    unseen: dict[str, NDArray[np.float64]] = {}
+    for kind in ("embedding", "kmers"):
+        if kind in kinds or "joint" in kinds:
+            maps[kind], unseen[kind] = _ridge(vectors, table, numbers, folds, kind)
+    if "joint" in kinds:
+        offered = {name: (maps[name], said) for name, said in unseen.items()}
+        offered["mean"] = (mean_map([*maps.values()]), np.mean([*unseen.values()], axis=0))
+        seen = np.concatenate([split.test for split in folds]) if folds else np.arange(len(numbers))
+        best = min(offered, key=lambda name: float(((offered[name][1] - numbers)[seen] ** 2).mean()))
+        maps["joint"] = offered[best][0]
+    return {kind: maps[kind] for kind in kinds}
+
+
+def _folds(numbers: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> list[Split]:
+    if len(np.unique(groups)) < _FOLDS:
+        return []
+    bins = np.searchsorted(np.quantile(numbers, np.linspace(0, 1, _BINS + 1)[1:-1]), numbers)
+    return kfold(bins.astype(str), folds=_FOLDS, groups=groups, seed=seed)
+
+
+def _ridge(
+    vectors: NDArray[np.float32], table: Any, numbers: NDArray[np.float64], folds: list[Split], kind: str
+) -> tuple[LinearMap, NDArray[np.float64]]:
+    """The map of the best strength, and what it says of samples it did not see."""
+    from sklearn.linear_model import Ridge
+
+    scale: Any = 1.0
+    points = table
+    if kind == "embedding":
+        scale = vectors.std(0) + 1e-6
+        points = vectors / scale
+
+    def fitted(rows: Any, strength: float) -> Any:
+        # A sparse table and long vectors are solved without forming their products.
+        solver = "lsqr" if kind == "kmers" else "cholesky"
+        return Ridge(strength, solver=solver).fit(points[rows], numbers[rows])
+
+    found: dict[float, NDArray[np.float64]] = {}
+    for strength in _STRENGTHS if folds else _STRENGTHS[2:3]:
+        said = np.full(len(numbers), numbers.mean())
+        for split in folds:
+            said[split.test] = fitted(split.train, strength).predict(points[split.test])
+        found[strength] = said
+    best = min(found, key=lambda strength: float(((found[strength] - numbers) ** 2).mean()))
+    model = fitted(np.arange(len(numbers)), best)
+    weights = np.asarray(model.coef_ / scale, np.float32)[:, None]
+    zeros = np.zeros((table.shape[1] if kind == "embedding" else vectors.shape[1], 1), np.float32)
+    bias = np.array([model.intercept_], np.float32)
+    own = LinearMap(weights, zeros, bias) if kind == "embedding" else LinearMap(zeros, weights, bias)
+    return own, found[best]

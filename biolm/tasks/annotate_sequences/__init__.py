@@ -1,1 +1,0 @@
-"""Labelling sequences, or each of their letters, by what labelled ones taught."""

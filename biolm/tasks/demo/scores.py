@@ -1,0 +1,291 @@
+"""What the demo asks of the built-in model, each question beside its controls.
+
+Dimensions: ``n`` cells · ``g`` genes of a file · ``d`` width.
+
+The controls: the model made from random numbers instead of text, random gene vectors with nothing fitted,
+principal components of the counts, and the majority class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.io.cells.block import CellBlock
+from biolm.models.systems import genetext
+from biolm.models.model import EmbedOptions
+from biolm.resources import shipped
+from biolm.scoring.quality import (
+    Score,
+    compared,
+    fit_pca,
+    knn_quality,
+    majority_quality,
+    pooled,
+    transfer_quality,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "ALIKE",
+    "CONTROL",
+    "MODEL",
+    "SETS",
+    "CellSet",
+    "Question",
+    "Rivals",
+    "gene_half",
+    "measure",
+    "open_set",
+    "read_set",
+]
+
+MODEL = "genetext"
+LEAVE_OUT = ("other",)
+DRAWS = 5
+# Wide enough that a wider control does no better.
+CONTROL_WIDTH = 1000
+ALIKE = "random numbers, axes fitted alike"
+CONTROL = f"random gene vectors ({CONTROL_WIDTH:,} wide)"
+
+# Names that both sets share, to move labels from one to the other; types of one set alone are left out.
+COMMON_TYPES = {
+    "CD14+ Monocyte": "CD14 mono",
+    "CD19+ B": "B",
+    "CD56+ NK": "NK",
+    "CD8+ Cytotoxic T": "CD8 T",
+    "CD8+/CD45RA+ Naive Cytotoxic": "CD8 T",
+    "CD4+/CD25 T Reg": "CD4 T",
+    "CD4+/CD45RO+ Memory": "CD4 T",
+    "CD4+/CD45RA+/CD25- Naive T": "CD4 T",
+}
+SETS = {"pbmc_cite_10k": "PBMC, CITE-seq (200 cells)", "pbmc68k_reduced_counts_700": "PBMC 68k (700 cells)"}
+
+
+@dataclass(frozen=True, eq=False)
+class CellSet:
+    """A labelled set of cells in memory, its genes matched to the model.
+
+    Parameters
+    ----------
+    title
+        Name for people.
+    path
+        The file.
+    table
+        The AnnData.
+    block
+        Its counts.
+    match
+        Where each gene lies in the model's vocabulary.
+    """
+
+    title: str
+    path: Path
+    table: Any
+    block: CellBlock
+    match: Any
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """``(n,)`` names of cell types."""
+        return np.asarray(self.table.obs["cell_type"]).astype(str)
+
+    @property
+    def common(self) -> NDArray[np.bool_]:
+        """``(n,)`` whether the cell's type stands in both sets."""
+        return np.isin(self.common_labels, list(COMMON_TYPES.values()))
+
+    @property
+    def common_labels(self) -> NDArray[np.str_]:
+        """``(n,)`` names as both sets spell them."""
+        return np.array([COMMON_TYPES.get(name, name) for name in self.labels])
+
+    def vectors(
+        self, model: genetext.GeneText, genes: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """``(n, d)`` centred over the set, from the vocabulary's ``genes (m,)`` alone where given."""
+        match = self.match
+        if genes is not None:
+            target = np.where((match.target >= 0) & genes[match.target], match.target, -1)
+            match = replace(match, target=target.astype(np.int32))
+        return genetext.centre(model.embed(self.block, match, EmbedOptions()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One table of the demo.
+
+    Parameters
+    ----------
+    title, note
+        What is asked, and how it was scored.
+    scores
+        The model first, its two controls next, then baselines.
+    impossible
+        Names of baselines that cannot be computed here.
+    verdict
+        Sentences in plain words, worked out from the scores.
+    """
+
+    title: str
+    note: str
+    scores: tuple[Score, ...]
+    verdict: tuple[str, ...]
+    impossible: tuple[str, ...] = ()
+
+
+def open_set(name: str, model: genetext.GeneText) -> CellSet:
+    """Read one of the shipped sets."""
+    return read_set(shipped(f"cells/{name}.h5ad"), SETS[name], model)
+
+
+def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
+    """Read an h5ad with counts as ``X`` and ``obs["cell_type"]`` whole, and match its genes to the model."""
+    import anndata
+
+    table = anndata.read_h5ad(path)
+    counts = table.X.tocsr()
+    indices, indptr = counts.indices.astype(np.int32), counts.indptr.astype(np.int64)
+    block = CellBlock(0, counts.data, indices, indptr, counts.shape[1])
+    columns = {"index": np.asarray(table.var_names, dtype=str)}
+    if "ensembl_id" in table.var:
+        columns["ensembl_id"] = np.asarray(table.var["ensembl_id"], dtype=str)
+    return CellSet(title, path, table, block, model.vocabulary.match(columns))
+
+
+def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
+    """``(m,)`` which genes of the vocabulary the first set keeps; the second keeps the others."""
+    return np.random.default_rng(seed).random(len(model.vocabulary)) < 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """The model and its controls.
+
+    Parameters
+    ----------
+    model
+        The built-in model.
+    alike
+        Random numbers instead of text, their axes found on the same unlabelled cells in the same way: what
+        it does as well as the model is owed to those cells, not to the text.
+    random
+        Random gene vectors of several seeds, nothing fitted.
+    """
+
+    model: genetext.GeneText
+    alike: genetext.GeneText
+    random: tuple[genetext.GeneText, ...]
+
+    @classmethod
+    def load(cls, seed: int) -> Rivals:
+        """The model and its fitted control as shipped, random vectors from the seed."""
+        model = genetext.load()
+        random = (genetext.random_like(model, seed + draw, width=CONTROL_WIDTH) for draw in range(DRAWS))
+        return cls(model, genetext.load(shipped("genetext/control")), tuple(random))
+
+    def scores(self, score: Callable[[genetext.GeneText, int], Score], draws: int = 1) -> tuple[Score, ...]:
+        """Model, fitted control and random control, each the mean over its draws."""
+        return (
+            pooled([score(self.model, draw) for draw in range(draws)], name=MODEL),
+            pooled([score(self.alike, draw) for draw in range(draws)], name=ALIKE),
+            pooled([score(each, draw) for draw, each in enumerate(self.random)], name=CONTROL),
+        )
+
+
+def measure(rivals: Rivals, *, seed: int = 0) -> list[Question]:
+    """Answer the demo's questions about the built-in model.
+
+    Parameters
+    ----------
+    rivals
+        The model and its controls.
+    seed
+        Seeds folds and gene splits.
+    """
+    cite, pbmc = (open_set(name, rivals.model) for name in SETS)
+    return [
+        *(_within(cells, rivals, seed) for cells in (cite, pbmc)),
+        _shared_genes(cite, pbmc, rivals, seed),
+        _disjoint_genes(cite, pbmc, rivals, seed),
+    ]
+
+
+def _within(cells: CellSet, rivals: Rivals, seed: int) -> Question:
+    def score(name: str, vectors: NDArray[Any]) -> Score:
+        return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
+
+    counts = cells.table.X
+    baselines = [score("PCA-20, all genes", fit_pca(counts, seed=seed)(counts))]
+    if counts.shape[1] > 2000:
+        variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
+        baselines.append(score("PCA-20, 2,000 variable genes", variable))
+    scores = rivals.scores(lambda model, _: score("", cells.vectors(model)))
+    return Question(
+        title=f"Within one set: {cells.title}",
+        note="Cell type by vote of the 10 nearest cells (cosine); 5-fold cross-validation, 5 repeats. All "
+        "vectors are centred over the set, without labels.",
+        scores=(*scores, *baselines, majority_quality(cells.labels, leave_out=LEAVE_OUT)),
+        verdict=_verdict(scores, baselines),
+    )
+
+
+def _shared_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
+    move = _mover(reference, query)
+    common = reference.table.var_names.intersection(query.table.var_names)
+    counts, asked = reference.table[:, common].X, query.table[:, common].X
+    project = fit_pca(counts, seed=seed)
+    baseline = move("PCA-20 of the first set, shared genes", project(counts), project(asked))
+    scores = rivals.scores(lambda model, _: move("", reference.vectors(model), query.vectors(model)))
+    return Question(
+        title="Labels moved from the first set to the second, all genes",
+        note=f"Each cell of the second set takes the label of its 10 nearest cells of the first; the sets "
+        f"share {len(common)} genes. Types that both sets have.",
+        scores=(*scores, baseline, _floor(query)),
+        verdict=_verdict(scores, [baseline]),
+    )
+
+
+def _disjoint_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
+    move = _mover(reference, query)
+    halves = [gene_half(rivals.model, seed + draw) for draw in range(DRAWS)]
+
+    def moved(model: genetext.GeneText, draw: int) -> Score:
+        return move("", reference.vectors(model, halves[draw]), query.vectors(model, ~halves[draw]))
+
+    scores = rivals.scores(moved, DRAWS)
+    return Question(
+        title="Labels moved between sets that share no gene",
+        note=f"As above, but the model's genes are split at random: the first set keeps one half, the second "
+        f"the other ({DRAWS} splits).",
+        scores=(*scores, _floor(query)),
+        verdict=_verdict(scores, []),
+        impossible=("PCA-20",),
+    )
+
+
+def _mover(reference: CellSet, query: CellSet) -> Callable[[str, NDArray[Any], NDArray[Any]], Score]:
+    def move(name: str, known: NDArray[Any], asked: NDArray[Any]) -> Score:
+        return transfer_quality(known, reference.common_labels, asked, query.common_labels, name=name)
+
+    return move
+
+
+def _floor(query: CellSet) -> Score:
+    """Majority class over the cells that a transfer scores."""
+    return majority_quality(query.common_labels[query.common])
+
+
+def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, ...]:
+    """What the numbers say: the model against its two controls and against the best baseline."""
+    model, *others = scores
+    if baselines:
+        others.append(max(baselines, key=lambda score: score.macro_f1))
+    return tuple(compared(model, other) for other in others)
