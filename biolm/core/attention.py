@@ -18,35 +18,15 @@ from biolm.core.kernels import attend, attention_maps
 from biolm.core.layout import Layout, Rule
 from biolm.core.norm import RMSNorm
 from biolm.core.positions import PositionBias, rotate
+from biolm.core.state import KeysValues, Store
 
-__all__ = ["Attention", "Cache", "Context", "KeyValueStore"]
-
-
-class KeyValueStore(Protocol):
-    """Keeps the keys and values of earlier tokens of one layer."""
-
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        rule: Rule,
-        *,
-        bias: PositionBias | None = None,
-        kernel: str = "auto",
-    ) -> Tensor:
-        """Keep those of the new tokens ``(t, j, k)``; attention ``(t, h, k)`` to all the layer may see."""
-        ...
-
-    def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(u, j, k)`` of the second stream, made once as long as it stays the same."""
-        ...
+__all__ = ["Attention", "Cache", "Context"]
 
 
 class Cache(Protocol):
-    """Keys and values of earlier tokens of every layer, see :class:`biolm.core.cache.KeyValueCache`."""
+    """What every layer remembers of earlier tokens, see :class:`biolm.core.cache.DecodingCache`."""
 
-    def open(self, batch: Batch) -> Sequence[KeyValueStore]:
+    def open(self, batch: Batch) -> Sequence[Store]:
         """One store for each layer, for the forward pass of this batch."""
         ...
 
@@ -88,7 +68,7 @@ class Context:
         bias: PositionBias | None = None,
         memory: Tensor | None = None,
         memory_layout: Layout | None = None,
-        store: KeyValueStore | None = None,
+        store: Store | None = None,
         kernel: str = "auto",
         maps: Callable[[tuple[Tensor, ...]], None] | None = None,
         rows: Tensor | None = None,
@@ -171,6 +151,10 @@ class Attention(nn.Module):
         key, value = self.keys_values(memory) if store is None else store.project(memory, self)
         mixed = attend(self._query(x), key, value, layout, self._rule(), kernel=context.kernel)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]
+
+    def decoding_state(self) -> KeysValues:
+        """Keys and values of each sequence, of the window alone where there is one."""
+        return KeysValues(self.key.weight.new_empty((self.n_kv_heads, self.head_dim)), self.rule.window)
 
     def _rule(self) -> Rule:
         if self.training and self.dropout:

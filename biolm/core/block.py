@@ -1,4 +1,4 @@
-"""One layer: attention and feed-forward with their norms and residuals.
+"""One layer: attention (or another mixer) and feed-forward with their norms and residuals.
 
 Dimensions: ``t`` tokens · ``d`` width.
 
@@ -32,14 +32,14 @@ class Block(nn.Module):
     config
         Shape and switches.
     layer
-        Its number; layers may differ in window and first norm.
+        Its number; layers may differ in mixer, window and first norm.
     """
 
     def __init__(self, config: CoreConfig, layer: int) -> None:
         super().__init__()
         self.kind = config.block
         self.scale = config.residual_scale
-        self.attention = make_mixer(config, config.layer_window(layer))
+        self.attention = make_mixer(config, layer)
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout_residual)
         skipped = layer == 0 and not config.first_attn_norm

@@ -1,10 +1,11 @@
-"""Keys and values of earlier tokens, so that a step of generation reads only the new ones.
+"""What layers remember of earlier tokens, so that a step of generation reads only the new ones.
 
 Sequences of similar length share a slab (:mod:`biolm.core.slabs`) whose capacity is a power of two: one
 kernel call serves all of them, nothing is copied at a step, and a short sequence does not pay for a long
 one. A sequence that fills its row moves to the slab of twice the capacity. A layer with a window of ``w``
 tokens never has more than ``w`` slots: position ``i`` lies in slot ``i mod c``, so old tokens are overwritten
-and the memory of the layer is constant.
+and the memory of the layer is constant. A layer whose state is fixed (:class:`biolm.core.state.FixedState`)
+keeps it in the same rows, so it moves with its sequence.
 """
 
 from __future__ import annotations
@@ -14,57 +15,45 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from biolm.batch import Batch
-from biolm.core.attention import KeyValueStore
-from biolm.core.cache_steps import DecodeStep, PackedStep, Piece, Projected, Store
-from biolm.core.config import CoreConfig
+from biolm.core.cache_steps import DecodeStep, LayerStore, PackedStep, Piece, Projected
 from biolm.core.slabs import Slab
-from biolm.errors import ConfigError, InputError
+from biolm.core.state import DecodingState, KeysValues, Store
+from biolm.errors import InputError
 
-__all__ = ["KeyValueCache", "packed"]
+__all__ = ["DecodingCache", "packed"]
 
 _SMALLEST = 64  # slots of the first slab; fewer would move sequences often and split them over more slabs
+_UNBOUNDED = 1 << 62  # tokens a row holds where no layer grows
 
 
-class KeyValueCache:
-    """Keys and values of every layer, for sequences that come and go.
+class DecodingCache:
+    """The state of every layer, for sequences that come and go; :meth:`biolm.core.Transformer.new_cache`.
 
     Parameters
     ----------
-    config
+    states
+        What each layer remembers.
+    device
         Of the model.
-    dtype, device
-        Of the model's weights.
-
-    Raises
-    ------
-    ConfigError
-        If the model is not causal, or mixes tokens by something else than attention.
 
     Examples
     --------
-    >>> from biolm.core import Transformer
+    >>> from biolm.core import CoreConfig, Transformer
     >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
-    >>> config = CoreConfig(**sizes, causal=True, head="linear")
-    >>> model, cache = Transformer(config), KeyValueCache(config)
+    >>> model = Transformer(CoreConfig(**sizes, causal=True, head="linear"))
+    >>> cache = model.new_cache()
     >>> first = model(cache.batch([0, 1], [[1, 2, 3], [4]]), cache=cache)
     >>> second = model(cache.batch([0, 1], [[5], [6]]), cache=cache)  # sees the tokens before
     >>> cache.lengths
     {0: 4, 1: 2}
     """
 
-    def __init__(
-        self,
-        config: CoreConfig,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        if not config.causal or config.mixer != "attention":
-            raise ConfigError("a cache needs a causal model whose mixer is attention")
+    def __init__(self, states: Sequence[DecodingState], device: torch.device | str = "cpu") -> None:
         self.lengths: dict[int, int] = {}
         """Tokens seen of each sequence."""
-        self._windows = [config.layer_window(layer) for layer in range(config.n_layers)]
-        self._like = torch.empty((config.n_kv_heads, config.head_dim), dtype=dtype, device=device)
+        self._states = states
+        self._grows = any(isinstance(state, KeysValues) for state in states)
+        self._device = torch.device(device)
         self._slabs: dict[int, Slab] = {}
         self._home: dict[int, tuple[Slab, int]] = {}
         self._projected: dict[int, Projected] = {}
@@ -77,7 +66,7 @@ class KeyValueCache:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the keys and values take."""
+        """Memory that the states take."""
         return sum(slab.nbytes for slab in self._slabs.values())
 
     def batch(self, sequences: Sequence[int], pieces: Sequence[Sequence[int]]) -> Batch:
@@ -103,7 +92,7 @@ class KeyValueCache:
         counts = [len(piece) for piece in pieces]
         for name, before, count in zip(sequences, past, counts, strict=True):
             self._make_room(name, before + count)
-        batch = packed(sequences, pieces, past, self._like.device)
+        batch = packed(sequences, pieces, past, self._device)
         homes = [self._home[name] for name in sequences]
         taken = [Piece(*home, p, n) for home, p, n in zip(homes, past, counts, strict=True)]
         whole = batch.max_length == 1 and list(sequences) == self.sequences
@@ -111,8 +100,8 @@ class KeyValueCache:
         self._step = (batch, step)
         return batch
 
-    def open(self, batch: Batch) -> list[KeyValueStore]:
-        """Where each layer of the coming forward pass keeps and finds keys and values.
+    def open(self, batch: Batch) -> list[Store]:
+        """Where each layer of the coming forward pass keeps and finds its state.
 
         Raises
         ------
@@ -122,7 +111,7 @@ class KeyValueCache:
         if self._step is None or self._step[0] is not batch:
             raise InputError("a model with a cache reads the batch that cache.batch() has just made")
         step = self._step[1]
-        return [Store(step, layer, window, self._projected) for layer, window in enumerate(self._windows)]
+        return [LayerStore(step, layer, state, self._projected) for layer, state in enumerate(self._states)]
 
     def advance(self) -> None:
         """Note that every layer has seen the batch, and make room for one more token of each sequence."""
@@ -152,9 +141,9 @@ class KeyValueCache:
         old = self._home.get(name)
         if old is not None and old[0].capacity >= length:
             return
-        capacity = max(_SMALLEST, 1 << (length - 1).bit_length())
+        capacity = max(_SMALLEST, 1 << (length - 1).bit_length()) if self._grows else _UNBOUNDED
         if capacity not in self._slabs:
-            self._slabs[capacity] = Slab(capacity, self._windows, self._like)
+            self._slabs[capacity] = Slab(capacity, self._states)
         slab = self._slabs[capacity]
         row = slab.add(name)
         if old is not None:

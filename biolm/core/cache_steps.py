@@ -1,4 +1,4 @@
-"""Attention of new tokens to those in a cache: one token each (decoding), or pieces of any length.
+"""New tokens against what a cache holds: one token each (decoding), or pieces of any length.
 
 Dimensions: ``t`` new tokens · ``u`` keys · ``n`` sequences of a slab · ``h`` heads · ``j`` key-value heads ·
 ``g`` heads of one key-value head · ``c`` slots · ``s`` slots in use · ``k`` head width.
@@ -6,6 +6,7 @@ Dimensions: ``t`` new tokens · ``u`` keys · ``n`` sequences of a slab · ``h``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,11 +18,12 @@ from biolm.core.kernels import attend
 from biolm.core.layout import Layout, Rule
 from biolm.core.positions import PositionBias
 from biolm.core.slabs import Slab
+from biolm.core.state import DecodingState, FixedState, KeysValues
 
 if TYPE_CHECKING:
     from biolm.core.attention import Attention
 
-__all__ = ["DecodeStep", "PackedStep", "Piece", "Projected", "Store"]
+__all__ = ["DecodeStep", "LayerStore", "PackedStep", "Piece", "Projected"]
 
 
 class Piece(NamedTuple):
@@ -41,15 +43,27 @@ class Projected(NamedTuple):
     value: Tensor
 
 
-class Store:
-    """What one layer sees of a step."""
+class LayerStore:
+    """What one layer sees of a step: a :class:`biolm.core.state.Store`."""
 
-    __slots__ = ("_layer", "_projected", "_step", "_window")
+    __slots__ = ("_layer", "_projected", "_state", "_step")
 
     def __init__(
-        self, step: DecodeStep | PackedStep, layer: int, window: int, projected: dict[int, Projected]
+        self, step: DecodeStep | PackedStep, layer: int, state: DecodingState, projected: dict[int, Projected]
     ) -> None:
-        self._step, self._layer, self._window, self._projected = step, layer, window, projected
+        self._step, self._layer, self._state, self._projected = step, layer, state, projected
+
+    def read(self) -> dict[str, Tensor]:
+        """The fixed state of each sequence of the batch, in its order."""
+        assert isinstance(self._state, FixedState)
+        parts = self._step.read(self._layer)
+        return dict(zip(self._state.start, parts, strict=True))
+
+    def write(self, state: Mapping[str, Tensor]) -> None:
+        """Replace it."""
+        assert isinstance(self._state, FixedState)
+        # A cache that carried gradients would keep every step.
+        self._step.write(self._layer, [state[name].detach() for name in self._state.start])
 
     def attend(
         self,
@@ -65,7 +79,8 @@ class Store:
         key, value = key.detach(), value.detach()  # a cache that carried gradients would keep every step
         if isinstance(self._step, DecodeStep):
             return self._step.attend(self._layer, query, key, value, rule, bias)
-        return self._step.attend(self._layer, self._window, query, key, value, rule, bias, kernel)
+        assert isinstance(self._state, KeysValues)
+        return self._step.attend(self._layer, self._state.window, query, key, value, rule, bias, kernel)
 
     def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
         """Keys and values of the second stream; made again only when another tensor is given."""
@@ -133,6 +148,19 @@ class DecodeStep:
         self._views: dict[tuple[int, int], Decode] = {}
         self._biased: dict[tuple[int, int], Tensor] = {}
 
+    def read(self, layer: int) -> list[Tensor]:
+        """Fixed state of all sequences, ``(b, ...)`` for each part; a view where they share a slab."""
+        by_slab = [[part[: len(past)] for part in slab.held[layer]] for slab, past in self._slabs]
+        return by_slab[0] if len(by_slab) == 1 else [torch.cat(parts) for parts in zip(*by_slab, strict=True)]
+
+    def write(self, layer: int, parts: list[Tensor]) -> None:
+        """Replace it."""
+        start = 0
+        for slab, past in self._slabs:
+            for held, new in zip(slab.held[layer], parts, strict=True):
+                held[: len(past)] = new[start : start + len(past)]
+            start += len(past)
+
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule, bias: PositionBias | None
     ) -> Tensor:
@@ -179,6 +207,17 @@ class PackedStep:
         self.pieces = pieces
         self._batch = batch
         self._layouts: dict[int, Layout] = {}
+
+    def read(self, layer: int) -> list[Tensor]:
+        """Fixed state of the sequences of the batch, ``(b, ...)`` for each part."""
+        rows = [[part[piece.row] for part in piece.slab.held[layer]] for piece in self.pieces]
+        return [torch.stack(parts) for parts in zip(*rows, strict=True)]
+
+    def write(self, layer: int, parts: list[Tensor]) -> None:
+        """Replace it."""
+        for number, piece in enumerate(self.pieces):
+            for held, new in zip(piece.slab.held[layer], parts, strict=True):
+                held[piece.row] = new[number]
 
     def attend(
         self,

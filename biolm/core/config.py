@@ -6,7 +6,7 @@ flip each of them. There is never a class, nor a flag, for a combination.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from biolm.errors import ConfigError
@@ -166,7 +166,10 @@ class CoreConfig:
     dropout_attention: float = 0.0
     dropout_residual: float = 0.0
     share_layers: bool = False  # one block used n_layers times (ALBERT)
-    mixer: str = "attention"  # or the name of a registered token mixer
+
+    # Token mixers
+    mixer: str | tuple[str, ...] = "attention"  # by name; several: one a layer, or a pattern that repeats
+    mixer_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by mixer, what it alone reads
 
     def __post_init__(self) -> None:
         defaults = {"n_kv_heads": self.n_heads, "embed_dim": self.d_model}
@@ -179,11 +182,14 @@ class CoreConfig:
             object.__setattr__(self, "rope_dim", self.head_dim)
         if self.windowed_layers is not None:
             object.__setattr__(self, "windowed_layers", tuple(self.windowed_layers))
+        if not isinstance(self.mixer, str):
+            object.__setattr__(self, "mixer", tuple(self.mixer))
         if isinstance(self.rope_scaling, dict):
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         self._check_choices()
         self._check_sizes()
         self._check_combinations()
+        self._check_mixers()
 
     def _check_choices(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -252,6 +258,24 @@ class CoreConfig:
             raise ConfigError(
                 "a tied linear head needs embed_dim equal to d_model; use head='mlm' or tied=False"
             )
+
+    def _check_mixers(self) -> None:
+        # Which mixers there are, and what each supports, biolm.core.mixers tells when a model is made.
+        names = (self.mixer,) if isinstance(self.mixer, str) else self.mixer
+        if not 1 <= len(names) <= self.n_layers:
+            raise ConfigError(
+                f"mixer must be one name, or 1 to {self.n_layers} names for {self.n_layers} layers, "
+                f"not {len(names)}"
+            )
+        if self.share_layers and len(set(names)) > 1:
+            raise ConfigError("share_layers uses one block for all layers, so mixers cannot differ")
+        for name in self.mixer_options:
+            if name not in names:
+                raise ConfigError(f"mixer_options are given for {name!r}, but no layer has that mixer")
+
+    def layer_mixer(self, layer: int) -> str:
+        """Name of the mixer of one layer."""
+        return self.mixer if isinstance(self.mixer, str) else self.mixer[layer % len(self.mixer)]
 
     def layer_window(self, layer: int) -> int:
         """Window of one layer, 0 where it sees everything."""

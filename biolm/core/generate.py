@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from biolm.batch import Batch
-from biolm.core.cache import KeyValueCache
 from biolm.core.config import CoreConfig
 from biolm.core.memory import Memory
 from biolm.core.model import Transformer
@@ -169,8 +168,7 @@ class _Run:
         self.whole, self.options = model, options
         self.model = model.decoder if isinstance(model, EncoderDecoder) else model
         self.memory = Memory(model, sources) if isinstance(model, EncoderDecoder) and sources else None
-        weight = self.model.embeddings.token.weight
-        self.cache = KeyValueCache(self.model.config, dtype=weight.dtype, device=weight.device)
+        self.cache = self.model.new_cache()
         size = self.model.config.vocab_size
         self.waiting = deque(
             _Sequence(i, prompt, Draws(options, i, size, prompt)) for i, prompt in enumerate(prompts)

@@ -1,12 +1,31 @@
-"""Token mixers by name: attention, and what other packages register in its place.
+"""Token mixers by name: attention, convolutions, and what other packages register.
 
-A mixer is built as ``factory(config, window)`` and called as ``mixer(x, context)`` on packed tokens
-``(t, d)``; convolutional and kernelised mixers are files that call :func:`register_mixer`.
+A mixer is a module that is called as ``mixer(x, context)`` on packed tokens ``(t, d)`` and returns as many.
+A :class:`Mixer` says how it is made and what it can do; a config that asks for more is refused, because a
+mixer that ignored the mask or the positions would give wrong results without a word.
+
+===================  ============================================================================
+``causal``           sees earlier tokens only, where ``config.causal``
+``bidirectional``    sees later tokens too, where not
+``window``           keeps to ``config.layer_window(layer)``
+``rope``             turns its queries and keys by ``context.rope``
+``bias``             adds ``context.bias`` to its scores (ALiBi, T5)
+``order``            knows the order of tokens by itself, so positions of other layers do not matter
+``private``          hides private tokens from all but themselves
+``maps``             gives its attention maps to ``context.maps``
+``rows``             can give the states of ``context.rows`` alone, in the last layer
+``attention``        reads ``qk_norm``, ``attn_scale``, ``attn_softcap``, ``n_kv_heads`` and
+                     ``dropout_attention``
+===================  ============================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
 
 from torch import nn
 
@@ -14,34 +33,183 @@ from biolm.core.attention import Attention
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
 
-__all__ = ["make_mixer", "register_mixer"]
+__all__ = ["Mixer", "check_mixers", "find_mixer", "lacking", "make_mixer", "register_mixer"]
 
-_MIXERS: dict[str, Callable[[CoreConfig, int], nn.Module]] = {
-    "attention": lambda config, window: Attention(config, window=window)
-}
+WORDS = frozenset(
+    ("causal", "bidirectional", "window", "rope", "bias", "order", "private", "maps", "rows", "attention")
+)
 
 
-def register_mixer(name: str, factory: Callable[[CoreConfig, int], nn.Module]) -> None:
-    """Offer ``CoreConfig(mixer=name)``.
+@dataclass(frozen=True, kw_only=True)
+class Mixer:
+    """How a kind of token mixer is made, and what it can do.
+
+    Parameters
+    ----------
+    name
+        What a config calls it.
+    factory
+        ``factory(config, layer, options)`` makes the module of one layer. A module that can generate also
+        has ``decoding_state()``, see :mod:`biolm.core.state`.
+    options
+        Dataclass of the mixer's own options, read from ``config.mixer_options[name]``; None for none.
+    supports
+        Words of the table above.
+
+    Raises
+    ------
+    ConfigError
+        In the constructor, for a word that is not in the table.
+    """
+
+    name: str
+    factory: Callable[[CoreConfig, int, Any], nn.Module]
+    options: type[Any] | None = None
+    supports: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if unknown := self.supports - WORDS:
+            raise ConfigError(
+                f"mixer {self.name!r} supports {', '.join(sorted(unknown))}, which is not one of "
+                f"{', '.join(sorted(WORDS))}"
+            )
+
+    def read_options(self, values: Mapping[str, Any]) -> Any:
+        """The mixer's options from plain values.
+
+        Raises
+        ------
+        ConfigError
+            For an option that the mixer does not have, or a value that it refuses.
+        """
+        known = [] if self.options is None else [field.name for field in fields(self.options)]
+        for name in values:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ConfigError(f"mixer {self.name!r} has no option {name!r}; {has}")
+        try:
+            return None if self.options is None else self.options(**values)
+        except TypeError as error:
+            raise ConfigError(f"mixer_options of {self.name!r} do not fit: {error}") from error
+
+
+def _attention(config: CoreConfig, layer: int, _options: None) -> nn.Module:
+    return Attention(config, window=config.layer_window(layer))
+
+
+ATTENTION = Mixer(name="attention", factory=_attention, supports=WORDS - {"order"})
+
+# As values of entry points: the module, imported on first use, and the name of the Mixer in it.
+_BUILT_IN: dict[str, str] = {}
+_REGISTERED: dict[str, Mixer] = {"attention": ATTENTION}
+
+
+def register_mixer(mixer: Mixer) -> None:
+    """Offer ``CoreConfig(mixer=mixer.name)`` in this process.
+
+    Saved models that use it load only where it is registered; a package that brings mixers names them in the
+    entry point group ``biolm.mixers`` instead (``name = "module:MIXER"``).
 
     Raises
     ------
     ConfigError
         If the name is taken.
     """
-    if name in _MIXERS:
-        raise ConfigError(f"a mixer named {name!r} is registered already; choose another name")
-    _MIXERS[name] = factory
+    if mixer.name in _REGISTERED or mixer.name in _BUILT_IN:
+        raise ConfigError(f"a mixer named {mixer.name!r} is registered already; choose another name")
+    _REGISTERED[mixer.name] = mixer
 
 
-def make_mixer(config: CoreConfig, window: int) -> nn.Module:
+def find_mixer(name: str) -> Mixer:
+    """The mixer of that name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it cannot be imported.
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    others = {point.name: point.value for point in entry_points(group="biolm.mixers")}
+    places = others | _BUILT_IN
+    if name not in places:
+        known = ", ".join(sorted(places.keys() | _REGISTERED.keys()))
+        raise ConfigError(f"mixer must be one of {known}, not {name!r}")
+    module, _, attribute = places[name].partition(":")
+    try:
+        mixer = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"mixer {name!r} cannot be loaded from {places[name]}: {error}") from error
+    if not isinstance(mixer, Mixer):
+        raise ConfigError(f"mixer {name!r}: {places[name]} is a {type(mixer).__name__}, not a Mixer")
+    return _REGISTERED.setdefault(name, mixer)
+
+
+def make_mixer(config: CoreConfig, layer: int) -> nn.Module:
     """The mixer of one layer.
 
     Raises
     ------
     ConfigError
-        If the config names none that is registered.
+        If the config names none that exists, or gives it options that it does not have.
     """
-    if config.mixer not in _MIXERS:
-        raise ConfigError(f"mixer must be one of {', '.join(sorted(_MIXERS))}, not {config.mixer!r}")
-    return _MIXERS[config.mixer](config, window)
+    mixer = find_mixer(config.layer_mixer(layer))
+    return mixer.factory(config, layer, mixer.read_options(config.mixer_options.get(mixer.name, {})))
+
+
+def lacking(config: CoreConfig, word: str) -> dict[int, str]:
+    """Layers whose mixer does not support ``word``, with its name."""
+    names = {layer: config.layer_mixer(layer) for layer in range(config.n_layers)}
+    return {layer: name for layer, name in names.items() if word not in find_mixer(name).supports}
+
+
+def check_mixers(config: CoreConfig) -> None:
+    """Refuse a config that asks for what one of its mixers ignores.
+
+    Raises
+    ------
+    ConfigError
+        Names the field, the mixer and the layers.
+    """
+    refuse = _Refusal(config)
+    if config.causal:
+        refuse.any_lacks("causal", "causal=True")
+    else:
+        refuse.any_lacks("bidirectional", "causal=False")
+    windowed = [layer for layer in range(config.n_layers) if config.layer_window(layer)]
+    refuse.any_lacks("window", f"window={config.window}", windowed)
+    word = {"rope": "rope", "alibi": "bias", "t5": "bias"}.get(config.position)
+    if word is not None:
+        unordered = [layer for layer in lacking(config, "order") if layer in lacking(config, word)]
+        refuse.any_lacks(word, f"position={config.position!r}", unordered)
+        refuse.all_lack(word, f"position={config.position!r}")
+    for field, used in (
+        ("qk_norm", config.qk_norm != "none"),
+        ("attn_scale", config.attn_scale is not None),
+        ("attn_softcap", config.attn_softcap is not None),
+        ("n_kv_heads", config.n_kv_heads != config.n_heads),
+        ("dropout_attention", config.dropout_attention > 0),
+    ):
+        if used:
+            refuse.all_lack("attention", f"{field}={getattr(config, field)!r}")
+
+
+class _Refusal:
+    def __init__(self, config: CoreConfig) -> None:
+        self.config = config
+
+    def any_lacks(self, word: str, asked: str, layers: list[int] | None = None) -> None:
+        """Every layer (of some) must support the word."""
+        without = lacking(self.config, word)
+        faulty = [layer for layer in without if layers is None or layer in layers]
+        if faulty:
+            shown = ", ".join(str(layer) for layer in faulty[:6]) + (" ..." if len(faulty) > 6 else "")
+            raise ConfigError(
+                f"{asked} is not supported by the mixer {without[faulty[0]]!r} of layer {shown}; "
+                "change the field or the mixer"
+            )
+
+    def all_lack(self, word: str, asked: str) -> None:
+        """At least one layer must support the word, or nothing would read the field."""
+        if len(lacking(self.config, word)) == self.config.n_layers:
+            raise ConfigError(f"{asked} is read by no mixer of this config; leave it out")

@@ -17,10 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from biolm.batch import Batch, Output
 from biolm.core.attention import Cache, Context
 from biolm.core.block import Block
+from biolm.core.cache import DecodingCache
 from biolm.core.config import CoreConfig
 from biolm.core.embeddings import Embeddings
 from biolm.core.heads import make_head
 from biolm.core.layout import Layout
+from biolm.core.mixers import check_mixers, lacking
 from biolm.core.norm import make_norm
 from biolm.core.positions import make_bias, rope_table
 from biolm.errors import ConfigError, InputError
@@ -55,6 +57,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: CoreConfig) -> None:
         super().__init__()
+        check_mixers(config)
         self.config = config
         self.embeddings = Embeddings(config)
         self.bias = make_bias(config)
@@ -99,24 +102,23 @@ class Transformer(nn.Module):
         memory
             Second stream ``(u, d)`` for cross-attention and the layout of queries against it.
         cache
-            Keys and values of earlier tokens, for generation.
+            What the layers remember of earlier tokens, from :meth:`new_cache`.
 
         Raises
         ------
         InputError
-            If the batch does not fit the model: ids, values or length; or its private tokens a cache.
+            If the batch does not fit the model: ids, values or length; or its private tokens a cache or a
+            mixer that would show them.
         ConfigError
-            If attention maps are asked for with a cache, or ``only`` with what it excludes.
+            If attention maps are asked for with a cache or of a mixer that has none, or ``only`` with what
+            it excludes.
         """
-        if cache is not None and attentions:
-            raise ConfigError("attention maps need a forward pass without a cache")
+        self._check(batch, attentions is not False, cache)
         excluded = (
             hidden_states or attentions or n_layers is not None or memory is not None or cache is not None
         )
         if only is not None and excluded:
             raise ConfigError("states of some tokens only need a whole, plain forward pass")
-        if cache is not None and batch.private is not None:
-            raise InputError("a cache keeps every token for later ones, so it takes no private tokens")
         x = self.embeddings(batch)  # (t, d)
         states = [x]
         maps: list[tuple[Tensor, ...]] = []
@@ -159,7 +161,46 @@ class Transformer(nn.Module):
     def narrows(self) -> bool:
         """Whether the last layer can run for some queries alone: if each sees its whole document."""
         c = self.config
-        return c.mixer == "attention" and not c.causal and not c.layer_window(c.n_layers - 1)
+        last = c.n_layers - 1
+        return last not in lacking(c, "rows") and not c.causal and not c.layer_window(last)
+
+    def new_cache(self) -> DecodingCache:
+        """A cache for this model, empty: what each layer remembers of earlier tokens of each sequence.
+
+        Raises
+        ------
+        ConfigError
+            If the model is not causal, or one of its mixers cannot go on from earlier tokens.
+        """
+        if not self.config.causal:
+            raise ConfigError("a cache needs a causal model")
+        states = []
+        for layer, block in enumerate(self._blocks(self.config.n_layers)):
+            make = getattr(block.attention, "decoding_state", None)
+            if make is None:
+                name = self.config.layer_mixer(layer)
+                raise ConfigError(
+                    f"the mixer {name!r} of layer {layer} has no decoding state, so this model needs whole "
+                    "sequences; leave the cache out"
+                )
+            states.append(make())
+        return DecodingCache(states, self.embeddings.token.weight.device)
+
+    def _check(self, batch: Batch, maps: bool, cache: Cache | None) -> None:
+        if maps:
+            if cache is not None:
+                raise ConfigError("attention maps need a forward pass without a cache")
+            if without := lacking(self.config, "maps"):
+                layer, name = next(iter(without.items()))
+                raise ConfigError(f"layer {layer} is a {name!r} mixer, which has no attention maps")
+        if batch.private is not None:
+            if cache is not None:
+                raise InputError("a cache keeps every token for later ones, so it takes no private tokens")
+            if without := lacking(self.config, "private"):
+                layer, name = next(iter(without.items()))
+                raise InputError(
+                    f"layer {layer} is a {name!r} mixer, which would show private tokens to others"
+                )
 
     def _blocks(self, depth: int) -> Iterator[nn.Module]:
         for layer in range(depth):

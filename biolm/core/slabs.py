@@ -1,4 +1,4 @@
-"""Storage of keys and values: rows of equal capacity share a tensor.
+"""Storage of decoding states: rows of equal capacity share a tensor.
 
 Dimensions: ``n`` rows · ``j`` key-value heads · ``c`` slots · ``k`` head width.
 """
@@ -10,31 +10,39 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from biolm.core.state import DecodingState, FixedState
+
 __all__ = ["Slab"]
 
 
 class Slab:
-    """Rows that hold up to ``capacity`` tokens each, ``(n, j, c, k)`` keys and values for every layer.
+    """Rows that hold up to ``capacity`` tokens each, for every layer.
+
+    A layer that grows has keys and values ``(n, j, c, k)``; one of fixed state a tensor ``(n, ...)`` for each
+    of its parts.
 
     Parameters
     ----------
     capacity
         Tokens a row holds; layers with a smaller window hold that many.
-    windows
-        Window of each layer, 0 for none.
-    like
-        An empty tensor ``(j, k)`` of the number type and device wanted.
+    states
+        What each layer remembers.
     """
 
-    def __init__(self, capacity: int, windows: Sequence[int], like: Tensor) -> None:
+    def __init__(self, capacity: int, states: Sequence[DecodingState]) -> None:
         self.capacity = capacity
+        self.states = states
         self.sequences: list[int] = []
         """Which sequence each row belongs to."""
-        self.held: list[tuple[Tensor, Tensor]] = []
-        heads, width = like.shape
-        for window in windows:
-            slots = min(capacity, window) if window else capacity
-            empty = like.new_zeros((0, heads, slots, width))
+        self.held: list[tuple[Tensor, ...]] = []
+        for state in states:
+            if isinstance(state, FixedState):
+                parts = [start.new_empty((0, *start.shape)) for start in state.start.values()]
+                self.held.append(tuple(parts))
+                continue
+            heads, width = state.like.shape
+            slots = min(capacity, state.window) if state.window else capacity
+            empty = state.like.new_zeros((0, heads, slots, width))
             self.held.append((empty, empty))
 
     @property
@@ -43,13 +51,17 @@ class Slab:
         return sum(part.numel() * part.element_size() for pair in self.held for part in pair)
 
     def add(self, sequence: int) -> int:
-        """Give a sequence a row; returns its number."""
+        """Give a sequence a row in its start state; returns its number."""
         row = len(self.sequences)
         self.sequences.append(sequence)
-        for layer, (keys, values) in enumerate(self.held):
-            if row == len(keys):
-                more = max(1, row // 2)  # growing by a share keeps the copying linear
-                self.held[layer] = _grown(keys, more), _grown(values, more)
+        for layer, parts in enumerate(self.held):
+            if parts and row == len(parts[0]):
+                more = max(1, row // 2)  # growing by a part keeps the copying linear
+                parts = self.held[layer] = tuple(_grown(part, more) for part in parts)
+            state = self.states[layer]
+            if isinstance(state, FixedState):
+                for part, start in zip(parts, state.start.values(), strict=True):
+                    part[row] = start
         return row
 
     def remove(self, row: int) -> int | None:
@@ -59,8 +71,9 @@ class Slab:
         if row == last:
             return None
         self.sequences[row] = moved
-        for keys, values in self.held:
-            keys[row], values[row] = keys[last], values[last]
+        for parts in self.held:
+            for part in parts:
+                part[row] = part[last]
         return moved
 
     def copy_row(self, row: int, source: Slab, source_row: int) -> None:
@@ -68,9 +81,12 @@ class Slab:
 
         A slot keeps its number: it has been used twice only in layers whose window, and so whose slots, stay.
         """
-        for mine, theirs in zip(self.held, source.held, strict=True):
+        for state, mine, theirs in zip(self.states, self.held, source.held, strict=True):
             for new, old in zip(mine, theirs, strict=True):
-                new[row, :, : old.shape[2]] = old[source_row]
+                if isinstance(state, FixedState):
+                    new[row] = old[source_row]
+                else:
+                    new[row, :, : old.shape[2]] = old[source_row]
 
 
 def _grown(part: Tensor, rows: int) -> Tensor:

@@ -12,7 +12,6 @@ from perturb import perturb, relative
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.core.cache import KeyValueCache
 from biolm.errors import ConfigError, InputError
 
 SIZES = {"vocab_size": 30, "d_model": 16, "n_layers": 3, "n_heads": 4, "d_ff": 24, "max_length": 400}
@@ -46,7 +45,7 @@ class Schedule:
     """Sequences that come, grow by pieces and go; what the cache gives is compared at every step."""
 
     def __init__(self, model: Transformer) -> None:
-        self.model, self.cache = model, KeyValueCache(model.config)
+        self.model, self.cache = model, model.new_cache()
         self.texts: dict[int, list[int]] = {}
         self.generator = torch.Generator().manual_seed(3)
 
@@ -115,7 +114,7 @@ def test_any_schedule_equals_the_pass_without_cache(name: str, events: list[Any]
 def test_half_precision_runs_too(name: str) -> None:
     model = _model(**VARIANTS[name])
     half = _model(**VARIANTS[name]).bfloat16()
-    caches = [KeyValueCache(model.config), KeyValueCache(model.config, dtype=torch.bfloat16)]
+    caches = [model.new_cache(), half.new_cache()]
     for pieces in ([[1, 2, 3], [4], [5] * 70], [[7], [8], [9]]):
         wide, narrow = (
             each(cache.batch(cache.sequences or [0, 1, 2], pieces), cache=cache).logits
@@ -129,7 +128,7 @@ def test_half_precision_runs_too(name: str) -> None:
 @torch.inference_mode()
 def test_windowed_layers_take_constant_memory() -> None:
     model = _model(position="rope", window=16)
-    cache, sizes = KeyValueCache(model.config), []
+    cache, sizes = model.new_cache(), []
     for _ in range(12):
         model(cache.batch([0], [[1] * 30]), logits=False, cache=cache)
         sizes.append(cache.nbytes)
@@ -140,7 +139,7 @@ def test_windowed_layers_take_constant_memory() -> None:
 @torch.inference_mode()
 def test_a_short_sequence_does_not_pay_for_a_long_one() -> None:
     model = _model(position="rope")
-    cache = KeyValueCache(model.config)
+    cache = model.new_cache()
     token = 2 * 3 * 16 * 4
     model(cache.batch([0, *range(1, 20)], [[1] * 380, *[[1]] * 19]), logits=False, cache=cache)
     # One row of 512 slots; 19 of 64, with at most half as many to spare.
@@ -152,7 +151,7 @@ def test_a_short_sequence_does_not_pay_for_a_long_one() -> None:
 @torch.inference_mode()
 def test_nothing_is_copied_at_a_step() -> None:
     model = _model(position="rope")
-    cache = KeyValueCache(model.config)
+    cache = model.new_cache()
     model(cache.batch([0, 1], [[1] * 5, [1] * 9]), logits=False, cache=cache)
     places = [tensor.data_ptr() for slab in cache._slabs.values() for pair in slab.held for tensor in pair]
     for _ in range(20):
@@ -163,7 +162,7 @@ def test_nothing_is_copied_at_a_step() -> None:
 
 def test_gradients_do_not_pile_up() -> None:
     model = _model()
-    cache = KeyValueCache(model.config)
+    cache = model.new_cache()
     for _ in range(3):
         output = model(cache.batch([0], [[1, 2]]), cache=cache)
     assert output.logits.requires_grad
@@ -172,9 +171,9 @@ def test_gradients_do_not_pile_up() -> None:
 
 def test_wrong_use_is_named() -> None:
     with pytest.raises(ConfigError, match="causal"):
-        KeyValueCache(CoreConfig(**SIZES))
+        Transformer(CoreConfig(**SIZES)).new_cache()
     model = _model()
-    cache = KeyValueCache(model.config)
+    cache = model.new_cache()
     for names, pieces in (([0], [[]]), ([], [])):
         with pytest.raises(InputError, match="empty"):
             cache.batch(names, pieces)

@@ -11,7 +11,6 @@ from perturb import perturb
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.core.cache import KeyValueCache
 from biolm.core.kernels import _with_one_more, attend
 from biolm.core.layout import Layout, Rule
 from biolm.errors import ConfigError, InputError
@@ -139,7 +138,7 @@ def test_no_token_at_all() -> None:
 def test_what_needs_all_tokens_is_refused(more: dict[str, Any]) -> None:
     model, batch = model_of({"causal": True}), batch_of()
     if "cache" in more:
-        more = {"cache": KeyValueCache(model.config)}
+        more = {"cache": model.new_cache()}
     with pytest.raises(ConfigError, match="whole, plain forward pass"):
         model(batch, only=ROWS, **more)
     with pytest.raises(InputError, match="cannot be padded"):

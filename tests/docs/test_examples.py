@@ -87,7 +87,7 @@ def test_page(page: Path, workplace: None) -> None:
         elif ">>>" in text:
             _doctest(text, names, where, line)
         else:
-            exec(compile(text, where, "exec"), names)
+            exec(compile(text, where, "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("module", MODULES)

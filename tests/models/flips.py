@@ -22,7 +22,8 @@ Flip = Callable[[CoreConfig], Change]
 # Sizes, numbers of special tokens, training only, or switches of models that transformers does not have.
 NOT_FLIPPED = {
     *("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "n_kv_heads", "head_dim", "max_length"),
-    *("embed_dim", "n_values", "value_clip", "pad_id", "t5_buckets", "share_layers", "mixer"),
+    *("embed_dim", "n_values", "value_clip", "pad_id", "t5_buckets", "share_layers"),
+    *("mixer", "mixer_options"),
     *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention", "token_norm"),
 }
 

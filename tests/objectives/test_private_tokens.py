@@ -10,7 +10,6 @@ from packs import make_core, pack_of
 from test_masked_values import FACTS, SWITCHES, cells_of
 
 from biolm.batch import Batch
-from biolm.core.cache import KeyValueCache
 from biolm.core.kernels import attend, choose_kernel
 from biolm.core.layout import Layout, Rule
 from biolm.errors import ConfigError, InputError
@@ -103,7 +102,7 @@ def test_a_cache_refuses_private_tokens() -> None:
     core = make_core(causal=True, head="linear", position="rope")
     batch = dataclasses.replace(pack_of([3]), private=torch.tensor([False, True, False]))
     with pytest.raises(InputError, match="takes no private tokens"):
-        core(batch, cache=KeyValueCache(core.config))
+        core(batch, cache=core.new_cache())
 
 
 def test_masked_values_may_be_private() -> None:
