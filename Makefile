@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+# An older processor is played by MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2, the
+# plainest kernels by MKL_CBWR=COMPATIBLE: make test must pass under each.
 # One file of tests stays in one process, so that what its tests share is made once.
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
 SETTINGS := pyproject.toml constraints.txt

@@ -20,6 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Numba's pool, which maps by UMAP start, sets the number of torch's threads too, and with it the last bits.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
+# A test run may play an older processor. torch and the oneDNN in it must then play the same one: otherwise
+# torch packs half-precision matrices for instructions that it has no code for, and raises.
+if os.environ.get("ATEN_CPU_CAPABILITY") in ("default", "avx2"):
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
 if find_spec("hypothesis"):
     from hypothesis import HealthCheck, settings
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,6 +29,8 @@ from biolm.core.positions import make_bias, rope_table
 from biolm.errors import ConfigError, InputError
 
 __all__ = ["Transformer"]
+
+_VECTOR_BITS = {"AVX2": 256, "AVX512": 512}
 
 
 class Transformer(nn.Module):
@@ -245,8 +248,12 @@ class Transformer(nn.Module):
 
         Compiling takes tens of seconds: worth it for long jobs on a GPU, hardly ever on a CPU.
         """
+        # torch keeps compiled layers on disk and, without this, reads those of wider vectors on a processor
+        # that has none: wrong numbers, where a home or cache folder is shared by machines.
+        bits = _VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability())
+        options = {} if bits is None else {"options": {"cpp.simdlen": bits}}
         for block in self.layers:
-            block.compile(dynamic=True)
+            block.compile(dynamic=True, **options)
 
     @property
     def n_parameters(self) -> int:

@@ -46,7 +46,8 @@ class SamplingOptions:
     max_total
         Most tokens of prompt and continuation together; 0 for no limit.
     seed
-        With the number of the prompt it fixes every draw, whatever runs beside it.
+        With the number of the prompt it fixes every draw, whatever else is in the batch, where the
+        probabilities drawn from are the same to rounding.
     batch_size
         Sequences decoded together; waiting prompts take the place of finished ones.
     chunk_tokens

@@ -3,8 +3,8 @@
 Dimensions: ``r`` rows of the whole job.
 
 A shard is a folder with ``shard.json`` and what was made of its rows. Runs begin at multiples of the block
-that the job works on at a time, so that every row has the same company as in the whole job and comes out the
-same, to the byte.
+that the job works on at a time, so that every row is in the batch that it has in the whole job. The same
+batch gives the same bytes, on one kind of processor and with as many threads; another gives them to rounding.
 """
 
 from __future__ import annotations

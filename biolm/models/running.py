@@ -20,9 +20,6 @@ from biolm.models.model import EmbedOptions
 
 __all__ = ["layers_for", "pick_device", "pooled", "return_memory", "states_of"]
 
-# Products of a matrix with one to three rows round in another way than those with many, and the vector of a
-# document must not depend on how many share its batch.
-_FEWEST = 8
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -87,44 +84,20 @@ def pooled(
 ) -> Tensor:
     """One vector ``(b, d)`` for each document; arguments as of :func:`states_of` and :func:`biolm.core.pool`.
 
-    Where that is the last state of one token, the last layer is not run for the others.
+    Where that is the last state of one token, the last layer is not run for the others. The same batch gives
+    the same bytes; in another batch a document's vector is the same to rounding, since libraries of linear
+    algebra choose their kernel by the number of rows.
     """
     whole = layers_for(core, _state(hidden_state, options)) is None
     if how not in ("cls", "last") or not whole:
         return pool(states_of(core, batch, hidden_state, options), batch.offsets, how, skip=skip)
-    documents = len(batch)
-    batch = _with_documents(batch, _FEWEST - documents)
     offsets = batch.offsets.long()
     filled = offsets[1:] > offsets[:-1]
     places = (offsets[:-1] if how == "cls" else offsets[1:] - 1)[filled]
     states = states_of(core, batch, hidden_state, options, only=places)
     vectors = states.new_zeros((len(batch), states.shape[1]))
     vectors[filled] = states
-    return vectors[:documents]
-
-
-def _with_documents(batch: Batch, more: int) -> Batch:
-    """A batch with further documents behind its own, each of one token: the first of the batch."""
-    if more < 1 or not len(batch.ids):
-        return batch
-    device = batch.ids.device
-    rows = torch.cat(
-        (torch.arange(len(batch.ids), device=device), torch.zeros(more, dtype=torch.long, device=device))
-    )
-    ends = batch.offsets[-1] + torch.arange(1, more + 1, dtype=batch.offsets.dtype, device=device)
-    values, segments, private = (
-        None if column is None else column[rows] for column in (batch.values, batch.segments, batch.private)
-    )
-    return Batch(
-        ids=batch.ids[rows],
-        offsets=torch.cat((batch.offsets, ends)),
-        positions=batch.positions[rows],
-        max_length=batch.max_length,
-        index=torch.cat((batch.index, batch.index.new_full((more,), -1))),
-        values=values,
-        segments=segments,
-        private=private,
-    )
+    return vectors
 
 
 def _state(hidden_state: int, options: EmbedOptions) -> int:

@@ -51,8 +51,8 @@ def test_help_loads_nothing_heavy_and_is_quick():
     *text, last = python(code).stdout.splitlines()
     loaded, seconds = last.rsplit(" ", 1)
     assert loaded == "[]"
-    # CPU time of the whole process, so that a busy machine does not decide.
-    assert float(seconds) < 1
+    # CPU time of the whole process, which a busy machine changes little: 0.3 s on a free one.
+    assert float(seconds) < 3
     assert any("embed" in line and "Turn every cell or sequence of a file" in line for line in text)
 
 
@@ -193,14 +193,15 @@ def test_a_terminated_job_leaves_only_what_can_go_on(cite, tmp_path):
         "from biolm.cli import main\n"
         "from biolm.models.systems.genetext import GeneText\n"
         "embed = GeneText.embed\n"
-        "GeneText.embed = lambda *a: (time.sleep(0.2), embed(*a))[1]\n"
+        "blocks = iter([0, 0])\n"
+        "GeneText.embed = lambda *a: (time.sleep(next(blocks, 600)), embed(*a))[1]\n"
         "GeneText.block_rows = 10\n"
         "main.run()\n"
     )
     target = tmp_path / "out.h5ad"
     job = subprocess.Popen([sys.executable, "-c", code, "embed", cite, "-o", str(target), "-q"])
     landed = tmp_path / "out.h5ad.partial" / "vectors.f32"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (landed.exists() and landed.stat().st_size):
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGTERM)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from perturb import perturb, relative
@@ -55,6 +57,19 @@ def test_compiled_layers_agree() -> None:
         model.compile_layers()
         found = [model(_batch(seed)).logits for seed in range(2)]
     assert all(relative(a, b) < 1e-5 for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("processor", "bits"), [("AVX2", 256), ("AVX512", 512), ("DEFAULT", None)])
+def test_layers_compiled_for_another_processor_are_not_read_from_the_cache(
+    processor: str, bits: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options are part of the name under which torch keeps what it compiled; the processor is not."""
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: given.append(options))
+    _model(n_layers=2).compile_layers()
+    options = {} if bits is None else {"options": {"cpp.simdlen": bits}}
+    assert given == [{"dynamic": True, **options}] * 2
 
 
 def test_early_stop_gives_the_hidden_state_without_final_norm_or_head() -> None:

@@ -22,13 +22,15 @@ from biolm.jobs.embed_settings import EmbedSettings
 from biolm.jobs.run import embed_file
 
 HERE = Path(__file__).parent
-# A job in a process of its own, slow enough to be killed half-way.
+# A job in a process of its own that waits after two blocks to be killed.
 SLOW = """
-import sys
+import sys, time
 from projection import Projection
 from biolm.jobs.run import embed_file
 from biolm.jobs.embed_settings import EmbedSettings
-embed_file(sys.argv[1], sys.argv[2], Projection(delay=0.1), EmbedSettings(resume="resume" in sys.argv))
+blocks, embed = iter([0, 0]), Projection.embed
+Projection.embed = lambda *given: (time.sleep(next(blocks, 600)), embed(*given))[1]
+embed_file(sys.argv[1], sys.argv[2], Projection(), EmbedSettings())
 """
 
 
@@ -187,7 +189,7 @@ def killed(tmp_path_factory) -> Path:
     command = [sys.executable, "-c", SLOW, str(folder / "cells.h5ad"), str(folder / "out.h5ad")]
     job = subprocess.Popen(command, cwd=HERE)
     landed = folder / "out.h5ad.partial" / "vectors.f32"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (landed.exists() and landed.stat().st_size >= 2 * 16 * 24):
         time.sleep(0.005)
     os.kill(job.pid, signal.SIGKILL)

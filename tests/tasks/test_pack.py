@@ -242,13 +242,14 @@ def test_killed_and_resumed(files, tmp_path):
     """A process that is killed outright leaves a state to go on from."""
     folder, _ = files
     program = (
-        "import sys, time, biolm.tasks.pack as p; p._ROWS = 5; old = p.packed_rows\n"
-        "def slow(*a, **k): time.sleep(0.05); return old(*a, **k)\n"
+        "import os, sys, time, biolm.tasks.pack as p; p._ROWS = 5; old = p.packed_rows\n"
+        "state = sys.argv[2] + '.partial/state.json'\n"
+        "def slow(*a, **k): time.sleep(600 * os.path.exists(state)); return old(*a, **k)\n"
         "p.packed_rows = slow; p.pack(sys.argv[1], sys.argv[2])"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(folder), str(tmp_path / "s")])
     state = tmp_path / "s.partial" / "state.json"
-    for _ in range(600):
+    for _ in range(30_000):
         if state.exists() or running.poll() is not None:
             break
         time.sleep(0.02)

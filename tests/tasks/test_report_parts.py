@@ -124,7 +124,7 @@ def _browse(chromium: str, page: Path, folder: Path, *options: str) -> str:
         "--hide-scrollbars", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000",
         *options, page.as_uri(),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
 
 
 # Clicks as a user would, and puts what it saw in the title, so that the dumped document shows it.

@@ -143,13 +143,13 @@ def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
     program = (
         "import sys, time, biolm, biolm.jobs.partial as p\n"
         "old = p.Partial.append\n"
-        "def slow(self, vectors): old(self, vectors); time.sleep(30)\n"
+        "def slow(self, vectors): old(self, vectors); time.sleep(600)\n"
         "p.Partial.append = slow\n"
         f"biolm.embed(sys.argv[1], output=sys.argv[2], shard='2/3', block_rows={BLOCK})"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(cells), str(tmp_path / "p2")])
     landed = tmp_path / "p2.partial" / "vectors.f32"
-    for _ in range(1500):
+    for _ in range(30_000):
         if (landed.exists() and landed.stat().st_size) or running.poll() is not None:
             break
         time.sleep(0.02)

@@ -106,7 +106,7 @@ def test_several_processes_unpack_once(tmp_path):
     ranks = [context.Process(target=_unpack, args=(files, tmp_path / "flat", results)) for _ in range(3)]
     for rank in ranks:
         rank.start()
-    found = {results.get(timeout=60) for _ in ranks}
+    found = {results.get(timeout=600) for _ in ranks}
     for rank in ranks:
         rank.join()
     assert [rank.exitcode for rank in ranks] == [0, 0, 0]

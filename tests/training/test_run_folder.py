@@ -104,9 +104,10 @@ def test_panels_and_columns_do_not_depend_on_where_the_command_is_given(cells, t
 
 def test_two_processes_do_not_work_in_one_folder(cells, tmp_path):
     config = build(values_of(cells))
-    hold = "import sys, time; from pathlib import Path; from biolm.io.atomic import claiming\n"
-    hold += f"with claiming(Path({str(tmp_path / 'run')!r})): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as other:
+    hold = "import sys; from pathlib import Path; from biolm.io.atomic import claiming\n"
+    hold += f"with claiming(Path({str(tmp_path / 'run')!r})): print('held', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold], **pipes, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(OutputError, match=r"another process works in .*run; wait for it"):
             train(config, tmp_path / "run")

@@ -50,7 +50,7 @@ def test_readers_end_with_a_process_that_fails(cells, tmp_path):
     script += "run.Pretraining.training_step = lambda *args: 1 / 0\n"
     script += "run.train(read_config('run.yaml'), run.Path('run'))\n"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
     )
     assert "ZeroDivisionError" in done.stderr
 
@@ -104,7 +104,7 @@ def test_a_signal_ends_a_run_after_a_step_that_is_saved(cells, tmp_path, number,
         while job.poll() is None and not (metrics.exists() and metrics.read_text().count("loss") > 2):
             time.sleep(0.02)
         os.killpg(job.pid, number)
-        said = job.communicate(timeout=60)[1]
+        said = job.communicate(timeout=600)[1]
     assert job.returncode == status, said
     assert said.count("stopping after this step") == 1
     [saved] = (tmp_path / "run" / "checkpoints").iterdir()

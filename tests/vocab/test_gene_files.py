@@ -177,5 +177,5 @@ def test_a_file_of_36000_genes_is_matched_quickly(
     vocabularies["geneformer"].match({"index": names[:100]})
     start = time.process_time()
     report = vocabularies["geneformer"].match({"index": names}).report
-    assert time.process_time() - start < 1.5  # 0.2 s when the machine is free
+    assert time.process_time() - start < 5  # 0.2 s when the machine is free
     assert report.total == 36_000

@@ -287,5 +287,5 @@ def test_matching_36000_names_is_quick() -> None:
     vocabulary.match(column(names[:10]), species="human")
     start = time.process_time()
     match = vocabulary.match(column(names))
-    assert time.process_time() - start < 1.5  # 0.2 s when the machine is free
+    assert time.process_time() - start < 5  # 0.2 s when the machine is free
     assert match.report.matched > 20_000

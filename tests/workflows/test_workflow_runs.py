@@ -22,7 +22,7 @@ def _killed_after_one_shard(flow: Any) -> dict[Path, int]:
     """Kill a run outright while its second job runs; when the logs of finished shards were written."""
     running = flow.start("--cores", "1", "--nolock")
     logs = flow.results / "logs" / "embed"
-    for _ in range(3000):
+    for _ in range(30_000):
         if len(list(logs.glob("*/*/*.log"))) > 1 or running.poll() is not None:
             break
         time.sleep(0.02)

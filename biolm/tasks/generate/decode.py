@@ -112,7 +112,7 @@ def _one_way(
 def continuation_scores(core: Transformer, prompt: Sequence[int], ids: Sequence[int]) -> NDArray[np.float64]:
     """Log-probability of tokens after a prompt, by one pass over all of them.
 
-    Each sequence is read alone, so that the numbers do not depend on what was generated beside it.
+    Each sequence is read alone: the same numbers to the last bit, whatever was generated beside it.
 
     Parameters
     ----------

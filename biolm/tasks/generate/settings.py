@@ -62,7 +62,7 @@ class GenerateSettings:
     near
         Identity to a sequence of the reference from which on a sequence counts as its copy.
     seed
-        Fixes every draw, whatever the batch size.
+        Fixes every draw. Probabilities are the same to rounding whatever the batch size.
     batch_size
         Sequences made together.
     device

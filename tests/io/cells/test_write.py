@@ -76,7 +76,7 @@ def test_attributes_are_written_without_the_lock_of_hdf5(tmp_path, monkeypatch):
     def noted(self, key, value):
         other = threading.Thread(target=lambda: h5py.File(tmp_path / "other.h5", "w").close())
         other.start()
-        other.join(timeout=10)
+        other.join(timeout=600)
         assert not other.is_alive(), "the lock is held"
         waited.append(key)
         write(self, key, value)

@@ -70,7 +70,7 @@ def test_greedy_is_that_of_transformers(penalty: float, iglm: tuple[Path, Any]) 
         assert found.per_residue == pytest.approx(sum(steps) / found.made, abs=1e-5)
 
 
-def test_the_same_bytes_for_every_batch_size(dna: SequenceModel, tmp_path: Path) -> None:
+def test_the_same_draws_for_every_batch_size(dna: SequenceModel, tmp_path: Path) -> None:
     texts = []
     for size in (1, 3, 32):
         settings = GenerateSettings(

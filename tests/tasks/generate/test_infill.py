@@ -57,7 +57,7 @@ def _shares(encoder: SequenceModel, ids: np.ndarray, place: int) -> np.ndarray:
     return found
 
 
-def test_the_same_bytes_for_every_batch_size(encoder: SequenceModel, tmp_path) -> None:
+def test_the_same_draws_for_every_batch_size(encoder: SequenceModel, tmp_path) -> None:
     texts = []
     for size in (1, 3, 32):
         settings = GenerateSettings(number=4, steps=3, sweeps=1, seed=2, batch_size=size, device="cpu")
