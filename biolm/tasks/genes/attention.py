@@ -27,9 +27,9 @@ from biolm.jobs.bind import fit, loaded
 from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
 from biolm.progress import progress
+from biolm.scoring.rates import adjusted
 from biolm.tasks.genes.network import GeneNetwork
 from biolm.tasks.genes.vectors import genes_of_file, token_model_of
-from biolm.tasks.perturb.figures import adjusted
 
 if TYPE_CHECKING:
     from anndata import AnnData

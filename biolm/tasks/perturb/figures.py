@@ -1,4 +1,4 @@
-"""Figures of a perturbation: cosines, intervals, tests against matched random genes.
+"""Figures of a perturbation: cosines, means, intervals.
 
 Dimensions: ``n`` cells · ``e`` edits · ``d`` width · ``s`` bootstrap samples.
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["adjusted", "bootstrap_interval", "cosine", "means", "paired_p"]
+__all__ = ["bootstrap_interval", "cosine", "means"]
 
 _SAMPLES = 1000
 _COLUMNS = 512
@@ -63,42 +63,3 @@ def bootstrap_interval(
             ends = np.nanquantile(sampled[:, some], [0.025, 0.975], axis=0)
             low[start : start + _COLUMNS][some], high[start : start + _COLUMNS][some] = ends
     return low, high
-
-
-def paired_p(values: NDArray[np.float64], controls: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Two-sided Wilcoxon signed-rank test of each edit against its controls in the same cells.
-
-    Parameters
-    ----------
-    values, controls
-        ``(n, e)``; the controls are means over the random genes of a cell.
-
-    Returns
-    -------
-    ``(e,)``; NaN where no cell has both, 1 where nothing differs.
-    """
-    from scipy.stats import wilcoxon
-
-    found = np.full(values.shape[1], np.nan)
-    for edit in range(values.shape[1]):
-        gaps = values[:, edit] - controls[:, edit]
-        gaps = gaps[np.isfinite(gaps)]
-        if len(gaps):
-            found[edit] = wilcoxon(gaps).pvalue if gaps.any() else 1.0
-    return found
-
-
-def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """False discovery rates of Benjamini and Hochberg (1995); NaN stays and does not count.
-
-    Examples
-    --------
-    >>> adjusted(np.array([0.01, 0.04, np.nan, 0.02])).round(3).tolist()
-    [0.03, 0.04, nan, 0.03]
-    """
-    out = np.full(len(p_values), np.nan)
-    held = np.flatnonzero(np.isfinite(p_values))
-    order = held[np.argsort(p_values[held], kind="stable")]
-    scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
-    return out

@@ -1,6 +1,7 @@
 """Change genes in cells and measure how far the cells move; pairs of cell and edit are packed together.
 
-Dimensions: ``n`` cells · ``e`` edits · ``d`` width · ``p`` changed cells of a piece.
+Dimensions: ``n`` cells · ``e`` edits · ``r`` random genes of a cell and edit · ``d`` width · ``p`` changed
+cells of a piece.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["Shifts", "mean_shares", "measure"]
 
 _CELLS = 64
 _PAIRS = 16_384
+# Two shifts of float32 vectors are equal up to here.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,44 @@ class Shifts:
     goal
         ``(n, e)`` cosine to the goal state after, minus that before; NaN without a goal.
     shift_control, goal_control
-        Means over the random genes of the same cell.
+        ``(n, e)`` means over the random genes of the same cell.
+    shift_below, goal_below
+        ``(n, e)`` fraction of the random genes of the same cell whose value lies below, ties by half.
+    drawn
+        ``(n, e, r)`` a number of each random gene (of each set of them, for edits of several), -1 for none.
+    moved
+        ``(e, d)`` mean step of a cell's unit vector beyond that by its random genes; ``(e, 0)`` without a
+        goal.
     """
 
     shift: NDArray[np.float64]
     goal: NDArray[np.float64]
     shift_control: NDArray[np.float64]
     goal_control: NDArray[np.float64]
+    shift_below: NDArray[np.float64]
+    goal_below: NDArray[np.float64]
+    drawn: NDArray[np.int64]
+    moved: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, cells: int, edits: int, controls: int, width: int) -> Shifts:
+        """Nothing measured yet."""
+        a, b, c, d, e, f = np.full((6, cells, edits), np.nan)
+        drawn = np.full((cells, edits, controls), -1, np.int64)
+        return cls(a, b, c, d, e, f, drawn, np.zeros((edits, width)))
+
+    def take(self, edits: NDArray[np.int64]) -> Shifts:
+        """Those of some edits."""
+        return Shifts(
+            self.shift[:, edits],
+            self.goal[:, edits],
+            self.shift_control[:, edits],
+            self.goal_control[:, edits],
+            self.shift_below[:, edits],
+            self.goal_below[:, edits],
+            self.drawn[:, edits],
+            self.moved[edits],
+        )
 
 
 def mean_shares(
@@ -92,18 +126,44 @@ def measure(
     show
         Draw a progress bar.
     """
-    shape = (len(rows), len(edits))
-    out = Shifts(*(np.full(shape, np.nan) for _ in range(4)))
+    width = 0 if goal is None else model.width
+    out, steps = Shifts.empty(len(rows), len(edits), controls, width), _Steps(len(edits), width)
     with progress("perturbing", len(rows), show=show) as advance:
         start = 0
         for block in _blocks(source, rows):
             cells = open_changing(model, block, match, options)
             before = cells.vectors(np.arange(len(block)), [Edit()] * len(block))
             for pairs in _pairs(cells, edits, block.numbers, matched, controls):
-                _fill(out, start, before, pairs, cells, goal)
+                _fill(out, steps, start, before, pairs, cells, goal)
             start += len(block)
             advance(len(block))
+    out.moved[:] = steps.beyond_random()
     return out
+
+
+class _Steps:
+    """Sums of steps of unit vectors: by edits, and by the mean of their random genes."""
+
+    def __init__(self, edits: int, width: int) -> None:
+        self.sums, self.counts = np.zeros((2, edits, width)), np.zeros((2, edits, 1))
+
+    def add(
+        self, number: NDArray[np.int64], steps: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> None:
+        """Add weighted steps ``(p, d)`` of edits; weights below 0 mark random genes."""
+        from scipy.sparse import csr_matrix
+
+        for side, chosen in enumerate((weights > 0, weights < 0)):
+            rows = np.flatnonzero(chosen & np.isfinite(steps).all(1))
+            places = number[rows], np.arange(len(rows))
+            table = csr_matrix((np.abs(weights[rows]), places), (self.sums.shape[1], len(rows)))
+            self.sums[side] += table @ steps[rows]
+            self.counts[side] += table.sum(1)
+
+    def beyond_random(self) -> NDArray[np.float64]:
+        """Mean step ``(e, d)`` of each edit, less that by its random genes where there are any."""
+        means = self.sums / np.where(self.counts > 0, self.counts, 1)
+        return np.asarray(means[0] - means[1])
 
 
 @dataclass(slots=True)
@@ -145,6 +205,7 @@ def _pairs(
 
 def _fill(
     out: Shifts,
+    steps: _Steps,
     start: int,
     before: NDArray[np.float32],
     pairs: _Pairs,
@@ -156,21 +217,48 @@ def _fill(
     after = cells.vectors(cell, pairs.edits)
     same = 1 - cosine(after, before[cell])
     toward = np.full(len(cell), np.nan)
+    control = np.array(pairs.controls)
+    # Each edit and the random genes that follow it, as a run from the edit's own place.
+    own = np.flatnonzero(~control)
+    run = np.cumsum(~control) - 1
+    count = np.bincount(run) - 1
     if goal is not None:
         toward = cosine(after, goal) - cosine(before, goal)[cell]
-    control = np.array(pairs.controls)
-    place = (start + cell[~control], number[~control])
-    out.shift[place], out.goal[place] = same[~control], toward[~control]
-    # Pairs of one cell and edit stand together, so their controls do.
-    key = cell[control] * (number.max() + 1) + number[control]
-    if not len(key):
+        weights = np.where(control, -1 / np.maximum(count[run], 1), 1.0)
+        steps.add(number, _unit(after) - _unit(before)[cell], weights)
+    place = (start + cell[own], number[own])
+    out.shift[place], out.goal[place] = same[own], toward[own]
+    if not control.any():
         return
-    _, first, count = np.unique(key, return_index=True, return_counts=True)
-    order = np.argsort(key, kind="stable")
-    begin = np.concatenate([[0], np.cumsum(count)[:-1]])
-    place = (start + cell[control][first], number[control][first])
-    for values, table in ((same[control], out.shift_control), (toward[control], out.goal_control)):
-        table[place] = np.add.reduceat(values[order], begin) / count
+    some = count > 0
+    place = (place[0][some], place[1][some])
+    tables = ((same, out.shift_control, out.shift_below), (toward, out.goal_control, out.goal_below))
+    for values, means, below in tables:
+        sums = np.bincount(run[control], values[control], len(own))
+        wins = _above(values[own][run[control]], values[control])
+        means[place] = sums[some] / count[some]
+        below[place] = np.bincount(run[control], wins, len(own))[some] / count[some]
+    nth = np.arange(len(run)) - own[run] - 1
+    names = np.array([_number_of(edit) for edit in pairs.edits], np.int64)
+    out.drawn[start + cell[control], number[control], nth[control]] = names[control]
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rows of length 1; NaN where a row is zero."""
+    rows = vectors.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, np.nan))
+
+
+def _above(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 where a value lies above the other, 0.5 where they differ by rounding alone, else 0; NaN stays."""
+    gap = values - others
+    return np.where(np.abs(gap) <= _TIE, 0.5, np.heaviside(gap, 0.5))
+
+
+def _number_of(edit: Edit) -> int:
+    """The gene of an edit; for several a number of their own, the same in every run."""
+    return edit.genes[0] if len(edit.genes) == 1 else abs(hash(edit.genes))
 
 
 def _blocks(source: CellSource, rows: NDArray[np.int64]) -> Iterator[CellBlock]:

@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import InputError
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import check_table, write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.job import Job, prepare
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.progress import log
+from biolm.scoring.rates import adjusted
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
-from biolm.tasks.perturb.figures import adjusted, bootstrap_interval, means, paired_p
+from biolm.tasks.perturb.figures import bootstrap_interval, means
+from biolm.tasks.perturb.goal import GoalState, chosen_cells, goal_state
 from biolm.tasks.perturb.measure import Shifts, mean_shares, measure
 from biolm.tasks.perturb.settings import PerturbKeywords, PerturbSettings
+from biolm.tasks.perturb.significance import goal_p, matched_p, paired_p, percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Perturbation", "perturb"]
 
 SCHEMA = "biolm.perturbation/1"
-_GOAL_CELLS = 1000
 _ALL = "all"
 
 
@@ -99,8 +101,10 @@ def perturb(
     A table with one row an edit. ``shift`` is 1 - cosine between a cell before and after, ``goal_shift`` the
     gain of its cosine to the goal state (as Geneformer defines them: Theodoris et al. 2023); means over the
     cells in which the edit changes something, with 95 % bootstrap intervals over cells. ``*_control`` is the
-    same for random genes of like expression in the same cells; ``p_value`` tests the paired difference
-    (Wilcoxon) of the goal shift, or of the shift without a goal, and ``fdr`` is adjusted over the table.
+    same for random genes of like expression in the same cells, ``percentile`` the place among them and
+    ``p_paired`` a rank test within the cells. The gene is the unit of ``p_value``: with a goal the labels of
+    its state are permuted, without one the gene is placed among the random ones. ``fdr`` is adjusted over the
+    table.
 
     Raises
     ------
@@ -131,11 +135,12 @@ def perturb(
             how=settings.how,
             combine=settings.combine,
         )
-        rows = _chosen(source, settings)
-        shifts = _measured(job, settings, rows, edits, known)
-        found = _table(
-            shifts, edits, known, job, settings, rows, least=settings.minimum_cells if every else 1
-        )
+        rows = chosen_cells(source, settings)
+        embedding = _embed_options(settings)
+        goal = goal_state(job, settings, embedding, rows)
+        shifts = _measured(job, settings, rows, edits, known, embedding, goal)
+        least = settings.minimum_cells if every else 1
+        found = _table(shifts, edits, known, job, settings, rows, goal, least=least)
     if target is not None:
         write_table(target, [found.columns], found.facts, schema=SCHEMA, overwrite=settings.overwrite)
     return found
@@ -159,56 +164,8 @@ def _listed(genes: str | Path | Sequence[str]) -> tuple[list[str], bool]:
     return names, False
 
 
-def _states(source: CellSource, column: str) -> NDArray[np.str_]:
-    offered = source.obs_columns()
-    if column not in offered:
-        held = ", ".join(offered) or "no column"
-        raise InputError(f"the file has no column '{column}' but {held}; choose one of them")
-    return np.asarray(source.obs_column(column)).astype(str)
-
-
-def _of_state(states: NDArray[np.str_], state: str, column: str) -> NDArray[np.int64]:
-    rows = np.flatnonzero(states == state).astype(np.int64)
-    if not len(rows):
-        held = ", ".join(np.unique(states)[:10].tolist())
-        raise InputError(f"column '{column}' holds no '{state}' but {held}")
-    return rows
-
-
-def _chosen(source: CellSource, settings: PerturbSettings) -> NDArray[np.int64]:
-    """Cells to perturb, in the order of the file."""
-    rows = np.arange(source.n_cells, dtype=np.int64)
-    if settings.goal_key is not None:
-        states = _states(source, settings.goal_key)
-        rows = np.flatnonzero(states != settings.goal).astype(np.int64)
-        if settings.start is not None:
-            rows = _of_state(states, settings.start, settings.goal_key)
-        if not len(rows):
-            raise InputError(f"every cell is of the goal state '{settings.goal}'; choose another")
-    if len(rows) > settings.cells:
-        rng = np.random.default_rng(settings.seed)
-        rows = np.sort(rng.choice(rows, settings.cells, replace=False))
-    return rows
-
-
-def _goal(job: Job, settings: PerturbSettings, options: EmbedOptions) -> NDArray[np.float32] | None:
-    """Mean vector of the goal state."""
-    if settings.goal_key is None or settings.goal is None:
-        return None
-    rows = _of_state(_states(job.source, settings.goal_key), settings.goal, settings.goal_key)
-    if len(rows) > _GOAL_CELLS:
-        rows = np.sort(np.random.default_rng(settings.seed).choice(rows, _GOAL_CELLS, replace=False))
-    total = np.zeros(job.model.width)
-    for start in range(0, len(rows), job.step):
-        part = job.source.take(rows[start : start + job.step])
-        total += job.model.embed(part, job.match, options).sum(0, dtype=np.float64)
-    return (total / len(rows)).astype(np.float32)
-
-
-def _measured(
-    job: Job, settings: PerturbSettings, rows: NDArray[np.int64], edits: Sequence[Edit], known: FileGenes
-) -> Shifts:
-    options = EmbedOptions(
+def _embed_options(settings: PerturbSettings) -> EmbedOptions:
+    return EmbedOptions(
         pool=settings.pool,
         batch_tokens=settings.batch_tokens,
         device=settings.device,
@@ -216,6 +173,17 @@ def _measured(
         hidden_state=settings.hidden_state,
         precision=settings.precision,
     )
+
+
+def _measured(
+    job: Job,
+    settings: PerturbSettings,
+    rows: NDArray[np.int64],
+    edits: Sequence[Edit],
+    known: FileGenes,
+    options: EmbedOptions,
+    goal: GoalState | None,
+) -> Shifts:
     shares = mean_shares(job.source, rows, job.match, len(job.model.vocabulary))
     return measure(
         job.source,
@@ -224,7 +192,7 @@ def _measured(
         model=job.model,
         match=job.match,
         options=options,
-        goal=_goal(job, settings, options),
+        goal=None if goal is None else goal.mean,
         matched=MatchedGenes(known.rows, shares, settings.seed),
         controls=settings.controls,
         show=settings.progress,
@@ -238,6 +206,7 @@ def _table(
     job: Job,
     settings: PerturbSettings,
     rows: NDArray[np.int64],
+    goal: GoalState | None,
     *,
     least: int,
 ) -> Perturbation:
@@ -253,9 +222,9 @@ def _table(
     absent = [known.title(edit) for edit, count in zip(edits, changed, strict=True) if not count]
     if absent and least == 1:
         log.warning("expressed in none of the cells: %s", ", ".join(absent[:10]))
-    main = shifts.shift if settings.goal is None else shifts.goal
+    main = shifts.shift if goal is None else shifts.goal
     order = kept[np.argsort(-np.nan_to_num(means(main[:, kept]), nan=-np.inf), kind="stable")]
-    taken = Shifts(*(getattr(shifts, name)[:, order] for name in Shifts.__slots__))
+    taken = shifts.take(order)
     chosen = [edits[place] for place in order]
     columns: dict[str, NDArray[Any]] = {
         "gene": np.array([known.title(edit) for edit in chosen]),
@@ -264,13 +233,19 @@ def _table(
         "cells": changed[order],
     }
     measured = [("shift", taken.shift, taken.shift_control)]
-    if settings.goal is not None:
+    if goal is not None:
         measured.append(("goal_shift", taken.goal, taken.goal_control))
     for name, values, controls in measured:
         columns[name] = means(values)
         columns[f"{name}_low"], columns[f"{name}_high"] = bootstrap_interval(values, settings.seed)
         columns[f"{name}_control"] = means(controls)
-    columns["p_value"] = paired_p(*measured[-1][1:])
+    below = taken.shift_below if goal is None else taken.goal_below
+    columns["percentile"] = percentiles(below, taken.drawn)
+    columns["p_paired"] = paired_p(below, taken.drawn)
+    if goal is None:
+        columns["p_value"] = matched_p(below, taken.drawn)
+    else:
+        columns["p_value"] = goal_p(taken.moved, goal.cells, goal.goals, seed=settings.seed)
     columns["fdr"] = adjusted(columns["p_value"])
     return Perturbation(columns, rows, taken, _facts(job, settings, len(rows), len(edits)))
 
