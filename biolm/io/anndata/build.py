@@ -5,6 +5,7 @@ Dimensions: ``n`` cells · ``g`` genes.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ _PIECE = 2**18
 def build(source: CellSource, target: Path, form: str, result: Addition) -> None:
     """Write every matrix in CSR form, the tables of cells and genes, and the vectors.
 
+    Features that were not read, such as antibodies, are kept beside the genes, told apart by
+    ``var["feature_types"]``; of a file of several genomes only the one that was read is written.
+
     Parameters
     ----------
     source
@@ -38,18 +42,22 @@ def build(source: CellSource, target: Path, form: str, result: Addition) -> None
         The vectors.
     """
     path = source.path
-    assert path is not None
+    whole = source.unsplit()
+    # Matrices of other genes, as of a second genome, would not fit beside this one.
+    beside = [name for name in whole.matrices() if name == "X" or name.startswith("layers/")]
     with creating(target, form) as root:
         tag(root, "anndata")
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             child(root, name)
-        for name in source.matrices():
-            with open_cells(path, matrix=name) as matrix:
-                parent = root if name == "X" else root["layers"]
-                _stream(parent.create_group(name.removeprefix("layers/")), matrix)
+        for name in beside or [whole.matrix]:
+            # A table that is no file, such as a section, holds one matrix.
+            same = path is None or name == whole.matrix
+            with nullcontext(whole) if same else open_cells(str(path), matrix=name) as matrix:
+                parent = root["layers"] if name in beside and name != "X" else root
+                _stream(parent.create_group(name.removeprefix("layers/") if name in beside else "X"), matrix)
         cells = {name: source.obs_column(name) for name in source.obs_columns()}
         put_frame(root, "obs", source.cell_names(), cells)
-        genes = source.gene_columns()
+        genes = whole.gene_columns()
         put_frame(root, "var", genes.pop("index"), genes)
         result.add(root)
 

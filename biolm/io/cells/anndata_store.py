@@ -5,15 +5,16 @@ Layout: https://anndata.readthedocs.io/en/stable/fileformat-prose.html
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
 from biolm.io.cells.bands import compressed_by_gene
+from biolm.io.cells.features import feature_types, offered_types, typed_cells
 from biolm.io.cells.frame import encoded_table
 from biolm.io.cells.rows import CsrRows, DenseRows, Slice
-from biolm.io.cells.source import OpenCells, Rows, resolve_matrix
+from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 
 __all__ = ["open_store"]
 
@@ -47,19 +48,25 @@ def open_store(
     """
     try:
         missing = [part for part in ("obs", "var") if part not in root]
-        offered = _offered(root)
-        if missing or not offered:
-            lacks = " and ".join([*missing, *(["X"] if not offered else [])])
+        nodes = _matrices(root)
+        if missing or not nodes:
+            lacks = " and ".join([*missing, *(["X"] if not nodes else [])])
             raise InputError(f"{path} is not an AnnData {kind} file: it has no {lacks}")
-        chosen = resolve_matrix(matrix, offered, path)
-        return OpenCells(
+        tables = _gene_tables(root, nodes, path)
+        types = {name: feature_types(table) for name, table in tables.items()}
+        offered = offered_types(types)
+        chosen = resolve_matrix(matrix, list(offered), path)
+        base, feature_type = offered[chosen]
+        return typed_cells(
+            types[base],
+            feature_type,
             path=path,
             kind=kind,
             matrix=chosen,
-            rows=_rows(root[chosen], path, column),
-            obs=encoded_table(root["obs"], path),
-            var=encoded_table(root["raw/var" if chosen == "raw/X" else "var"], path),
-            offered=offered,
+            rows=_rows(nodes[base], path, column),
+            obs=encoded_table(root["obs"], path, root.get("uns")),
+            var=tables[base],
+            offered=list(offered),
             on_close=on_close,
         )
     except BaseException:
@@ -67,11 +74,35 @@ def open_store(
         raise
 
 
-def _offered(root: Any) -> list[str]:
-    """The matrices of a file; an X that was None is stored as a null array or not at all."""
-    names = ["X"] if "X" in root and root["X"].attrs.get("encoding-type") != "null" else []
-    names += [f"layers/{name}" for name in root["layers"]] if "layers" in root else []
-    return names + (["raw/X"] if "raw" in root and "X" in root["raw"] else [])
+def _matrices(root: Any) -> dict[str, Any]:
+    """The matrices of a file; one that was None is stored as a null array or not at all."""
+    held = {"X": root.get("X")}
+    held |= {f"layers/{name}": node for name, node in _members(root, "layers").items()}
+    # anndata before 0.7 wrote the raw matrix beside the others.
+    held["raw/X"] = _members(root, "raw").get("X", root.get("raw.X"))
+    return {
+        name: node
+        for name, node in held.items()
+        if node is not None and node.attrs.get("encoding-type") != "null"
+    }
+
+
+def _gene_tables(root: Any, nodes: Mapping[str, Any], path: Path) -> dict[str, Table]:
+    """The table of genes of each matrix."""
+    genes = encoded_table(root["var"], path, root.get("uns"))
+    tables = dict.fromkeys(nodes, genes)
+    if "raw/X" in nodes:
+        held = _members(root, "raw").get("var", root.get("raw.var"))
+        if held is None:
+            raise InputError(f"{path} is not a whole AnnData file: its raw matrix has no table of genes")
+        tables["raw/X"] = encoded_table(held, path, root.get("uns"))
+    return tables
+
+
+def _members(root: Any, name: str) -> dict[str, Any]:
+    """What a group of that name holds; nothing where it is a null array or not there."""
+    node = root.get(name)
+    return {key: node[key] for key in node.keys()} if hasattr(node, "keys") else {}  # noqa: SIM118
 
 
 def _rows(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:

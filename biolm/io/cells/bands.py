@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import OutputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.repeated import each_once
 from biolm.io.cells.rows import Slice, checked_indices, checked_indptr
 
 __all__ = ["BAND_VALUES", "Band", "BandedRows", "compressed_by_gene", "sorted_by_cell"]
@@ -165,7 +166,8 @@ def compressed_by_gene(
             first, last = int(pointers[column]), int(pointers[stop])
             cells = checked_indices(indices(first, last), shape[0], name)
             spans = pointers[column : stop + 1] - first
-            yield 0, sorted_by_cell(data(first, last), cells, spans, column, shape)
+            genes = each_once(CellBlock(column, data(first, last), cells, spans, shape[0]))
+            yield 0, sorted_by_cell(genes.data, genes.indices, genes.indptr, column, shape)
             column = stop
 
     return BandedRows(shape, bands)

@@ -6,7 +6,7 @@ Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``nnz`` stored 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ __all__ = ["CellBlock", "CellSource", "gather", "row_spans"]
 class CellBlock:
     """Cells of a matrix in compressed sparse row form: consecutive ones, or any (``rows``).
 
-    Rows may hold explicit zeros and unsorted columns, as files do; they hold each column once.
+    Rows may hold explicit zeros and unsorted columns, as files do; they hold each column once: a source
+    sums what a file stores in parts.
 
     Parameters
     ----------
@@ -117,7 +118,10 @@ class CellSource(Protocol):
     kind
         ``h5ad``, ``zarr``, ``loom``, ``10x-h5``, ``10x-mtx``, ``table``, ``store`` or ``memory``.
     matrix
-        What is read: ``X``, ``layers/NAME`` or ``raw/X``.
+        What is read: ``X``, ``layers/NAME`` or ``raw/X``; with a type of features behind it where that is
+        not gene expression.
+    notes
+        What the user should know: what was left out, what was assumed.
     """
 
     path: Path | None
@@ -125,6 +129,7 @@ class CellSource(Protocol):
     matrix: str
     n_cells: int
     n_genes: int
+    notes: tuple[str, ...]
 
     def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
         """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time."""
@@ -137,6 +142,14 @@ class CellSource(Protocol):
 
     def take(self, rows: NDArray[np.int64]) -> CellBlock:
         """The cells ``rows`` ``(b,)``, in the order asked; the file is read from front to back."""
+        ...
+
+    def watch(self, check: Callable[[Any, CellBlock], None]) -> None:
+        """Have every block looked at on its way out, with the source that reads it; ``check`` may raise."""
+        ...
+
+    def unsplit(self) -> CellSource:
+        """The same cells with the features of every type, to write them; close only the source itself."""
         ...
 
     def matrices(self) -> list[str]:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.cells.labels import spelled_number
 from biolm.io.cells.source import Table
 
 __all__ = ["as_plain", "as_text", "categorical", "encoded_table", "read_values"]
 
 
-def encoded_table(node: Any, name: object) -> Table:
+def encoded_table(node: Any, name: object, uns: Any = None) -> Table:
     """Table behind an encoded dataframe: a group of columns, or a record array of old files.
 
     Parameters
@@ -26,6 +27,8 @@ def encoded_table(node: Any, name: object) -> Table:
         The h5py or zarr group (or record array) that holds obs or var.
     name
         Names the file in errors.
+    uns
+        Where anndata before 0.7 kept the categories of coded columns, as ``COLUMN_categories``.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def encoded_table(node: Any, name: object) -> Table:
         If it is no table.
     """
     if not hasattr(node, "keys"):
-        records = _old_records(node, name)
+        records = _old_records(node, name, uns)
         index, *rest = records
         return Table(lambda: as_text(records[index]), {key: partial(as_plain, records[key]) for key in rest})
     index = _text(node.attrs.get("_index", "_index"))
@@ -63,9 +66,7 @@ def read_values(node: Any, table: Any = None) -> NDArray[Any]:
         return _masked(node, np.asarray(node["mask"][...], dtype=bool))
     if "categories" in node.attrs and table is not None and "__categories" in table:
         return categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
-    text = getattr(node, "asstr", None)
-    is_text = node.dtype.kind in "OST"
-    return as_plain(text()[...] if text is not None and is_text else node[...])
+    return as_plain(np.asarray(node[...]))
 
 
 def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
@@ -77,7 +78,7 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
 def as_plain(values: NDArray[Any]) -> NDArray[Any]:
     """Objects, bytes and variable-width strings as fixed-width strings; numbers as they are."""
     if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8")
+        return np.array([_decoded(value) for value in values.tolist()], dtype=np.str_)
     if values.dtype.kind in "OT":
         return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
     return values
@@ -86,8 +87,18 @@ def as_plain(values: NDArray[Any]) -> NDArray[Any]:
 def _text(value: Any) -> str:
     """One string, whatever h5py made of it; '' for a missing one."""
     if isinstance(value, bytes):
-        return value.decode()
+        return _decoded(value)
+    if isinstance(value, float):
+        return spelled_number(value)
     return "" if value is None or value != value else str(value)
+
+
+def _decoded(value: bytes) -> str:
+    """Text of a file; what is no UTF-8 was written by a tool that knew Latin-1 alone."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
@@ -105,16 +116,32 @@ def _masked(node: Any, missing: NDArray[np.bool_]) -> NDArray[Any]:
     values = read_values(node["values"])
     if not missing.any():
         return values
-    if values.dtype.kind == "U":
-        return np.where(missing, "", values)
+    if values.dtype.kind in "Ub":
+        # As floats, yes and no would be spelled unlike those of a column in which none is missing.
+        return np.where(missing, "", values.astype(np.str_))
     return np.where(missing, np.nan, values.astype(np.float64))
 
 
-def _old_records(node: Any, name: object) -> dict[str, NDArray[Any]]:
+def _old_records(node: Any, name: object, uns: Any) -> dict[str, NDArray[Any]]:
     """Columns of a record array, the index first."""
     records = node[...]
     fields = records.dtype.names
     if not fields:
         raise InputError(f"{name} is not a whole AnnData file: its table {node.name} has no columns")
     first = next((field for field in ("index", "_index") if field in fields), fields[0])
-    return {field: records[field] for field in (first, *(other for other in fields if other != first))}
+    rest = [field for field in fields if field != first]
+    return {field: _old_column(records[field], field, name, uns) for field in (first, *rest)}
+
+
+def _old_column(values: NDArray[Any], field: str, name: object, uns: Any) -> NDArray[Any]:
+    """One field of a record array; codes become their categories."""
+    stored = f"{field}_categories"
+    if values.dtype.kind not in "iu" or not hasattr(uns, "keys") or stored not in uns:
+        return values
+    categories = np.atleast_1d(read_values(uns[stored]))
+    if values.max(initial=-1) >= len(categories):
+        raise InputError(
+            f"{name} is damaged: the column {field!r} has codes beyond its {len(categories)} categories; "
+            "write the file again from its source"
+        )
+    return categorical(values, categories)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.features import feature_types, offered_types, typed_cells
 from biolm.io.cells.frame import as_plain, as_text, categorical
 from biolm.io.cells.rows import DenseRows
 from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
@@ -33,20 +34,24 @@ def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
     """
     if not all(hasattr(adata, part) for part in ("obs", "var", "layers", "X")):
         raise InputError(f"cells are read from a path or an AnnData, not from a {type(adata).__name__}")
-    offered = ["X"] if adata.X is not None else []
-    offered += [f"layers/{name}" for name in adata.layers]
-    offered += ["raw/X"] if adata.raw is not None else []
-    chosen = resolve_matrix(matrix, offered, "the AnnData")
-    parent = adata.raw if chosen == "raw/X" else adata
-    values = parent.X if chosen[-1:] == "X" and "layers/" not in chosen else adata.layers[chosen[7:]]
-    return OpenCells(
+    held = {"X": adata.X, **{f"layers/{name}": values for name, values in adata.layers.items()}}
+    genes = dict.fromkeys(held, _table(adata.var))
+    if adata.raw is not None:
+        held["raw/X"], genes["raw/X"] = adata.raw.X, _table(adata.raw.var)
+    types = {name: feature_types(genes[name]) for name, values in held.items() if values is not None}
+    offered = offered_types(types)
+    chosen = resolve_matrix(matrix, list(offered), "the AnnData")
+    base, feature_type = offered[chosen]
+    return typed_cells(
+        types[base],
+        feature_type,
         path=None if adata.filename is None else Path(adata.filename),
         kind="memory",
         matrix=chosen,
-        rows=_rows(values),
+        rows=_rows(held[base]),
         obs=_table(adata.obs),
-        var=_table(parent.var),
-        offered=offered,
+        var=genes[base],
+        offered=list(offered),
         on_close=lambda: None,
     )
 
@@ -94,6 +99,8 @@ def _series(column: Any) -> NDArray[Any]:
     missing = column.isna().to_numpy()
     if column.dtype.kind not in "biuf":
         return as_plain(column.astype(object).where(~missing, None).to_numpy())
+    if missing.any() and column.dtype.kind == "b":
+        return np.where(missing, "", column.astype(object).to_numpy().astype(np.str_))
     if missing.any():
         return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
     return np.asarray(column.to_numpy())

@@ -1,8 +1,9 @@
 """Open any table of cells: find out what it is, hand it to the reader of that format.
 
 A format is one module in :mod:`biolm.io.cells.readers` that offers ``recognises(path)`` and
-``open_file(path, matrix)``; modules there are found by listing the package, so that adding a format is
-adding a file. They import their libraries inside functions: listing them costs milliseconds.
+``open_file(path, matrix)``, and ``open_turned(path, matrix)`` where its tables may lie genes x cells.
+Modules there are found by listing the package, so that adding a format is adding a file. They import their
+libraries inside functions: listing them costs milliseconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from biolm.errors import InputError
+from biolm.errors import ConfigError, InputError
 from biolm.io.cells import readers
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.hdf5 import is_hdf5, why_not_hdf5
@@ -40,7 +41,7 @@ class Reader(Protocol):
         ...
 
 
-def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource:
+def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bool = False) -> CellSource:
     """Open a table of cells for reading in row blocks.
 
     Parameters
@@ -50,7 +51,10 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
         folder; a csv or tsv table (cells x genes with a header, cell names first, gzipped or not); or
         an AnnData object, in memory or backed.
     matrix
-        ``X``, ``raw`` (the same as ``raw/X``), ``layers/NAME`` or just ``NAME`` of a layer.
+        ``X``, ``raw`` (the same as ``raw/X``), ``layers/NAME`` or just ``NAME`` of a layer. Where a matrix
+        holds features of several types, these are its genes; ``NAME`` of another type reads that instead.
+    transpose
+        The table is genes x cells; text tables and mtx folders only.
 
     Returns
     -------
@@ -60,6 +64,8 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
     ------
     InputError
         If the file is missing, damaged, empty or of no known format, or holds no such matrix.
+    ConfigError
+        If it is to be transposed and is of a format in which that is not read.
 
     Examples
     --------
@@ -70,6 +76,8 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
     if not isinstance(source, (str, Path)):
         from biolm.io.cells.memory import open_memory
 
+        if transpose:
+            raise ConfigError("an AnnData is transposed by itself: give adata.T")
         return open_memory(source, matrix)
     path = Path(source)
     if not path.exists():
@@ -80,8 +88,19 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X") -> CellSource
         raise InputError(f"{path} is an empty file; write or copy it again")
     for reader in _readers():
         if reader.recognises(path):
-            return reader.open_file(path, matrix)
+            return _turned(reader, path, matrix) if transpose else reader.open_file(path, matrix)
     raise InputError(_unknown(path))
+
+
+def _turned(reader: Reader, path: Path, matrix: str) -> CellSource:
+    """Open a table of genes x cells with a reader that offers it."""
+    turned = getattr(reader, "open_turned", None)
+    if turned is None:
+        raise ConfigError(
+            f"{path} cannot be transposed while it is read (--transpose is for text tables and mtx folders); "
+            "write it as cells x genes first, as with adata.T"
+        )
+    return cast(CellSource, turned(path, matrix))
 
 
 def _readers() -> list[Reader]:
@@ -101,4 +120,13 @@ def _unknown(path: Path) -> str:
         return f"{path} is HDF5, but neither an h5ad, a loom nor a 10x file: it has none of their groups"
     if path.suffix in HDF5_NAMES:
         return why_not_hdf5(path)
+    if path.is_file() and (letters := _sequences(path)):
+        return f"{path} holds sequences ({letters}), no cells; choose a model of sequences"
     return f"{path} is none of the known formats: h5ad, zarr, loom, 10x .h5 or mtx folder, csv, tsv"
+
+
+def _sequences(path: Path) -> str:
+    """The format of a file of sequences by its first byte; empty where it seems to be something else."""
+    with path.open("rb") as file:
+        first = file.read(1)
+    return {b">": "FASTA", b"@": "FASTQ"}.get(first, "")

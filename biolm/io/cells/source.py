@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.repeated import each_once
 from biolm.io.cells.rows import CsrRows
 
 __all__ = ["OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
 
 # Rows that nobody asked for are read along rather than starting a new read.
 GAP = 16
+
+# Looks at a block of a source and raises if it must not be used.
+Check = Callable[["OpenCells", CellBlock], None]
 
 # How h5py, zarr and their codecs fail on content that cannot be decoded.
 DAMAGE = (OSError, RuntimeError, EOFError, zlib.error)
@@ -74,6 +78,10 @@ class OpenCells:
         Every matrix of the file.
     on_close
         Called once, by :meth:`close`.
+    notes
+        What the user should know: what was left out, what was assumed.
+    every_feature
+        Matrix and table of genes before features of other types were left out.
     """
 
     path: Path | None
@@ -84,6 +92,9 @@ class OpenCells:
     var: Table
     offered: Sequence[str]
     on_close: Callable[[], None]
+    notes: tuple[str, ...] = ()
+    every_feature: tuple[Rows, Table] | None = field(default=None, repr=False)
+    _check: Check | None = field(init=False, default=None, repr=False)
     n_cells: int = field(init=False)
     n_genes: int = field(init=False)
     _names: NDArray[np.str_] | None = field(init=False, default=None, repr=False)
@@ -105,7 +116,7 @@ class OpenCells:
         for first in range(max(start, 0), end, rows):
             last = min(first + rows, end)
             with self._damage_named(f"cells {first} to {last}"):
-                block = self.rows.read(first, last)
+                block = self._checked(self.rows.read(first, last))
             yield block
             del block  # else it would still be held while the next one is read
 
@@ -128,11 +139,38 @@ class OpenCells:
             raise ConfigError(f"rows must lie from 0 to {self.n_cells - 1}")
         with self._damage_named("some cells"):
             if isinstance(self.rows, CsrRows) and self.rows.random_access:
-                return self.rows.take(rows)
+                return self._checked(self.rows.take(rows))
             ordered = np.unique(rows)
             runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > GAP) + 1) if len(rows) else []
             parts = [self.rows.read(int(run[0]), int(run[-1]) + 1) for run in runs]
-        return _picked(parts, rows, self.n_genes)
+        return self._checked(_picked(parts, rows, self.n_genes))
+
+    def _checked(self, block: CellBlock) -> CellBlock:
+        """A block as every reader hands it over: each gene of a cell once, looked at by the check."""
+        once = each_once(block)
+        if self._check is not None:
+            self._check(self, once)
+        return once
+
+    def watch(self, check: Check) -> None:
+        """Have every block looked at on its way out; ``check`` raises if it must not be used."""
+        self._check = check
+
+    def unsplit(self) -> OpenCells:
+        """The same cells with the features of every type, to write them; close only this source."""
+        if self.every_feature is None:
+            return self
+        rows, var = self.every_feature
+        return OpenCells(
+            path=self.path,
+            kind=self.kind,
+            matrix="X",
+            rows=rows,
+            obs=self.obs,
+            var=var,
+            offered=["X"],
+            on_close=lambda: None,
+        )
 
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:
@@ -182,8 +220,8 @@ class OpenCells:
     def obs_column(self, name: str) -> NDArray[Any]:
         """``(n_cells,)`` one column of the cell table.
 
-        Text and categories come as strings, '' where missing; numbers and booleans as they are, as
-        floats with NaN where any is missing.
+        Text and categories come as strings, '' where missing; numbers and booleans as they are; where any is
+        missing, numbers as floats with NaN and booleans as text. :func:`label_text` spells labels.
 
         Raises
         ------
@@ -240,12 +278,14 @@ def _gathered(parts: list[CellBlock], rows: NDArray[np.int64], n_genes: int) -> 
 def resolve_matrix(asked: str, offered: Sequence[str], name: object) -> str:
     """The full spelling of a matrix among those that a file offers.
 
+    ``raw`` stands for ``raw/X``, and layers and types of features may be named alone.
+
     Raises
     ------
     InputError
         If the file has no such matrix; lists what it has.
     """
-    for spelling in ("raw/X" if asked == "raw" else asked, f"layers/{asked}"):
+    for spelling in ("raw/X" if asked == "raw" else asked, f"layers/{asked}", f"X/{asked}"):
         if spelling in offered:
             return spelling
     known = ", ".join(offered) or "none"

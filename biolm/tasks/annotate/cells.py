@@ -200,10 +200,11 @@ class ChosenCells:
     def __init__(self, whole: CellSource, chosen: NDArray[np.int64]) -> None:
         self.path, self.kind, self.matrix = whole.path, whole.kind, whole.matrix
         self.n_cells, self.n_genes = len(chosen), whole.n_genes
-        self.random_access = whole.random_access
+        self.random_access, self.notes = whole.random_access, whole.notes
         self.whole, self.chosen = whole, chosen
         # What does not depend on the rows is the whole source's.
         self.matrices = whole.matrices
+        self.watch = whole.watch
         self.gene_columns = whole.gene_columns
         self.obs_columns = whole.obs_columns
 
@@ -225,6 +226,10 @@ class ChosenCells:
     def take(self, rows: NDArray[np.int64]) -> CellBlock:
         """Some of the chosen cells."""
         return self.whole.take(self.chosen[rows])
+
+    def unsplit(self) -> ChosenCells:
+        """The same cells with the features of every type."""
+        return ChosenCells(self.whole.unsplit(), self.chosen)
 
     def cell_names(self) -> NDArray[np.str_]:
         """``(n,)`` names."""

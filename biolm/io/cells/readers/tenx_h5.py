@@ -9,9 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from biolm.errors import InputError
 from biolm.io.cells.chunks import hdf5_column
-from biolm.io.cells.features import Features, feature_cells
+from biolm.io.cells.features import feature_types, typed_cells
 from biolm.io.cells.frame import as_text, read_values
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
 from biolm.io.cells.rows import CsrRows
@@ -64,25 +67,38 @@ def _version_3(file: Any, path: Path, matrix: str) -> OpenCells:
     # Probe-level files name the probe in "id" and the gene beside it.
     gene = "gene_id" if "gene_id" in stored else "id"
     columns = {"gene_ids": gene, "feature_types": "feature_type", "genome": "genome"}
-    features = Features(
-        names=as_text(read_values(stored["name"])),
-        columns={to: as_text(read_values(stored[name])) for to, name in columns.items() if name in stored},
+    var = Table(
+        partial(_text_of, stored["name"]),
+        {to: partial(_text_of, stored[name]) for to, name in columns.items() if name in stored},
     )
-    return feature_cells(
-        features,
-        rows=_rows(group, path),
-        obs=Table(partial(read_values, group["barcodes"])),
+    types = feature_types(var)
+    offered = list(types) or ["X"]
+    chosen = resolve_matrix(matrix, offered, path)
+    return typed_cells(
+        types,
+        chosen,
         path=path,
         kind="10x-h5",
-        matrix=matrix,
+        matrix=chosen,
+        rows=_rows(group, path),
+        obs=Table(partial(_text_of, group["barcodes"])),
+        var=var,
+        offered=offered,
         on_close=file.close,
     )
+
+
+def _text_of(node: Any) -> NDArray[np.str_]:
+    """A stored column as strings."""
+    return as_text(read_values(node))
 
 
 def _legacy(file: Any, genome: str, path: Path, offered: list[str], chosen: str) -> OpenCells:
     """One group a genome."""
     group = file[genome]
     index = "gene_names" if "gene_names" in group else "genes"
+    others = [name for name in _genomes(file) if name != genome]
+    left_out = f"{path} holds several genomes: {genome} is read, {' and '.join(others)} left out (--layer)"
     return OpenCells(
         path=path,
         kind="10x-h5",
@@ -92,6 +108,7 @@ def _legacy(file: Any, genome: str, path: Path, offered: list[str], chosen: str)
         var=Table(partial(read_values, group[index]), {"gene_ids": partial(read_values, group["genes"])}),
         offered=offered,
         on_close=file.close,
+        notes=(left_out,) if others else (),
     )
 
 

@@ -11,30 +11,46 @@ import gzip
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells.bands import Band, BandedRows
-from biolm.io.cells.features import Features, feature_cells
-from biolm.io.cells.source import OpenCells, Table
+from biolm.io.cells.features import feature_types, typed_cells
+from biolm.io.cells.source import OpenCells, Table, resolve_matrix
+from biolm.io.cells.text import TidyLines, read_lines, unquoted
 
-__all__ = ["open_file", "recognises"]
+__all__ = ["open_file", "open_turned", "recognises"]
 
 TEXT_BYTES = 1 << 24
 
+# First fields of the lines that R and some tools write above the names.
+TITLES = {
+    "",
+    "x",
+    "v1",
+    "gene",
+    "genes",
+    "gene_id",
+    "gene_ids",
+    "barcode",
+    "barcodes",
+    "cell",
+    "cells",
+    "index",
+}
+
 
 class _Header(NamedTuple):
-    """What the first lines of a matrix file say."""
+    """What the first lines of a matrix file say; genes and cells whichever way it lies."""
 
     genes: int
     cells: int
     values: int
     whole_numbers: bool
-    lines: int
-    delimiter: str
+    turned: bool
 
 
 def recognises(path: Path) -> bool:
@@ -50,30 +66,57 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     InputError
         If files are missing, several prefixes lie in the folder, or sizes disagree.
     """
+    return _open(path, matrix, turned=False)
+
+
+def open_turned(path: Path, matrix: str) -> OpenCells:
+    """Open a folder whose matrix is cells x genes."""
+    return _open(path, matrix, turned=True)
+
+
+def _open(path: Path, matrix: str, *, turned: bool) -> OpenCells:
     found = _matrices(path)
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
         raise InputError(f"{path} holds several matrices ({names}); give the path of one of them")
     file = found[0]
-    barcodes = _lines(_companion(file, "barcodes.tsv"))
-    table = [line.split("\t") for line in _lines(_companion(file, "features.tsv", "genes.tsv"))]
-    header = _header(file)
-    if (header.genes, header.cells) != (len(table), len(barcodes)):
-        raise InputError(
-            f"{file} is {header.genes} x {header.cells}, but beside it lie {len(table)} genes "
-            f"and {len(barcodes)} barcodes; the three files do not belong together"
-        )
-    rows = BandedRows((header.cells, header.genes), partial(_bands, file, header))
-    cells = np.array([line.split("\t")[0] for line in barcodes], dtype=np.str_)
-    return feature_cells(
-        _features(table),
-        rows=rows,
-        obs=Table(lambda: cells),
+    header = _header(file, turned=turned)
+    barcodes = _table(_companion(file, "barcodes.tsv"), header.cells)
+    genes = _table(_companion(file, "features.tsv", "genes.tsv"), header.genes)
+    _check_sizes(file, header, len(genes), len(barcodes))
+    cells = np.array([row[0] for row in barcodes], dtype=np.str_)
+    var = _features(genes)
+    types = feature_types(var)
+    offered = list(types) or ["X"]
+    chosen = resolve_matrix(matrix, offered, path)
+    return typed_cells(
+        types,
+        chosen,
         path=path,
         kind="10x-mtx",
-        matrix=matrix,
+        matrix=chosen,
+        rows=BandedRows((header.cells, header.genes), partial(_bands, file, header)),
+        obs=Table(lambda: cells),
+        var=var,
+        offered=offered,
         on_close=lambda: None,
     )
+
+
+def _check_sizes(file: Path, header: _Header, genes: int, barcodes: int) -> None:
+    """Refuse a matrix that does not have the size of the names beside it; say if it lies the other way."""
+    if (header.genes, header.cells) == (genes, barcodes):
+        return
+    size = (header.cells, header.genes) if header.turned else (header.genes, header.cells)
+    beside = f"{file} is {size[0]} x {size[1]}, but beside it lie {genes} genes and {barcodes} barcodes"
+    if (header.genes, header.cells) == (barcodes, genes):
+        way = (
+            "it is genes x cells, so leave out --transpose"
+            if header.turned
+            else "it is cells x genes, so read it with --transpose"
+        )
+        raise InputError(f"{beside}: {way}")
+    raise InputError(f"{beside}; the three files do not belong together")
 
 
 def _matrices(path: Path) -> list[Path]:
@@ -93,89 +136,111 @@ def _companion(matrix: Path, *names: str) -> Path:
     raise InputError(f"{matrix} has no {prefix}{' or '.join(names)} beside it (plain or .gz)")
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a small text file, gzipped or not."""
-    try:
-        content = path.read_bytes()
-        text = gzip.decompress(content) if path.suffix == ".gz" else content
-        return text.decode("utf-8").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text; copy or download it again") from error
+def _table(path: Path, size: int) -> list[list[str]]:
+    """Fields of the lines of a file of names, without quotes and without a title above ``size`` names."""
+    lines = read_lines(path)
+    tabs = any("\t" in line for line in lines)
+    # Blanks separate where no tab does; the third field, the type, may hold some itself.
+    rows = [
+        [unquoted(field) for field in (line.split("\t") if tabs else line.split(None, 2))] for line in lines
+    ]
+    return rows[1:] if len(rows) == size + 1 and rows[0][0].lower() in TITLES else rows
 
 
-def _features(table: list[list[str]]) -> Features:
+def _features(table: list[list[str]]) -> Table:
     """Columns of features.tsv (id, symbol, type) or genes.tsv (id, symbol)."""
     width = min((len(row) for row in table), default=0)
     columns = [np.array([row[place] for row in table], dtype=np.str_) for place in range(min(width, 3))]
     named = dict(zip(("gene_ids", "names", "feature_types"), columns, strict=False))
     # Some tools write the ids alone.
     names: NDArray[np.str_] = named.pop("names", named.get("gene_ids", np.empty(0, np.str_)))
-    return Features(names, named)
+    return Table(lambda: names, {name: partial(np.asarray, values) for name, values in named.items()})
 
 
-def _header(path: Path) -> _Header:
+def _header(path: Path, *, turned: bool) -> _Header:
     """Read the banner and the size line.
 
     Format: https://math.nist.gov/MatrixMarket/formats.html
     """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
+        with opener(path, "rt", encoding="latin-1") as file:  # comments may hold anything
             banner = file.readline(4096).split()
-            lines, line = 2, file.readline(4096)
-            while line.startswith(b"%"):
-                lines, line = lines + 1, file.readline(1 << 20)
-            genes, cells, values = (int(size) for size in line.split())
-            delimiter = "\t" if b"\t" in file.readline(4096) else " "
-    except (OSError, EOFError, ValueError) as error:
+            line = file.readline(1 << 20)
+            while line and (not line.strip() or line.lstrip().startswith("%")):
+                line = file.readline(1 << 20)
+            first, second, values = (int(size) for size in line.split())
+        kind = [word.lower() for word in banner[1:5]]
+        known = (
+            kind[:2] == ["matrix", "coordinate"] and kind[2] in {"integer", "real"} and kind[3] == "general"
+        )
+    except (OSError, EOFError, ValueError, IndexError) as error:
         raise InputError(
             f"{path} is truncated or not a MatrixMarket file; copy or download it again"
         ) from error
-    kind = [word.decode().lower() for word in banner[1:]]
-    if kind[:2] != ["matrix", "coordinate"] or kind[2] not in {"integer", "real"} or kind[3] != "general":
+    if not known:
         raise InputError(
             f"{path} is a MatrixMarket file of kind '{' '.join(kind)}'; 10x writes coordinate integer"
         )
-    return _Header(genes, cells, values, kind[2] == "integer", lines, delimiter)
+    genes, cells = (second, first) if turned else (first, second)
+    return _Header(genes, cells, values, kind[2] == "integer", turned)
 
 
 def _bands(path: Path, header: _Header) -> Iterator[Band]:
     """Entries of the file in batches of lines."""
-    import pyarrow as pa
-    from pyarrow import csv
     from scipy.sparse import coo_array
 
-    types = {
-        "gene": pa.int32(),
-        "cell": pa.int32(),
-        "value": pa.int32() if header.whole_numbers else pa.float32(),
-    }
     seen = 0
+    for gene, cell, value in _entries(path, header):
+        seen += len(value)
+        _check_range(path, gene, header.genes)
+        _check_range(path, cell, header.cells)
+        first = int(cell.min())
+        shape = (int(cell.max()) - first + 1, header.genes)
+        yield first - 1, coo_array((value, (cell - first, gene - 1)), shape=shape).tocsr()
+    if seen != header.values:
+        raise InputError(f"{path} is truncated: it holds {seen} values of {header.values}; copy it again")
+
+
+def _entries(
+    path: Path, header: _Header
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any]]]:
+    """Gene, cell and value ``(e,)`` of some lines at a time, after the size line."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    places = ["cell", "gene"] if header.turned else ["gene", "cell"]
+    # Whole numbers may be written with a decimal point, whatever the banner says.
+    types = dict.fromkeys(places, pa.int32()) | {
+        "value": pa.float64() if header.whole_numbers else pa.float32()
+    }
     try:
         with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
             reader = csv.open_csv(
-                stream,
+                pa.PythonFile(TidyLines(stream, b"%", blanks=True), mode="r"),
                 csv.ReadOptions(
                     use_threads=False,
                     block_size=TEXT_BYTES,
-                    skip_rows=header.lines,
+                    skip_rows_after_names=1,
                     column_names=list(types),
                 ),
-                csv.ParseOptions(delimiter=header.delimiter),
+                csv.ParseOptions(delimiter=" "),
                 csv.ConvertOptions(column_types=types, null_values=[]),
             )
             for batch in reader:
-                gene, cell, value = (column.to_numpy() for column in batch.columns)
-                seen += len(value)
-                _check_range(path, gene, header.genes)
-                _check_range(path, cell, header.cells)
-                first = int(cell.min())
-                shape = (int(cell.max()) - first + 1, header.genes)
-                yield first - 1, coo_array((value, (cell - first, gene - 1)), shape=shape).tocsr()
+                if not batch.num_rows:
+                    continue
+                gene, cell, value = (batch.column(name).to_numpy() for name in ("gene", "cell", "value"))
+                yield gene, cell, _whole(value) if header.whole_numbers else value
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} is damaged: {_first_line(error)}") from error
-    if seen != header.values:
-        raise InputError(f"{path} is truncated: it holds {seen} values of {header.values}; copy it again")
+
+
+def _whole(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Whole numbers as int32 where they fit, as every file of counts does."""
+    with np.errstate(invalid="ignore"):
+        narrow = values.astype(np.int32)
+    return narrow if np.array_equal(narrow, values) else values
 
 
 def _check_range(path: Path, places: NDArray[np.int32], size: int) -> None:
