@@ -30,6 +30,7 @@ class Arguments(Reading):
     source: Annotated[str, typer.Option("--from", help="static, contextual or attention.")] = "static"
     neighbours: Annotated[int, typer.Option("--neighbours", "-k", min=1, help="Neighbours of a gene.")] = 10
     permutations: Annotated[int, typer.Option(min=1, help="Permutations of the null.")] = 5
+    max_fdr: Annotated[float, typer.Option(help="Write edges up to this FDR; 1 writes all.")] = 0.05
     minimum_cells: Annotated[int, typer.Option(min=1, help="Fewest cells of a gene or a pair.")] = 10
     top: Annotated[int, typer.Option(min=2, help="Genes that attention is read of.")] = 300
     cells: Annotated[int, typer.Option(min=1, help="Cells that attention is read in.")] = 200
@@ -44,12 +45,13 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.io.table import check_table
     from biolm.tasks.genes.attention import attention_network
-    from biolm.tasks.genes.network import network, write_network
+    from biolm.tasks.genes.network import check_rate, network, write_network
     from biolm.tasks.genes.vectors import contextual, static
 
     if chosen.source not in _SOURCES:
         raise ConfigError(f"--from {chosen.source} is not one of {', '.join(_SOURCES)}")
     check_table(chosen.output, overwrite=chosen.overwrite)
+    check_rate(chosen.max_fdr)
     options = chosen.among(EmbedSettings)
     if chosen.source == "attention":
         found = attention_network(
@@ -60,6 +62,7 @@ def run(chosen: Arguments) -> None:
             cells=chosen.cells,
             minimum_cells=chosen.minimum_cells,
             permutations=chosen.permutations,
+            max_fdr=chosen.max_fdr,
             device=chosen.device,
             **chosen.among(ReadingSettings),
         )
@@ -70,7 +73,18 @@ def run(chosen: Arguments) -> None:
             )
         else:
             genes = static(chosen.model, chosen.input, **options)
-        found = network(genes, k=chosen.neighbours, permutations=chosen.permutations, seed=chosen.seed)
+        found = network(
+            genes,
+            k=chosen.neighbours,
+            permutations=chosen.permutations,
+            max_fdr=chosen.max_fdr,
+            seed=chosen.seed,
+        )
     write_network(found, chosen.output, overwrite=chosen.overwrite)
-    beyond = int((found.columns["fdr"] <= 0.05).sum())
-    log.info("wrote %s: %s edges, %s with FDR up to 0.05", chosen.output, f"{len(found):,}", f"{beyond:,}")
+    log.info(
+        "wrote %s: %s edges with FDR up to %g, of %s pairs of neighbours",
+        chosen.output,
+        f"{len(found):,}",
+        chosen.max_fdr,
+        f"{found.facts['edges_tested']:,}",
+    )

@@ -28,7 +28,7 @@ from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
 from biolm.progress import progress
 from biolm.scoring.rates import adjusted
-from biolm.tasks.genes.network import GeneNetwork
+from biolm.tasks.genes.network import GeneNetwork, check_rate, passing
 from biolm.tasks.genes.vectors import genes_of_file, token_model_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def attention_network(
     minimum_cells: int = 10,
     layer_number: int | None = None,
     permutations: int = 5,
+    max_fdr: float = 0.05,
     device: str = "auto",
     **reading: Any,
 ) -> GeneNetwork:
@@ -70,6 +71,8 @@ def attention_network(
         One layer, from 0; the mean of all by default.
     permutations
         Of the null.
+    max_fdr
+        Keep edges up to this false discovery rate; 1 keeps all.
     device
         Where to compute.
     reading
@@ -92,6 +95,7 @@ def attention_network(
     settings = ReadingSettings(**reading)
     if min(top - 1, k, cells, minimum_cells, permutations) < 1:
         raise ConfigError("top must be at least 2; k, cells, minimum cells and permutations at least 1")
+    check_rate(max_fdr)
     reader = token_model_of(loaded(model))
     depth = reader.core.config.n_layers
     if layer_number is not None and not 0 <= layer_number < depth:
@@ -128,7 +132,7 @@ def attention_network(
         }
     )
     ids = np.array(reader.vocabulary.genes)[known[chosen]]
-    return GeneNetwork(_columns(tables, names[chosen], ids, k, minimum_cells), facts)
+    return passing(_columns(tables, names[chosen], ids, k, minimum_cells), facts, max_fdr)
 
 
 class _Table:
