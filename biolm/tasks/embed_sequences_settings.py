@@ -9,15 +9,11 @@ from typing import Any, cast
 
 from biolm.adapters.sequences import Policy
 from biolm.errors import ConfigError
+from biolm.io.sequences import named_as_sequences
 from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings, check_embed_values
 
 __all__ = ["SequenceSettings", "cell_options", "is_sequence_file", "sequence_settings"]
 
-_ENDINGS = (
-    *(".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn", ".fas", ".mpfa"),
-    *(".fastq", ".fq", ".gb", ".gbk", ".gbff", ".genbank", ".embl"),
-)
-_PACKED = (".gz", ".bgz", ".bgzf")
 _POLICIES = ("error", "unknown", "skip")
 
 
@@ -121,10 +117,7 @@ def is_sequence_file(path: str | Path) -> bool:
     (True, False)
     """
     place = Path(path)
-    name = place.name.lower()
-    for ending in _PACKED:
-        name = name.removesuffix(ending)
-    if str(path) == "-" or name.endswith(_ENDINGS):
+    if str(path) == "-" or named_as_sequences(place):
         return True
     if not place.is_file():
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from biolm.errors import InputError
-from biolm.io.sequences import holds_store
+from biolm.io.sequences import holds_store, named_as_sequences
 from biolm.io.store import store_kind
 from biolm.io.token_store import is_token_store
 
@@ -15,10 +15,6 @@ __all__ = ["expand", "holds_sequences", "holds_tokens"]
 
 _TOKENS = (".parquet", ".arrow", ".feather")
 _CELLS = (".h5ad", ".zarr", ".loom", ".h5")
-_SEQUENCES = (
-    *(".fasta", ".fa", ".fna", ".faa", ".ffn", ".fastq", ".fq"),
-    *(".gb", ".gbk", ".gbff", ".embl", ".dat"),
-)
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -81,8 +77,7 @@ def _expand_one(path: Path, lists: tuple[Path, ...]) -> list[Path]:
 
 def holds_sequences(path: Path) -> bool:
     """Whether a path is a sequence file by its name, or a store of sequences."""
-    name = path.with_suffix("") if path.suffix in (".gz", ".bgz") else path
-    return name.suffix in _SEQUENCES or holds_store(path)
+    return named_as_sequences(path) or holds_store(path)
 
 
 def holds_tokens(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.io.sequences.stream import Stream
+from biolm.progress import log
 
 __all__ = ["ANNOTATED", "read_annotated"]
 
@@ -103,6 +104,9 @@ def _cut(record: Any, features: str | None, *, translate: bool) -> Iterator[tupl
             letters = _protein(feature, record) if translate else str(feature.extract(record.seq))
             found = [feature.qualifiers[key][0] for key in _NAMES if key in feature.qualifiers]
             name = found[0] if found else f"{record.id}_{features}_{number}"
+            if not letters:
+                log.warning("%s %r of %s has no whole codon and is left out", features, name, record.id)
+                continue
             product = feature.qualifiers.get("product", [""])[0]
             yield name.replace(" ", "_"), f"{product} {record.id}:{feature.location}".strip(), letters
 
@@ -114,8 +118,14 @@ def _protein(feature: Any, record: Any) -> str:
     first = int(feature.qualifiers.get("codon_start", ["1"])[0]) - 1
     letters = feature.extract(record.seq)[first:]
     whole = letters[: len(letters) - len(letters) % 3]
-    table = int(feature.qualifiers.get("transl_table", ["1"])[0])
-    return str(whole.translate(table=table)).removesuffix("*")
+    table = feature.qualifiers.get("transl_table", ["1"])[0]
+    try:
+        return str(whole.translate(table=int(table))).removesuffix("*")
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"the feature {feature.location} of {record.id} cannot be translated by table {table} ({error}); "
+            "correct it, or read the file without translating"
+        ) from error
 
 
 def _block(held: list[tuple[str, str, str]], start: int) -> SequenceBlock:

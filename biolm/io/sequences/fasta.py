@@ -7,6 +7,7 @@ Dimensions: ``n`` records of a piece.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
-from biolm.io.sequences.stream import Stream
+from biolm.io.sequences.stream import Stream, header_texts
 
 __all__ = ["read_fasta"]
 
 _NEWLINE, _HEAD = ord("\n"), ord(">")
+_COMMENT = re.compile(rb"^;.*\n?", re.MULTILINE)
 _BLANKS = (b"\r", b"\t", b" ", b"\x0b", b"\x0c")
 
 
@@ -38,10 +40,22 @@ def read_fasta(stream: Stream, first: bytes = b"") -> Iterator[SequenceBlock]:
         If it does not begin with a header, or a record has no letters.
     """
     start = 0
-    for text in _records(stream, first):
-        block = _parse(text, start, stream.name)
-        start += len(block)
-        yield block
+    for raw in _records(stream, first):
+        if text := _bare(raw, first=not start):
+            block = _parse(text, start, stream.name)
+            start += len(block)
+            yield block
+    if not start:
+        raise InputError(f"{stream.name} holds no record, only comments; give a file with a sequence")
+
+
+def _bare(text: bytes, *, first: bool) -> bytes:
+    """Text without comment lines, and without what may stand before the first header."""
+    if first:
+        text = text.removeprefix(b"\xef\xbb\xbf")
+    if b";" in text:
+        text = _COMMENT.sub(b"", text)
+    return text.lstrip() if first else text
 
 
 def _records(stream: Stream, first: bytes) -> Iterator[bytes]:
@@ -62,8 +76,6 @@ def _records(stream: Stream, first: bytes) -> Iterator[bytes]:
 
 
 def _parse(text: bytes, start: int, name: str) -> SequenceBlock:
-    if not start:
-        text = text.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text.startswith(b">"):
         raise InputError(
             f"{name} is not FASTA: it does not begin with '>'; give FASTA, FASTQ, GenBank or EMBL"
@@ -91,8 +103,7 @@ def _parse(text: bytes, start: int, name: str) -> SequenceBlock:
 def _words(text: bytes, heads: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[str, str, str]]:
     """Each header, cut at its first blank."""
     lines = b"\n".join([text[a + 1 : b] for a, b in zip(heads.tolist(), ends.tolist(), strict=True)])
-    decoded = lines.decode("utf-8", "replace").replace("\t", " ").split("\n")
-    return [line.strip().partition(" ") for line in decoded]
+    return [line.strip().partition(" ") for line in header_texts(lines)]
 
 
 def _clean(joined: bytes, lengths: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

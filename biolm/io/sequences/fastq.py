@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
-from biolm.io.sequences.stream import Stream
+from biolm.io.sequences.stream import Stream, header_texts
 
 __all__ = ["read_fastq"]
 
@@ -91,9 +91,7 @@ def _damaged(row: int, name: str) -> InputError:
 
 def _of(heads: list[bytes], letters: list[bytes], scores: list[bytes], start: int) -> SequenceBlock:
     """A block of lines without their ends; heads with their ``@``."""
-    words = [
-        head[1:].strip().partition(" ") for head in b"\n".join(heads).decode("utf-8", "replace").split("\n")
-    ]
+    words = [head[1:].strip().partition(" ") for head in header_texts(b"\n".join(heads))]
     offsets = np.zeros(len(letters) + 1, np.int64)
     np.cumsum([len(sequence) for sequence in letters], out=offsets[1:])
     return SequenceBlock(

@@ -16,7 +16,13 @@ from biolm.io.sequences.fastq import read_fastq
 from biolm.io.sequences.letters import upper
 from biolm.io.sequences.stream import PIECE, Stream, open_stream
 
-__all__ = ["FORMATS", "open_sequences", "opened"]
+__all__ = ["FORMATS", "named_as_sequences", "open_sequences", "opened"]
+
+_ENDINGS = (
+    *(".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn", ".fas", ".mpfa", ".fastq", ".fq"),
+    *(".gb", ".gbk", ".gbff", ".genbank", ".embl", ".dat"),
+)
+_PACKED = (".gz", ".bgz", ".bgzf", ".bz2", ".xz")
 
 FORMATS = ("fasta", "fastq", *ANNOTATED)
 """What :func:`open_sequences` reads."""
@@ -74,7 +80,7 @@ def open_sequences(
     Parameters
     ----------
     path
-        FASTA, FASTQ, GenBank, EMBL or Swiss-Prot; plain, gzip or bgzip.
+        FASTA, FASTQ, GenBank, EMBL or Swiss-Prot; plain, gzip, bgzip, bzip2 or xz.
     format
         One of :data:`FORMATS`; told from the content by default.
     case
@@ -100,7 +106,7 @@ def open_sequences(
         raise ConfigError(f"there is no sequence format {format!r}; use one of {', '.join(FORMATS)}")
     stream = open_stream(path)
     try:
-        first = stream.read(PIECE)
+        first = stream.with_newlines(stream.read(PIECE))
         kind = format or _kind(first, stream.name)
         if (features or translate) and kind not in ANNOTATED:
             raise ConfigError(
@@ -112,6 +118,20 @@ def open_sequences(
         raise
 
 
+def named_as_sequences(path: str | Path) -> bool:
+    """Whether a file's name ends as those of sequence files do, compressed or not.
+
+    Examples
+    --------
+    >>> named_as_sequences("proteins.fasta.bz2"), named_as_sequences("cells.h5ad")
+    (True, False)
+    """
+    name = Path(path).name.lower()
+    for ending in _PACKED:
+        name = name.removesuffix(ending)
+    return name.endswith(_ENDINGS)
+
+
 def opened(paths: Iterable[str | Path]) -> Iterator[SequenceSource]:
     """Files one after the other, each open only while it is in turn."""
     for path in paths:
@@ -121,6 +141,8 @@ def opened(paths: Iterable[str | Path]) -> Iterator[SequenceSource]:
 
 def _kind(first: bytes, name: str) -> str:
     """The format that the first bytes are written in."""
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{name} is UTF-16 text; save it as UTF-8 or plain text")
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
         raise InputError(f"{name} is empty; give a file with at least one sequence")
@@ -141,7 +163,11 @@ def _kind(first: bytes, name: str) -> str:
 
 
 def _checked(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlock]:
+    """The same blocks, none with a record without letters; records without a name are called by number."""
     for block in blocks:
+        for row, given in enumerate(block.names):
+            if not given:
+                block.names[row] = str(block.start + row + 1)
         empty = np.flatnonzero(block.lengths == 0)
         if len(empty):
             raise InputError(

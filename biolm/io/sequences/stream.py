@@ -1,27 +1,29 @@
-"""Bytes of a sequence file in pieces: plain, gzip and bgzip (many members), or the standard input."""
+"""Bytes of a text file in pieces: plain, gzip and bgzip (many members), bzip2, xz, or the standard input."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from biolm.errors import InputError
 
-__all__ = ["Stream", "open_stream"]
+__all__ = ["Stream", "header_texts", "open_stream"]
 
 PIECE = 1 << 22
-_GZIP = b"\x1f\x8b"
-_OTHER = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
+# Each reads on where one member ends and another begins, which is what bgzip and pbzip2 write.
+_PACKED: Mapping[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
 }
+_OTHER = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 
 
 class Stream:
@@ -43,10 +45,12 @@ class Stream:
         for magic, form in _OTHER.items():
             if head.startswith(magic):
                 raise InputError(f"{self.name} is compressed with {form}; decompress it, or use gzip")
-        # A member that ends and another that begins are read on as one, which is what bgzip writes.
-        self._file: IO[bytes] = (
-            cast("IO[bytes]", gzip.GzipFile(fileobj=raw, mode="rb")) if head.startswith(_GZIP) else raw
-        )
+        unpack = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
+        self._packed = unpack is not None
+        self._file: IO[bytes] = raw
+        if unpack is not None:
+            self._file = unpack(fileobj=raw) if unpack is gzip.GzipFile else unpack(raw)
+        self._returns = False
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; fewer only at the end.
@@ -57,13 +61,24 @@ class Stream:
             If compressed data end early or are damaged.
         """
         try:
-            return self._file.read(size)
+            piece = self._file.read(size)
+            return piece.replace(b"\r", b"\n") if self._returns else piece
         except EOFError:
             raise InputError(
                 f"{self.name} ends in the middle of its compressed data; copy or download it again"
             ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            if not self._packed:
+                raise
             raise InputError(f"{self.name} is damaged ({error}); copy or download it again") from error
+
+    def with_newlines(self, first: bytes) -> bytes:
+        """The first bytes; where a lone carriage return ends their lines, it does so in all that follows.
+
+        Files of classic Mac OS, and spreadsheets saved as "CSV (Macintosh)", are written so.
+        """
+        self._returns = b"\r" in first and b"\n" not in first
+        return first.replace(b"\r", b"\n") if self._returns else first
 
     def pieces(self, size: int = PIECE) -> Iterator[bytes]:
         """All bytes in order."""
@@ -72,6 +87,7 @@ class Stream:
 
     def lines(self, first: bytes = b"") -> Iterator[bytes]:
         """All lines in order, without their ends, those of bytes that were read already included."""
+        first = first or self.with_newlines(self.read(PIECE))
         *whole, rest = first.split(b"\n")
         yield from (line.rstrip(b"\r") for line in whole)
         for piece in self.pieces():
@@ -98,7 +114,7 @@ def open_stream(path: str | Path) -> Stream:
     Raises
     ------
     InputError
-        If there is no such file, or it is compressed with anything but gzip.
+        If there is no such file, or it is compressed with anything but gzip, bzip2 and xz.
     """
     if str(path) == "-":
         return Stream(None, cast("BufferedReader", sys.stdin.buffer))
@@ -114,3 +130,25 @@ def open_stream(path: str | Path) -> Stream:
     except InputError:
         raw.close()
         raise
+
+
+def header_texts(lines: bytes) -> list[str]:
+    """Headers of records as text: UTF-8, or Latin-1 where they are not; tabs become blanks.
+
+    Examples
+    --------
+    >>> header_texts("prot\u00e9ine x".encode("latin-1"))
+    ['prot\u00e9ine x']
+    """
+    try:
+        text = lines.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\n".join(_decoded(line) for line in lines.split(b"\n"))
+    return text.replace("\t", " ").split("\n")
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import sys
 from pathlib import Path
 
@@ -53,12 +55,14 @@ def test_fasta_keeps_case_gaps_and_stars(tmp_path: Path) -> None:
     assert read(write(tmp_path, FASTA), case="upper").text(1) == "ACGTN"
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("form", ["plain", "gzip", "members"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("form", ["plain", "gzip", "members", "bzip2", "xz"])
 def test_line_ends_and_compression(tmp_path: Path, end: str, form: str) -> None:
     raw = ("\ufeff" + FASTA.replace("\n", end)).encode()
     if form == "gzip":
         raw = gzip.compress(raw, mtime=0)
+    elif form in ("bzip2", "xz"):
+        raw = {"bzip2": bz2, "xz": lzma}[form].compress(raw)
     elif form == "members":
         raw = gzip.compress(raw[:9], mtime=0) + gzip.compress(raw[9:])
     block = read(write(tmp_path, raw))
@@ -72,11 +76,14 @@ LINES = st.lists(st.text("ACGTacgtn-* \t", max_size=9), max_size=4)
     records=st.lists(st.tuples(st.sampled_from(["a", "b|c x >y", "d\tz"]), LINES), min_size=1, max_size=5),
     end=st.sampled_from(["\n", "\r\n"]),
     size=st.integers(1, 20),
+    comment=st.sampled_from(["", "; a comment\n", ";>x\n;\n"]),
 )
 def test_fasta_is_read_alike_in_pieces_of_any_size(
-    records: list[tuple[str, list[str]]], end: str, size: int
+    records: list[tuple[str, list[str]]], end: str, size: int, comment: str
 ) -> None:
-    content = "".join(f">{head}{end}" + "".join(line + end for line in lines) for head, lines in records)
+    content = comment + "".join(
+        f">{head}{end}{comment}" + "".join(line + end for line in lines) for head, lines in records
+    )
     block = concatenate_blocks(list(read_fasta(Pieces(content.encode(), size))))  # type: ignore[arg-type]
     assert block.names == [head.split()[0] for head, _ in records]
     assert [block.text(row) for row in range(len(block))] == [
@@ -119,6 +126,19 @@ def test_take_and_part() -> None:
     assert (part.start, part.text(1), part.names) == (1, "LLL", ["2", "3"])
 
 
+def test_a_feature_without_a_whole_codon_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["LOCUS       T 12 bp DNA linear UNK 01-JAN-1980", "FEATURES             Location/Qualifiers"]
+    for place, name in (("1..9", "whole"), ("1..2", "short")):
+        lines += [f"     CDS             {place}", f'                     /locus_tag="{name}"']
+    lines += ["ORIGIN", "        1 atgaaataac gt", "//", ""]
+    path = write(tmp_path, "\n".join(lines), "some.gbk")
+    block = read(path, features="CDS", translate=True)
+    assert (block.names, block.text(0)) == (["whole"], "MK")
+    assert "'short' of T has no whole codon and is left out" in caplog.text
+
+
 def test_features_of_genbank(shared: Path) -> None:
     path = shared / "data" / "sequences" / "dna" / "leptospira_kirschneri_H1.gbk.gz"
     with open_sequences(path, features="CDS", translate=True) as source:
@@ -157,7 +177,10 @@ def test_strands_and_gaps() -> None:
         (">a\nMK\n>b\n\n>c\nV\n", "record 2 of .* 'b', has no letters"),
         ("@r\nACG\n+\nII\n", "record 1 .* no FASTQ record"),
         ("@r\nACG\n+\nIII\n@s\nAC\n", "ends in the middle of a record"),
-        (b"BZh91AY", "compressed with bzip2"),
+        (b"BZh91AY&SY", "ends in the middle of its compressed data"),
+        (b"BZh91AYxxxxxxxxxxxx", "is damaged"),
+        (b"PK\x03\x04xxxx", "compressed with zip"),
+        (">a\nMK\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (gzip.compress(FASTA.encode() * 50, mtime=0)[:-20], "ends in the middle of its compressed data"),
         (gzip.compress(b"\x00\x01\x02", mtime=0), "is none of FASTA"),
     ],
