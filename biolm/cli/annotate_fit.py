@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from biolm.cli.arguments import Reading
+from biolm.cli.arguments import Letters, Reading
 from biolm.errors import ConfigError
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
@@ -19,7 +19,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
+class Arguments(Reading, Letters):
     """Options of ``biolm annotate fit``."""
 
     label: Annotated[
@@ -80,6 +80,7 @@ def run(chosen: Arguments) -> None:
         return
     if chosen.labels is not None:
         raise ConfigError("labels of cells are columns of obs; leave --labels out")
+    chosen.refuse_for_cells("numbers", "per_residue", "split", "identity")
     values: dict[str, Any] = chosen.among(FitSettings)
     settings = values | {"leave_out": tuple(chosen.leave_out or ())}
     FitSettings(**settings)

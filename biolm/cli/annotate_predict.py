@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from biolm.cli.arguments import Reading, Sharded
+from biolm.cli.arguments import Letters, Reading, Sharded
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.tasks.embed_sequences_settings import is_sequence_file
+
+if TYPE_CHECKING:
+    from biolm.adapters.sequences import Policy
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading, Sharded):
+class Arguments(Reading, Sharded, Letters):
     """Options of ``biolm annotate predict``."""
 
     annotator: Annotated[
@@ -66,6 +69,7 @@ def run(chosen: Arguments) -> None:
     if is_sequence_file(chosen.input):
         _sequences(chosen)
         return
+    chosen.refuse_for_cells()
     values = chosen.among(PredictSettings) | {"coarse": tuple(chosen.coarse or ())}
     settings = PredictSettings(**values)
     from biolm.tasks.annotate.predict import predict_file
@@ -91,6 +95,7 @@ def _sequences(chosen: Arguments) -> None:
         model=chosen.model,
         key=chosen.key,
         reject=chosen.reject,
+        letters=cast("Policy", chosen.letters),
         batch_tokens=chosen.batch_tokens,
         device=chosen.device,
     )

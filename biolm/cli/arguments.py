@@ -21,7 +21,7 @@ import typer
 
 from biolm.errors import BiolmError, ConfigError
 
-__all__ = ["Common", "Reading", "ReadingOptions", "Sharded", "add"]
+__all__ = ["Common", "Letters", "Reading", "ReadingOptions", "Sharded", "add"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,30 @@ class Sharded(Common):
             show_default="all",
         ),
     ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Letters(Common):
+    """The option of every command that reads sequences."""
+
+    letters: Annotated[
+        str,
+        typer.Option(help="Sequences: unknown letters are an error, read as unknown, or skip the record."),
+    ] = "unknown"
+
+    def refuse_for_cells(self, *names: str) -> None:
+        """Refuse options that mean nothing for cells.
+
+        Raises
+        ------
+        ConfigError
+            If one was chosen.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("letters", *names):
+            if getattr(self, name) != defaults[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option} is for sequences and means nothing for cells; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Letters
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(Letters):
     """Options of ``biolm contacts``."""
 
     input: Annotated[Path, typer.Argument(help="Proteins: FASTA, FASTQ, GenBank or EMBL.")]

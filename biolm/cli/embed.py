@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading, Sharded
+from biolm.cli.arguments import Letters, Reading, Sharded
 from biolm.jobs.embed_settings import EmbedSettings
 from biolm.progress import log
 
@@ -17,7 +17,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading, Sharded):
+class Arguments(Reading, Sharded, Letters):
     """Options of ``biolm embed``."""
 
     input: Annotated[
@@ -57,10 +57,6 @@ class Arguments(Reading, Sharded):
     format: Annotated[
         str | None, typer.Option(help="h5ad, zarr, parquet, npy or pt.", show_default="by the ending")
     ] = None
-    letters: Annotated[
-        str,
-        typer.Option(help="Sequences: unknown letters are an error, read as unknown, or skip the record."),
-    ] = "unknown"
     duplicates: Annotated[str, typer.Option(help="Sequences: repeated names are an error, or keep.")] = (
         "error"
     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Letters
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(Letters):
     """Options of ``biolm score-variants``."""
 
     input: Annotated[
@@ -73,6 +74,9 @@ class Arguments(Common):
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Proteins: add BLOSUM62 beside the model.")
     ] = True
+    offset: Annotated[
+        int, typer.Option(help="Proteins: by how much written places exceed those of the sequence.")
+    ] = 0
     key: Annotated[str, typer.Option(help="Begins the names of the new columns or fields.")] = "BIOLM"
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
@@ -107,6 +111,14 @@ def run(chosen: Arguments) -> None:
     )
     log.info("wrote %s: %s variants, %s", chosen.output, f"{len(found):,}", ", ".join(found.names))
     for name, figures in found.correlations.items():
+        if not math.isfinite(figures["spearman"]):
+            log.info(
+                "no rank correlation of %s with DMS_score: that takes 3 scored variants or more, not all alike "
+                "(%d are measured and scored)",
+                name,
+                figures["variants"],
+            )
+            continue
         log.info(
             "Spearman of %s with DMS_score: %.3f (95 %% interval %.3f to %.3f)",
             name,

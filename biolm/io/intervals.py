@@ -119,7 +119,8 @@ def read_bed(path: str | Path) -> Iterator[Interval]:
 def read_vcf(path: str | Path) -> Iterator[Variant]:
     """Variants of a VCF, plain or gzip, in order, one for each alternative allele.
 
-    Symbolic alleles (``<DEL>``), breakends, ``*`` and ``.`` have no letters and are passed over.
+    Symbolic alleles (``<DEL>``), breakends, ``*`` and ``.`` have no letters and are passed over, as are lines
+    whose reference is ``.``.
 
     Raises
     ------
@@ -141,6 +142,8 @@ def read_vcf(path: str | Path) -> Iterator[Variant]:
 
 def _variants(line: str, number: int, name: str) -> Iterator[Variant]:
     parts = line.split("\t")
+    if len(parts) > 4 and parts[3] == ".":
+        return
     if len(parts) < 5 or not parts[1].isdigit() or not parts[3].isalpha():
         raise InputError(
             f"line {number} of {name} is no variant: it needs contig, position, id, reference and "
@@ -176,6 +179,12 @@ def check_reference(store: SequenceStore, variant: Variant, file: str) -> None:
         If there is no such contig, or other letters.
     """
     end = variant.start + len(variant.reference)
+    length = int(store.lengths[store.row(variant.contig)])
+    if variant.start >= length:
+        raise InputError(
+            f"line {variant.line} of {file} lies at {variant.contig}:{variant.start + 1} but the contig has "
+            f"{length:,} letters; use the genome that the variants were called on"
+        )
     found = store.window(variant.contig, variant.start, end).tobytes().decode("ascii", "replace").upper()
     if found != variant.reference:
         raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
-from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences import Tally, check_kind, cleaned
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.sequence_rows import SequenceRows
 from biolm.io.anndata.vectors import CellVectors
@@ -131,9 +131,7 @@ class SequenceJob:
                     "overlap": chosen.overlap,
                 },
                 "sequences": len(self.rows.names),
-                "skipped": self.tally.skipped,
-                "with_unknown_letters": self.tally.records,
-                "unknown_letters": dict(self.tally.letters),
+                **self.tally.facts(),
                 "rows": self.shape[0],
             }
         )
@@ -193,7 +191,7 @@ def _look_through(
     names: list[str] = []
     texts: list[str] = []
     lengths, counts, spans, ends = [], [], [], [0]
-    for block in _blocks(path, model, settings):
+    for block in _blocks(path, model, settings, tally):
         if not block.start:
             check_kind(block, model.kind, name=label)
         tokens = model.tokenize(block, policy=settings.letters, tally=tally)
@@ -248,11 +246,14 @@ def _check_names(names: list[str], label: str, settings: SequenceSettings) -> No
         return
 
 
-def _blocks(path: Path, model: SequenceModel, settings: SequenceSettings) -> Iterator[SequenceBlock]:
-    """The file in blocks that are the same in every run."""
+def _blocks(
+    path: Path, model: SequenceModel, settings: SequenceSettings, tally: Tally | None = None
+) -> Iterator[SequenceBlock]:
+    """The file, cleaned, in blocks that are the same in every run."""
     letters = _LETTERS_BY_TOKEN if settings.per_residue else _LETTERS
     with open_sequences(path) as source:
-        yield from source.blocks(records=settings.block_rows or model.block_rows, residues=letters)
+        for block in source.blocks(records=settings.block_rows or model.block_rows, residues=letters):
+            yield cleaned(block, model.tokenizer, tally)
 
 
 def _options(settings: SequenceSettings) -> SequenceOptions:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-from biolm.adapters.sequences import Policy
+from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.io.sequences import named_as_sequences
 from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings, check_embed_values
 
 __all__ = ["SequenceSettings", "cell_options", "is_sequence_file", "sequence_settings"]
-
-_POLICIES = ("error", "unknown", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +65,7 @@ class SequenceSettings:
 
     def __post_init__(self) -> None:
         check_embed_values(self)
-        if self.letters not in _POLICIES:
-            raise ConfigError(f"letters must be one of {', '.join(_POLICIES)}, not {self.letters!r}")
+        check_policy(self.letters)
         if self.duplicates not in ("error", "keep"):
             raise ConfigError(f"duplicates must be error or keep, not {self.duplicates!r}")
         if self.per_residue and self.pool is not None:

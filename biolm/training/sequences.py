@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally, check_kind
 from biolm.adapters.sequences.kind import check_one_kind
+from biolm.adapters.sequences.reading import kept_letters
 from biolm.batch import Tokens
 from biolm.io.copied import copied
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
@@ -100,7 +101,10 @@ class SequenceExamples:
         return self._tokens(rows, None)
 
     def _tokens(self, rows: NDArray[np.int64], tally: Tally | None) -> Tokens:
-        tokens = self.language.tokenizer.tokenize(self._letters(rows), tally=tally)
+        block = self._letters(rows)
+        # A piece of a chromosome may be all gap; it keeps its special tokens.
+        block = block.keep(kept_letters(block, self.language.tokenizer, tally))
+        tokens = self.language.tokenizer.tokenize(block, tally=tally)
         return _shortened(tokens, rows, self.longest, self.language.special[1])
 
     def blocks(self) -> Iterator[Tokens]:
@@ -108,8 +112,8 @@ class SequenceExamples:
         self.tally = Tally()
         for start in range(0, len(self.record), _BLOCK):
             yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)
-        if self.tally.letters:
-            log.warning("%s", self.tally.sentence())
+        if sentence := self.tally.sentence():
+            log.warning("%s", sentence)
 
 
 def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> Path:

@@ -75,10 +75,14 @@ class Alphabet:
 
     @cached_property
     def table(self) -> bytes:
-        """256 bytes: the id of each ASCII letter, :data:`NONE` where it has none."""
+        """256 bytes: the id of each ASCII letter, :data:`NONE` where it has none.
+
+        Marks that the tokeniser puts round a sequence are no letters, though ProGen2 spells them 1 and 2.
+        """
         table = np.full(256, NONE, np.uint8)
+        marks = {*self.special.prefix, *self.special.suffix}
         for token, number in self.tokens.items():
-            if len(token) == 1:
+            if len(token) == 1 and number not in marks:
                 table[ord(token)] = number
         for letter, other in self.replace.items():
             table[ord(letter)] = table[ord(other)]

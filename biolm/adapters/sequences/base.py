@@ -14,40 +14,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batch import Tokens
-from biolm.errors import InputError
+from biolm.errors import ConfigError, InputError
 from biolm.io.sequences.block import SequenceBlock
 from biolm.vocab.residues import Kind, SpecialTokens
 
-__all__ = ["Policy", "SequenceTokenizer", "Tally", "screen"]
+__all__ = ["MASKED", "POLICIES", "Policy", "SequenceTokenizer", "Tally", "check_policy", "screen"]
 
 Policy = Literal["error", "unknown", "skip"]
+POLICIES = ("error", "unknown", "skip")
+"""What may be done with letters that have no token."""
+
+MASKED = "_"
+"""Stands for a masked place, in models with a mask for single letters."""
+
+
+def check_policy(letters: str) -> None:
+    """Refuse any other word.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of :data:`POLICIES`.
+    """
+    if letters not in POLICIES:
+        raise ConfigError(f"letters must be one of {', '.join(POLICIES)}, not {letters!r}")
 
 
 @dataclass(slots=True)
 class Tally:
-    """Letters that a tokeniser did not know, counted over the blocks of a file.
+    """What was met in the letters of a file that is not simply read, counted over its blocks.
 
     Parameters
     ----------
     letters
-        How often each was met.
+        How often each letter without a token was met.
     records
         Records that hold one.
     skipped
         Records that were left out for it.
+    stops, gaps, marks
+        Stops at ends of proteins, gaps, and marks of a tokeniser that were taken out.
+    masked
+        Places that the file masks.
     """
 
     letters: Counter[str] = field(default_factory=Counter)
     records: int = 0
     skipped: int = 0
+    stops: int = 0
+    gaps: int = 0
+    marks: int = 0
+    masked: int = 0
 
     def sentence(self) -> str:
-        """What to tell the user; '' if every letter was known."""
-        if not self.letters:
-            return ""
-        named = ", ".join(f"{letter!r} {count:,}" for letter, count in self.letters.most_common(6))
-        done = f"{self.skipped:,} left out" if self.skipped else "read as unknown"
-        return f"{self.records:,} records hold letters that the model does not know ({named}); {done}"
+        """What to tell the user; '' if every letter was read as it is."""
+        said = []
+        taken = {"final stops (*)": self.stops, "gaps (- and .)": self.gaps, "marks of ends": self.marks}
+        if found := [f"{count:,} {what}" for what, count in taken.items() if count]:
+            said.append(f"taken out: {', '.join(found)}")
+        if self.letters:
+            named = ", ".join(f"{letter!r} {count:,}" for letter, count in self.letters.most_common(6))
+            done = f"{self.skipped:,} left out" if self.skipped else "read as unknown"
+            said.append(
+                f"{self.records:,} records hold letters that the model does not know ({named}); {done}"
+            )
+        return "; ".join(said)
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for the record of a result."""
+        return {
+            "skipped": self.skipped,
+            "with_unknown_letters": self.records,
+            "unknown_letters": dict(self.letters),
+            "final_stops": self.stops,
+            "gaps": self.gaps,
+            "end_marks": self.marks,
+            "masked_places": self.masked,
+        }
 
 
 class SequenceTokenizer(Protocol):
@@ -170,7 +213,8 @@ def screen(
         letter, row = chr(block.letters[places[0]]), int(rows[0])
         raise InputError(
             f"letter {letter!r} at place {places[0] - block.offsets[row] + 1} of record {block.names[row]!r} "
-            "is not of the model's alphabet; correct it, or have it read as unknown or the record skipped"
+            "is not of the model's alphabet; correct it, read it as unknown (--letters unknown) or leave its "
+            "record out (--letters skip)"
         )
     touched = np.unique(rows)
     if tally is not None:

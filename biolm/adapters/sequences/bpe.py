@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ _NAMES = {
     "unknown": ("[UNK]", "<unk>"),
 }
 _GAP = "-"
+# RNA is read as DNA by models that know no U, as by those of single bases and k-mers.
+_THYMINE = bytes(range(256)).replace(b"U", b"T")
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ class BpeTokenizer:
     ) -> tuple[list[str], NDArray[np.int64]]:
         """Letters of each record as they are merged, and the numbers of the records."""
         block = upper(block)
+        if self.kind == "dna" and "U" not in self.vocabulary:
+            block = replace(block, letters=look_up(block.letters, _THYMINE))
         numbers = np.arange(block.start, block.start + len(block), dtype=np.int64)
         texts = [block.text(row) for row in range(len(block))]
         if self.gap_runs:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences.base import Policy, Tally, screen
+from biolm.adapters.sequences.base import MASKED, Policy, Tally, screen
 from biolm.batch import Tokens
 from biolm.io.sequences.block import SequenceBlock
 from biolm.io.sequences.letters import look_up
@@ -66,6 +66,14 @@ class LetterTokenizer:
         return self.alphabet.special
 
     @cached_property
+    def _table(self) -> bytes:
+        """256 bytes: the id of each letter, and of a masked place."""
+        table = bytearray(self.alphabet.table)
+        if self.special.mask is not None and self.kind != "text" and table[ord(MASKED)] == NONE:
+            table[ord(MASKED)] = self.special.mask
+        return bytes(table)
+
+    @cached_property
     def _names(self) -> dict[int, str]:
         return {number: token for token, number in self.alphabet.tokens.items()}
 
@@ -73,13 +81,13 @@ class LetterTokenizer:
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
         """Packed tokens of a block."""
-        ids = look_up(block.letters, self.alphabet.table)
+        ids = look_up(block.letters, self._table)
         illegal = ids == NONE
         numbers = np.arange(block.start, block.start + len(block), dtype=np.int64)
         kept = screen(block, illegal, policy, tally)
         if kept is not None:
             block, numbers = block.take(kept), numbers[kept]
-            ids = look_up(block.letters, self.alphabet.table)
+            ids = look_up(block.letters, self._table)
         elif self.special.unknown is not None:
             ids = np.where(illegal, np.uint8(self.special.unknown), ids)
         return frame(ids, block.offsets, numbers, self.special)

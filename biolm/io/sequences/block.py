@@ -91,6 +91,20 @@ class SequenceBlock:
             qualities=None if self.qualities is None else self.qualities[gather],
         )
 
+    def keep(self, letters: NDArray[np.bool_]) -> SequenceBlock:
+        """The same records with some of their letters alone; ``letters`` is ``(r,)``."""
+        if letters.all():
+            return self
+        before = np.concatenate([[0], np.cumsum(letters)])
+        return SequenceBlock(
+            names=self.names,
+            descriptions=self.descriptions,
+            letters=self.letters[letters],
+            offsets=before[self.offsets],
+            start=self.start,
+            qualities=None if self.qualities is None else self.qualities[letters],
+        )
+
     def part(self, first: int, last: int) -> SequenceBlock:
         """Records ``first`` to ``last`` as a view; nothing is copied."""
         span = slice(int(self.offsets[first]), int(self.offsets[last]))

@@ -40,7 +40,8 @@ def find_contig(name: str, known: Collection[str], where: str) -> str:
         if candidate in known:
             return candidate
     some = difflib.get_close_matches(name, list(known)[:1000], n=3) or list(known)[:3]
+    more = " and others" if len(known) > len(some) else ""
     raise InputError(
-        f"there is no contig {name!r} in {where}, which holds {', '.join(some)} ...; "
+        f"there is no contig {name!r} in {where}, whose contigs are {', '.join(some)}{more}; "
         "use the reference that the positions belong to"
     )

@@ -77,16 +77,7 @@ def without(block: SequenceBlock, letters: str = "-.") -> SequenceBlock:
     """
     gone = np.zeros(256, bool)
     gone[list(letters.encode("ascii"))] = True
-    keep = ~gone[block.letters]
-    before = np.concatenate([[0], np.cumsum(keep)])
-    return SequenceBlock(
-        names=block.names,
-        descriptions=block.descriptions,
-        letters=block.letters[keep],
-        offsets=before[block.offsets],
-        start=block.start,
-        qualities=None if block.qualities is None else block.qualities[keep],
-    )
+    return block.keep(~gone[block.letters])
 
 
 def _with(block: SequenceBlock, letters: NDArray[np.uint8]) -> SequenceBlock:

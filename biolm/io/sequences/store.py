@@ -10,6 +10,7 @@ sent to worker processes: each maps the file for itself.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -95,6 +96,8 @@ class SequenceStore:
     ----------
     folder
         As :func:`build_store` wrote it.
+    label
+        Names it in messages, where not by its folder.
 
     Raises
     ------
@@ -108,18 +111,19 @@ class SequenceStore:
     """
 
     folder: Path
+    label: str = ""
     _letters: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
         facts = read_json(self.folder / "store.json")
         if facts.get("kind") != _KIND:
-            raise CheckpointError(f"{self.folder} is no store of sequences; build one with biolm genome")
+            raise CheckpointError(f"{self.folder} is no store of sequences; build one with biolm pack")
         if facts["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{self.folder} was written by a later biolm; update biolm to read it")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_letters": None}
+        return {"folder": self.folder, "label": self.label, "_letters": None}
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -144,6 +148,11 @@ class SequenceStore:
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in reversed(list(enumerate(self.names)))}
 
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """Names that several records have, so that none of these can be told by its name."""
+        return frozenset(name for name, count in Counter(self.names).items() if count > 1)
+
     @property
     def letters(self) -> NDArray[np.uint8]:
         """``(r,)`` letters of all records, mapped."""
@@ -159,10 +168,13 @@ class SequenceStore:
         Raises
         ------
         InputError
-            If there is none of that name.
+            If there is none of that name, or several.
         """
-        found = self._rows.get(name)
-        return self._rows[find_contig(name, self._rows, str(self.folder))] if found is None else found
+        place = self.label or str(self.folder)
+        known = name if name in self._rows else find_contig(name, self._rows, place)
+        if known in self.repeated:
+            raise InputError(f"{place} has several records named {known!r}; rename them, or keep one")
+        return self._rows[known]
 
     def record(self, row: int) -> NDArray[np.uint8]:
         """Letters of one record, a view of the map."""

@@ -47,7 +47,7 @@ class Stream:
                 raise InputError(f"{self.name} is compressed with {form}; decompress it, or use gzip")
         unpack = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
         self._packed = unpack is not None
-        self._file: IO[bytes] = raw
+        self._file: IO[bytes] | Any = raw
         if unpack is not None:
             self._file = unpack(fileobj=raw) if unpack is gzip.GzipFile else unpack(raw)
         self._returns = False

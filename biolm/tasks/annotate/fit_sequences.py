@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
+from biolm.adapters.sequences import Tally
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.models.sequence_model import SequenceModel
@@ -83,7 +84,8 @@ def fit_sequences(
     if output is not None:
         refuse_existing(Path(output), overwrite=settings.overwrite)
     found = sequence_model(model)
-    samples = read_samples(data, labels, label, found, settings)
+    tally = Tally()
+    samples = read_samples(data, labels, label, found, settings, tally)
     split = samples.split(settings)
     if settings.split == "random" and settings.batch is None:
         log.warning(
@@ -100,7 +102,7 @@ def fit_sequences(
         per_residue=settings.per_residue,
         trained=settings.method in TRAINED,
         pool=settings.pool,
-        facts=plain({"biolm_version": biolm.__version__, "settings": asdict(settings)}),
+        facts=plain({"biolm_version": biolm.__version__, "settings": asdict(settings), **tally.facts()}),
         **parts,
     )
     if output is not None:

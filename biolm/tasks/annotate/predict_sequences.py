@@ -5,7 +5,7 @@ Dimensions: ``n`` sequences · ``s`` samples (sequences or letters) · ``c`` cla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.sequences import Policy, Tally, check_policy
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
@@ -42,6 +43,8 @@ class Found:
         Name of the result.
     reject
         Whether samples below the threshold are unknown.
+    tally
+        Letters that the model does not know, and what was taken out.
     """
 
     annotator: SequenceAnnotator
@@ -49,6 +52,7 @@ class Found:
     scores: NDArray[np.float64]
     key: str
     reject: bool = True
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -90,6 +94,7 @@ def predict_sequences(
     model: str | Path | None = None,
     key: str | None = None,
     reject: bool = True,
+    letters: Policy = "unknown",
     batch_tokens: int = 16_384,
     device: str = "auto",
 ) -> Found:
@@ -107,6 +112,8 @@ def predict_sequences(
         Name of the result; ``biolm_<label>`` by default.
     reject
         Call what is less certain than the annotator's threshold unknown.
+    letters
+        What is done with letters that the model does not know: ``error``, ``unknown`` or ``skip``.
     batch_tokens, device
         As of :func:`biolm.embed`.
 
@@ -118,9 +125,11 @@ def predict_sequences(
     used = (
         annotator if isinstance(annotator, SequenceAnnotator) else load_sequence_annotator(annotator, model)
     )
-    block = read_block(data, used.model)
+    check_policy(letters)
+    tally = Tally()
+    block, _ = read_block(data, used.model, letters, tally)
     scores = used.scores(block, SimpleNamespace(batch_tokens=batch_tokens, device=device))
-    return Found(used, block, scores, key or default_key(used.label), reject)
+    return Found(used, block, scores, key or default_key(used.label), reject, tally)
 
 
 def write_found(found: Found, output: str | Path, *, overwrite: bool = False) -> None:
@@ -140,6 +149,7 @@ def write_found(found: Found, output: str | Path, *, overwrite: bool = False) ->
             "model": found.annotator.reference["facts"],
             "annotator": found.annotator.facts,
             "held_out": found.annotator.report.get("held_out"),
+            **found.tally.facts(),
         }
     )
     if target.suffix.lower().removeprefix(".") in TABLES:

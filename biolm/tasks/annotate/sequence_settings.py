@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.tasks.annotate.settings import METHODS, FitSettings
 
@@ -24,6 +25,7 @@ class SequenceFitKeywords(TypedDict, total=False):
     split: str
     identity: float
     batch: str | None
+    letters: Policy
     leave_out: tuple[str, ...]
     test_share: float
     max_rows: int
@@ -60,6 +62,9 @@ class SequenceFitSettings:
         Sequences at least so alike share a cluster.
     batch
         Column of the labels to hold out whole, such as a species, in place of clusters.
+    letters
+        What is done with letters that the model does not know; see
+        :mod:`biolm.adapters.sequences.reading`.
     max_rows
         Most sequences (residues) that are used; of larger sets a seeded sample.
     pool, batch_tokens, device, seed, overwrite
@@ -78,6 +83,7 @@ class SequenceFitSettings:
     split: str = "clusters"
     identity: float = 0.5
     batch: str | None = None
+    letters: Policy = "unknown"
     leave_out: tuple[str, ...] = ()
     test_share: float = 0.2
     max_rows: int = 20_000
@@ -96,6 +102,7 @@ class SequenceFitSettings:
             value = getattr(self, name)
             if value not in offered:
                 raise ConfigError(f"{name} '{value}' is not one of {', '.join(offered)}")
+        check_policy(self.letters)
         if self.max_rows < 1:
             raise ConfigError(f"max rows must be at least 1, not {self.max_rows}")
         if self.numbers and self.method == "knn":

@@ -6,6 +6,8 @@ the table of k-mers or of letters round a letter.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import check_kind
+from biolm.adapters.sequences import Policy, Tally, admitted, check_kind
 from biolm.adapters.sequences.clusters import cluster_sequences
+from biolm.adapters.sequences.reading import kept_letters, with_masks
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.label_table import STRINGS, LabelTable, read_label_table
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.io.sequences.block import concatenate_blocks
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.progress import log
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 
@@ -85,31 +89,74 @@ class Samples:
         return np.flatnonzero(np.isin(self.owner, sequences) & self.known)
 
 
-def read_block(path: str | Path, model: SequenceModel) -> SequenceBlock:
-    """All records of a file, of the kind that the model reads.
+def read_block(
+    path: str | Path, model: SequenceModel, letters: Policy, tally: Tally
+) -> tuple[SequenceBlock, dict[str, NDArray[np.bool_]]]:
+    """The records of a file that the model may read, cleaned; and what was kept of their letters.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        The model.
+    letters
+        What is done with letters that the model does not know.
+    tally
+        Counts them.
+
+    Returns
+    -------
+    The records, and by name which letters of those that were shortened are still there.
 
     Raises
     ------
     InputError
-        If they are of the other kind, or a name repeats in a way that labels cannot be told apart.
+        If they are of the other kind, a letter is refused or no record is left.
     """
     with open_sequences(path) as source:
-        block = concatenate_blocks(list(source.blocks()))
-    check_kind(block, model.kind, name=str(path))
-    return block
+        whole = with_masks(concatenate_blocks(list(source.blocks())), model.tokenizer)
+    check_kind(whole, model.kind, name=str(path))
+    kept = kept_letters(whole, model.tokenizer)
+    block = admitted(whole, model.tokenizer, letters, tally)
+    if sentence := tally.sentence():
+        log.warning("%s", sentence)
+    if not len(block):
+        raise InputError(
+            f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
+        )
+    spans = zip(whole.names, whole.offsets[:-1].tolist(), whole.offsets[1:].tolist(), strict=True)
+    times = Counter(whole.names)
+    return block, {name: kept[a:b] for name, a, b in spans if times[name] == 1 and not kept[a:b].all()}
 
 
 def read_samples(
-    path: str | Path, labels: str | Path, label: str, model: SequenceModel, settings: SequenceFitSettings
+    path: str | Path,
+    labels: str | Path,
+    label: str,
+    model: SequenceModel,
+    settings: SequenceFitSettings,
+    tally: Tally,
 ) -> Samples:
     """Records and their labels.
+
+    Parameters
+    ----------
+    path, labels, label
+        As of :func:`~biolm.tasks.annotate.fit_sequences.fit_sequences`.
+    model
+        The loaded model.
+    settings
+        The user's choices.
+    tally
+        Counts letters that the model does not know.
 
     Raises
     ------
     InputError
         If a file cannot be read, or the labels teach nothing.
     """
-    whole = read_block(path, model)
+    whole, shortened = read_block(path, model, settings.letters, tally)
     table = read_label_table(labels, whole.names)
     if label not in table.columns and tuple(table.columns) == (STRINGS,):
         label = STRINGS
@@ -120,7 +167,7 @@ def read_samples(
     if not len(kept):
         raise InputError(f"no record of {path} has a label in the column {label!r} of {labels}")
     block, texts = whole.take(kept), texts[kept]
-    cells = _letters(block, texts, settings) if settings.per_residue else texts
+    cells = _letters(block, texts, shortened, settings) if settings.per_residue else texts
     values, classes = _encoded(cells, label, left_out, settings)
     return Samples(block, label, values, classes, _groups(block, table, kept, settings), settings.per_residue)
 
@@ -138,12 +185,21 @@ def _sampled(
 
 
 def _letters(
-    block: SequenceBlock, texts: NDArray[np.str_], settings: SequenceFitSettings
+    block: SequenceBlock,
+    texts: NDArray[np.str_],
+    shortened: Mapping[str, NDArray[np.bool_]],
+    settings: SequenceFitSettings,
 ) -> NDArray[np.str_]:
-    """``(s,)`` label of each letter: one character each, or numbers by commas or spaces."""
+    """``(s,)`` label of each letter: one character each, or numbers by commas or spaces.
+
+    Labels of a record as it stands in the file lose those of gaps and stops, which are not read.
+    """
     found: list[str] = []
     for row, text in enumerate(texts.tolist()):
         each = text.replace(",", " ").split() if settings.numbers else list(text)
+        kept = shortened.get(block.names[row])
+        if kept is not None and len(each) == len(kept):
+            each = [cell for cell, stays in zip(each, kept.tolist(), strict=True) if stays]
         if len(each) != block.lengths[row]:
             raise InputError(
                 f"record {block.names[row]!r} has {block.lengths[row]} letters but {len(each)} labels; "

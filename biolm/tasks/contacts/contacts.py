@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import check_kind
+from biolm.adapters.sequences import Policy, Tally, admitted, check_kind, check_policy
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.io.structures import Chain, read_chain
@@ -48,7 +48,7 @@ class ContactMap:
     Parameters
     ----------
     name, sequence
-        As in the file.
+        As in the file, without gaps and a final stop.
     probabilities
         ``(s, s)`` float32, symmetric.
     """
@@ -73,6 +73,8 @@ def contacts(
     model: str | Path | SequenceModel,
     weights: NDArray[np.float32] | None = None,
     device: str = "auto",
+    letters: Policy = "unknown",
+    tally: Tally | None = None,
 ) -> Iterator[ContactMap]:
     """Probability of contact of every pair of residues, sequence by sequence.
 
@@ -86,6 +88,10 @@ def contacts(
         ``(l * h + 1,)`` of :func:`fit_contacts`; None for those of the checkpoint.
     device
         Where to compute.
+    letters
+        What is done with letters that the model does not know: ``error``, ``unknown`` or ``skip``.
+    tally
+        Counts them, and what was taken out of the sequences.
 
     Raises
     ------
@@ -116,7 +122,8 @@ def contacts(
     place = pick_device(device)
     reader.core.to(place)
     held = torch.from_numpy(np.asarray(used, np.float32))
-    for block in _blocks(data, reader):
+    check_policy(letters)
+    for block in _blocks(data, reader, letters, Tally() if tally is None else tally):
         for row in range(len(block)):
             tokens = reader.tokenize(block.part(row, row + 1))
             logits = contact_logits(
@@ -164,7 +171,7 @@ def fit_contacts(
     features, labels = [], []
     for chain in chains:
         block = SequenceBlock.of([chain.sequence], [chain.name])
-        for part in _blocks(block, reader):
+        for part in _blocks(block, reader, "unknown", Tally()):
             pairs = np.triu_indices(len(chain.sequence), _LEAST)
             where = (torch.from_numpy(pairs[0]).to(place), torch.from_numpy(pairs[1]).to(place))
             batch = Batch.from_tokens(reader.tokenize(part)).to(place)
@@ -241,16 +248,18 @@ def _reader(model: str | Path | SequenceModel) -> SequenceModel:
     return reader
 
 
-def _blocks(data: str | Path | SequenceBlock, reader: SequenceModel) -> Iterator[SequenceBlock]:
+def _blocks(
+    data: str | Path | SequenceBlock, reader: SequenceModel, letters: Policy, tally: Tally
+) -> Iterator[SequenceBlock]:
     """Blocks of proteins that the model reads at once."""
     if isinstance(data, SequenceBlock):
-        yield _checked(data, reader)
+        yield _checked(admitted(data, reader.tokenizer, letters, tally), reader)
         return
     with open_sequences(data) as source:
         for block in source.blocks():
             if not block.start:
                 check_kind(block, reader.kind, name=str(data))
-            yield _checked(block, reader)
+            yield _checked(admitted(block, reader.tokenizer, letters, tally), reader)
 
 
 def _checked(block: SequenceBlock, reader: SequenceModel) -> SequenceBlock:

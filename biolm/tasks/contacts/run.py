@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError
+from biolm.adapters.sequences import Policy, Tally
+from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.structures import Chain
+from biolm.progress import log
 from biolm.tasks.attention import picture_format
 from biolm.tasks.contacts.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
 
@@ -45,6 +47,8 @@ class ContactSettings:
         Where to draw the first sequence's contacts.
     device
         Where to compute.
+    letters
+        What is done with letters that the model does not know.
     overwrite
         Whether existing outputs may be replaced.
     """
@@ -54,6 +58,7 @@ class ContactSettings:
     fit: tuple[str, ...] = ()
     picture: Path | None = None
     device: str = "auto"
+    letters: Policy = "unknown"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -73,12 +78,15 @@ class ContactSummary:
         How many were read, and how many pairs of them are at least as probable as asked for.
     precision
         Of the first sequence, by :data:`~biolm.tasks.contacts.contacts.RANGES`; empty without a structure.
+    letters
+        What was met in the sequences that is not simply read; see :meth:`Tally.facts`.
     """
 
     output: Path
     sequences: int
     pairs: int
     precision: dict[str, float] = field(default_factory=dict)
+    letters: dict[str, Any] = field(default_factory=dict)
 
 
 def contacts_file(
@@ -118,8 +126,11 @@ def contacts_file(
     shares: dict[str, float] = {}
     counts = {"sequences": 0, "pairs": 0}
 
+    tally = Tally()
+
     def looked_at() -> Iterator[ContactMap]:
-        for found in contacts(path, model=model, weights=weights, device=settings.device):
+        chosen: dict[str, Any] = {"weights": weights, "device": settings.device, "letters": settings.letters}
+        for found in contacts(path, model=model, tally=tally, **chosen):
             if not counts["sequences"]:
                 if chain is not None:
                     shares.update(precision(found, chain))
@@ -128,11 +139,17 @@ def contacts_file(
             counts["sequences"] += 1
             counts["pairs"] += sum(1 for _ in found.pairs(settings.least))
             yield found
+        if not counts["sequences"]:
+            raise InputError(
+                f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
+            )
 
     with replacing(target, overwrite=settings.overwrite) as temporary:
         write = _write_table if form == "tsv" else _write_maps
         write(temporary, looked_at(), settings.least)
-    return ContactSummary(output=target, precision=shares, **counts)
+    if sentence := tally.sentence():
+        log.warning("%s", sentence)
+    return ContactSummary(output=target, precision=shares, letters=tally.facts(), **counts)
 
 
 def _write_table(target: Path, maps: Iterable[ContactMap], least: float) -> None:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences import Tally, check_kind, cleaned
+from biolm.adapters.sequences.base import MASKED
 from biolm.adapters.sequences.kmers import KmerTokenizer
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
+from biolm.progress import log
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["OPEN", "Prompt", "check_prompts", "letter_tokens", "read_prompts"]
+__all__ = ["OPEN", "Prompt", "letter_tokens", "read_prompts", "usable_prompts"]
 
-OPEN = "_"
+OPEN = MASKED
 """Stands for a residue that the model is to choose."""
 
 _PLAIN = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT"}
@@ -74,8 +76,8 @@ def read_prompts(given: str | Path | Sequence[str] | SequenceBlock | None) -> li
     return [Prompt(name, block.text(row).upper()) for row, name in enumerate(block.names)]
 
 
-def check_prompts(prompts: Sequence[Prompt], reader: SequenceModel) -> None:
-    """Refuse prompts that a model cannot read.
+def usable_prompts(prompts: Sequence[Prompt], reader: SequenceModel) -> list[Prompt]:
+    """Prompts as the model is to read them: without gaps, final stops and marks of its tokeniser.
 
     Raises
     ------
@@ -85,17 +87,27 @@ def check_prompts(prompts: Sequence[Prompt], reader: SequenceModel) -> None:
     """
     if not prompts:
         raise InputError("there is no prompt; give one or leave prompts out")
-    for prompt in prompts:
+    tally = Tally()
+    found = [_cleaned(prompt, reader, tally) if prompt.letters else prompt for prompt in prompts]
+    if sentence := tally.sentence():
+        log.warning("prompts: %s", sentence)
+    for prompt in found:
         bare = SequenceBlock.of([prompt.letters.replace(OPEN, "")], [prompt.name])
         check_kind(bare, reader.kind, name=f"prompt {prompt.name!r}")
-        tally = Tally()
-        reader.tokenize(bare, policy="unknown", tally=tally)
-        if tally.letters:
-            found = ", ".join(repr(letter) for letter in sorted(tally.letters)[:6])
+        unknown = Tally()
+        reader.tokenize(bare, policy="unknown", tally=unknown)
+        if unknown.letters:
+            named = ", ".join(repr(letter) for letter in sorted(unknown.letters)[:6])
             raise InputError(
                 f"prompt {prompt.name!r} holds letters that model {reader.name}, which reads "
-                f"{_WORDS[reader.kind]}, does not know ({found}); correct it"
+                f"{_WORDS[reader.kind]}, does not know ({named}); correct it"
             )
+    return found
+
+
+def _cleaned(prompt: Prompt, reader: SequenceModel, tally: Tally) -> Prompt:
+    block = cleaned(SequenceBlock.of([prompt.letters], [prompt.name]), reader.tokenizer, tally)
+    return Prompt(prompt.name, block.text(0))
 
 
 def letter_tokens(reader: SequenceModel, *, ambiguous: bool) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
 from biolm.progress import progress
 from biolm.tasks.generate.nearest import Reference
-from biolm.tasks.generate.prompts import check_prompts, read_prompts
+from biolm.tasks.generate.prompts import read_prompts, usable_prompts
 from biolm.tasks.generate.sequence import GeneratedSequence
 from biolm.tasks.generate.settings import GenerateKeywords, GenerateSettings
 
@@ -166,8 +166,7 @@ def _generate(
         raise ConfigError(
             f"model {reader.name} has no head for tokens, so it cannot make sequences; use another"
         )
-    begun = read_prompts(prompts)
-    check_prompts(begun, reader)
+    begun = usable_prompts(read_prompts(prompts), reader)
     known = None if reference is None else _reference(reference, reader)
     reader.core.to(pick_device(settings.device))
     made = write_on(reader, begun, settings) if writes else fill_in(reader, begun, settings)

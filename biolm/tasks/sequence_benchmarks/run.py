@@ -6,14 +6,14 @@ Dimensions: ``n`` sequences · ``d`` width of a vector.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import check_kind
+from biolm.adapters.sequences import Tally, admitted, check_kind
 from biolm.adapters.sequences.spectrum import kmer_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
@@ -159,7 +159,10 @@ def _chosen(sets: list[Found], settings: BenchmarkSettings) -> Iterator[Found]:
 
 def _score_set(found: Found, reader: SequenceModel, settings: BenchmarkSettings) -> Iterator[BenchmarkScore]:
     """All methods on one data set."""
-    train, test = (_some(found.read(side), settings) for side in ("train", "test"))
+    tally = Tally()
+    train, test = (_read(found, side, reader, settings, tally) for side in ("train", "test"))
+    if sentence := tally.sentence():
+        log.warning("%s: %s", found.name, sentence)
     if len(np.unique(train.labels)) < 2:
         raise InputError(f"the training side of {found.name} holds one class alone; nothing can be learnt")
     check_kind(train.block, reader.kind, name=found.name)
@@ -202,6 +205,14 @@ def _scored(
         test=len(sides[1].labels),
         classes=len(np.unique(sides[0].labels)),
     )
+
+
+def _read(
+    found: Found, side: str, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
+) -> Labelled:
+    """The sequences of a side as the model is to read them; unknown letters are counted."""
+    held = _some(found.read(side), settings)
+    return replace(held, block=admitted(held.block, reader.tokenizer, "unknown", tally))
 
 
 def _some(side: Labelled, settings: BenchmarkSettings) -> Labelled:

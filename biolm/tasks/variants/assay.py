@@ -5,8 +5,8 @@ Dimensions: ``m`` variants.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.sequences import open_sequences
-from biolm.io.sequences.stream import open_stream
+from biolm.tasks.variants.assay_table import TextTable, numbers_of, read_text_table
 from biolm.tasks.variants.mutations import (
     Mutation,
     apply_mutations,
     check_mutations,
+    fitting_offset,
     parse_mutations,
     undo_mutations,
 )
@@ -28,6 +29,7 @@ from biolm.tasks.variants.proteins import ProteinVariant
 __all__ = ["Assay", "read_assay", "read_protein"]
 
 _MUTANT, _MUTATED, _MEASURED = ("mutant", "mutation", "variant"), "mutated_sequence", "DMS_score"
+_SEQUENCE = re.compile(r"[A-Za-z*.-]{4,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +54,41 @@ class Assay:
     measured: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, wild: str, mutants: Sequence[str]) -> Assay:
-        """Variants of a protein in memory.
+    def of(cls, wild: str, mutants: Sequence[str], *, offset: int = 0) -> Assay:
+        """Variants of a protein in memory; written places exceed those of the protein by ``offset``.
 
         Raises
         ------
         InputError
             If a mutation is malformed or of another protein.
         """
-        variants = []
-        for number, text in enumerate(mutants, start=1):
-            where = f"variant {number}"
-            changes = parse_mutations(text, where)
-            check_mutations(changes, wild, where)
-            variants.append(ProteinVariant(apply_mutations(wild, changes), changes, where))
+        where = [f"variant {number}" for number in range(1, len(mutants) + 1)]
+        variants = _variants(wild, list(mutants), None, where, offset)
         return cls({"mutant": np.array(list(mutants), str)}, wild, variants, None)
 
 
-def read_assay(path: str | Path, wild: str | None = None, reference: str | Path | None = None) -> Assay:
+def read_assay(
+    path: str | Path,
+    wild: str | None = None,
+    reference: str | Path | None = None,
+    *,
+    offset: int = 0,
+    clean: Callable[[str], str] = str.upper,
+) -> Assay:
     """Read a CSV or TSV with a column ``mutant`` (``A24G:K30R``), ``mutated_sequence``, or both.
 
     Parameters
     ----------
     path
-        The table, plain or gzip; every other column is kept.
+        The table, plain or compressed; every other column is kept.
     wild
         The unchanged protein.
     reference
         ProteinGym's table of assays, whose ``target_seq`` is taken by the file's name.
+    offset
+        How much the places of the table exceed those of the protein.
+    clean
+        Makes of the protein what the model is to read.
 
     Returns
     -------
@@ -96,30 +105,25 @@ def read_assay(path: str | Path, wild: str | None = None, reference: str | Path 
     --------
     >>> assay = read_assay("BLAT_ECOLX_Stiffler_2015.csv")  # doctest: +SKIP
     """
-    header, rows, lines, name = _read_table(path)
-    mutants = next((column for column in _MUTANT if column in header), None)
-    if mutants is None and _MUTATED not in header:
+    table = read_text_table(path)
+    columns = table.columns()
+    known = {name.lower(): name for name in reversed(table.header)}
+    mutants = next((known[name] for name in _MUTANT if name in known), None)
+    if mutants is None and _MUTATED not in table.header:
         raise InputError(
-            f"{name} has no column mutant and no column {_MUTATED}, only {', '.join(header[:8])}; name the "
-            "column of mutations mutant"
+            f"{table.name} has no column mutant and no column {_MUTATED}, only "
+            f"{', '.join(table.header[:8])}; name the column of mutations mutant"
         )
-    columns = {key: np.array([row[place] for row in rows], str) for place, key in enumerate(header)}
     if wild is None and reference is not None:
         wild = _target(reference, Path(str(path)).name)
-    where = [f"line {line} of {name}" for line in lines]
     texts = None if mutants is None else columns[mutants].tolist()
-    sequences = columns[_MUTATED].tolist() if _MUTATED in header else None
-    if texts is not None and sequences is None and _are_sequences(texts):
+    sequences = columns[_MUTATED].tolist() if _MUTATED in table.header else None
+    if texts is not None and sequences is None and all(_SEQUENCE.fullmatch(text) for text in texts):
         # ProteinGym writes the whole sequence for insertions and deletions.
         texts, sequences = None, texts
-    wild = wild or _undone(texts, sequences, where, name)
-    variants = [
-        _variant(
-            wild, None if texts is None else texts[row], None if sequences is None else sequences[row], place
-        )
-        for row, place in enumerate(where)
-    ]
-    return Assay(columns, wild, variants, _numbers(columns.get(_MEASURED), where))
+    wild = clean(wild or _undone(texts, sequences, table, offset))
+    variants = _variants(wild, texts, sequences, table.where, offset)
+    return Assay(columns, wild, variants, numbers_of(table, _MEASURED))
 
 
 def read_protein(path: str | Path) -> tuple[str, str]:
@@ -135,71 +139,66 @@ def read_protein(path: str | Path) -> tuple[str, str]:
     return block.names[0], block.text(0)
 
 
-def _read_table(path: str | Path) -> tuple[list[str], list[list[str]], list[int], str]:
-    with open_stream(path) as stream:
-        reader = csv.reader(_text(stream.lines(), stream.name), delimiter=_delimiter(path))
-        header = [cell.strip() for cell in next(reader, [])]
-        rows, lines = [], []
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(
-                    f"line {reader.line_num} of {stream.name} has {len(row)} cells but the header "
-                    f"{len(header)}; correct it"
-                )
-            rows.append(row)
-            lines.append(reader.line_num)
-    if not rows:
-        raise InputError(f"{stream.name} holds no variants; give a table with a header and a row for each")
-    if len(set(header)) < len(header):
-        raise InputError(f"{stream.name} names a column twice; rename one")
-    return header, rows, lines, stream.name
-
-
-def _text(lines: Iterator[bytes], name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8") + "\n"
-        except UnicodeDecodeError:
-            raise InputError(f"line {number} of {name} is not UTF-8 text; save it as CSV again") from None
-
-
-def _delimiter(path: str | Path) -> str:
-    name = str(path).lower().removesuffix(".gz")
-    return "\t" if name.endswith((".tsv", ".tab", ".txt")) else ","
-
-
-def _are_sequences(texts: list[str]) -> bool:
-    return all(text.isalpha() and len(text) > 3 for text in texts)
-
-
-def _undone(texts: list[str] | None, sequences: list[str] | None, where: list[str], name: str) -> str:
+def _undone(texts: list[str] | None, sequences: list[str] | None, table: TextTable, offset: int) -> str:
     """The protein by the first variant that tells both what was changed and the result."""
     if texts is None or sequences is None:
         raise InputError(
-            f"{name} does not tell the unchanged protein; give it as FASTA (--sequence) or ProteinGym's "
-            "table of assays (--assays)"
+            f"{table.name} does not tell the unchanged protein; give it as FASTA (--sequence) or "
+            "ProteinGym's table of assays (--assays)"
         )
-    changes = parse_mutations(texts[0], where[0])
-    return undo_mutations(sequences[0].upper(), changes, where[0])
+    for text, sequence, where in zip(texts, sequences, table.where, strict=True):
+        changes = parse_mutations(text, where, offset=offset)
+        if all(each.substitutes for each in changes):
+            return undo_mutations(sequence.upper(), changes, where)
+    raise InputError(f"{table.name} holds no substitution that tells the protein; give it (--sequence)")
 
 
-def _variant(wild: str, text: str | None, sequence: str | None, where: str) -> ProteinVariant:
-    if text is None:
-        assert sequence is not None
-        if not sequence.isalpha():
-            raise InputError(f"{where}: {sequence[:20]!r} is no protein; correct it")
-        return ProteinVariant(sequence.upper(), _differences(wild, sequence.upper()), where)
-    changes = parse_mutations(text, where)
-    check_mutations(changes, wild, where)
-    mutated = apply_mutations(wild.upper(), changes)
-    if sequence is not None and sequence.upper() != mutated:
-        raise InputError(
-            f"{where}: {_MUTATED} is not what {text} makes of the protein; give the sequence that the "
-            "mutations belong to"
-        )
-    return ProteinVariant(mutated, changes, where)
+def _variants(
+    wild: str, texts: list[str] | None, sequences: list[str] | None, where: list[str], offset: int
+) -> list[ProteinVariant]:
+    """One variant a row."""
+    if texts is None:
+        assert sequences is not None
+        return [_of_sequence(wild, *pair) for pair in zip(sequences, where, strict=True)]
+    parsed = [parse_mutations(text, place, offset=offset) for text, place in zip(texts, where, strict=True)]
+    try:
+        for changes, place in zip(parsed, where, strict=True):
+            check_mutations(changes, wild, place)
+    except InputError as error:
+        shift = fitting_offset(parsed, wild)
+        if not shift:
+            raise
+        raise InputError(f"{error}; all of them fit with --offset {offset + shift}") from None
+    results = [_of_sequence(wild, *pair) for pair in zip(sequences, where, strict=True)] if sequences else []
+    variants = []
+    for row, changes in enumerate(parsed):
+        made = _mutated(wild, changes, where[row])
+        if results and made.sequence and results[row].sequence != made.sequence:
+            raise InputError(
+                f"{where[row]}: {_MUTATED} is not what {(texts or [])[row]} makes of the protein; give the "
+                "sequence that the mutations belong to"
+            )
+        variants.append(made)
+    return variants
+
+
+def _mutated(wild: str, changes: tuple[Mutation, ...], where: str) -> ProteinVariant:
+    """A protein with its mutations; without letters where one is a stop, an insertion or a frame shift."""
+    if any(each.wild == "*" or each.mutant in ("*", "?") for each in changes):
+        return ProteinVariant("", None, where)
+    whole = all(each.substitutes for each in changes)
+    return ProteinVariant(apply_mutations(wild.upper(), changes), changes if whole else None, where)
+
+
+def _of_sequence(wild: str, text: str, where: str) -> ProteinVariant:
+    """A mutated protein; without letters where a stop cuts it short."""
+    bare = re.sub("[.-]", "", text.strip().upper())
+    ended = bare.rstrip("*")
+    if not ended.replace("*", "").isalpha():
+        raise InputError(f"{where}: {text[:20]!r} is no protein; correct it")
+    if "*" in ended or (ended != bare and len(ended) < len(wild)):
+        return ProteinVariant("", None, where)
+    return ProteinVariant(ended, _differences(wild, ended), where)
 
 
 def _differences(wild: str, sequence: str) -> tuple[Mutation, ...] | None:
@@ -210,29 +209,15 @@ def _differences(wild: str, sequence: str) -> tuple[Mutation, ...] | None:
     return tuple(Mutation(old, place, new) for place, (old, new) in enumerate(pairs) if old != new)
 
 
-def _numbers(texts: NDArray[np.str_] | None, where: list[str]) -> NDArray[np.float64] | None:
-    if texts is None:
-        return None
-    found = np.full(len(texts), np.nan)
-    for row, text in enumerate(texts.tolist()):
-        if text.strip().lower() in ("", "na", "nan"):
-            continue
-        try:
-            found[row] = float(text)
-        except ValueError:
-            raise InputError(f"{where[row]}: {_MEASURED} {text!r} is no number; correct it") from None
-    return found
-
-
 def _target(reference: str | Path, file: str) -> str:
     """``target_seq`` of a file in ProteinGym's table of assays."""
-    header, rows, _, name = _read_table(reference)
-    if "target_seq" not in header:
-        raise InputError(f"{name} has no column target_seq; give ProteinGym's table of assays")
+    table = read_text_table(reference)
+    if "target_seq" not in table.header:
+        raise InputError(f"{table.name} has no column target_seq; give ProteinGym's table of assays")
     stem = file.lower().removesuffix(".gz").removesuffix(".csv")
-    for row in rows:
-        cells = dict(zip(header, row, strict=True))
+    for row in table.rows:
+        cells = dict(zip(table.header, row, strict=True))
         named = (cells.get("DMS_filename", ""), cells.get("DMS_id", ""))
         if stem in {each.lower().removesuffix(".csv") for each in named}:
             return cells["target_seq"].strip().upper()
-    raise InputError(f"{name} lists no assay {file}; give the protein as FASTA (--sequence)")
+    raise InputError(f"{table.name} lists no assay {file}; give the protein as FASTA (--sequence)")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.sequences import Tally
 from biolm.errors import InputError
 from biolm.io.provenance import digest
 from biolm.io.table import check_table, write_table
-from biolm.progress import progress
+from biolm.progress import log, progress
 from biolm.tasks.variants.assay import Assay
 from biolm.tasks.variants.baseline import blosum_scores, rank_correlation
 from biolm.tasks.variants.methods import MARGINALS, check_reads, choose_methods
-from biolm.tasks.variants.proteins import sequence_borders, sequence_scores, table_scores
+from biolm.tasks.variants.proteins import letter_ids, sequence_borders, sequence_scores, table_scores
 from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ SCHEMA = "biolm.variants/1"
 
 
 def score_assay(
-    assay: Assay, model: SequenceModel, settings: VariantSettings, output: Path | None = None
+    assay: Assay,
+    model: SequenceModel,
+    settings: VariantSettings,
+    output: Path | None = None,
+    *,
+    tally: Tally | None = None,
 ) -> VariantScores:
     """Score every variant of a protein by every method asked for.
 
@@ -42,6 +48,8 @@ def score_assay(
         Choices of the job.
     output
         ``.csv``, ``.tsv`` or ``.parquet``: the columns of the input and the scores.
+    tally
+        Letters of the unchanged protein that the model does not know, and what was taken out of it.
 
     Raises
     ------
@@ -58,14 +66,18 @@ def score_assay(
             raise InputError(f"the table has a column {name} already; choose another --key")
     if output is not None:
         check_table(output, overwrite=settings.overwrite)
+    _check_letters(assay, model, settings)
     scores = _scores(assay, model, methods, settings, output)
+    _tell(scores)
     if settings.baseline:
         scores["blosum62"] = blosum_scores(assay.wild, assay.variants)
     correlations = {}
     if assay.measured is not None:
         for method, name in names.items():
             correlations[name] = rank_correlation(scores[method], assay.measured, seed=settings.seed)
-    facts = settings.facts(model, methods, seed=settings.seed, spearman=correlations, **_about(assay))
+    held = Tally() if tally is None else tally
+    about = {"seed": settings.seed, "spearman": correlations, "offset": settings.offset}
+    facts = settings.facts(model, methods, **about, **_about(assay), **held.facts())
     columns: dict[str, NDArray[Any]] = dict(assay.columns)
     columns |= {name: scores[method].astype(np.float32) for method, name in names.items()}
     if output is not None:
@@ -104,6 +116,35 @@ def _scores(
     job = settings.facts(model, tuple(whole), **_about(assay))
     values = gather(blocks, sequence_borders(sequences, whole), len(whole), job, settings, output)
     return found | {method: values[:, place].astype(np.float64) for place, method in enumerate(whole)}
+
+
+def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings) -> None:
+    """With ``--letters error`` every variant must be written in letters of the model."""
+    if settings.letters != "error":
+        return
+    letters = sorted(set("".join(each.sequence for each in assay.variants).upper()))
+    known = dict(zip(letters, letter_ids(model, letters).tolist(), strict=True))
+    for each in assay.variants:
+        bad = [letter for letter in each.sequence.upper() if known[letter] < 0]
+        if bad:
+            raise InputError(
+                f"{each.where}: model {model.name} has no token for the letter {bad[0]!r}; leave the variant "
+                "out, or give it no score (--letters unknown)"
+            )
+
+
+def _tell(scores: Mapping[str, NDArray[np.float64]]) -> None:
+    for method, values in scores.items():
+        if without := int(np.isnan(values).sum()):
+            why = "insertions and deletions have no marginal, use pseudo-perplexity or one-pass; "
+            log.warning(
+                "%d of %d variants have no score by %s: %sstops, frame shifts and letters that the model "
+                "does not know have none",
+                without,
+                len(values),
+                method,
+                why if method in MARGINALS else "",
+            )
 
 
 def _about(assay: Assay) -> dict[str, Any]:

@@ -30,11 +30,14 @@ def blosum_scores(wild: str, variants: Sequence[ProteinVariant]) -> NDArray[np.f
 
     Returns
     -------
-    ``(m,)``, 0 for the wild type; NaN where a letter is not in the matrix.
+    ``(m,)``, 0 for the wild type; NaN where a letter is not in the matrix or the variant has no sequence.
     """
     matrix, column = _blosum()
     scores = np.zeros(len(variants))
     for row, each in enumerate(variants):
+        if not each.sequence:
+            scores[row] = np.nan
+            continue
         if each.mutations is None:
             scores[row] = _aligned(wild.upper(), each.sequence.upper())
             continue

@@ -45,7 +45,7 @@ def open_reference(path: str | Path) -> Iterator[SequenceStore]:
         yield SequenceStore(place)
         return
     with tempfile.TemporaryDirectory(prefix="biolm-genome-") as folder:
-        yield SequenceStore(build_store(opened([place]), Path(folder) / "genome"))
+        yield SequenceStore(build_store(opened([place]), Path(folder) / "genome"), str(place))
 
 
 def check_variants(store: SequenceStore, variants: Iterator[Variant], file: str) -> int:
@@ -155,6 +155,8 @@ def score_windows(
         if whole is not None and method.endswith("marginal"):
             found[whole] = np.nan
         found[:, 0] = found[:, 2] - found[:, 1]
+        # No change is no change, though nothing differs that a marginal could be read at.
+        found[[window.reference == window.alternative for window in windows], 0] = 0
         if distances:
             found[:, 3:] = _distances(model, sides, options)
         strands.append(found)

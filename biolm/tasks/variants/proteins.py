@@ -34,9 +34,9 @@ class ProteinVariant:
     Parameters
     ----------
     sequence
-        The mutated protein.
+        The mutated protein; '' where it has no score, as behind a stop or a frame shift.
     mutations
-        What was changed; None where that is not known, as for insertions and deletions.
+        What was changed; None where that is no list of substitutions, as for insertions and deletions.
     where
         Its line, for messages.
     """
@@ -77,12 +77,13 @@ def table_scores(
 
     Returns
     -------
-    ``(m,)``; 0 for a variant without mutations.
+    ``(m,)``; 0 for a variant without mutations, NaN where its changes are no substitutions or the model has
+    no token for a letter of them.
 
     Raises
     ------
     InputError
-        If a variant's mutations are not known, or the model has no token for a letter.
+        If no variant is made of substitutions, and one could be scored by another method.
     ConfigError
         If the model has no token for each residue.
     """
@@ -92,12 +93,11 @@ def table_scores(
         raise ConfigError(
             f"model {model.name} has no token for each residue; use pseudo-perplexity or one-pass"
         )
-    for each in variants:
-        if each.mutations is None:
-            raise InputError(
-                f"{each.where}: the {method} needs mutations such as A24G, which insertions and deletions "
-                "have not; use pseudo-perplexity or one-pass"
-            )
+    if variants and all(each.mutations is None for each in variants) and any(v.sequence for v in variants):
+        raise InputError(
+            f"{variants[0].where}: the {method} needs mutations such as A24G, which insertions and deletions "
+            "have not; use pseudo-perplexity or one-pass"
+        )
     every = [(row, change) for row, each in enumerate(variants) for change in each.mutations or ()]
     letters = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
     column = {letter: place for place, letter in enumerate(letters)}
@@ -106,14 +106,19 @@ def table_scores(
     tokens = model.tokenize(SequenceBlock.of([wild]))
     with progress(method, len(places), show=show, unit="places") as advance:
         if method == "masked-marginal":
-            targets = np.tile(ids, (len(places), 1))
+            targets = np.tile(ids.clip(0), (len(places), 1))
             groups = Groups.single(np.zeros(len(places), np.int64), places, targets)
             table = masked(model, tokens, groups, options, advance)
         else:
-            table = read_once(model, tokens, np.tile(ids, (len(wild), 1)), options)[places]
-    scores = np.zeros(len(variants))
+            table = read_once(model, tokens, np.tile(ids.clip(0), (len(wild), 1)), options)[places]
+    scores = np.where([each.mutations is None for each in variants], np.nan, 0.0)
     row_of = {place: row for row, place in enumerate(places.tolist())}
     for variant, change in every:
+        if change.wild == change.mutant:
+            continue
+        if min(ids[column[change.wild]], ids[column[change.mutant]]) < 0:
+            scores[variant] = np.nan
+            continue
         held = table[row_of[change.place]]
         scores[variant] += float(held[column[change.mutant]]) - float(held[column[change.wild]])
     return scores
@@ -151,12 +156,16 @@ def sequence_scores(
 
     Yields
     ------
-    ``(·, k)`` scores of consecutive sequences by each method.
+    ``(·, k)`` scores of consecutive sequences by each method; NaN for '' and where the model has no token for
+    a letter that the wild type does not have.
     """
     from biolm.tasks.variants.likelihood import token_scores
 
     wild = wild.upper()
-    letter_ids(model, sorted(set("".join({wild, *sequences}).upper())))
+    letters = sorted(set("".join(sequences).upper()) - set(wild))
+    strange = {
+        letter for letter, number in zip(letters, letter_ids(model, letters), strict=True) if number < 0
+    }
 
     def measure(texts: list[str], method: str) -> NDArray[np.float64]:
         scores = token_scores(model, model.tokenize(SequenceBlock.of(texts)), method, options)
@@ -166,10 +175,12 @@ def sequence_scores(
     borders = sequence_borders(sequences, methods).tolist()
     for first, last in pairwise(borders[borders.index(start) :]):
         texts = [text.upper() for text in sequences[first:last]]
-        unique = list(dict.fromkeys(texts))
+        unique = [text for text in dict.fromkeys(texts) if text and strange.isdisjoint(text)]
         row = {text: place for place, text in enumerate(unique)}
-        found = [measure(unique, method) - zero for method, zero in zip(methods, zeros, strict=True)]
-        yield np.stack(found, axis=1)[[row[text] for text in texts]]
+        block = np.full((len(unique) + 1, len(methods)), np.nan)
+        for place, (method, zero) in enumerate(zip(methods, zeros, strict=True)):
+            block[:-1, place] = measure(unique, method) - zero if unique else 0
+        yield block[[row.get(text, -1) for text in texts]]
 
 
 def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArray[np.int64]:
@@ -185,12 +196,9 @@ def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArra
 
 
 def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64]:
-    """``(c,)`` tokens of single letters.
+    """``(c,)`` tokens of single letters, -1 for those that the model does not know.
 
-    Raises
-    ------
-    InputError
-        If the model does not know one.
+    Models whose tokens are several letters have 0 for all.
     """
     if not len(letters):
         return np.zeros(0, np.int64)
@@ -199,9 +207,5 @@ def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64
     tokens = model.tokenize(SequenceBlock.of(list(letters)), policy="unknown")
     ids = tokens.ids[tokens.offsets[:-1] + model.language.special[0]].astype(np.int64)
     unknown = model.tokenizer.special.unknown
-    for letter, number in zip(letters, ids.tolist(), strict=True):
-        if number == unknown and letter != "X":
-            raise InputError(
-                f"model {model.name} has no token for the letter {letter!r}; leave variants that hold it out"
-            )
-    return ids
+    strange = [number == unknown and letter != "X" for letter, number in zip(letters, ids, strict=True)]
+    return np.where(strange, -1, ids)

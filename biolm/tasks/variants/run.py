@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError
 from biolm.tasks.embed_sequences_settings import is_sequence_file
 from biolm.tasks.variants.settings import VariantScores, VariantSettings
@@ -95,12 +96,20 @@ def score_variants(
         return scan_intervals(data, reference, reader, settings, target, drawn)
     from biolm.tasks.variants.assay import Assay, read_assay
     from biolm.tasks.variants.assay_run import score_assay
+    from biolm.tasks.variants.letters import readable_protein
 
     wild = None if sequence is None else _wild(sequence)
+    tally = Tally()
+
+    def clean(text: str) -> str:
+        return readable_protein(text, reader, settings, tally)
+
     if isinstance(data, str | Path):
-        return score_assay(read_assay(data, wild, assays), reader, settings, target)
-    assert wild is not None
-    return score_assay(Assay.of(wild, data), reader, settings, target)
+        assay = read_assay(data, wild, assays, offset=settings.offset, clean=clean)
+    else:
+        assert wild is not None
+        assay = Assay.of(clean(wild), data, offset=settings.offset)
+    return score_assay(assay, reader, settings, target, tally=tally)
 
 
 def _kind(data: str | Path | Sequence[str], *, scan: bool) -> str:
@@ -109,7 +118,7 @@ def _kind(data: str | Path | Sequence[str], *, scan: bool) -> str:
         if scan:
             raise ConfigError("a scan reads a protein as FASTA or intervals as BED; give such a file")
         return "mutations"
-    name = str(data).lower().removesuffix(".gz")
+    name = str(data).lower().removesuffix(".gz").removesuffix(".bgz")
     if scan:
         if name.endswith(".bed"):
             return "intervals"
@@ -151,6 +160,7 @@ def _wild(sequence: str | Path) -> str:
     from biolm.tasks.variants.assay import read_protein
 
     text = str(sequence)
-    if isinstance(sequence, str) and text.isalpha() and not Path(text).exists():
+    bare = text.translate(dict.fromkeys(map(ord, "*-.")))
+    if isinstance(sequence, str) and bare.isalpha() and not Path(text).exists():
         return text.upper()
     return read_protein(sequence)[1]

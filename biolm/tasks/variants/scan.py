@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.intervals import Interval, Variant, read_bed
@@ -23,9 +24,10 @@ from biolm.tasks.attention import picture_format
 from biolm.tasks.variants.assay import Assay, read_protein
 from biolm.tasks.variants.assay_run import SCHEMA, score_assay
 from biolm.tasks.variants.genome import open_reference
+from biolm.tasks.variants.letters import readable_protein
 from biolm.tasks.variants.methods import check_reads, choose_methods
 from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
-from biolm.tasks.variants.vcf_run import block_borders, variant_blocks
+from biolm.tasks.variants.vcf_run import block_borders, look_at_windows, variant_blocks
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -87,16 +89,19 @@ def scan_protein(
     """
     check_reads(model, "protein", "a scan of a protein")
     _check(model, settings, picture)
-    name, wild = read_protein(path)
+    name, text = read_protein(path)
+    tally = Tally()
+    wild = readable_protein(text, model, settings, tally)
     if picture is not None:
         _check_size(len(wild))
     mutants = [
         f"{letter}{place}{other}"
         for place, letter in enumerate(wild, start=1)
+        if letter.isalpha()
         for other in RESIDUES
         if other != letter
     ]
-    found = score_assay(Assay.of(wild, mutants), model, settings, output)
+    found = score_assay(Assay.of(wild, mutants), model, settings, output, tally=tally)
     if picture is not None:
         values = np.asarray(found.columns[found.names[0]])
         draw_scan([_grid(name, wild, 1, RESIDUES, values)], picture, overwrite=settings.overwrite)
@@ -144,7 +149,8 @@ def scan_intervals(
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
         facts = settings.facts(model, (method,), strands=settings.strands, width=settings.width(model))
-        job = facts | {"variants": len(variants), "letters": digest({"letters": letters})}
+        facts |= look_at_windows(store, variants, model, settings).facts()
+        job = facts | {"variants": len(variants), "bases": digest({"letters": letters})}
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:
             bounds = (start, len(variants))
@@ -280,7 +286,7 @@ def _grid(name: str, letters: str, first: int, alphabet: str, values: NDArray[An
     start = 0
     for place, letter in enumerate(letters):
         rows = [row for row, other in enumerate(alphabet) if other != letter]
-        if alphabet == _BASES and letter not in alphabet:
+        if not letter.isalpha() or (alphabet == _BASES and letter not in alphabet):
             continue
         grid[rows, place] = values[start : start + len(rows)]
         if letter in alphabet:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
+from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
 from biolm.jobs.partial import Partial
@@ -45,6 +46,11 @@ class VariantSettings:
         DNA: also compare the embeddings of both alleles.
     baseline
         Proteins: add BLOSUM62.
+    letters
+        What is done with letters that the model does not know: ``error`` stops, ``unknown`` reads them as its
+        unknown token, ``skip`` gives no score to what holds one.
+    offset
+        Proteins: how much the places that are written exceed those of the sequence.
     key
         Begins the names of the columns (in lower case) and of the fields of INFO.
     batch_tokens, device, precision
@@ -69,6 +75,8 @@ class VariantSettings:
     strands: str = "both"
     distances: bool = False
     baseline: bool = True
+    letters: Policy = "unknown"
+    offset: int = 0
     key: str = "BIOLM"
     batch_tokens: int = 16_384
     device: str = "auto"
@@ -79,6 +87,7 @@ class VariantSettings:
     progress: bool = False
 
     def __post_init__(self) -> None:
+        check_policy(self.letters)
         if self.strands not in ("both", "forward"):
             raise ConfigError(f"strands must be both or forward, not {self.strands!r}")
         if self.precision not in ("float32", "bfloat16", "float16"):
@@ -115,6 +124,7 @@ class VariantSettings:
                 "window": self.window,
                 "precision": self.precision,
                 "batch_tokens": self.batch_tokens,
+                "letters": self.letters,
                 **more,
             }
         )
@@ -186,6 +196,8 @@ def gather(
     ``(m, k)``.
     """
     shape = (int(borders[-1]), width)
+    if not shape[0]:
+        return np.zeros(shape, np.float32)
     if output is None:
         if settings.resume:
             raise ConfigError("resume is for jobs that write a file; give an output")

@@ -32,8 +32,10 @@ DESCRIPTIONS = {
 _BASES = frozenset("ACGT")
 
 
-def scorable(variant: Variant) -> bool:
-    """Whether both alleles are written in A, C, G and T."""
+def scorable(variant: Variant, width: int) -> bool:
+    """Whether both alleles are written in A, C, G and T and fit a window of ``width`` bases."""
+    if max(len(variant.reference), len(variant.alternative)) > width:
+        return False
     return _BASES.issuperset(variant.reference) and _BASES.issuperset(variant.alternative)
 
 
@@ -53,10 +55,16 @@ def check_vcf(path: str | Path, key: str) -> None:
                     f"line {number} of {path} says that it holds {key} scores already; choose another --key"
                 )
             header = header or line.startswith(b"#CHROM")
-        elif line.strip() and len(line.split(b"\t")) < 8:
-            raise InputError(
-                f"line {number} of {path} has no INFO column; a VCF line has at least eight, by tabs"
-            )
+        elif line.strip():
+            fields = line.split(b"\t")
+            if len(fields) < 8:
+                raise InputError(
+                    f"line {number} of {path} has no INFO column; a VCF line has at least eight, by tabs"
+                )
+            if any(entry.startswith(f"{key}_".encode()) for entry in fields[7].split(b";")):
+                raise InputError(
+                    f"line {number} of {path} has {key} scores in INFO already; choose another --key"
+                )
     if not header:
         raise InputError(f"{path} is no VCF: it has no line '#CHROM ...' before its variants")
 

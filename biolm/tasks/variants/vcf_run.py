@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError, InputError
+from biolm.adapters.sequences import Tally
+from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.intervals import Variant, read_vcf
+from biolm.io.intervals import Variant, Window, read_vcf
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore
 from biolm.progress import log, progress
 from biolm.tasks.variants.genome import COLUMNS, check_variants, inner_window, open_reference, score_windows
+from biolm.tasks.variants.letters import readable_windows
 from biolm.tasks.variants.methods import check_reads, choose_methods
 from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
 from biolm.tasks.variants.vcf import check_vcf, scorable, write_vcf
@@ -27,7 +29,7 @@ from biolm.tasks.variants.vcf import check_vcf, scorable, write_vcf
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["block_borders", "score_vcf", "variant_blocks"]
+__all__ = ["block_borders", "look_at_windows", "score_vcf", "variant_blocks"]
 
 # Variants of a block: where windows are read once, and where every token is hidden in turn.
 _READ, _HIDDEN = 64, 8
@@ -72,18 +74,19 @@ def score_vcf(
     names = COLUMNS if settings.distances else COLUMNS[:3]
     with open_reference(reference) as store:
         count = check_variants(store, read_vcf(path), str(path))
-        if not count:
-            raise InputError(f"{path} holds no variant whose alleles are written in letters; give such a VCF")
         facts = settings.facts(model, methods, strands=settings.strands, width=settings.width(model))
         job = facts | {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))}
         borders = block_borders(count, methods[0])
+
+        tally = look_at_windows(store, read_vcf(path), model, settings)
+        facts |= tally.facts()
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:
             variants = islice(read_vcf(path), start, None)
             yield from variant_blocks(store, variants, model, methods[0], settings, (start, count))
 
         scores = gather(blocks, borders, len(COLUMNS), job, settings, output)[:, : len(names)]
-    _tell(scores, methods[0])
+    _tell(scores, methods[0], settings.width(model))
     if output is not None:
         with replacing(output, overwrite=settings.overwrite) as temporary:
             write_vcf(path, temporary, scores, names, _flat(facts), settings.key)
@@ -101,17 +104,39 @@ def variant_blocks(
     settings: VariantSettings,
     bounds: tuple[int, int],
 ) -> Iterator[NDArray[np.float64]]:
-    """Scores ``(·, k)`` of consecutive variants, from the first to the second of ``bounds``."""
+    """Scores of consecutive variants.
+
+    Parameters
+    ----------
+    store
+        The genome.
+    variants
+        Those to score.
+    model
+        A model of DNA.
+    method
+        How.
+    settings
+        Choices of the job.
+    bounds
+        Number of the first variant, and of all.
+
+    Yields
+    ------
+    ``(·, k)``; NaN for alleles that are not written in A, C, G and T or are longer than a window, and by
+    policy for windows with letters that the model does not know.
+    """
     width, options = settings.width(model), settings.options()
     size = _HIDDEN if method == "pseudo-perplexity" else _READ
     upcoming = iter(variants)
     start, total = bounds
     with progress("scoring", total, start=start, show=settings.progress, unit="variants") as advance:
         while block := list(islice(upcoming, size)):
-            held = np.array([scorable(each) for each in block])
+            held, windows = _windows(store, block, width)
+            read = readable_windows([each.reference for each in windows], model, settings, Tally())
+            held, windows = held[read], [each for each, has in zip(windows, read, strict=True) if has]
             found = np.full((len(block), len(COLUMNS)), np.nan)
-            chosen = [each for each, has in zip(block, held, strict=True) if has]
-            windows = [inner_window(store, each, width) for each in chosen]
+            chosen = [block[row] for row in held]
             if windows:
                 found[held] = score_windows(
                     model,
@@ -126,23 +151,49 @@ def variant_blocks(
             advance(len(block))
 
 
+def look_at_windows(
+    store: SequenceStore, variants: Iterable[Variant], model: SequenceModel, settings: VariantSettings
+) -> Tally:
+    """Count letters round all variants that the model does not know, and say so, before it runs.
+
+    Raises
+    ------
+    InputError
+        If there is one and the policy is ``error``.
+    """
+    tally, upcoming = Tally(), iter(variants)
+    while block := list(islice(upcoming, _READ)):
+        _, windows = _windows(store, block, settings.width(model))
+        readable_windows([each.reference for each in windows], model, settings, tally)
+    if sentence := tally.sentence():
+        log.warning("windows round variants: %s", sentence)
+    return tally
+
+
+def _windows(store: SequenceStore, block: list[Variant], width: int) -> tuple[NDArray[np.intp], list[Window]]:
+    """Places in the block of variants that have a score, and their windows."""
+    held = np.flatnonzero([scorable(each, width) for each in block])
+    return held, [inner_window(store, block[row], width) for row in held]
+
+
 def block_borders(count: int, method: str) -> NDArray[np.int64]:
     """Where blocks of variants begin and end."""
     size = _HIDDEN if method == "pseudo-perplexity" else _READ
     return np.append(np.arange(0, count, size), count)
 
 
-def _tell(scores: NDArray[np.float32], method: str) -> None:
+def _tell(scores: NDArray[np.float32], method: str, width: int) -> None:
     without = int(np.isnan(scores[:, 0]).sum())
     if not without:
         return
     marginal = method.endswith("marginal")
     why = "an insertion or deletion has no marginal, use one-pass; " if marginal else ""
     log.warning(
-        "%d of %d variants have no score: %salleles must be written in A, C, G and T",
+        "%d of %d variants have no score: %salleles must be in A, C, G and T and fit a window of %d bases",
         without,
         len(scores),
         why,
+        width,
     )
 
 

@@ -212,15 +212,19 @@ def test_bad_input_is_named_with_its_line(genome, fasta, tmp_path, encoder, deco
         ("7\t50\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf: there is no contig '7' in"),
         ("1\t50\t.\tA\tC", r"line 5 of .*in.vcf has no INFO column"),
         ("1\tx\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf is no variant"),
-        ("1\t500\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf has reference A at 1:500 but the genome holds N"),
+        ("1\t500\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf lies at 1:500 but the contig has 120 letters"),
     )
     for line, words in cases:
         path.write_text(text_of(genome, snv(genome, 20), line))
         with pytest.raises(InputError, match=words):
             biolm.score_variants(path, model=encoder, reference=fasta, window=WIDTH)
-    path.write_text(text_of(genome))
-    with pytest.raises(InputError, match="holds no variant"):
-        biolm.score_variants(path, model=encoder, reference=fasta)
+    out = tmp_path / "empty.vcf"
+    for lines in ((), ("1\t33\t.\tN\t<INS>\t.\t.\tSVTYPE=INS",), ("1\t33\t.\t.\tA\t.\t.\t.",)):
+        path.write_text(text_of(genome, *lines))
+        assert not len(biolm.score_variants(path, model=encoder, reference=fasta, output=out, overwrite=True))
+        assert [line for line in out.read_text().splitlines(keepends=True) if "BIOLM" not in line] == (
+            path.read_text().splitlines(keepends=True)
+        )
     path.write_text("1\t50\t.\tA\tC\t.\t.\t.\n")
     with pytest.raises(InputError, match="no line '#CHROM"):
         biolm.score_variants(path, model=encoder, reference=fasta)
