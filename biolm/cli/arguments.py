@@ -21,7 +21,7 @@ import typer
 
 from biolm.errors import BiolmError, ConfigError
 
-__all__ = ["Common", "Letters", "Reading", "ReadingOptions", "Sharded", "add"]
+__all__ = ["Antibody", "Common", "Letters", "Reading", "ReadingOptions", "Sharded", "add"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,28 @@ class Letters(Common):
             if getattr(self, name) != defaults[name]:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"{option} is for sequences and means nothing for cells; leave it out")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Antibody(Common):
+    """What a model of antibodies is told of them."""
+
+    chain: Annotated[str | None, typer.Option(help="IgLM: heavy or light chain.", show_default="heavy")] = (
+        None
+    )
+    species: Annotated[
+        str | None, typer.Option(help="IgLM: human, mouse, rat, rabbit ...", show_default="human")
+    ] = None
+
+    def reader(self, model: str) -> Any:
+        """The name of the model, or the model itself where it is told of chain or species."""
+        given = {name: getattr(self, name) for name in ("chain", "species")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not given:
+            return model
+        from biolm.models.registry import load
+
+        return load(model, **given)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

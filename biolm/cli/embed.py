@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Letters, Reading, Sharded
+from biolm.cli.arguments import Antibody, Letters, Reading, Sharded
 from biolm.jobs.embed_settings import EmbedSettings
 from biolm.progress import log
 
@@ -17,7 +17,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading, Sharded, Letters):
+class Arguments(Reading, Sharded, Letters, Antibody):
     """Options of ``biolm embed``."""
 
     input: Annotated[
@@ -73,6 +73,10 @@ class Arguments(Reading, Sharded, Letters):
     per_residue: Annotated[
         bool, typer.Option("--per-residue", help="Sequences: a row for each residue, base or token.")
     ] = False
+    species: Annotated[
+        str | None,
+        typer.Option(help="human or mouse; of antibodies also rat ...", show_default="told from the names"),
+    ] = None
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
 
 
@@ -91,11 +95,13 @@ def run(chosen: Arguments) -> None:
     if is_sequence_file(chosen.input):
         from biolm.tasks.embed_sequences_file import embed_sequences_file
 
-        options = chosen.among(EmbedSettings) | chosen.among(SequenceSettings)
-        summary = embed_sequences_file(chosen.input, chosen.output, chosen.model, sequence_settings(options))
+        options = chosen.among(EmbedSettings) | chosen.among(SequenceSettings) | {"species": None}
+        reader = chosen.reader(chosen.model)
+        summary = embed_sequences_file(chosen.input, chosen.output, reader, sequence_settings(options))
     else:
         from biolm.jobs.run import embed_file
 
+        chosen.refuse_for_cells("chain")
         cell_options(chosen.among(SequenceSettings))
         settings = EmbedSettings(**chosen.among(EmbedSettings))
         summary = embed_file(chosen.input, chosen.output, chosen.model, settings)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Antibody
 from biolm.errors import ConfigError
 from biolm.progress import log
 from biolm.tasks.generate.settings import GenerateSettings
@@ -18,7 +18,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(Antibody):
     """Options of ``biolm generate``."""
 
     model: Annotated[
@@ -74,7 +74,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.generate.run import generate_file
 
     prompts = chosen.prompt or chosen.prompts
-    summary = generate_file(chosen.model, chosen.output, prompts, settings, chosen.reference)
+    summary = generate_file(chosen.reader(chosen.model), chosen.output, prompts, settings, chosen.reference)
     log.info("wrote %s: %d sequences", summary.output, summary.sequences)
     for count, what in (
         (summary.empty, "ended before their first letter and were left out"),

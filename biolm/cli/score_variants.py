@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Letters
+from biolm.cli.arguments import Antibody, Letters
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Letters):
+class Arguments(Letters, Antibody):
     """Options of ``biolm score-variants``."""
 
     input: Annotated[
@@ -99,7 +99,7 @@ def run(chosen: Arguments) -> None:
     options = {name: value for name, value in vars(chosen).items() if name in names}
     found = score_variants(
         chosen.mutation or chosen.input,
-        model=chosen.model,
+        model=chosen.reader(chosen.model),
         output=chosen.output,
         method=chosen.method or "auto",
         sequence=chosen.input if chosen.mutation else chosen.sequence,
@@ -113,8 +113,8 @@ def run(chosen: Arguments) -> None:
     for name, figures in found.correlations.items():
         if not math.isfinite(figures["spearman"]):
             log.info(
-                "no rank correlation of %s with DMS_score: that takes 3 scored variants or more, not all alike "
-                "(%d are measured and scored)",
+                "no rank correlation of %s with DMS_score: it takes 3 variants with a score and a "
+                "measurement, not all alike, and there are %d",
                 name,
                 figures["variants"],
             )

@@ -15,6 +15,7 @@ through the entry point group ``biolm.models``, whose values name a module. A mo
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -66,6 +67,7 @@ def load(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    **options: str,
 ) -> CellModel | SequenceModel | Transformer:
     """Load a model, strictly: every tensor of a checkpoint is used, or an error names it.
 
@@ -79,11 +81,13 @@ def load(
         A built-in name (``genetext``), the folder of a checkpoint, or a hub id (``org/name``).
     revision, cache_dir, local_files_only
         For a hub id: the branch, tag or commit; where files are kept; never ask the network.
+    options
+        What the system wants to be told: of IgLM ``chain`` and ``species``.
 
     Raises
     ------
     ConfigError
-        If the name is not known.
+        If the name is not known, or the system has no such option.
     CheckpointError
         If no system recognises the folder, or its content does not fit.
 
@@ -97,7 +101,12 @@ def load(
         name_or_folder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     module = entry.imported()
-    model: CellModel | SequenceModel | Transformer = module.load() if folder is None else module.load(folder)
+    known = inspect.signature(module.load).parameters
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"model {entry.name} has no option {name}; leave it out")
+    given = () if folder is None else (folder,)
+    model: CellModel | SequenceModel | Transformer = module.load(*given, **options)
     return model
 
 

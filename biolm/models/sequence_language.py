@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class SequenceLanguage:
         What it was read from, for the checkpoint's hash.
     both_ways
         Whether a decoder was trained on sequences read backwards too, from its suffix to its prefix.
+    told
+        What the model was told of all sequences, such as the chain and species of antibodies.
     """
 
     name: str
@@ -38,6 +40,7 @@ class SequenceLanguage:
     max_length: int | None = None
     files: tuple[Path, ...] = ()
     both_ways: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:

@@ -235,6 +235,7 @@ class SequenceModel(Headed):
             "max_length": self.max_length,
             "hidden_state": self.hidden_state,
             "pool": self.pools[0],
+            **self.language.told,
         }
 
     def _how(self, wanted: str | None) -> str:

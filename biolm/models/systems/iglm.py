@@ -1,7 +1,8 @@
 """IgLM (Shuai et al. 2023) as a model of antibodies: GPT-2, chain and species before the sequence.
 
 Source of the layout: ``iglm/model/IgLM.py`` of github.com/Graylab/IgLM. Its ``vocab.txt`` lies beside the
-weights or one folder up. Sequences are read as human heavy chains unless :func:`load` is told otherwise.
+weights or one folder up. Sequences are read as human heavy chains unless :func:`load` is told otherwise
+(``biolm.load(folder, chain="light", species="mouse")``; ``--chain``, ``--species``).
 """
 
 from __future__ import annotations
@@ -103,4 +104,5 @@ def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human"
 
 def _as(chain: str, species: str) -> SequenceSystem:
     marks = (f"[{chain.upper()}]", f"[{species.upper()}]")
-    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks))
+    told = {"chain": chain.lower(), "species": species.lower()}
+    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks), told=told)

@@ -6,7 +6,7 @@ One instance of :class:`SequenceSystem` is a whole system: a family of the core,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class SequenceSystem:
         How the system makes a sequence's vector.
     tokenizer_files
         Names of the files that the tokeniser is read from, for the checkpoint's hash.
-    both_ways
+    both_ways, told
         As of :class:`~biolm.models.sequence_language.SequenceLanguage`.
     """
 
@@ -53,6 +53,7 @@ class SequenceSystem:
     hidden_state: int = -1
     tokenizer_files: tuple[str, ...] = ()
     both_ways: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder holds a checkpoint of this system."""
@@ -81,6 +82,7 @@ class SequenceSystem:
             max_length=longest,
             files=tuple(path for path in held if path.is_file()),
             both_ways=self.both_ways,
+            told=self.told,
         )
 
     def load(self, folder: Path) -> SequenceModel:

@@ -241,7 +241,7 @@ def test_bad_input_is_named_with_its_line(genome, fasta, tmp_path, encoder, deco
         biolm.score_variants(path, model=decoder, reference=fasta, method="masked-marginal")
     long = f"1\t20\t.\t{genome[19]}\t{genome[19]}{'A' * 30}\t.\t.\t."
     path.write_text(text_of(genome, long))
-    with pytest.raises(InputError, match=r"line 4, which has 31; use wider windows"):
+    with pytest.raises(InputError, match=r"XXX"):
         biolm.score_variants(path, model=encoder, reference=fasta, window=WIDTH)
 
 
