@@ -64,7 +64,9 @@ class Arguments(Reading, Letters):
     split: Annotated[
         str, typer.Option(help="Of sequences: hold out whole clusters of similar ones, or random.")
     ] = "clusters"
-    identity: Annotated[float, typer.Option(help="Sequences so alike share a cluster.")] = 0.5
+    identity: Annotated[
+        float | None, typer.Option(help="Sequences so alike share a cluster.", show_default="0.5; DNA 0.8")
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False
 

@@ -93,6 +93,8 @@ class DataConfig:
     groups
         What is held out together: of cells an obs column such as ``donor``; of sequences a table by tabs
         (group, member), or ``clusters`` of similar ones, found by shared k-mers.
+    identity
+        Sequences at least so alike share one of the ``clusters``; by default 0.5 of residues, 0.8 of bases.
     """
 
     paths: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ class DataConfig:
     workers: int = 0
     long: Literal["auto", "crop", "window"] = "auto"
     groups: str | None = None
+    identity: float | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, "data", "batch_tokens", "pool")
@@ -121,6 +124,8 @@ class DataConfig:
             raise ConfigError(
                 f"data.workers and zeros must be 0 or more, not {self.workers} and {self.zeros}"
             )
+        if self.identity is not None and (self.groups != "clusters" or not 0 < self.identity <= 1):
+            raise ConfigError("data.identity is over 0, at most 1, and goes with data.groups: clusters")
         for name in ("validation", "minimum_match"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must lie in [0, 1), not {getattr(self, name)}")

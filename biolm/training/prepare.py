@@ -80,7 +80,8 @@ def _of_sequences(config: RunConfig, files: list[Path], folder: Path | None) -> 
     known = known_lengths(folder, files, config)
     examples = sequence_examples(files, vocabulary, config, folder)
     labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))
-    groups = None if config.data.groups is None else sequence_groups(examples, config.data.groups)
+    chosen = config.data
+    groups = None if chosen.groups is None else sequence_groups(examples, chosen.groups, chosen.identity)
     held_out = None if groups is None else hold_out(groups, config)
     return plan_job(
         config, examples, vocabulary, files=files, labels=labels, start=start, held_out=held_out, known=known

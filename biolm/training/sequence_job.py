@@ -129,8 +129,10 @@ def sequence_examples(
     )
 
 
-def sequence_groups(examples: SequenceExamples, groups: str) -> NDArray[np.int64]:
-    """``(n,)`` group of each example: by a table, or ``clusters`` of similar records.
+def sequence_groups(
+    examples: SequenceExamples, groups: str, identity: float | None = None
+) -> NDArray[np.int64]:
+    """``(n,)`` group of each example: by a table, or ``clusters`` of records of an identity.
 
     Raises
     ------
@@ -140,7 +142,8 @@ def sequence_groups(examples: SequenceExamples, groups: str) -> NDArray[np.int64
     if groups == "clusters":
         store = examples.store
         every = np.arange(len(store.lengths))
-        found = cluster_sequences(store.block(every, np.zeros_like(store.lengths), store.lengths))
+        block = store.block(every, np.zeros_like(store.lengths), store.lengths)
+        found = cluster_sequences(block, identity=identity)
     else:
         found = read_groups(Path(groups).expanduser(), examples.store.names)
     return np.asarray(found[examples.record])

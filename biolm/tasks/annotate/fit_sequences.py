@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.adapters.sequences import Tally
+from biolm.adapters.sequences.clusters import usual_identity
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.models.sequence_model import SequenceModel
@@ -225,7 +226,8 @@ def _report(
     """Scores of the method first, of its parts, and of the baselines on the same split."""
     train, test = samples.rows(split.train), samples.rows(split.test)
     means = _class_baselines if samples.classes else _number_baselines
-    how = f"whole clusters at {settings.identity:.0%} identity" if settings.split == "clusters" else "random"
+    identity = usual_identity(samples.block) if settings.identity is None else settings.identity
+    how = f"whole clusters at {identity:.0%} identity" if settings.split == "clusters" else "random"
     report: dict[str, Any] = {
         "sequences": len(samples.block),
         "train_sequences": len(split.train),

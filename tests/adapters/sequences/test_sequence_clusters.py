@@ -50,6 +50,56 @@ def test_either_strand_of_dna_counts() -> None:
     assert cluster_sequences(block, identity=0.9).tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize(
+    ("n", "length", "weights"),
+    [
+        (120, 1000, (0.25, 0.25, 0.25, 0.25)),
+        (120, 1000, (0.4, 0.1, 0.1, 0.4)),
+        (40, 8000, (0.35, 0.15, 0.15, 0.35)),
+        (1500, 150, (0.25, 0.25, 0.25, 0.25)),
+    ],
+)
+@pytest.mark.parametrize("identity", [None, 0.5])
+def test_chance_links_no_dna(n: int, length: int, weights: tuple[float, ...], identity: float | None) -> None:
+    draws = np.random.default_rng(8)
+    texts = [draws.choice(list("ACGT"), length, p=weights) for _ in range(n)]
+    labels = cluster_sequences(SequenceBlock.of(["".join(text) for text in texts]), identity=identity)
+    # The bound allows one record in a hundred.
+    assert len(set(labels.tolist())) >= 0.99 * n
+
+
+def test_windows_of_a_genome_are_clusters_of_their_own(shared: Path) -> None:
+    path = shared / "data/awkward/sequences/g6k.fa"
+    text = "".join(line for line in path.read_text().splitlines() if not line.startswith(">"))
+    block = SequenceBlock.of([text[at : at + 250] for at in range(0, 6000, 250)])
+    assert len(set(cluster_sequences(block).tolist())) == len(block)
+
+
+@pytest.mark.parametrize(
+    ("letters", "length", "identity", "least"),
+    [
+        ("ACDEFGHIKLMNPQRSTVWY", 300, 0.6, 0.85),
+        ("ACDEFGHIKLMNPQRSTVWY", 300, 0.9, 0.9),
+        ("ACGT", 1000, 0.75, 0.9),
+        ("ACGT", 1000, 0.8, 0.9),
+        ("ACGT", 300, 0.85, 0.9),
+    ],
+)
+def test_pairs_as_identical_as_asked_for_share_a_cluster(
+    letters: str, length: int, identity: float, least: float
+) -> None:
+    draws = np.random.default_rng(9)
+    texts = []
+    for _ in range(60):
+        parent = draws.integers(0, len(letters), length)
+        step = np.where(draws.random(length) < identity, 0, draws.integers(1, len(letters), length))
+        both = (parent, (parent + step) % len(letters))
+        texts += ["".join(np.array(list(letters))[codes]) for codes in both]
+    labels = cluster_sequences(SequenceBlock.of(texts), identity=identity)
+    assert np.mean(labels[::2] == labels[1::2]) >= least
+    assert len(set(labels[::2].tolist())) == 60
+
+
 def test_a_table_of_clusters_is_read_as_groups(tmp_path: Path) -> None:
     block = families(3, 2, 0.95)
     labels = cluster_sequences(block)
