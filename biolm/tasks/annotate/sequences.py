@@ -136,7 +136,7 @@ def read_samples(
     label: str,
     model: SequenceModel,
     settings: SequenceFitSettings,
-    tally: Tally,
+    tally: Tally | None = None,
 ) -> Samples:
     """Records and their labels.
 
@@ -156,7 +156,7 @@ def read_samples(
     InputError
         If a file cannot be read, or the labels teach nothing.
     """
-    whole, shortened = read_block(path, model, settings.letters, tally)
+    whole, shortened = read_block(path, model, settings.letters, Tally() if tally is None else tally)
     table = read_label_table(labels, whole.names)
     if label not in table.columns and tuple(table.columns) == (STRINGS,):
         label = STRINGS
