@@ -6,7 +6,7 @@ Adding a family is adding one file with the four names of :class:`Family` and on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -97,8 +97,15 @@ def type_of(config: dict[str, Any]) -> str:
     return str(config.get("model_type"))
 
 
-def from_hf(folder: str | Path) -> Transformer:
+def from_hf(folder: str | Path, *, ignore: Collection[str] = ()) -> Transformer:
     """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    ignore
+        Published names of weights that the caller reads itself, such as those of a classifier.
 
     Raises
     ------
@@ -118,7 +125,8 @@ def from_hf(folder: str | Path) -> Transformer:
         core = members.core_config(config)
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
-    tensors = read_weights(find_weights(folder))
+    read = read_weights(find_weights(folder))
+    tensors = {name: tensor for name, tensor in read.items() if name not in ignore}
     core = _adapted(members, core, tensors)
     model = Transformer(core)
     ours = members.KEYS.theirs_to_ours(tensors, core, folder)

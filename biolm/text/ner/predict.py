@@ -1,0 +1,147 @@
+"""Tag documents with a trained tagger.
+
+Dimensions: ``t`` pieces of a batch · ``n`` words of a document · ``k`` labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from biolm.batch import Batch, Tokens
+from biolm.io.text.document import Document, Mention
+from biolm.models.running import pick_device
+from biolm.text.ner.read import ReadDocument, Window, read_document
+from biolm.text.ner.tagger import Tagger
+from biolm.text.pieces import PieceTokenizer
+from biolm.text.windows import LengthReport, check_stride
+
+__all__ = ["batch_of", "predict"]
+
+_HELD = 256
+
+
+def batch_of(windows: Sequence[Window]) -> tuple[Batch, Tensor]:
+    """One packed batch, and the rows in it of all words of the windows, in their order."""
+    lengths = [len(window.ids) for window in windows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.concatenate([window.ids for window in windows]).astype(np.int32)
+    tokens = Tokens(
+        ids=ids, offsets=offsets, index=np.arange(len(windows), dtype=np.int64), segments=np.zeros_like(ids)
+    )
+    rows = np.concatenate([window.rows + start for window, start in zip(windows, offsets, strict=False)])
+    return Batch.from_tokens(tokens), torch.from_numpy(rows.astype(np.int64))
+
+
+def predict(
+    tagger: Tagger,
+    tokenizer: PieceTokenizer,
+    documents: Iterable[Document],
+    *,
+    overlap: int | None = None,
+    batch_tokens: int = 8192,
+    device: str = "auto",
+    report: LengthReport | None = None,
+) -> Iterator[Document]:
+    """The documents with the mentions that the tagger finds, in their order.
+
+    Parameters
+    ----------
+    tagger, tokenizer
+        The model and its tokenizer.
+    documents
+        Their own mentions and relations are left out of the result.
+    overlap
+        Pieces that neighbouring windows share; a quarter of a window by default.
+    batch_tokens
+        Pieces of a batch, about.
+    device
+        Where to run.
+    report
+        Told about texts longer than the model.
+    """
+    shared = check_stride(tokenizer.room, overlap)
+    where = pick_device(device)
+    tagger.eval().to(where)
+    held: list[tuple[Document, ReadDocument]] = []
+    for document in documents:
+        read = read_document(document, tokenizer, shared)
+        if report is not None:
+            report.add(read.pieces, len(read.windows))
+        held.append((document, read))
+        if len(held) == _HELD:
+            yield from _tagged(tagger, held, batch_tokens, where)
+            held = []
+    yield from _tagged(tagger, held, batch_tokens, where)
+
+
+def _tagged(
+    tagger: Tagger, held: list[tuple[Document, ReadDocument]], batch_tokens: int, device: torch.device
+) -> Iterator[Document]:
+    size = len(tagger.labels.names)
+    outside = np.full(size, -30.0)
+    outside[tagger.labels.numbers["O"]] = 0.0
+    scores = [np.full((len(read.words), size), np.nan) for _, read in held]
+    places = [(row, window) for row, (_, read) in enumerate(held) for window in read.windows]
+    places = [place for place in places if len(place[1].words)]
+    places.sort(key=lambda place: len(place[1].ids))
+    for group in _groups(places, batch_tokens):
+        found = _log_probabilities(tagger, [window for _, window in group], device)
+        at = 0
+        for row, window in group:
+            scores[row][window.words] = found[at : at + len(window.words)]
+            at += len(window.words)
+    for (document, read), table in zip(held, scores, strict=True):
+        _fill(table, outside, tagger)
+        yield _with_mentions(document, read, tagger.labels.entities(table, _breaks(document, read)))
+
+
+def _groups(places: list[tuple[int, Window]], budget: int) -> Iterator[list[tuple[int, Window]]]:
+    group: list[tuple[int, Window]] = []
+    used = 0
+    for place in places:
+        if group and used + len(place[1].ids) > budget:
+            yield group
+            group, used = [], 0
+        group.append(place)
+        used += len(place[1].ids)
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def _log_probabilities(tagger: Tagger, windows: list[Window], device: torch.device) -> NDArray[np.float64]:
+    batch, rows = batch_of(windows)
+    scores = tagger(batch.to(device))[rows.to(device)].float()
+    found: NDArray[np.float64] = torch.log_softmax(scores, -1).cpu().numpy().astype(np.float64)
+    return found
+
+
+def _fill(table: NDArray[np.float64], outside: NDArray[np.float64], tagger: Tagger) -> None:
+    """Words without a piece: inside an entity where it goes on behind them, else outside."""
+    inside = np.log(np.full(len(outside), 1.0 / len(outside)))
+    for place in np.flatnonzero(np.isnan(table[:, 0])).tolist():
+        edge = place == 0 or place == len(table) - 1
+        table[place] = outside if edge else inside
+
+
+def _breaks(document: Document, read: ReadDocument) -> list[int]:
+    """First words of passages."""
+    starts = np.array([start for start, _ in read.words])
+    return sorted({int(np.searchsorted(starts, part.start)) for part in document.passages})
+
+
+def _with_mentions(
+    document: Document, read: ReadDocument, entities: list[tuple[int, int, str, float]]
+) -> Document:
+    mentions = tuple(
+        Mention(((read.words[first][0], read.words[last - 1][1]),), kind, score=round(score, 4))
+        for first, last, kind, score in entities
+    )
+    return Document(
+        document.name, document.text, document.passages, document.words, mentions, (), document.metadata
+    )
