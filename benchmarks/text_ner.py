@@ -1,4 +1,4 @@
-"""Named entities: fine-tune an encoder on one corpus, score it strictly on its test set and on another corpus.
+"""Named entities: fine-tune an encoder on one corpus, score it strictly, also on another corpus.
 
 ``python benchmarks/text_ner.py SHARED/data/text OUTPUT --corpus ncbi [--model FOLDER]``; without a folder the
 pretrained start is all-MiniLM-L6-v2. The epoch is chosen on the development file; a test file is read once.

@@ -32,6 +32,9 @@ from biolm.cli import (
     score_variants,
     search_build,
     search_query,
+    text_convert,
+    text_ner_predict,
+    text_ner_train,
     tokenize,
 )
 from biolm.cli.arguments import add
@@ -85,6 +88,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "benchmark": benchmark,
     "generate": generate,
+    "text convert": text_convert,
+    "text ner train": text_ner_train,
+    "text ner predict": text_ner_predict,
     "schema": schema,
 }
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
@@ -93,13 +99,16 @@ GROUPS = {
     "annotate": "Name cells by what labelled cells taught.",
     "search": "Find the most similar cells of a reference.",
     "genes": "Vectors and networks of genes.",
+    "text": "Read, tag, embed, ask and mine the literature.",
+    "text ner": "Named entities: train a tagger, tag documents.",
 }
 """What the commands whose names begin with a word do together."""
 
 _groups = {"": app}
 for _name, _help in GROUPS.items():
-    _groups[_name] = typer.Typer(name=_name, help=_help, no_args_is_help=True)
-    app.add_typer(_groups[_name])
+    _above, _, _last = _name.rpartition(" ")
+    _groups[_name] = typer.Typer(name=_last, help=_help, no_args_is_help=True)
+    _groups[_above].add_typer(_groups[_name])
 for _name, _module in COMMANDS.items():
     _group, _, _word = _name.rpartition(" ")
     add(_groups[_group], _word, _module.run, _module.Arguments)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["Entry", "available", "find", "load", "load_tokenizer", "resolve"]
+__all__ = ["Entry", "available", "fetch", "find", "load", "load_tokenizer", "resolve"]
 
 
 # What may be fetched from a hub: weights that hold no code, tables, and text.
@@ -157,7 +157,7 @@ def resolve(
         if not _is_hub_id(text):
             names = [entry.name for entry in available()]
             raise ConfigError(f"there is no model or folder '{text}'; {nearest(text.lower(), names)}")
-        folder = _fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+        folder = fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
     return _recognise(folder), folder
 
 
@@ -192,10 +192,22 @@ def _is_hub_id(text: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) is not None
 
 
-def _fetch(
-    hub_id: str, *, revision: str | None, cache_dir: str | Path | None, local_files_only: bool
+def fetch(
+    hub_id: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> Path:
-    """Folder with the files of a hub repository."""
+    """Folder with the files of a hub repository.
+
+    Raises
+    ------
+    ConfigError
+        If the extra ``hub`` is not installed.
+    CheckpointError
+        If it cannot be fetched.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -79,7 +79,7 @@ class LengthReport:
     >>> report.add(300, 2)
     >>> report.add(20, 1)
     >>> str(report)
-    '1 of 2 texts is longer than the 256 tokens the model reads at once; read in 2 overlapping windows, nothing cut'
+    '1 of 2 texts is longer than the 256 tokens the model reads; read in 2 overlapping windows, nothing cut'
     """
 
     longest: int
@@ -104,6 +104,6 @@ class LengthReport:
         verb = "is" if self.long == 1 else "are"
         return (
             f"{self.long:,} of {self.texts:,} texts {verb} longer than the {self.longest} tokens the "
-            "model reads at "
-            f"once; read in {self.windows:,} overlapping windows, nothing cut"
+            "model reads; "
+            f"read in {self.windows:,} overlapping windows, nothing cut"
         )

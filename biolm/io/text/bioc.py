@@ -32,7 +32,6 @@ _ID_KEYS = (
     "OMIM",
     "Species",
 )
-_OWN = {"identifier", "type", "score", "note"}
 
 
 def raw_bioc_xml(path: Path) -> Iterator[RawDocument]:
@@ -178,7 +177,7 @@ def _relation(found: Mapping[str, Any]) -> Relation:
     kind = str(infons.pop("relation", None) or infons.pop("type", ""))
     nodes = [(str(node.get("role", "")), f"@{node['refid']}") for node in found.get("nodes") or []]
     ids = [(str(role), normalise_ids(str(value))) for role, value in infons.items()]
-    return Relation(kind, tuple([*nodes, *ids]), None if score is None else float(score))
+    return Relation(kind, (*nodes, *ids), None if score is None else float(score))
 
 
 def _plain(document: Document, losses: Losses) -> dict[str, Any]:

@@ -142,7 +142,10 @@ def _row(columns: list[str], line: int) -> _Row:
 
 def _document(group: _Group, scheme: str, number: int | None) -> Document:
     """Text made of the words: one blank between words, a line end between sentences, or as offsets say."""
-    text, words, passages, mentions = "", [], [], []
+    text = ""
+    words: list[Span] = []
+    passages: list[Passage] = []
+    mentions: list[Mention] = []
     for sentence in group.sentences:
         spans = []
         for place, row in enumerate(sentence):

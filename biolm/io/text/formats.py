@@ -18,7 +18,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -119,7 +119,7 @@ def format_of(path: Path) -> str:
 def read_documents(
     path: Path | Iterable[Path], options: ReadOptions | None = None, *, report: ReadReport | None = None
 ) -> Iterator[Document]:
-    """Documents of a file, of a folder, or of several files, one after another.
+    r"""Documents of a file, of a folder, or of several files, one after another.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def read_documents(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "one.pubtator"
-    ...     _ = file.write_text("1|t|Aspirin\\n1|a|causes ulcers.\\n1\\t15\\t21\\tulcers\\tDisease\\tD014456\\n")
+    ...     _ = file.write_text("1|t|Aspirin\n1|a|causes ulcers.\n1\t15\t21\tulcers\tDisease\tD014456\n")
     ...     [document] = read_documents(file)
     >>> document.mentions[0].spans, document.mentions[0].ids
     (((15, 21),), 'MESH:D014456')
@@ -218,16 +218,16 @@ def _screened(found: Iterator[Document], options: ReadOptions, report: ReadRepor
             if options.on_duplicate == "skip":
                 continue
             name = f"{document.name}#{seen[document.name]}"
-            document = Document(**{**_fields(document), "name": name})
+            document = replace(document, name=name)
         yield document
 
 
-def _fields(document: Document) -> dict[str, object]:
-    return {name: getattr(document, name) for name in Document.__dataclass_fields__}
-
-
 def write_documents(
-    documents: Iterable[Document], path: Path, *, format: str | None = None, overwrite: bool = False
+    documents: Iterable[Document],
+    path: Path,
+    *,
+    format: str | None = None,  # noqa: A002  # what everybody calls it
+    overwrite: bool = False,
 ) -> Losses:
     """Write documents in one of the formats :data:`WRITERS`; gzipped where the name ends in ``.gz``.
 
@@ -238,7 +238,7 @@ def write_documents(
     path
         File, or folder for BRAT.
     format
-        By the ending where not given: .xml, .json, .pubtator, .conll or .tsv, .jsonl, .txt; no ending is BRAT.
+        By the ending where not given: .xml, .json, .pubtator, .conll or .tsv, .jsonl, .txt; none is BRAT.
     overwrite
         Replace an existing output.
 

@@ -1,4 +1,4 @@
-"""JSON lines: biolm's own form, which holds everything, and plain records with a text or title and abstract."""
+"""JSON lines: biolm's own form, which holds everything, and records with a text or title and abstract."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """MEDLINE and PubMed XML: titles and abstracts with their inline markup, sections in order.
 
-A file is gone through twice: first for deletions and versions, so that a citation that a later part of the file
-deletes or replaces is not given out.
+A file is gone through twice: first for deletions and versions, so that a citation that a later part of the
+file deletes or replaces is not given out.
 """
 
 from __future__ import annotations

@@ -98,15 +98,19 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 def _bytes(text: str) -> NDArray[np.int64]:
     codes = _codes(text)
-    return 1 + (codes > 0x7F).astype(np.int64) + (codes > 0x7FF) + (codes > 0xFFFF)
+    more = sum((codes > limit).astype(np.int64) for limit in (0x7F, 0x7FF, 0xFFFF))
+    widths: NDArray[np.int64] = np.asarray(1 + more, np.int64)
+    return widths
 
 
 def _utf16(text: str) -> NDArray[np.int64]:
-    return 1 + (_codes(text) > 0xFFFF).astype(np.int64)
+    widths: NDArray[np.int64] = 1 + (_codes(text) > 0xFFFF).astype(np.int64)
+    return widths
 
 
 def _crlf(text: str) -> NDArray[np.int64]:
-    return 1 + (_codes(text) == 10).astype(np.int64)
+    widths: NDArray[np.int64] = 1 + (_codes(text) == 10).astype(np.int64)
+    return widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ class _Placed:
                 shift = self.bases[min(mention.passage, len(self.bases) - 1)]
             elif self.unit.touching:
                 shift = sum(
-                    part.start - number <= start + 0 for number, part in enumerate(self.passages) if number
+                    part.start - number <= start for number, part in enumerate(self.passages) if number
                 )
             low, high = (int(np.searchsorted(self.ends, value + shift)) for value in (start, end))
             inside = high < len(self.ends) and 0 <= low < high
@@ -235,6 +239,7 @@ def settle(
                 name = mention.name or f"T{number + 1}"
                 ids = normalise_ids(mention.ids)
                 mentions.append(Mention(spans, mention.kind, ids, name, mention.score, mention.note))
+        mentions.sort(key=lambda each: each.spans)
         report.documents += 1
         report.mentions += len(mentions)
         yield Document(

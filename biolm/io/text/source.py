@@ -55,7 +55,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             zipped = probe.read(2) == _GZIP
         if zipped:
             with gzip.open(path, "rb") as file:
-                yield io.BufferedReader(file)  # type: ignore[arg-type]  # a GzipFile reads like a raw file
+                yield io.BufferedReader(file)
         else:
             with path.open("rb") as file:
                 yield file

@@ -1,7 +1,7 @@
 """Records of an XML file one after another, in bounded memory; DTDs and entities are never read.
 
-A DOCTYPE may stand there (BioC and MEDLINE have one) but what it names is not fetched. A file that declares or
-uses an entity of its own is refused: expanding one may read other files or fill the memory.
+A DOCTYPE may stand there (BioC and MEDLINE have one) but what it names is not fetched. A file that declares
+or uses an entity of its own is refused: expanding one may read other files or fill the memory.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Named entities: train a tagger, tag documents."""

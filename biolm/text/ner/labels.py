@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import CheckpointError
+from biolm.errors import CheckpointError, InputError
 from biolm.io.text.tags import decode_tags, split_tag
 
 __all__ = ["LabelSet"]
@@ -48,7 +49,7 @@ class LabelSet:
         """
         try:
             prefixes = {split_tag(name)[0] for name in names}
-        except ValueError as error:
+        except InputError as error:
             raise CheckpointError(str(error)) from error
         scheme = "BIOES" if prefixes & set("ES") else "BILOU" if prefixes & set("LU") else "IOB2"
         if "B" not in prefixes:
@@ -124,7 +125,7 @@ class LabelSet:
         """
         found = []
         edges = [0, *(place for place in breaks if 0 < place < len(scores)), len(scores)]
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             path = self.decode(scores[low:high])
             tags = [self.names[number] for number in path]
             chosen = np.exp(scores[low:high][np.arange(high - low), path])

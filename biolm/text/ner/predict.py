@@ -96,7 +96,7 @@ def _tagged(
             scores[row][window.words] = found[at : at + len(window.words)]
             at += len(window.words)
     for (document, read), table in zip(held, scores, strict=True):
-        _fill(table, outside, tagger)
+        _fill(table, outside)
         yield _with_mentions(document, read, tagger.labels.entities(table, _breaks(document, read)))
 
 
@@ -121,7 +121,7 @@ def _log_probabilities(tagger: Tagger, windows: list[Window], device: torch.devi
     return found
 
 
-def _fill(table: NDArray[np.float64], outside: NDArray[np.float64], tagger: Tagger) -> None:
+def _fill(table: NDArray[np.float64], outside: NDArray[np.float64]) -> None:
     """Words without a piece: inside an entity where it goes on behind them, else outside."""
     inside = np.log(np.full(len(outside), 1.0 / len(outside)))
     for place in np.flatnonzero(np.isnan(table[:, 0])).tolist():

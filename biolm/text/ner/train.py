@@ -223,7 +223,8 @@ def _fit(
 
 def _groups(tagger: Tagger, settings: NerSettings) -> list[dict[str, object]]:
     """Parameters with and without decay, and the head with its own rate."""
-    decay, plain = [], []
+    decay: list[Tensor] = []
+    plain: list[Tensor] = []
     for parameter in (each for each in tagger.core.parameters() if each.requires_grad):
         (decay if parameter.dim() > 1 else plain).append(parameter)
     return [

@@ -1,0 +1,1 @@
+"""Scores that mean what the field means by them."""

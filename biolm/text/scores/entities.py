@@ -118,7 +118,8 @@ def entity_scores(
     >>> entity_scores([text((0, 3), (4, 5))], [text((0, 3), (4, 7))]).total
     Counts(tp=1, fp=1, fn=1)
     """
-    rows, by_kind = [], {}
+    rows: list[Counts] = []
+    by_kind: dict[str, Counts] = {}
     for left, right in zip(gold, found, strict=True):
         wanted, given = (
             Counter((m.kind, m.spans) for m in document.mentions if kinds is None or m.kind in kinds)

@@ -1,0 +1,58 @@
+"""Options that commands of text share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+if TYPE_CHECKING:
+    from biolm.io.text import Document, ReadOptions, ReadReport
+
+__all__ = ["TextInput", "documents_of"]
+
+_FORMATS = "bioc-xml, bioc-json, pubtator, brat, conll, jsonl, medline, nbib, text or lines."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextInput(Common):
+    """Input and options of every command that reads documents."""
+
+    input: Annotated[Path, typer.Argument(help="File or folder of documents, gzipped or not.")]
+    input_format: Annotated[str | None, typer.Option(help=_FORMATS, show_default="recognised")] = None
+    on_mismatch: Annotated[
+        str, typer.Option(help="A mention that is not where the file says: error, skip or keep.")
+    ] = "error"
+    on_duplicate: Annotated[str, typer.Option(help="A name that comes again: error, skip or keep.")] = "error"
+    on_empty: Annotated[str, typer.Option(help="A document without text: error, skip or keep.")] = "error"
+    scheme: Annotated[
+        str | None, typer.Option(help="Tag scheme of a CoNLL file.", show_default="recognised")
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+
+    def reading(self) -> ReadOptions:
+        """How to read the documents."""
+        from biolm.io.text import ReadOptions
+
+        return ReadOptions(
+            format=self.input_format,
+            on_mismatch=self.on_mismatch,  # type: ignore[arg-type]  # checked there
+            on_duplicate=self.on_duplicate,  # type: ignore[arg-type]
+            on_empty=self.on_empty,  # type: ignore[arg-type]
+            scheme=self.scheme,
+        )
+
+
+def documents_of(chosen: TextInput, path: Path | None = None) -> tuple[list[Document], ReadReport]:
+    """All documents of the input or of another file, and what the reader reports, which is also logged."""
+    from biolm.io.text import ReadReport, read_documents
+    from biolm.progress import log
+
+    report = ReadReport()
+    documents = list(read_documents(path or chosen.input, chosen.reading(), report=report))
+    log.info("%s: %s", path or chosen.input, report)
+    return documents, report

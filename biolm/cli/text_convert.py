@@ -1,0 +1,48 @@
+"""``biolm text convert``: documents from one format into another."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text convert``."""
+
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write (.xml .json .pubtator .conll .jsonl .txt), or folder (BRAT).",
+        ),
+    ]
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="bioc-xml, bioc-json, pubtator, brat, conll, jsonl or text.", show_default="by the ending"
+        ),
+    ] = None
+
+
+def run(chosen: Arguments) -> None:
+    """Convert documents from one format into another.
+
+    Every mention is checked against its text; what the new format cannot hold is named.
+    """
+    from biolm.io.text import ReadReport, read_documents, write_documents
+
+    report = ReadReport()
+    documents = read_documents(chosen.input, chosen.reading(), report=report)
+    losses = write_documents(documents, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
+    log.info("%s", report)
+    log.info("%s", losses)

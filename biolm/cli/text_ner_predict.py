@@ -1,0 +1,66 @@
+"""``biolm text ner predict``: tag named entities in documents."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text ner predict``."""
+
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder or hub id of a trained tagger.")]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, in any format that holds mentions.")
+    ]
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="bioc-xml, bioc-json, pubtator, brat, conll or jsonl.", show_default="by the ending"
+        ),
+    ] = None
+    overlap: Annotated[
+        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+    ] = None
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Pieces of a batch.")] = 8192
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+
+
+def run(chosen: Arguments) -> None:
+    """Tag named entities in documents, of any length, with their places and confidence.
+
+    Mentions that the file has already are left out of the result.
+    """
+    from biolm.io.text import ReadReport, read_documents, write_documents
+    from biolm.text.models import model_folder
+    from biolm.text.ner.predict import predict
+    from biolm.text.ner.tagger import load_tagger
+    from biolm.text.pieces import load_pieces
+    from biolm.text.windows import LengthReport
+
+    folder = model_folder(chosen.model)
+    tagger, tokenizer = load_tagger(folder), load_pieces(folder)
+    lengths, report = LengthReport(tokenizer.longest), ReadReport()
+    found = predict(
+        tagger,
+        tokenizer,
+        read_documents(chosen.input, chosen.reading(), report=report),
+        overlap=chosen.overlap,
+        batch_tokens=chosen.batch_tokens,
+        device=chosen.device,
+        report=lengths,
+    )
+    losses = write_documents(found, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
+    log.info("%s", report)
+    log.info("%s", lengths)
+    if losses:
+        log.info("%s", losses)

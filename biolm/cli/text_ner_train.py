@@ -1,0 +1,59 @@
+"""``biolm text ner train``: fine-tune an encoder to tag named entities."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text ner train``."""
+
+    dev: Annotated[Path, typer.Option("--dev", help="Documents on which the epoch is chosen.")]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write; transformers reads it too.")
+    ]
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
+        "minilm"
+    )
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the documents.")] = 4
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a step.")] = 16
+    overlap: Annotated[
+        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+    ] = None
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
+    freeze_embeddings: Annotated[
+        bool, typer.Option("--freeze-embeddings", help="Leave the token embeddings as they are.")
+    ] = False
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+
+
+def run(chosen: Arguments) -> None:
+    """Fine-tune an encoder on annotated documents to tag named entities.
+
+    The epoch with the best strict F1 on the development documents is kept.
+    """
+    from biolm.text.models import model_folder
+    from biolm.text.ner.train import NerSettings, train_ner
+
+    names = {field.name for field in dataclasses.fields(NerSettings)}
+    settings = NerSettings(**{name: value for name, value in vars(chosen).items() if name in names})
+    train, _ = documents_of(chosen)
+    dev, _ = documents_of(chosen, chosen.dev)
+    done = train_ner(
+        model_folder(chosen.model), train, dev, chosen.output, settings, overwrite=chosen.overwrite
+    )
+    log.info(
+        "kept epoch %d: strict F1 %.4f on the development documents", done.best + 1, done.scores[done.best]
+    )
