@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells import open_cells
-from biolm.jobs.job import prepare
+from biolm.jobs.cells import prepare
 from biolm.models.registry import load
 from biolm.scoring.splits import labelled
 from biolm.tasks.annotate.cells import ChosenCells, read_training

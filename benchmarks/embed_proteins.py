@@ -26,10 +26,10 @@ from core_proteins import models, padded
 from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.io.sequences import SequenceBlock, open_sequences
+from biolm.jobs.settings import EmbedSettings
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
-from biolm.tasks.embed_sequences_file import embed_sequences_file
-from biolm.tasks.embed_sequences_settings import SequenceSettings
+from biolm.tasks.embed import embed_file
 
 LONGEST = 1022
 
@@ -94,7 +94,7 @@ def memory(path: Path, count: int, output: str, width: int) -> dict[str, float]:
                     break
         before = held("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        embed_sequences_file(fasta, Path(folder) / output, model, SequenceSettings(device="cpu"))
+        embed_file(fasta, Path(folder) / output, model, EmbedSettings(device="cpu"))
     return {
         "records": records,
         "residues": residues,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
-
-from biolm.jobs.embed_settings import EmbedKeywords
-from biolm.tasks.perturb.settings import PerturbKeywords
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from biolm.models.model import CellModel
     from biolm.tasks.annotate.annotator import Annotator
-    from biolm.tasks.annotate.settings import PredictKeywords
     from biolm.tasks.search.index import Index
 
 __all__ = ["annotate", "embed", "perturb", "search"]
@@ -27,7 +23,7 @@ def embed(
     key_added: str | None = None,
     layer: str | None = None,
     copy: bool = False,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> AnnData | None:
     """Turn every cell into a vector.
 
@@ -80,7 +76,7 @@ def search(
     key_added: str = "search",
     layer: str | None = None,
     copy: bool = False,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> AnnData | None:
     """Find the most similar cells of a reference, and transfer its labels.
 
@@ -141,7 +137,7 @@ def perturb(
     genes: str | Path | Sequence[str] = (),
     key_added: str = "perturb",
     copy: bool = False,
-    **options: Unpack[PerturbKeywords],
+    **options: Any,
 ) -> AnnData | None:
     """Delete or over-express genes in cells and measure how far the cells' vectors move.
 
@@ -186,7 +182,7 @@ def annotate(
     annotator: str | Path | Annotator,
     key_added: str | None = None,
     copy: bool = False,
-    **options: Unpack[PredictKeywords],
+    **options: Any,
 ) -> AnnData | None:
     """Name every cell by an annotator.
 

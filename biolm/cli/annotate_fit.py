@@ -11,9 +11,9 @@ import typer
 
 from biolm.cli.arguments import Letters, Reading
 from biolm.errors import ConfigError
+from biolm.io.sequences import is_sequence_file
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
-from biolm.tasks.embed_sequences_settings import is_sequence_file
 
 __all__ = ["Arguments", "run"]
 

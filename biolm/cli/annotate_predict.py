@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from biolm.cli.arguments import Letters, Reading, Sharded
+from biolm.io.sequences import is_sequence_file
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
-from biolm.tasks.embed_sequences_settings import is_sequence_file
 
 if TYPE_CHECKING:
     from biolm.adapters.sequences import Policy
@@ -72,7 +72,7 @@ def run(chosen: Arguments) -> None:
     chosen.refuse_for_cells()
     values = chosen.among(PredictSettings) | {"coarse": tuple(chosen.coarse or ())}
     settings = PredictSettings(**values)
-    from biolm.tasks.annotate.predict import predict_file
+    from biolm.tasks.annotate.predict_file import predict_file
 
     counts = predict_file(chosen.input, chosen.output, chosen.annotator, settings, chosen.model)
     for key, sizes in counts.items():

@@ -15,13 +15,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from biolm.errors import BiolmError, ConfigError
+from biolm.options import option_of
 
-__all__ = ["Antibody", "Common", "Letters", "Reading", "ReadingOptions", "Sharded", "add"]
+__all__ = [
+    "Antibody",
+    "Common",
+    "Letters",
+    "Reading",
+    "ReadingOptions",
+    "Sharded",
+    "add",
+    "annotation",
+    "offered",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,12 +153,12 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
         Dataclass of the options.
     """
     hints = get_type_hints(arguments, include_extras=True)
-    fields = dataclasses.fields(arguments)
+    fields = [field for field in dataclasses.fields(arguments) if offered(hints[field.name])]
     parameters = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            annotation=hints[field.name],
+            annotation=annotation(field, hints[field.name]),
             default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
         )
         # Fields without a default come first in the help: what the user must give.
@@ -155,30 +166,67 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
     ]
 
     def command(**given: Any) -> None:
-        chosen = arguments(**given)
-        with _messages(quiet=chosen.quiet):
-            status = _status(run, chosen)
+        with _messages(quiet=given["quiet"]):
+            status = _status(lambda: run(_chosen(arguments, given)), debug=given["debug"])
         if status:
             raise typer.Exit(status)
 
     command.__doc__ = run.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
-    command.__annotations__ = {field.name: hints[field.name] for field in fields}
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app.command(name)(command)
 
 
-def _status(run: Callable[[Any], None], chosen: Common) -> int:
+def offered(hint: Any) -> bool:
+    """Whether the command line offers a field of that annotation."""
+    option = option_of(hint)
+    return option is None or option.cli
+
+
+def annotation(field: dataclasses.Field[Any], hint: Any) -> Any:
+    """A field's annotation as typer wants it."""
+    option = option_of(hint)
+    if option is None:
+        return hint
+    kind, word = get_args(hint)[0], "--" + field.name.replace("_", "-")
+    flags = option.flags or ((f"{word}/--no-{word[2:]}" if field.default else word,) if kind is bool else ())
+    made = typer.Option(
+        *flags,
+        help=option.help,
+        min=option.min,
+        max=option.max,
+        show_default=option.shown or True,
+        rich_help_panel=option.panel,
+    )
+    if get_origin(kind) is Literal:
+        kind = str
+    elif get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]  # typer reads repeated options as a list
+    return Annotated[kind, made]
+
+
+def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
+    """The arguments of a command; settings among its bases learn whether to draw progress."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    if any(field.name == "progress" for field in dataclasses.fields(arguments)):
+        values["progress"] = not given["quiet"]
+    return arguments(**values)
+
+
+def _status(run: Callable[[], None], *, debug: bool) -> int:
     """Run a command; its exit status, after one sentence on stderr where it failed."""
     try:
-        if not chosen.debug:
+        if not debug:
             # Warnings of libraries are for their developers, not for the user of a command.
             warnings.simplefilter("ignore")
-        run(chosen)
+        run()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201  # the one place that prints errors
         return 130
     except Exception as error:
-        if chosen.debug:
+        if debug:
             traceback.print_exc()
         else:
             print(f"Error: {_sentence(error)}", file=sys.stderr)  # noqa: T201

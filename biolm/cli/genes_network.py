@@ -10,8 +10,7 @@ import typer
 
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
-from biolm.jobs.embed_settings import EmbedSettings
-from biolm.jobs.settings import ReadingSettings
+from biolm.jobs.settings import EmbedSettings, ReadingSettings
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]

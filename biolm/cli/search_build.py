@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import ReadingOptions
-from biolm.jobs.embed_settings import EmbedSettings
+from biolm.jobs.settings import EmbedSettings
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]

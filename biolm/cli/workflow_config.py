@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
-from biolm.cli.workflow_schema import About, Section
+from biolm.cli.workflow_schema import Section
+from biolm.options import Option
 
 __all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "Reference"]
 
@@ -22,31 +23,31 @@ _SEQUENCES = frozenset(
     {"letters", "duplicates", "windows", "window", "overlap", "per_residue"}
     | {"labels", "numbers", "split", "identity"}
 )
-_SHARDS = About(help="Parts that each job is scattered to; the result is the same.", min=1)
+_SHARDS = Option(help="Parts that each job is scattered to; the result is the same.", min=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedSample:
     """A row of the sample sheet of ``workflows/embed``."""
 
-    dataset: Annotated[str, About(help="Name of the dataset; it names the results.", pattern=_NAME)]
-    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
-    label: Annotated[str | None, About(help="Column of obs with the cell types; empty: no evaluation.")] = (
+    dataset: Annotated[str, Option(help="Name of the dataset; it names the results.", pattern=_NAME)]
+    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str | None, Option(help="Column of obs with the cell types; empty: no evaluation.")] = (
         None
     )
-    batch: Annotated[str | None, About(help="Column of obs that integration should remove.")] = None
-    groups: Annotated[str | None, About(help="Column of obs whose groups stay whole in folds.")] = None
-    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; empty: X.")] = None
+    batch: Annotated[str | None, Option(help="Column of obs that integration should remove.")] = None
+    groups: Annotated[str | None, Option(help="Column of obs whose groups stay whole in folds.")] = None
+    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
     """``config/config.yaml`` of ``workflows/embed``."""
 
-    samples: Annotated[str, About(help="Sample sheet, separated by tabs.")]
+    samples: Annotated[str, Option(help="Sample sheet, separated by tabs.")]
     models: Annotated[
         dict[str, str],
-        About(help="By name in the results: built-in model, checkpoint folder or hub id.", pattern=_NAME),
+        Option(help="By name in the results: built-in model, checkpoint folder or hub id.", pattern=_NAME),
     ]
     shards: Annotated[int, _SHARDS] = 1
     embed: Annotated[
@@ -67,31 +68,31 @@ class EmbedConfig:
 class Reference:
     """The labelled cells that an annotator learns from."""
 
-    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
-    label: Annotated[str, About(help="Column of obs to learn.")]
-    batch: Annotated[str | None, About(help="Column of donors or batches to keep together.")] = None
-    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; by default X.")] = None
+    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str, Option(help="Column of obs to learn.")]
+    batch: Annotated[str | None, Option(help="Column of donors or batches to keep together.")] = None
+    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; by default X.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
     """A row of the sample sheet of ``workflows/annotate``."""
 
-    query: Annotated[str, About(help="Name of the query; it names the results.", pattern=_NAME)]
-    path: Annotated[str, About(help="Table of cells with raw counts, seen from the working directory.")]
-    label: Annotated[str | None, About(help="Column of obs with known types, to compare with.")] = None
-    layer: Annotated[str | None, About(help="Matrix to read: a layer, or raw; empty: X.")] = None
+    query: Annotated[str, Option(help="Name of the query; it names the results.", pattern=_NAME)]
+    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str | None, Option(help="Column of obs with known types, to compare with.")] = None
+    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateConfig:
     """``config/config.yaml`` of ``workflows/annotate``."""
 
-    samples: Annotated[str, About(help="Sample sheet of the queries, separated by tabs.")]
+    samples: Annotated[str, Option(help="Sample sheet of the queries, separated by tabs.")]
     reference: Annotated[
         dict[str, Any], Section(of=Reference, without=frozenset(), help="Cells to learn from.", whole=True)
     ]
-    model: Annotated[str, About(help="Built-in model, checkpoint folder or hub id.")] = "genetext"
+    model: Annotated[str, Option(help="Built-in model, checkpoint folder or hub id.")] = "genetext"
     shards: Annotated[int, _SHARDS] = 1
     fit: Annotated[
         dict[str, Any],

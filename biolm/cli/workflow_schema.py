@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["About", "Section", "schema_of"]
+from biolm.options import option_of
+
+__all__ = ["Section", "schema_of"]
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NAMES: dict[Any, str] = {
@@ -22,26 +24,6 @@ _NAMES: dict[Any, str] = {
     float: "number",
     type(None): "null",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class About:
-    """What a field means and which values it takes, for ``Annotated``.
-
-    Parameters
-    ----------
-    help
-        One sentence.
-    min, max
-        Limits of a number.
-    pattern
-        Regular expression that the text, or every name of a mapping, matches from end to end.
-    """
-
-    help: str
-    min: float | None = None
-    max: float | None = None
-    pattern: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +78,11 @@ def schema_of(kind: type[Any], title: str) -> dict[str, Any]:
 def _object(kind: type[Any], without: frozenset[str] = frozenset(), *, whole: bool = True) -> dict[str, Any]:
     """The fields of a dataclass as properties."""
     hints = get_type_hints(kind, include_extras=True)
-    fields = [field for field in dataclasses.fields(kind) if field.name not in without]
+    fields = [
+        field
+        for field in dataclasses.fields(kind)
+        if field.name not in without and getattr(option_of(hints[field.name]), "cli", True)
+    ]
     made: dict[str, Any] = {
         "type": "object",
         "properties": {field.name: _field(field, hints[field.name]) for field in fields},
@@ -140,6 +126,8 @@ def _type(hint: Any) -> dict[str, Any]:
         parts = [_type(part) for part in inner]
         merged = {name: value for part in parts for name, value in part.items()}
         return {**merged, "type": [part["type"] for part in parts]}
+    if origin is Literal:
+        return {"type": "string"}
     if origin in (list, tuple):
         return {"type": "array", "items": _type(inner[0])}
     if origin is dict:

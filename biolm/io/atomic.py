@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from biolm.errors import OutputError
@@ -21,6 +21,7 @@ __all__ = [
     "check_free_space",
     "claiming",
     "install",
+    "owning",
     "refuse_existing",
     "remove",
     "replacing",
@@ -201,6 +202,52 @@ def claiming(target: Path) -> Iterator[None]:
         except (ImportError, OSError):
             pass  # no locks on this system or disk, or no leave to write beside the folder
         yield
+
+
+@contextmanager
+def owning(folder: Path) -> Iterator[bool]:
+    """Make a folder, or take over one that is there; no other process works in it meanwhile.
+
+    The lock is on the folder itself, so nothing lies beside it and the system frees it when the process ends,
+    however it ends.
+
+    Parameters
+    ----------
+    folder
+        Where the work is done; its parent exists.
+
+    Yields
+    ------
+    Whether the folder was there already.
+
+    Raises
+    ------
+    OutputError
+        If another process works there.
+    """
+    with ExitStack() as held:
+        while True:
+            found = folder.is_dir()
+            folder.mkdir(exist_ok=True)
+            number = os.open(folder, os.O_RDONLY)
+            release = held.enter_context(ExitStack())
+            release.callback(os.close, number)
+            try:
+                import fcntl
+
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"another process works in {folder}; wait for it, or choose another output"
+                ) from error
+            except (ImportError, OSError):
+                pass  # no locks on this system or disk
+            with suppress(FileNotFoundError):
+                if os.path.samestat(folder.stat(), os.fstat(number)):
+                    break
+            # Between the two calls its owner finished and removed it: make it anew.
+            release.close()
+        yield found
 
 
 def _errno(error: OSError) -> int | None:

@@ -24,7 +24,7 @@ from biolm.io.atomic import replacing, writing
 from biolm.io.provenance import plain
 from biolm.io.token_formats import Names, Sink, Source, open_sink, open_source
 
-__all__ = ["SCHEMA_VERSION", "TokenWriter", "read_tokens", "token_metadata"]
+__all__ = ["FORMATS", "SCHEMA_VERSION", "TokenWriter", "read_tokens", "token_format", "token_metadata"]
 
 SCHEMA_VERSION = 1
 FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".zarr": "zarr"}
@@ -73,7 +73,7 @@ class TokenWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.format = _format(self.path, format)
+        self.format = token_format(self.path, format)
         self._header = json.dumps({"schema_version": SCHEMA_VERSION} | plain(metadata), sort_keys=True)
         self._overwrite = overwrite
         self._sink: Sink | None = None
@@ -133,7 +133,7 @@ class TokenWriter:
         return open_sink(self.format, self._temporary, self._header, values)
 
 
-def _format(path: Path, asked: str | None) -> str:
+def token_format(path: Path, asked: str | None) -> str:
     """The format to write or read."""
     chosen = FORMATS.get(path.suffix, "") if asked is None else asked
     if chosen not in FORMATS.values():

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from biolm.errors import ConfigError
 from biolm.io.cells import CellSource, duplicated_names
+from biolm.jobs.modality import loaded_for
 from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
 from biolm.progress import log
@@ -20,7 +20,7 @@ from biolm.vocab.match import GeneMatch
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["KnowsGenes", "fit", "loaded"]
+__all__ = ["KnowsGenes", "fit", "loaded", "sequence_model"]
 
 
 class KnowsGenes(Protocol):
@@ -82,21 +82,26 @@ def fit(
 
 
 def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:
-    """The model itself, or the one of that name or folder.
+    """The model of cells itself, or the one of that name or folder.
 
     Raises
     ------
     ConfigError
         If it reads no cells.
     """
-    if isinstance(model, CellModel):
-        return model
-    from biolm.models.registry import load
+    found: CellModel = loaded_for("cells", model)
+    return found
 
-    found = load(model) if isinstance(model, str | Path) else None
-    if not isinstance(found, CellModel):
-        named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
-        raise ConfigError(f"model {named} reads no cells; choose a model of cells")
+
+def sequence_model(model: str | Path | CellModel | SequenceModel) -> SequenceModel:
+    """The model of sequences itself, or the one of that name or folder.
+
+    Raises
+    ------
+    ConfigError
+        If it reads no sequences.
+    """
+    found: SequenceModel = loaded_for("sequences", model)
     return found
 
 

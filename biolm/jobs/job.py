@@ -1,197 +1,225 @@
-"""Embed the blocks of a source: check, match genes, run the model, flag empty cells.
+"""A file task cut into blocks: progress, resuming, shards, a lock, and an output that appears whole.
 
-Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``d`` width of the embedding.
+Dimensions: ``k`` blocks of the whole job.
+
+A task says what is done with one block and how the results of all blocks become a file. The whole job and the
+merging of shards end in the same function over the same block results, so that both write the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-import biolm
-from biolm.adapters.cells.centre import centring_of
-from biolm.errors import ConfigError, InputError
-from biolm.io.anndata.vectors import CellVectors
-from biolm.io.cells import CellBlock, CellSource
-from biolm.io.provenance import plain
-from biolm.jobs.bind import fit
-from biolm.jobs.embed_settings import EmbedSettings
-from biolm.models.model import CellModel, EmbedOptions
-from biolm.progress import log, progress
-from biolm.vocab.match import GeneMatch
+from biolm.errors import ConfigError
+from biolm.io.atomic import check_free_space, install, refuse_existing, writing
+from biolm.jobs.shards import Shard, ShardRecord, write_record
+from biolm.jobs.spool import Arrays, Parts, Spool
+from biolm.progress import progress
 
-__all__ = ["Job", "cut", "empty_cells", "finished", "prepare"]
+__all__ = ["Job", "RunChoices", "block_ends", "check_outputs", "write_whole"]
 
-# Cells read at a time: fewer make reading slow, more take memory.
-_READ_ROWS = 8192
+
+class RunChoices(Protocol):
+    """The settings of a task that its runner reads."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether an existing output may be replaced."""
+        ...
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on with an unfinished run."""
+        ...
+
+    @property
+    def shard(self) -> str | None:
+        """Which part to do, such as ``2/7``; None for all."""
+        ...
+
+    @property
+    def progress(self) -> bool:
+        """Whether to draw progress."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A source and a model that fit each other, ready to run.
+    """What a task does with the blocks of a source.
 
     Parameters
     ----------
-    source
-        The open cells.
-    model
-        The loaded model.
-    match
-        Where each gene of the source goes in the model's vocabulary.
-    settings
-        The user's choices.
+    kind
+        Names what a block gives, for merging: ``vectors``, ``tokens``, ``calls`` ...
+    same
+        What makes two jobs the same: input, model, options. Shards of one job agree in it, and a job is
+        resumed only where it agrees in all but ``provenance``, which follows from the rest.
+    ends
+        ``(k + 1,)`` rows at which the blocks begin and end, the same in every run.
+    blocks
+        The blocks ``first`` to ``last`` (not included) of the source, in order.
+    compute
+        Results of one block: arrays of numbers or texts by name.
+    finish
+        Writes the whole output, from the results of all blocks, to a path that does not exist yet; files
+        that belong beside it have its name with another ending.
     facts
-        What :meth:`CellModel.describe` says.
+        What merging needs beside ``same``, such as the path of the input.
+    size
+        Bytes that the job writes, about.
+    label, unit
+        What is being done and what is counted, for progress.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> job = Job(
+    ...     kind="squares", same={}, ends=block_ends(5, 2), label="squaring", unit="numbers",
+    ...     blocks=lambda first, last: (np.arange(5)[2 * k : 2 * k + 2] for k in range(first, last)),
+    ...     compute=lambda block: {"square": block**2},
+    ...     finish=lambda parts, path: np.savetxt(path, parts.joined("square"), fmt="%d"),
+    ... )
+    >>> from types import SimpleNamespace
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = job.run(
+    ...         Path(folder) / "squares.txt",
+    ...         SimpleNamespace(overwrite=False, resume=False, shard=None, progress=False),
+    ...     )
+    ...     (Path(folder) / "squares.txt").read_text().split()
+    ['0', '1', '4', '9', '16']
     """
 
-    source: CellSource
-    model: CellModel
-    match: GeneMatch
-    settings: EmbedSettings
-    facts: dict[str, Any] = field(default_factory=dict)
+    kind: str
+    same: Mapping[str, Any]
+    ends: NDArray[np.int64]
+    blocks: Callable[[int, int], Iterator[Any]]
+    compute: Callable[[Any], Arrays]
+    finish: Callable[[Parts, Path], Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
+    label: str = "working"
+    unit: str = "rows"
 
-    @property
-    def key(self) -> str:
-        """Name of the result in ``obsm``."""
-        return self.settings.key or f"X_{self.model.name}"
+    def run(self, output: Path, choices: RunChoices) -> int:
+        """Do the whole job, or the shard that the choices name, into ``output``.
 
-    @property
-    def step(self) -> int:
-        """Cells embedded at a time. Blocks always start at multiples of it, so a resumed job cuts alike."""
-        return self.settings.block_rows or self.model.block_rows
+        Parameters
+        ----------
+        output
+            The file to write; a folder for a shard.
+        choices
+            Whether to replace an output, to go on with an unfinished run, which shard, and progress.
 
-    def vectors(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """Vectors ``(n, d)`` of consecutive blocks; ``start`` and ``stop`` are multiples of :attr:`step`."""
-        from biolm.adapters.cells.counts import check_block
+        Returns
+        -------
+        How many rows were worked on.
 
-        options = EmbedOptions(
-            pool=self.settings.pool,
-            batch_tokens=self.settings.batch_tokens,
-            device=self.settings.device,
-            seed=self.settings.seed,
-            hidden_state=self.settings.hidden_state,
-            precision=self.settings.precision,
-            compile=self.settings.compile,
-        )
-        rows = self.step * max(1, _READ_ROWS // self.step)
-        total = self.source.n_cells if stop is None else stop
-        with progress("embedding", total, start=start, show=self.settings.progress) as advance:
-            for block in self.source.blocks(rows, start, total):
-                check_block(block)
-                for part in cut(block, self.step):
-                    yield self._embed(part, options)
-                    advance(len(part))
-
-    def _embed(self, block: CellBlock, options: EmbedOptions) -> NDArray[np.float32]:
-        """Vectors ``(n, d)`` of one block; zero for empty cells."""
-        vectors = self.model.embed(block, self.match, options)
-        vectors[empty_cells(block, self.match)] = 0
-        broken = ~np.isfinite(vectors).all(1)
-        if broken.any():
-            cell = block.numbers[int(np.argmax(broken))]
-            raise InputError(
-                f"model {self.model.name} gave values that are not finite for {int(broken.sum())} cells, "
-                f"first for cell {cell}; check the checkpoint and the values of that cell"
+        Raises
+        ------
+        BiolmError
+            If the output cannot be written or the work fails; nothing half-written is left.
+        """
+        count = len(self.ends) - 1
+        shard = None if choices.shard is None else Shard.parse(choices.shard)
+        first, last = (0, count) if shard is None else shard.blocks(count)
+        refuse_existing(output, overwrite=choices.overwrite)
+        same = {name: value for name, value in self.same.items() if name != "provenance"}
+        spool = Spool(output, {**same, "shard": str(shard or "")}, first, last)
+        with spool.open(resume=choices.resume, overwrite=choices.overwrite):
+            check_free_space(
+                output, self.size if shard is None else self.size * (last - first) // max(count, 1)
             )
-        return vectors
+            self._work(spool, show=choices.progress)
+            rows = int(self.ends[last] - self.ends[first])
+            if shard is None:
+                write_whole(spool.folder, output, lambda made: self.finish(spool.parts(), made))
+                return rows
+            record = ShardRecord(
+                path=spool.folder,
+                shard=shard,
+                kind=self.kind,
+                job=dict(self.same),
+                facts={**self.facts, "blocks": count},
+                digests=spool.digests(),
+            )
+            with writing(output):
+                write_record(record)
+                (spool.folder / "job.json").unlink()
+                install(spool.folder, output)
+            return rows
 
-    def result(self, vectors: NDArray[np.float32]) -> CellVectors:
-        """All vectors with provenance, centred where that was asked for."""
-        return finished(vectors, self.key, self.provenance(), centre=self.settings.centre)
-
-    def provenance(self) -> dict[str, Any]:
-        """Plain facts that tell how the vectors are made; no date and no path."""
-        chosen = self.settings
-        record: dict[str, Any] = plain(
-            {
-                "model": self.model.name,
-                "checkpoint": self.facts,
-                "biolm_version": biolm.__version__,
-                "parameters": {
-                    "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
-                    "hidden_state": chosen.hidden_state,
-                    "device": chosen.device,
-                    "precision": chosen.precision,
-                    "centred": chosen.centre,
-                    "allow_normalised": chosen.allow_normalised,
-                    "minimum_match": chosen.minimum_match,
-                    "species": chosen.species,
-                },
-                "genes": self.match.report.as_dict(),
-                "matrix": self.source.matrix,
-                "seed": chosen.seed,
-                "cells": self.source.n_cells,
-            }
+    def _work(self, spool: Spool, *, show: bool) -> None:
+        start, total = (
+            int(self.ends[number] - self.ends[spool.first]) for number in (spool.next, spool.last)
         )
-        return record
+        with progress(self.label, total, start=start, show=show, unit=self.unit) as advance:
+            for block in self.blocks(spool.next, spool.last):
+                number = spool.next
+                spool.put(self.compute(block))
+                advance(int(self.ends[number + 1] - self.ends[number]))
 
 
-def finished(
-    vectors: NDArray[np.float32], key: str, provenance: dict[str, Any], *, centre: bool
-) -> CellVectors:
-    """All vectors ``(n, d)`` of a job with what is written beside them; empty cells are counted and told."""
-    # Only empty cells have a vector of zeros.
-    rows = range(0, len(vectors), _READ_ROWS)
-    parts = [~np.asarray(vectors[a : a + _READ_ROWS]).any(1) for a in rows]
-    empty = np.concatenate(parts) if parts else np.zeros(0, bool)
-    if empty.any():
-        log.warning(
-            "%d cells hold no counts in genes of the model; their vectors are zero (flag: %s_empty)",
-            empty.sum(),
-            key,
-        )
-    return CellVectors(
-        key=key,
-        vectors=vectors,
-        empty=empty,
-        provenance=plain({**provenance, "empty_cells": int(empty.sum())}),
-        transform=centring_of(vectors) if centre else None,
-    )
+def block_ends(rows: int, step: int) -> NDArray[np.int64]:
+    """``(k + 1,)`` ends of blocks of ``step`` rows, the last one shorter.
+
+    Examples
+    --------
+    >>> block_ends(5, 2).tolist()
+    [0, 2, 4, 5]
+    """
+    return np.append(np.arange(0, rows, step), rows).astype(np.int64)
 
 
-def prepare(
-    source: CellSource,
-    model: CellModel,
-    settings: EmbedSettings,
-    reopen: Callable[[str], CellSource] | None = None,
-) -> Job:
-    """Check that source, model and settings fit, before any work; ``reopen`` as for :func:`fit`.
+def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -> None:
+    """Refuse, before any work, an output that exists or is not what the choices name.
+
+    Parameters
+    ----------
+    output
+        What the user named.
+    endings
+        Endings of all files of the whole job, such as ``(".npy", ".json")``; no shard has one of them.
+    choices
+        As for :meth:`Job.run`.
 
     Raises
     ------
-    InputError, GeneMatchError, ConfigError
-        If they do not.
+    OutputError
+        If a file exists already.
+    ConfigError
+        If a shard is named like a file.
     """
-    if settings.pool is not None and settings.pool not in model.pools:
-        offered = ", ".join(model.pools) or "none"
-        raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
-    match = fit(source, model, settings, reopen)
-    return Job(source=source, model=model, match=match, settings=settings, facts=plain(model.describe()))
+    if choices.shard is None:
+        for ending in endings:
+            refuse_existing(output.with_suffix(ending), overwrite=choices.overwrite)
+        return
+    if output.suffix and output.suffix in endings:
+        raise ConfigError(f"a shard is a folder, not a {output.suffix} file; merging writes that")
+    refuse_existing(output, overwrite=choices.overwrite)
 
 
-def cut(block: CellBlock, rows: int) -> Iterator[CellBlock]:
-    """A block in pieces of at most ``rows`` cells; nothing is copied."""
-    for start in range(0, len(block), rows):
-        yield block.part(start, min(start + rows, len(block)))
+def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> None:
+    """Write an output under a temporary name in ``folder``, then give all its files their names.
 
-
-def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
-    """``(n,)`` cells without a count in any gene of the vocabulary.
-
-    Nearly every cell shows such a count among its first stored values, so few are read whole.
+    Parameters
+    ----------
+    folder
+        On the disk of the output.
+    output
+        The final path.
+    write
+        Writes to the path it is given; files beside it have the same name with another ending.
     """
-    empty = np.ones(len(block), bool)
-    first, last = block.indptr[:-1], block.indptr[1:]
-    for step in range(16):
-        rows = np.flatnonzero(empty & (first + step < last))
-        places = first[rows] + step
-        known = (match.target[block.indices[places]] >= 0) & (block.data[places] != 0)
-        empty[rows[known]] = False
-    for row in np.flatnonzero(empty):
-        span = slice(int(first[row]), int(last[row]))
-        empty[row] = not ((match.target[block.indices[span]] >= 0) & (block.data[span] != 0)).any()
-    return empty
+    made = folder / f"output{output.suffix}"
+    with writing(output):
+        write(made)
+        for path in sorted(folder.glob("output*")):
+            if path != made:
+                install(path, output.with_suffix(path.suffix))
+        install(made, output)

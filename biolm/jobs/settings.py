@@ -1,15 +1,29 @@
-"""The choices that jobs on a file of cells share: what is read, how genes are found, what may be replaced."""
+"""Choices that file tasks share, each declared once: what is read, how a model runs, how a job is run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from biolm.errors import ConfigError
+from biolm.options import Option, check_options
 
-__all__ = ["ReadingSettings"]
+__all__ = [
+    "CellSettings",
+    "EmbedSettings",
+    "ModelSettings",
+    "ReadingSettings",
+    "Resumable",
+    "RunSettings",
+    "check_key",
+]
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+CELLS, SEQUENCES = ("cells",), ("sequences",)
+_INPUT, _MODEL, _OUTPUT, _RUN = "Input", "Model", "Output", "Run"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadingSettings:
     """Choices shared by jobs that read cells.
 
@@ -20,9 +34,10 @@ class ReadingSettings:
     gene_column
         ``index`` or the ``var`` column that names the genes; found automatically by default.
     minimum_match
-        Least share of genes that must be known to the model.
+        Least fraction of genes that must be known to the model.
     species
-        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; told from the names by default.
+        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; inferred from the names by
+        default.
     allow_normalised
         Take values that are not counts where the model wants counts.
     seed
@@ -38,22 +53,245 @@ class ReadingSettings:
         If a value is out of range.
     """
 
-    layer: str | None = None
-    gene_column: str | None = None
-    minimum_match: float = 0.1
-    species: str | None = None
-    allow_normalised: bool = False
-    seed: int = 0
-    overwrite: bool = False
-    progress: bool = False
+    layer: Annotated[
+        str | None,
+        Option(help="Matrix to read: a layer, or raw.", shown="X", panel="Cells", only=CELLS),
+    ] = None
+    gene_column: Annotated[
+        str | None,
+        Option(help="index or a var column with gene names.", shown="found", panel="Cells", only=CELLS),
+    ] = None
+    minimum_match: Annotated[
+        float,
+        Option(help="Least fraction of genes the model must know.", min=0, max=1, panel="Cells", only=CELLS),
+    ] = 0.1
+    species: Annotated[
+        str | None,
+        Option(help="human or mouse.", shown="inferred", panel="Cells", only=CELLS),
+    ] = None
+    allow_normalised: Annotated[
+        bool, Option(help="Take values that are not counts.", panel="Cells", only=CELLS)
+    ] = False
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel=_RUN)] = 0
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel=_OUTPUT)] = False
+    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.minimum_match <= 1:
-            raise ConfigError(f"the minimum match is a share from 0 to 1, not {self.minimum_match}")
-        if self.seed < 0:
-            raise ConfigError(f"the seed must be 0 or more, not {self.seed}")
+        check_options(self)
 
     @property
     def matrix(self) -> str:
         """The matrix as readers spell it."""
         return self.layer or "X"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """How a model is run.
+
+    Parameters
+    ----------
+    pool
+        One of the model's ways to pool; None for its own definition.
+    hidden_state
+        Hidden state to pool: -1 the last, -2 the one before it, 0 the embeddings; None for the model's
+        own definition.
+    precision
+        ``float32``, ``bfloat16`` or ``float16``; mixed precision, for GPUs.
+    compile
+        Compile the model's layers first (torch models); for long jobs on a GPU.
+    batch_tokens
+        Tokens packed into one batch, for models that read tokens.
+    device
+        ``auto`` (CUDA, then MPS, then CPU) or a torch device name.
+    block_rows
+        Rows embedded between two progress reports; the model's choice by default. Shards begin there.
+    """
+
+    pool: Annotated[
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel=_MODEL)
+    ] = None
+    hidden_state: Annotated[
+        int | None, Option(help="State to pool: -1 the last, -2 ...", shown="the model's own", panel=_MODEL)
+    ] = None
+    precision: Annotated[
+        str,
+        Option(
+            help="float32, bfloat16 or float16.", choices=("float32", "bfloat16", "float16"), panel=_MODEL
+        ),
+    ] = "float32"
+    compile: Annotated[bool, Option(help="Compile the layers first (GPU).", panel=_RUN)] = False
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel=_RUN)] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel=_RUN)] = "auto"
+    block_rows: Annotated[
+        int | None, Option(help="Rows worked on at a time.", min=1, shown="the model's own", panel=_RUN)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSettings(ReadingSettings, ModelSettings):
+    """What a task that embeds cells is asked: how they are read and how the model runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumable:
+    """How a job that can be interrupted is run.
+
+    Parameters
+    ----------
+    resume
+        Continue a job that was interrupted; files only.
+    """
+
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel=_RUN)] = False
+
+    @property
+    def shard(self) -> str | None:
+        """The whole job is done."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a job that writes a file is run.
+
+    Parameters
+    ----------
+    resume
+        Continue a job that was interrupted; files only.
+    shard
+        Do a part of the job only, such as ``2/7``, into a folder for ``biolm merge``; files only.
+    format
+        Of the output; from its ending by default.
+    """
+
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel=_RUN)] = False
+    shard: Annotated[
+        str | None,
+        Option(
+            help="Do part i of n, such as 2/7, into a folder for biolm merge.",
+            shown="all",
+            panel=_RUN,
+        ),
+    ] = None
+    format: Annotated[
+        str | None, Option(help="Format of the output.", shown="by the ending", panel=_OUTPUT)
+    ] = None
+
+    def check_run(self) -> None:
+        """Check what holds for every job.
+
+        Raises
+        ------
+        ConfigError
+            If the shard is none, or has a format.
+        """
+        from biolm.jobs.shards import Shard
+
+        if self.shard is not None:
+            Shard.parse(self.shard)
+            if self.format is not None:
+                raise ConfigError("a shard has no format; choose it when the shards are merged")
+
+    def check_in_memory(self) -> None:
+        """Refuse what only a job that writes a file can do.
+
+        Raises
+        ------
+        ConfigError
+            If a shard, a format or resuming is asked for.
+        """
+        for word in ("resume", "shard", "format"):
+            if getattr(self, word):
+                raise ConfigError(f"{word} is for jobs that write a file; give an output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings(CellSettings, RunSettings):
+    """Choices of an embedding job, beside those of the classes that it is made of.
+
+    ``overwrite`` also lets an embedding of the same key from elsewhere be replaced.
+
+    Parameters
+    ----------
+    key
+        Name of the result in ``obsm``; ``X_<model>`` by default.
+    centre
+        Move the mean of the dataset to zero; a cell's vector then depends on the other cells.
+    letters
+        What is done with residues or bases that the model does not know: ``error`` stops, ``unknown`` reads
+        them as its unknown token, ``skip`` leaves the record out.
+    duplicates
+        ``error`` refuses names that repeat, ``keep`` takes the records as they come.
+    windows
+        Read sequences longer than the model in overlapping windows.
+    window, overlap
+        Most tokens of a window, special ones included, and least tokens that two share; the model's own
+        length and a quarter of it by default.
+    per_residue
+        A row for each residue, base or token instead of one for each sequence.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel=_OUTPUT)] = None
+    centre: Annotated[
+        bool, Option(help="Take the dataset's mean from its vectors.", panel="Cells", only=CELLS)
+    ] = False
+    letters: Annotated[
+        Literal["error", "unknown", "skip"],
+        Option(
+            help="Residues or bases the model does not know: error, unknown or skip the record.",
+            choices=("error", "unknown", "skip"),
+            panel="Sequences",
+            only=SEQUENCES,
+        ),
+    ] = "unknown"
+    duplicates: Annotated[
+        str,
+        Option(
+            help="Repeated names: error or keep.",
+            choices=("error", "keep"),
+            panel="Sequences",
+            only=SEQUENCES,
+        ),
+    ] = "error"
+    windows: Annotated[
+        bool,
+        Option(help="Read long sequences in overlapping windows.", panel="Sequences", only=SEQUENCES),
+    ] = True
+    window: Annotated[
+        int | None,
+        Option(help="Tokens of a window.", min=1, shown="the model's own", panel="Sequences", only=SEQUENCES),
+    ] = None
+    overlap: Annotated[
+        int | None,
+        Option(
+            help="Tokens that windows share.", min=0, shown="a quarter", panel="Sequences", only=SEQUENCES
+        ),
+    ] = None
+    per_residue: Annotated[
+        bool, Option(help="A row for each residue, base or token.", panel="Sequences", only=SEQUENCES)
+    ] = False
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        check_key(self.key)
+        self.check_run()
+        if self.per_residue and self.pool is not None:
+            raise ConfigError("per_residue gives every token its vector, so it takes no pool; choose one")
+
+
+def check_key(key: str | None) -> None:
+    """Check the name of a result.
+
+    Raises
+    ------
+    ConfigError
+        If it is empty or holds a ``/``.
+    """
+    if key is not None and (not key or "/" in key):
+        raise ConfigError(f"key {key!r} cannot name a result; use a word without '/', like X_mine")

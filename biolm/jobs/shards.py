@@ -1,10 +1,8 @@
-"""Shards of a job: one of ``n`` runs of rows, worked on by itself and merged to the whole result.
+"""Shards of a job: one of ``n`` runs of blocks, worked on by itself and merged to the whole result.
 
-Dimensions: ``r`` rows of the whole job.
-
-A shard is a folder with ``shard.json`` and what was made of its rows. Runs begin at multiples of the block
-that the job works on at a time, so that every row is in the batch that it has in the whole job. The same
-batch gives the same bytes, on one kind of processor and with as many threads; another gives them to rounding.
+A shard is a folder with ``shard.json`` and the results of a run of the job's blocks. Blocks are the same in
+every run, so that every row is in the batch that it has in the whole job. The same batch gives the same
+bytes, on one kind of processor and with as many threads; another gives them to rounding.
 """
 
 from __future__ import annotations
@@ -17,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import CellSource
-from biolm.io.provenance import digest, stamp
 
-__all__ = ["RECORD", "SHARD_FILE", "Shard", "ShardRecord", "input_facts", "read_shards", "write_record"]
+__all__ = ["RECORD", "Shard", "ShardRecord", "check_same_input", "read_shards", "write_record"]
 
 RECORD = "shard.json"
-SHARD_FILE = "tokens.arrow"
 _VERSION = 1
 
 
@@ -33,8 +28,8 @@ class Shard:
 
     Examples
     --------
-    >>> [Shard(number, 3).rows(1000, step=100) for number in (1, 2, 3)]
-    [(0, 300), (300, 600), (600, 1000)]
+    >>> [Shard(number, 3).blocks(10) for number in (1, 2, 3)]
+    [(0, 3), (3, 6), (6, 10)]
     """
 
     number: int
@@ -57,11 +52,10 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def rows(self, total: int, step: int) -> tuple[int, int]:
-        """First row and end of this shard of ``total`` rows, at multiples of ``step``; it may be empty."""
-        blocks = -(-total // step)
-        first, last = (blocks * number // self.count for number in (self.number - 1, self.number))
-        return min(first * step, total), min(last * step, total)
+    def blocks(self, count: int) -> tuple[int, int]:
+        """First block and end of this shard of ``count`` blocks; it may be empty."""
+        first, last = (count * number // self.count for number in (self.number - 1, self.number))
+        return first, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +69,13 @@ class ShardRecord:
     shard
         Which part.
     kind
-        What it holds: ``vectors``, ``tokens`` or ``calls`` (names of cells).
+        What it holds: ``vectors``, ``tokens``, ``calls`` (names of cells) ...
     job
         What is the same for all shards of one job.
     facts
         What merging needs beside it.
+    digests
+        SHA-256 of each file of results, in order of the blocks.
     """
 
     path: Path
@@ -87,29 +83,21 @@ class ShardRecord:
     kind: str
     job: dict[str, Any]
     facts: dict[str, Any]
+    digests: dict[str, str]
 
 
-def input_facts(source: CellSource) -> dict[str, Any]:
-    """What tells one input from another: its place in time, its cells and its genes."""
-    return {
-        "stamp": stamp(source.path),
-        "matrix": source.matrix,
-        "cells": source.n_cells,
-        "cell_names": digest({"names": source.cell_names()}),
-        "genes": digest(source.gene_columns()),
-    }
-
-
-def write_record(folder: Path, shard: Shard, kind: str, job: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write ``shard.json``; the arguments are those of :class:`ShardRecord`."""
-    record = {
+def write_record(record: ShardRecord) -> None:
+    """Write ``shard.json`` into the folder of the shard."""
+    held = {
         "biolm_shard": _VERSION,
-        "shard": [shard.number, shard.count],
-        "kind": kind,
-        "job": job,
-        "facts": facts,
+        "shard": [record.shard.number, record.shard.count],
+        "kind": record.kind,
+        "job": record.job,
+        "facts": record.facts,
+        "sha256": record.digests,
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(held, indent=1, sort_keys=True) + "\n"
+    (record.path / RECORD).write_text(text, encoding="utf-8")
 
 
 def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
@@ -161,6 +149,7 @@ def _read(path: Path) -> ShardRecord:
             kind=record["kind"],
             job=record["job"],
             facts=record["facts"],
+            digests=dict(record["sha256"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         unfinished = path.with_name(f"{path.name}.partial").exists()
@@ -169,3 +158,28 @@ def _read(path: Path) -> ShardRecord:
     if version > _VERSION:
         raise InputError(f"{path} was written by a later biolm; update biolm to merge it")
     return made
+
+
+def check_same_input(found: dict[str, Any], job: dict[str, Any], path: Path | None) -> None:
+    """Refuse another input than the shards were made from; it may have been copied.
+
+    Parameters
+    ----------
+    found
+        What tells the input at hand from others.
+    job
+        The same of the shards.
+    path
+        Names the input at hand.
+
+    Raises
+    ------
+    InputError
+        If they differ in more than place and time.
+    """
+    differs = [name for name, value in job.items() if name != "stamp" and found[name] != value]
+    if differs:
+        raise InputError(
+            f"{path} is not what the shards were made from ({' and '.join(differs)} differ); "
+            "name the right file with --input"
+        )

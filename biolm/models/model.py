@@ -57,6 +57,8 @@ class CellModel(ABC):
 
     Attributes
     ----------
+    modality
+        The kind of data that it reads; see :mod:`biolm.jobs.modality`.
     name
         Names the result: ``obsm["X_<name>"]``.
     vocabulary
@@ -72,6 +74,7 @@ class CellModel(ABC):
         set fewer.
     """
 
+    modality = "cells"
     name: str
     vocabulary: GeneVocabulary
     wants_counts: bool

@@ -81,6 +81,7 @@ class SequenceModel(Headed):
     ('protein', 1026)
     """
 
+    modality = "sequences"
     block_rows = 512
 
     def __init__(

@@ -1,27 +1,37 @@
-"""Embed cells: an AnnData in memory, or a file block by block."""
+"""Embed data of any kind: in memory, or a file block by block.
+
+Dimensions: ``n`` rows of the result · ``d`` width of the embedding.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from biolm.errors import ConfigError, OutputError
-from biolm.io.anndata.vectors import CellVectors
-from biolm.io.cells import CellSource, open_cells
-from biolm.jobs.bind import loaded
-from biolm.jobs.embed_settings import EmbedSettings, SequenceKeywords
-from biolm.jobs.job import prepare
-from biolm.models.model import CellModel
-from biolm.tasks.embed_sequences_settings import cell_options, is_sequence_file, sequence_settings
+from biolm.errors import ConfigError, InputError, OutputError
+from biolm.io.anndata.result import format_of
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.modality import Embedding, Modality, available, loaded_for, modality_of
+from biolm.jobs.settings import EmbedSettings
+from biolm.jobs.shards import ShardRecord, check_same_input
+from biolm.jobs.spool import Parts
+from biolm.options import read_options, refuse_unused
+from biolm.progress import progress
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["embed", "whole_table"]
+__all__ = ["EmbedSummary", "embed", "embed_file", "merge_vectors"]
+
+KIND = "vectors"
 
 
 @overload
@@ -30,10 +40,8 @@ def embed(
     *,
     model: str | Path | CellModel | SequenceModel = ...,
     output: None = ...,
-    key: str | None = ...,
-    layer: str | None = ...,
     copy: bool = ...,
-    **options: Unpack[SequenceKeywords],
+    **options: Any,
 ) -> AnnData: ...
 
 
@@ -43,10 +51,8 @@ def embed(
     *,
     model: str | Path | CellModel | SequenceModel = ...,
     output: str | Path,
-    key: str | None = ...,
-    layer: str | None = ...,
     copy: bool = ...,
-    **options: Unpack[SequenceKeywords],
+    **options: Any,
 ) -> Path: ...
 
 
@@ -55,12 +61,10 @@ def embed(
     *,
     model: str | Path | CellModel | SequenceModel = "genetext",
     output: str | Path | None = None,
-    key: str | None = None,
-    layer: str | None = None,
     copy: bool = False,
-    **options: Unpack[SequenceKeywords],
+    **options: Any,
 ) -> AnnData | Path:
-    """Turn every cell, or every sequence, into a vector.
+    """Turn every cell, every sequence, or every row of another kind of data, into a vector.
 
     Parameters
     ----------
@@ -72,15 +76,11 @@ def embed(
     output
         For a path: stream to this ``.h5ad``, ``.zarr``, ``.parquet`` or ``.npy`` (sequences also ``.pt``)
         instead of returning an AnnData; memory is then bounded by the block.
-    key
-        Name of the result; ``X_<model>`` by default.
-    layer
-        Matrix to read: ``X``, the name of a layer, or ``raw``.
     copy
         For an AnnData: leave it as it is and return a copy.
     options
-        See :class:`biolm.jobs.embed_settings.EmbedSettings`, and for sequences
-        :class:`biolm.tasks.embed_sequences.SequenceSettings`.
+        See :class:`biolm.jobs.settings.EmbedSettings`: ``key``, ``layer``, ``pool`` and others. One that
+        means nothing for the kind of data is refused.
 
     Returns
     -------
@@ -99,40 +99,201 @@ def embed(
     >>> adata.obsm["X_genetext"].dtype
     dtype('float32')
     """
-    path = Path(data) if isinstance(data, str | Path) else None
-    if path is not None and is_sequence_file(path):
-        from biolm.tasks.embed_sequences_file import embed_sequences, embed_sequences_file
-
-        chosen = sequence_settings({"key": key, "layer": layer, **options})
-        if output is None:
-            return embed_sequences(path, model, chosen)
-        return embed_sequences_file(path, output, model, chosen).output
-    settings = EmbedSettings(key=key, layer=layer, **cell_options(options))
+    settings: EmbedSettings = read_options(EmbedSettings, options, "embed")
     if output is not None:
-        if path is None:
+        if not isinstance(data, str | Path):
             raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")
-        from biolm.jobs.run import embed_file
-
-        return embed_file(path, output, model, settings).output
-    if settings.resume or settings.shard:
-        word = "resume" if settings.resume else "shard"
-        raise ConfigError(f"{word} is for jobs that write a file; give an output")
-    with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, loaded(model), settings, lambda name: open_cells(data, matrix=name))
-        if path is None:
-            adata: Any = data
-            if copy:
-                adata = adata.copy()
-        else:
-            adata = whole_table(source)
-        _protect(adata, job.key, overwrite=settings.overwrite)
-        vectors = np.empty((source.n_cells, job.model.width), np.float32)
-        start = 0
-        for part in job.vectors():
-            vectors[start : start + len(part)] = part
-            start += len(part)
-        _attach(adata, job.result(vectors))
+        return embed_file(data, output, model, settings).output
+    settings.check_in_memory()
+    modality = modality_of(data)
+    refuse_unused(settings, modality.name)
+    reader = loaded_for(modality.name, model)
+    with modality.open(data, settings) as source:
+        prepared = _prepared(modality, data, source, reader, settings)
+        key = settings.key or f"X_{reader.name}"
+        given = None if isinstance(data, str | Path) else data
+        if given is not None:
+            _protect(given, key, overwrite=settings.overwrite)
+        ends = prepared.ends
+        vectors = np.empty((int(ends[-1]), reader.width), np.float32)
+        parts = []
+        with progress("embedding", len(vectors), show=settings.progress, unit=modality.name) as advance:
+            for place, block in enumerate(prepared.blocks(0, len(ends) - 1)):
+                arrays = dict(prepared.compute(block))
+                vectors[ends[place] : ends[place + 1]] = arrays.pop("vectors")
+                parts.append(arrays)
+                advance(int(ends[place + 1] - ends[place]))
+        result = modality.writer.result(vectors, key, prepared.provenance(), centre=settings.centre)
+        if given is None:
+            return modality.writer.table(source, result, parts)
+    adata: AnnData = given.copy() if copy else given
+    result.attach(adata)
     return adata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSummary:
+    """What an embedding job did.
+
+    Parameters
+    ----------
+    output, format, key
+        The file, its format (``shard`` for a shard) and the name of the result in it.
+    cells, width, empty
+        Rows and columns of the vectors; cells without counts.
+    seconds
+        Wall time.
+    provenance
+        What stands in ``uns["biolm"][key]``.
+    """
+
+    output: Path
+    format: str
+    key: str
+    cells: int
+    width: int
+    empty: int
+    seconds: float
+    provenance: dict[str, Any]
+
+
+def embed_file(
+    path: str | Path,
+    output: str | Path,
+    model: str | Path | CellModel | SequenceModel,
+    settings: EmbedSettings,
+) -> EmbedSummary:
+    """Embed the rows of a file and write the result to ``output``.
+
+    Parameters
+    ----------
+    path
+        Any file that a kind of data recognises; ``-`` for sequences on the standard input.
+    output
+        ``.h5ad`` or ``.zarr`` (for cells a copy of the input with the vectors), ``.parquet`` or ``.npy``,
+        for sequences also ``.pt``; a folder for a shard.
+    model
+        Name, folder or loaded model.
+    settings
+        Choices of the job.
+
+    Raises
+    ------
+    BiolmError
+        If input, model or output cannot be used; nothing half-written is left.
+    """
+    began, target = time.monotonic(), Path(output)
+    modality = modality_of(path)
+    refuse_unused(settings, modality.name)
+    writer = modality.writer
+    form = "shard" if settings.shard else format_of(target, settings.format, writer.formats)
+    check_outputs(target, _endings(target, form, writer.formats), settings)
+    reader = loaded_for(modality.name, model)
+    with modality.open(path, settings) as source:
+        prepared = _prepared(modality, path, source, reader, settings)
+        key = settings.key or f"X_{reader.name}"
+        writer.check(source, "h5ad" if settings.shard else form, key, overwrite=settings.overwrite)
+        ends, provenance = prepared.ends, prepared.provenance()
+        empty = 0
+
+        def finish(parts: Parts, made: Path) -> None:
+            nonlocal provenance, empty
+            result = writer.result(parts.joined("vectors"), key, provenance, centre=settings.centre)
+            provenance, empty = result.provenance, int(result.empty.sum())
+            writer.write(made, form, result, parts, source)
+
+        shape = (int(ends[-1]), reader.width)
+        job = Job(
+            kind=KIND,
+            same={
+                "modality": modality.name,
+                "model": prepared.facts,
+                **prepared.same(),
+                "key": key,
+                "centre": settings.centre,
+                "provenance": provenance,
+            },
+            facts={
+                "input": str(Path(path).resolve()),
+                "layer": settings.layer,
+                "overwrite": settings.overwrite,
+            },
+            ends=ends,
+            blocks=prepared.blocks,
+            compute=prepared.compute,
+            finish=finish,
+            size=8 * shape[0] * shape[1] + writer.size(source, form),
+            label="embedding",
+            unit=modality.name,
+        )
+        rows = job.run(target, settings)
+    return EmbedSummary(
+        output=target,
+        format=form,
+        key=key,
+        cells=rows,
+        width=shape[1],
+        empty=empty,
+        seconds=time.monotonic() - began,
+        provenance=provenance,
+    )
+
+
+def merge_vectors(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the vectors of all shards as the whole job would; how many rows there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        The output; its folder takes temporary files.
+    data
+        The input, if it was moved since.
+    form
+        By the ending of the output by default.
+
+    Raises
+    ------
+    InputError
+        If the input changed, or rows are missing.
+    """
+    job, facts = records[0].job, records[0].facts
+    modality = available()[job["modality"]]
+    writer = modality.writer
+    form = format_of(target, form, writer.formats)
+    check_outputs(target, _endings(target, form, writer.formats), EmbedSettings(overwrite=True))
+    vectors = parts.joined("vectors")
+    result = writer.result(vectors, job["key"], job["provenance"], centre=job["centre"])
+    if not writer.needs_source:
+        if len(vectors) != job["provenance"]["rows"]:
+            raise InputError("the shards do not hold all rows; make the shards again")
+        write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, None))
+        return len(vectors)
+    place = facts["input"] if data is None else data
+    with modality.open(place, replace(EmbedSettings(), layer=facts["layer"])) as source:
+        check_same_input(writer.identity(source), job["input"], source.path)
+        writer.check(source, form, job["key"], overwrite=facts["overwrite"])
+        write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, source))
+    return len(vectors)
+
+
+def _prepared(modality: Modality, data: Any, source: Any, model: Any, settings: EmbedSettings) -> Embedding:
+    """Source and model together; a refusal can look at other matrices of the same data."""
+    return modality.embedding(
+        source, model, settings, lambda name: modality.open(data, replace(settings, layer=name))
+    )
+
+
+def _endings(target: Path, form: str, formats: tuple[str, ...]) -> tuple[str, ...]:
+    """Endings of the files that the job writes; for a shard, those that it must not have."""
+    if form == "shard":
+        return tuple(f".{name}" for name in formats)
+    return (target.suffix, ".json") if form == "npy" else (target.suffix,)
 
 
 def _protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
@@ -141,35 +302,3 @@ def _protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
         raise OutputError(
             f"obsm['{key}'] exists already and was not written by biolm; choose another key or set overwrite"
         )
-
-
-def _attach(adata: AnnData, result: CellVectors) -> None:
-    adata.obsm[result.key] = result.whole()
-    adata.uns["biolm"] = {**adata.uns.get("biolm", {}), result.key: result.provenance}
-    if result.empty.any():
-        adata.obs[f"{result.key}_empty"] = result.empty
-
-
-def whole_table(source: CellSource) -> AnnData:
-    """The table of cells in memory, with everything that an h5ad or zarr holds."""
-    import anndata
-
-    if source.kind == "h5ad":
-        return anndata.read_h5ad(source.path)
-    if source.kind == "zarr":
-        return anndata.read_zarr(source.path)
-    import pandas as pd
-    import scipy.sparse as sp
-
-    blocks = [
-        sp.csr_matrix((block.data, block.indices, block.indptr), (len(block), block.n_genes))
-        for block in source.blocks()
-    ]
-    cells = {name: source.obs_column(name) for name in source.obs_columns()}
-    genes = source.gene_columns()
-    names = genes.pop("index")
-    return anndata.AnnData(
-        sp.vstack(blocks, format="csr"),
-        obs=pd.DataFrame(cells, index=source.cell_names()),
-        var=pd.DataFrame(genes, index=names),
-    )

@@ -1,46 +1,52 @@
-"""Tokenise cells: blocks of a file to packed tokens, in memory or on disk; torch is never imported."""
+"""Tokenise cells or sequences: blocks of a file to packed tokens; torch is never imported.
+
+Dimensions: ``n`` rows of a block · ``t`` tokens of a block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import biolm
-from biolm.adapters.cells import concatenate, in_threads
+from numpy.typing import NDArray
+
+from biolm.adapters.cells import concatenate
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
-from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import CellBlock, CellSource, open_cells
-from biolm.io.provenance import plain
-from biolm.io.token_store import VOCABULARY
-from biolm.jobs.bind import fit
-from biolm.jobs.settings import ReadingSettings
-from biolm.jobs.shards import SHARD_FILE, Shard, input_facts, write_record
-from biolm.progress import progress
+from biolm.io.tokens import FORMATS, TokenWriter, token_format
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.modality import Modality, modality_of
+from biolm.jobs.settings import ReadingSettings, RunSettings
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Parts
+from biolm.options import Option, check_options, read_options, refuse_unused
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from biolm.io.tokens import TokenWriter
     from biolm.models.model import CellModel
+    from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["TokenizeSettings", "TokenizeSummary", "tokenize", "tokenize_file"]
+__all__ = ["TokenizeSettings", "TokenizeSummary", "merge_tokens", "tokenize", "tokenize_file"]
+
+KIND = "tokens"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizeSettings(ReadingSettings):
-    """Choices of a tokenising job, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
+@dataclass(frozen=True, kw_only=True)
+class TokenizeSettings(ReadingSettings, RunSettings):
+    """Choices of a tokenising job, beside those of the classes that it is made of.
 
     Parameters
     ----------
     workers
         Threads that tokenise a block; the result does not depend on it.
     block_rows
-        Cells of one block; the tokens do not depend on it.
-    shard
-        Do a part of the job only, such as ``2/7``, into a folder for ``biolm merge``; files only.
+        Rows of one block; the tokens do not depend on it.
+    letters
+        What is done with residues or bases that the model does not know, as in
+        :class:`~biolm.jobs.settings.EmbedSettings`.
 
     Raises
     ------
@@ -48,18 +54,21 @@ class TokenizeSettings(ReadingSettings):
         If a value is out of range.
     """
 
-    workers: int = 1
-    block_rows: int = 8192
-    shard: str | None = None
+    workers: Annotated[int, Option(help="Threads that tokenise.", min=1, panel="Run")] = 1
+    block_rows: Annotated[int, Option(help="Rows worked on at a time.", min=1, panel="Run")] = 8192
+    letters: Annotated[
+        Literal["error", "unknown", "skip"],
+        Option(
+            help="Residues or bases the model does not know: error, unknown or skip the record.",
+            choices=("error", "unknown", "skip"),
+            panel="Sequences",
+            only=("sequences",),
+        ),
+    ] = "unknown"
 
     def __post_init__(self) -> None:
-        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
-        ReadingSettings.__post_init__(self)
-        for name in ("workers", "block_rows"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}")
-        if self.shard is not None:
-            Shard.parse(self.shard)
+        check_options(self)
+        self.check_run()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +94,20 @@ class TokenizeSummary:
 def tokenize(
     data: str | Path | AnnData,
     *,
-    model: str | Path | CellModel,
+    model: str | Path | CellModel | SequenceModel,
     output: str | Path | None = None,
-    format: str | None = None,  # noqa: A002  # the word users know
     **options: Any,
 ) -> Tokens | Path:
-    """Turn every cell into the tokens that a model reads.
+    """Turn every cell or sequence into the tokens that a model reads.
 
     Parameters
     ----------
     data
-        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table, or of a file of sequences.
     model
         Folder of a checkpoint, name, or a loaded model. Of a folder only the tokeniser is loaded.
     output
         Write to this ``.parquet``, ``.arrow`` or ``.zarr`` block by block, instead of returning tokens.
-    format
-        ``parquet``, ``arrow`` or ``zarr``; from the ending of the output by default.
     options
         See :class:`TokenizeSettings`.
 
@@ -114,23 +120,30 @@ def tokenize(
     BiolmError
         If data, model or output cannot be used, with the reason and what to do.
     """
-    settings = TokenizeSettings(**options)
+    settings: TokenizeSettings = read_options(TokenizeSettings, options, "tokenize")
     if output is not None:
-        return tokenize_file(data, output, model, settings, format).output
-    if settings.shard is not None:
-        raise ConfigError("shard is for jobs that write a file; give an output")
-    with open_cells(data, matrix=settings.matrix) as source:
-        return concatenate(_token_blocks(source, _tokeniser(model), settings)[1])
+        return tokenize_file(data, output, model, settings).output
+    settings.check_in_memory()
+    modality = modality_of(data)
+    with modality.open(data, settings) as source:
+        work = _work(modality, source, model, settings)
+        return concatenate(work.tokens(block) for block in work.blocks(0, len(work.ends) - 1))
 
 
 def tokenize_file(
     data: str | Path | AnnData,
     output: str | Path,
-    model: str | Path | CellModel,
+    model: str | Path | CellModel | SequenceModel,
     settings: TokenizeSettings,
-    form: str | None = None,
 ) -> TokenizeSummary:
-    """Tokenise the cells of a file into a file; memory is bounded by a few blocks.
+    """Tokenise the rows of a file into a file; memory is bounded by a few blocks.
+
+    Parameters
+    ----------
+    data, output, model
+        As of :func:`tokenize`.
+    settings
+        Choices of the job.
 
     Raises
     ------
@@ -138,90 +151,84 @@ def tokenize_file(
         As :func:`tokenize`; nothing half-written is left.
     """
     target = Path(output)
-    refuse_existing(target, overwrite=settings.overwrite)
-    with open_cells(data, matrix=settings.matrix) as source:
-        if settings.shard is not None:
-            return _tokenize_shard(source, target, model, settings, form)
-        facts, blocks = _token_blocks(source, _tokeniser(model), settings)
-        cells, tokens = _write(source, blocks, _writer(target, facts, settings, form), settings)
-    return TokenizeSummary(output=target, cells=cells, tokens=tokens, provenance=facts)
+    form = "" if settings.shard else token_format(target, settings.format)
+    check_outputs(target, tuple(FORMATS) if settings.shard else (target.suffix,), settings)
+    modality = modality_of(data)
+    with modality.open(data, settings) as source:
+        work = _work(modality, source, model, settings)
+        facts, count = work.facts, 0
+
+        def compute(block: Any) -> dict[str, NDArray[Any]]:
+            nonlocal count
+            tokens = work.tokens(block)
+            count += len(tokens.ids)
+            held = {"ids": tokens.ids, "offsets": tokens.offsets, "index": tokens.index}
+            more = {"values": tokens.values, "segments": tokens.segments}
+            held |= {name: values for name, values in more.items() if values is not None}
+            return {**held, "names": work.names_of(block)}
+
+        def finish(parts: Parts, made: Path) -> None:
+            nonlocal count
+            count = _write(parts, made, facts, form)
+
+        rows = Job(
+            kind=KIND,
+            same={"input": work.same(), "provenance": facts, "step": settings.block_rows},
+            ends=work.ends,
+            blocks=work.blocks,
+            compute=compute,
+            finish=finish,
+            label="tokenising",
+            unit=modality.name,
+        ).run(target, settings)
+    return TokenizeSummary(output=target, cells=rows, tokens=count, provenance=facts)
 
 
-def _tokenize_shard(
-    source: CellSource,
-    target: Path,
-    model: str | Path | CellModel,
-    settings: TokenizeSettings,
-    form: str | None,
-) -> TokenizeSummary:
-    """A folder with the tokens of a part of the cells."""
-    if form is not None:
-        raise ConfigError("a shard has no format; choose it when the shards are merged")
-    shard = Shard.parse(str(settings.shard))
-    first, last = shard.rows(source.n_cells, settings.block_rows)
-    facts, blocks = _token_blocks(source, _tokeniser(model), settings, first, last)
-    job = {"input": input_facts(source), "provenance": facts, "step": settings.block_rows}
-    with replacing(target, overwrite=settings.overwrite) as folder:
-        folder.mkdir()
-        writer = _writer(folder / SHARD_FILE, facts, settings, None)
-        cells, tokens = _write(source, blocks, writer, settings, first, last)
-        write_record(folder, shard, "tokens", job, {})
-    return TokenizeSummary(output=target, cells=cells, tokens=tokens, provenance=facts)
-
-
-def _writer(target: Path, facts: dict[str, Any], settings: TokenizeSettings, form: str | None) -> TokenWriter:
-    from biolm.io.tokens import TokenWriter
-
-    return TokenWriter(target, metadata=facts, format=form, overwrite=settings.overwrite)
-
-
-def _write(
-    source: CellSource,
-    blocks: Iterator[Tokens],
-    writer: TokenWriter,
-    settings: TokenizeSettings,
-    first: int = 0,
-    last: int | None = None,
-) -> tuple[int, int]:
-    """Write blocks of tokens; how many cells and tokens they were."""
-    names, start, total = source.cell_names(), first, 0
-    end = source.n_cells if last is None else last
-    with writer, progress("tokenising", end - first, show=settings.progress) as advance:
-        for tokens in blocks:
-            writer.write(tokens, names[start : start + len(tokens)])
-            start, total = start + len(tokens), total + len(tokens.ids)
-            advance(len(tokens))
-    return start - first, total
-
-
-def _tokeniser(model: str | Path | CellModel) -> Any:
-    """What tokenises for a model."""
+def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSettings) -> Any:
+    """What tokenises a source; the weights of a folder are not read."""
+    refuse_unused(settings, modality.name)
+    if modality.tokens is None:
+        raise ConfigError(f"{modality.name} have no tokens of their own; embed them instead")
     if not isinstance(model, str | Path):
-        return model
+        return modality.tokens(source, model, settings)
     from biolm.models.registry import load_tokenizer
 
-    return load_tokenizer(model)
+    return modality.tokens(source, load_tokenizer(model), settings)
 
 
-def _token_blocks(
-    source: CellSource, model: Any, settings: TokenizeSettings, first: int = 0, last: int | None = None
-) -> tuple[dict[str, Any], Iterator[Tokens]]:
-    """Provenance, and the tokens of consecutive blocks."""
-    match = fit(source, model, settings)
-    facts = plain(
-        {
-            "model": model.name,
-            VOCABULARY: getattr(getattr(model, "language", model), "fingerprint", None),
-            "biolm_version": biolm.__version__,
-            "genes": match.report.as_dict(),
-            "matrix": source.matrix,
-            "seed": settings.seed,
-        }
-    )
+def merge_tokens(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the tokens of all shards as the whole job would; how many cells there are.
 
-    def tokens_of(block: CellBlock) -> Tokens:
-        tokens: Tokens = model.tokenize(block, match, seed=settings.seed)
-        return tokens
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        The output.
+    data
+        Not used: the shards hold all that is written.
+    form
+        By the ending of the output by default.
+    """
+    if data is not None:
+        raise ConfigError("shards of tokens hold all that is written; leave the input out")
+    job = records[0].job
+    found = token_format(target, form)
+    write_whole(parts.folder, target, lambda made: _write(parts, made, job["provenance"], found))
+    return sum(len(part["index"]) for part in parts)
 
-    blocks = source.blocks(settings.block_rows, first, last)
-    return facts, (in_threads(tokens_of, block, settings.workers) for block in blocks)
+
+def _write(parts: Parts, made: Path, facts: dict[str, Any], form: str) -> int:
+    """Write the blocks of a job one by one; how many tokens they hold."""
+    count = 0
+    with TokenWriter(made, metadata=facts, format=form) as writer:
+        for part in parts:
+            names = part.pop("names").astype(str)
+            tokens = Tokens(**part)
+            writer.write(tokens, names)
+            count += len(tokens.ids)
+    return count

@@ -10,8 +10,7 @@ from projection import Projection
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
-from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.jobs.job import empty_cells
+from biolm.jobs.cells import empty_cells
 
 
 def _expected(adata: anndata.AnnData) -> np.ndarray:
@@ -198,9 +197,9 @@ def test_a_table_without_output_gives_an_anndata(tmp_path, cells):
     np.testing.assert_allclose(result.obsm["X_projection"], _expected(cells), rtol=1e-5, atol=1e-5)
 
 
-def test_keywords_and_settings_agree():
-    named = {"key", "layer"}
-    assert set(EmbedKeywords.__annotations__) | named == set(EmbedSettings.__dataclass_fields__)
+def test_unknown_options_are_named(cells):
+    with pytest.raises(ConfigError, match="embed has no option poool; did you mean 'pool'"):
+        biolm.embed(cells, model=Projection(), poool="mean")
 
 
 def test_tl_works_in_place_and_on_a_copy(cells):

@@ -17,11 +17,11 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
+from biolm.jobs.sequences import SequenceFile, prepare_sequences
+from biolm.jobs.settings import EmbedSettings
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.embed_sequences import prepare_sequences
-from biolm.tasks.embed_sequences_file import embed_sequences_file
-from biolm.tasks.embed_sequences_settings import SequenceSettings
+from biolm.tasks.embed import embed_file
 
 LENGTHS = (12, 90, 3, 41, 30, 64)
 
@@ -137,8 +137,8 @@ class _Killed(BaseException):
 
 
 def test_an_interrupted_job_goes_on_to_the_same_bytes(model, fasta, tmp_path, monkeypatch):
-    settings = SequenceSettings(per_residue=True)
-    embed_sequences_file(fasta, tmp_path / "whole.npy", model, settings)
+    settings = EmbedSettings(per_residue=True)
+    embed_file(fasta, tmp_path / "whole.npy", model, settings)
     calls = []
     residues = SequenceModel.residues
 
@@ -150,13 +150,13 @@ def test_an_interrupted_job_goes_on_to_the_same_bytes(model, fasta, tmp_path, mo
 
     monkeypatch.setattr(SequenceModel, "residues", dying)
     with pytest.raises(_Killed):
-        embed_sequences_file(fasta, tmp_path / "part.npy", model, settings)
+        embed_file(fasta, tmp_path / "part.npy", model, settings)
     monkeypatch.undo()
     with pytest.raises(OutputError, match="unfinished run"):
-        embed_sequences_file(fasta, tmp_path / "part.npy", model, settings)
+        embed_file(fasta, tmp_path / "part.npy", model, settings)
     with pytest.raises(OutputError, match="options differ"):
-        embed_sequences_file(
-            fasta, tmp_path / "part.npy", model, SequenceSettings(per_residue=True, overlap=3, resume=True)
+        embed_file(
+            fasta, tmp_path / "part.npy", model, EmbedSettings(per_residue=True, overlap=3, resume=True)
         )
     again = []
 
@@ -165,7 +165,7 @@ def test_an_interrupted_job_goes_on_to_the_same_bytes(model, fasta, tmp_path, mo
         return residues(self, block, options, tally)
 
     monkeypatch.setattr(SequenceModel, "residues", counting)
-    embed_sequences_file(fasta, tmp_path / "part.npy", model, SequenceSettings(per_residue=True, resume=True))
+    embed_file(fasta, tmp_path / "part.npy", model, EmbedSettings(per_residue=True, resume=True))
     assert len(again) == 1
     assert (tmp_path / "part.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert not (tmp_path / "part.npy.partial").exists()
@@ -201,7 +201,7 @@ def test_bad_input_is_named(model, fasta, tmp_path):
 
 
 def test_options_of_the_other_kind_are_refused(model, fasta, h5ad):
-    with pytest.raises(ConfigError, match="gene_column is for tables of cells"):
+    with pytest.raises(ConfigError, match="gene_column is for cells"):
         biolm.embed(fasta, model=model, gene_column="symbol")
     with pytest.raises(ConfigError, match="per_residue is for sequences"):
         biolm.embed(h5ad(), per_residue=True)
@@ -226,8 +226,12 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path):
     reader.block_rows = 1
     lengths = np.random.default_rng(0).permutation(np.arange(1200, 2000, 20))
     path = write(tmp_path / "many.fasta", {f"p{n}": "MKVL" * (n // 4) for n in lengths})
-    job = prepare_sequences(path, reader, SequenceSettings(device="cpu"))
-    pages = [int(Path("/proc/self/statm").read_text().split()[1]) for _ in job.vectors()]
+    job = prepare_sequences(SequenceFile(path=path, label="many"), reader, EmbedSettings(device="cpu"))
+    pages = [
+        int(Path("/proc/self/statm").read_text().split()[1])
+        for block in job.blocks(0, 40)
+        if len(job.compute(block))
+    ]
     grown = (max(pages[8:]) - pages[8]) * resource.getpagesize() / 2**20
     assert len(pages) == 40
     assert grown < 12

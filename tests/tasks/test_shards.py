@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.jobs.bind import loaded
+from biolm.jobs.job import block_ends
 from biolm.jobs.shards import Shard
 from biolm.models.model import CellModel
 
@@ -73,9 +74,11 @@ def embed_parts(cells: Path, folder: Path, count: int, **options: object) -> lis
 
 @given(total=st.integers(1, 500), step=st.integers(1, 40), count=st.integers(1, 12))
 def test_shards_cover_every_row_once(total, step, count):
-    spans = [Shard(number, count).rows(total, step) for number in range(1, count + 1)]
-    assert [row for first, last in spans for row in range(first, last)] == list(range(total))
-    assert all(first % step == 0 or first == total for first, _ in spans)
+    ends = block_ends(total, step)
+    spans = [Shard(number, count).blocks(len(ends) - 1) for number in range(1, count + 1)]
+    rows = [(int(ends[first]), int(ends[last])) for first, last in spans]
+    assert [row for first, last in rows for row in range(first, last)] == list(range(total))
+    assert all(first % step == 0 or first == total for first, _ in rows)
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +144,16 @@ def test_tokens_are_those_of_the_whole_job(cells, toy, token_parts, tmp_path, fo
 def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
     """Killed outright in the middle; the others do not notice, the merge is the same."""
     program = (
-        "import sys, time, biolm, biolm.jobs.partial as p\n"
-        "old = p.Partial.append\n"
-        "def slow(self, vectors): old(self, vectors); time.sleep(600)\n"
-        "p.Partial.append = slow\n"
+        "import sys, time, biolm, biolm.jobs.spool as p\n"
+        "old = p.Spool.put\n"
+        "def slow(self, arrays): old(self, arrays); time.sleep(600)\n"
+        "p.Spool.put = slow\n"
         f"biolm.embed(sys.argv[1], output=sys.argv[2], shard='2/3', block_rows={BLOCK})"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(cells), str(tmp_path / "p2")])
-    landed = tmp_path / "p2.partial" / "vectors.f32"
+    landed = tmp_path / "p2.partial"
     for _ in range(30_000):
-        if (landed.exists() and landed.stat().st_size) or running.poll() is not None:
+        if any(landed.glob("*.block")) or running.poll() is not None:
             break
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
@@ -158,8 +161,7 @@ def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
     others = [embed(cells, tmp_path / f"p{n}", shard=f"{n}/3") for n in (1, 3)]
     with pytest.raises(InputError, match="not finished: run it again with --resume"):
         biolm.merge([*others, tmp_path / "p2"], tmp_path / "x.h5ad")
-    done = landed.stat().st_size
-    assert done > 0
+    assert any(landed.glob("*.block"))
     with pytest.raises(OutputError, match="belongs to another job"):
         embed(cells, tmp_path / "p2", shard="3/3", resume=True)
     second = embed(cells, tmp_path / "p2", shard="2/3", resume=True)
@@ -196,9 +198,9 @@ def test_the_input_may_move_but_not_change(cells, shipped_cells, parts, wholes, 
 def test_a_cut_shard_is_noticed(parts, tmp_path):
     bad = tmp_path / "bad"
     shutil.copytree(parts[3][1], bad)
-    with (bad / "vectors.f32").open("ab") as file:
-        file.truncate(48 * 4 * 3)
-    with pytest.raises(InputError, match="make the shards again"):
+    block = min(bad.glob("*.block"))
+    block.write_bytes(block.read_bytes()[:-4])
+    with pytest.raises(InputError, match="is missing or damaged; make the shard"):
         biolm.merge([parts[3][0], bad, parts[3][2]], tmp_path / "x.npy")
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 

@@ -5,24 +5,15 @@ Dimensions: ``n`` rows: sequences, or tokens of all of them Â· ``m`` sequences Â
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.io.anndata.convert import creating
-from biolm.io.anndata.elements import child, put_frame, tag
-from biolm.io.anndata.result import side_car
-from biolm.io.anndata.table import write_npy, write_parquet
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.rows import Rows
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-__all__ = ["FORMATS", "SequenceRows", "to_anndata", "write_rows"]
+__all__ = ["FORMATS", "SequenceRows"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy", "pt")
 
@@ -74,44 +65,12 @@ class SequenceRows:
         texts = self.descriptions[held]
         return {**columns, "description": texts} if (texts != "").any() else columns
 
-
-def write_rows(target: Path, form: str, rows: SequenceRows, result: CellVectors) -> None:
-    """Write a finished result; for ``npy`` the JSON file lies beside it.
-
-    Parameters
-    ----------
-    target
-        Path to write; must not exist.
-    form
-        One of :data:`FORMATS` but ``pt``, which needs torch.
-    rows
-        What each row is.
-    result
-        Vectors, key and provenance.
-    """
-    if form == "parquet":
-        write_parquet(target, rows.index, result, rows.columns())
-    elif form == "npy":
-        counts: Mapping[str, Any] = (
-            {} if rows.spans is None else {"rows": rows.counts[rows.counts > 0].tolist()}
+    def table(self) -> Rows:
+        """The rows as a new table holds them."""
+        held = self.counts > 0
+        return Rows(
+            index=self.index,
+            columns=self.columns(),
+            beside={} if self.spans is None else {"rows": self.counts[held].tolist()},
+            names=self.kept,
         )
-        write_npy(target, side_car(target), rows.kept, result, counts)
-    else:
-        with creating(target, form) as root:
-            tag(root, "anndata")
-            for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
-                child(root, name)
-            put_frame(root, "obs", rows.index, rows.columns())
-            put_frame(root, "var", np.zeros(0, str), {})
-            result.add(root)
-
-
-def to_anndata(rows: SequenceRows, result: CellVectors) -> AnnData:
-    """The result in memory: a row a sequence (or token), no genes, the vectors in ``obsm``."""
-    import anndata
-    import pandas as pd
-
-    adata = anndata.AnnData(obs=pd.DataFrame(rows.columns(), index=rows.index))
-    adata.obsm[result.key] = result.whole()
-    adata.uns["biolm"] = {result.key: result.provenance}
-    return adata

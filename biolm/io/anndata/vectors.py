@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from biolm.errors import InputError, OutputError
 from biolm.io.anndata.columns import CellAdditions
 from biolm.io.anndata.elements import child, put_chunks
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 __all__ = ["Addition", "CellVectors", "check_key"]
 
@@ -65,6 +68,12 @@ class CellVectors:
         put_chunks(child(root, "obsm"), self.key, self.vectors.shape, self.chunks(), np.float32)
         flags = {f"{self.key}_empty": self.empty} if self.empty.any() else {}
         CellAdditions(columns=flags, records={self.key: self.provenance}).add(root)
+
+    def attach(self, adata: AnnData) -> None:
+        """Put the same into an AnnData in memory."""
+        adata.obsm[self.key] = self.whole()
+        flags = {f"{self.key}_empty": self.empty} if self.empty.any() else {}
+        CellAdditions(columns=flags, records={self.key: self.provenance}).attach(adata)
 
     def whole(self) -> NDArray[np.float32]:
         """All of ``(n, d)`` in memory."""

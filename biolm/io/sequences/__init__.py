@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from biolm.io.sequences.block import SequenceBlock, SequenceSource, concatenate_blocks
-from biolm.io.sequences.open import named_as_sequences, open_sequences, opened
+from biolm.io.sequences.open import is_sequence_file, named_as_sequences, open_sequences, opened
 from biolm.io.sequences.store import SequenceStore, build_store, holds_store
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "build_store",
     "concatenate_blocks",
     "holds_store",
+    "is_sequence_file",
     "named_as_sequences",
     "open_sequences",
     "opened",

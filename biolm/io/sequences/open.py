@@ -16,7 +16,7 @@ from biolm.io.sequences.fastq import read_fastq
 from biolm.io.sequences.letters import upper
 from biolm.io.sequences.stream import PIECE, Stream, open_stream
 
-__all__ = ["FORMATS", "named_as_sequences", "open_sequences", "opened"]
+__all__ = ["FORMATS", "is_sequence_file", "named_as_sequences", "open_sequences", "opened"]
 
 _ENDINGS = (
     *(".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn", ".fas", ".mpfa", ".fastq", ".fq"),
@@ -199,3 +199,20 @@ def _regroup(blocks: Iterator[SequenceBlock], records: int, residues: int) -> It
                 held, n_held, r_held = [], 0, 0
     if held:
         yield concatenate_blocks(held)
+
+
+def is_sequence_file(path: str | Path) -> bool:
+    """Whether a path names sequences: by its ending, by ``>`` at its beginning, or ``-`` for stdin.
+
+    Examples
+    --------
+    >>> is_sequence_file("proteins.fasta.gz"), is_sequence_file("cells.h5ad")
+    (True, False)
+    """
+    place = Path(path)
+    if str(path) == "-" or named_as_sequences(place):
+        return True
+    if not place.is_file():
+        return False
+    with place.open("rb") as file:
+        return file.read(1) == b">"

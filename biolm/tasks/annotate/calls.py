@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,17 @@ class Judged:
         return cls(none, np.zeros((0, len(heads)), bool), np.zeros(0, bool))
 
     @classmethod
-    def joined(cls, parts: Sequence[Judged]) -> Judged:
-        """Of consecutive cells; there is at least one part."""
-        heads = zip(*(part.probabilities for part in parts), strict=True)
+    def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
+        """Of consecutive blocks: ``head0``, ``head1`` ..., ``strange`` and ``empty`` of each."""
+        none = cls.nothing(annotator)
+        held = list(parts)
         return cls(
-            [np.concatenate(each) for each in heads],
-            np.concatenate([part.strange for part in parts]),
-            np.concatenate([part.empty for part in parts]),
+            [
+                np.concatenate([first, *(part[f"head{number}"] for part in held)])
+                for number, first in enumerate(none.probabilities)
+            ],
+            np.concatenate([none.strange, *(part["strange"] for part in held)]),
+            np.concatenate([none.empty, *(part["empty"] for part in held)]),
         )
 
 

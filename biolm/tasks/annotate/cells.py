@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import CellBlock, CellSource
-from biolm.jobs.job import Job
+from biolm.jobs.cells import CellEmbedding
 from biolm.progress import log
 from biolm.scoring.splits import copies_of
 from biolm.tasks.annotate.expression import counts_in, gene_names
@@ -151,7 +151,7 @@ def wanted(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp
 
 
 def read_training(
-    job: Job, labels: tuple[Labels, ...], settings: FitSettings, *, embed: bool = True
+    job: CellEmbedding, labels: tuple[Labels, ...], settings: FitSettings, *, embed: bool = True
 ) -> LabelledCells:
     """Embed the cells of a job and keep their counts; without ``embed`` vectors are empty.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
-from biolm.jobs.job import Job, prepare
+from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
@@ -27,7 +28,7 @@ from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.frozen import Points, fit_frozen, fit_variants
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, strange_test, unknown_test
-from biolm.tasks.annotate.settings import FitKeywords, FitSettings
+from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import TRAINED, TunedModel, gene_points, read_tokens, token_model, train
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def fit(
     label: str | Sequence[str],
     model: str | Path | CellModel = "genetext",
     output: str | Path | None = None,
-    **options: Unpack[FitKeywords],
+    **options: Any,
 ) -> Annotator:
     """Learn to name cells from labelled ones.
 
@@ -74,7 +75,7 @@ def fit(
     >>> annotator.heads[0].classes
     ('B', 'CD14 mono', 'CD4 T', 'CD8 T', 'NK')
     """
-    settings = FitSettings(**options)
+    settings: FitSettings = read_options(FitSettings, options, "annotate fit")
     names = [label] if isinstance(label, str) else list(label)
     if not names or len(set(names)) < len(names):
         raise ConfigError("name one label column, or several different ones (--label)")
@@ -148,7 +149,7 @@ def _freeze(cells: LabelledCells, column: Labels, settings: FitSettings) -> Head
     return Head(column.name, column.classes, fit_frozen(points, settings), report)
 
 
-def _train(job: Job, cells: LabelledCells, settings: FitSettings) -> tuple[TunedModel, list[Head]]:
+def _train(job: CellEmbedding, cells: LabelledCells, settings: FitSettings) -> tuple[TunedModel, list[Head]]:
     """Train the model on what is not held out, and measure it on what is."""
     split = _split(cells, cells.labels[0], settings)
     tokens = read_tokens(job)
@@ -205,7 +206,7 @@ def _warn(head: Head) -> None:
         )
 
 
-def _provenance(job: Job, settings: FitSettings) -> dict[str, Any]:
+def _provenance(job: CellEmbedding, settings: FitSettings) -> dict[str, Any]:
     chosen = ("method", "features", "batch", "leave_out", "test_share", "reject", "seed")
     facts: dict[str, Any] = plain(
         {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.numbers import fit_numbers, number_row
 from biolm.tasks.annotate.score import row
 from biolm.tasks.annotate.sequence_annotator import SequenceAnnotator, sequence_model
-from biolm.tasks.annotate.sequence_settings import SequenceFitKeywords, SequenceFitSettings
+from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 from biolm.tasks.annotate.sequences import Samples, read_samples, table_of_letters, vectors_of
 from biolm.tasks.annotate.tune import TRAINED
 from biolm.tasks.annotate.tune_sequences import said_of, train
@@ -46,7 +46,7 @@ def fit_sequences(
     label: str,
     model: str | Path | SequenceModel,
     output: str | Path | None = None,
-    **options: Unpack[SequenceFitKeywords],
+    **options: Any,
 ) -> SequenceAnnotator:
     """Learn to label sequences, or each of their letters, from labelled ones.
 

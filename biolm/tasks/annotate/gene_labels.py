@@ -14,7 +14,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,14 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
-from biolm.jobs.job import Job, prepare
+from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
 from biolm.scoring.baselines import BASELINES, fit_linear
 from biolm.scoring.splits import holdout, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of
 from biolm.tasks.annotate.linear import fit_member
 from biolm.tasks.annotate.score import row
-from biolm.tasks.annotate.settings import FitKeywords, FitSettings
+from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import TRAINED, read_tokens, run_settings
 from biolm.tasks.genes.vectors import contextual, static, token_model_of
 
@@ -84,7 +84,7 @@ def label_genes(
     label: str | None = None,
     data: str | Path | AnnData | None = None,
     model: str | Path | CellModel = "genetext",
-    **options: Unpack[FitKeywords],
+    **options: Any,
 ) -> GeneCalls:
     """Learn labels of genes, and call all genes.
 
@@ -267,7 +267,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     from biolm.training.labels import IGNORED, LabelColumn
 
     with open_cells(data, matrix=settings.matrix) as source:
-        job: Job = prepare(source, reader, settings)
+        job: CellEmbedding = prepare(source, reader, settings)
         tokens = read_tokens(job)
     token_ids = np.asarray(reader.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked above
     place = np.full(reader.core.config.vocab_size, -1, np.int64)

@@ -5,43 +5,40 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, GeneMatchError
-from biolm.io.anndata.columns import CellAdditions, Coded
-from biolm.io.anndata.result import format_of, write_store
-from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.anndata.columns import CellAdditions
+from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
-from biolm.jobs.job import Job, cut, prepare
-from biolm.jobs.shards import Shard
+from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
 from biolm.tasks.annotate.calls import Calls, Judged
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.ontology import read_ontology
-from biolm.tasks.annotate.settings import PredictKeywords, PredictSettings
+from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["additions", "judged", "keys", "predict", "predict_file", "rolled"]
+__all__ = ["Annotation", "additions", "judged", "keys", "predict", "rolled"]
 
 # With fewer of the training genes than this, the user should know.
 _FEW = 0.5
 # Share of the training counts whose genes a query needs for distances to mean the same there.
 _ENOUGH = 0.7
-_READ_ROWS = 8192
 
 
 def predict(
@@ -51,7 +48,7 @@ def predict(
     model: str | Path | CellModel | None = None,
     key: str | None = None,
     copy: bool = False,
-    **options: Unpack[PredictKeywords],
+    **options: Any,
 ) -> AnnData:
     """Name cells.
 
@@ -89,9 +86,10 @@ def predict(
     >>> "biolm_cell_type_confidence" in adata.obs
     True
     """
-    from biolm.tasks.embed import whole_table
+    from biolm.jobs.cells import whole_table
 
-    settings = PredictSettings(key=key, **options)
+    settings: PredictSettings = read_options(PredictSettings, {"key": key, **options}, "annotate predict")
+    settings.check_in_memory()
     used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
     with open_cells(data, matrix=settings.matrix) as source:
         adata = whole_table(source) if isinstance(data, str | Path) else data
@@ -100,46 +98,6 @@ def predict(
     adata = adata.copy() if copy else adata
     added.attach(adata)
     return adata
-
-
-def predict_file(
-    path: str | Path,
-    output: str | Path,
-    annotator: str | Path | Annotator,
-    settings: PredictSettings,
-    model: str | Path | CellModel | None = None,
-) -> dict[str, Any]:
-    """Name the cells of a file; a copy of it with the names is written to ``output`` (h5ad or zarr).
-
-    Where the settings name a shard, its probabilities are written to the folder ``output``.
-
-    Returns
-    -------
-    By key: cells of each class; of a shard, nothing.
-
-    Raises
-    ------
-    BiolmError
-        If input, annotator or output cannot be used; nothing half-written is left.
-    """
-    if settings.shard is not None:
-        from biolm.tasks.annotate.shard import predict_shard
-
-        predict_shard(path, output, annotator, settings, model)
-        return {}
-    target = Path(output)
-    form = format_of(target, settings.format)
-    if form not in ("h5ad", "zarr"):
-        raise ConfigError(f"names of cells are written as h5ad or zarr, not as {form}")
-    refuse_existing(target, overwrite=settings.overwrite)
-    used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
-    with open_cells(path, matrix=settings.matrix) as source:
-        held = dict.fromkeys(source.obs_columns())
-        added = _additions(source, used, settings)
-        added.check_free(held, {}, overwrite=settings.overwrite)
-        with replacing(target, overwrite=settings.overwrite) as made:
-            write_store(source, made, form, added)
-    return {name: _counts(column) for name, column in added.columns.items() if isinstance(column, Coded)}
 
 
 def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
@@ -158,30 +116,55 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     return names
 
 
-def judged(
-    source: CellSource,
-    annotator: Annotator,
-    settings: PredictSettings,
-    shard: Shard | None = None,
-) -> Judged:
-    """Calibrated probabilities of every head, and which cells are strange or hold no counts.
+@dataclass(frozen=True)
+class Annotation:
+    """Cells, model and annotator that fit each other.
 
     Parameters
     ----------
-    shard
-        Do its cells only.
+    job
+        Cells and model.
+    space
+        The expression space of the training cells.
+    match
+        Where the query's genes lie in it; None where it is not read.
+    heads
+        The annotator's heads, made to do with the genes of the query.
     """
-    job = prepare(source, annotator.model, _with_embedding(settings, annotator))
-    match, heads = _heads(annotator, source, settings)
-    span = (0, source.n_cells) if shard is None else shard.rows(source.n_cells, job.step)
-    found = [Judged.nothing(annotator)]
-    for vectors, table in _parts(job, annotator.space, match, span):
+
+    job: CellEmbedding
+    space: ExpressionSpace
+    match: GeneMatch | None
+    heads: list[Head]
+
+    @classmethod
+    def of(cls, source: CellSource, annotator: Annotator, settings: PredictSettings) -> Annotation:
+        """Check that they fit, before any work."""
+        job = prepare(source, annotator.model, _with_embedding(settings, annotator))
+        match, heads = _heads(annotator, source, settings)
+        return cls(job, annotator.space, match, heads)
+
+    def compute(self, block: CellBlock) -> dict[str, NDArray[Any]]:
+        """Of one block: calibrated probabilities of every head, cells far from training, empty cells."""
+        vectors = self.job.compute(block)["vectors"]
+        table = None if self.match is None else self.space.table(block, self.match)
+        found: dict[str, NDArray[Any]] = {
+            f"head{number}": head.frozen.probabilities(vectors, table).astype(np.float32)
+            for number, head in enumerate(self.heads)
+        }
         # A cell without counts has a vector of zeros.
-        empty = ~np.asarray(vectors.any(1), bool)
-        held = [head.frozen.probabilities(vectors, table).astype(np.float32) for head in heads]
-        strange = np.stack([head.frozen.strangeness(vectors, table) > 1 for head in heads], axis=1)
-        found.append(Judged(held, strange, empty))
-    return Judged.joined(found)
+        found["empty"] = ~np.asarray(vectors.any(1), bool)
+        found["strange"] = np.stack(
+            [head.frozen.strangeness(vectors, table) > 1 for head in self.heads], axis=1
+        )
+        return found
+
+
+def judged(source: CellSource, annotator: Annotator, settings: PredictSettings) -> Judged:
+    """Calibrated probabilities of every head, and which cells are strange or hold no counts."""
+    work = Annotation.of(source, annotator, settings)
+    parts = [work.compute(block) for block in work.job.blocks(0, len(work.job.ends) - 1)]
+    return Judged.of_parts(annotator, parts)
 
 
 def additions(
@@ -281,21 +264,6 @@ def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, dis
     return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance))
 
 
-def _parts(
-    job: Job, space: ExpressionSpace, match: GeneMatch | None, span: tuple[int, int]
-) -> Iterator[tuple[NDArray[np.float32], Any]]:
-    """Vectors and, where they are read, log-normalised genes of consecutive pieces of a span of cells."""
-    first, last = span
-    if match is None:
-        for vectors in job.vectors(first, last):
-            yield vectors, None
-        return
-    rows = job.step * max(1, _READ_ROWS // job.step)
-    pieces = (piece for block in job.source.blocks(rows, first, last) for piece in cut(block, job.step))
-    for vectors, piece in zip(job.vectors(first, last), pieces, strict=True):
-        yield vectors, space.table(piece, match)
-
-
 def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
     """Where the names come from, as plain facts."""
     head = called.head
@@ -312,9 +280,3 @@ def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
         }
     )
     return record
-
-
-def _counts(column: Coded) -> dict[str, int]:
-    """Cells of each category."""
-    sizes = np.bincount(column.codes, minlength=len(column.categories))
-    return {str(name): int(size) for name, size in zip(column.categories, sizes, strict=True)}

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.tasks.annotate.settings import METHODS, FitSettings
 
-__all__ = ["FEATURES", "SPLITS", "SequenceFitKeywords", "SequenceFitSettings"]
+__all__ = ["FEATURES", "SPLITS", "SequenceFitSettings"]
 
 FEATURES = ("joint", "embedding", "kmers")
 SPLITS = ("clusters", "random")
-
-
-class SequenceFitKeywords(TypedDict, total=False):
-    """Keyword options of :func:`fit_sequences`; see :class:`SequenceFitSettings`."""
-
-    method: str
-    features: str
-    numbers: bool
-    per_residue: bool
-    split: str
-    identity: float | None
-    batch: str | None
-    letters: Policy
-    leave_out: tuple[str, ...]
-    test_share: float
-    max_rows: int
-    neighbours: int
-    reject: float
-    epochs: int
-    rate: float | None
-    pool: str | None
-    batch_tokens: int
-    device: str
-    seed: int
-    overwrite: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

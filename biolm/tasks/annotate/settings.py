@@ -3,69 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 from biolm.errors import ConfigError
-from biolm.jobs.embed_settings import EmbedSettings
+from biolm.jobs.settings import CellSettings, RunSettings, check_key
 
-__all__ = ["FEATURES", "METHODS", "FitKeywords", "FitSettings", "PredictKeywords", "PredictSettings"]
+__all__ = ["FEATURES", "METHODS", "FitSettings", "PredictSettings"]
 
 METHODS = ("linear", "knn", "head", "lora", "full")
 FEATURES = ("joint", "embedding", "expression")
 
 
-class FitKeywords(TypedDict, total=False):
-    """Keyword options of :func:`biolm.annotate.fit`; see :class:`FitSettings`."""
-
-    method: str
-    features: str
-    batch: str | None
-    leave_out: tuple[str, ...]
-    test_share: float
-    max_cells: int
-    neighbours: int
-    reject: float
-    epochs: int
-    rate: float | None
-    layer: str | None
-    device: str
-    pool: str | None
-    hidden_state: int | None
-    batch_tokens: int
-    precision: str
-    seed: int
-    allow_normalised: bool
-    gene_column: str | None
-    minimum_match: float
-    species: str | None
-    overwrite: bool
-    progress: bool
-
-
-class PredictKeywords(TypedDict, total=False):
-    """Keyword options of :func:`biolm.annotate.predict`; see :class:`PredictSettings`."""
-
-    block_rows: int | None
-
-    reject: bool
-    ontology: str | None
-    coarse: tuple[str, ...]
-    layer: str | None
-    device: str
-    batch_tokens: int
-    precision: str
-    seed: int
-    allow_normalised: bool
-    gene_column: str | None
-    minimum_match: float
-    species: str | None
-    overwrite: bool
-    progress: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings(EmbedSettings):
-    """Choices of fitting an annotator, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
+class FitSettings(CellSettings):
+    """Choices of fitting an annotator, beside those of :class:`~biolm.jobs.settings.CellSettings`.
 
     Parameters
     ----------
@@ -109,7 +59,7 @@ class FitSettings(EmbedSettings):
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        EmbedSettings.__post_init__(self)
+        CellSettings.__post_init__(self)
         for name, value, offered in (
             ("method", self.method, METHODS),
             ("features", self.features, FEATURES),
@@ -126,13 +76,13 @@ class FitSettings(EmbedSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredictSettings(EmbedSettings):
-    """Choices of using an annotator, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
-
-    ``key`` renames the first label's result; ``biolm_<label>`` by default.
+class PredictSettings(CellSettings, RunSettings):
+    """Choices of using an annotator, beside those of :class:`~biolm.jobs.settings.CellSettings`.
 
     Parameters
     ----------
+    key
+        Name of the first label's result; ``biolm_<label>`` by default.
     reject
         Cells less certain than the annotator's threshold are unknown; False names every cell.
     ontology
@@ -146,11 +96,14 @@ class PredictSettings(EmbedSettings):
         If one of ``ontology`` and ``coarse`` is given without the other.
     """
 
+    key: str | None = None
     reject: bool = True
     ontology: str | None = None
     coarse: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        EmbedSettings.__post_init__(self)
+        CellSettings.__post_init__(self)
+        check_key(self.key)
+        self.check_run()
         if (self.ontology is None) != (not self.coarse):
             raise ConfigError("to name cells coarsely give an ontology and the coarse types (--coarse)")

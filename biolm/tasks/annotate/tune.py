@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.jobs.job import Job
+from biolm.jobs.cells import CellEmbedding
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
@@ -148,7 +148,7 @@ def token_model(model: CellModel) -> TokenCellModel:
     return model
 
 
-def read_tokens(job: Job) -> Tokens:
+def read_tokens(job: CellEmbedding) -> Tokens:
     """Tokens of every cell of a job, in memory."""
     parts = [job.model.tokenize(block, job.match, seed=job.settings.seed) for block in job.source.blocks()]
     lengths = np.concatenate([part.lengths for part in parts])

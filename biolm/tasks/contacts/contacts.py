@@ -240,7 +240,7 @@ def read_chains(names: Sequence[str]) -> list[Chain]:
 
 
 def _reader(model: str | Path | SequenceModel) -> SequenceModel:
-    from biolm.tasks.embed_sequences_file import sequence_model
+    from biolm.jobs.bind import sequence_model
 
     reader = sequence_model(model)
     if reader.kind != "protein" or not reader.tokenizer.one_to_one:

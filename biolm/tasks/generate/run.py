@@ -154,8 +154,8 @@ def _generate(
     reference: str | Path | SequenceBlock | None,
     settings: GenerateSettings,
 ) -> list[GeneratedSequence]:
+    from biolm.jobs.bind import sequence_model
     from biolm.models.running import pick_device
-    from biolm.tasks.embed_sequences_file import sequence_model
     from biolm.tasks.generate.decode import write_on
     from biolm.tasks.generate.infill import fill_in
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded
-from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.jobs.job import prepare
+from biolm.jobs.cells import prepare
+from biolm.jobs.settings import CellSettings
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.options import read_options
 from biolm.progress import progress
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class GeneVectors:
 def static(
     model: str | Path | CellModel = "genetext",
     data: str | Path | AnnData | None = None,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> GeneVectors:
     """The vectors that a model holds of its genes, whatever the cell: its embedding table.
 
@@ -129,7 +130,7 @@ def static(
     facts["biolm_version"] = biolm.__version__
     if data is None:
         return GeneVectors(ids, ids, table, plain(facts))
-    settings = EmbedSettings(**options)
+    settings: CellSettings = read_options(CellSettings, options, "genes vectors")
     with open_cells(data, matrix=settings.matrix) as source:
         match = reader.vocabulary.match(
             source.gene_columns(),
@@ -149,7 +150,7 @@ def contextual(
     group: str | None = None,
     minimum_cells: int = 1,
     layer: str | None = None,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> GeneVectors:
     """What a model makes of each gene in cells: the mean of its hidden state over the cells that express it.
 
@@ -177,7 +178,7 @@ def contextual(
     InputError
         If the column is missing, or no gene is left.
     """
-    settings = EmbedSettings(layer=layer, **options)
+    settings: CellSettings = read_options(CellSettings, {"layer": layer, **options}, "genes vectors")
     if minimum_cells < 1:
         raise ConfigError(f"minimum cells must be at least 1, not {minimum_cells}")
     reader = token_model_of(loaded(model))
@@ -218,7 +219,7 @@ class _Sums:
     """Sums of hidden states by group and gene, ``(groups * genes, d)``."""
 
     def __init__(
-        self, model: TokenCellModel, rows: NDArray[np.int64], groups: int, settings: EmbedSettings
+        self, model: TokenCellModel, rows: NDArray[np.int64], groups: int, settings: CellSettings
     ) -> None:
         self._model, self._settings = model, settings
         token_ids = np.asarray(model.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # ours have it

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import CellSource
-from biolm.jobs.job import Job
+from biolm.jobs.cells import CellEmbedding
 from biolm.models.model import EmbedOptions
 from biolm.tasks.perturb.settings import PerturbSettings
 
@@ -56,7 +56,7 @@ def chosen_cells(source: CellSource, settings: PerturbSettings) -> NDArray[np.in
 
 
 def goal_state(
-    job: Job, settings: PerturbSettings, options: EmbedOptions, perturbed: NDArray[np.int64]
+    job: CellEmbedding, settings: PerturbSettings, options: EmbedOptions, perturbed: NDArray[np.int64]
 ) -> GoalState | None:
     """Vectors of up to 1,000 goal cells, and of as many others as are perturbed; None without a goal.
 

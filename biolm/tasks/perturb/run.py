@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import check_table, write_table
 from biolm.jobs.bind import loaded
-from biolm.jobs.job import Job, prepare
+from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.scoring.rates import adjusted
 from biolm.tasks.perturb.controls import MatchedGenes
@@ -28,7 +29,7 @@ from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
 from biolm.tasks.perturb.figures import bootstrap_interval, means
 from biolm.tasks.perturb.goal import GoalState, chosen_cells, goal_state
 from biolm.tasks.perturb.measure import Shifts, mean_shares, measure
-from biolm.tasks.perturb.settings import PerturbKeywords, PerturbSettings
+from biolm.tasks.perturb.settings import PerturbSettings
 from biolm.tasks.perturb.significance import goal_p, matched_p, paired_p, percentiles
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def perturb(
     overexpress: Sequence[str] = (),
     genes: str | Path | Sequence[str] = (),
     output: str | Path | None = None,
-    **options: Unpack[PerturbKeywords],
+    **options: Any,
 ) -> Perturbation:
     """Delete or over-express genes in cells and measure how far the cells' vectors move.
 
@@ -118,7 +119,7 @@ def perturb(
     >>> sorted(found.columns["gene"].tolist())
     ['CD3E', 'MS4A1']
     """
-    settings = PerturbSettings(**options)
+    settings: PerturbSettings = read_options(PerturbSettings, options, "perturb")
     target = None if output is None else Path(output)
     if target is not None:
         check_table(target, overwrite=settings.overwrite)
@@ -176,7 +177,7 @@ def _embed_options(settings: PerturbSettings) -> EmbedOptions:
 
 
 def _measured(
-    job: Job,
+    job: CellEmbedding,
     settings: PerturbSettings,
     rows: NDArray[np.int64],
     edits: Sequence[Edit],
@@ -203,7 +204,7 @@ def _table(
     shifts: Shifts,
     edits: Sequence[Edit],
     known: FileGenes,
-    job: Job,
+    job: CellEmbedding,
     settings: PerturbSettings,
     rows: NDArray[np.int64],
     goal: GoalState | None,
@@ -250,7 +251,7 @@ def _table(
     return Perturbation(columns, rows, taken, _facts(job, settings, len(rows), len(edits)))
 
 
-def _facts(job: Job, settings: PerturbSettings, cells: int, edits: int) -> dict[str, Any]:
+def _facts(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int) -> dict[str, Any]:
     names = (
         "combine",
         "how",

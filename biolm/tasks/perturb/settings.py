@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 from biolm.errors import ConfigError
-from biolm.jobs.embed_settings import EmbedSettings
+from biolm.jobs.settings import CellSettings
 
-__all__ = ["HOW", "PerturbKeywords", "PerturbSettings"]
+__all__ = ["HOW", "PerturbSettings"]
 
 HOW = ("delete", "overexpress")
 
 
-class PerturbKeywords(TypedDict, total=False):
-    """Keyword options of :func:`biolm.perturb` beyond its named arguments; see :class:`PerturbSettings`."""
-
-    combine: bool
-    how: str
-    goal_key: str | None
-    start: str | None
-    goal: str | None
-    cells: int
-    minimum_cells: int
-    controls: int
-    layer: str | None
-    pool: str | None
-    hidden_state: int | None
-    precision: str
-    batch_tokens: int
-    device: str
-    seed: int
-    allow_normalised: bool
-    gene_column: str | None
-    minimum_match: float
-    species: str | None
-    overwrite: bool
-    progress: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PerturbSettings(EmbedSettings):
-    """Choices of a perturbation, beside those of :class:`~biolm.jobs.embed_settings.EmbedSettings`.
+class PerturbSettings(CellSettings):
+    """Choices of a perturbation, beside those of :class:`~biolm.jobs.settings.CellSettings`.
 
     Parameters
     ----------
@@ -79,7 +52,7 @@ class PerturbSettings(EmbedSettings):
 
     def __post_init__(self) -> None:
         # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
-        EmbedSettings.__post_init__(self)
+        CellSettings.__post_init__(self)
         if self.how not in HOW:
             raise ConfigError(f"how '{self.how}' is not one of {', '.join(HOW)}")
         if min(self.cells, self.minimum_cells) < 1 or self.controls < 0:

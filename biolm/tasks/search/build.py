@@ -9,22 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import check_free_space, refuse_existing, replacing
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.atomic import refuse_existing
+from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
-from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.jobs.job import Job, prepare
-from biolm.jobs.partial import Partial
-from biolm.jobs.run import job_facts
+from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.jobs.job import Job
+from biolm.jobs.settings import CellSettings, Resumable
+from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.search.approximate import KINDS, candidates, make_graph
 from biolm.tasks.search.calibrate import calibrate
@@ -38,6 +39,11 @@ __all__ = ["IndexSettings", "build", "make_index"]
 
 _ROWS = 8192
 _RECALL_CELLS, _RECALL_K = 300, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings(CellSettings, Resumable):
+    """How reference cells are read and embedded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,7 @@ def build(
     index: str = "exact",
     threads: int = 1,
     layer: str | None = None,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> Index:
     """Embed reference cells and make an index to search in.
 
@@ -123,7 +129,7 @@ def build(
     >>> len(made), made.metric
     (700, 'cosine')
     """
-    chosen = EmbedSettings(layer=layer, **options)
+    chosen: BuildSettings = read_options(BuildSettings, {"layer": layer, **options}, "search build")
     how = IndexSettings(
         label=label, batch=batch, metric=metric, index=index, threads=threads, seed=chosen.seed
     )
@@ -228,47 +234,49 @@ def _recall(vectors: NDArray[np.float32], graph: Any, settings: IndexSettings) -
 
 def _build_folder(
     target: Path,
-    jobs: list[Job],
+    jobs: list[CellEmbedding],
     cells: CellTable,
     batches: NDArray[np.int64] | None,
     settings: IndexSettings,
     facts: dict[str, Any],
 ) -> Index:
     """Embed into a folder that an interrupted build leaves behind, then write the index."""
-    chosen = jobs[0].settings
     shape = (len(cells.names), jobs[0].model.width)
-    same = {str(place): job_facts(job) for place, job in enumerate(jobs)}
-    partial = Partial(target, same, shape, 1)
-    with partial.open(resume=chosen.resume, overwrite=chosen.overwrite):
-        check_free_space(target, 3 * 4 * shape[0] * shape[1])
-        for part in _remaining(jobs, partial.done):
-            partial.append(part)
-        store = np.memmap(partial.folder / "kept.f32", np.float32, mode="w+", shape=shape)
-        made = make_index(partial.vectors(), cells, settings, facts=facts, batches=batches, store=store)
-        with replacing(target, overwrite=chosen.overwrite) as folder:
-            folder.mkdir()
-            save(made, folder)
+    firsts = np.cumsum([0, *(job.source.n_cells for job in jobs)])
+    ends = [job.ends[:-1] + first for job, first in zip(jobs, firsts, strict=False)]
+
+    def blocks(first: int, last: int) -> Iterator[tuple[CellEmbedding, CellBlock]]:
+        start = 0
+        for job in jobs:
+            count = len(job.ends) - 1
+            low, high = max(first - start, 0), min(last - start, count)
+            if low < high:
+                yield from ((job, block) for block in job.blocks(low, high))
+            start += count
+
+    def finish(parts: Parts, made: Path) -> None:
+        store = np.memmap(parts.folder / "kept.f32", np.float32, mode="w+", shape=shape)
+        vectors = parts.joined("vectors")
+        index = make_index(vectors, cells, settings, facts=facts, batches=batches, store=store)
+        made.mkdir()
+        save(index, made)
+
+    Job(
+        kind="reference",
+        same={str(place): {"model": job.facts, **job.same()} for place, job in enumerate(jobs)},
+        ends=np.append(np.concatenate(ends), firsts[-1]),
+        blocks=blocks,
+        compute=lambda pair: pair[0].compute(pair[1]),
+        finish=finish,
+        size=3 * 4 * shape[0] * shape[1],
+        label="embedding",
+        unit="cells",
+    ).run(target, jobs[0].settings)  # type: ignore[arg-type]  # those of a build
     return load(target)
 
 
-def _remaining(jobs: list[Job], done: int) -> Iterator[NDArray[np.float32]]:
-    """Vectors of all files in turn, without the ``done`` first rows."""
-    for job in jobs:
-        total = job.source.n_cells
-        have = min(done, total)
-        done -= have
-        if have == total:
-            continue
-        # Blocks are cut as in a run without a break: the rows of the first that exist are dropped.
-        start = have // job.step * job.step
-        drop = have - start
-        for part in job.vectors(start=start):
-            yield part[drop:]
-            drop = 0
-
-
 def _tables(
-    jobs: list[Job], references: Sequence[Any], settings: IndexSettings
+    jobs: list[CellEmbedding], references: Sequence[Any], settings: IndexSettings
 ) -> tuple[CellTable, NDArray[np.int64] | None]:
     """Names, sources and labels of all files, and codes of the batches."""
     names, sources, rows, labels, batches = [], [], [], [], []
@@ -300,7 +308,7 @@ def _tables(
     return table, codes.astype(np.int64)
 
 
-def _column(job: Job, name: str, title: str) -> NDArray[np.str_]:
+def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
     """One column of the cell table as text, '' where missing."""
     offered = job.source.obs_columns()
     if name not in offered:
@@ -310,7 +318,7 @@ def _column(job: Job, name: str, title: str) -> NDArray[np.str_]:
     return np.where(values == "nan", "", values)
 
 
-def _facts(jobs: list[Job], settings: IndexSettings, model: str) -> dict[str, Any]:
+def _facts(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> dict[str, Any]:
     """What an index says about its making; no date."""
     chosen = jobs[0].settings
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,10 @@ from biolm.io.cells import CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
 from biolm.jobs.bind import loaded
-from biolm.jobs.embed_settings import EmbedKeywords, EmbedSettings
-from biolm.jobs.job import Job, prepare
+from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.jobs.settings import CellSettings
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.search.index import Index, load
 
@@ -94,7 +95,7 @@ def query(
     output: str | Path | None = None,
     key: str = "search",
     layer: str | None = None,
-    **options: Unpack[EmbedKeywords],
+    **options: Any,
 ) -> Neighbours:
     """Find the most similar reference cells of every cell.
 
@@ -209,16 +210,17 @@ def transfer(
     return Neighbours(rows, distances, distance, outside, labels, confidence, about)
 
 
-def _settings(index: Index, layer: str | None, options: EmbedKeywords) -> EmbedSettings:
+def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> CellSettings:
     """Settings of the query: pooled as the reference was."""
     about = index.facts.get("model", {})
-    given: EmbedKeywords = {
+    given: dict[str, Any] = {
         "pool": about.get("pool") or None,
         "hidden_state": about.get("hidden_state"),
         "precision": about.get("precision", "float32"),
     }
     given.update(options)
-    return EmbedSettings(layer=layer, **given)
+    settings: CellSettings = read_options(CellSettings, {"layer": layer, **given}, "search query")
+    return settings
 
 
 def _reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
@@ -230,7 +232,7 @@ def _reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
     return loaded(model)
 
 
-def _check_model(index: Index, job: Job) -> None:
+def _check_model(index: Index, job: CellEmbedding) -> None:
     """Refuse vectors of another model, or pooled in another way."""
     made = index.facts.get("model", {})
     if made.get("checkpoint") != job.facts:
@@ -246,7 +248,7 @@ def _check_model(index: Index, job: Job) -> None:
         )
 
 
-def _facts(index: Index, job: Job, k: int, inside: float) -> dict[str, Any]:
+def _facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
     facts: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,

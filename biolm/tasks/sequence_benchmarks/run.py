@@ -121,7 +121,7 @@ def evaluate_sequences(
     >>> import biolm
     >>> scores = biolm.evaluate_sequences("GUE", "checkpoints/dnabert2", most=2000)  # doctest: +SKIP
     """
-    from biolm.tasks.embed_sequences_file import sequence_model
+    from biolm.jobs.bind import sequence_model
 
     settings = BenchmarkSettings(**options)
     target = None if output is None else Path(output)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError
-from biolm.tasks.embed_sequences_settings import is_sequence_file
+from biolm.io.sequences import is_sequence_file
 from biolm.tasks.variants.settings import VariantScores, VariantSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def score_variants(
     >>> found = biolm.score_variants(["A24G"], model="esm2", sequence="protein.fasta")  # doctest: +SKIP
     >>> found.frame()  # doctest: +SKIP
     """
-    from biolm.tasks.embed_sequences_file import sequence_model
+    from biolm.jobs.bind import sequence_model
 
     methods = (method,) if isinstance(method, str) else tuple(method)
     settings = VariantSettings(method=methods, **options)

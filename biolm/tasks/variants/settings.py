@@ -17,7 +17,7 @@ import biolm
 from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
-from biolm.jobs.partial import Partial
+from biolm.jobs.spool import Spool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,15 +195,16 @@ def gather(
     -------
     ``(m, k)``.
     """
-    shape = (int(borders[-1]), width)
-    if not shape[0]:
-        return np.zeros(shape, np.float32)
+    if not borders[-1]:
+        return np.zeros((0, width), np.float32)
     if output is None:
         if settings.resume:
             raise ConfigError("resume is for jobs that write a file; give an output")
         return np.concatenate([np.zeros((0, width)), *blocks(0)]).astype(np.float32)
-    partial = Partial(output, job, shape, borders)
-    with partial.open(resume=settings.resume, overwrite=settings.overwrite):
-        for block in blocks(partial.done) if partial.done < shape[0] else ():
-            partial.append(block.astype(np.float32))
-        return np.array(partial.vectors())
+    spool = Spool(output, job, 0, len(borders) - 1)
+    with spool.open(resume=settings.resume, overwrite=settings.overwrite):
+        if spool.next < spool.last:
+            for block in blocks(int(borders[spool.next])):
+                spool.put({"scores": block.astype(np.float32)})
+        none = np.zeros((0, width), np.float32)
+        return np.concatenate([none, *(part["scores"] for part in spool.parts())])

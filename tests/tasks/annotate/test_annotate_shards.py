@@ -11,7 +11,7 @@ import pytest
 
 import biolm
 from biolm.errors import BiolmError, ConfigError, InputError
-from biolm.tasks.annotate.predict import predict_file
+from biolm.tasks.annotate.predict_file import predict_file
 from biolm.tasks.annotate.settings import PredictSettings
 
 BLOCK = 8
@@ -64,9 +64,12 @@ def test_what_changed_since_is_told(cells: Path, folder: Path, tmp_path: Path) -
     other = _predicted(cells, tmp_path / "other", moved, shard="2/2", key="else")
     with pytest.raises(InputError, match="another job"):
         biolm.merge([first, other], tmp_path / "x.h5ad")
-    (second / "calls.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match="make the shard again"):
+    block = min(second.glob("*.block"))
+    whole = block.read_bytes()
+    block.write_bytes(b"")
+    with pytest.raises(InputError, match="is missing or damaged; make the shard"):
         biolm.merge([first, second], tmp_path / "x.h5ad")
+    block.write_bytes(whole)
     shutil.rmtree(moved)
     with pytest.raises(BiolmError, match="holds no annotator"):
         biolm.merge([first, second], tmp_path / "x.h5ad")

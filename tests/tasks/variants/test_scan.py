@@ -102,10 +102,10 @@ def test_what_cannot_be_scanned_is_named(protein, tmp_path):
 
 def test_the_command_scores_mutations_and_fails_in_one_sentence(protein, tmp_path, monkeypatch):
     from biolm.cli.main import app
-    from biolm.tasks import embed_sequences_file
+    from biolm.jobs import bind
 
     model = small_model()
-    monkeypatch.setattr(embed_sequences_file, "sequence_model", lambda name: model)
+    monkeypatch.setattr(bind, "sequence_model", lambda name: model)
     out = tmp_path / "out.csv"
     arguments = [
         "score-variants",

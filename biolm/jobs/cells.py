@@ -1,0 +1,325 @@
+"""Cells as a kind of data: tables of counts, their genes matched to a model, embedded block by block.
+
+Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``d`` width of the embedding · ``k`` blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.adapters.cells.centre import centring_of
+from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.result import FORMATS, check_store, write_result
+from biolm.io.anndata.vectors import CellVectors
+from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.provenance import digest, plain, stamp
+from biolm.jobs.bind import fit
+from biolm.jobs.job import block_ends
+from biolm.jobs.modality import Modality
+from biolm.jobs.settings import CellSettings
+from biolm.jobs.spool import Arrays, Parts
+from biolm.jobs.tokens import CellTokens
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.progress import log, progress
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["MODALITY", "CellEmbedding", "cut", "empty_cells", "input_facts", "prepare", "whole_table"]
+
+# Cells read at a time: fewer make reading slow, more take memory.
+_READ_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellEmbedding:
+    """Cells and a model that fit each other; see :class:`~biolm.jobs.modality.Embedding`.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    model
+        The loaded model.
+    match
+        Where each gene of the source goes in the model's vocabulary.
+    settings
+        The user's choices.
+    facts
+        What :meth:`CellModel.describe` says.
+    """
+
+    source: CellSource
+    model: CellModel
+    match: GeneMatch
+    settings: CellSettings
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Cells embedded at a time. Blocks always start at multiples of it, so a resumed job cuts alike."""
+        return self.settings.block_rows or self.model.block_rows
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """``(k + 1,)`` cells at which blocks begin and end."""
+        return block_ends(self.source.n_cells, self.step)
+
+    def blocks(self, first: int, last: int) -> Iterator[CellBlock]:
+        """The blocks ``first`` to ``last``, read several at a time."""
+        from biolm.adapters.cells.counts import check_block
+
+        rows = self.step * max(1, _READ_ROWS // self.step)
+        stop = min(last * self.step, self.source.n_cells)
+        for block in self.source.blocks(rows, first * self.step, stop):
+            check_block(block)
+            yield from cut(block, self.step)
+
+    def compute(self, block: CellBlock) -> dict[str, NDArray[np.float32]]:
+        """``vectors`` ``(n, d)`` of one block; zero for empty cells.
+
+        Raises
+        ------
+        InputError
+            If the model gives values that are not finite.
+        """
+        chosen = self.settings
+        options = EmbedOptions(
+            pool=chosen.pool,
+            batch_tokens=chosen.batch_tokens,
+            device=chosen.device,
+            seed=chosen.seed,
+            hidden_state=chosen.hidden_state,
+            precision=chosen.precision,
+            compile=chosen.compile,
+        )
+        vectors = self.model.embed(block, self.match, options)
+        vectors[empty_cells(block, self.match)] = 0
+        broken = ~np.isfinite(vectors).all(1)
+        if broken.any():
+            cell = block.numbers[int(np.argmax(broken))]
+            raise InputError(
+                f"model {self.model.name} gave values that are not finite for {int(broken.sum())} cells, "
+                f"first for cell {cell}; check the checkpoint and the values of that cell"
+            )
+        return {"vectors": vectors}
+
+    def vectors(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """Vectors ``(n, d)`` of consecutive blocks; ``start`` and ``stop`` are multiples of :attr:`step`."""
+        total = self.source.n_cells if stop is None else stop
+        with progress("embedding", total, start=start, show=self.settings.progress) as advance:
+            for block in self.blocks(start // self.step, -(-total // self.step)):
+                yield self.compute(block)["vectors"]
+                advance(len(block))
+
+    def same(self) -> dict[str, Any]:
+        """What makes two jobs the same: what was read, how."""
+        chosen = self.settings
+        names = ("pool", "batch_tokens", "device", "seed", "hidden_state", "precision")
+        options = {name: getattr(chosen, name) for name in names}
+        options |= {"gene_column": self.match.report.column, "step": self.step}
+        return {"input": input_facts(self.source), "options": options}
+
+    def provenance(self) -> dict[str, Any]:
+        """Plain facts that tell how the vectors are made; no date and no path."""
+        chosen = self.settings
+        record: dict[str, Any] = plain(
+            {
+                "model": self.model.name,
+                "checkpoint": self.facts,
+                "biolm_version": biolm.__version__,
+                "parameters": {
+                    "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
+                    "hidden_state": chosen.hidden_state,
+                    "device": chosen.device,
+                    "precision": chosen.precision,
+                    "centred": getattr(chosen, "centre", False),
+                    "allow_normalised": chosen.allow_normalised,
+                    "minimum_match": chosen.minimum_match,
+                    "species": chosen.species,
+                },
+                "genes": self.match.report.as_dict(),
+                "matrix": self.source.matrix,
+                "seed": chosen.seed,
+                "cells": self.source.n_cells,
+            }
+        )
+        return record
+
+
+def prepare(
+    source: CellSource,
+    model: CellModel,
+    settings: CellSettings,
+    reopen: Callable[[str], CellSource] | None = None,
+) -> CellEmbedding:
+    """Check that source, model and settings fit, before any work; ``reopen`` as for :func:`fit`.
+
+    Raises
+    ------
+    InputError, GeneMatchError, ConfigError
+        If they do not.
+    """
+    if settings.pool is not None and settings.pool not in model.pools:
+        offered = ", ".join(model.pools) or "none"
+        raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
+    match = fit(source, model, settings, reopen)
+    return CellEmbedding(
+        source=source, model=model, match=match, settings=settings, facts=plain(model.describe())
+    )
+
+
+class _Writer:
+    """Vectors of cells enter a copy of the table that they were made from."""
+
+    formats = FORMATS
+    needs_source = True
+
+    def identity(self, source: CellSource) -> dict[str, Any]:
+        """Cells and genes of the table."""
+        return input_facts(source)
+
+    def result(
+        self, vectors: NDArray[np.float32], key: str, provenance: dict[str, Any], *, centre: bool
+    ) -> CellVectors:
+        """All vectors ``(n, d)`` with what is written beside them; empty cells are counted and reported."""
+        # Only empty cells have a vector of zeros.
+        rows = range(0, len(vectors), _READ_ROWS)
+        parts = [~np.asarray(vectors[a : a + _READ_ROWS]).any(1) for a in rows]
+        empty = np.concatenate(parts) if parts else np.zeros(0, bool)
+        if empty.any():
+            log.warning(
+                "%d cells hold no counts in genes of the model; their vectors are zero (flag: %s_empty)",
+                empty.sum(),
+                key,
+            )
+        return CellVectors(
+            key=key,
+            vectors=vectors,
+            empty=empty,
+            provenance=plain({**provenance, "empty_cells": int(empty.sum())}),
+            transform=centring_of(vectors) if centre else None,
+        )
+
+    def check(self, source: CellSource, form: str, key: str, *, overwrite: bool) -> None:
+        """Check that the vectors can enter a copy of the input."""
+        check_store(source, form, key, overwrite=overwrite)
+
+    def size(self, source: CellSource, form: str) -> int:
+        """Bytes of the copy of the input."""
+        if source.path is None or form not in ("h5ad", "zarr"):
+            return 0
+        return sum(state.st_size for state in _files(source.path))
+
+    def write(
+        self,
+        target: Path,
+        form: str,
+        result: CellVectors,
+        parts: Parts,  # noqa: ARG002  # the contract of writers
+        source: CellSource,
+    ) -> None:
+        """Write a copy of the table with the vectors, or the vectors alone."""
+        write_result(source, target, form, result)
+
+    def table(
+        self,
+        source: CellSource,
+        result: CellVectors,
+        parts: Iterable[Arrays],  # noqa: ARG002
+    ) -> AnnData:
+        """The table in memory with the vectors."""
+        adata = whole_table(source)
+        result.attach(adata)
+        return adata
+
+
+def whole_table(source: CellSource) -> AnnData:
+    """The table of cells in memory, with everything that an h5ad or zarr holds."""
+    import anndata
+
+    if source.kind == "h5ad":
+        return anndata.read_h5ad(source.path)
+    if source.kind == "zarr":
+        return anndata.read_zarr(source.path)
+    import pandas as pd
+    import scipy.sparse as sp
+
+    blocks = [
+        sp.csr_matrix((block.data, block.indices, block.indptr), (len(block), block.n_genes))
+        for block in source.blocks()
+    ]
+    cells = {name: source.obs_column(name) for name in source.obs_columns()}
+    genes = source.gene_columns()
+    names = genes.pop("index")
+    return anndata.AnnData(
+        sp.vstack(blocks, format="csr"),
+        obs=pd.DataFrame(cells, index=source.cell_names()),
+        var=pd.DataFrame(genes, index=names),
+    )
+
+
+def cut(block: CellBlock, rows: int) -> Iterator[CellBlock]:
+    """A block in pieces of at most ``rows`` cells; nothing is copied."""
+    for start in range(0, len(block), rows):
+        yield block.part(start, min(start + rows, len(block)))
+
+
+def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
+    """``(n,)`` cells without a count in any gene of the vocabulary.
+
+    Nearly every cell shows such a count among its first stored values, so few are read whole.
+    """
+    empty = np.ones(len(block), bool)
+    first, last = block.indptr[:-1], block.indptr[1:]
+    for step in range(16):
+        rows = np.flatnonzero(empty & (first + step < last))
+        places = first[rows] + step
+        known = (match.target[block.indices[places]] >= 0) & (block.data[places] != 0)
+        empty[rows[known]] = False
+    for row in np.flatnonzero(empty):
+        span = slice(int(first[row]), int(last[row]))
+        empty[row] = not ((match.target[block.indices[span]] >= 0) & (block.data[span] != 0)).any()
+    return empty
+
+
+def _open(data: Any, settings: Any) -> CellSource:
+    return open_cells(data, matrix=settings.matrix)
+
+
+def input_facts(source: CellSource) -> dict[str, Any]:
+    """What tells one input from another: its place in time, its cells and its genes."""
+    return {
+        "stamp": stamp(source.path),
+        "matrix": source.matrix,
+        "cells": source.n_cells,
+        "cell_names": digest({"names": source.cell_names()}),
+        "genes": digest(source.gene_columns()),
+    }
+
+
+def _files(path: Path) -> Iterator[os.stat_result]:
+    """State of a file, or of the files of a folder in order of name."""
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            yield file.stat()
+
+
+MODALITY = Modality(
+    name="cells",
+    recognises=lambda data: not isinstance(data, str | Path),
+    open=_open,
+    embedding=prepare,
+    writer=_Writer(),
+    tokens=CellTokens.of,
+)
+"""The entry of cells; a path that nobody recognises is theirs, so that their readers say what they read."""

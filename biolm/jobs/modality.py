@@ -1,0 +1,220 @@
+"""Kinds of data by name: how a file is recognised, opened and embedded; nothing else asks what a file holds.
+
+Dimensions: ``n`` rows of a source (cells, sequences) · ``k`` blocks · ``d`` width of the embedding.
+
+A kind of data is one entry. Other packages add theirs through the entry point group ``biolm.modalities``,
+whose values name a :class:`Modality`. Its sources give blocks of rows;
+:class:`~biolm.jobs.rows.RowEmbedding` and :class:`~biolm.jobs.rows.RowWriter` do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError
+from biolm.io.anndata.vectors import CellVectors
+from biolm.jobs.spool import Arrays, Parts
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Embedding", "Modality", "Source", "Writer", "available", "loaded_for", "modality_of"]
+
+
+class Source(Protocol):
+    """Open data of one kind. Use as a context manager.
+
+    Attributes
+    ----------
+    path
+        The file or folder; None for data in memory.
+    """
+
+    path: Path | None
+
+    def __len__(self) -> int:
+        """``n``."""
+        ...
+
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        """Rows ``start`` to ``stop`` in order, ``rows`` a block."""
+        ...
+
+    def names(self) -> NDArray[np.str_]:
+        """``(n,)`` a name for each row."""
+        ...
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """What is known of each row, ``(n,)`` each: labels, coordinates, groups."""
+        ...
+
+
+class Embedding(Protocol):
+    """A source and a model that fit each other, ready to run.
+
+    It has beside these the open source, the loaded model and the user's choices.
+    """
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the model's ``describe`` says."""
+        ...
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """``(k + 1,)`` rows of the result at which blocks begin and end, the same in every run."""
+        ...
+
+    def blocks(self, first: int, last: int) -> Iterator[Any]:
+        """The blocks ``first`` to ``last`` of the source, in order."""
+        ...
+
+    def compute(self, block: Any) -> Arrays:
+        """Of one block: ``vectors`` ``(·, d)``, and what else writing the result needs."""
+        ...
+
+    def same(self) -> dict[str, Any]:
+        """What makes two jobs the same: ``input`` and ``options``."""
+        ...
+
+    def provenance(self) -> dict[str, Any]:
+        """Plain facts that tell how the vectors are made; no date and no path."""
+        ...
+
+
+class Writer(Protocol):
+    """Writes the vectors of a kind of data to files and into memory."""
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What can be written; ``npy`` has a JSON file beside it."""
+        ...
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether writing reads the source again."""
+        ...
+
+    def identity(self, source: Any) -> dict[str, Any]:
+        """What tells one input from another, where writing needs the source."""
+        ...
+
+    def result(
+        self, vectors: NDArray[np.float32], key: str, provenance: dict[str, Any], *, centre: bool
+    ) -> CellVectors:
+        """All vectors with what is written beside them."""
+        ...
+
+    def check(self, source: Any, form: str, key: str, *, overwrite: bool) -> None:
+        """Check, before any work, that the result can be written in a format."""
+        ...
+
+    def size(self, source: Any, form: str) -> int:
+        """Bytes that writing takes beside the vectors, about."""
+        ...
+
+    def write(self, target: Path, form: str, result: CellVectors, parts: Parts, source: Any) -> None:
+        """Write the result to a path that does not exist; ``source`` is None where it is not needed."""
+        ...
+
+    def table(self, source: Any, result: CellVectors, parts: Iterable[Arrays]) -> AnnData:
+        """The result in memory."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modality:
+    """A kind of data.
+
+    Parameters
+    ----------
+    name
+        What it is called; a model says by it what it reads.
+    recognises
+        Whether data (a path, or an object in memory) are of this kind.
+    open
+        Opens data for the settings of a job.
+    embedding
+        Makes an :class:`Embedding` of an open source, a loaded model and the settings of a job; the fourth
+        argument opens another matrix of the same data, so that a refusal can name one that would do.
+    writer
+        Writes vectors.
+    tokens
+        Makes what tokenises an open source, from the torch-free half of a model and the settings of a job
+        (:mod:`biolm.jobs.tokens`); None where the kind has no tokens.
+    """
+
+    name: str
+    recognises: Callable[[Any], bool]
+    open: Callable[[Any, Any], AbstractContextManager[Any]]
+    embedding: Callable[[Any, Any, Any, Any], Embedding]
+    writer: Writer
+    tokens: Callable[[Any, Any, Any], Any] | None = None
+
+
+_BUILT_IN = {"sequences": "biolm.jobs.sequences:MODALITY", "cells": "biolm.jobs.cells:MODALITY"}
+_LAST = "cells"  # its readers say what can be read, so that they refuse what nobody recognises
+
+
+@cache
+def available() -> dict[str, Modality]:
+    """Every kind of data by name, in the order in which they are asked whether they recognise a file.
+
+    Examples
+    --------
+    >>> sorted(available())
+    ['cells', 'sequences']
+    """
+    found: dict[str, Modality] = {}
+    for name, place in _BUILT_IN.items():
+        module, _, attribute = place.partition(":")
+        found[name] = getattr(import_module(module), attribute)
+    for point in entry_points(group="biolm.modalities"):
+        found.setdefault(point.name, point.load())
+    return {name: found[name] for name in sorted(found, key=lambda name: name == _LAST)}
+
+
+def modality_of(data: Any) -> Modality:
+    """The kind of some data, by what their entry recognises.
+
+    Examples
+    --------
+    >>> modality_of("proteins.fasta").name, modality_of("cells.h5ad").name
+    ('sequences', 'cells')
+    """
+    entries = available()
+    return next((entry for entry in entries.values() if entry.recognises(data)), entries[_LAST])
+
+
+def loaded_for(modality: str, model: Any) -> Any:
+    """The model itself, or the one of that name or folder.
+
+    Parameters
+    ----------
+    modality
+        The kind of data that it must read.
+    model
+        A name, a folder, a hub id or a loaded model.
+
+    Raises
+    ------
+    ConfigError
+        If it reads another kind of data.
+    """
+    from biolm.models.registry import load
+
+    found = load(model) if isinstance(model, str | Path) else model
+    if getattr(found, "modality", None) != modality:
+        named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
+        raise ConfigError(f"model {named} reads no {modality}; choose a model of {modality}")
+    return found

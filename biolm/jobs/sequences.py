@@ -1,0 +1,415 @@
+"""Sequences as a kind of data: looked through, checked against a model's alphabet, embedded block by block.
+
+Dimensions: ``m`` records · ``k`` blocks of them · ``n`` rows of the result · ``d`` width of the embedding.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.adapters.sequences import SequenceTokenizer, Tally, check_kind, cleaned
+from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.rows import rows_to_anndata, write_new
+from biolm.io.anndata.sequence_rows import FORMATS, SequenceRows
+from biolm.io.anndata.vectors import CellVectors
+from biolm.io.provenance import digest, plain
+from biolm.io.sequences import SequenceBlock, is_sequence_file, open_sequences
+from biolm.jobs.modality import Modality
+from biolm.jobs.settings import EmbedSettings
+from biolm.jobs.spool import Arrays, Parts
+from biolm.jobs.tokens import SequenceTokens
+from biolm.progress import log
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from biolm.models.sequence_model import SequenceModel, SequenceOptions
+
+__all__ = ["MODALITY", "SequenceEmbedding", "SequenceFile", "prepare_sequences"]
+
+# Residues read at a time. Every token of a block has its vector in memory where one is asked for.
+_LETTERS, _LETTERS_BY_TOKEN = 1 << 22, 1 << 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceFile:
+    """A file of sequences that may be read more than once.
+
+    Parameters
+    ----------
+    path
+        Where it lies.
+    label
+        Names it in messages.
+    """
+
+    path: Path
+    label: str
+
+    def blocks(
+        self, settings: Any, records: int, tokenizer: SequenceTokenizer, tally: Tally | None = None
+    ) -> Iterator[SequenceBlock]:
+        """The records, cleaned, in blocks that are the same in every run.
+
+        Parameters
+        ----------
+        settings
+            Choices of the job: ``block_rows`` and, where it has one, ``per_residue``.
+        records
+            Records of a block where the settings do not say.
+        tokenizer
+            What reads them.
+        tally
+            Counts what is dropped.
+        """
+        letters = _LETTERS_BY_TOKEN if getattr(settings, "per_residue", False) else _LETTERS
+        with open_sequences(self.path) as source:
+            for block in source.blocks(records=settings.block_rows or records, residues=letters):
+                yield cleaned(block, tokenizer, tally)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceEmbedding:
+    """Sequences and a model that fit each other; see :class:`~biolm.jobs.modality.Embedding`.
+
+    Parameters
+    ----------
+    source
+        The file.
+    model
+        The loaded model.
+    settings
+        The user's choices.
+    counts
+        ``(m,)`` rows of the result of each record.
+    records
+        ``(k + 1,)`` records at which the blocks of the file begin and end.
+    names
+        Digest of the names of all records.
+    tally
+        Residues or bases that the model does not know.
+    facts
+        What :meth:`SequenceModel.describe` says.
+    """
+
+    source: SequenceFile
+    model: SequenceModel
+    settings: EmbedSettings
+    counts: NDArray[np.int64]
+    records: NDArray[np.int64]
+    names: str
+    tally: Tally
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """``(k + 1,)`` rows at which blocks begin and end."""
+        rows = np.concatenate([[0], np.cumsum(self.counts)])
+        ends: NDArray[np.int64] = rows[self.records]
+        return ends
+
+    def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
+        """The blocks ``first`` to ``last``; a file is read from its beginning."""
+        if first == last:
+            return
+        for number, block in enumerate(
+            self.source.blocks(self.settings, self.model.block_rows, self.model.tokenizer)
+        ):
+            if number >= first:
+                yield block
+            if number + 1 == last:
+                return
+
+    def compute(self, block: SequenceBlock) -> dict[str, NDArray[Any]]:
+        """``vectors`` ``(·, d)`` of a block, and what its rows are.
+
+        Raises
+        ------
+        InputError
+            If the model gives values that are not finite.
+        """
+        options = _options(self.settings)
+        counts = self.counts[block.start : block.start + len(block)]
+        found: dict[str, NDArray[Any]] = {
+            "counts": counts,
+            "lengths": block.lengths,
+            "names": np.array(block.names, str),
+            "descriptions": np.array(block.descriptions, str),
+        }
+        if self.settings.per_residue:
+            vectors, tokens = self.model.residues(block, options)
+            found["spans"] = _inner_spans(self.model, block, tokens)
+        elif counts.any():
+            vectors = self.model.embed(block, options)[counts > 0]
+        else:
+            vectors = np.zeros((0, self.model.width), np.float32)
+        if not np.isfinite(vectors).all():
+            raise InputError(
+                f"model {self.model.name} gave values that are not finite between records {block.names[0]!r} "
+                f"and {block.names[-1]!r}; check the checkpoint"
+            )
+        return {**found, "vectors": vectors}
+
+    def same(self) -> dict[str, Any]:
+        """What makes two jobs the same: what was read, how."""
+        chosen, state = self.settings, self.source.path.stat()
+        names = ("pool", "batch_tokens", "device", "hidden_state", "precision", "block_rows")
+        more = ("letters", "windows", "window", "overlap", "per_residue")
+        return {
+            "input": {
+                "stamp": digest({"file": [state.st_size, state.st_mtime_ns]}),
+                "records": len(self.counts),
+                "names": self.names,
+            },
+            "options": {name: getattr(chosen, name) for name in (*names, *more)},
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """Plain facts that tell how the vectors were made; no date and no path."""
+        chosen = self.settings
+        record: dict[str, Any] = plain(
+            {
+                "model": self.model.name,
+                "checkpoint": self.facts,
+                "biolm_version": biolm.__version__,
+                "parameters": {
+                    "pool": "none" if chosen.per_residue else chosen.pool or self.model.pools[0],
+                    "hidden_state": chosen.hidden_state,
+                    "device": chosen.device,
+                    "precision": chosen.precision,
+                    "letters": chosen.letters,
+                    "windows": chosen.windows,
+                    "window": chosen.window,
+                    "overlap": chosen.overlap,
+                },
+                "sequences": len(self.counts),
+                **self.tally.facts(),
+                "rows": int(self.counts.sum()),
+            }
+        )
+        return record
+
+
+def prepare_sequences(
+    source: SequenceFile,
+    model: SequenceModel,
+    settings: EmbedSettings,
+    reopen: Any = None,  # noqa: ARG001  # files of sequences hold one thing
+) -> SequenceEmbedding:
+    """Look through a file and check that it, model and settings fit, before the model runs.
+
+    Parameters
+    ----------
+    source
+        The file.
+    model
+        The loaded model.
+    settings
+        Choices of the job.
+    reopen
+        Not used: a file of sequences holds one thing.
+
+    Raises
+    ------
+    InputError, ConfigError
+        If they do not.
+    """
+    if settings.pool is not None and settings.pool not in model.pools:
+        raise ConfigError(
+            f"model {model.name} has no pool '{settings.pool}'; choose from: {', '.join(model.pools)}"
+        )
+    tally, options = Tally(), _options(settings)
+    names: list[str] = []
+    counts, records = [], [0]
+    for block in source.blocks(settings, model.block_rows, model.tokenizer, tally):
+        if not block.start:
+            check_kind(block, model.kind, name=source.label)
+        tokens = model.tokenize(block, policy=settings.letters, tally=tally)
+        model.check_lengths(tokens, options, block)
+        count = np.zeros(len(block), np.int64)
+        inner = tokens.lengths - sum(model.language.special)
+        count[tokens.index - block.start] = inner if settings.per_residue else 1
+        names += block.names
+        counts.append(count)
+        records.append(block.start + len(block))
+    _check_names(names, source.label, settings)
+    if sentence := tally.sentence():
+        log.warning("%s", sentence)
+    rows = np.concatenate(counts)
+    if not rows.any():
+        raise InputError(
+            f"every record of {source.label} was left out; read their letters as unknown (--letters unknown)"
+        )
+    return SequenceEmbedding(
+        source=source,
+        model=model,
+        settings=settings,
+        counts=rows,
+        records=np.array(records),
+        names=digest({"names": np.array(names, str)}),
+        tally=tally,
+        facts=plain(model.describe()),
+    )
+
+
+class _Writer:
+    """Vectors of sequences make a new table, with a row a sequence or token."""
+
+    formats = FORMATS
+    needs_source = False
+
+    def identity(self, source: Any) -> dict[str, Any]:  # noqa: ARG002  # the contract of writers
+        """Not needed: the shards hold all that is written."""
+        return {}
+
+    def result(
+        self,
+        vectors: NDArray[np.float32],
+        key: str,
+        provenance: dict[str, Any],
+        *,
+        centre: bool,  # noqa: ARG002  # refused for sequences
+    ) -> CellVectors:
+        """All vectors with their provenance."""
+        return CellVectors(
+            key=key, vectors=vectors, empty=np.zeros(len(vectors), bool), provenance=provenance
+        )
+
+    def check(self, source: Any, form: str, key: str, *, overwrite: bool) -> None:
+        """A new table takes anything."""
+
+    def size(self, source: Any, form: str) -> int:  # noqa: ARG002  # the contract of writers
+        """Nothing is copied."""
+        return 0
+
+    def write(
+        self,
+        target: Path,
+        form: str,
+        result: CellVectors,
+        parts: Parts,
+        source: Any,  # noqa: ARG002
+    ) -> None:
+        """Write a table with a row a sequence or token."""
+        rows = _rows(parts)
+        if form != "pt":
+            write_new(target, form, rows.table(), result)
+            return
+        import torch
+
+        held: dict[str, Any] = {
+            "key": result.key,
+            "names": rows.kept.tolist(),
+            "vectors": torch.from_numpy(result.whole()),
+            "biolm": result.provenance,
+        }
+        if rows.spans is not None:
+            ends = np.concatenate([[0], np.cumsum(rows.counts[rows.counts > 0])])
+            held["offsets"] = torch.from_numpy(ends)
+        torch.save(held, target)
+
+    def table(
+        self,
+        source: Any,  # noqa: ARG002
+        result: CellVectors,
+        parts: Iterable[Arrays],
+    ) -> AnnData:
+        """A new table in memory."""
+        return rows_to_anndata(_rows(parts).table(), result)
+
+
+def _rows(parts: Iterable[Arrays]) -> SequenceRows:
+    """What the rows of the result are, from all blocks."""
+    names = ("names", "counts", "lengths", "descriptions", "spans")
+    held: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for part in parts:
+        for name in names:
+            if name in part:
+                held[name].append(part[name])
+    return SequenceRows(
+        names=np.concatenate(held["names"]).astype(str),
+        counts=np.concatenate(held["counts"]),
+        lengths=np.concatenate(held["lengths"]),
+        descriptions=np.concatenate(held["descriptions"]).astype(str),
+        spans=np.concatenate(held["spans"]) if held["spans"] else None,
+    )
+
+
+def _inner_spans(model: SequenceModel, block: SequenceBlock, tokens: Any) -> NDArray[np.int64]:
+    """First residue and end of every token but special ones."""
+    before, after = model.language.special
+    place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+    left = np.repeat(tokens.lengths, tokens.lengths) - place
+    kept = block if len(tokens) == len(block) else block.take(tokens.index - block.start)
+    found: NDArray[np.int64] = model.tokenizer.spans(kept, tokens)[(place >= before) & (left > after)]
+    return found
+
+
+def _check_names(names: list[str], label: str, settings: EmbedSettings) -> None:
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if seen.setdefault(name, number) == number:
+            continue
+        if settings.duplicates == "error":
+            raise InputError(
+                f"records {seen[name]} and {number} of {label} are both named {name!r}; rename one, or take "
+                "them as they come (--duplicates keep)"
+            )
+        log.warning("%d names repeat; records are kept in input order", len(names) - len(set(names)))
+        return
+
+
+def _options(settings: EmbedSettings) -> SequenceOptions:
+    from biolm.models.sequence_model import SequenceOptions
+
+    return SequenceOptions(
+        pool=settings.pool,
+        batch_tokens=settings.batch_tokens,
+        device=settings.device,
+        hidden_state=settings.hidden_state,
+        precision=settings.precision,
+        compile=settings.compile,
+        policy=settings.letters,
+        windows=settings.windows,
+        longest=settings.window,
+        overlap=settings.overlap,
+    )
+
+
+@contextmanager
+def _open(data: Any, settings: Any) -> Iterator[SequenceFile]:
+    """The file; the standard input is read twice, so it is laid down first."""
+    if str(data) != "-":
+        yield SequenceFile(path=Path(data), label=str(data))
+        return
+    if getattr(settings, "resume", False) or getattr(settings, "shard", None):
+        raise ConfigError(
+            "a job that reads the standard input cannot be resumed or cut in shards; give a file"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "stdin"
+        with place.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield SequenceFile(path=place, label="the standard input")
+
+
+MODALITY = Modality(
+    name="sequences",
+    recognises=lambda data: isinstance(data, str | Path) and is_sequence_file(data),
+    open=_open,
+    embedding=prepare_sequences,
+    writer=_Writer(),
+    tokens=SequenceTokens.of,
+)
+"""The entry of sequences."""

@@ -1,0 +1,211 @@
+"""Tokenising by blocks: what a source and the torch-free half of a model give for each kind of data.
+
+Dimensions: ``n`` rows of a block · ``t`` tokens of a block · ``k`` blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import biolm
+from biolm.batch import Tokens
+from biolm.errors import ConfigError
+from biolm.io.cells import CellBlock, CellSource
+from biolm.io.provenance import digest, plain
+from biolm.io.sequences import SequenceBlock
+from biolm.io.token_store import VOCABULARY
+from biolm.jobs.bind import fit
+from biolm.jobs.job import block_ends
+from biolm.progress import log
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from biolm.jobs.sequences import SequenceFile
+
+__all__ = ["CellTokens", "SequenceTokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellTokens:
+    """Cells and a tokeniser that fit each other.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    language
+        What tokenises, a model or its torch-free half.
+    match
+        Where each gene of the source goes.
+    settings
+        Choices of the job: ``workers``, ``block_rows``, ``seed``.
+    names
+        Of all cells.
+    """
+
+    source: CellSource
+    language: Any
+    match: GeneMatch
+    settings: Any
+    names: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, source: CellSource, language: Any, settings: Any) -> CellTokens:
+        """Match the genes.
+
+        Raises
+        ------
+        InputError, GeneMatchError
+            If the cells do not fit the tokeniser.
+        """
+        match = fit(source, language, settings)
+        return cls(
+            source=source, language=language, match=match, settings=settings, names=source.cell_names()
+        )
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """``(k + 1,)`` cells at which blocks begin and end."""
+        return block_ends(self.source.n_cells, self.settings.block_rows)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where the tokens come from, as plain values."""
+        found: dict[str, Any] = plain(
+            {
+                "model": self.language.name,
+                VOCABULARY: getattr(getattr(self.language, "language", self.language), "fingerprint", None),
+                "biolm_version": biolm.__version__,
+                "genes": self.match.report.as_dict(),
+                "matrix": self.source.matrix,
+                "seed": self.settings.seed,
+            }
+        )
+        return found
+
+    def same(self) -> dict[str, Any]:
+        """What was read."""
+        from biolm.jobs.cells import input_facts
+
+        return input_facts(self.source)
+
+    def blocks(self, first: int, last: int) -> Iterator[CellBlock]:
+        """The blocks ``first`` to ``last``."""
+        step = self.settings.block_rows
+        return self.source.blocks(step, first * step, min(last * step, self.source.n_cells))
+
+    def tokens(self, block: CellBlock) -> Tokens:
+        """Packed tokens of one block."""
+        from biolm.adapters.cells import in_threads
+
+        def made(part: CellBlock) -> Tokens:
+            tokens: Tokens = self.language.tokenize(part, self.match, seed=self.settings.seed)
+            return tokens
+
+        return in_threads(made, block, self.settings.workers)
+
+    def names_of(self, block: CellBlock) -> NDArray[np.str_]:
+        """``(n,)``."""
+        return self.names[block.start : block.start + len(block)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceTokens:
+    """Sequences and a tokeniser that fit each other.
+
+    Parameters
+    ----------
+    source
+        The file.
+    language
+        What tokenises, a model or its torch-free half.
+    settings
+        Choices of the job: ``letters``, ``block_rows``.
+    ends
+        ``(k + 1,)`` records at which blocks begin and end.
+    tally
+        Residues or bases that the model does not know.
+    digest
+        Of the names of all records.
+    """
+
+    source: SequenceFile
+    language: Any
+    settings: Any
+    ends: NDArray[np.int64]
+    tally: Any
+    digest: str
+
+    @classmethod
+    def of(cls, source: SequenceFile, language: Any, settings: Any) -> SequenceTokens:
+        """Look through the file.
+
+        Raises
+        ------
+        InputError, ConfigError
+            If it is not of the kind that the tokeniser reads, or more than one worker is asked for.
+        """
+        from biolm.adapters.sequences import Tally, check_kind
+
+        if settings.workers != 1:
+            raise ConfigError("workers are for tables of cells; leave the option out for sequences")
+        tally, names, ends = Tally(), [], [0]
+        for block in source.blocks(settings, settings.block_rows, language.tokenizer, tally):
+            if not block.start:
+                check_kind(block, language.kind, name=source.label)
+            tokens = language.tokenize(block, policy=settings.letters, tally=tally)
+            names += block.names
+            ends.append(ends[-1] + len(tokens))
+        if sentence := tally.sentence():
+            log.warning("%s", sentence)
+        return cls(
+            source=source,
+            language=language,
+            settings=settings,
+            ends=np.array(ends, np.int64),
+            tally=tally,
+            digest=digest({"names": np.array(names, str)}),
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where the tokens come from, as plain values."""
+        tokenizer = self.language.tokenizer
+        found: dict[str, Any] = plain(
+            {
+                "model": self.language.name,
+                "biolm_version": biolm.__version__,
+                "tokenizer": tokenizer.family,
+                "letters": self.settings.letters,
+                **self.tally.facts(),
+            }
+        )
+        return found
+
+    def same(self) -> dict[str, Any]:
+        """What was read."""
+        state = self.source.path.stat()
+        stamp = digest({"file": [state.st_size, state.st_mtime_ns]})
+        return {"stamp": stamp, "names": self.digest, "records": int(self.ends[-1])}
+
+    def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
+        """The blocks ``first`` to ``last``; a file is read from its beginning."""
+        whole = self.source.blocks(self.settings, self.settings.block_rows, self.language.tokenizer)
+        for number, block in enumerate(whole):
+            if first <= number < last:
+                yield block
+
+    def tokens(self, block: SequenceBlock) -> Tokens:
+        """Packed tokens of one block, without records that the policy skips."""
+        tokens: Tokens = self.language.tokenize(block, policy=self.settings.letters)
+        return tokens
+
+    def names_of(self, block: SequenceBlock) -> NDArray[np.str_]:
+        """Names of the records that have tokens."""
+        rows = self.tokens(block).index - block.start
+        return np.array(block.names, str)[rows]
