@@ -141,8 +141,12 @@ class RowEmbedding:
 class RowWriter:
     """Writes a new table with a row each; see :class:`~biolm.jobs.modality.Writer`."""
 
-    formats = ("h5ad", "zarr", "parquet", "npy")
+    formats: tuple[str, ...] = ("h5ad", "zarr", "parquet", "npy")
     needs_source = False
+
+    def rows(self, parts: Iterable[Arrays]) -> Rows:
+        """What the rows of the result are."""
+        return _rows(parts)
 
     def identity(self, source: Any) -> dict[str, Any]:  # noqa: ARG002  # the contract of writers
         """Not needed: the shards hold all that is written."""
@@ -177,7 +181,7 @@ class RowWriter:
         source: Any,  # noqa: ARG002
     ) -> None:
         """Write a new table."""
-        write_new(target, form, _rows(parts), result)
+        write_new(target, form, self.rows(parts), result)
 
     def table(
         self,
@@ -186,7 +190,7 @@ class RowWriter:
         parts: Iterable[Arrays],
     ) -> AnnData:
         """A new table in memory."""
-        return rows_to_anndata(_rows(parts), result)
+        return rows_to_anndata(self.rows(parts), result)
 
 
 def _rows(parts: Iterable[Arrays]) -> Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +20,15 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.sequences import SequenceTokenizer, Tally, check_kind, cleaned
 from biolm.errors import ConfigError, InputError
-from biolm.io.anndata.rows import rows_to_anndata, write_new
-from biolm.io.anndata.sequence_rows import FORMATS, SequenceRows
-from biolm.io.anndata.vectors import CellVectors
 from biolm.io.provenance import digest, plain
 from biolm.io.sequences import SequenceBlock, is_sequence_file, open_sequences
 from biolm.jobs.modality import Modality
+from biolm.jobs.sequence_writer import SequenceWriter
 from biolm.jobs.settings import EmbedSettings
-from biolm.jobs.spool import Arrays, Parts
 from biolm.jobs.tokens import SequenceTokens
 from biolm.progress import log
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
 __all__ = ["MODALITY", "SequenceEmbedding", "SequenceFile", "prepare_sequences"]
@@ -263,89 +258,6 @@ def prepare_sequences(
     )
 
 
-class _Writer:
-    """Vectors of sequences make a new table, with a row a sequence or token."""
-
-    formats = FORMATS
-    needs_source = False
-
-    def identity(self, source: Any) -> dict[str, Any]:  # noqa: ARG002  # the contract of writers
-        """Not needed: the shards hold all that is written."""
-        return {}
-
-    def result(
-        self,
-        vectors: NDArray[np.float32],
-        key: str,
-        provenance: dict[str, Any],
-        *,
-        centre: bool,  # noqa: ARG002  # refused for sequences
-    ) -> CellVectors:
-        """All vectors with their provenance."""
-        return CellVectors(
-            key=key, vectors=vectors, empty=np.zeros(len(vectors), bool), provenance=provenance
-        )
-
-    def check(self, source: Any, form: str, key: str, *, overwrite: bool) -> None:
-        """A new table takes anything."""
-
-    def size(self, source: Any, form: str) -> int:  # noqa: ARG002  # the contract of writers
-        """Nothing is copied."""
-        return 0
-
-    def write(
-        self,
-        target: Path,
-        form: str,
-        result: CellVectors,
-        parts: Parts,
-        source: Any,  # noqa: ARG002
-    ) -> None:
-        """Write a table with a row a sequence or token."""
-        rows = _rows(parts)
-        if form != "pt":
-            write_new(target, form, rows.table(), result)
-            return
-        import torch
-
-        held: dict[str, Any] = {
-            "key": result.key,
-            "names": rows.kept.tolist(),
-            "vectors": torch.from_numpy(result.whole()),
-            "biolm": result.provenance,
-        }
-        if rows.spans is not None:
-            ends = np.concatenate([[0], np.cumsum(rows.counts[rows.counts > 0])])
-            held["offsets"] = torch.from_numpy(ends)
-        torch.save(held, target)
-
-    def table(
-        self,
-        source: Any,  # noqa: ARG002
-        result: CellVectors,
-        parts: Iterable[Arrays],
-    ) -> AnnData:
-        """A new table in memory."""
-        return rows_to_anndata(_rows(parts).table(), result)
-
-
-def _rows(parts: Iterable[Arrays]) -> SequenceRows:
-    """What the rows of the result are, from all blocks."""
-    names = ("names", "counts", "lengths", "descriptions", "spans")
-    held: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for part in parts:
-        for name in names:
-            if name in part:
-                held[name].append(part[name])
-    return SequenceRows(
-        names=np.concatenate(held["names"]).astype(str),
-        counts=np.concatenate(held["counts"]),
-        lengths=np.concatenate(held["lengths"]),
-        descriptions=np.concatenate(held["descriptions"]).astype(str),
-        spans=np.concatenate(held["spans"]) if held["spans"] else None,
-    )
-
-
 def _inner_spans(model: SequenceModel, block: SequenceBlock, tokens: Any) -> NDArray[np.int64]:
     """First residue and end of every token but special ones."""
     before, after = model.language.special
@@ -409,7 +321,7 @@ MODALITY = Modality(
     recognises=lambda data: isinstance(data, str | Path) and is_sequence_file(data),
     open=_open,
     embedding=prepare_sequences,
-    writer=_Writer(),
+    writer=SequenceWriter(),
     tokens=SequenceTokens.of,
 )
 """The entry of sequences."""

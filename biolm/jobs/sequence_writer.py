@@ -1,0 +1,67 @@
+"""Writes vectors of sequences: a new table with a row a sequence or token, or tensors.
+
+Dimensions: ``n`` rows: sequences, or tokens of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.io.anndata.rows import Rows
+from biolm.io.anndata.sequence_rows import FORMATS, SequenceRows
+from biolm.io.anndata.vectors import CellVectors
+from biolm.jobs.rows import RowWriter
+from biolm.jobs.spool import Arrays, Parts
+
+__all__ = ["SequenceWriter"]
+
+
+class SequenceWriter(RowWriter):
+    """As :class:`~biolm.jobs.rows.RowWriter`, with the letters of each row and ``.pt`` files."""
+
+    formats = FORMATS
+
+    def rows(self, parts: Iterable[Arrays]) -> Rows:
+        """What the rows of the result are."""
+        return _rows(parts).table()
+
+    def write(self, target: Path, form: str, result: CellVectors, parts: Parts, source: Any) -> None:
+        """Write a table with a row a sequence or token, or a dictionary of tensors."""
+        if form != "pt":
+            super().write(target, form, result, parts, source)
+            return
+        import torch
+
+        rows = _rows(parts)
+        held: dict[str, Any] = {
+            "key": result.key,
+            "names": rows.kept.tolist(),
+            "vectors": torch.from_numpy(result.whole()),
+            "biolm": result.provenance,
+        }
+        if rows.spans is not None:
+            ends = np.concatenate([[0], np.cumsum(rows.counts[rows.counts > 0])])
+            held["offsets"] = torch.from_numpy(ends)
+        torch.save(held, target)
+
+
+def _rows(parts: Iterable[Arrays]) -> SequenceRows:
+    """What the rows of the result are, from all blocks."""
+    names = ("names", "counts", "lengths", "descriptions", "spans")
+    held: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for part in parts:
+        for name in names:
+            if name in part:
+                held[name].append(part[name])
+    return SequenceRows(
+        names=np.concatenate(held["names"]).astype(str),
+        counts=np.concatenate(held["counts"]),
+        lengths=np.concatenate(held["lengths"]),
+        descriptions=np.concatenate(held["descriptions"]).astype(str),
+        spans=np.concatenate(held["spans"]) if held["spans"] else None,
+    )
