@@ -40,7 +40,7 @@ class Block(nn.Module):
         self.kind = config.block
         self.scale = config.residual_scale
         self.attention = make_mixer(config, layer)
-        self.mlp = FeedForward(config)
+        self.mlp = FeedForward(config, layer)
         self.dropout = nn.Dropout(config.dropout_residual)
         skipped = layer == 0 and not config.first_attn_norm
         self.attn_norm = nn.Identity() if skipped else make_norm(config)

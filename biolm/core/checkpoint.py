@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -108,7 +108,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
 
 
-def read_torch(path: Path, plain: Sequence[type] = ()) -> dict[str, Any]:
+def read_torch(
+    path: Path, plain: Sequence[type] = (), *, mapped: bool = False, content: IO[bytes] | None = None
+) -> dict[str, Any]:
     """Content of a ``.pt``, ``.ckpt`` or ``.bin`` file; nothing but tensors and plain containers is built.
 
     Parameters
@@ -117,6 +119,10 @@ def read_torch(path: Path, plain: Sequence[type] = ()) -> dict[str, Any]:
         The file.
     plain
         Further classes that hold values and run nothing, such as ``argparse.Namespace``.
+    mapped
+        Leave the tensors on disk until they are used (a memory map).
+    content
+        Read this instead of the file, which is then only named in messages.
 
     Raises
     ------
@@ -125,7 +131,12 @@ def read_torch(path: Path, plain: Sequence[type] = ()) -> dict[str, Any]:
     """
     try:
         with torch.serialization.safe_globals(list(plain)):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
+            held = torch.load(
+                path if content is None else content,
+                map_location="cpu",
+                weights_only=True,
+                mmap=True if mapped else None,
+            )
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and was not opened, as it could run code; "
@@ -133,9 +144,9 @@ def read_torch(path: Path, plain: Sequence[type] = ()) -> dict[str, Any]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a whole torch file; fetch it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a table of weights")
-    return content
+    if not isinstance(held, dict):
+        raise CheckpointError(f"{path} holds a {type(held).__name__}, not a table of weights")
+    return held
 
 
 def load_strict(
@@ -143,10 +154,13 @@ def load_strict(
     tensors: Mapping[str, Tensor],
     source: str | Path,
     published: Callable[[str], str] = str,
+    *,
+    assign: bool = False,
 ) -> None:
     """Put weights into a module; every one used, none missing, all shapes equal.
 
-    ``published`` turns the module's names into those of the file, for the message.
+    ``published`` turns the module's names into those of the file, for the message; ``assign`` makes the
+    tensors themselves the module's, in their own number type, instead of copying them.
 
     Raises
     ------
@@ -164,7 +178,7 @@ def load_strict(
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise CheckpointError(f"{source} does not fit its config: {'; '.join(faults[:8])}{more}")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), assign=assign)
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:

@@ -13,7 +13,7 @@ from biolm.errors import ConfigError
 
 __all__ = ["CoreConfig", "RopeScaling"]
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "identity"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "value_encoder": ("none", "bins", "continuous", "patches"),
     "position": ("none", "learned", "rope", "alibi", "t5"),
@@ -21,7 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("layernorm", "rmsnorm"),
     "block": ("pre", "post", "sandwich", "parallel"),
     "qk_norm": ("none", "head", "full"),
-    "activation": ("gelu", "gelu_tanh", "relu", "silu"),
+    "activation": ("gelu", "gelu_tanh", "relu", "silu", "identity"),
     "head_activation": ("gelu", "gelu_tanh", "relu", "silu"),
     "head": ("none", "linear", "mlm", "value"),
 }
@@ -128,6 +128,7 @@ class CoreConfig:
     # Norm and block
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_eps: float = 1e-5
+    norm_eps_outside: bool = False  # RMSNorm adds it to the root, not under it (Evo 1 and 2)
     norm_bias: bool = True
     norm_plus_one: bool = False  # weight stored as w - 1 (Gemma)
     block: Literal["pre", "post", "sandwich", "parallel"] = "pre"
@@ -149,6 +150,7 @@ class CoreConfig:
     # Feed-forward
     glu: bool = False
     activation: Activation = "gelu"
+    first_activation: Activation | None = None  # of the first layer alone (Evo 2: the only one that has any)
     mlp_bias: bool = True
     mlp_out_bias: bool = True
 
@@ -192,7 +194,8 @@ class CoreConfig:
         self._check_mixers()
 
     def _check_choices(self) -> None:
-        for name, allowed in _CHOICES.items():
+        first = {} if self.first_activation is None else {"first_activation": _CHOICES["activation"]}
+        for name, allowed in (_CHOICES | first).items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
@@ -224,8 +227,9 @@ class CoreConfig:
                 f"rope_dim must be even and at most head_dim {self.head_dim}, not {self.rope_dim}; "
                 "rotary positions turn pairs of numbers"
             )
-        if self.norm_plus_one and self.norm != "rmsnorm":
-            raise ConfigError("norm_plus_one needs norm='rmsnorm'")
+        for name in ("norm_plus_one", "norm_eps_outside"):
+            if getattr(self, name) and self.norm != "rmsnorm":
+                raise ConfigError(f"{name} needs norm='rmsnorm'")
         if self.windowed_layers is not None and not self.window:
             raise ConfigError("windowed_layers needs a window of at least 1 token")
         if self.window < 0 or any(not 0 <= i < self.n_layers for i in self.windowed_layers or ()):
@@ -246,7 +250,8 @@ class CoreConfig:
             )
         if self.value_encoder in ("bins", "patches") and self.n_values < 1:
             raise ConfigError(f"value_encoder={self.value_encoder!r} needs n_values of at least 1")
-        if self.share_layers and (self.windowed_layers or not self.first_attn_norm):
+        differ = self.windowed_layers or not self.first_attn_norm or self.first_activation
+        if self.share_layers and differ:
             raise ConfigError("share_layers uses one block for all layers, so layers cannot differ")
         if self.block == "sandwich" and (self.residual_scale != 1.0 or self.layer_scale):
             raise ConfigError(

@@ -100,7 +100,14 @@ def _attention(config: CoreConfig, layer: int, _options: None) -> nn.Module:
 ATTENTION = Mixer(name="attention", factory=_attention, supports=WORDS - {"order"})
 
 # As values of entry points: the module, imported on first use, and the name of the Mixer in it.
-_BUILT_IN: dict[str, str] = {}
+_BUILT_IN = {
+    "hyena_short": "biolm.core.hyena:SHORT",
+    "hyena_medium": "biolm.core.hyena:MEDIUM",
+    "hyena_long": "biolm.core.hyena:LONG",
+    "hyena_modal": "biolm.core.hyena:MODAL",
+    "hyena_implicit": "biolm.core.hyena_implicit:IMPLICIT",
+    "attention_stored_rope": "biolm.core.stored_rope:STORED_ROPE",
+}
 _REGISTERED: dict[str, Mixer] = {"attention": ATTENTION}
 
 

@@ -19,6 +19,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
     "silu": F.silu,
+    "identity": lambda x: x,
 }
 
 
@@ -30,12 +31,13 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 class FeedForward(nn.Module):
     """``down(act(up(x)))``, or ``down(act(gate(x)) * up(x))`` with ``glu`` (Shazeer 2020)."""
 
-    def __init__(self, config: CoreConfig) -> None:
+    def __init__(self, config: CoreConfig, layer: int = 0) -> None:
         super().__init__()
         self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias) if config.glu else None
         self.up = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=config.mlp_out_bias)
-        self.act = activation(config.activation)
+        first = config.first_activation if layer == 0 else None
+        self.act = activation(first or config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(t, d)`` to ``(t, d)``."""

@@ -24,11 +24,14 @@ class RMSNorm(nn.Module):
         Added to the mean square.
     plus_one
         Multiply by ``1 + w``, as Gemma stores its weights.
+    outside
+        ``eps`` is added to the root mean square instead (StripedHyena).
     """
 
-    def __init__(self, width: int, eps: float, *, plus_one: bool = False) -> None:
+    def __init__(self, width: int, eps: float, *, plus_one: bool = False, outside: bool = False) -> None:
         super().__init__()
         self.eps = eps
+        self.outside = outside
         self.plus_one = plus_one
         self.weight = nn.Parameter(torch.zeros(width) if plus_one else torch.ones(width))
 
@@ -36,7 +39,8 @@ class RMSNorm(nn.Module):
         """Normalise the last dimension of ``(…, d)``."""
         wide = x.float()
         # In place where a tensor is this function's own: three times faster on the CPU.
-        wide = wide * wide.square().mean(-1, keepdim=True).add_(self.eps).rsqrt_()
+        mean = wide.square().mean(-1, keepdim=True)
+        wide = wide / mean.sqrt_().add_(self.eps) if self.outside else wide * mean.add_(self.eps).rsqrt_()
         if self.plus_one:
             # Gemma multiplies before it rounds back to half precision, Llama after.
             return wide.mul_(1 + self.weight.float()).to(x.dtype)
@@ -47,5 +51,5 @@ def make_norm(config: CoreConfig, width: int | None = None, *, bias: bool | None
     """The norm a config asks for, of ``d_model`` or another width."""
     width = config.d_model if width is None else width
     if config.norm == "rmsnorm":
-        return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one)
+        return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one, outside=config.norm_eps_outside)
     return nn.LayerNorm(width, config.norm_eps, bias=config.norm_bias if bias is None else bias)

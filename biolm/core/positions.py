@@ -18,7 +18,6 @@ from biolm.core.config import CoreConfig, RopeScaling
 __all__ = ["AlibiBias", "PositionBias", "T5Bias", "make_bias", "rope_angles", "rope_table", "rotate"]
 
 
-@lru_cache(maxsize=64)
 def rope_frequencies(
     width: int, theta: float, scaling: RopeScaling | None = None, device: torch.device | None = None
 ) -> tuple[Tensor, float]:
@@ -37,13 +36,21 @@ def rope_frequencies(
     -------
     ``(r / 2,)`` float32 angles, and the attention factor (1 without YaRN).
     """
+    # Inside `with torch.device("meta")` the tensors made have no content, and must not be kept for others.
+    return _kept_frequencies(width, theta, scaling, device or torch.get_default_device())
+
+
+@lru_cache(maxsize=64)
+def _kept_frequencies(
+    width: int, theta: float, scaling: RopeScaling | None, device: torch.device
+) -> tuple[Tensor, float]:
     # Kept for later calls, so these must be tensors that may also take part in training.
     with torch.inference_mode(mode=False):
         return _frequencies(width, theta, scaling, device)
 
 
 def _frequencies(
-    width: int, theta: float, scaling: RopeScaling | None, device: torch.device | None
+    width: int, theta: float, scaling: RopeScaling | None, device: torch.device
 ) -> tuple[Tensor, float]:
     steps = torch.arange(0, width, 2, dtype=torch.float32, device=device) / width
     angles = 1.0 / theta**steps

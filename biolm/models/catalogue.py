@@ -165,6 +165,24 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="GenomeOcean and kin: DNA in byte pairs, decoder",
         files="config.json, its weights and tokenizer.json",
     ),
+    Entry(
+        name="evo2",
+        module="biolm.models.systems.evo2",
+        summary="Evo 2: genomes of all domains of life, decoder of convolutions and attention",
+        files="its .yml config (or config.json) and NAME.pt, its parts or safetensors",
+    ),
+    Entry(
+        name="evo1",
+        module="biolm.models.systems.evo1",
+        summary="Evo 1 and 1.5: prokaryotic genomes, decoder of convolutions and attention",
+        files="config.json and its weights",
+    ),
+    Entry(
+        name="hyenadna",
+        module="biolm.models.systems.hyenadna",
+        summary="HyenaDNA: human genome, decoder of convolutions",
+        files="config.json and its weights, or the weights.ckpt of the first release",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

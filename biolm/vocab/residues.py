@@ -101,6 +101,8 @@ _ESM_LETTERS = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
 _ESM_SPECIAL = SpecialTokens(pad=1, mask=32, unknown=3, prefix=(0,), suffix=(2,), others=(31,))
 _TO_X = dict.fromkeys("UZOB", "X")
 _RNA = {"U": "T"}
+_IUPAC = "ACGTURYSWKMBDHVN"
+_EVO = {letter: ord(letter) for letter in _IUPAC + _IUPAC.lower()} | {"<eod>": 0, "<pad>": 1}
 
 _ALL = (
     # fair-esm, esm/data.py; the same ids in transformers' vocab.txt of ESM-2.
@@ -166,12 +168,29 @@ _ALL = (
         special=SpecialTokens(pad=4, mask=3, unknown=6, suffix=(1,), others=(0, 2, 5)),
         replace=_RNA,
     ),
-    # Evo 2: the byte itself; 0 ends a document and 1 pads.
+    # Text as bytes; 0 ends a document and 1 pads. 255 is no byte of UTF-8 and marks what has no token.
     Alphabet(
         name="byte",
         kind="text",
-        tokens={chr(code): code for code in range(2, 128)} | {"<eod>": 0, "<pad>": 1},
+        tokens={chr(code): code for code in range(2, 255)} | {"<eod>": 0, "<pad>": 1},
         special=SpecialTokens(pad=1, others=(0,)),
+        fold_case=False,
+        size=512,
+    ),
+    # Evo 1 and 2: bytes of IUPAC letters in either case, which are other tokens; Evo 1 puts 0 in front.
+    Alphabet(
+        name="evo2",
+        kind="dna",
+        tokens=_EVO,
+        special=SpecialTokens(pad=1, others=(0,)),
+        fold_case=False,
+        size=512,
+    ),
+    Alphabet(
+        name="evo1",
+        kind="dna",
+        tokens=_EVO,
+        special=SpecialTokens(pad=1, prefix=(0,)),
         fold_case=False,
         size=512,
     ),

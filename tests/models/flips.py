@@ -113,6 +113,9 @@ FLIPS: dict[str, Flip] = {
     "windowed_layers": _windowed_layers,
     "norm": _norm,
     "norm_eps": lambda c: {"norm_eps": 1.0},
+    "norm_eps_outside": lambda c: (
+        {"norm_eps_outside": not c.norm_eps_outside} if c.norm == "rmsnorm" else None
+    ),
     "norm_bias": _off("norm_bias", lambda c: c.norm == "layernorm"),
     "norm_plus_one": lambda c: {"norm_plus_one": not c.norm_plus_one} if c.norm == "rmsnorm" else None,
     "block": _block,
@@ -132,6 +135,9 @@ FLIPS: dict[str, Flip] = {
     "glu": _off("glu"),
     "activation": lambda c: {"activation": "silu" if c.activation == "relu" else "relu"},
     "activation gelu": lambda c: _other_gelu(c, "activation"),
+    "first_activation": lambda c: (
+        {"first_activation": "silu" if c.activation == "relu" else "relu"} if not c.share_layers else None
+    ),
     "mlp_bias": _off("mlp_bias"),
     "mlp_out_bias": _off("mlp_out_bias"),
     "head": lambda c: {"head": "linear"} if c.head == "mlm" and c.embed_dim == c.d_model else None,
@@ -148,7 +154,9 @@ FLIPS: dict[str, Flip] = {
 
 # The two GELUs differ by 5e-4 at most wherever they are applied, and rounded angles by little on short
 # documents: less than what other flips must show, but still more than agreement allows.
-LEAST_CHANGE = dict.fromkeys(("activation gelu", "head_activation gelu", "rope_rounding"), 2e-5)
+LEAST_CHANGE = dict.fromkeys(
+    ("activation gelu", "head_activation gelu", "rope_rounding", "norm_eps_outside"), 2e-5
+)
 
 
 def mask_of(config: CoreConfig) -> int:

@@ -80,11 +80,20 @@ class LetterTokenizer:
     def tokenize(
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
-        """Packed tokens of a block."""
+        """Packed tokens of a block.
+
+        Raises
+        ------
+        InputError
+            For a letter outside an alphabet that has no token for unknown letters, unless records with such
+            letters are skipped.
+        """
         ids = look_up(block.letters, self._table)
         illegal = ids == NONE
         numbers = np.arange(block.start, block.start + len(block), dtype=np.int64)
-        kept = screen(block, illegal, policy, tally)
+        # Without a token for unknown letters there is nothing that they could be read as.
+        strict = policy == "unknown" and self.special.unknown is None
+        kept = screen(block, illegal, "error" if strict else policy, tally)
         if kept is not None:
             block, numbers = block.take(kept), numbers[kept]
             ids = look_up(block.letters, self._table)

@@ -1,0 +1,181 @@
+"""What the StripedHyena families share: names of weights, and lines of their config.
+
+Source of shapes and names: github.com/Zymrael/vortex and github.com/togethercomputer/stripedhyena
+(Apache-2.0), which are not run.
+
+Dimensions: ``d`` width · ``h`` heads · ``k`` head width · ``g`` groups · ``s`` modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biolm.core.config import CoreConfig
+from biolm.errors import CheckpointError, ConfigError
+from biolm.models.families.keys import Fused, Key, Rows
+
+__all__ = [
+    "HeadMajor",
+    "Squeezed",
+    "block_keys",
+    "check_fields",
+    "common_fields",
+    "inner_width",
+    "kinds_of_layers",
+    "rope_factor",
+]
+
+_QKV = ("query", "key", "value")
+
+
+class HeadMajor:
+    """Query, key and value of each head in turn: rows ``(h, 3, k)``."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
+        """Cut into query, key and value."""
+        if len(tensor) != names * config.n_heads * config.head_dim:
+            raise CheckpointError(f"Wqkv has {len(tensor)} rows, not {names * config.d_model}")
+        parts = tensor.view(config.n_heads, names, config.head_dim, *tensor.shape[1:])
+        return [parts[:, place].flatten(0, 1) for place in range(names)]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
+        """Interleave again."""
+        shape = (config.n_heads, config.head_dim, *parts[0].shape[1:])
+        return torch.stack([part.view(shape) for part in parts], 1).flatten(0, 2)
+
+
+class Squeezed:
+    """Stored with a dimension of size 1, which ours lacks.
+
+    Parameters
+    ----------
+    dim
+        Where it stands.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
+        """Without it."""
+        return [tensor.squeeze(self.dim)]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """With it."""
+        return parts[0].unsqueeze(self.dim)
+
+
+def block_keys(*, head_major: bool) -> list[Key]:
+    """Lines of embedding, norms, feed-forward, attention and the shared parts of the convolutions.
+
+    Parameters
+    ----------
+    head_major
+        How the rows of ``Wqkv`` lie.
+    """
+    fused: Fused = HeadMajor() if head_major else Rows()
+    qkv = tuple(f"layers.{{}}.attention.{name}.*" for name in _QKV)
+    return [
+        Key("embedding_layer.weight", "embeddings.token.weight"),
+        Key("norm.scale", "final_norm.weight"),
+        Key("blocks.{}.pre_norm.scale", "layers.{}.attn_norm.weight"),
+        Key("blocks.{}.post_norm.scale", "layers.{}.mlp_norm.weight"),
+        Key("blocks.{}.mlp.l1.weight", "layers.{}.mlp.gate.weight"),
+        Key("blocks.{}.mlp.l2.weight", "layers.{}.mlp.up.weight"),
+        Key("blocks.{}.mlp.l3.weight", "layers.{}.mlp.down.weight"),
+        Key("blocks.{}.projections.*", "layers.{}.attention.project.*"),
+        Key("blocks.{}.out_filter_dense.*", "layers.{}.attention.output.*"),
+        Key("blocks.{}.filter.short_filter_weight", "layers.{}.attention.filter.taps", Squeezed(1)),
+        Key("blocks.{}.filter.short_filter_bias", "layers.{}.attention.filter.bias"),
+        Key("blocks.{}.filter.D", "layers.{}.attention.filter.inner.skip"),
+        Key("blocks.{}.inner_mha_cls.Wqkv.*", qkv, fused),
+        Key("blocks.{}.inner_mha_cls.out_proj.*", "layers.{}.attention.out.*"),
+    ]
+
+
+def kinds_of_layers(config: Mapping[str, Any], lists: Mapping[str, str]) -> tuple[str, ...]:
+    """Mixer of each layer by the index lists of a config.
+
+    Parameters
+    ----------
+    config
+        As published.
+    lists
+        Name of the list to the mixer of its layers.
+
+    Raises
+    ------
+    ConfigError
+        If a layer stands in no list or in two, or a list names a layer that there is not.
+    """
+    depth, kinds = int(config["num_layers"]), {}
+    for name, mixer in lists.items():
+        for layer in config.get(name) or ():
+            if not 0 <= layer < depth:
+                raise ConfigError(f"{name} names layer {layer}, but there are {depth}, from 0")
+            if layer in kinds:
+                raise ConfigError(f"layer {layer} stands in two lists of layers; leave it in one")
+            kinds[layer] = mixer
+    for layer in range(depth):
+        if layer not in kinds:
+            raise ConfigError(
+                f"layer {layer} stands in no list of layers; put it into one of {', '.join(lists)}"
+            )
+    return tuple(kinds[layer] for layer in range(depth))
+
+
+def inner_width(config: Mapping[str, Any]) -> int:
+    """Width of the gated feed-forward: as given, or 8/3 of the width rounded up."""
+    given = config.get("inner_mlp_size")
+    if given:
+        return int(given)
+    multiple = int(config.get("inner_size_multiple_of") or 1)
+    return -(-int(8 * config["hidden_size"] / 3) // multiple) * multiple
+
+
+def check_fields(config: Mapping[str, Any], wanted: Mapping[str, Any], name: str) -> None:
+    """Refuse a config whose field says something else than the published models do.
+
+    Raises
+    ------
+    ConfigError
+        Names the field.
+    """
+    for field, value in wanted.items():
+        found = config.get(field, value)
+        if (value if found is None else found) != value:
+            raise ConfigError(
+                f"{name} with {field}: {found!r} is not supported; published models have {value!r}"
+            )
+
+
+def rope_factor(config: Mapping[str, Any]) -> float:
+    """By which positions are divided."""
+    interpolated = config.get("use_interpolated_rotary_pos_emb")
+    return float(config.get("rotary_emb_scaling_factor") or 1) if interpolated else 1.0
+
+
+def common_fields(config: Mapping[str, Any], mixers: Sequence[str]) -> dict[str, Any]:
+    """Core fields that both families have alike."""
+    return {
+        "vocab_size": int(config["vocab_size"]),
+        "d_model": int(config["hidden_size"]),
+        "n_layers": int(config["num_layers"]),
+        "n_heads": int(config["num_attention_heads"]),
+        "d_ff": inner_width(config),
+        "max_length": int(config.get("max_seqlen") or 8192),
+        "pad_id": 1,
+        "causal": True,
+        "norm": "rmsnorm",
+        "norm_eps": float(config.get("eps", 1e-6)),
+        "norm_eps_outside": True,
+        "glu": True,
+        "mlp_bias": False,
+        "mlp_out_bias": False,
+        "head": "linear",
+        "mixer": tuple(mixers),
+    }
