@@ -113,6 +113,7 @@ def _report(match: GeneMatch) -> None:
         "by symbol": report.via_symbol,
         "by alias": report.via_alias,
         "ignoring case": report.via_case,
+        "as R or a spreadsheet rewrote them": report.via_rewritten,
         "ambiguous": len(report.ambiguous),
         "missing": len(report.missing),
         "summed with another": report.summed,

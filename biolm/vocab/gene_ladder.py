@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from enum import IntEnum
+from functools import cached_property
 
 from biolm.vocab.gene_names import ensembl_id, genome_prefix, is_blank, without_suffix
+from biolm.vocab.gene_rewritten import excel_names, originals
 from biolm.vocab.gene_table import SpeciesGenes
 
 __all__ = ["GeneLadder", "Rung"]
@@ -16,11 +18,12 @@ class Rung(IntEnum):
 
     MISSING = 0
     AMBIGUOUS = 1
-    CASE = 2
-    ALIAS = 3
-    SYMBOL = 4
-    VERSION = 5
-    EXACT = 6
+    REWRITTEN = 2
+    CASE = 3
+    ALIAS = 4
+    SYMBOL = 5
+    VERSION = 6
+    EXACT = 7
 
 
 Found = tuple[int, Rung]
@@ -33,7 +36,8 @@ class GeneLadder:
 
     The rungs, first one that finds the name wins: as written; Ensembl id without version or
     decoration; current symbol; unambiguous previous symbol or alias; any of these ignoring case; all of
-    these without a genome prefix or uniqueness suffix. A name that could be several genes stays unmatched.
+    these without a genome prefix or uniqueness suffix; as R or a spreadsheet rewrote one name alone. A name
+    that could be several genes stays unmatched.
 
     Parameters
     ----------
@@ -77,7 +81,9 @@ class GeneLadder:
         if is_blank(name):
             return _MISSING
         found = self._find_bare(name)
-        return self._undecorated(name, present) if found is _MISSING else found
+        if found is _MISSING:
+            found = self._undecorated(name, present)
+        return self._rewritten(name) if found is _MISSING else found
 
     def _undecorated(self, name: str, present: Container[str]) -> Found:
         bare = without_suffix(name, present)
@@ -88,6 +94,39 @@ class GeneLadder:
             return _MISSING
         row, rung = self.find(bare, present)
         return row, Rung.VERSION if rung is Rung.EXACT else rung
+
+    def _rewritten(self, name: str) -> Found:
+        """The one gene that a spreadsheet or R can have rewritten to this name."""
+        meant = excel_names(name) or self._originals.get(name, ())
+        known = {gene: each for each in meant for gene in self._genes_of(each)}
+        if len(known) > 1:
+            found = [self._find_bare(each) for each in known.values()]
+            return _AMBIGUOUS if any(each is not _MISSING for each in found) else _MISSING
+        for each in known.values():
+            row, rung = self.find(each, ())
+            return (row, Rung.REWRITTEN) if row >= 0 else (row, rung)
+        return _MISSING
+
+    def _genes_of(self, name: str) -> tuple[str, ...]:
+        """What tells the genes of a name apart: ids, whether the vocabulary has them or not."""
+        genes, upper = self.genes, name.upper()
+        if genes is None:
+            return (name,) if name in self.rows or upper in self._upper else ()
+        ids = genes.ids.get(name) or genes.upper_ids.get(upper, ())
+        if ids:
+            return ids[:1]  # ids that share a symbol are told apart as for the symbol itself
+        several = genes.ambiguous.get(name, ())
+        alias = genes.aliases.get(name) or genes.upper_aliases.get(upper, "")
+        if several or alias:
+            return several or (alias,)
+        return (name,) if name in self.rows or name in genes.ambiguous else ()
+
+    @cached_property
+    def _originals(self) -> dict[str, tuple[str, ...]]:
+        """Names that R rewrites, by what it makes of them."""
+        genes = self.genes
+        known = (self.rows,) if genes is None else (self.rows, genes.ids, genes.aliases, genes.ambiguous)
+        return originals(dict.fromkeys(name for names in known for name in names))
 
     def _find_bare(self, name: str) -> Found:
         ensembl = ensembl_id(name)

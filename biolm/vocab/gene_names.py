@@ -17,7 +17,8 @@ _GENOMES = {
     "mouse": ("GRCm38", "GRCm39", "mm9", "mm10", "mm39"),
 }
 _GENOME_OF = {genome.lower(): species for species, genomes in _GENOMES.items() for genome in genomes}
-_PREFIX = re.compile(rf"({'|'.join(_GENOME_OF)})_+(?=.)", re.IGNORECASE)
+# Seurat writes hyphens, R dots, where 10x writes underscores.
+_PREFIX = re.compile(rf"({'|'.join(_GENOME_OF)})[-_.]+(?=[A-Za-z0-9])", re.IGNORECASE)
 _SUFFIX = re.compile(r"(.+)[-.]\d+$")
 _BLANK = frozenset({"", "nan", "NaN", "NA", "<NA>", "None"})
 
@@ -69,8 +70,8 @@ def genome_prefix(name: str) -> tuple[str, str] | None:
 
     Examples
     --------
-    >>> genome_prefix("mm10___Cd3d")
-    ('mouse', 'Cd3d')
+    >>> genome_prefix("mm10___Cd3d"), genome_prefix("GRCh38---CD3D")
+    (('mouse', 'Cd3d'), ('human', 'CD3D'))
     """
     found = _PREFIX.match(name)
     return (_GENOME_OF[found[1].lower()], name[found.end() :]) if found else None

@@ -152,14 +152,23 @@ class GeneTable:
         """Current symbol to its Ensembl ids; a few hundred symbols have several."""
         return self.species(species).ids
 
-    def orthologs(self) -> list[tuple[str, str, bool]]:
-        """``(human ensembl, mouse ensembl, one_to_one)`` of every pair, sorted."""
-        return [(human, mouse, flag == "1") for human, mouse, flag in zip(*self._pairs, strict=True)]
+    def orthologs(self) -> list[tuple[str, str, float]]:
+        """``(human ensembl, mouse ensembl, weight)`` of every pair, sorted.
+
+        The weights of a mouse gene's pairs add up to 1: how much each human gene says about it.
+        """
+        return [(human, mouse, float(weight)) for human, mouse, weight in zip(*self._pairs, strict=True)]
 
     def human_to_mouse(self, *, one_to_one: bool = False) -> dict[str, Ids]:
         """Human Ensembl id to its mouse orthologs; with ``one_to_one`` only pairs without others."""
-        pairs = [pair for pair in self.orthologs() if pair[2] or not one_to_one]
-        return _grouped([human for human, _, _ in pairs], [mouse for _, mouse, _ in pairs])
+        humans, mice, _ = self._pairs
+        uses = Counter((*humans, *mice))
+        pairs = [
+            (human, mouse)
+            for human, mouse in zip(humans, mice, strict=True)
+            if not one_to_one or uses[human] == uses[mouse] == 1
+        ]
+        return _grouped([human for human, _ in pairs], [mouse for _, mouse in pairs])
 
     @cached_property
     def _pairs(self) -> tuple[list[str], list[str], list[str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, GeneMatchError, InputError
+from biolm.vocab.gene_agreement import MOST, NOTED, disagreement
 from biolm.vocab.gene_ladder import GeneLadder, Rung
 from biolm.vocab.gene_names import ensembl_id, id_species, sample
 from biolm.vocab.gene_refusal import refusal
@@ -133,8 +134,8 @@ class GeneVocabulary:
 
         Each name takes the first of these ways that finds it: as written; as Ensembl id without version
         or decoration; by current symbol; by an unambiguous previous symbol or alias; ignoring case;
-        without a genome prefix (``GRCh38_``) or uniqueness suffix (``-1``). An ambiguous name is never
-        resolved. See ``docs/explanation/genes.md``.
+        without a genome prefix (``GRCh38_``) or uniqueness suffix (``-1``); as R or a spreadsheet rewrote a
+        name (``HLA.A``, ``3-Sep``). An ambiguous name is never resolved. See ``docs/explanation/genes.md``.
 
         Parameters
         ----------
@@ -160,8 +161,9 @@ class GeneVocabulary:
         ConfigError
             If the species is neither human nor mouse.
         GeneMatchError
-            If too few genes are known to the model, or the file is of a species it does not know; the
-            message names the most likely reason.
+            If too few genes are known to the model, the file is of a species it does not know, or its ids
+            belong to other genes than its symbols and no column is chosen; the message names the most likely
+            reason.
         """
         if species is not None and species not in SPECIES:
             raise ConfigError(f"species {species!r} is not known; choose human or mouse")
@@ -177,7 +179,7 @@ class GeneVocabulary:
         chosen = {column: lists[column]} if column is not None else lists
         best = self._best(chosen, call)
         if best.report.matched and best.report.coverage >= minimum and not self._foreign(call, best.report):
-            return best
+            return _agreeing(best, lists, chosen=column is not None)
         rest = {name: names for name, names in lists.items() if name != best.report.column}
         other = self._best(rest, call).report if rest else None
         raise GeneMatchError(refusal(best.report, lists, call, self.species, other))
@@ -225,6 +227,7 @@ class GeneVocabulary:
             via_symbol=counts[Rung.SYMBOL],
             via_alias=counts[Rung.ALIAS],
             via_case=counts[Rung.CASE],
+            via_rewritten=counts[Rung.REWRITTEN],
             ambiguous=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.AMBIGUOUS),
             missing=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.MISSING),
             summed=matched - rows,
@@ -242,6 +245,33 @@ class GeneVocabulary:
     @cached_property
     def _sizes(self) -> Counter[str]:
         return Counter(id_species(gene) for gene in self.genes)
+
+
+def _agreeing(match: GeneMatch, lists: Mapping[str, list[str]], *, chosen: bool) -> GeneMatch:
+    """The match, with a note where the ids of a file are not those of its symbols.
+
+    Raises
+    ------
+    GeneMatchError
+        If most are not, and nobody chose the column.
+    """
+    report = match.report
+    if not report.species or len(lists) < 2:
+        return match
+    found = disagreement(lists, report.column, gene_table().species(report.species))
+    if found is None or found[0] <= NOTED:
+        return match
+    share, other = found
+    said = (
+        f"columns {report.column!r} and {other!r} name different genes in {share:.0%} of the rows that both "
+        "know, so one of them does not belong to these rows"
+    )
+    if share > MOST and not chosen:
+        raise GeneMatchError(
+            f"{said}; find out which is right and name it ({report.column!r} or {other!r}) as the gene column"
+        )
+    note = "; ".join(filter(None, (report.note, said)))
+    return GeneMatch(match.target, replace(report, note=note))
 
 
 def _share(ladder: GeneLadder, names: list[str]) -> float:

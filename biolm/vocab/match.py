@@ -30,6 +30,8 @@ class MatchReport:
         How the matched ones were found: as written; after dropping an Ensembl version or what was
         added to the name (genome prefix, uniqueness suffix); by current symbol; by a previous symbol,
         previous id or alias; or by ignoring case.
+    via_rewritten
+        Those read back from what R (``HLA.A``) or a spreadsheet (``3-Sep``) made of a name.
     ambiguous, missing
         Names that could be several genes (never guessed), and names not found.
     summed
@@ -38,7 +40,8 @@ class MatchReport:
         How many of the model's genes the file holds, of how many; of a model of several species
         the genes of the file's species are counted.
     note
-        What the user should know about the match: that the species could not be told from the names.
+        What the user should know about the match: that the species could not be told from the names, or
+        that ids and symbols of the file disagree.
     """
 
     column: str
@@ -50,6 +53,7 @@ class MatchReport:
     via_symbol: int
     via_alias: int
     via_case: int
+    via_rewritten: int
     ambiguous: tuple[str, ...]
     missing: tuple[str, ...]
     summed: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,20 @@ Tables = tuple[list[Row], list[Row]]
 
 RETIRED = "retired"
 ALIAS, AMBIGUOUS, MAIN = "alias", "ambiguous", "main"
+
+# Mouse genes that Ensembl 105 pairs with none or with a pseudogene, and whose human gene is named apart.
+BY_HAND = {
+    "Lyz1": "LYZ",
+    "Lyz2": "LYZ",
+    "Hbb-bs": "HBB",
+    "Hbb-bt": "HBB",
+    "H2-Aa": "HLA-DQA1",
+    "Mt2": "MT2A",
+}
+# Biotypes of the pieces that receptors of B and T cells are put together from.
+SEGMENT = re.compile(r"(IG|TR)_[VDJ]_")
+# Human names that a mouse gene can have had too: capitals and digits.
+SPELLED = re.compile(r"[A-Z][A-Z0-9]{1,11}")
 
 
 def read(path: Path, *, delimiter: str) -> Iterator[list[str]]:
@@ -98,30 +113,26 @@ def name_row(name: str, ids: set[str], unsafe: bool) -> Row:
     return name, ",".join(sorted(ids)), AMBIGUOUS if unsafe or len(ids) > 1 else ALIAS
 
 
-def mouse(raw: Path, pairs: list[list[str]], human_genes: list[Row], human_names: list[Row]) -> Tables:
+def mouse(raw: Path, human_genes: list[Row], human_names: list[Row]) -> Tables:
     """Mouse genes, and earlier symbols where man and mouse were renamed together.
 
-    No table of mouse aliases is at hand. The ortholog table has symbols of Ensembl 105. An old mouse
-    symbol of a one-to-one pair is today's mouse gene where it is gone itself, where it spells an
-    unambiguous earlier name of the human gene, and where today's mouse symbol spells today's human
-    one and is not in the ortholog table (``ARNTL, Arntl`` became ``BMAL1, Bmal1``).
+    No table of mouse aliases is at hand, but most mouse genes are named after the human one and renamed with
+    it (``ATP5B, Atp5b`` became ``ATP5F1B, Atp5f1b``). So an unambiguous earlier name of a human gene, spelled
+    as in mouse, is an alias of the mouse gene that has today's human name, unless a mouse gene is called so.
+    Of the 165 old symbols in one-to-one pairs of Ensembl 105 that this finds, it finds 161 in that pair.
     """
     genes = gencode(raw / "genes/gencode_mus_musculus.csv.gz")
     current = by_symbol(genes)
-    listed = {row[1] for row in pairs}
+    taken = {symbol.upper() for symbol in current}
     upper: Candidates = defaultdict(set)
-    for symbol in current.keys() - listed:
-        upper[symbol.upper()].add(symbol)
-    human_id = resolver(human_genes, human_names)
-    human_symbol = {row[0]: row[1] for row in human_genes}
-    previous = {(name.upper(), ids) for name, ids, status in human_names if status == ALIAS}
+    for symbol, ids in current.items():
+        upper[symbol.upper()] |= ids
+    human_symbol = {row[0]: row[1] for row in human_genes if row[2] != RETIRED}
     names = main_genes(genes, {})
-    for human_name, old, one_to_one, _ in pairs:
-        ensembl = human_id.get(human_name, "")
-        if one_to_one == "1" and old not in current and (old.upper(), ensembl) in previous:
-            today = upper[human_symbol[ensembl].upper()]
-            if len(today) == 1 and len(current[min(today)]) == 1:
-                names.append(name_row(old, current[min(today)], False))
+    for name, ids, status in human_names:
+        today = upper.get(human_symbol.get(ids, "").upper(), set())
+        if status == ALIAS and len(today) == 1 and name not in taken and SPELLED.fullmatch(name):
+            names.append(name_row(name.capitalize(), today, False))
     return genes, names
 
 
@@ -132,15 +143,57 @@ def resolver(genes: list[Row], names: list[Row]) -> dict[str, str]:
     return found | {symbol: min(ids) for symbol, ids in by_symbol(genes).items() if len(ids) == 1}
 
 
-def ortholog_ids(pairs: list[list[str]], human_id: dict[str, str], mouse_id: dict[str, str]) -> list[Row]:
-    """``(human ensembl, mouse ensembl, one_to_one)`` of the pairs whose two symbols are one gene each."""
-    found: dict[tuple[str, str], bool] = {}
-    for human_symbol, mouse_symbol, one_to_one, _ in pairs:
-        if human_symbol in human_id and mouse_symbol in mouse_id:
-            pair = human_id[human_symbol], mouse_id[mouse_symbol]
-            found[pair] = found.get(pair, False) or one_to_one == "1"
-    uses = Counter(ensembl for pair in found for ensembl in pair)
-    return [(a, b, str(int(one and uses[a] == uses[b] == 1))) for (a, b), one in found.items()]
+def ortholog_ids(
+    pairs: list[list[str]],
+    human: tuple[dict[str, str], Candidates],
+    mouse_id: dict[str, str],
+    mice: list[Row],
+) -> set[tuple[str, str]]:
+    """``(human ensembl, mouse ensembl)``: what Ensembl lists, else the gene of the same name.
+
+    Of the mouse genes with a listed pair and a human namesake, 99 % are listed with that namesake, so the
+    name stands in where nothing is listed (``Ccl5``). Segments of receptor genes are left out: they are
+    numbered apart in the two species.
+    """
+    human_id, current = human
+    listed = {
+        (human_id[human_symbol], mouse_id[mouse_symbol])
+        for human_symbol, mouse_symbol, *_ in pairs
+        if human_symbol in human_id and mouse_symbol in mouse_id
+    }
+    paired = {ensembl for _, ensembl in listed}
+    biotype = {row[0]: row[2] for row in mice}
+    for symbol in by_symbol(mice).keys() & mouse_id.keys():
+        ensembl, name = mouse_id[symbol], BY_HAND.get(symbol, symbol.upper())
+        known = name in current and name in human_id
+        if known and ensembl not in paired and not SEGMENT.match(biotype[ensembl]):
+            listed.add((human_id[name], ensembl))
+    return listed
+
+
+def weighted(pairs: set[tuple[str, str]], human_genes: list[Row], mouse_genes: list[Row]) -> list[Row]:
+    """``(human ensembl, mouse ensembl, weight)``; the weights of a mouse gene's pairs add up to 1.
+
+    A human gene weighs one over the number of mouse genes that it is paired with: one that stands for this
+    mouse gene alone says most about it. Where one of several has the mouse gene's name, it weighs half.
+    """
+    symbol = {row[0]: row[1].upper() for row in (*human_genes, *mouse_genes)}
+    partners = Counter(human for human, _ in pairs)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for human, mouse in sorted(pairs):
+        groups[mouse].append(human)
+    rows = []
+    for mouse, humans in groups.items():
+        weights = [1 / partners[human] for human in humans]
+        same = [symbol[human] == symbol[mouse] for human in humans]
+        others = sum(weight for weight, one in zip(weights, same, strict=True) if not one)
+        if sum(same) == 1 and others:
+            weights = [others if one else weight for one, weight in zip(same, weights, strict=True)]
+        total = sum(weights)
+        rows += [
+            (human, mouse, f"{weight / total:.4g}") for human, weight in zip(humans, weights, strict=True)
+        ]
+    return sorted(rows)
 
 
 def write(path: Path, header: Row, rows: list[Row]) -> None:
@@ -154,8 +207,9 @@ def main(raw: Path, output: Path) -> None:
     """Write the five tables."""
     pairs = list(read(raw / "genes/human_mouse_orthologs.tsv.gz", delimiter="\t"))[1:]
     human_genes, human_names = human(raw)
-    mouse_genes, mouse_names = mouse(raw, pairs, human_genes, human_names)
-    linked = ortholog_ids(pairs, resolver(human_genes, human_names), resolver(mouse_genes, mouse_names))
+    mouse_genes, mouse_names = mouse(raw, human_genes, human_names)
+    human_id = resolver(human_genes, human_names), by_symbol(human_genes)
+    linked = ortholog_ids(pairs, human_id, resolver(mouse_genes, mouse_names), mouse_genes)
     for species, genes, names in (
         ("human", human_genes, human_names),
         ("mouse", mouse_genes, mouse_names),
@@ -165,7 +219,9 @@ def main(raw: Path, output: Path) -> None:
         names.sort(key=lambda row: (row[2], row[0]))
         write(output / f"{species}.tsv.gz", ("ensembl", "symbol", "biotype"), genes)
         write(output / f"{species}_names.tsv.gz", ("name", "ensembl", "status"), names)
-    write(output / "orthologs.tsv.gz", ("human", "mouse", "one_to_one"), sorted(linked))
+    write(
+        output / "orthologs.tsv.gz", ("human", "mouse", "weight"), weighted(linked, human_genes, mouse_genes)
+    )
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ CELLS = (
 
 @dataclass(frozen=True)
 class Genes:
-    """Genes of both species: ``human`` in order, and the human rows of each mouse gene in ``mouse``."""
+    """Genes of both species: ``human`` in order; ``mouse`` to its human rows and their weights."""
 
     human: list[texts.Gene]
-    mouse: dict[str, list[int]]
+    mouse: dict[str, list[tuple[int, float]]]
 
     @property
     def rows(self) -> dict[str, int]:
@@ -54,13 +54,17 @@ class Genes:
         """``h`` lists: a human gene's row and the rows of its mouse orthologs."""
         found = [[row] for row in range(len(self.human))]
         for place, humans in enumerate(self.mouse.values(), len(self.human)):
-            for row in humans:
+            for row, _ in humans:
                 found[row].append(place)
         return found
 
     def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(m, ·)``: human rows, then the mean that each mouse gene gets."""
-        return np.concatenate([values, [values[rows].mean(0) for rows in self.mouse.values()]])
+        """``(m, ·)``: human rows, then the weighted mean that each mouse gene gets."""
+        means = []
+        for humans in self.mouse.values():
+            rows, weights = zip(*humans, strict=True)
+            means.append(np.average(values[list(rows)], axis=0, weights=weights))
+        return np.concatenate([values, means])
 
 
 def read_genes(raw: Path) -> Genes:
@@ -70,7 +74,7 @@ def read_genes(raw: Path) -> Genes:
     groups = defaultdict(list)
     for line in texts.read(HERE.parent / "genes/orthologs.tsv.gz"):
         if line["human"] in rows:
-            groups[line["mouse"]].append(rows[line["human"]])
+            groups[line["mouse"]].append((rows[line["human"]], float(line["weight"])))
     return Genes(human, {name: sorted(groups[name]) for name in sorted(groups)})
 
 
@@ -118,7 +122,8 @@ def write(
         "factors": factors.astype(np.float16),
         "mouse": np.array([int(name[7:]) for name in genes.mouse], np.int32),
         "mouse_offsets": np.cumsum([0, *map(len, genes.mouse.values())]).astype(np.int32),
-        "mouse_rows": np.concatenate([*genes.mouse.values()]).astype(np.int32),
+        "mouse_rows": np.array([row for humans in genes.mouse.values() for row, _ in humans], np.int32),
+        "mouse_weights": np.array([w for humans in genes.mouse.values() for _, w in humans], np.float32),
     }
     about = {
         **about,

@@ -69,6 +69,7 @@ def test_every_gene_is_counted_once_and_no_ambiguous_name_is_used(
     found = match(vocabulary, genes)
     report = found.report
     ways = report.exact + report.via_version + report.via_symbol + report.via_alias + report.via_case
+    ways += report.via_rewritten
     assert ways == report.matched == (found.target >= 0).sum()
     assert report.total == len(genes) + 1 == report.matched + len(report.ambiguous) + len(report.missing)
     assert report.summed == report.matched - len(set(found.target[found.target >= 0].tolist()))

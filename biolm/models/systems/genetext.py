@@ -4,8 +4,8 @@ Dimensions: ``n`` cells · ``m`` genes, human then mouse · ``h`` human genes ·
 
 The vectors come from what is written about a gene (its full name and the biological processes that the
 Gene Ontology lists), read by a small language model; ``data/genetext/README.md`` says how. The idea is that
-of GenePT (Chen and Zou, 2023). A mouse gene has the vector of its human orthologs, so cells of both species
-lie in one space. ``docs/explanation/default-model.md`` says what the vectors are worth, and what not.
+of GenePT (Chen and Zou, 2023). A mouse gene has the weighted mean vector of its human orthologs, so cells of
+both species lie in one space. ``docs/explanation/default-model.md`` says what the vectors are worth.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from biolm.vocab.match import GeneMatch
 __all__ = ["GeneText", "centre", "load", "random_like", "recognises"]
 
 FILE = "genetext.safetensors"
-TENSORS = {"human", "vectors", "factors", "mouse", "mouse_offsets", "mouse_rows"}
+TENSORS = {"human", "vectors", "factors", "mouse", "mouse_offsets", "mouse_rows", "mouse_weights"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,7 @@ def load(path: Path | None = None) -> GeneText:
         raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {held}")
     human, vectors, factors = tensors["human"], tensors["vectors"], tensors["factors"]
     mouse, offsets, rows = tensors["mouse"], tensors["mouse_offsets"], tensors["mouse_rows"]
+    weights = tensors["mouse_weights"]
     if vectors.ndim != 2 or not len(vectors) == len(human) == len(factors) or len(offsets) != len(mouse) + 1:
         raise CheckpointError(f"the tensors of {file} do not fit together; make or fetch the table again")
     vectors, factors = vectors.astype(np.float32), factors.astype(np.float32)
@@ -128,8 +129,8 @@ def load(path: Path | None = None) -> GeneText:
     names += [f"ENSMUSG{number:011d}" for number in mouse.tolist()]
     return GeneText(
         vocabulary=GeneVocabulary.of(names, kind="ensembl", species=("human", "mouse")),
-        vectors=np.concatenate([vectors, _group_means(vectors, rows, offsets)]),
-        factors=np.concatenate([factors, _group_means(factors[:, None], rows, offsets)[:, 0]]),
+        vectors=np.concatenate([vectors, _group_means(vectors, rows, offsets, weights)]),
+        factors=np.concatenate([factors, _group_means(factors[:, None], rows, offsets, weights)[:, 0]]),
         sha256=sha256,
         facts=facts,
     )
@@ -193,10 +194,14 @@ def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:
 
 
 def _group_means(
-    values: NDArray[np.float32], rows: NDArray[np.int32], offsets: NDArray[np.int32]
+    values: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+    weights: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Means of ``values[rows]`` between offsets; every group holds a row."""
+    """Weighted means of ``values[rows]`` between offsets; every group holds a row."""
     if not len(rows):
         return np.zeros((0, values.shape[1]), np.float32)
-    sums = np.add.reduceat(values[rows].astype(np.float64), offsets[:-1], axis=0)
-    return (sums / np.diff(offsets)[:, None]).astype(np.float32)
+    mass = weights.astype(np.float64)
+    sums = np.add.reduceat(values[rows] * mass[:, None], offsets[:-1], axis=0)
+    return (sums / np.add.reduceat(mass, offsets[:-1])[:, None]).astype(np.float32)

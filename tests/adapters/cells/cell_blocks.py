@@ -50,6 +50,7 @@ def match_of(target: object) -> GeneMatch:
         via_symbol=0,
         via_alias=0,
         via_case=0,
+        via_rewritten=0,
         ambiguous=(),
         missing=(),
         summed=len(known) - len(np.unique(known)),

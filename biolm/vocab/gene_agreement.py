@@ -1,0 +1,79 @@
+"""Whether the ids of a file belong to the symbols beside them.
+
+Dimensions: ``g`` genes of the file.
+
+A column that was joined or sorted apart from the other (a public resource had its ids shifted by one row) is
+found whole by itself, so that nothing else notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from biolm.vocab.gene_names import ensembl_id, is_blank
+from biolm.vocab.gene_table import SpeciesGenes
+
+__all__ = ["MOST", "NOTED", "disagreement"]
+
+NOTED = 0.05
+"""Share of rows above which the user is told; files of real data of any age lie below."""
+MOST = 0.5
+"""Share above which a file is refused unless a column is chosen."""
+
+_LEAST = 20  # rows that both columns must know before a share means anything
+
+
+def disagreement(
+    columns: Mapping[str, Sequence[str]], column: str, genes: SpeciesGenes
+) -> tuple[float, str] | None:
+    """Share of rows in which the column used and another name different genes, and the other column.
+
+    Only rows count whose id and symbol are both known. A symbol means all the genes that have it, had it or
+    share it as an alias, and an id also the ids that replaced it, so that age alone is no disagreement.
+
+    Parameters
+    ----------
+    columns
+        Gene columns ``(g,)`` of the file.
+    column
+        The one that genes are found by.
+    genes
+        The gene table of the species.
+
+    Returns
+    -------
+    The column that differs least: beside a right column there may be one of related genes. None where
+    there is nothing to compare.
+    """
+    used = columns[column]
+    ids = _mostly_ids(used)
+    best: tuple[float, str] | None = None
+    for name, values in columns.items():
+        if name == column or _mostly_ids(values) == ids:
+            continue
+        left, right = (used, values) if ids else (values, used)
+        known = differ = 0
+        for written, symbol in zip(left, right, strict=True):
+            gene = ensembl_id(written)
+            meant = () if gene is None or gene not in genes.symbol else _meant(symbol, genes)
+            if gene is not None and meant:
+                known += 1
+                differ += gene not in meant and not set(genes.replaced.get(gene, ())).intersection(meant)
+        share = differ / known if known >= _LEAST else 0.0
+        if known >= _LEAST and (best is None or share < best[0]):
+            best = share, name
+    return best
+
+
+def _mostly_ids(names: Sequence[str]) -> bool:
+    filled = [name for name in names[:2000] if not is_blank(name)]
+    return 2 * sum(ensembl_id(name) is not None for name in filled) > len(filled)
+
+
+def _meant(symbol: str, genes: SpeciesGenes) -> tuple[str, ...]:
+    """Every gene that a symbol can mean; empty for one that the table does not know."""
+    if is_blank(symbol) or ensembl_id(symbol):
+        return ()
+    alias = genes.aliases.get(symbol)
+    found = (*genes.ids.get(symbol, ()), *genes.ambiguous.get(symbol, ()), *((alias,) if alias else ()))
+    return found or genes.upper_ids.get(symbol.upper(), ())
