@@ -56,5 +56,6 @@ def run(chosen: Arguments) -> None:
     check_table(chosen.output, overwrite=chosen.overwrite)
     calls = label_genes(chosen.table, label=chosen.label, data=chosen.cells, model=chosen.model, **values)
     calls.write(chosen.output, overwrite=chosen.overwrite)
-    typer.echo(json.dumps(calls.report, indent=1) if chosen.json else rows_of(calls.report["scores"]))
+    lines = [rows_of(calls.report["scores"]), "", *calls.report["verdict"]]
+    typer.echo(json.dumps(calls.report, indent=1) if chosen.json else "\n".join(lines))
     log.info("wrote %s: %s genes", chosen.output, f"{len(calls.genes):,}")

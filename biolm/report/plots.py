@@ -1,6 +1,6 @@
 """Plots of the report as SVG: confusion matrix, calibration, curves. Each also stands alone as a file.
 
-Dimensions: ``c`` classes · ``p`` points of a curve.
+Dimensions: ``c`` classes · ``k`` names of another vocabulary · ``p`` points of a curve.
 
 Plots are drawn about 420 units wide, so that their text is as large as the page's on a phone. Colours are
 variables of the page's style, which follow dark and light; a file of its own holds the light ones.
@@ -37,44 +37,57 @@ class Confusion:
     title, note
         What is shown, and how it was taken.
     names
-        ``(c,)`` classes.
+        ``(c,)`` classes, the rows.
     counts
-        ``(c, c)`` cells of the true class (row) called the class (column).
+        ``(c, c)`` cells of the true class (row) called the class (column); ``(c, k)`` with ``columns``.
+    columns
+        ``(k,)`` names in another vocabulary than the rows': no cell is then right or wrong, and all shades
+        are of one neutral colour.
     """
 
     title: str
     names: Sequence[str]
     counts: NDArray[np.int64]
     note: str = ""
+    columns: Sequence[str] | None = None
 
     def svg(self) -> str:
-        """The matrix; shades are shares of the true class."""
-        c = len(self.names)
-        cell = 34 if c <= 10 else 24 if c <= 25 else 14
+        """The matrix; shades are fractions of the row."""
+        named = self.names if self.columns is None else self.columns
+        most = max(len(self.names), len(named))
+        cell = 34 if most <= 10 else 24 if most <= 25 else 14
         left = 14 + 7.6 * min(max((len(name) for name in self.names), default=0), 26)
-        head = 20 + int(0.72 * (left - 14))
-        width, height = left + c * cell + max(8, int(0.72 * (left - 14)) - cell), head + c * cell + 22
-        parts = [_text(left + c * cell / 2, height - 5, "called", "middle soft")]
+        tilted = int(5.5 * min(max((len(name) for name in named), default=0), 26))
+        head, across, down = 20 + tilted, len(named) * cell, len(self.names) * cell
+        width, height = left + across + max(8, tilted - cell), head + down + 22
+        parts = [_text(left + across / 2, height - 5, "called", "middle soft")]
         shares = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
         for row, name in enumerate(self.names):
             y = head + row * cell
             parts.append(_text(left - 6, y + cell / 2 + 4, _short(name), "end"))
-            turned = f'transform="rotate(-45 {left + (row + 0.5) * cell + 3:.1f} {head - 6})"'
-            parts.append(_text(left + (row + 0.5) * cell + 3, head - 6, _short(name), "", turned))
             parts += [
                 self._cell(row, column, left + column * cell, y, cell, float(shares[row, column]))
-                for column in range(c)
+                for column in range(len(named))
                 if self.counts[row, column]
             ]
-        frame = f'<rect class="frame" x="{left}" y="{head}" width="{c * cell}" height="{c * cell}"/>'
-        return _svg(width, height, [*parts, frame], f"Confusion matrix of {c} classes")
+        for column, name in enumerate(named):
+            x = left + (column + 0.5) * cell + 3
+            parts.append(_text(x, head - 6, _short(name), "", f'transform="rotate(-45 {x:.1f} {head - 6})"'))
+        frame = f'<rect class="frame" x="{left}" y="{head}" width="{across}" height="{down}"/>'
+        title = (
+            f"Confusion matrix of {len(named)} classes"
+            if self.columns is None
+            else f"Table of {len(self.names)} known and {len(named)} called types"
+        )
+        return _svg(width, height, [*parts, frame], title)
 
     def _cell(self, row: int, column: int, x: float, y: float, cell: int, share: float) -> str:
+        called = (self.names if self.columns is None else self.columns)[column]
         tip = (
-            f"{self.names[row]} called {self.names[column]}: {int(self.counts[row, column]):,} cells, "
+            f"{self.names[row]} called {called}: {int(self.counts[row, column]):,} cells, "
             f"{100 * share:.1f} % of {self.names[row]}"
         )
-        kind = "right" if row == column else "wrong"
+        kind = "neutral" if self.columns is not None else "right" if row == column else "wrong"
         box = (
             f'<rect class="cell {kind}" x="{x:.0f}" y="{y:.0f}" width="{cell}" height="{cell}" '
             f'fill-opacity="{max(share, 0.02):.3f}" data-tip="{escape(tip)}"/>'
@@ -86,7 +99,8 @@ class Confusion:
 
     def html(self) -> str:
         """The section of the page."""
-        note = f"{self.note} Rows are true classes; numbers and shades are per cent of the row.".strip()
+        rows = "true classes" if self.columns is None else "known types"
+        note = f"{self.note} Rows are {rows}; numbers and shades are per cent of the row.".strip()
         return section(self.title, note, _figure(self.svg()))
 
 

@@ -24,7 +24,6 @@ from biolm.errors import InputError
 
 __all__ = [
     "Score",
-    "compared",
     "difference",
     "fit_pca",
     "knn_quality",
@@ -199,8 +198,21 @@ def transfer_quality(
     return score_calls(name, truth, classifier.predict(unit_rows(query)[asked])[None], seed)
 
 
-def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, float, float]:
-    """Macro-F1 of ``first`` minus ``second`` on the same cells, with the 95 % paired bootstrap interval.
+def difference(
+    first: Score, second: Score, *, metric: str = "macro_f1", level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """A metric of ``first`` minus that of ``second`` on the same cells, with its paired bootstrap interval.
+
+    Parameters
+    ----------
+    first, second
+        Scores of the same cells.
+    metric
+        ``macro_f1`` or ``accuracy``.
+    level
+        Coverage of the interval.
+    seed
+        Seeds the bootstrap.
 
     Raises
     ------
@@ -212,18 +224,12 @@ def difference(first: Score, second: Score, *, seed: int = 0) -> tuple[float, fl
             f"{first.name} and {second.name} were scored on different cells; score both on the same"
         )
     weights = _resampled(first.truth, seed)
-    gaps = _mean_f1(first.truth, first.predictions, weights) - _mean_f1(
+    measure = _mean_f1 if metric == "macro_f1" else _mean_accuracy
+    gaps = measure(first.truth, first.predictions, weights) - measure(
         second.truth, second.predictions, weights
     )
-    low, high = np.quantile(gaps, [0.025, 0.975])
-    return first.macro_f1 - second.macro_f1, float(low), float(high)
-
-
-def compared(first: Score, second: Score, *, seed: int = 0) -> str:
-    """A sentence that says whether ``first`` is better than ``second`` on the same cells, and how surely."""
-    gap, low, high = difference(first, second, seed=seed)
-    word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
-    return f"{first.name} {word} {second.name}: {gap:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
+    low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    return getattr(first, metric) - getattr(second, metric), float(low), float(high)
 
 
 def pooled(scores: Sequence[Score], *, name: str, seed: int = 0) -> Score:
@@ -332,6 +338,13 @@ def _mean_f1(
 ) -> NDArray[np.float64]:
     """``(s,)`` macro-F1, mean over the repeats."""
     return np.asarray(np.mean([macro_f1(truth, row, weights) for row in predictions], axis=0))
+
+
+def _mean_accuracy(
+    truth: NDArray[np.int64], predictions: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(s,)`` accuracy, mean over the repeats."""
+    return np.asarray(weights @ (predictions == truth).mean(0) / len(truth))
 
 
 def score_calls(name: str, truth: NDArray[np.int64], predictions: NDArray[np.int64], seed: int = 0) -> Score:

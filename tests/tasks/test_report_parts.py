@@ -215,3 +215,15 @@ def test_browser_prints_it(tmp_path: Path, chromium: str) -> None:
     content = pdf.read_bytes()
     assert content.startswith(b"%PDF")
     assert 1 <= content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") <= 6
+
+
+def test_names_of_two_vocabularies_make_a_rectangle_in_one_colour() -> None:
+    counts = np.array([[8, 2, 0], [0, 0, 5]])
+    table = Confusion(
+        title="Known types", names=["CD14 mono", "NK"], columns=["CD14+ Mono", "DC", "NK"], counts=counts
+    )
+    drawn = table.svg()
+    assert drawn.count('class="cell neutral"') == 3
+    assert "right" not in drawn.replace("upright", "")
+    assert "CD14 mono called CD14+ Mono: 8 cells, 80.0 % of CD14 mono" in drawn
+    assert "Rows are known types" in table.html()

@@ -27,7 +27,16 @@ from biolm.tasks.annotate.cells import ChosenCells, LabelledCells, Labels, read_
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.frozen import Points, fit_frozen, fit_variants
 from biolm.tasks.annotate.page import write_page
-from biolm.tasks.annotate.score import GOOD_CALIBRATION, baseline_rows, row, shown, strange_test, unknown_test
+from biolm.tasks.annotate.score import (
+    GOOD_CALIBRATION,
+    Row,
+    baseline_rows,
+    row,
+    shown,
+    strange_test,
+    unknown_test,
+    verdict,
+)
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import TRAINED, TunedModel, gene_points, read_tokens, token_model, train
 
@@ -141,8 +150,8 @@ def _freeze(cells: LabelledCells, column: Labels, settings: FitSettings) -> Head
     for kind, variant in variants.items():
         name = "biolm knn" if settings.method == "knn" else f"biolm {settings.method}, {kind}"
         found = variant.probabilities(tested.vectors, tested.table)
-        scores = row(name, tested.codes, found, settings.seed)
-        rows.append(scores | {"members": ", ".join(variant.recipe)})
+        rows.append(row(name, tested.codes, found, settings.seed))
+        rows[-1].facts["members"] = ", ".join(variant.recipe)
     unknown = unknown_test(points, split, variants[settings.features], column.classes, settings)
     report = _report(cells, column, split, rows, settings)
     report |= {"unknown": unknown, "shown": shown(tested.codes, first)}
@@ -182,14 +191,16 @@ def _report(
     cells: LabelledCells,
     column: Labels,
     split: Split,
-    rows: list[dict[str, Any]],
+    rows: list[Row],
     settings: FitSettings,
 ) -> dict[str, Any]:
     """Scores of the method first, of its parts, and of the baselines on the same split."""
+    baselines = baseline_rows(cells.counts, column.codes, split, settings.seed)
     scores = {
-        "held_out": rows[0],
-        "parts": rows[1:],
-        "baselines": baseline_rows(cells.counts, column.codes, split, settings.seed),
+        "held_out": rows[0].facts,
+        "parts": [each.facts for each in rows[1:]],
+        "baselines": [each.facts for each in baselines],
+        "verdict": verdict(rows, baselines),
     }
     return _facts(cells, column, split, settings) | scores
 

@@ -5,7 +5,7 @@ Dimensions: ``n`` sequences · ``s`` samples (sequences, or letters of them) · 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from biolm.tasks.annotate.annotator import reference_of
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_variants
 from biolm.tasks.annotate.linear import LinearMap
-from biolm.tasks.annotate.numbers import fit_numbers, number_row
-from biolm.tasks.annotate.score import row
+from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row, number_verdict
+from biolm.tasks.annotate.score import Row, row, verdict
 from biolm.tasks.annotate.sequence_annotator import SequenceAnnotator, sequence_model
 from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 from biolm.tasks.annotate.sequences import Samples, read_samples, table_of_letters, vectors_of
@@ -126,13 +126,17 @@ def _frozen(
     if settings.method == "linear" and settings.features == "joint":
         kinds += ["embedding", "kmers"]
     every = samples.rows(np.arange(len(samples.block)))
+    rows: list[Row] | list[NumberRow]
     if samples.classes:
         measured = _classifiers(vectors, table, samples, train, kinds, settings)
-        rows = [
+        calls = [
             row(_named(kind, settings), samples.values[test], each.probabilities(vectors[test], table[test]),
                 settings.seed)
             for kind, each in measured.items()
         ]  # fmt: skip
+        for each, chosen in zip(calls, measured.values(), strict=True):
+            each.facts["members"] = ", ".join(chosen.recipe)
+        rows = calls
         chosen = _classifiers(vectors, table, samples, every, kinds[:1], settings)[kinds[0]]
     else:
         groups = samples.groups[samples.owner]
@@ -200,6 +204,7 @@ def _trained(
     )
     held, truth = said(split.test)
     name = f"biolm {settings.method}"
+    rows: list[Row] | list[NumberRow]
     if samples.classes:
         logits, codes = said(learn.test)
         temperature = temperature_of(logits, codes)
@@ -221,11 +226,14 @@ def _validation(samples: Samples, rows: NDArray[np.int64], settings: SequenceFit
 
 
 def _report(
-    samples: Samples, split: Split, rows: list[dict[str, Any]], table: Any, settings: SequenceFitSettings
+    samples: Samples,
+    split: Split,
+    rows: list[Row] | list[NumberRow],
+    table: Any,
+    settings: SequenceFitSettings,
 ) -> dict[str, Any]:
     """Scores of the method first, of its parts, and of the baselines on the same split."""
-    train, test = samples.rows(split.train), samples.rows(split.test)
-    means = _class_baselines if samples.classes else _number_baselines
+    baselines, words = _compared(samples, split, rows, table, settings)
     identity = usual_identity(samples.block) if settings.identity is None else settings.identity
     how = f"whole clusters at {identity:.0%} identity" if settings.split == "clusters" else "random"
     report: dict[str, Any] = {
@@ -235,9 +243,10 @@ def _report(
         "samples": int(samples.known.sum()),
         "groups": len(np.unique(samples.groups)),
         "split": how if settings.batch is None else f"whole groups of {settings.batch}",
-        "held_out": rows[0],
-        "parts": rows[1:],
-        "baselines": means(samples, table, train, test, settings),
+        "held_out": rows[0].facts,
+        "parts": [each.facts for each in rows[1:]],
+        "baselines": [each.facts for each in baselines],
+        "verdict": words,
     }
     if samples.classes:
         sizes = np.bincount(samples.values[samples.known], minlength=len(samples.classes))
@@ -245,9 +254,25 @@ def _report(
     return report
 
 
+def _compared(
+    samples: Samples,
+    split: Split,
+    rows: Sequence[Row] | Sequence[NumberRow],
+    table: Any,
+    settings: SequenceFitSettings,
+) -> tuple[Sequence[Row] | Sequence[NumberRow], list[str]]:
+    """The baselines, and what the comparison with the best of them says."""
+    given = samples, table, samples.rows(split.train), samples.rows(split.test), settings
+    if not samples.classes:
+        numbers = _number_baselines(*given)
+        return numbers, number_verdict(rows[0], numbers, seed=settings.seed)  # type: ignore[arg-type]
+    calls = _class_baselines(*given)
+    return calls, verdict(rows, calls)  # type: ignore[arg-type]
+
+
 def _class_baselines(
     samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: SequenceFitSettings
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     letters = "letters nearby" if samples.per_residue else "k-mers"
     fits = {
         "majority class": fit_majority,
@@ -266,7 +291,7 @@ def _class_baselines(
 
 def _number_baselines(
     samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: SequenceFitSettings
-) -> list[dict[str, Any]]:
+) -> list[NumberRow]:
     letters = "letters nearby" if samples.per_residue else "k-mers"
     values, groups = samples.values, samples.groups[samples.owner]
     nothing = np.zeros((len(values), 1), np.float32)

@@ -29,7 +29,7 @@ from biolm.scoring.baselines import BASELINES, fit_linear
 from biolm.scoring.splits import holdout, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of
 from biolm.tasks.annotate.linear import fit_member
-from biolm.tasks.annotate.score import row
+from biolm.tasks.annotate.score import Row, row, verdict
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import TRAINED, read_tokens, run_settings
 from biolm.tasks.genes.vectors import contextual, static, token_model_of
@@ -132,7 +132,7 @@ def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
     Raises
     ------
     InputError
-        If it cannot be read, or has no such column.
+        If it cannot be read, has no such column, or gives a gene two labels.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -148,7 +148,16 @@ def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
             f"{path} has no column '{column}' beside the genes; it has {', '.join(header) or 'nothing'}"
         )
     place = header.index(column)
-    return {line[0]: line[place] for line in rows[1:] if len(line) > place and line[place]}
+    lines = [line for line in rows[1:] if len(line) > place and line[place]]
+    given = {line[0]: line[place] for line in lines}
+    _refuse_contradictions([line[0] for line in lines if given[line[0]] != line[place]])
+    return given
+
+
+def _refuse_contradictions(genes: list[str]) -> None:
+    if genes:
+        names = ", ".join(dict.fromkeys(genes[:5])) + (" ..." if len(genes) > 5 else "")
+        raise InputError(f"genes have two different labels ({names}); keep one label for each gene")
 
 
 def _vectors(
@@ -176,7 +185,8 @@ def _codes(
     Raises
     ------
     InputError
-        If too few of the labelled genes are among ``genes`` to learn and to test each class.
+        If too few of the labelled genes are among ``genes`` to learn and to test each class, or two names of
+        one gene have different labels.
     """
     names = np.array(list(given), dtype=str)
     target = model.vocabulary.match({"gene": names}, minimum=0, species=settings.species).target
@@ -184,9 +194,15 @@ def _codes(
     places = {gene: place for place, gene in enumerate(genes.tolist())}
     classes = tuple(sorted(set(given.values())))
     codes = np.full(len(genes), -1, np.int64)
+    against: list[str] = []
     for name, to in zip(names.tolist(), target.tolist(), strict=True):
-        if to >= 0 and str(ids[to]) in places:
-            codes[places[str(ids[to])]] = classes.index(given[name])
+        if to < 0 or str(ids[to]) not in places:
+            continue
+        place, code = places[str(ids[to])], classes.index(given[name])
+        if codes[place] not in (-1, code):
+            against.append(name)
+        codes[place] = code
+    _refuse_contradictions(against)
     sizes = np.bincount(codes[codes >= 0], minlength=len(classes))
     if len(classes) < 2 or sizes.min() < 3:
         held = ", ".join(f"'{name}' {size}" for name, size in zip(classes, sizes, strict=True))
@@ -204,15 +220,22 @@ def _frozen(
     levels: NDArray[np.float32] | None,
     settings: FitSettings,
 ) -> GeneCalls:
-    """Cross-validated by gene; genes without a label are called by the fit on all labelled ones."""
+    """Cross-validated by gene; genes without a label are called by the fit on all labelled ones.
+
+    Genes with the very same vector, such as orthologs of a model that reads two species, stay on one side.
+    """
     known = np.flatnonzero(codes >= 0)
     truth = codes[known]
+    same = np.unique(vectors[known], axis=0, return_inverse=True)[1].reshape(-1)
     unseen = np.zeros((len(known), len(classes)))
     held: dict[str, NDArray[np.float64]] = {"majority class": np.zeros_like(unseen)}
     if levels is not None:
         held["expression level"] = np.zeros_like(unseen)
-    folds = min(5, int(np.bincount(truth).min()))
-    for split in kfold(truth.astype(str), folds=folds, seed=settings.seed):
+    units = truth[np.unique(same, return_index=True)[1]]
+    folds = min(5, int(np.bincount(units, minlength=len(classes)).min()))
+    if folds < 2:
+        raise InputError("a class has one gene, or genes that share one vector; label more genes of it")
+    for split in kfold(truth.astype(str), folds=folds, copies=same, seed=settings.seed):
         unseen[split.test] = _logits(vectors[known], truth, split.train, len(classes))[split.test]
         names = truth[split.train].astype(str)
         shares = BASELINES["majority class"](vectors[known][split.train], names)
@@ -225,7 +248,13 @@ def _frozen(
     called[known] = probabilities(unseen, temperature)
     rows = [row("biolm linear", truth, called[known], settings.seed)]
     rows += [row(name, truth, found, settings.seed) for name, found in held.items()]
-    return _calls(genes, codes, classes, called, {"folds": folds, "scores": rows})
+    report = {"folds": folds, "genes_that_share_a_vector": len(known) - len(units)}
+    return _calls(genes, codes, classes, called, report | _scores(rows))
+
+
+def _scores(rows: list[Row]) -> dict[str, Any]:
+    """The method's scores, then those of the baselines, and what the comparison says."""
+    return {"scores": [each.facts for each in rows], "verdict": verdict(rows[:1], rows[1:])}
 
 
 def _logits(
@@ -295,8 +324,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     scores = [row(f"biolm {settings.method}", codes[test], called[test], settings.seed)]
     shares = np.bincount(codes[known[split.train]], minlength=len(classes)) / len(split.train)
     scores.append(row("majority class", codes[test], np.tile(shares, (len(test), 1)), settings.seed))
-    report = {"test_genes": len(test), "scores": scores}
-    return _calls(genes, codes, classes, called, report)
+    return _calls(genes, codes, classes, called, {"test_genes": len(test), **_scores(scores)})
 
 
 def _means(found: NDArray[np.float64], place: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:

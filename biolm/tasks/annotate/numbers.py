@@ -6,6 +6,7 @@ Dimensions: ``s`` samples · ``d`` width · ``m`` columns of the table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,57 @@ from numpy.typing import NDArray
 from biolm.scoring.splits import Split, kfold
 from biolm.tasks.annotate.linear import LinearMap, mean_map
 
-__all__ = ["fit_numbers", "number_row"]
+__all__ = ["NumberRow", "fit_numbers", "number_row", "number_verdict"]
 
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _FOLDS, _BINS = 3, 5
+_SAMPLES = 1000
 
 
-def number_row(name: str, truth: NDArray[np.float64], found: NDArray[np.float64]) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class NumberRow:
+    """R² and more of one method on held-out samples, and the squared errors ``(s,)``, for comparisons."""
+
+    facts: dict[str, Any]
+    errors: NDArray[np.float64]
+    truth: NDArray[np.float64]
+
+
+def number_row(name: str, truth: NDArray[np.float64], found: NDArray[np.float64]) -> NumberRow:
     """R² (of the mean of the truth), Spearman's correlation and mean absolute error, as plain numbers."""
     from scipy.stats import spearmanr
 
     spread = float(((truth - truth.mean()) ** 2).sum())
     constant = np.ptp(found) == 0 or np.ptp(truth) == 0
-    return {
+    errors = (truth - found) ** 2
+    facts = {
         "name": name,
-        "r2": round(1 - float(((truth - found) ** 2).sum()) / max(spread, 1e-12), 6),
+        "r2": round(1 - float(errors.sum()) / max(spread, 1e-12), 6),
         "spearman": 0.0 if constant else round(float(spearmanr(truth, found).statistic), 6),
         "mae": round(float(np.abs(truth - found).mean()), 6),
         "samples": len(truth),
     }
+    return NumberRow(facts, errors, truth)
+
+
+def number_verdict(first: NumberRow, baselines: Sequence[NumberRow], *, seed: int = 0) -> list[str]:
+    """Whether ``first`` is better than the best baseline on the same samples.
+
+    Rests on the paired bootstrap of the difference in R², wide enough for all baselines at once (Bonferroni).
+    """
+    best = min(baselines, key=lambda row: float(row.errors.sum()))
+    count = len(first.truth)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _SAMPLES)
+    spread = np.maximum(weights @ first.truth**2 - (weights @ first.truth) ** 2 / count, 1e-12)
+    gaps = weights @ (best.errors - first.errors) / spread
+    tail = 0.025 / len(baselines)
+    low, high = np.quantile(gaps, [tail, 1 - tail])
+    word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+    gap = first.facts["r2"] - best.facts["r2"]
+    return [
+        f"{first.facts['name']} {word} {best.facts['name']} in R2: {gap:+.3f}, 95 % interval over "
+        f"{len(baselines)} baselines {low:+.3f} to {high:+.3f}."
+    ]
 
 
 def fit_numbers(

@@ -5,8 +5,8 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from biolm.progress import log
 from biolm.scoring.baselines import BASELINES
 from biolm.scoring.calls import calibration, confusion
-from biolm.scoring.quality import score_calls
+from biolm.scoring.quality import Score, score_calls
 from biolm.scoring.splits import Split
+from biolm.scoring.verdicts import against_best
 from biolm.tasks.annotate.calibrate import probabilities
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["COMPARED", "baseline_rows", "row", "shown", "strange_test", "unknown_test"]
+__all__ = ["COMPARED", "Row", "baseline_rows", "row", "shown", "strange_test", "unknown_test", "verdict"]
 
 COMPARED = (
     "majority class",
@@ -37,12 +38,52 @@ _UNKNOWN_CELLS = 1500
 _UNKNOWN_CLASSES = 10
 
 
-def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """Scores of probabilities ``(n, c)`` as plain numbers: macro-F1 with its interval, accuracy and ECE."""
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Scores of one method on held-out cells.
+
+    Parameters
+    ----------
+    facts
+        Macro-F1 with its interval, accuracy and ECE, as plain numbers.
+    score
+        The same with the calls, for comparisons on the same cells.
+    """
+
+    facts: dict[str, Any]
+    score: Score
+
+
+def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: int) -> Row:
+    """Score probabilities ``(n, c)``."""
     called = found.argmax(1)
     score = score_calls(name, truth, called[None], seed)
     ece = calibration(found.max(1), called == truth).ece
-    return score.as_dict() | {"ece": round(ece, 6), "calibrated": bool(ece <= GOOD_CALIBRATION)}
+    facts = score.as_dict() | {"ece": round(ece, 6), "calibrated": bool(ece <= GOOD_CALIBRATION)}
+    return Row(facts, score)
+
+
+def verdict(rows: Sequence[Row], baselines: Sequence[Row], vectors: str = "embedding") -> list[str]:
+    """What the scores say: the first method against the best baseline, and what it was made of.
+
+    Parameters
+    ----------
+    rows
+        The method, then its parts; ``members`` among the facts names what cross-validation kept.
+    baselines
+        Methods on the same held-out cells.
+    vectors
+        Name of the member that reads the model's vectors.
+    """
+    words = [against_best(rows[0].score, [each.score for each in baselines])]
+    members = str(rows[0].facts.get("members", "")).split(", ")
+    # A method of genes alone was not offered the vectors.
+    if len(rows) > 1 and members != [""] and vectors not in members:
+        words.append(
+            f"Cross-validation dropped the model's vectors: {rows[0].facts['name']} rests on "
+            f"{', '.join(members)} alone."
+        )
+    return words
 
 
 def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any]:
@@ -58,7 +99,7 @@ def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any
     }
 
 
-def baseline_rows(counts: Any, codes: NDArray[np.int64], split: Split, seed: int) -> list[dict[str, Any]]:
+def baseline_rows(counts: Any, codes: NDArray[np.int64], split: Split, seed: int) -> list[Row]:
     """Scores of the baselines on the same split.
 
     Parameters

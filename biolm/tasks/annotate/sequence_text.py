@@ -19,12 +19,7 @@ def report_text(label: str, report: Mapping[str, Any]) -> str:
     held = report["held_out"]
     rows = [held, *report["parts"], *report["baselines"]]
     score = "macro_f1" if "macro_f1" in held else "r2"
-    best = max(report["baselines"], key=lambda row: float(row[score]))
-    if held[score] > best[score]:
-        word = f"The best baseline, {best['name']}, does no better."
-    else:
-        word = f"A baseline does as well or better: {best['name']}."
-    words = [word]
+    words = list(report.get("verdict", ()))
     if report["split"] == "random":
         words.append(
             "The split was random: near-copies may lie on both sides, so scores look better than they are."

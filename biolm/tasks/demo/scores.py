@@ -21,13 +21,13 @@ from biolm.models.model import EmbedOptions
 from biolm.resources import shipped
 from biolm.scoring.quality import (
     Score,
-    compared,
     fit_pca,
     knn_quality,
     majority_quality,
     pooled,
     transfer_quality,
 )
+from biolm.scoring.verdicts import against_best, compared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -286,6 +286,5 @@ def _floor(query: CellSet) -> Score:
 def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, ...]:
     """What the numbers say: the model against its two controls and against the best baseline."""
     model, *others = scores
-    if baselines:
-        others.append(max(baselines, key=lambda score: score.macro_f1))
-    return tuple(compared(model, other) for other in others)
+    sentences = [compared(model, other) for other in others]
+    return (*sentences, against_best(model, baselines)) if baselines else tuple(sentences)

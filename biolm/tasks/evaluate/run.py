@@ -17,8 +17,9 @@ from biolm.io.atomic import refuse_existing
 from biolm.models.model import CellModel
 from biolm.progress import log
 from biolm.scoring.baselines import fit_majority
-from biolm.scoring.quality import Score, compared
+from biolm.scoring.quality import Score
 from biolm.scoring.splits import Split, holdout, kfold
+from biolm.scoring.verdicts import against_best
 from biolm.tasks.evaluate.data import EvaluationData, read
 from biolm.tasks.evaluate.integration import integration_metrics, need_library
 from biolm.tasks.evaluate.methods import PCA, baseline_vectors, knn_methods, linear_methods
@@ -218,9 +219,8 @@ def _curves(
 
 def _verdict(scores: Sequence[Score], data: EvaluationData) -> tuple[str, ...]:
     """Each embedding against the best baseline on the same labels."""
-    rivals = [score for score in scores if score.name not in data.vectors and score.name != SHUFFLED]
-    best = max(rivals, key=lambda score: score.macro_f1)
-    return tuple(compared(score, best) for score in scores if score.name in data.vectors)
+    baselines = [score for score in scores if score.name not in data.vectors and score.name != SHUFFLED]
+    return tuple(against_best(score, baselines) for score in scores if score.name in data.vectors)
 
 
 def _facts(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict[str, Any]:

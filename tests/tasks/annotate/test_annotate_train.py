@@ -81,6 +81,38 @@ def test_genes_are_labelled_from_frozen_vectors_in_context(kinds, model):
     assert (calls.labels == "marker").sum() == 36
 
 
+def test_genes_that_share_a_vector_are_held_out_together():
+    """Orthologs: random labels of pairs must not be learned from the twin in another fold."""
+    from biolm.tasks.annotate.gene_labels import _frozen
+    from biolm.tasks.annotate.settings import FitSettings
+
+    scores = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        vectors = np.repeat(rng.standard_normal((40, 12)), 2, axis=0).astype(np.float32)
+        codes = np.repeat(rng.permutation(np.repeat([0, 1], 20)), 2)
+        genes = np.array([f"g{i}" for i in range(80)])
+        calls = _frozen(vectors, genes, codes, ("a", "b"), None, FitSettings(seed=seed))
+        scores.append(calls.report["scores"][0]["macro_f1"])
+        assert calls.report["genes_that_share_a_vector"] == 40
+    assert 0.35 < np.mean(scores) < 0.6
+    with pytest.raises(InputError, match="share one vector"):
+        _frozen(
+            np.ones((4, 3), np.float32), genes[:4], np.array([0, 0, 1, 1]), ("a", "b"), None, FitSettings()
+        )
+
+
+def test_contradicting_labels_are_refused(tmp_path):
+    (tmp_path / "genes.csv").write_text("gene,kind\nCD3D,T\nMS4A1,B\nCD3D,T\nMS4A1,T\n")
+    with pytest.raises(InputError, match=r"two different labels \(MS4A1\)"):
+        read_gene_table(tmp_path / "genes.csv", None)
+    (tmp_path / "genes.csv").write_text("gene,kind\nCD3D,T\nMS4A1,B\nCD3D,T\n")
+    assert read_gene_table(tmp_path / "genes.csv", None) == {"CD3D": "T", "MS4A1": "B"}
+    twice = {"CD3D": "T", "CD3E": "T", "CD2": "T", "CD79A": "B", "MS4A1": "B", "CD19": "B"}
+    with pytest.raises(InputError, match=r"two different labels \(ENSG00000156738\)"):
+        annotate.label_genes(twice | {"ENSG00000156738": "T"})
+
+
 def test_the_command_labels_genes(tmp_path):
     genes = ["CD3D", "CD3E", "CD2", "LCK", "MS4A1", "CD79A", "CD19", "CD22"]
     lines = [f"{gene}\t{'T' if place < 4 else 'B'}" for place, gene in enumerate(genes)]

@@ -9,7 +9,6 @@ import numpy as np
 import biolm
 from biolm.io.provenance import plain
 from biolm.report.report import CellMap, Confusion, MetricRow, MetricTable, View, write_report
-from biolm.scoring.calls import confusion
 
 
 def main(file: str, output: str, *, query: str, learned: str, label: str) -> None:
@@ -27,11 +26,7 @@ def main(file: str, output: str, *, query: str, learned: str, label: str) -> Non
         known = cells.obs[label].astype(str).to_numpy()
         columns[f"known {label}"] = known
         summary.append(_agreement(names, known, np.asarray(record["classes"]).astype(str)))
-        order = np.unique(np.concatenate([known, names]))
-        note = "Rows: known types. Columns: names that the cells got."
-        parts.append(
-            Confusion(title="Known types", names=order, counts=confusion(known, names, order), note=note)
-        )
+        parts.append(_crosstab(known, names))
     view = View(
         name="PCA of probabilities",
         coordinates=_plane(np.asarray(cells.obsm[f"{key}_probabilities"], float)),
@@ -45,6 +40,24 @@ def main(file: str, output: str, *, query: str, learned: str, label: str) -> Non
         parts=parts,
         provenance={"biolm": biolm.__version__, **plain(record)},
         overwrite=True,
+    )
+
+
+def _crosstab(known: np.ndarray, names: np.ndarray) -> Confusion:
+    """Known types by the names that their cells got, which may be spelled otherwise."""
+    rows, places = np.unique(known, return_inverse=True)
+    columns, calls = np.unique(names, return_inverse=True)
+    counts = np.zeros((len(rows), len(columns)), np.int64)
+    np.add.at(counts, (places, calls), 1)
+    # Columns follow the rows that they are called from most, so that pairs of names lie on a diagonal.
+    order = np.argsort((counts / counts.sum(1, keepdims=True)).argmax(0), kind="stable")
+    note = "Columns: names that the cells got. Two vocabularies may spell a type differently: read the pairs."
+    return Confusion(
+        title="Known types",
+        names=rows.tolist(),
+        columns=columns[order].tolist(),
+        counts=counts[:, order],
+        note=note,
     )
 
 
