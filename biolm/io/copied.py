@@ -26,7 +26,7 @@ def copied(files: Sequence[Path], folder: Path, write: Callable[[Path], object])
     write
         Makes it, in a folder that is not there yet.
     """
-    now = digest({str(path): stamp(path) for path in files})
+    now = digest({str(place): stamp(path) for place, path in enumerate(files)})
     with alone(folder):
         if _sources(folder) != now:
             remove(folder)

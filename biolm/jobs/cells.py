@@ -297,7 +297,7 @@ def _open(data: Any, settings: Any) -> CellSource:
 
 
 def input_facts(source: CellSource) -> dict[str, Any]:
-    """What tells one input from another: its place in time, its cells and its genes."""
+    """What tells one input from another: wherever it lies: its contents, cells and genes."""
     return {
         "stamp": stamp(source.path),
         "matrix": source.matrix,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.sequences import SequenceTokenizer, Tally, check_kind, cleaned
 from biolm.errors import ConfigError, InputError
-from biolm.io.provenance import digest, plain
+from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock, is_sequence_file, open_sequences
 from biolm.jobs.modality import Modality
 from biolm.jobs.sequence_writer import SequenceWriter
@@ -158,12 +158,12 @@ class SequenceEmbedding:
 
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how."""
-        chosen, state = self.settings, self.source.path.stat()
+        chosen = self.settings
         names = ("pool", "batch_tokens", "device", "hidden_state", "precision", "block_rows")
         more = ("letters", "windows", "window", "overlap", "per_residue")
         return {
             "input": {
-                "stamp": digest({"file": [state.st_size, state.st_mtime_ns]}),
+                "stamp": stamp(self.source.path),
                 "records": len(self.counts),
                 "names": self.names,
             },

@@ -16,7 +16,7 @@ import biolm
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock, CellSource
-from biolm.io.provenance import digest, plain
+from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.token_store import VOCABULARY
 from biolm.jobs.bind import fit
@@ -189,9 +189,7 @@ class SequenceTokens:
 
     def same(self) -> dict[str, Any]:
         """What was read."""
-        state = self.source.path.stat()
-        stamp = digest({"file": [state.st_size, state.st_mtime_ns]})
-        return {"stamp": stamp, "names": self.digest, "records": int(self.ends[-1])}
+        return {"stamp": stamp(self.source.path), "names": self.digest, "records": int(self.ends[-1])}
 
     def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
         """The blocks ``first`` to ``last``; a file is read from its beginning."""

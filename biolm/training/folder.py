@@ -1,8 +1,8 @@
 """The folder of a run: made once, and found again by a run that goes on.
 
-It holds the resolved ``config.yaml``, and of the data ``data.json`` (which files and tables in which order,
-which tokeniser) and ``lengths.npy``, so that a run does not go on with other data, and need not look at all
-of them again.
+It holds the resolved ``config.yaml``, and of the data ``data.json`` (what the files and tables hold, in which
+order, which tokeniser) and ``lengths.npy``, so that a run does not go on with other data, and need not look
+at all of them again. The files may lie elsewhere by then.
 
 Dimensions: ``n`` examples of the whole data set.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from biolm.training.job import Job
 
 __all__ = [
+    "LEARNING",
     "absolute",
+    "accept",
+    "changes",
     "checkpoints",
     "known_lengths",
     "last_checkpoint",
@@ -46,11 +50,12 @@ log = logging.getLogger("biolm")
 
 _CONFIG, _DATA, _LENGTHS = "config.yaml", "data.json", "lengths.npy"
 
-# Settings that a run may go on with in place of those it began with: how fast it learns from there on, and
-# what does not change what is learned.
+# Settings that a run may go on with in place of those it began with: how fast and how long it learns from
+# there on, and what does not change what is learned.
+LEARNING = ("optimiser.*", "trainer.clip")
+_LONGER = ("trainer.max_steps", "trainer.max_epochs")
 _FREE = (
-    "optimiser.*",
-    "trainer.clip",
+    *LEARNING,
     "trainer.accelerator",
     "trainer.checkpoint_every",
     "trainer.keep",
@@ -99,11 +104,12 @@ def _panels(given: Any) -> Any:
 
 
 def _tables(config: RunConfig) -> list[Path]:
-    """Files that tell more of the data: labels, groups, gene panels."""
+    """What tells more of the data or is where the model starts: labels, groups, gene panels, weights."""
     labels = (place for label in config.data.labels.values() for place in (label.table, label.genes))
     panels = (panel for part in config.objectives.values() for panel in part.get("panels") or ())
-    named = (place for place in (*labels, config.data.groups, *panels) if isinstance(place, str))
-    return [Path(place) for place in named if Path(place).is_absolute() and Path(place).is_file()]
+    model = (config.model.start, config.model.init_genes, config.model.tokenizer.get("file"))
+    named = (place for place in (*labels, config.data.groups, *panels, *model) if isinstance(place, str))
+    return [Path(place) for place in named if Path(place).is_absolute() and Path(place).exists()]
 
 
 def _where(text: str | None) -> str | None:
@@ -137,18 +143,56 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     if not stored.exists():
         raise OutputError(f"{folder} holds no run to go on with; choose another folder")
     _remove_leftovers(folder)
-    changed = list(_differences(stored_config(folder).as_dict(), config.as_dict()))
-    for key, before, now in changed:
-        if not any(fnmatchcase(key, pattern) for pattern in _FREE):
+    for key, before, now in changes(folder, config):
+        free = any(fnmatchcase(key, pattern) for pattern in _FREE)
+        if not (free or _is_longer(key, before, now) or _is_moved(before, now)):
+            more = "; it may only grow" if key in _LONGER else ""
             raise ConfigError(
-                f"{key} is {now!r}, but the run in {folder} began with {before!r}; go on with "
+                f"{key} is {now!r}, but the run in {folder} began with {before!r}{more}; go on with "
                 f"`biolm pretrain {stored} -o {folder} --resume`, or begin another run"
             )
+    return False
+
+
+def changes(folder: Path, config: RunConfig, patterns: Sequence[str] = ("*",)) -> list[tuple[str, Any, Any]]:
+    """Key, stored and new value of the settings by which a config differs from that of a run.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    config
+        What it may go on with.
+    patterns
+        Which keys.
+    """
+    found = _differences(stored_config(folder).as_dict(), config.as_dict())
+    return [change for change in found if any(fnmatchcase(change[0], pattern) for pattern in patterns)]
+
+
+def accept(folder: Path, config: RunConfig) -> None:
+    """Write the config that a run goes on with, once nothing stands in its way any more."""
+    changed = changes(folder, config)
     for key, before, now in changed:
         log.info("going on with %s %r in place of %r", key, now, before)
     if changed:
-        write_config(stored, config)
-    return False
+        write_config(folder / _CONFIG, config)
+
+
+def _is_longer(key: str, before: Any, now: Any) -> bool:
+    """Whether a run only goes on for longer; 0 steps are no limit."""
+    return key in _LONGER and (now == 0 or 0 < before < now)
+
+
+def _is_moved(before: Any, now: Any) -> bool:
+    """Whether paths are all that changed; what the files hold is compared when they are looked at."""
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return all(_is_path(each) for each in (*before, *now))
+    return _is_path(before) and _is_path(now)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_absolute()
 
 
 def stored_config(folder: Path) -> RunConfig:
@@ -209,14 +253,13 @@ def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> 
     if folder is None or not (folder / _DATA).is_file():
         return None
     before, now = read_json(folder / _DATA)["files"], _stamps(files, config)
-    for path in {**before, **now}:
-        if before.get(path) != now.get(path):
-            how = "is new" if path not in before else "is gone" if path not in now else "was changed"
-            raise InputError(
-                f"{path} {how} since the run in {folder} began, so it cannot go on exactly; bring the data "
-                "back, or begin another run"
-            )
-    if list(before) != list(now):
+    if difference := _other_data(before, now):
+        path, how = difference
+        raise InputError(
+            f"{path} {how} since the run in {folder} began, so it cannot go on exactly; bring the data "
+            "back, or begin another run"
+        )
+    if list(before.values()) != list(now.values()):
         raise InputError(
             f"the files have another order than when the run in {folder} began, so it cannot go on exactly; "
             f"name {Path(next(iter(before))).name} first and the others as they stand in {folder / _DATA}"
@@ -252,6 +295,17 @@ def remember(folder: Path, job: Job) -> None:
         temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 
+def _other_data(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first file by which two sets of stamps differ, wherever the files lie, and how; None for none."""
+    left = Counter(before.values())
+    left.subtract(now.values())
+    names = {Path(path).name for path in now}
+    for path, contents in before.items():
+        if left[contents] > 0:
+            return path, "was changed" if Path(path).name in names else "is gone"
+    return next(((path, "is new") for path, contents in now.items() if left[contents] < 0), None)
+
+
 def _stamps(files: list[Path], config: RunConfig) -> dict[str, str]:
-    """Size and time of change of each file, in the order in which their examples are numbered."""
+    """What each file holds, in the order in which their examples are numbered, and each table."""
     return {str(path): stamp(path) for path in (*files, *_tables(config))}

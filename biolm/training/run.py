@@ -32,7 +32,10 @@ from biolm.training.cells import CellExamples
 from biolm.training.checkpoint import Progress, restore
 from biolm.training.config import RunConfig, TrainerConfig
 from biolm.training.folder import (
+    LEARNING,
     absolute,
+    accept,
+    changes,
     checkpoints,
     last_checkpoint,
     open_folder,
@@ -198,10 +201,14 @@ def run_job(
     """
     config = job.config
     progress = _restored(folder, module) if resume else Progress()
-    if first:
-        (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     t = config.trainer
     ended = progress.step >= job.steps or 0 < t.patience <= progress.waited
+    if resume and first:
+        if ended:
+            _refuse_what_is_late(folder, job, progress)
+        accept(folder, config)
+    if first:
+        (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     with stopping() as stop:
         loggers = t.loggers if first else ()
         record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
@@ -220,6 +227,19 @@ def run_job(
             # It came after the last step: the run is done, but what called it may not be.
             stop.now(stop.asked)
     return Result(folder=folder, model=folder / "model", steps=module.step, scores=saver.scores, first=first)
+
+
+def _refuse_what_is_late(folder: Path, job: Job, progress: Progress) -> None:
+    """A run that has ended learns nothing from settings of its learning."""
+    late = [key for key, _, _ in changes(folder, job.config, (*LEARNING, "trainer.max_*"))]
+    if late:
+        early = progress.step < job.steps
+        advice = "" if early else ", raise trainer.max_steps or trainer.max_epochs to train on,"
+        why = "as its held-out loss no longer fell" if early else f"all {progress.step} steps are done"
+        raise ConfigError(
+            f"the run in {folder} has ended ({why}), so {' and '.join(late)} would change nothing; "
+            f"leave it as it was{advice} or begin a run from its model (model.start: {folder / 'model'})"
+        )
 
 
 def _restored(folder: Path, module: Pretraining) -> Progress:

@@ -172,7 +172,7 @@ def test_tokenizer_needs_no_torch(folder: Path) -> None:
     import sys
 
     code = (
-        "import sys, pathlib; from biolm.models import geneformer; "
+        "import sys, pathlib; from biolm.models.systems import geneformer; "
         f"geneformer.load_tokenizer(pathlib.Path({str(folder)!r})); "
         "print([m for m in ('torch', 'anndata', 'scanpy') if m in sys.modules])"
     )

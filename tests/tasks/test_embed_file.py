@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -256,9 +257,25 @@ def test_a_changed_job_is_not_resumed(unfinished, settings, differs):
 
 
 def test_a_changed_input_is_not_resumed(unfinished):
-    os.utime(unfinished / "cells.h5ad", (1, 1))
+    # One value is another; size and time of change are as they were.
+    source = unfinished / "cells.h5ad"
+    state = source.stat()
+    with h5py.File(source, "r+") as file:
+        file["X/data"][3] += 1
+    os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert source.stat().st_size == state.st_size
     with pytest.raises(OutputError, match=r"another job \(input differ"):
-        run(unfinished / "cells.h5ad", unfinished / "out.h5ad", resume=True)
+        run(source, unfinished / "out.h5ad", resume=True)
+
+
+def test_an_input_that_was_copied_is_the_same(unfinished, tmp_path):
+    """As data are copied to the disk of a node: another path, another time."""
+    source = tmp_path / "elsewhere.h5ad"
+    shutil.copyfile(unfinished / "cells.h5ad", source)
+    os.utime(source, (1, 1))
+    run(source, unfinished / "out.h5ad", resume=True)
+    after = anndata.read_h5ad(unfinished / "out.h5ad").obsm["X_projection"]
+    np.testing.assert_allclose(after, expected(source), rtol=1e-5, atol=1e-5)
 
 
 def test_resume_without_an_unfinished_run_just_runs(h5ad, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,81 @@ def test_what_else_numbers_or_describes_the_data_is_kept(cells, tmp_path, change
         shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=words):
         train(config, tmp_path / "run", resume=True)
+
+
+def test_the_data_may_lie_elsewhere(cells, tmp_path, monkeypatch):
+    """As where they are copied to the disk of a node, under another path and with other times."""
+    (tmp_path / "genes.csv").write_text("gene,kind\nENSG00000000001,a\nENSG00000000002,b\n")
+
+    def config(folder):
+        values = values_of(folder / "cells")
+        values["data"]["labels"] = {"kind": {"genes": str(folder / "genes.csv")}}
+        values["objectives"] = {"kind": {"objective": "classify", "column": "kind", "level": "token"}}
+        return build(values)
+
+    train(config(tmp_path), tmp_path / "whole")
+    break_at(monkeypatch, 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config(tmp_path), tmp_path / "run")
+    monkeypatch.undo()
+    (tmp_path / "node").mkdir()
+    for name in ("genes.csv", "cells"):
+        shutil.move(tmp_path / name, tmp_path / "node" / name)
+    for number, path in enumerate(sorted((tmp_path / "node" / "cells").iterdir())):
+        os.utime(path, (number, number))
+    train(config(tmp_path / "node"), tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert stored["data"]["paths"] == [str(tmp_path / "node" / "cells")]
+
+
+@pytest.mark.parametrize("key", ["max_steps", "max_epochs"])
+def test_a_run_may_go_on_for_longer(cells, tmp_path, key):
+    """With a rate that does not depend on the length it ends as a run that was as long from the start."""
+    values = values_of(cells) | {"schedule": {"kind": "constant", "warmup": 2}}
+    values["trainer"] |= {"max_epochs": 1, "max_steps": 0} if key == "max_epochs" else {}
+    longer = {**values, "trainer": {**values["trainer"], key: {"max_steps": 9, "max_epochs": 2}[key]}}
+    short = train(build(values), tmp_path / "run")
+    whole = train(build(longer), tmp_path / "whole")
+    assert whole.steps > short.steps
+    assert train(build(longer), tmp_path / "run", resume=True).steps == whole.steps
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    with pytest.raises(ConfigError, match=rf"trainer.{key} is .*; it may only grow"):
+        train(build(values), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_run_that_has_ended_learns_nothing_from_another_rate(cells, tmp_path, patience):
+    values = values_of(cells, patience=patience, validate_every=1, max_steps=30 if patience else 6)
+    values["optimiser"] = {"rate": 1.0 if patience else 1e-3}
+    done = train(build(values), tmp_path / "run")
+    assert done.steps < 30
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    changed = {**values, "optimiser": {"rate": 1e-4}}
+    why = "its held-out loss no longer fell" if patience else "all 6 steps are done"
+    with pytest.raises(ConfigError, match=rf"has ended .*{why}.* so optimiser.rate would change nothing"):
+        train(build(changed), tmp_path / "run", resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+    # What changes no result is taken; there is nothing left to do.
+    values["data"]["workers"] = 1
+    assert train(build(values), tmp_path / "run", resume=True).steps == done.steps
+
+
+@pytest.mark.parametrize("fault", ["checkpoint", "data"])
+def test_a_resume_that_fails_leaves_the_config(cells, tmp_path, monkeypatch, fault):
+    values = values_of(cells)
+    break_at(monkeypatch, 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(build(values), tmp_path / "run")
+    monkeypatch.undo()
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    if fault == "data":
+        write_cells(cells / "c1.h5ad", 7, n=41)
+    else:
+        (tmp_path / "run" / "checkpoints" / "step-00000004" / "training.json").write_text("{}")
+    with pytest.raises((InputError, CheckpointError)):
+        train(build({**values, "optimiser": {"rate": 1e-5}}), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
 
 
 def test_panels_and_columns_do_not_depend_on_where_the_command_is_given(cells, tmp_path, monkeypatch):
