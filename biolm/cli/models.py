@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from biolm.cli.arguments import Common
+
+if TYPE_CHECKING:
+    from biolm.models.catalogue import Entry
 
 __all__ = ["Arguments", "run"]
 
@@ -24,19 +28,26 @@ def run(chosen: Arguments) -> None:
     """List the models and systems that can be loaded."""
     from biolm.models.registry import available
 
-    entries = available()
+    entries = [entry for entry in available() if not entry.hidden]
     if chosen.json:
-        rows = [
-            {"name": entry.name, "built_in": entry.built_in, "files": entry.files, "summary": entry.summary}
-            for entry in entries
-        ]
-        typer.echo(json.dumps(rows, indent=1))
+        names = ("name", "reads", "built_in", "files", "summary")
+        typer.echo(
+            json.dumps([{name: getattr(entry, name) for name in names} for entry in entries], indent=1)
+        )
         return
-    width = max(len(entry.name) for entry in entries)
-    for title, built_in in (("Load by name:", True), ("Load from the folder of a checkpoint:", False)):
-        typer.echo(title)
+    for reads in dict.fromkeys(entry.reads for entry in entries):
+        typer.echo(f"{reads[0].upper()}{reads[1:]}:")
         for entry in entries:
-            if entry.built_in == built_in:
-                typer.echo(f"  {entry.name:{width}}  {entry.summary}")
-                if entry.files:
-                    typer.echo(f"  {'':{width}}  needs {entry.files}")
+            if entry.reads == reads:
+                _show(entry)
+    typer.echo(
+        "A name alone loads what ships with biolm. Of the others, and of models trained\n"
+        "with biolm pretrain, give the folder: biolm embed FILE -m FOLDER -o OUTPUT."
+    )
+
+
+def _show(entry: Entry) -> None:
+    for number, line in enumerate(wrap(entry.summary, 54)):
+        typer.echo(f"  {'' if number else entry.name:24}{line}")
+    for line in wrap(f"needs {entry.files}" if entry.files else "", 54):
+        typer.echo(f"  {'':24}{line}")

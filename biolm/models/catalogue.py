@@ -25,12 +25,18 @@ class Entry:
         One line for ``biolm models``.
     files
         What the folder of a checkpoint holds; empty for a model that loads by its name alone.
+    reads
+        ``cells``, ``proteins``, ``DNA`` ...: what ``biolm models`` groups systems by.
+    hidden
+        Whether the name is internal: users give the folder of such a model, never its name.
     """
 
     name: str
     module: str
     summary: str
     files: str = ""
+    reads: str = "cells"
+    hidden: bool = False
 
     @property
     def built_in(self) -> bool:
@@ -82,88 +88,96 @@ BUILT_IN: tuple[Entry, ...] = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
-        name="own_sequences",
-        module="biolm.models.own_sequences",
-        summary="models of sequences trained with biolm pretrain",
-        files="config.json, model.safetensors and preprocessing.json, as biolm pretrain writes them",
-    ),
-    Entry(
-        name="own",
-        module="biolm.models.own",
-        summary="models of cells trained with biolm pretrain",
+        name="native",
+        module="biolm.models.native",
+        summary="models of cells or sequences trained with biolm pretrain",
         files="config.json, model.safetensors, vocab.json, preprocessing.json, as biolm pretrain writes them",
+        reads="cells or sequences",
+        hidden=True,
     ),
     Entry(
         name="esm",
         module="biolm.models.systems.esm",
         summary="ESM-1b, ESM-1v, ESM-2: proteins, encoder",
         files="config.json and its weights, or an original esm*.pt of fair-esm",
+        reads="proteins",
     ),
     Entry(
         name="esmc",
         module="biolm.models.systems.esmc",
         summary="ESM C: proteins, encoder",
         files="config.json and its weights, or an esmc*.pth of the first release",
+        reads="proteins",
     ),
     Entry(
         name="protbert",
         module="biolm.models.systems.protbert",
         summary="ProtBERT: proteins, encoder",
         files="config.json, its weights and vocab.txt",
+        reads="proteins",
     ),
     Entry(
         name="prott5",
         module="biolm.models.systems.prott5",
         summary="ProtT5: proteins, encoder of T5",
         files="config.json and its weights",
+        reads="proteins",
     ),
     Entry(
         name="progen2",
         module="biolm.models.systems.progen2",
         summary="ProGen2: proteins, decoder",
         files="config.json and its weights",
+        reads="proteins",
     ),
     Entry(
         name="iglm",
         module="biolm.models.systems.iglm",
         summary="IgLM: antibodies, decoder; read as human heavy chains",
         files="config.json, its weights and vocab.txt, there or one folder up",
+        reads="proteins",
     ),
     Entry(
         name="amplify",
         module="biolm.models.systems.amplify",
         summary="AMPLIFY: proteins, encoder",
         files="config.json and its weights",
+        reads="proteins",
     ),
     Entry(
         name="nucleotide_transformer",
         module="biolm.models.systems.nucleotide_transformer",
         summary="Nucleotide Transformer v1 and v2: DNA in 6-mers, encoder",
         files="config.json and its weights",
+        reads="DNA",
     ),
     Entry(
         name="dnabert2",
         module="biolm.models.systems.dnabert2",
         summary="DNABERT-2: DNA in byte pairs, encoder",
         files="config.json, its weights and tokenizer.json",
+        reads="DNA",
     ),
     Entry(
         name="gena",
         module="biolm.models.systems.gena",
         summary="GENA-LM and ModernGENA: DNA in byte pairs, encoder",
         files="config.json, its weights and tokenizer.json",
+        reads="DNA",
     ),
     Entry(
         name="grover",
         module="biolm.models.systems.grover",
         summary="GROVER: DNA in byte pairs, encoder",
         files="config.json, its weights and tokenizer.json",
+        reads="DNA",
     ),
     Entry(
         name="genomeocean",
         module="biolm.models.systems.genomeocean",
         summary="GenomeOcean and kin: DNA in byte pairs, decoder",
         files="config.json, its weights and tokenizer.json",
+        reads="DNA",
     ),
     Entry(
         name="evo2",
@@ -189,5 +203,6 @@ BUILT_IN: tuple[Entry, ...] = (
         module="biolm.models.systems.plain",
         summary="the bare core of a published family, such as BERT, ESM-2 or Llama; reads no cells",
         files="config.json and its weights, as save_pretrained writes them",
+        reads="the bare core",
     ),
 )

@@ -13,7 +13,7 @@ import torch
 
 from biolm.errors import TrainingError
 from biolm.io.atomic import replacing
-from biolm.models.own import Saved, save
+from biolm.models.native import Saved, save
 from biolm.training.checkpoint import Progress, thin_out, training_state, write_checkpoint
 from biolm.training.module import Means, Pretraining
 from biolm.training.record import Record

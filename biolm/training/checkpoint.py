@@ -20,7 +20,7 @@ from biolm.core.checkpoint import load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
-from biolm.models.own import Saved, save
+from biolm.models.native import Saved, save
 from biolm.training.folder import checkpoints
 from biolm.training.module import Pretraining
 from biolm.training.shards import gather

@@ -19,7 +19,7 @@ from biolm.core import Transformer
 from biolm.core.lora import fold_lora
 from biolm.errors import ConfigError
 from biolm.models.heads import Heads
-from biolm.models.own import Saved, save
+from biolm.models.native import Saved, save
 from biolm.models.registry import load
 from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel

@@ -26,7 +26,7 @@ from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError, O
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, stamp
-from biolm.models.own import language_facts
+from biolm.models.native import language_facts
 from biolm.training.config import RunConfig
 from biolm.training.config_read import read_config, write_config
 

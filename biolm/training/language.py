@@ -20,7 +20,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock, open_cells
 from biolm.io.provenance import digest
 from biolm.models.language import CellLanguage
-from biolm.models.own import TOKENIZERS, read_vocabulary
+from biolm.models.native import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
 from biolm.progress import progress, speaks
 from biolm.settings import read_fields

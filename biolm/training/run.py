@@ -24,7 +24,7 @@ import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, TrainingError
 from biolm.io.atomic import claiming, remove
-from biolm.models.own import Saved
+from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.baseline import learnt_baseline
 from biolm.training.callbacks import Save

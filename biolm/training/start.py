@@ -17,7 +17,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.lora import LoraLinear, add_lora
 from biolm.errors import ConfigError
 from biolm.models.heads import HeadFacts, Heads
-from biolm.models.own import read_vocabulary
+from biolm.models.native import read_vocabulary
 from biolm.models.registry import load
 from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel

@@ -188,7 +188,7 @@ def test_cells_read_by_number_are_those_read_in_order(two_files, adapter):
 def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     import biolm
     from biolm.core import CoreConfig, Transformer
-    from biolm.models.own import Saved, load, save
+    from biolm.models.native import Saved, load, save
 
     files = [two_files / "a.h5ad"]
     found = language_of_data(files, DataConfig(paths=("a",)), model, "toy")

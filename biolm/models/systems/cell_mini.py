@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biolm.errors import CheckpointError
-from biolm.models import own
+from biolm.models import native
 from biolm.models.language import CellLanguage
 from biolm.resources import shipped
 
@@ -24,7 +24,7 @@ _FOLDER = "cell-mini"
 
 
 def recognises(folder: Path) -> bool:  # noqa: ARG001  # asked of every system
-    """Never: folders of this kind are opened as models trained with biolm (``own``)."""
+    """Never: folders of this kind are opened as models trained with biolm (``native``)."""
     return False
 
 
@@ -45,7 +45,7 @@ def load(path: Path | None = None) -> TokenCellModel:
     from biolm.models.token_model import TokenCellModel
 
     folder = shipped(_FOLDER) if path is None else path
-    model = own.load(folder)
+    model = native.load(folder)
     if not isinstance(model, TokenCellModel):
         raise CheckpointError(f"{folder} holds a model of sequences; open it with biolm.load(folder)")
     return model
@@ -60,7 +60,7 @@ def load_tokenizer(path: Path | None = None) -> CellLanguage:
         If a file is missing, or the folder holds a model of sequences.
     """
     folder = shipped(_FOLDER) if path is None else path
-    language = own.load_tokenizer(folder)
+    language = native.load_tokenizer(folder)
     if not isinstance(language, CellLanguage):
         raise CheckpointError(f"{folder} holds a model of sequences; open it with biolm.load(folder)")
     return language

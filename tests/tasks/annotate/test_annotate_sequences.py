@@ -15,7 +15,7 @@ from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
-from biolm.models.own import Saved, save
+from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.tasks.annotate.fit_sequences import fit_sequences
 from biolm.tasks.annotate.predict_sequences import predict_sequences, write_found
