@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from biolm.errors import InputError
 
 __all__ = ["STRINGS", "LabelTable", "read_label_table"]
 
+WHOLE = re.compile(r"-?\d+\.0")
 STRINGS = "labels"
 """Name of the only column of a FASTA-like file: the string of labels of each record."""
 
@@ -77,9 +79,16 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
     order = np.arange(len(rows)) if given == list(names) else _by_name(place, rows, names)
     columns = {}
     for number, name in enumerate(header[1:], 1):
-        values = np.array([row[number].strip() if number < len(row) else "" for row in rows] + [""])
+        values = _as_whole([row[number].strip() if number < len(row) else "" for row in rows] + [""])
         columns[name] = values[order]
     return LabelTable(place, columns)
+
+
+def _as_whole(values: list[str]) -> NDArray[np.str_]:
+    """Whole numbers that were written with '.0' throughout, as where one is missing, without it."""
+    held = [value for value in values if value]
+    floats = all(WHOLE.fullmatch(value) for value in held)
+    return np.array([value.removesuffix(".0") for value in values] if floats else values, dtype=np.str_)
 
 
 def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray[np.int64]:

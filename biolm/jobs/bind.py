@@ -67,6 +67,8 @@ def fit(
     from biolm.adapters.cells.counts import check_counts
 
     repeated = duplicated_names(source.cell_names())
+    for note in source.notes:
+        log.warning("%s", note)
     if repeated:
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
     match = model.vocabulary.match(

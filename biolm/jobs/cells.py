@@ -254,12 +254,13 @@ def whole_table(source: CellSource) -> AnnData:
     import pandas as pd
     import scipy.sparse as sp
 
+    whole = source.unsplit()
     blocks = [
         sp.csr_matrix((block.data, block.indices, block.indptr), (len(block), block.n_genes))
-        for block in source.blocks()
+        for block in whole.blocks()
     ]
     cells = {name: source.obs_column(name) for name in source.obs_columns()}
-    genes = source.gene_columns()
+    genes = whole.gene_columns()
     names = genes.pop("index")
     return anndata.AnnData(
         sp.vstack(blocks, format="csr"),

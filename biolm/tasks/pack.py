@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
-from biolm.adapters.cells.counts import check_counts
+from biolm.adapters.cells.counts import check_counts, watch_counts
 from biolm.adapters.sequences.kind import check_one_kind
 from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.atomic import install, refuse_existing, remove, writing
@@ -152,6 +152,8 @@ class _Cells:
         for path in files:
             with open_cells(path, matrix=settings.matrix) as source:
                 check_counts(source, allow_normalised=settings.allow_normalised)
+                for note in source.notes:
+                    log.warning("%s", note)
                 try:
                     union.add(source.gene_columns())
                 except GeneMatchError as error:
@@ -198,6 +200,8 @@ class _Cells:
         self, path: Path, start: int, target: NDArray[np.int32], *, whole: bool
     ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         with open_cells(path, matrix=self.settings.matrix) as source:
+            if whole:
+                watch_counts(source)
             for block in source.blocks(_ROWS, start):
                 try:
                     yield packed_rows(block, target, self.n_genes, whole=whole)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells import RankTokenizer, concatenate
+from biolm.adapters.cells.counts import watch_counts
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.adapters.cells.rows import by_column
 from biolm.adapters.cells.zeros import add_zeros
@@ -140,6 +141,8 @@ class CellExamples:
         How counts are thinned anew in each epoch; None to leave them.
     zeros
         Genes of value 0 that each cell gets beside its expressed ones, others in each epoch.
+    counts
+        Whether a cell whose values are no counts is refused when it is read.
     """
 
     def __init__(
@@ -152,8 +155,9 @@ class CellExamples:
         seed: int,
         downsample: Downsampling | None = None,
         zeros: int = 0,
+        counts: bool = False,
     ) -> None:
-        self.files, self.matches = files, matches
+        self.files, self.matches, self.counts = files, matches, counts
         self.matrix, self.seed, self.downsample, self.zeros = matrix, seed, downsample, zeros
         # Cells at the tokeniser's limit must have room for zeros too.
         self.language = _with_room(language, zeros) if zeros else language
@@ -180,6 +184,8 @@ class CellExamples:
                 # The one that was not used for longest.
                 self._open.pop(next(iter(self._open))).close()
             source = open_cells(self.files[number], matrix=self.matrix)
+            if self.counts:
+                watch_counts(source)
         self._open[number] = source
         return source
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import open_cells
+from biolm.io.cells import label_text, open_cells
 from biolm.io.label_table import read_label_table
 from biolm.settings import nearest
 from biolm.training.cells import CellExamples, Examples
@@ -121,7 +121,7 @@ def column_of(examples: Examples, name: str) -> NDArray[Any]:
     gap = "" if text else np.nan
     return np.concatenate(
         [
-            np.full(part, gap) if isinstance(part, int) else part.astype(np.str_) if text else part
+            np.full(part, gap) if isinstance(part, int) else label_text(part) if text else part
             for part in parts
         ]
     )

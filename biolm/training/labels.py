@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells.frame import as_plain
+from biolm.io.cells.labels import label_text
 
 if TYPE_CHECKING:
     import torch
@@ -213,12 +214,7 @@ def encode_classes(
     >>> encode_classes(np.array(["b", "", "a", "?"]), missing=["?"])
     (array([   1, -100,    0, -100]), ('a', 'b'))
     """
-    plain = as_plain(np.asarray(values))
-    if plain.dtype.kind == "f":
-        # Whole numbers with a gap are stored as floats; their names are those of the whole numbers.
-        named = ["" if np.isnan(value) else f"{value:g}" for value in plain.tolist()]
-        plain = np.array(named, dtype=np.str_)
-    text = plain.astype(np.str_)
+    text = label_text(np.asarray(values))
     blank = np.isin(text, ["", *missing])
     classes = tuple(order) if order else tuple(np.unique(text[~blank]).tolist())
     numbers = {name: number for number, name in enumerate(classes)}
@@ -238,6 +234,8 @@ def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -
     plain = as_plain(np.asarray(values))
     if plain.dtype.kind == "U":
         plain = np.where(np.isin(plain, ["", *missing]), "nan", plain)
+        # Booleans of which one is missing come as text.
+        plain = np.where(plain == "True", "1", np.where(plain == "False", "0", plain))
     try:
         with np.errstate(over="ignore"):
             found = plain.astype(np.float32)

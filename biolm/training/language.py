@@ -22,7 +22,7 @@ from biolm.io.provenance import digest
 from biolm.models.language import CellLanguage
 from biolm.models.native import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
-from biolm.progress import progress, speaks
+from biolm.progress import log, progress, speaks
 from biolm.settings import read_fields
 from biolm.training.config import DataConfig, ModelConfig
 from biolm.vocab.gene_names import ensembl_id
@@ -185,6 +185,8 @@ def match_files(files: list[Path], vocabulary: GeneVocabulary, data: DataConfig)
                 species=data.species,
             )
             check_counts(source, allow_normalised=data.allow_normalised)
+            for note in source.notes:
+                log.warning("%s", note)
         matches.append(match)
     return matches
 

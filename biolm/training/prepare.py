@@ -136,4 +136,5 @@ def _examples(
         seed=config.seed,
         downsample=config.data.downsample,
         zeros=config.data.zeros,
+        counts=not config.data.allow_normalised,
     )

@@ -42,3 +42,11 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     path.write_text("id\tkind\na\t1\n")
     with pytest.raises(InputError, match="no column 'knd'; it has kind"):
         read_label_table(path, ["a"]).column("knd")
+
+
+def test_whole_numbers_read_alike_with_and_without_a_decimal_point(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,kind,score\na,0.0,0.5\nb,,1.0\nc,12.0,2\n")
+    found = read_label_table(path, ["a", "b", "c"])
+    assert found.column("kind").tolist() == ["0", "", "12"]
+    assert found.column("score").tolist() == ["0.5", "1.0", "2"]

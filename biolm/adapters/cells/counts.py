@@ -1,4 +1,4 @@
-"""Are these raw counts? A look at some rows before a model that was defined on counts reads them all.
+"""Are these raw counts? A look at some rows before the work, and at every block as it is read.
 
 Dimensions: ``v`` stored values that were looked at.
 """
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.cells.counts_watch import fractional, rows_told, rows_with, watcher
 from biolm.adapters.cells.rows import check_block
 from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock, CellSource
 
-__all__ = ["CountsReport", "check_block", "check_counts"]
+__all__ = ["CountsReport", "check_block", "check_counts", "watch_counts"]
 
 SPANS, SPAN_ROWS = 16, 32  # rows are looked at in 16 places of the file
-WHOLE = 1e-6  # counts that went through text or float32 sums carry noise of this size at most
 LOG_LARGEST = 20.0  # log(1 + x) of no real library exceeds it; FPKM and CPM values do
 SAME_SUM = 0.01  # relative spread of cell sums under which they were made equal on purpose
 
@@ -67,7 +67,10 @@ def check_counts(
     allow_normalised: bool = False,
     reopen: Callable[[str], CellSource] | None = None,
 ) -> CountsReport:
-    """Look at rows spread over a file and refuse anything but counts.
+    """Look at rows spread over a file, have every later block looked at, and refuse anything but counts.
+
+    A file may be put together of samples of which one is normalised, so the source goes on checking what it
+    reads: a block with values that are not whole is refused as soon as it comes, with its cells named.
 
     Parameters
     ----------
@@ -85,15 +88,57 @@ def check_counts(
         If the values are negative, infinite, not numbers, or not whole; the message names what they look
         like and which matrix of this file holds counts.
     """
-    report = _look(source)
+    blocks = _sample(source)
+    report = _described(source.matrix, blocks)
+    if report.is_counts:
+        source.watch(_watcher(blocks, reopen, allow_normalised=allow_normalised))
     if report.is_counts or (allow_normalised and report.kind not in _ALWAYS_REFUSED):
         return report
+    raise InputError(_refusal(source, report, _places(source, blocks), reopen))
+
+
+def watch_counts(source: CellSource) -> None:
+    """Have every block of a source looked at whose file passed :func:`check_counts` before.
+
+    Its matrix is refused as there, as soon as a block holds values that are not whole.
+    """
+    source.watch(_watcher([], None, allow_normalised=False))
+
+
+def _watcher(
+    blocks: list[CellBlock], reopen: Callable[[str], CellSource] | None, *, allow_normalised: bool
+) -> Callable[[CellSource, CellBlock], None] | None:
+    """What looks at each block; None where values need not be counts."""
+    if allow_normalised:
+        return None
+    sampled = [block.numbers for block in blocks]
+
+    def refuse(source: CellSource, found: CellBlock, places: str) -> None:
+        report = _described(source.matrix, [found])
+        raise InputError(_refusal(source, report, places, reopen))
+
+    return watcher(np.concatenate([np.empty(0, np.int64), *sampled]), refuse)
+
+
+def _places(source: CellSource, blocks: list[CellBlock]) -> str:
+    """Which of the cells that were looked at hold no counts; empty where most or none do."""
+    numbers = np.concatenate([block.numbers for block in blocks])
+    bad = np.concatenate([rows_with(block, fractional(block.data)) for block in blocks])
+    holding = np.concatenate([np.diff(block.indptr) > 0 for block in blocks])
+    good = numbers[~bad & holding]
+    # In a normalised matrix a cell of one gene may hold a whole number.
+    return rows_told(source, numbers[bad], good) if 0 < bad.sum() < len(good) else ""
+
+
+def _refusal(
+    source: CellSource, report: CountsReport, places: str, reopen: Callable[[str], CellSource] | None
+) -> str:
+    """What the matrix holds, in which cells, and what the user can do."""
     name = f"{source.path}: {source.matrix}" if source.path else source.matrix
     seen = f"{report.whole:.0%} whole numbers, largest {report.largest:.4g}"
-    raise InputError(
-        f"{name} holds {report.kind} ({seen}) where raw counts are wanted; "
-        + _advice(source, reopen, may_allow=report.kind not in _ALWAYS_REFUSED)
-    )
+    advice = _advice(source, reopen, may_allow=report.kind not in _ALWAYS_REFUSED, some=bool(places))
+    where = f" {places}" if places else ""
+    return f"{name} holds {report.kind} ({seen}){where} where raw counts are wanted; {advice}"
 
 
 _SCALED = "scaled values, some of them negative"
@@ -101,20 +146,26 @@ _BROKEN = "values that are infinite or not a number"
 _ALWAYS_REFUSED = (_SCALED, _BROKEN)
 
 
-def _advice(source: CellSource, reopen: Callable[[str], CellSource] | None, *, may_allow: bool) -> str:
-    """Which matrix of the file would do, and what else the user can do."""
+def _advice(
+    source: CellSource, reopen: Callable[[str], CellSource] | None, *, may_allow: bool, some: bool
+) -> str:
+    """Which matrix of the file would do, and what else the user can do; ``some`` cells may hold counts."""
     others = [name for name in source.matrices() if name != source.matrix]
     if reopen is None and source.kind != "memory":
         reopen = _reopener(source)
-    allow = ", or allow normalised values (--allow-normalised)" if may_allow else ""
+    # Where only some cells are normalised, allowing it would mix two kinds of values.
+    allow = ", or allow normalised values (--allow-normalised)" if may_allow and not some else ""
     if reopen is None:
         tried = f"try layer {' or '.join(others)}" if others else "give an AnnData with raw counts"
         return tried + allow
     for name in others:
         with reopen(name) as other:
-            if _look(other).is_counts:
+            if _described(name, _sample(other)).is_counts:
                 return f"{name} holds counts: choose it with --layer {name}{allow}"
-    return f"no other matrix of the file holds counts, so get the file with raw counts{allow}"
+    missing = (
+        "put the raw counts of these cells in, or leave them out" if some else "get the file with raw counts"
+    )
+    return f"no other matrix of the file holds counts, so {missing}{allow}"
 
 
 def _reopener(source: CellSource) -> Callable[[str], CellSource]:
@@ -124,21 +175,17 @@ def _reopener(source: CellSource) -> Callable[[str], CellSource]:
     return lambda name: open_cells(str(source.path), matrix=name)
 
 
-def _look(source: CellSource) -> CountsReport:
-    """Describe the values of the rows that are looked at."""
-    blocks = _sample(source)
+def _described(matrix: str, blocks: list[CellBlock]) -> CountsReport:
+    """Describe the values of the rows that were looked at."""
     values = np.concatenate([block.data for block in blocks]).astype(np.float64)
     finite = values[np.isfinite(values)]
-    nearest = np.rint(finite)
-    near = np.abs(finite - nearest) <= WHOLE * np.maximum(1.0, np.abs(finite))
-    # A tiny value is no count of zero: zeros are stored as zero or not at all.
-    near &= (nearest != 0) | (finite == 0)
+    apart = fractional(finite)
     return CountsReport(
-        matrix=source.matrix,
-        kind=_kind(blocks, values, bool(near.all())),
+        matrix=matrix,
+        kind=_kind(blocks, values, not apart.any()),
         rows=sum(len(block) for block in blocks),
         values=len(values),
-        whole=float(near.mean()) if len(near) else 1.0,
+        whole=float(1 - apart.mean()) if len(apart) else 1.0,
         largest=float(finite.max(initial=0.0)),
     )
 

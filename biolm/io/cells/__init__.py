@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 from biolm.io.cells.block import CellBlock, CellSource
+from biolm.io.cells.labels import label_text
 from biolm.io.cells.open import open_cells
 from biolm.io.cells.source import duplicated_names
 
-__all__ = ["CellBlock", "CellSource", "duplicated_names", "open_cells"]
+__all__ = ["CellBlock", "CellSource", "duplicated_names", "label_text", "open_cells"]

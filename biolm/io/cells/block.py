@@ -144,7 +144,7 @@ class CellSource(Protocol):
         """The cells ``rows`` ``(b,)``, in the order asked; the file is read from front to back."""
         ...
 
-    def watch(self, check: Callable[[Any, CellBlock], None]) -> None:
+    def watch(self, check: Callable[[Any, CellBlock], None] | None) -> None:
         """Have every block looked at on its way out, with the source that reads it; ``check`` may raise."""
         ...
 

@@ -19,7 +19,7 @@ from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["open_memory"]
+__all__ = ["open_memory", "series_values"]
 
 
 def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
@@ -88,12 +88,12 @@ def _table(frame: Any) -> Table:
     """Table over a pandas frame."""
     return Table(
         lambda: as_text(frame.index.to_numpy()),
-        {str(name): partial(_series, frame[name]) for name in frame.columns},
+        {str(name): partial(series_values, frame[name]) for name in frame.columns},
     )
 
 
-def _series(column: Any) -> NDArray[Any]:
-    """One column, as ``obs_column`` wants it."""
+def series_values(column: Any) -> NDArray[Any]:
+    """One column of a pandas frame, as ``obs_column`` gives it."""
     if hasattr(column, "cat"):
         return categorical(column.cat.codes.to_numpy(), as_plain(column.cat.categories.to_numpy()))
     missing = column.isna().to_numpy()

@@ -152,7 +152,7 @@ class OpenCells:
             self._check(self, once)
         return once
 
-    def watch(self, check: Check) -> None:
+    def watch(self, check: Check | None) -> None:
         """Have every block looked at on its way out; ``check`` raises if it must not be used."""
         self._check = check
 

@@ -32,7 +32,7 @@ class TidyLines(io.RawIOBase):
 
     Examples
     --------
-    >>> TidyLines(io.BytesIO(b"% made by hand\n\n1  2\t 3 \r\n4 5 6"), b"%", blanks=True).read(99)
+    >>> TidyLines(io.BytesIO(b"% made by hand\n\n1  2\t 3 \r\n4 5 6"), b"%", blanks=True).readall()
     b'1 2 3\n4 5 6\n'
     """
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.labels import label_text
 
 __all__ = ["NAME", "column_kinds", "packed_rows", "write_cells", "write_genes"]
 
@@ -113,10 +114,16 @@ def write_cells(path: Path, tables: Iterator[Columns], kinds: Mapping[str, np.dt
     with pq.ParquetWriter(path, schema) as writer:
         for table in tables:
             columns = [
-                pa.array(table[name].astype(str if kind.kind == "U" else kind), schema.field(name).type)
-                for name, kind in kinds.items()
+                pa.array(_as(table[name], kind), schema.field(name).type) for name, kind in kinds.items()
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_GROUP)
+
+
+def _as(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """A column in the type that it has over all files; text that stood for numbers reads alike everywhere."""
+    if kind.kind != "U":
+        return values.astype(kind)
+    return values if values.dtype.kind == "U" else label_text(values)
 
 
 def write_genes(path: Path, table: Mapping[str, NDArray[np.str_]]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells import CellBlock, CellSource
+from biolm.io.cells import CellBlock, CellSource, label_text
 from biolm.jobs.cells import CellEmbedding
 from biolm.progress import log
 from biolm.scoring.splits import copies_of
@@ -92,7 +92,7 @@ def read_labels(source: CellSource, names: Sequence[str], leave_out: Sequence[st
 
 
 def _labels(source: CellSource, name: str, leave_out: Sequence[str]) -> Labels:
-    values = _column(source, name, "label").astype(str)
+    values = label_text(_column(source, name, "label"))
     used = ~np.isin(values, [*_MISSING, *leave_out])
     classes, sizes = np.unique(values[used], return_counts=True)
     if len(classes) < 2:
@@ -163,7 +163,7 @@ def read_training(
     source = job.source
     batches = None
     if settings.batch is not None:
-        batches = _column(source, settings.batch, "batch").astype(str)
+        batches = label_text(_column(source, settings.batch, "batch"))
         if len(np.unique(batches)) < 2:
             raise InputError(
                 f"batch column '{settings.batch}' holds one batch, so none can be left out; drop --batch"

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import BiolmError, ConfigError, InputError
+from biolm.io.cells import label_text
+from biolm.io.cells.memory import series_values
 from biolm.jobs.bind import loaded
 from biolm.models.model import CellModel
 from biolm.progress import log
@@ -95,8 +97,7 @@ def read(
     groups = _names(table, settings.groups, "group", rows)
     for key, found in vectors.items():
         _check_finite(key, found, rows)
-    _check_counts(data, settings)
-    part = _part(table, rows, settings)
+    part = _part(data, table, rows, settings)
     vectors = {key: found[rows] for key, found in vectors.items()}
     for key, network in networks.items():
         if key not in vectors:
@@ -173,8 +174,7 @@ def _column(table: Any, name: str, role: str) -> NDArray[np.str_]:
     if name not in table.obs:
         held = ", ".join(map(str, table.obs.columns)) or "none"
         raise InputError(f"there is no {role} column '{name}'; obs holds: {held}")
-    column = table.obs[name].astype(object)
-    return np.asarray(column.where(column.notna(), "")).astype(str)
+    return label_text(series_values(table.obs[name]))
 
 
 def _names(table: Any, name: str | None, role: str, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
@@ -237,7 +237,20 @@ def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArra
     return rows, total
 
 
-def _check_counts(data: str | Path | AnnData, settings: EvaluateSettings) -> None:
+def _part(
+    data: str | Path | AnnData, table: Any, rows: NDArray[np.int64], settings: EvaluateSettings
+) -> AnnData:
+    """The chosen cells in memory, the genes of the chosen matrix as sparse ``X``.
+
+    Raises
+    ------
+    InputError
+        If the matrix holds no counts, in these cells or where a look at the file finds others.
+    """
+    import anndata
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
     from biolm.adapters.cells.counts import check_counts
     from biolm.io.cells import open_cells
 
@@ -247,21 +260,13 @@ def _check_counts(data: str | Path | AnnData, settings: EvaluateSettings) -> Non
             allow_normalised=settings.allow_normalised,
             reopen=lambda name: open_cells(data, matrix=name),
         )
-
-
-def _part(table: Any, rows: NDArray[np.int64], settings: EvaluateSettings) -> AnnData:
-    """The chosen cells in memory, the chosen matrix as sparse ``X``."""
-    import anndata
-    from scipy.sparse import csr_matrix
-
-    layer = settings.matrix.removeprefix("layers/")
-    if layer == "X":
-        part = table[rows]
-        part = part.to_memory() if table.isbacked else part
-        matrix, genes = part.X, table.var
-    elif layer in ("raw", "raw/X"):
-        matrix, genes = table.raw[rows].X, table.raw.var
-    else:
-        matrix, genes = table.layers[layer][rows], table.var
+        for note in source.notes:
+            log.warning("%s", note)
+        block = source.take(rows)
+        columns = source.gene_columns()
+    counts = csr_matrix((block.data, block.indices, block.indptr), (len(rows), block.n_genes))
+    counts.sort_indices()
     made = {"biolm": dict(table.uns.get("biolm", {}))}
-    return anndata.AnnData(csr_matrix(matrix), obs=table.obs.iloc[rows].copy(), var=genes.copy(), uns=made)
+    names = columns.pop("index")
+    genes = pd.DataFrame(columns, index=names)
+    return anndata.AnnData(counts, obs=table.obs.iloc[rows].copy(), var=genes, uns=made)

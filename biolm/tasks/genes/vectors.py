@@ -16,7 +16,7 @@ import biolm
 from biolm.batch import Batch, Tokens, pack
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import open_cells
+from biolm.io.cells import label_text, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded
@@ -325,7 +325,7 @@ def _groups(source: Any, group: str | None) -> tuple[NDArray[np.str_], NDArray[n
     if group not in offered:
         held = ", ".join(offered) or "no column"
         raise InputError(f"the file has no column '{group}' but {held}; choose one of them")
-    values = np.asarray(source.obs_column(group)).astype(str)
+    values = label_text(source.obs_column(group))
     titles, codes = np.unique(values, return_inverse=True)
     missing = np.isin(titles, ["", "nan"])
     code = np.where(missing, -1, np.cumsum(~missing) - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells import CellSource
+from biolm.io.cells import CellSource, label_text
 from biolm.jobs.cells import CellEmbedding
 from biolm.models.model import EmbedOptions
 from biolm.tasks.perturb.settings import PerturbSettings
@@ -102,7 +102,7 @@ def _states(source: CellSource, column: str) -> NDArray[np.str_]:
     if column not in offered:
         held = ", ".join(offered) or "no column"
         raise InputError(f"the file has no column '{column}' but {held}; choose one of them")
-    return np.asarray(source.obs_column(column)).astype(str)
+    return label_text(source.obs_column(column))
 
 
 def _of_state(states: NDArray[np.str_], state: str, column: str) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing
-from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.cells import CellBlock, CellSource, label_text, open_cells
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -314,7 +314,7 @@ def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
     if name not in offered:
         held = ", ".join(offered) or "no column"
         raise InputError(f"{title} has no column '{name}' but {held}; choose one of them")
-    values = np.asarray(job.source.obs_column(name)).astype(str)
+    values = label_text(job.source.obs_column(name))
     return np.where(values == "nan", "", values)
 
 

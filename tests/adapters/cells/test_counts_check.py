@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 from cell_blocks import backend, block_of, match_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from biolm.adapters.cells import RankTokenizer, check_block, check_counts
+from biolm.adapters.cells.counts_watch import fractional
 from biolm.errors import InputError
 from biolm.io.cells import CellBlock, open_cells
 
@@ -24,6 +27,12 @@ class Table:
         for first in range(start, stop, rows):
             self.blocks_read.append((first, min(first + rows, stop)))
             yield block_of(self._values[first : min(first + rows, stop)], start=first)
+
+    def watch(self, check):
+        self.check = check
+
+    def obs_columns(self):
+        return []
 
     def reopen(self, name):
         return Table(self._others[name])
@@ -147,3 +156,54 @@ def test_totals_tell_empty_cells():
         n_genes=2,
     )
     assert check_block(with_zero).tolist() == [0]
+
+
+@pytest.mark.parametrize("rows", [50, 700, 8192])
+def test_one_normalised_sample_is_refused_with_its_cells_named(shared, rows):
+    path = shared / "data" / "awkward" / "cells" / "one_sample_normalised.h5ad"
+    with open_cells(path) as cells:
+        assert check_counts(cells).is_counts  # the look misses it
+        with pytest.raises(InputError, match="holds log-normalised values") as failure:
+            list(cells.blocks(rows))
+    assert "(counted from 0; sample = 'normalised' in obs)" in str(failure.value)
+    assert f"in cells 196 to {199 if rows == 50 else 328} " in str(failure.value)
+    assert "--allow-normalised" not in str(failure.value)
+    with open_cells(path) as cells:
+        check_counts(cells)
+        with pytest.raises(InputError, match=r"cells 250 to 251 .*sample = 'normalised'"):
+            cells.take(np.array([251, 3, 250]))
+        assert len(cells.take(np.array([3, 195, 329]))) == 3
+    with open_cells(path) as cells:
+        check_counts(cells, allow_normalised=True)
+        assert sum(len(block) for block in cells.blocks()) == 2500
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 399), st.integers(1, 60), st.sampled_from([1, 37, 400]), st.booleans())
+def test_cells_without_counts_are_found_wherever_they_lie(first, size, rows, memory):
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    from scipy.sparse import csr_matrix
+
+    values = np.random.default_rng(first).poisson(2, (400, 9)).astype(np.float32)
+    values[:, 0] += 1
+    bad = np.arange(first, min(first + size, 400))
+    values[bad] = np.log1p(values[bad])
+    sample = np.where(np.isin(np.arange(400), bad), "odd", "even")
+    obs = pandas.DataFrame({"lane": "one", "sample": sample}, index=[f"c{number}" for number in range(400)])
+    adata = anndata.AnnData(values if memory else csr_matrix(values), obs=obs)
+
+    def look():
+        with open_cells(adata) as cells:
+            check_counts(cells, reopen=lambda name: open_cells(adata, matrix=name))
+            list(cells.blocks(rows))
+
+    with pytest.raises(InputError, match="raw counts are wanted") as failure:
+        look()
+    if len(bad) > 1 and rows == 400:
+        assert "sample = 'odd' in obs" in str(failure.value)
+
+
+def test_whole_numbers_and_what_others_check_pass_the_look():
+    values = np.array([1, 3.0000001, 0.5, 1e-9, np.nan, np.inf, -2, 0])
+    assert fractional(values).tolist() == [False, False, True, True, False, False, False, False]
+    assert not fractional(np.arange(5)).any()

@@ -1,0 +1,81 @@
+"""What commands say and write for awkward files of cells; the readers themselves are tested beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import biolm
+from biolm.cli.main import app
+from biolm.tasks.evaluate.data import read
+from biolm.tasks.evaluate.settings import EvaluateSettings
+from biolm.training.labels import encode_classes
+
+anndata = pytest.importorskip("anndata")
+
+
+@pytest.fixture(scope="module")
+def awkward(shared: Path) -> Path:
+    return shared / "data" / "awkward" / "cells"
+
+
+def embedded(path: Any) -> Any:
+    """The vectors of a file, and what was said."""
+    return biolm.embed(str(path)).obsm["X_genetext"]
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")  # a gene and its antibody share one
+def test_vectors_do_not_depend_on_how_a_file_stores_its_counts(awkward: Path) -> None:
+    expected = embedded(awkward / "cite_gex_only.h5ad")
+    for name in ("cite_gex_and_adt.h5ad", "cite_10x.h5", "cite_mtx"):
+        np.testing.assert_allclose(embedded(awkward / name), expected, rtol=1e-4, atol=1e-4)
+    mixed = anndata.read_h5ad(awkward / "cite_gex_and_adt.h5ad")
+    np.testing.assert_allclose(biolm.embed(mixed).obsm["X_genetext"], expected, rtol=1e-4, atol=1e-4)
+    whole = embedded(awkward / "csr_canonical.h5ad")
+    np.testing.assert_allclose(embedded(awkward / "csr_repeated_entries.h5ad"), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_left_out_is_said(awkward: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = CliRunner().invoke(app, ["embed", str(awkward / "cite_10x.h5"), "-o", str(tmp_path / "x.h5ad")])
+    assert made.exit_code == 0, made.output
+    assert (
+        "14 of Antibody Capture left out (choose with --layer 'Antibody Capture')"
+        in caplog.text + made.output
+    )
+    with pytest.warns(UserWarning, match="Variable names are not unique"):
+        assert anndata.read_h5ad(tmp_path / "x.h5ad").shape == (30, 403)
+
+
+@pytest.mark.parametrize("command", ["embed", "tokenize", "pack"])
+def test_a_normalised_sample_ends_a_command_with_its_name(
+    awkward: Path, tmp_path: Path, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, target = awkward / "one_sample_normalised.h5ad", tmp_path / "out.h5ad"
+    arguments = [command, str(path), "-o", str(target if command == "embed" else tmp_path / "out")]
+    if command == "tokenize":
+        pytest.importorskip("torch")
+        arguments += ["-m", "biolm-cell-mini", "-o", str(tmp_path / "out.parquet")]
+    made = CliRunner().invoke(app, [*arguments, "--minimum-match", "0"])
+    assert made.exit_code != 0
+    assert "sample = 'normalised' in obs" in (caplog.text + made.output).replace("\n", " ")
+    assert not target.exists()
+
+
+def test_evaluation_reads_genes_alone(awkward: Path) -> None:
+    cells = anndata.read_h5ad(awkward / "cite_gex_and_adt.h5ad")
+    cells.obs["kind"] = np.where(np.arange(30) % 2, "a", "b")
+    cells.obsm["X_any"] = np.random.default_rng(0).normal(size=(30, 3))
+    data = read(cells, ["X_any"], EvaluateSettings(label="kind"))
+    expected = anndata.read_h5ad(awkward / "cite_gex_only.h5ad")
+    assert data.table.var_names.tolist() == expected.var_names.tolist()
+    np.testing.assert_array_equal(data.counts.toarray(), expected.X.toarray())
+
+
+def test_long_numbers_of_classes_are_not_merged() -> None:
+    codes, names = encode_classes(np.array([12345678.0, 12345679.0, np.nan]))
+    assert names == ("12345678", "12345679")
+    assert codes.tolist() == [0, 1, -100]
