@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biolm import annotate, genes, pl, pp, search, tl
+    from biolm import annotate, genes, pl, pp, search, spatial, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
     from biolm.tasks.embed import embed
@@ -50,6 +50,7 @@ __all__ = [
     "pretrain",
     "score_variants",
     "search",
+    "spatial",
     "tl",
     "tokenize",
 ]
@@ -74,6 +75,7 @@ _HOMES = {
     "pretrain": ("biolm.tasks.pretrain", "pretrain"),
     "score_variants": ("biolm.tasks.variants.run", "score_variants"),
     "search": ("biolm.search", ""),
+    "spatial": ("biolm.spatial", ""),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }

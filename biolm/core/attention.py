@@ -125,7 +125,7 @@ class Attention(nn.Module):
         if self.cross:
             return self._cross(x, context)
         rows, rope, layout = context.rows, context.rope, context.layout
-        query, (key, value) = self._query(x if rows is None else x[rows]), self.keys_values(x)
+        query, (key, value) = self.queries(x if rows is None else x[rows]), self.keys_values(x)
         if rope is not None:
             own = rope if rows is None else (rope[0][rows], rope[1][rows])
             query = rotate(query, own, interleaved=self.rope_interleaved)
@@ -149,7 +149,7 @@ class Attention(nn.Module):
         assert memory is not None
         assert layout is not None
         key, value = self.keys_values(memory) if store is None else store.project(memory, self)
-        mixed = attend(self._query(x), key, value, layout, self._rule(), kernel=context.kernel)
+        mixed = attend(self.queries(x), key, value, layout, self._rule(), kernel=context.kernel)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]
 
     def decoding_state(self) -> KeysValues:
@@ -161,7 +161,8 @@ class Attention(nn.Module):
             return replace(self.rule, dropout=self.dropout)
         return self.rule
 
-    def _query(self, x: Tensor) -> Tensor:
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries ``(t, h, k)`` of a stream ``(t, d)``, without positions."""
         query = self.query(x)
         if self.qk_norm == "full":
             query = self.query_norm(query)

@@ -121,7 +121,7 @@ def _sdpa(
     parts = []
     grouped = key.shape[1] != query.shape[1]
     plain_causal = rule.causal and not rule.window and bias is None and layout.same and layout.private is None
-    runs = list(layout.groups())
+    runs = list(layout.groups(masked=not rule.full or bias is not None))
     queries = _cut(query, [(q0, q1) for _, (q0, q1, _, _) in runs])
     keys, values = (_cut(x, [(k0, k1) for _, (_, _, k0, k1) in runs]) for x in (key, value))
     for (documents, span), q, k, v in zip(runs, queries, keys, values, strict=True):

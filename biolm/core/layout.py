@@ -111,20 +111,27 @@ class Layout:
         k = q if self.same else self.k_offsets.tolist()
         return list(zip(q[:-1], q[1:], k[:-1], k[1:], strict=True))
 
-    def groups(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    def groups(self, *, masked: bool = True) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
         """Runs of neighbouring documents of equal lengths, for one kernel call each.
+
+        Parameters
+        ----------
+        masked
+            Off where no mask or bias depends on places, so that two streams of equal lengths are alike too.
 
         Yields
         ------
         The number of documents, and the span of all of them. Documents without queries are left out.
         """
         start = 0
-        for i, (q0, q1, _, k1) in enumerate(self.spans):
+        for i, (q0, q1, k0, k1) in enumerate(self.spans):
             after = self.spans[i + 1] if i + 1 < len(self.spans) else None
             # Only in self-attention do equally long documents also have equal places, so one mask.
-            alike = self.same and self.private is None
-            if alike and after is not None and q1 - q0 == after[1] - after[0]:
-                continue
+            alike = (self.same or not masked) and self.private is None
+            if alike and after is not None:
+                next_lengths = after[1] - after[0], after[3] - after[2]
+                if (q1 - q0, k1 - k0) == next_lengths:
+                    continue
             if q1 > q0:
                 yield i + 1 - start, (self.spans[start][0], q1, self.spans[start][2], k1)
             start = i + 1

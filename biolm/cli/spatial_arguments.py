@@ -1,0 +1,98 @@
+"""Options of commands that read a section and its image."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+if TYPE_CHECKING:
+    from biolm.adapters.spatial.patches import PatchSettings
+    from biolm.io.spatial.open import SectionOptions
+    from biolm.tasks.spatial.align import AlignSettings
+
+__all__ = ["SectionArguments"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SectionArguments(Common):
+    """A section, its image, and what the user says about both."""
+
+    input: Annotated[
+        Path,
+        typer.Argument(
+            help="Space Ranger outs, Xenium, CosMx or MERSCOPE folder, ST tables, SpatialData zarr or h5ad."
+        ),
+    ]
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image file; hires or lowres of the layout; or none.", show_default="the layout's largest"
+        ),
+    ] = None
+    layer: Annotated[str, typer.Option(help="Matrix to read: X, raw or a layer.")] = "X"
+    bin_um: Annotated[int | None, typer.Option(help="Visium HD: 2, 8 or 16 µm bins.", show_default="8")] = (
+        None
+    )
+    segmented: Annotated[bool, typer.Option("--segmented", help="Visium HD: read segmented cells.")] = False
+    library: Annotated[
+        str | None, typer.Option(help="Section to read of a file with several.", show_default="the only one")
+    ] = None
+    library_column: Annotated[
+        str | None, typer.Option(help="Column that says which spot is of which.", show_default="found")
+    ] = None
+    allow_unmatched: Annotated[
+        bool,
+        typer.Option("--allow-unmatched", help="Go on where fewer than 90 % of the barcodes have a place."),
+    ] = False
+    microns_per_pixel: Annotated[
+        float | None, typer.Option(help="Scale of the coordinates.", show_default="stated, or from the grid")
+    ] = None
+    image_scale: Annotated[
+        float | None,
+        typer.Option(help="Pixels of the image per unit of the coordinates.", show_default="recognised"),
+    ] = None
+    spot_pitch_um: Annotated[
+        float | None, typer.Option(help="Distance of spots: Visium 100, ST 200.", show_default="the layout's")
+    ] = None
+    force_alignment: Annotated[
+        bool, typer.Option("--force-alignment", help="Go on where spots do not lie on tissue.")
+    ] = False
+    patch_um: Annotated[float, typer.Option(min=1, help="Micrometres along a patch.")] = 112.0
+    patch_pixels: Annotated[int, typer.Option(min=8, help="Pixels along a finished patch.")] = 224
+    edge: Annotated[str, typer.Option(help="Patches that leave the image: drop, pad or error.")] = "error"
+
+    def section_options(self) -> SectionOptions:
+        """How the section is read."""
+        from biolm.io.spatial.open import SectionOptions
+
+        return SectionOptions(
+            matrix=self.layer,
+            bin_um=self.bin_um,
+            segmented=self.segmented,
+            library=self.library,
+            library_column=self.library_column,
+            allow_unmatched=self.allow_unmatched,
+        )
+
+    def align_settings(self) -> AlignSettings:
+        """How its image is placed."""
+        from biolm.tasks.spatial.align import AlignSettings
+
+        return AlignSettings(
+            microns_per_pixel=self.microns_per_pixel,
+            image_scale=self.image_scale,
+            spot_pitch_um=self.spot_pitch_um,
+            force_alignment=self.force_alignment,
+            drop_outside=self.edge == "drop",
+        )
+
+    def patch_settings(self) -> PatchSettings:
+        """How patches are cut."""
+        from biolm.adapters.spatial.patches import PatchSettings
+
+        return PatchSettings(side_um=self.patch_um, pixels=self.patch_pixels, edge=self.edge)

@@ -1,0 +1,51 @@
+"""A section as a table of cells, so that whatever reads cells reads sections.
+
+Dimensions: ``n`` spots of the section.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from biolm.io.cells.block import CellBlock, CellSource
+from biolm.io.cells.source import OpenCells, Table
+from biolm.io.spatial.section import Section
+
+__all__ = ["section_cells"]
+
+
+def section_cells(section: Section) -> OpenCells:
+    """The spots of a section, in its order, with the columns of its table; closing it closes the section."""
+    genes = dict(section.source.gene_columns())
+    index = genes.pop("index")
+    return OpenCells(
+        path=None,
+        kind="section",
+        matrix="X",
+        rows=_SectionRows(section.source, section),
+        obs=Table(
+            lambda: section.names,
+            {name: partial(np.asarray, column) for name, column in section.columns.items()},
+        ),
+        var=Table(lambda: index, {name: partial(np.asarray, column) for name, column in genes.items()}),
+        offered=["X"],
+        on_close=section.close,
+    )
+
+
+class _SectionRows:
+    """Rows of the count table that belong to the section."""
+
+    def __init__(self, source: CellSource, section: Section) -> None:
+        self.shape = (len(section), section.n_genes)
+        self._source, self._rows = source, section.rows
+
+    def read(self, start: int, stop: int) -> CellBlock:
+        """The spots ``start`` to ``stop``."""
+        block = self._source.take(self._rows[start:stop])
+        return CellBlock(start, block.data, block.indices, block.indptr, self.shape[1])
+
+    def close(self) -> None:
+        """Nothing of its own."""

@@ -1,0 +1,1 @@
+"""One module a layout; see :mod:`biolm.io.spatial.open`."""

@@ -1,0 +1,117 @@
+"""Open a section of any layout: find out what it is, hand it to the reader of that layout.
+
+A layout is one module in :mod:`biolm.io.spatial.layouts` that offers ``recognises(path)`` and
+``open_layout(path, options)``; modules there are found by listing the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from biolm.errors import InputError
+from biolm.io.spatial import layouts
+from biolm.io.spatial.section import Section
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Layout", "SectionOptions", "open_section"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionOptions:
+    """What the user says about a section; a layout refuses what it does not use.
+
+    Parameters
+    ----------
+    matrix
+        ``X``, ``raw`` or a layer, for layouts that hold several.
+    bin_um
+        Visium HD: side of the bins to read, 2, 8 or 16 µm.
+    segmented
+        Visium HD of Space Ranger 4: read the segmented cells instead of bins.
+    library
+        The section to read, where a file holds several.
+    library_column
+        Column of obs that says which spot is of which section.
+    allow_unmatched
+        Read on where fewer than 90 % of the barcodes have a place.
+    """
+
+    matrix: str = "X"
+    bin_um: int | None = None
+    segmented: bool = False
+    library: str | None = None
+    library_column: str | None = None
+    allow_unmatched: bool = False
+
+
+class Layout(Protocol):
+    """What a module in :mod:`biolm.io.spatial.layouts` offers."""
+
+    USES: tuple[str, ...]
+    """Fields of :class:`SectionOptions` that it uses."""
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Whether this existing file or folder is of the layout, by its content."""
+        ...
+
+    @staticmethod
+    def open_layout(path: Path, options: SectionOptions) -> Section:
+        """Open it."""
+        ...
+
+
+def open_section(source: str | Path | AnnData, options: SectionOptions | None = None) -> Section:
+    """Open a section of tissue.
+
+    Parameters
+    ----------
+    source
+        A Space Ranger ``outs`` folder (1 to 4, Visium HD included); a Xenium, CosMx or MERSCOPE folder; an
+        h5ad or zarr store with ``obsm["spatial"]``; a folder with a count table and a spot table (ST); a
+        SpatialData zarr folder; or an AnnData in memory.
+    options
+        What the user says about it.
+
+    Raises
+    ------
+    InputError
+        If the path is missing, of no known layout, or its parts do not belong together; and for an option
+        that this layout does not use.
+    """
+    options = options or SectionOptions()
+    if not isinstance(source, (str, Path)):
+        from biolm.io.spatial.layouts import anndata_store
+
+        _refuse_unused("an AnnData", anndata_store.USES, options)
+        return anndata_store.open_anndata(source, options)
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    for layout in _layouts():
+        if layout.recognises(path):
+            _refuse_unused(str(path), layout.USES, options)
+            return layout.open_layout(path, options)
+    raise InputError(
+        f"{path} is no section that biolm knows: give a Space Ranger outs folder, a Xenium, CosMx or "
+        "MERSCOPE "
+        "folder, a folder with a count and a spot table, a SpatialData zarr, or an h5ad with obsm['spatial']"
+    )
+
+
+def _layouts() -> list[Layout]:
+    names = sorted(module.name for module in pkgutil.iter_modules(layouts.__path__))
+    return [cast(Layout, importlib.import_module(f"{layouts.__name__}.{name}")) for name in names]
+
+
+def _refuse_unused(name: str, used: tuple[str, ...], options: SectionOptions) -> None:
+    plain = SectionOptions()
+    for field in SectionOptions.__slots__:
+        if getattr(options, field) != getattr(plain, field) and field not in used:
+            raise InputError(f"{name}: the option {field} is not used by this layout; leave it out")

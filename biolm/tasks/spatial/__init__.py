@@ -1,0 +1,1 @@
+"""Tissue sections: prepare, check, train, embed, predict, retrieve, domains, deconvolve."""

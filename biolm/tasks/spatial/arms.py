@@ -1,0 +1,161 @@
+"""What a gene-image model must be shown beside: the same run with a side missing, wrong or shuffled.
+
+Dimensions: ``n`` spots · ``g`` genes · ``s`` held-out sections · ``r`` seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.models.systems.gene_image import GeneImageModel
+from biolm.scoring.expression import Interval, bootstrap_mean, paired_gain, pearson_columns
+from biolm.training.spatial_data import SpotArrays, other_spots
+from biolm.training.spatial_fit import predict_arrays
+
+__all__ = ["ARMS", "ArmScores", "coordinate_arm", "depth_arm", "model_arms"]
+
+ARMS = (
+    "image only",
+    "genes only",
+    "both",
+    "both, image of another spot",
+    "coordinates only",
+    "depth only",
+    "shuffled pairs",
+)
+NEAREST = 6
+
+Correlations = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""``(g,)`` correlations on depth-normalised and on plain log counts, by arm."""
+
+
+def model_arms(model: GeneImageModel, test: SpotArrays, *, seed: int, device: str) -> Correlations:
+    """Arms that one trained model answers."""
+    wrong = other_spots(test.section, seed)
+    runs: dict[str, dict[str, Any]] = {
+        "image only": {"mode": "image"},
+        "genes only": {"mode": "genes"},
+        "both": {"mode": "both"},
+        "both, image of another spot": {"mode": "both", "image_of": wrong},
+    }
+    return {
+        name: correlations(predict_arrays(model, test, device=device, **run), test)
+        for name, run in runs.items()
+    }
+
+
+def correlations(prediction: Any, test: SpotArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of both kinds of target; spots without an image count like all others."""
+    return pearson_columns(prediction.expression, test.expression), pearson_columns(prediction.raw, test.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    expression: NDArray[Any]
+    raw: NDArray[Any]
+
+
+def coordinate_arm(
+    train_xy: NDArray[np.float64], train: SpotArrays, test_xy: NDArray[np.float64], test: SpotArrays
+) -> Correlations:
+    """The 6 nearest training spots by coordinates that were standardised within each section."""
+    from sklearn.neighbors import KNeighborsRegressor
+
+    model = KNeighborsRegressor(min(NEAREST, len(train_xy)))
+    wanted = _targets(train)
+    found = model.fit(train_xy, wanted).predict(test_xy)
+    return {"coordinates only": correlations(_Plain(*np.split(found, 2, 1)), test)}
+
+
+def depth_arm(
+    train_depth: NDArray[np.float64], train: SpotArrays, test_depth: NDArray[np.float64], test: SpotArrays
+) -> Correlations:
+    """A line through the log library size of the context genes, standardised within each section."""
+    from sklearn.linear_model import LinearRegression
+
+    wanted = _targets(train)
+    found = LinearRegression().fit(train_depth[:, None], wanted).predict(test_depth[:, None])
+    return {"depth only": correlations(_Plain(*np.split(found, 2, 1)), test)}
+
+
+def _targets(arrays: SpotArrays) -> NDArray[np.float64]:
+    assert arrays.expression is not None
+    assert arrays.raw is not None
+    return np.concatenate((arrays.expression, arrays.raw), 1, dtype=np.float64)
+
+
+@dataclass(slots=True)
+class ArmScores:
+    """Correlations of all arms over sections and seeds.
+
+    Parameters
+    ----------
+    sections
+        Names of what was held out, in order.
+    normalised, raw
+        By arm, then by section: one ``(g,)`` a seed.
+    """
+
+    sections: list[str] = field(default_factory=list)
+    normalised: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)
+    raw: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)
+
+    def add(self, section: str, found: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
+        """Note the arms of one seed on one section."""
+        if section not in self.sections:
+            self.sections.append(section)
+        for arm, (normalised, raw) in found.items():
+            self.normalised.setdefault(arm, {}).setdefault(section, []).append(normalised)
+            self.raw.setdefault(arm, {}).setdefault(section, []).append(raw)
+
+    def table(self, arm: str, *, raw: bool = False) -> NDArray[np.float64]:
+        """``(s, g)`` means over the seeds."""
+        held = (self.raw if raw else self.normalised)[arm]
+        return np.stack([np.mean(held[section], 0) for section in self.sections])
+
+    def interval(self, arm: str, *, raw: bool = False) -> Interval:
+        """Mean and 95 % interval of an arm."""
+        return bootstrap_mean(self.table(arm, raw=raw))
+
+    def image_gain(self, image: str = "both") -> Interval:
+        """Gain over genes only, paired by gene and section."""
+        return paired_gain(self.table(image), self.table("genes only"))
+
+    def verdict(self) -> str:
+        """One sentence on what the image adds."""
+        gain, wrong = self.image_gain(), self.image_gain("both, image of another spot")
+        over_wrong = paired_gain(self.table("both"), self.table("both, image of another spot"))
+        if gain.low <= 0:
+            return f"The image adds nothing here: both minus genes only is {gain}."
+        if over_wrong.low <= 0:
+            return (
+                f"The gain of {gain} is no gain from the image: with the image of another spot it is "
+                f"{wrong}, and the difference, {over_wrong}, holds 0."
+            )
+        return f"The image adds {gain} to the genes; with the image of another spot the gain is {wrong}."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers for a report."""
+        arms = {
+            arm: {
+                "normalised": self.interval(arm).as_dict(),
+                "raw": self.interval(arm, raw=True).as_dict(),
+                "by_section": {
+                    section: round(float(self.table(arm)[place].mean()), 4)
+                    for place, section in enumerate(self.sections)
+                },
+                "seeds": len(self.normalised[arm][self.sections[0]]),
+            }
+            for arm in self.normalised
+        }
+        return {
+            "arms": arms,
+            "image_gain": self.image_gain().as_dict(),
+            "image_gain_of_another_spot": self.image_gain("both, image of another spot").as_dict(),
+            "verdict": self.verdict(),
+        }

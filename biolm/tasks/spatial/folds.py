@@ -1,0 +1,160 @@
+"""Everything that a fold fits before training, on its training sections alone.
+
+Dimensions: ``n`` spots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.spatial.genes import GenePanel, choose_targets, standardised
+from biolm.models.systems.gene_image import GeneImageConfig
+from biolm.settings import check_least
+from biolm.tasks.spatial.prepared import Prepared
+from biolm.training.spatial_data import SpotArrays, join_arrays, nonzero_medians, section_arrays
+
+__all__ = ["FoldArrays", "FoldSections", "ModelSettings", "fold_arrays"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """Genes and shape of a model.
+
+    Parameters
+    ----------
+    targets
+        Genes to predict.
+    tokens
+        Other genes that have a token.
+    components
+        Principal components of all other genes.
+    neighbours
+        Neighbours that a spot looks at.
+    gene_tokens
+        ``continuous``, ``bins`` or ``rank``.
+    width, layers, heads, dropout
+        Of the fusion.
+    """
+
+    targets: int = 50
+    tokens: int = 64
+    components: int = 30
+    neighbours: int = 6
+    gene_tokens: str = "continuous"
+    width: int = 48
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_least(
+            1,
+            targets=self.targets,
+            tokens=self.tokens,
+            components=self.components,
+            neighbours=self.neighbours,
+            layers=self.layers,
+        )
+
+
+class FoldSections(NamedTuple):
+    """Sections of one fold."""
+
+    name: str
+    train: Sequence[Prepared]
+    inner: Sequence[Prepared]
+    test: Sequence[Prepared]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldArrays:
+    """Arrays of one fold.
+
+    Parameters
+    ----------
+    panel, medians, config
+        Fitted on training and inner sections.
+    train, inner
+        Joined spots of each role.
+    test
+        Each section that is held out.
+    train_xy, train_depth
+        ``(n, 2)`` and ``(n,)``, standardised within each section, of training and inner spots.
+    test_xy, test_depth
+        Likewise, of each section that is held out.
+    """
+
+    panel: GenePanel
+    medians: NDArray[np.float64] | None
+    config: GeneImageConfig
+    train: SpotArrays
+    inner: SpotArrays
+    test: list[SpotArrays]
+    train_xy: NDArray[np.float64]
+    train_depth: NDArray[np.float64]
+    test_xy: list[NDArray[np.float64]]
+    test_depth: list[NDArray[np.float64]]
+
+
+def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
+    """Choose genes and components on the training and inner sections, and make the arrays of all sides."""
+    known = [*fold.train, *fold.inner]
+    panel = choose_targets(
+        [section.counts for section in known],
+        [section.genes for section in known],
+        settings.targets,
+        tokens=settings.tokens,
+    )
+    contexts = [panel.context_counts(section.counts, section.genes) for section in known]
+    panel = panel.fit_components(contexts, settings.components)
+    medians = nonzero_medians(contexts, panel) if settings.gene_tokens == "rank" else None
+
+    def arrays(section: Prepared, number: int) -> SpotArrays:
+        return section_arrays(
+            section,
+            panel,
+            kind=settings.gene_tokens,
+            medians=medians,
+            neighbours=settings.neighbours,
+            number=number,
+        )
+
+    made = [arrays(section, place) for place, section in enumerate([*known, *fold.test])]
+    assert panel.components is not None
+    image = made[0].image
+    config = GeneImageConfig(
+        n_genes=int(panel.tokens.sum()),
+        targets=len(panel.targets),
+        components=len(panel.components),
+        image_tokens=image.shape[1],
+        image_width=image.shape[2],
+        gene_tokens=settings.gene_tokens,
+        width=settings.width,
+        layers=settings.layers,
+        heads=settings.heads,
+        dropout=settings.dropout,
+    )
+    first, last = len(fold.train), len(known)
+    return FoldArrays(
+        panel=panel,
+        medians=medians,
+        config=config,
+        train=join_arrays(made[:first]),
+        inner=join_arrays(made[first:last]),
+        test=made[last:],
+        train_xy=np.concatenate([standardised(section.xy) for section in known]),
+        train_depth=np.concatenate([_depth(section, panel) for section in known]),
+        test_xy=[standardised(section.xy) for section in fold.test],
+        test_depth=[_depth(section, panel) for section in fold.test],
+    )
+
+
+def _depth(section: Prepared, panel: GenePanel) -> NDArray[np.float64]:
+    """``(n,)`` log library size of the context genes."""
+    total = np.asarray(panel.context_counts(section.counts, section.genes).sum(1)).ravel()
+    return standardised(np.log1p(total)[:, None])[:, 0]

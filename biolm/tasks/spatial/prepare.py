@@ -1,0 +1,202 @@
+"""``biolm spatial prepare``: a section of any layout becomes one h5ad with counts, places and image features.
+
+Dimensions: ``n`` spots · ``i`` tokens of a patch · ``f`` numbers of a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.counts import check_counts
+from biolm.adapters.spatial.patches import PatchSettings
+from biolm.adapters.spatial.scale import find_pixel_size
+from biolm.errors import InputError
+from biolm.io.anndata.build import build
+from biolm.io.anndata.columns import CellAdditions
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.provenance import plain
+from biolm.io.spatial.cells import section_cells
+from biolm.io.spatial.open import SectionOptions, open_section
+from biolm.io.spatial.section import Section
+from biolm.models.systems.image_encoders import make_encoder
+from biolm.progress import log
+from biolm.tasks.spatial.align import AlignSettings, align
+from biolm.tasks.spatial.features import content_hash, image_features
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["FEATURES", "RECORD", "PrepareSettings", "prepare"]
+
+FEATURES = "X_image"
+RECORD = "spatial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSettings:
+    """Choices of :func:`prepare`.
+
+    Parameters
+    ----------
+    section
+        Reading: bins, library, matrix.
+    align
+        Scale of the image.
+    patches
+        Size of the patches and policy at the edge.
+    encoder
+        ``colour``, ``convolutions``, or the folder of a ViT or DINOv2.
+    stain
+        Normalise the stains.
+    patient
+        Whose tissue it is; sections of one patient stay on one side of a split.
+    species, assay
+        Context tokens; told from the layout where not given.
+    cache
+        Folder of image features; None to keep none.
+    device
+        Where an image encoder runs.
+    allow_normalised
+        Take values that are no counts.
+    overwrite
+        Whether an existing output may be replaced.
+    progress
+        Draw a progress bar on stderr.
+    """
+
+    section: SectionOptions = field(default_factory=SectionOptions)
+    align: AlignSettings = field(default_factory=AlignSettings)
+    patches: PatchSettings = field(default_factory=PatchSettings)
+    encoder: str = "colour"
+    stain: bool = False
+    patient: str | None = None
+    species: str | None = None
+    assay: str | None = None
+    cache: Path | None = None
+    device: str = "cpu"
+    progress: bool = False
+    overwrite: bool = False
+    allow_normalised: bool = False
+
+
+_ASSAYS = {
+    "space-ranger": "visium",
+    "visium-hd": "visium-hd",
+    "visium-hd-segmented": "visium-hd",
+    "st": "spatial-transcriptomics",
+    "xenium": "xenium",
+    "cosmx": "cosmx",
+    "merscope": "merscope",
+}
+
+
+def prepare(
+    source: str | Path | AnnData,
+    output: str | Path,
+    *,
+    image: str | Path | NDArray[Any] | None = None,
+    settings: PrepareSettings | None = None,
+) -> dict[str, Any]:
+    """Read a section, check it against its image, encode its patches and write one h5ad.
+
+    Parameters
+    ----------
+    source
+        As of :func:`biolm.io.spatial.open_section`.
+    output
+        h5ad file to write.
+    image
+        The tissue image; the largest that the layout names by default, ``"none"`` for counts alone.
+    settings
+        See :class:`PrepareSettings`.
+
+    Returns
+    -------
+    What was found, as ``uns["biolm"]["spatial"]`` holds it. The file has:
+
+    ``obsm["spatial"]``
+        float64 ``(n, 2)``: x is the column and y the row.
+    ``obsm["X_image"]``
+        float32 ``(n, i * f)`` features, NaN for spots without a patch.
+    ``uns["biolm"]["spatial"]``
+        Layout, scale and where it came from, patches, orientation, image hash.
+
+    Raises
+    ------
+    InputError
+        If anything does not fit; nothing is written then.
+    """
+    settings = settings or PrepareSettings()
+    target = Path(output)
+    if target.suffix != ".h5ad":
+        raise InputError(f"{target}: a prepared section is an h5ad file; give a name that ends in .h5ad")
+    refuse_existing(target, overwrite=settings.overwrite)
+    with open_section(source, settings.section) as section:
+        cells = section_cells(section)
+        check_counts(cells, allow_normalised=settings.allow_normalised)
+        record = _about(section, settings)
+        matrices: dict[str, NDArray[Any]] = {"spatial": section.xy}
+        if not (isinstance(image, str) and image == "none"):
+            with align(section, image, settings.align) as alignment:
+                features, facts = image_features(
+                    alignment,
+                    make_encoder(settings.encoder, device=settings.device),
+                    settings.patches,
+                    image_hash=(image_hash := content_hash(alignment.source)),
+                    stain=settings.stain,
+                    cache=settings.cache,
+                    show=settings.progress,
+                )
+                matrices[FEATURES] = features.reshape(len(features), -1)
+                record |= alignment.facts() | facts
+                record |= {"image_sha256": image_hash, "image_tokens": features.shape[1]}
+                record["spots_without_patch"] = int(np.isnan(features[:, 0, 0]).sum())
+        addition = CellAdditions(matrices=matrices, records={RECORD: plain(record)})
+        with replacing(target, overwrite=settings.overwrite) as temporary:
+            build(cells, temporary, "h5ad", addition)
+    log.info("wrote %s: %d spots, %d genes", target, len(section), section.n_genes)
+    return record
+
+
+def _about(section: Section, settings: PrepareSettings) -> dict[str, Any]:
+    """What is known of a section without its image."""
+    species = settings.species or _species(section)
+    record: dict[str, Any] = {
+        "section": section.name,
+        "layout": section.layout,
+        "unit": section.unit,
+        "patient": settings.patient or _only(section, "patient"),
+        "species": species,
+        "assay": settings.assay or _ASSAYS.get(section.layout),
+        "counted": dict(section.counted),
+    }
+    try:
+        size = find_pixel_size(
+            section, option=settings.align.microns_per_pixel, pitch_um=settings.align.spot_pitch_um
+        )
+    except InputError:
+        # Counts alone need no scale; with an image the same is asked again and then refused.
+        return record
+    return record | {"microns_per_pixel": size.value, "microns_per_pixel_from": size.source}
+
+
+def _only(section: Section, column: str) -> str | None:
+    """The one value of a column, where it has one."""
+    values = set(np.asarray(section.columns.get(column, ())).astype(str).tolist())
+    return values.pop() if len(values) == 1 else None
+
+
+def _species(section: Section) -> str | None:
+    """Human or mouse, where Ensembl ids say so."""
+    for names in section.source.gene_columns().values():
+        first = next((name for name in names.tolist() if name.startswith("ENS")), "")
+        if first.startswith("ENSMUSG"):
+            return "mouse"
+        if first.startswith("ENSG"):
+            return "human"
+    return None
