@@ -1,4 +1,4 @@
-"""Tissue sections: genes and image. ``biolm.spatial.prepare``, ``train`` and the others, loaded on first use."""
+"""Tissue sections, genes and image: ``biolm.spatial.prepare``, ``train`` and others, loaded on first use."""
 
 from __future__ import annotations
 
