@@ -32,14 +32,11 @@ from biolm.cli import (
     score_variants,
     search_build,
     search_query,
-<<<<<<< HEAD
+    spatial_prepare,
+    spatial_train,
     text_convert,
     text_ner_predict,
     text_ner_train,
-=======
-    spatial_prepare,
-    spatial_train,
->>>>>>> eb6d0ff (Tissue sections: readers, images, patches, and gene-image fusion trained with every control)
     tokenize,
 )
 from biolm.cli.arguments import add
@@ -106,12 +103,9 @@ GROUPS = {
     "annotate": "Name cells by what labelled cells taught.",
     "search": "Find the most similar cells of a reference.",
     "genes": "Vectors and networks of genes.",
-<<<<<<< HEAD
     "text": "Read, tag, embed, ask and mine the literature.",
     "text ner": "Named entities: train a tagger, tag documents.",
-=======
     "spatial": "Tissue sections: genes and image.",
->>>>>>> eb6d0ff (Tissue sections: readers, images, patches, and gene-image fusion trained with every control)
 }
 """What the commands whose names begin with a word do together."""
 
