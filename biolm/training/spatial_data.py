@@ -20,7 +20,7 @@ from biolm.adapters.spatial.genes import GenePanel, normalised_targets, raw_log_
 from biolm.adapters.spatial.graph import nearest
 from biolm.batch import Tokens
 from biolm.io.cells.block import CellBlock
-from biolm.vocab.match import GeneMatch, MatchReport
+from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
     from biolm.models.systems.gene_image import SpotBatch
@@ -201,7 +201,9 @@ def gene_tokens(
         context.indptr.astype(np.int64),
         context.shape[1],
     )
-    match = GeneMatch(target, _report(len(target), count))
+    genes = [f"gene {number}" for number in range(len(target))]
+    found = GeneVocabulary.of(genes, kind="symbol", species=()).match({"index": np.array(genes)})
+    match = replace(found, target=target)
     ids = np.arange(count, dtype=np.int32)
     if kind != "rank":
         # The draw among equal edges is fixed, so that it does not depend on where a spot stands in the file.
@@ -278,22 +280,3 @@ def _image(section: Any, shape: tuple[int, int] | None) -> tuple[NDArray[np.floa
         around[has] = nearest(section.xy[has], SURROUNDINGS).mean(whole[places, :1])
     out = np.concatenate((whole[:, :1], around, whole[:, 1:]), 1)
     return np.nan_to_num(out).astype(np.float32), has
-
-
-def _report(total: int, matched: int) -> MatchReport:
-    return MatchReport(
-        column="index",
-        species="",
-        total=total,
-        matched=matched,
-        exact=matched,
-        via_version=0,
-        via_symbol=0,
-        via_alias=0,
-        via_case=0,
-        ambiguous=(),
-        missing=(),
-        summed=0,
-        vocabulary_found=matched,
-        vocabulary_total=matched,
-    )

@@ -220,8 +220,8 @@ def recognise(section: Section, image: TissueImage) -> tuple[float, str]:
     for other in section.images:
         if other.scale:
             slack[f"full resolution (by {other.name})"] += 1 / other.scale
-    for name, (scale, width, height) in known.items():
-        if max(abs(image.width - width), abs(image.height - height)) <= slack[name]:
+    for name, (scale, wide, high) in known.items():
+        if max(abs(image.width - wide), abs(image.height - high)) <= slack[name]:
             return scale, name
     stated = str(section.counted.get("image_size", ""))
     if not known and stated and stated != f"{image.width} x {image.height}":
