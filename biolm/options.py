@@ -13,7 +13,15 @@ from typing import Any, get_args, get_type_hints
 from biolm.errors import ConfigError
 from biolm.settings import nearest
 
-__all__ = ["Option", "check_options", "option_of", "options_of", "read_options", "refuse_unused"]
+__all__ = [
+    "Option",
+    "check_options",
+    "chosen_options",
+    "option_of",
+    "options_of",
+    "read_options",
+    "refuse_unused",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +139,21 @@ def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:
         if name not in known:
             raise ConfigError(f"{job} has no option {name}; {nearest(name, known)}")
     return kind(**given)
+
+
+def chosen_options(settings: Any, kind: type[Any]) -> dict[str, Any]:
+    """The options of a settings class that were given another value than their default.
+
+    Parameters
+    ----------
+    settings
+        An object of the class, or of one made of it.
+    kind
+        The class.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    held = {name: getattr(settings, name) for name in defaults}
+    return {name: value for name, value in held.items() if value != defaults[name]}
 
 
 def refuse_unused(settings: Any, modality: str) -> None:

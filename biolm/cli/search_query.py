@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading
-from biolm.jobs.settings import EmbedSettings
+from biolm.cli.arguments import Common
+from biolm.options import chosen_options
 from biolm.progress import log
+from biolm.tasks.search.query import QuerySettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
-    """Options of ``biolm search query``."""
+class Arguments(QuerySettings, Common):
+    """Options of ``biolm search query``: those of the job, and what is read and written."""
 
+    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
     index: Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .parquet, .tsv, .csv, .h5ad or .zarr.")
@@ -31,8 +33,6 @@ class Arguments(Reading):
         str | None, typer.Option("--model", "-m", help="The model.", show_default="told by the index")
     ] = None
     result: Annotated[str, typer.Option("--key", help="Begins the names of added columns.")] = "search"
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
@@ -50,7 +50,7 @@ def run(chosen: Arguments) -> None:
         inside=chosen.inside,
         output=chosen.output,
         key=chosen.result,
-        **chosen.among(EmbedSettings),
+        **chosen_options(chosen, QuerySettings),
     )
     outside = int(found.outside.sum())
     log.info("wrote %s: %s cells, %s out of reference", chosen.output, f"{len(found.rows):,}", f"{outside:,}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from biolm.errors import ConfigError, InputError
 
-__all__ = ["RECORD", "Shard", "ShardRecord", "check_same_input", "read_shards", "write_record"]
+__all__ = ["RECORD", "Shard", "ShardRecord", "check_same_input", "read_shard", "read_shards", "write_record"]
 
 RECORD = "shard.json"
 _VERSION = 1
@@ -108,7 +108,7 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
     InputError
         If one is missing, given twice, of another job, or no shard at all.
     """
-    records = [_read(Path(path)) for path in paths]
+    records = [read_shard(Path(path)) for path in paths]
     if not records:
         raise InputError("there are no shards to merge; name their folders")
     first = records[0]
@@ -139,7 +139,14 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
     return [found[number] for number in sorted(found)]
 
 
-def _read(path: Path) -> ShardRecord:
+def read_shard(path: Path) -> ShardRecord:
+    """What the folder of one shard says.
+
+    Raises
+    ------
+    InputError
+        If it is no finished shard.
+    """
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         version, numbers = record["biolm_shard"], record["shard"]

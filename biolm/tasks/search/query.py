@@ -5,7 +5,6 @@ Dimensions: ``q`` query cells · ``k`` neighbours · ``c`` labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,27 +15,32 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import CellAdditions, Coded
-from biolm.io.anndata.convert import reading
-from biolm.io.anndata.result import format_of, write_store
-from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
-from biolm.io.table import TABLES, check_table, write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
-from biolm.jobs.settings import CellSettings
+from biolm.jobs.settings import CellSettings, RunSettings
 from biolm.models.model import CellModel
 from biolm.options import read_options
-from biolm.progress import log
 from biolm.tasks.search.index import Index, load
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Neighbours", "query", "transfer"]
+__all__ = ["Neighbours", "QuerySettings", "check_model", "query", "query_facts", "reader", "transfer"]
 
 SCHEMA = "biolm.neighbours/1"
+KIND = "neighbours"
 _PIECE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySettings(CellSettings, RunSettings):
+    """How cells are read, embedded and searched for."""
+
+    def __post_init__(self) -> None:
+        CellSettings.__post_init__(self)
+        self.check_run()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +124,8 @@ def query(
     layer
         Matrix to read: ``X``, the name of a layer, or ``raw``.
     options
-        As for :func:`biolm.embed`.
+        See :class:`QuerySettings`: those of :func:`biolm.embed`; ``resume`` and ``shard`` with an output. Of
+        a shard the neighbours of its own cells are returned.
 
     Raises
     ------
@@ -143,22 +148,18 @@ def query(
     if not 1 <= k <= len(held):
         raise ConfigError(f"k must lie between 1 and the {len(held):,} cells of the index, not {k}")
     settings = _settings(held, layer, options)
-    target = None if output is None else Path(output)
-    if target is not None:
-        _check_target(target, overwrite=settings.overwrite)
-    with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, _reader(held, model), settings, lambda name: open_cells(data, matrix=name))
-        _check_model(held, job)
-        if target is not None:
-            _check_columns(source, target, held, key, overwrite=settings.overwrite)
-        parts = [held.search(part, k) for part in job.vectors()]
-        rows = np.concatenate([part[0] for part in parts])
-        distances = np.concatenate([part[1] for part in parts])
-        found = transfer(held, rows, distances, inside=inside, facts=_facts(held, job, k, inside))
-        log.info("%d of %d cells are out of reference", found.outside.sum(), len(found.outside))
-        if target is not None:
-            _write(found, held, source, target, key, overwrite=settings.overwrite)
-    return found
+    if output is None:
+        settings.check_in_memory()
+        with open_cells(data, matrix=settings.matrix) as source:
+            job = prepare(source, reader(held, model), settings, lambda name: open_cells(data, matrix=name))
+            check_model(held, job)
+            parts = [held.search(part, k) for part in job.vectors()]
+            rows = np.concatenate([part[0] for part in parts])
+            distances = np.concatenate([part[1] for part in parts])
+            return transfer(held, rows, distances, inside=inside, facts=query_facts(held, job, k, inside))
+    from biolm.tasks.search.query_file import Asked, query_file
+
+    return query_file(data, held, Path(output), settings, Asked(index, model, k, inside, key))
 
 
 def transfer(
@@ -210,7 +211,7 @@ def transfer(
     return Neighbours(rows, distances, distance, outside, labels, confidence, about)
 
 
-def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> CellSettings:
+def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> QuerySettings:
     """Settings of the query: pooled as the reference was."""
     about = index.facts.get("model", {})
     given: dict[str, Any] = {
@@ -219,11 +220,11 @@ def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> CellS
         "precision": about.get("precision", "float32"),
     }
     given.update(options)
-    settings: CellSettings = read_options(CellSettings, {"layer": layer, **given}, "search query")
+    settings: QuerySettings = read_options(QuerySettings, {"layer": layer, **given}, "search query")
     return settings
 
 
-def _reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
+def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
     """The model of the index."""
     if model is None:
         model = index.facts.get("model", {}).get("source") or None
@@ -232,7 +233,7 @@ def _reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
     return loaded(model)
 
 
-def _check_model(index: Index, job: CellEmbedding) -> None:
+def check_model(index: Index, job: CellEmbedding) -> None:
     """Refuse vectors of another model, or pooled in another way."""
     made = index.facts.get("model", {})
     if made.get("checkpoint") != job.facts:
@@ -248,7 +249,8 @@ def _check_model(index: Index, job: CellEmbedding) -> None:
         )
 
 
-def _facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
+def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
+    """Plain facts that tell how neighbours were found: the index, the model, ``k``."""
     facts: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,
@@ -265,64 +267,3 @@ def _facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str,
         }
     )
     return facts
-
-
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    if target.suffix.lower().removeprefix(".") in TABLES:
-        check_table(target, overwrite=overwrite)
-    elif format_of(target) in ("h5ad", "zarr"):
-        refuse_existing(target, overwrite=overwrite)
-    else:
-        raise ConfigError(
-            f"{target} names no format for neighbours; use .parquet, .tsv, .csv, .h5ad or .zarr"
-        )
-
-
-def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, overwrite: bool) -> None:
-    """Protect columns of the input that biolm did not write."""
-    if target.suffix.lower().removeprefix(".") in TABLES:
-        return
-    names = [f"{key}_distance", f"{key}_out_of_reference"]
-    if index.label is not None:
-        names += [f"{key}_{index.label}", f"{key}_{index.label}_confidence"]
-    planned = CellAdditions(columns=dict.fromkeys(names, np.zeros(0)), records={key: {}})
-    records: Any = {}
-    if source.kind in ("h5ad", "zarr") and source.path is not None:
-        with reading(source.path) as root:
-            records = list(root["uns/biolm"]) if "uns/biolm" in root else []
-    planned.check_free(dict.fromkeys(source.obs_columns()), records, overwrite=overwrite)
-
-
-def _write(
-    found: Neighbours, index: Index, source: CellSource, target: Path, key: str, *, overwrite: bool
-) -> None:
-    if target.suffix.lower().removeprefix(".") in TABLES:
-        pieces = _pieces(found, index, source.cell_names())
-        write_table(target, pieces, found.facts, schema=SCHEMA, overwrite=overwrite)
-        return
-    with replacing(target, overwrite=overwrite) as temporary:
-        write_store(source, temporary, format_of(target), found.additions(key, index.label))
-
-
-def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterator[dict[str, NDArray[Any]]]:
-    """A row a neighbour, in order of query cell and distance."""
-    count, k = found.rows.shape
-    for start in range(0, max(count, 1), _PIECE):
-        rows = found.rows[start : start + _PIECE]
-        cells = np.repeat(np.arange(start, start + len(rows)), k)
-        flat = rows.ravel()
-        has = flat >= 0
-        cells, flat = cells[has], flat[has]
-        who = index.cells.take(flat)
-        piece: dict[str, NDArray[Any]] = {
-            "row": cells,
-            "name": names[cells],
-            "rank": np.tile(np.arange(1, k + 1), len(rows))[has],
-            "distance": found.distances[start : start + _PIECE].ravel()[has],
-            "reference_row": who.rows,
-            "reference_name": who.names,
-            "reference_source": who.sources,
-        }
-        if who.labels is not None:
-            piece["reference_label"] = who.labels
-        yield piece

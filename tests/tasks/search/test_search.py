@@ -221,3 +221,44 @@ def test_a_damaged_index_is_named(folder: Path, tmp_path: Path, name: str) -> No
     with pytest.raises(CheckpointError, match=r"build (it|the index) again"):
         load_index(place)
     assert isinstance(load_index(folder), Index)
+
+
+@pytest.mark.parametrize("form", ["tsv", "h5ad"])
+def test_shards_of_a_query_merge_to_the_bytes_of_the_whole(cite, folder, model, tmp_path, form):
+    import biolm
+
+    asked = {"model": None, "k": 3, "block_rows": 64}
+    whole = tmp_path / f"whole.{form}"
+    found = query(cite, folder, output=whole, **asked)
+    parts = [tmp_path / f"p{number}" for number in (1, 2, 3)]
+    held = [
+        query(cite, folder, output=part, shard=f"{place}/3", **asked) for place, part in enumerate(parts, 1)
+    ]
+    assert np.array_equal(np.concatenate([each.rows for each in held]), found.rows)
+    made = biolm.merge(parts[::-1], tmp_path / f"made.{form}")
+    assert made.read_bytes() == whole.read_bytes()
+
+
+def test_an_interrupted_query_goes_on(cite, folder, tmp_path, monkeypatch):
+    from biolm.tasks.search.index import Index
+
+    search, calls = Index.search, []
+    asked = {"k": 3, "block_rows": 64}
+
+    def dying(self, *given):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(given)
+        return search(self, *given)
+
+    monkeypatch.setattr(Index, "search", dying)
+    with pytest.raises(KeyboardInterrupt):
+        query(cite, folder, output=tmp_path / "x.tsv", **asked)
+    calls.clear()
+    monkeypatch.setattr(Index, "search", lambda self, *given: (calls.append(given), search(self, *given))[1])
+    query(cite, folder, output=tmp_path / "x.tsv", resume=True, **asked)
+    assert len(calls) == 2
+    query(cite, folder, output=tmp_path / "y.tsv", **asked)
+    assert (tmp_path / "x.tsv").read_bytes() == (tmp_path / "y.tsv").read_bytes()
+    with pytest.raises(ConfigError, match="shard is for jobs that write a file"):
+        query(cite, folder, shard="1/2", **asked)

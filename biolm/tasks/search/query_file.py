@@ -1,0 +1,236 @@
+"""Search the cells of a file into a file, whole or a shard at a time.
+
+Dimensions: ``q`` query cells · ``k`` neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.columns import CellAdditions
+from biolm.io.anndata.convert import reading
+from biolm.io.anndata.result import format_of, write_store
+from biolm.io.atomic import refuse_existing
+from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.provenance import plain
+from biolm.io.table import TABLES, check_table, write_table
+from biolm.jobs.cells import input_facts, prepare
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.shards import ShardRecord, check_same_input, read_shard
+from biolm.jobs.spool import Parts
+from biolm.models.model import CellModel
+from biolm.progress import log
+from biolm.tasks.search.index import Index, load
+from biolm.tasks.search.query import (
+    Neighbours,
+    QuerySettings,
+    check_model,
+    query_facts,
+    reader,
+    transfer,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Asked", "merge_neighbours", "query_file"]
+
+SCHEMA = "biolm.neighbours/1"
+KIND = "neighbours"
+_PIECE = 8192
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a query asks of an index; see :func:`biolm.search.query`."""
+
+    index: str | Path | Index
+    model: str | Path | CellModel | None
+    k: int
+    inside: float
+    key: str
+
+
+def query_file(
+    data: str | Path | AnnData, held: Index, target: Path, settings: QuerySettings, asked: Asked
+) -> Neighbours:
+    """Search block by block into a file, or do a shard of that into a folder.
+
+    Parameters
+    ----------
+    data
+        The cells.
+    held
+        The open index.
+    target
+        The output.
+    settings
+        Choices of the job.
+    asked
+        What is asked of the index.
+
+    Raises
+    ------
+    BiolmError
+        If cells, model, index or output cannot be used; nothing half-written is left.
+    """
+    if settings.shard is None:
+        _check_target(target, overwrite=settings.overwrite)
+    else:
+        check_outputs(target, (".h5ad", ".zarr", *(f".{name}" for name in TABLES)), settings)
+        if isinstance(asked.index, Index) or not isinstance(data, str | Path):
+            raise ConfigError("a shard is merged with the index of a folder and the file; give their paths")
+    with open_cells(data, matrix=settings.matrix) as source:
+        job = prepare(source, reader(held, asked.model), settings, lambda name: open_cells(data, matrix=name))
+        check_model(held, job)
+        _check_columns(source, target, held, asked.key, overwrite=settings.overwrite)
+        facts = query_facts(held, job, asked.k, asked.inside)
+
+        def compute(block: CellBlock) -> dict[str, NDArray[Any]]:
+            rows, distances = held.search(job.compute(block)["vectors"], asked.k)
+            return {"rows": rows, "distances": distances}
+
+        def finish(parts: Parts, made: Path) -> None:
+            found.append(_joined(held, parts, asked.inside, facts))
+            _write(found[0], held, source, made, target, asked.key)
+
+        found: list[Neighbours] = []
+        work = Job(
+            kind=KIND,
+            same={
+                **job.same(),
+                "index": plain(dict(held.facts)),
+                "k": asked.k,
+                "inside": asked.inside,
+                "key": asked.key,
+                "provenance": facts,
+            },
+            facts={
+                "input": str(Path(data).resolve()) if isinstance(data, str | Path) else "",
+                "layer": settings.layer,
+                "index": "" if isinstance(asked.index, Index) else str(Path(asked.index).resolve()),
+            },
+            ends=job.ends,
+            blocks=job.blocks,
+            compute=compute,
+            finish=finish,
+            label="searching",
+            unit="cells",
+        )
+        work.run(target, settings)
+    if settings.shard is not None:
+        record = read_shard(target)
+        found.append(_joined(held, Parts.of_shards([(target, record.digests)], target), asked.inside, facts))
+    log.info("%d of %d cells are out of reference", found[0].outside.sum(), len(found[0].outside))
+    return found[0]
+
+
+def merge_neighbours(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the neighbours of all shards as the whole job would; how many cells there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        What is written: a table, ``.h5ad`` or ``.zarr``.
+    data
+        The cells, if they were moved since.
+    form
+        Not used: the ending says it.
+
+    Raises
+    ------
+    InputError
+        If the index or the cells changed.
+    """
+    if form is not None:
+        raise ConfigError("neighbours are written by the ending of the output; leave the format out")
+    job, facts = records[0].job, records[0].facts
+    _check_target(target, overwrite=True)
+    held = load(facts["index"])
+    if plain(dict(held.facts)) != job["index"]:
+        raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
+    found = _joined(held, parts, job["inside"], job["provenance"])
+    place = facts["input"] if data is None else data
+    with open_cells(place, matrix=facts["layer"] or "X") as source:
+        check_same_input(input_facts(source), job["input"], source.path)
+        write_whole(parts.folder, target, lambda made: _write(found, held, source, made, target, job["key"]))
+    return len(found.rows)
+
+
+def _joined(index: Index, parts: Parts, inside: float, facts: dict[str, Any]) -> Neighbours:
+    held = list(parts)
+    rows = np.concatenate([part["rows"] for part in held])
+    distances = np.concatenate([part["distances"] for part in held])
+    return transfer(index, rows, distances, inside=inside, facts=facts)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        check_table(target, overwrite=overwrite)
+    elif format_of(target) in ("h5ad", "zarr"):
+        refuse_existing(target, overwrite=overwrite)
+    else:
+        raise ConfigError(
+            f"{target} names no format for neighbours; use .parquet, .tsv, .csv, .h5ad or .zarr"
+        )
+
+
+def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, overwrite: bool) -> None:
+    """Protect columns of the input that biolm did not write."""
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        return
+    names = [f"{key}_distance", f"{key}_out_of_reference"]
+    if index.label is not None:
+        names += [f"{key}_{index.label}", f"{key}_{index.label}_confidence"]
+    planned = CellAdditions(columns=dict.fromkeys(names, np.zeros(0)), records={key: {}})
+    records: Any = {}
+    if source.kind in ("h5ad", "zarr") and source.path is not None:
+        with reading(source.path) as root:
+            records = list(root["uns/biolm"]) if "uns/biolm" in root else []
+    planned.check_free(dict.fromkeys(source.obs_columns()), records, overwrite=overwrite)
+
+
+def _write(found: Neighbours, index: Index, source: CellSource, made: Path, target: Path, key: str) -> None:
+    """Write to the path ``made`` what goes to ``target``."""
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        pieces = _pieces(found, index, source.cell_names())
+        write_table(made, pieces, found.facts, schema=SCHEMA)
+        return
+    write_store(source, made, format_of(target), found.additions(key, index.label))
+
+
+def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterator[dict[str, NDArray[Any]]]:
+    """A row a neighbour, in order of query cell and distance."""
+    count, k = found.rows.shape
+    for start in range(0, max(count, 1), _PIECE):
+        rows = found.rows[start : start + _PIECE]
+        cells = np.repeat(np.arange(start, start + len(rows)), k)
+        flat = rows.ravel()
+        has = flat >= 0
+        cells, flat = cells[has], flat[has]
+        who = index.cells.take(flat)
+        piece: dict[str, NDArray[Any]] = {
+            "row": cells,
+            "name": names[cells],
+            "rank": np.tile(np.arange(1, k + 1), len(rows))[has],
+            "distance": found.distances[start : start + _PIECE].ravel()[has],
+            "reference_row": who.rows,
+            "reference_name": who.names,
+            "reference_source": who.sources,
+        }
+        if who.labels is not None:
+            piece["reference_label"] = who.labels
+        yield piece
