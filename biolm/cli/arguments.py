@@ -50,6 +50,9 @@ class ReadingOptions(Common):
     layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
         None
     )
+    transpose: Annotated[
+        bool, typer.Option("--transpose", help="The text table or mtx folder is genes x cells.")
+    ] = False
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
     allow_normalised: Annotated[

@@ -18,7 +18,7 @@ __all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "R
 # Names become parts of paths and of keys in tables of cells.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _SET = frozenset({"input", "output", "quiet", "debug", "json", "overwrite", "key", "format"})
-_SHARDED = _SET | {"shard", "resume", "model", "layer"}
+_SHARDED = _SET | {"shard", "resume", "model", "layer", "transpose"}
 _SEQUENCES = frozenset(
     {"letters", "duplicates", "windows", "window", "overlap", "per_residue"}
     | {"labels", "numbers", "split", "identity"}

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import GeneMatchError
 from biolm.io.cells import CellSource, duplicated_names
 from biolm.jobs.modality import loaded_for
 from biolm.jobs.settings import ReadingSettings
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["KnowsGenes", "fit", "loaded", "sequence_model"]
+
+_TURNED = 0.3  # share of cell names that are genes from which a table must lie the other way
 
 
 class KnowsGenes(Protocol):
@@ -71,16 +77,40 @@ def fit(
         log.warning("%s", note)
     if repeated:
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
-    match = model.vocabulary.match(
-        source.gene_columns(),
-        column=settings.gene_column,
-        minimum=settings.minimum_match,
-        species=settings.species,
-    )
+    match = _matched(source, model, settings)
     _report(match)
     if model.wants_counts:
         check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
     return match
+
+
+def _matched(source: CellSource, model: KnowsGenes, settings: ReadingSettings) -> GeneMatch:
+    """Where each gene column goes; a table that lies the other way is named."""
+
+    def match(columns: dict[str, NDArray[np.str_]], column: str | None) -> GeneMatch:
+        return model.vocabulary.match(
+            columns, column=column, minimum=settings.minimum_match, species=settings.species
+        )
+
+    try:
+        return match(source.gene_columns(), settings.gene_column)
+    except GeneMatchError:
+        try:
+            found = match({"index": source.cell_names()}, None).report
+        except GeneMatchError:
+            found = None
+        # A few names of cells may look like genes by chance.
+        if found is None or found.share < _TURNED:
+            raise
+        way = (
+            ("leave out --transpose" if settings.transpose else "read it with --transpose")
+            if source.kind in ("table", "10x-mtx")
+            else "write it as cells x genes first, as with adata.T"
+        )
+        raise GeneMatchError(
+            f"{source.path or 'the AnnData'} is genes x cells: {found.matched:,} of its {found.total:,} cell "
+            f"names are genes; {way}"
+        ) from None
 
 
 def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from biolm.errors import ConfigError
+from biolm.io.cells.source import TRANSPOSED
 from biolm.options import Option, check_options
 
 __all__ = [
@@ -30,7 +31,10 @@ class ReadingSettings:
     Parameters
     ----------
     layer
-        Matrix to read: ``X`` (default), the name of a layer, or ``raw``.
+        Matrix to read: ``X`` (default), the name of a layer, or ``raw``; where a matrix holds features of
+        several types, the name of a type other than gene expression.
+    transpose
+        The table is genes x cells; text tables and mtx folders only.
     gene_column
         ``index`` or the ``var`` column that names the genes; found automatically by default.
     minimum_match
@@ -57,6 +61,9 @@ class ReadingSettings:
         str | None,
         Option(help="Matrix to read: a layer, or raw.", shown="X", panel="Cells", only=CELLS),
     ] = None
+    transpose: Annotated[
+        bool, Option(help="The text table or mtx folder is genes x cells.", panel="Cells", only=CELLS)
+    ] = False
     gene_column: Annotated[
         str | None,
         Option(help="index or a var column with gene names.", shown="found", panel="Cells", only=CELLS),
@@ -82,7 +89,7 @@ class ReadingSettings:
     @property
     def matrix(self) -> str:
         """The matrix as readers spell it."""
-        return self.layer or "X"
+        return (self.layer or "X") + (TRANSPOSED if self.transpose else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,6 +216,7 @@ def embed_file(
             facts={
                 "input": str(Path(path).resolve()),
                 "layer": settings.layer,
+                "transpose": settings.transpose,
                 "overwrite": settings.overwrite,
             },
             ends=ends,
@@ -275,7 +276,8 @@ def merge_vectors(
         write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, None))
         return len(vectors)
     place = facts["input"] if data is None else data
-    with modality.open(place, replace(EmbedSettings(), layer=facts["layer"])) as source:
+    reading = replace(EmbedSettings(), layer=facts["layer"], transpose=facts["transpose"])
+    with modality.open(place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
         writer.check(source, form, job["key"], overwrite=facts["overwrite"])
         write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, source))

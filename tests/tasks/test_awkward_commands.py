@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.main import app
+from biolm.errors import ConfigError, GeneMatchError, InputError
+from biolm.io.cells import open_cells
 from biolm.tasks.evaluate.data import read
 from biolm.tasks.evaluate.settings import EvaluateSettings
 from biolm.training.labels import encode_classes
@@ -79,3 +81,34 @@ def test_long_numbers_of_classes_are_not_merged() -> None:
     codes, names = encode_classes(np.array([12345678.0, 12345679.0, np.nan]))
     assert names == ("12345678", "12345679")
     assert codes.tolist() == [0, 1, -100]
+
+
+def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog: Any) -> None:
+    path = str(awkward / "genes_x_cells.csv")
+    with pytest.raises(
+        GeneMatchError, match=r"is genes x cells: 7\d\d of its 765 cell names are genes; read it"
+    ):
+        biolm.embed(path)
+    expected = embedded(awkward / "semicolon.csv")
+    np.testing.assert_allclose(biolm.embed(path, transpose=True).obsm["X_genetext"], expected, atol=1e-4)
+    parts = [str(tmp_path / f"part{number}") for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        chosen = ["--transpose", "--shard", f"{number}/2", "--block-rows", "5"]
+        made = CliRunner().invoke(app, ["embed", path, "-o", part, *chosen])
+        assert made.exit_code == 0, made.output
+    made = CliRunner().invoke(app, ["merge", *parts, "-o", str(tmp_path / "x.h5ad")])
+    assert made.exit_code == 0, made.output
+    whole = anndata.read_h5ad(tmp_path / "x.h5ad")
+    assert whole.shape == (12, 765)
+    np.testing.assert_allclose(whole.obsm["X_genetext"], expected, atol=1e-4)
+    with pytest.raises(GeneMatchError, match="leave out --transpose"):
+        biolm.embed(str(awkward / "semicolon.csv"), transpose=True)
+    with pytest.raises(GeneMatchError, match=r"the AnnData is genes x cells: .* write it as cells x genes"):
+        biolm.embed(whole.T.copy())
+    with pytest.raises(ConfigError, match="cannot be transposed while it is read"):
+        biolm.embed(str(awkward / "query.h5ad"), transpose=True)
+
+
+def test_sequences_are_no_table_of_cells(shared: Path) -> None:
+    with pytest.raises(InputError, match=r"holds sequences \(FASTA\), no cells; choose a model of sequences"):
+        open_cells(shared / "data" / "awkward" / "sequences" / "one.fasta")

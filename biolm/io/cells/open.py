@@ -18,6 +18,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import readers
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.hdf5 import is_hdf5, why_not_hdf5
+from biolm.io.cells.source import TRANSPOSED, OpenCells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,7 +55,8 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bo
         ``X``, ``raw`` (the same as ``raw/X``), ``layers/NAME`` or just ``NAME`` of a layer. Where a matrix
         holds features of several types, these are its genes; ``NAME`` of another type reads that instead.
     transpose
-        The table is genes x cells; text tables and mtx folders only.
+        The table is genes x cells; text tables and mtx folders only. The matrix is then spelled with
+        `` (transposed)`` behind it, which may be given in its place.
 
     Returns
     -------
@@ -73,11 +75,13 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bo
     ...     cells.kind, cells.n_cells, cells.n_genes
     ('h5ad', 200, 16727)
     """
+    turned = transpose or matrix.endswith(TRANSPOSED)
+    matrix = matrix.removesuffix(TRANSPOSED)
     if not isinstance(source, (str, Path)):
         from biolm.io.cells.memory import open_memory
 
-        if transpose:
-            raise ConfigError("an AnnData is transposed by itself: give adata.T")
+        if turned:
+            raise ConfigError("an AnnData is not transposed while it is read; give adata.T")
         return open_memory(source, matrix)
     path = Path(source)
     if not path.exists():
@@ -88,7 +92,7 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bo
         raise InputError(f"{path} is an empty file; write or copy it again")
     for reader in _readers():
         if reader.recognises(path):
-            return _turned(reader, path, matrix) if transpose else reader.open_file(path, matrix)
+            return _turned(reader, path, matrix) if turned else reader.open_file(path, matrix)
     raise InputError(_unknown(path))
 
 
@@ -100,7 +104,11 @@ def _turned(reader: Reader, path: Path, matrix: str) -> CellSource:
             f"{path} cannot be transposed while it is read (--transpose is for text tables and mtx folders); "
             "write it as cells x genes first, as with adata.T"
         )
-    return cast(CellSource, turned(path, matrix))
+    source: OpenCells = turned(path, matrix)
+    # Whoever opens the matrix again by its spelling reads it the same way.
+    source.matrix += TRANSPOSED
+    source.offered = [name + TRANSPOSED for name in source.offered]
+    return source
 
 
 def _readers() -> list[Reader]:

@@ -20,7 +20,10 @@ from biolm.io.cells.block import CellBlock
 from biolm.io.cells.repeated import each_once
 from biolm.io.cells.rows import CsrRows
 
-__all__ = ["OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
+__all__ = ["TRANSPOSED", "OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
+
+# Behind the spelling of a matrix that is read from a table of genes x cells.
+TRANSPOSED = " (transposed)"
 
 # Rows that nobody asked for are read along rather than starting a new read.
 GAP = 16

@@ -161,8 +161,7 @@ def merge_calls(
     if digest_of(folder) != job["annotator"]:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
-    matrix = job["options"]["layer"] or "X"
-    with open_cells(facts["input"] if data is None else data, matrix=matrix) as source:
+    with open_cells(facts["input"] if data is None else data, matrix=job["input"]["matrix"]) as source:
         check_same_input(input_facts(source), job["input"], source.path)
         found = Judged.of_parts(annotator, parts)
         added = additions(annotator, settings, found, job["options"]["coarse"])
