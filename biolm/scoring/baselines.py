@@ -38,6 +38,8 @@ COMPONENTS = 50
 VARIABLE_GENES = 2000
 # CellTypist's limit on scaled values.
 CLIP = 10.0
+# Values of a sparse table up to which it is made dense, to be centred.
+_DENSE = 2**26
 
 
 class Predictor(Protocol):
@@ -134,17 +136,28 @@ def fit_hvg(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
 
 
 def fit_linear(vectors: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
-    """L2 logistic regression on vectors ``(n, d)``, each column scaled to unit variance; ``C = 1``.
+    """L2 logistic regression on vectors ``(n, d)``, each column centred and of unit variance; ``C = 1``.
 
-    A sparse table is scaled but not centred. A predictor of one class alone always calls it.
+    A sparse table of more than 2^26 values is scaled but not centred, to stay sparse. A predictor of one
+    class alone always calls it.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     names = _names(vectors, labels)
-    scaler = StandardScaler(with_mean=isinstance(vectors, np.ndarray)).fit(vectors)
-    model = LogisticRegression(max_iter=500, tol=1e-3, random_state=seed)
-    return _fitted(model, scaler.transform, vectors, names)
+    dense = isinstance(vectors, np.ndarray) or vectors.shape[0] * vectors.shape[1] <= _DENSE
+    scaler = StandardScaler(with_mean=dense).fit(_dense(vectors) if dense else vectors)
+
+    def scaled(more: Any) -> Any:
+        return scaler.transform(_dense(more) if dense else more)
+
+    # On uncentred columns, or with 1e-3, macro-F1 lies up to 0.04 from where the fit ends.
+    model = LogisticRegression(max_iter=2000, tol=1e-5, random_state=seed)
+    return _fitted(model, scaled, vectors, names)
+
+
+def _dense(table: Any) -> NDArray[Any]:
+    return table if isinstance(table, np.ndarray) else np.asarray(table.toarray())
 
 
 def fit_knn(

@@ -66,3 +66,21 @@ def test_vectors_have_the_same_face() -> None:
         assert (predictions(fitted, vectors) == labels).all()
     with pytest.raises(InputError, match="40 cells came with 39 labels"):
         fit_linear(vectors, labels[:39])
+
+
+def test_the_linear_probe_is_fitted_to_the_end_and_reads_sparse_tables_alike() -> None:
+    from scipy.sparse import csr_matrix
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(3)
+    types = np.resize(["B", "NK", "T"], 150)
+    table = rng.poisson(0.3, (150, 400)) + 3.0 * (rng.random((150, 400)) < 0.02)
+    table[:, :3] += types[:, None] == np.unique(types)
+    sparse, dense = (fit_linear(each, types) for each in (csr_matrix(table), table))
+    more = rng.poisson(0.4, (300, 400)).astype(float)
+    np.testing.assert_allclose(sparse.predict_proba(csr_matrix(more)), dense.predict_proba(more), atol=1e-3)
+    scaler = StandardScaler().fit(table)
+    ended = LogisticRegression(max_iter=20_000, tol=1e-9).fit(scaler.transform(table), types)
+    called = dense.predict_proba(more).argmax(1)
+    assert (called == ended.predict_proba(scaler.transform(more)).argmax(1)).mean() > 0.98

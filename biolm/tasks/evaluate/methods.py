@@ -50,11 +50,7 @@ def knn_methods(vectors: Mapping[str, Any]) -> list[Method]:
 
 def linear_methods(data: EvaluationData, vectors: Mapping[str, Any]) -> list[Method]:
     """The linear probe on every table of vectors, and L1 logistic regression on all genes."""
-    from scipy.sparse import csr_matrix
-
-    # Variable genes as a sparse table are fitted many times faster.
-    tables = {name: csr_matrix(table) if name == HVG else table for name, table in vectors.items()}
-    probes = [Method(name, table, fit_linear) for name, table in tables.items()]
+    probes = [Method(name, table, fit_linear) for name, table in vectors.items()]
     return [*probes, Method(L1, data.counts, BASELINES[L1], most=L1_CELLS)]
 
 

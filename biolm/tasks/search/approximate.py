@@ -30,7 +30,14 @@ _PROBED = 16  # lists searched of an inverted file
 _SPARE = 2  # candidates asked for, in multiples of k
 
 
-def make_graph(vectors: NDArray[np.float32], kind: str, *, seed: int, threads: int) -> Any:
+def make_graph(
+    vectors: NDArray[np.float32],
+    kind: str,
+    *,
+    seed: int,
+    threads: int,
+    leave_out: NDArray[np.bool_] | None = None,
+) -> Any:
     """Build a faiss index over ``(n, d)`` vectors.
 
     Parameters
@@ -43,6 +50,8 @@ def make_graph(vectors: NDArray[np.float32], kind: str, *, seed: int, threads: i
         Seeds the sample and the k-means of ``ivf``.
     threads
         Of ``hnsw``: with more than one, which links are made depends on timing.
+    leave_out
+        ``(n,)`` rows that are not added; the others are numbered without them.
 
     Raises
     ------
@@ -66,7 +75,10 @@ def make_graph(vectors: NDArray[np.float32], kind: str, *, seed: int, threads: i
     faiss.omp_set_num_threads(threads)
     try:
         for start in range(0, len(vectors), _ADD_ROWS):
-            graph.add(np.ascontiguousarray(vectors[start : start + _ADD_ROWS], np.float32))
+            part = np.asarray(vectors[start : start + _ADD_ROWS], np.float32)
+            if leave_out is not None:
+                part = part[~leave_out[start : start + _ADD_ROWS]]
+            graph.add(np.ascontiguousarray(part))
     finally:
         faiss.omp_set_num_threads(before)
     return graph

@@ -53,6 +53,8 @@ def test_values_agree_with_scib_metrics(chemistries: Cells, found: dict[str, flo
     assert integration_metrics(vectors, types, batch, before=moved)["PCR"] == pytest.approx(removed, abs=1e-4)
     # Against itself nothing was removed.
     assert found["PCR"] == pytest.approx(0, abs=1e-4)
+    others = ("Silhouette batch", "iLISI", "Graph connectivity")
+    assert found["Batch"] == pytest.approx(np.mean([found[name] for name in others]))
     assert found["Total"] == pytest.approx(0.6 * found["Bio"] + 0.4 * found["Batch"])
     assert all(0 <= value <= 1 for value in found.values())
 

@@ -126,6 +126,27 @@ def test_empty_cells_find_nothing(model: GeneText, folder: Path, small: anndata.
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_recall_is_measured_on_cells_outside_the_index(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from biolm.tasks.search import build
+    from biolm.tasks.search.approximate import make_graph
+
+    made = []
+
+    def recorded(*given, **options):
+        made.append(make_graph(*given, **options))
+        return made[-1]
+
+    monkeypatch.setattr(build, "make_graph", recorded)
+    vectors = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32)
+    recall = build._recall(vectors, build.IndexSettings(index=kind, metric="euclidean"))
+    assert [graph.ntotal for graph in made] == [1200]
+    assert 0.5 < recall <= 1
+    # A graph of far-away cells finds none of the true neighbours.
+    monkeypatch.setattr(build, "make_graph", lambda rows, *a, **o: make_graph(rows[::-1] + 9, *a, **o))
+    assert build._recall(vectors, build.IndexSettings(index=kind, metric="euclidean")) < 0.2
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_approximate_indexes_report_their_recall(
     model: GeneText, kind: str, blood: Path, tmp_path: Path
 ) -> None:
