@@ -32,6 +32,9 @@ class Arguments(ReadingOptions):
             help="Column of the cell tables to keep; repeatable.", show_default="those all files have"
         ),
     ] = None
+    duplicates: Annotated[str, typer.Option(help="Sequences: repeated names are an error, or keep.")] = (
+        "error"
+    )
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
 

@@ -105,7 +105,7 @@ def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray
     if not (order >= 0).any():
         raise InputError(
             f"{path} names none of the {len(names)} records; its first column must be their names, "
-            f"such as {names[0]!r}, not {rows[0][0]!r}"
+            f"such as {names[0]!r}, not {next((row[0] for row in rows if row[0]), '')!r}"
         )
     return order
 
@@ -113,7 +113,9 @@ def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows, at least one."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
+        with (gzip.open if path.suffix == ".gz" else open)(
+            path, "rt", encoding="utf-8-sig", newline=""
+        ) as file:
             text = file.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"the labels {path} cannot be read; give a table by tabs or commas") from error

@@ -46,10 +46,20 @@ class PackSettings(ReadingSettings):
         Columns of the cell tables to keep, such as labels and batches; None keeps what all files have.
     resume
         Go on with a job that was interrupted.
+    duplicates
+        Of sequences: ``error`` refuses names that repeat, ``keep`` stores the records as they come; none of
+        these can then be read by its name.
     """
 
     obs: tuple[str, ...] | None = None
     resume: bool = False
+    duplicates: str = "error"
+
+    def __post_init__(self) -> None:
+        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
+        ReadingSettings.__post_init__(self)
+        if self.duplicates not in ("error", "keep"):
+            raise ConfigError(f"duplicates must be error or keep, not {self.duplicates!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,8 @@ def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSe
     files = expand(paths)
     if any(holds_sequences(path) for path in files):
         return _pack_sequences(files, target, settings)
+    if settings.duplicates != "error":
+        raise ConfigError("duplicates is for sequences and means nothing for cells and tokens; leave it out")
     tokens = [holds_tokens(path) for path in files]
     if any(tokens) != all(tokens):
         raise ConfigError("the input mixes cells and stored tokens; pack one kind")
@@ -246,8 +258,12 @@ def _pack_sequences(files: list[Path], target: Path, settings: PackSettings) -> 
             raise ConfigError(f"{path} is a store of sequences already; give the files it was made of")
     check_one_kind(files)
     with writing(target):
-        build_store(opened(files), target, overwrite=settings.overwrite)
+        build_store(
+            opened(files), target, overwrite=settings.overwrite, repeats=settings.duplicates == "keep"
+        )
     store = SequenceStore(target)
+    if store.repeated:
+        log.warning("%d names repeat; records are kept in input order", len(store.repeated))
     return PackSummary(
         output=target,
         kind="sequences",

@@ -10,6 +10,7 @@ from biolm.errors import InputError
 from biolm.io.sequences import holds_store, named_as_sequences
 from biolm.io.store import store_kind
 from biolm.io.token_store import is_token_store
+from biolm.progress import log
 
 __all__ = ["expand", "holds_sequences", "holds_tokens"]
 
@@ -19,6 +20,9 @@ _CELLS = (".h5ad", ".zarr", ".loom", ".h5")
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Every file, each once, in the order named; those of a folder or glob by name.
+
+    A file that is there by several names (symbolic and hard links) is one file, by the first of them: else
+    its examples would count several times and lie on both sides of a split.
 
     Parameters
     ----------
@@ -30,7 +34,13 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     InputError
         If one names nothing.
     """
-    return _expand(paths, ())
+    first: dict[tuple[int, int], Path] = {}
+    for path in dict.fromkeys(_expand(paths, ())):
+        state = path.stat()
+        known = first.setdefault((state.st_dev, state.st_ino), path)
+        if known != path:
+            log.warning("%s is %s by another name and is read once", path, known)
+    return list(first.values())
 
 
 def _expand(paths: Iterable[str | Path], lists: tuple[Path, ...]) -> list[Path]:
@@ -44,7 +54,7 @@ def _expand(paths: Iterable[str | Path], lists: tuple[Path, ...]) -> list[Path]:
             advice = f"for its folders give {path}/**/*.h5ad" if inside else "check the path"
             raise InputError(f"{name} names no file of cells, sequences or tokens; {advice}")
         found.extend(some)
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _expand_one(path: Path, lists: tuple[Path, ...]) -> list[Path]:

@@ -19,6 +19,7 @@ from biolm.io.cells import readers
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.hdf5 import is_hdf5, why_not_hdf5
 from biolm.io.cells.source import TRANSPOSED, OpenCells
+from biolm.io.sequences import named_as_sequences
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -134,7 +135,8 @@ def _unknown(path: Path) -> str:
 
 
 def _sequences(path: Path) -> str:
-    """The format of a file of sequences by its first byte; empty where it seems to be something else."""
+    """How a file of sequences is told, by its first byte or its name; empty where it seems something else."""
     with path.open("rb") as file:
         first = file.read(1)
-    return {b">": "FASTA", b"@": "FASTQ"}.get(first, "")
+    named = "by its name" if named_as_sequences(path) else ""
+    return {b">": "FASTA", b"@": "FASTQ"}.get(first, named)

@@ -74,6 +74,7 @@ def open_sequences(
     case: Literal["keep", "upper"] = "keep",
     features: str | None = None,
     translate: bool = False,
+    label: str | None = None,
 ) -> SequenceSource:
     """Open a file of sequences, or the standard input for ``-``.
 
@@ -88,6 +89,8 @@ def open_sequences(
     features, translate
         Of GenBank and EMBL: type of the features to cut out, such as ``CDS``, and whether to give proteins;
         see :func:`~biolm.io.sequences.annotated.read_annotated`.
+    label
+        Names the file in messages, where not by its path.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def open_sequences(
     """
     if format is not None and format not in FORMATS:
         raise ConfigError(f"there is no sequence format {format!r}; use one of {', '.join(FORMATS)}")
-    stream = open_stream(path)
+    stream = open_stream(path, label)
     try:
         first = stream.with_newlines(stream.read(PIECE))
         kind = format or _kind(first, stream.name)

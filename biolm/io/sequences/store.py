@@ -41,7 +41,9 @@ def holds_store(path: Path) -> bool:
     return store_kind(path) == _KIND
 
 
-def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwrite: bool = False) -> Path:
+def build_store(
+    sources: Iterable[SequenceSource], folder: str | Path, *, overwrite: bool = False, repeats: bool = True
+) -> Path:
     """Write the records of open sequence files, in order, into a new store.
 
     Parameters
@@ -52,15 +54,18 @@ def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwr
         Of the store.
     overwrite
         Whether an existing store may be replaced.
+    repeats
+        Whether several records may have one name.
 
     Raises
     ------
     OutputError
         If the folder exists or cannot be written.
     InputError
-        If a source cannot be read.
+        If a source cannot be read, or a name repeats that must not.
     """
     target = Path(folder)
+    seen: set[str] = set()
     with replacing(target, overwrite=overwrite) as temporary:
         temporary.mkdir()
         lengths = [np.zeros(1, np.int64)]
@@ -72,6 +77,13 @@ def build_store(sources: Iterable[SequenceSource], folder: str | Path, *, overwr
         ):
             for source in sources:
                 for block in source.blocks():
+                    for name in () if repeats else block.names:
+                        if name in seen:
+                            raise InputError(
+                                f"several records are named {name!r}, again in {source.path}; rename them, "
+                                "or take them as they come (--duplicates keep)"
+                            )
+                        seen.add(name)
                     letter_file.write(np.ascontiguousarray(block.letters).data)
                     name_file.writelines(f"{name}\n" for name in block.names)
                     lengths.append(block.lengths)

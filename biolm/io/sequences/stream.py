@@ -35,11 +35,13 @@ class Stream:
         The file; None for the standard input.
     raw
         The opened file.
+    name
+        Names it in messages, where not by its path.
     """
 
-    def __init__(self, path: Path | None, raw: BufferedReader) -> None:
+    def __init__(self, path: Path | None, raw: BufferedReader, name: str | None = None) -> None:
         self.path = path
-        self.name = "the standard input" if path is None else str(path)
+        self.name = name or ("the standard input" if path is None else str(path))
         self._raw = raw
         head = raw.peek(16)
         for magic, form in _OTHER.items():
@@ -108,8 +110,8 @@ class Stream:
         self.close()
 
 
-def open_stream(path: str | Path) -> Stream:
-    """Open a file, or the standard input for ``-``.
+def open_stream(path: str | Path, name: str | None = None) -> Stream:
+    """Open a file, or the standard input for ``-``; ``name`` stands for it in messages.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def open_stream(path: str | Path) -> Stream:
     except FileNotFoundError:
         raise InputError(f"there is no file {file}; check the path") from None
     try:
-        return Stream(file, raw)
+        return Stream(file, raw, name)
     except InputError:
         raw.close()
         raise

@@ -6,6 +6,7 @@ the table of k-mers or of letters round a letter.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,6 +162,11 @@ def read_samples(
     if label not in table.columns and tuple(table.columns) == (STRINGS,):
         label = STRINGS
     texts = table.column(label)
+    if tuple(table.columns) == (STRINGS,) and not settings.per_residue and not settings.numbers:
+        raise InputError(
+            f"{labels} gives each record a string of letters, not a class; give a table of names and classes, "
+            "or learn a label for each letter (--per-residue)"
+        )
     left_out = [*_MISSING, *settings.leave_out]
     kept = np.flatnonzero(~np.isin(texts, left_out) & (whole.lengths > 0))
     kept = _sampled(kept, whole.lengths, settings)
@@ -228,7 +234,7 @@ def _encoded(
     if len(classes) < 2:
         raise InputError(f"the labels {label!r} hold one class alone; an annotator needs two to tell apart")
     if sizes.min() < 2:
-        lone = ", ".join(repr(str(name)) for name in classes[sizes < 2][:5])
+        lone = ", ".join(repr(textwrap.shorten(str(name), 30)) for name in classes[sizes < 2][:5])
         raise InputError(
             f"the labels {label!r} have classes of one sequence ({lone}), which cannot be both learned and "
             "tested; leave them out (--leave-out), or learn numbers (--numbers)"

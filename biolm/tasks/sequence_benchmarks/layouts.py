@@ -90,7 +90,7 @@ class Found:
             If there is none, or a file cannot be read.
         """
         paths = self.train if side == "train" else self.test
-        pairs = [pair for path in paths for pair in _pairs(path, self.task)]
+        pairs = [pair for path in paths for pair in _readable(path, self.task)]
         if not pairs:
             raise InputError(f"{self.name} holds no {side} sequence; copy the benchmark again")
         names = [f"{side}{number}" for number in range(1, len(pairs) + 1)]
@@ -192,6 +192,13 @@ def _classes(folder: Path) -> list[Path]:
 def _ending(path: Path) -> str:
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     return ending if ending in (*_FASTA, *_TABLES, ".parquet") else ""
+
+
+def _readable(path: Path, task: str) -> Iterator[tuple[str, str]]:
+    try:
+        yield from _pairs(path, task)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} holds text that is not UTF-8; copy the benchmark again") from None
 
 
 def _pairs(path: Path, task: str) -> Iterator[tuple[str, str]]:

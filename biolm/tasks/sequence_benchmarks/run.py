@@ -136,11 +136,26 @@ def evaluate_sequences(
             "benchmarks of sequences shows their folders"
         )
     reader = sequence_model(model)
-    scores = [score for found in _chosen(sets, settings) for score in _score_set(found, reader, settings)]
-    if assays is not None:
+    scores: list[BenchmarkScore] = []
+    left_out: list[str] = []
+    for found in _chosen(sets, settings):
+        try:
+            _check_kind(found, reader)
+        except InputError as error:
+            if found.name in settings.datasets:
+                raise
+            log.warning("%s is left out: %s", found.name, error)
+            left_out.append(str(error))
+            continue
+        scores += _score_set(found, reader, settings)
+    if assays is not None and not (sets and reader.kind == "dna"):
         from biolm.tasks.sequence_benchmarks.assays import score_assays
 
         scores += score_assays(assays, reader, settings)
+    elif assays is not None:
+        log.warning("ProteinGym is left out: model %s reads DNA", reader.name)
+    if not scores and left_out:
+        raise InputError(f"{place} holds no data set that model {reader.name} reads: {left_out[0]}")
     if not scores:
         known = ", ".join([each.name for each in sets][:8])
         raise ConfigError(f"{place} holds no data set {', '.join(settings.datasets)}; it has {known}")
@@ -157,6 +172,11 @@ def _chosen(sets: list[Found], settings: BenchmarkSettings) -> Iterator[Found]:
             yield found
 
 
+def _check_kind(found: Found, reader: SequenceModel) -> None:
+    """Refuse a set of the other kind of sequences."""
+    check_kind(found.read("train").block, reader.kind, name=found.name)
+
+
 def _score_set(found: Found, reader: SequenceModel, settings: BenchmarkSettings) -> Iterator[BenchmarkScore]:
     """All methods on one data set."""
     tally = Tally()
@@ -165,7 +185,6 @@ def _score_set(found: Found, reader: SequenceModel, settings: BenchmarkSettings)
         log.warning("%s: %s", found.name, sentence)
     if len(np.unique(train.labels)) < 2:
         raise InputError(f"the training side of {found.name} holds one class alone; nothing can be learnt")
-    check_kind(train.block, reader.kind, name=found.name)
     protein = reader.kind == "protein"
     metric = headline_of(found.layout, found.name)
     tables: dict[str, Callable[[Labelled], Any]] = {
