@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,24 @@ def test_whole_numbers_read_alike_with_and_without_a_decimal_point(tmp_path):
     found = read_label_table(path, ["a", "b", "c"])
     assert found.column("kind").tolist() == ["0", "", "12"]
     assert found.column("score").tolist() == ["0.5", "1.0", "2"]
+
+
+@pytest.fixture(scope="module")
+def awkward(shared: Path) -> Path:
+    return shared / "data/awkward/sequences"
+
+
+def test_tables_as_people_have_them(awkward: Path) -> None:
+    from biolm.io.sequences import open_sequences
+
+    with open_sequences(awkward / "an.fasta") as source:
+        names = next(source.blocks()).names
+    wanted = ["greasy" if row % 2 == 0 else "basic" for row in range(len(names))]
+    for name in ("an.tsv", "an.csv", "an_crlf.tsv", "an_dup.tsv"):
+        assert read_label_table(awkward / name, names).column("kind").tolist() == wanted
+    missing = read_label_table(awkward / "an_missing.tsv", names).column("kind").tolist()
+    assert missing == [*wanted[:39], *[""] * (len(names) - 39)]
+    with pytest.raises(InputError, match=r"labels 'sp\|P00000\|X_0' twice in two ways"):
+        read_label_table(awkward / "an_conflict.tsv", names)
+    with pytest.raises(InputError, match=r"names none of the .* such as 'sp\|P00000\|X_0', not 'P00000'"):
+        read_label_table(awkward / "an_acc.tsv", names)

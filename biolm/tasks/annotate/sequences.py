@@ -164,8 +164,8 @@ def read_samples(
     texts = table.column(label)
     if tuple(table.columns) == (STRINGS,) and not settings.per_residue and not settings.numbers:
         raise InputError(
-            f"{labels} gives each record a string of letters, not a class; give a table of names and classes, "
-            "or learn a label for each letter (--per-residue)"
+            f"{labels} gives each record a string of letters, not a class; give a table of names and "
+            "classes, or learn a label for each letter (--per-residue)"
         )
     left_out = [*_MISSING, *settings.leave_out]
     kept = np.flatnonzero(~np.isin(texts, left_out) & (whole.lengths > 0))

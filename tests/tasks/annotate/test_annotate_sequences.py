@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from biolm.adapters.sequences import make_tokenizer
+from biolm.adapters.sequences import Tally, make_tokenizer
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
@@ -187,3 +187,37 @@ def test_tables_of_letters() -> None:
     assert window[:, 2].argmax(1).tolist() == [ord(c) - 65 for c in "MKVMKVMKXX"]
     assert window[6, :2].sum() == 0
     assert window[6, 3].argmax() == ord("K") - 65
+
+
+def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path) -> None:
+    from biolm.models.registry import load
+    from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
+    from biolm.tasks.annotate.sequences import read_samples
+
+    awkward = shared / "data/awkward/sequences"
+    model: Any = load(place / "model")
+    settings, tally = SequenceFitSettings(per_residue=True), Tally()
+    samples = read_samples(awkward / "an.fasta", awkward / "an_res.fasta", "labels", model, settings, tally)
+    written = (awkward / "an_res.fasta").read_text().splitlines()[1]
+    assert len(written) == 41
+    assert samples.block.lengths[0] == 40
+    assert "".join(np.array(samples.classes)[samples.values[:40]]) == written[:40]
+    assert tally.stops > 0
+    with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 letters but 39 labels"):
+        read_samples(awkward / "an.fasta", awkward / "an_res_short.fasta", "labels", model, settings)
+    with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(--per-residue\)"):
+        read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, SequenceFitSettings())
+
+
+def test_unknown_letters_follow_the_policy(place: Path, tmp_path: Path) -> None:
+    annotator = fit(place, method="knn")
+    path = tmp_path / "odd.fasta"
+    path.write_text(">a\nMKLLLLLLLL*\n>b\nMKJLLLLLLL\n")
+    found = predict_sequences(path, annotator, device="cpu")
+    assert found.block.text(0) == "MKLLLLLLLL"
+    assert (found.tally.stops, dict(found.tally.letters)) == (1, {"J": 1})
+    assert predict_sequences(path, annotator, device="cpu", letters="skip").block.names == ["a"]
+    with pytest.raises(InputError, match="letter 'J' at place 3 of record 'b'"):
+        predict_sequences(path, annotator, device="cpu", letters="error")
+    write_found(found, tmp_path / "found.csv")
+    assert '"final_stops": 1' in (tmp_path / "found.json").read_text()

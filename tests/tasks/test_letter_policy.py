@@ -1,0 +1,129 @@
+"""One letter policy: a final stop, gaps and marks change no result of any command, and all of it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import biolm
+from biolm.adapters.sequences import Tally, make_tokenizer
+from biolm.core import CoreConfig, Transformer
+from biolm.errors import InputError
+from biolm.io.sequences import SequenceBlock
+from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_model import SequenceModel
+from biolm.tasks.contacts.contacts import contacts
+from biolm.tasks.embed_sequences_file import embed_sequences_file
+from biolm.tasks.embed_sequences_settings import SequenceSettings
+from biolm.tasks.generate.prompts import read_prompts, usable_prompts
+from biolm.training.sequences import SequenceExamples
+
+TEXTS = {"clean": "MKTAYIAKQR", "stop": "MKTAYIAKQR*", "gap": "MK--TAYI..AKQR*", "lower": "mktayiakqr"}
+
+
+def small(alphabet: str, *, causal: bool = False) -> SequenceModel:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(alphabet)
+    core = Transformer(
+        CoreConfig(
+            vocab_size=tokenizer.size, d_model=16, n_layers=2, n_heads=2, d_ff=24, position="rope",
+            head="linear", tied=False, causal=causal,
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return SequenceModel(SequenceLanguage(name="small", tokenizer=tokenizer, max_length=50), core)
+
+
+@pytest.fixture(scope="module")
+def model() -> SequenceModel:
+    return small("esm")
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "p.fasta"
+    path.write_text("".join(f">{name}\n{text}\n" for name, text in TEXTS.items()))
+    return path
+
+
+def test_embeddings(model: SequenceModel, fasta: Path, tmp_path: Path) -> None:
+    for per_residue in (False, True):
+        made = biolm.embed(fasta, model=model, per_residue=per_residue)
+        vectors = made.obsm["X_small"].reshape(4, -1)
+        assert vectors.shape == (4, 160 if per_residue else 16)
+        np.testing.assert_allclose(vectors, np.tile(vectors[0], (4, 1)), atol=1e-5)
+        record = made.uns["biolm"]["X_small"]
+        assert (record["final_stops"], record["gaps"], record["with_unknown_letters"]) == (2, 4, 0)
+    (tmp_path / "gone.fasta").write_text(">a\nMK\n>b\n-*\n")
+    with pytest.raises(InputError, match="record 'b' holds nothing but gaps and stops"):
+        biolm.embed(tmp_path / "gone.fasta", model=model)
+
+
+def test_standard_input_is_named_so(
+    model: SequenceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+    import sys
+
+    class Input:
+        buffer = io.BytesIO(b">a\nMK\n>b\n")
+
+    monkeypatch.setattr(sys, "stdin", Input())
+    with pytest.raises(InputError, match=r"^record 2 of the standard input, 'b', has no letters"):
+        embed_sequences_file("-", tmp_path / "o.npy", model, SequenceSettings())
+
+
+def test_contacts(model: SequenceModel, fasta: Path) -> None:
+    weights, tally = np.linspace(-1, 1, 5, dtype=np.float32), Tally()
+    maps = list(contacts(fasta, model=model, weights=weights, tally=tally))
+    assert [found.sequence.upper() for found in maps] == [TEXTS["clean"]] * 4
+    for found in maps[1:]:
+        np.testing.assert_allclose(found.probabilities, maps[0].probabilities, atol=1e-6)
+    assert (tally.stops, tally.gaps) == (2, 4)
+    fasta.write_text(">a\nMKJLA\n>b\nMKLA\n")
+    skipped = contacts(fasta, model=model, weights=weights, letters="skip")
+    assert [found.name for found in skipped] == ["b"]
+    with pytest.raises(InputError, match="letter 'J' at place 3 of record 'a'"):
+        next(contacts(fasta, model=model, weights=weights, letters="error"))
+
+
+def test_prompts(model: SequenceModel) -> None:
+    decoder = small("progen2", causal=True)
+    prompts = usable_prompts(read_prompts(["1MKT", "MK-T"]), decoder)
+    assert [prompt.letters for prompt in prompts] == ["MKT", "MKT"]
+    with pytest.raises(InputError, match="does not know \\('1'\\)"):
+        usable_prompts(read_prompts(["M1T"]), decoder)
+    open_places = usable_prompts(read_prompts(["MK<mask>T"]), model)
+    assert open_places[0].places == [2]
+    made = biolm.generate(model, "MK<mask>T", temperature=0)
+    assert (made[0].sequence[:2], made[0].sequence[3:]) == ("MK", "T")
+    with pytest.raises(InputError, match="masks a place, but the model has no mask"):
+        usable_prompts(read_prompts(["MK<mask>T"]), decoder)
+
+
+def test_training(model: SequenceModel, fasta: Path, caplog: pytest.LogCaptureFixture) -> None:
+    examples = SequenceExamples([fasta], model.language, None, seed=0, long="crop")
+    (tokens,) = list(examples.blocks())
+    wanted = model.tokenize(SequenceBlock.of([TEXTS["clean"]] * 4))
+    np.testing.assert_array_equal(tokens.ids, wanted.ids)
+    assert (examples.tally.stops, examples.tally.gaps) == (2, 4)
+    assert "taken out: 2 final stops (*), 4 gaps (- and .)" in caplog.text
+
+
+def test_rna_is_read_as_dna_by_byte_pairs() -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    from biolm.adapters.sequences import BpeTokenizer
+
+    words = {token: number for number, token in enumerate(["[UNK]", "A", "C", "G", "T", "AC"])}
+    content = Tokenizer(BPE(words, [("A", "C")], unk_token="[UNK]")).to_str()  # no secret
+    tokenizer, tally = BpeTokenizer(content), Tally()
+    tokens = tokenizer.tokenize(SequenceBlock.of(["ACGU", "acgt"]), tally=tally)
+    assert tokens.ids.tolist() == [5, 3, 4, 5, 3, 4]
+    assert not tally.letters
