@@ -16,8 +16,6 @@ from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
 from biolm.tasks.contacts.contacts import contacts
-from biolm.tasks.embed_sequences_file import embed_sequences_file
-from biolm.tasks.embed_sequences_settings import SequenceSettings
 from biolm.tasks.generate.prompts import read_prompts, usable_prompts
 from biolm.training.sequences import SequenceExamples
 
@@ -75,7 +73,7 @@ def test_standard_input_is_named_so(
 
     monkeypatch.setattr(sys, "stdin", Input())
     with pytest.raises(InputError, match=r"^record 2 of the standard input, 'b', has no letters"):
-        embed_sequences_file("-", tmp_path / "o.npy", model, SequenceSettings())
+        biolm.embed("-", model=model, output=tmp_path / "o.npy")
 
 
 def test_contacts(model: SequenceModel, fasta: Path) -> None:

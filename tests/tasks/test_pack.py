@@ -21,7 +21,7 @@ from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.io.cells.write_store import packed_rows
-from biolm.tasks.pack import PackSettings, pack_files
+from biolm.tasks.pack import PackSettings, pack, pack_files
 
 HUMAN = [f"ENSG{number:011d}" for number in range(1, 61)]
 MOUSE = [f"ENSMUSG{number:011d}" for number in range(1, 61)]
@@ -279,3 +279,17 @@ def test_summary_counts_what_was_packed(files, tmp_path):
     assert summary.values == sum(np.count_nonzero(part) for part in parts[:2]) + np.count_nonzero(
         dense(tmp_path / "s")[80:]
     )
+
+
+def test_sequences_of_one_name_are_refused_unless_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.fasta").write_text(">x\nMKVLAAG\n>y" + name + "\nMKV\n")
+    with pytest.raises(InputError, match=r"several records are named 'x', again in .*b.fasta"):
+        pack(tmp_path, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    pack([tmp_path / "a.fasta", tmp_path / "b.fasta"], tmp_path / "store", duplicates="keep")
+    assert "1 names repeat; records are kept in input order" in caplog.text
+    with pytest.raises(ConfigError, match="duplicates must be error or keep"):
+        pack(tmp_path, tmp_path / "other", duplicates="some")

@@ -201,3 +201,25 @@ def test_the_command_writes_and_says_what(iglm: tuple[Path, Any], tmp_path: Path
     both = CliRunner().invoke(app, [*arguments, "--prompts", "x.fa"])
     assert both.exit_code == 2
     assert "choose one" in both.stderr
+
+
+def test_iglm_is_told_chain_and_species(iglm: tuple[Path, Any], tmp_path: Path) -> None:
+
+    folder = str(iglm[0])
+    (tmp_path / "p.fa").write_text(">a\nEVQLVE\n")
+    made = {}
+    for chain in ("heavy", "light"):
+        model = biolm.load(folder, chain=chain)
+        vectors = biolm.embed(tmp_path / "p.fa", model=model)
+        made[chain] = vectors.obsm["X_iglm"]
+        record = vectors.uns["biolm"]["X_iglm"]["checkpoint"]
+        assert (record["chain"], record["species"]) == (chain, "human")
+        out = tmp_path / f"{chain}.npy"
+        arguments = ["embed", str(tmp_path / "p.fa"), "-m", folder, "-o", str(out), "--chain", chain]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        np.testing.assert_allclose(np.load(out), made[chain], atol=1e-6)
+    assert np.abs(made["heavy"] - made["light"]).max() > 1e-3
+    result = CliRunner().invoke(app, [*arguments, "--species", "camel", "--overwrite"])
+    assert (result.exit_code, "this IgLM knows no 'camel'" in result.stderr) == (2, True)
+    with pytest.raises(ConfigError, match="model genetext has no option chain"):
+        biolm.load("genetext", chain="light")

@@ -287,3 +287,27 @@ def test_the_command_fails_in_one_sentence(folder: Path, tmp_path: Path) -> None
     assert result.exit_code == 2
     assert "reads no sequences" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_sets_of_the_other_kind_are_left_out(
+    folder: Path, dna: SequenceModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    shutil.copytree(folder / "coli_or_aureus", tmp_path / "dna_set")
+    draws = np.random.default_rng(0)
+    for side in ("train", "test"):
+        for name in ("greasy", "basic"):
+            place = tmp_path / "a_proteins" / side / name
+            place.mkdir(parents=True)
+            for number in range(12):
+                text = "".join(draws.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))
+                (place / f"{number}.txt").write_text(text)
+    scores = biolm.evaluate_sequences(tmp_path, dna, most=20)
+    assert {score.dataset for score in scores} == {"dna_set"}
+    assert "a_proteins is left out: a_proteins holds protein sequences but the model reads DNA" in caplog.text
+    with pytest.raises(InputError, match="a_proteins holds protein sequences"):
+        biolm.evaluate_sequences(tmp_path, dna, datasets=("a_proteins",))
+    shutil.rmtree(tmp_path / "dna_set")
+    with pytest.raises(InputError, match="holds no data set that model tiny-dna reads"):
+        biolm.evaluate_sequences(tmp_path, dna)
