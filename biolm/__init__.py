@@ -10,7 +10,9 @@ anndata.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -79,6 +81,19 @@ _HOMES = {
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }
+
+
+def _warn_of_mixed_files(place: Path) -> None:
+    """Another distribution installs a package of this name; where both lie in one place, files are mixed."""
+    if any(place.glob("biolm_sdk-*.dist-info")):
+        warnings.warn(
+            f"biolm-sdk, another project, has put files of its own into {place / 'biolm'}; uninstall it "
+            "(pip uninstall biolm-sdk) and install this biolm again from its folder",
+            stacklevel=3,
+        )
+
+
+_warn_of_mixed_files(Path(__file__).parents[1])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,13 @@
 # What the workflows share: reading sample sheets, and turning config sections into options of biolm.
 import csv
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+
+# What the environments of the rules install: this clone, unless another is named.
+os.environ.setdefault("BIOLM_SOURCE", str(Path(workflow.basedir).parents[2]))
 
 
 def load_schema(path):

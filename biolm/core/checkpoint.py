@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -190,17 +189,20 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         If it cannot be written, to a full disk say.
     """
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
         save_file(whole, temporary, metadata={"format": "pt", **(facts or {})})
-        Path(temporary).replace(path)
+        # The library makes a file that no other user may read.
+        temporary.chmod(mode)
+        temporary.replace(path)
     except SafetensorError as error:
         # The library puts the system's error into its text.
         code = re.search(r"os error (\d+)", str(error))
         raise OSError(int(code[1]) if code else None, str(error), str(path)) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -82,6 +82,10 @@ class CellModel(ABC):
     pools: tuple[str, ...]
     block_rows: int = 8192
 
+    def __repr__(self) -> str:
+        kind, genes = type(self).__name__, len(self.vocabulary)
+        return f"{kind}(name={self.name!r}, width={self.width}, genes={genes:,}, pools={self.pools})"
+
     @abstractmethod
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, d)`` of a block of cells; a cell's vector depends on that cell alone."""

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
 from biolm.models.catalogue import BUILT_IN, Entry
 from biolm.settings import nearest
 
@@ -213,8 +214,8 @@ def fetch(
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise ConfigError(
-            f"there is no folder {hub_id} here, and fetching it as a hub id needs the extra 'hub': "
-            "pip install 'biolm[hub]'"
+            f"there is no folder {hub_id} here, and fetching it as a hub id needs huggingface_hub: "
+            f"{advice('hub')}"
         ) from error
     try:
         folder = snapshot_download(

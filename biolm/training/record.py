@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from biolm.errors import ConfigError
+from biolm.extras import advice
 from biolm.io.atomic import replacing
 from biolm.progress import progress, speaks
 from biolm.training.module import Means, Pretraining
@@ -76,7 +77,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "trainer.loggers asks for tensorboard, which is not installed: pip install 'biolm[train]'"
+                f"trainer.loggers asks for tensorboard, which is not installed: {advice('train')}"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

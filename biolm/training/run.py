@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, TrainingError
+from biolm.extras import need
 from biolm.io.atomic import claiming, remove
 from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
@@ -160,6 +161,8 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
         # Which may have been long ago: the file of the command can be another by now.
         config = stored_config(folder)
     _check_device(config.trainer)
+    if "tensorboard" in config.trainer.loggers:
+        need("trainer.loggers tensorboard", "train", "tensorboard")
     check_processes(config.trainer.devices, config.trainer.nodes)
     config = absolute(config)
     with _quiet(first=first), claiming(folder) if first else nullcontext():

@@ -35,7 +35,7 @@ _NEAR = 0.02
 """Columns that match this share of genes less than the best are as good; direct matches then decide."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneVocabulary:
     """The genes a model knows, in the model's order.
 
@@ -103,6 +103,9 @@ class GeneVocabulary:
 
     def __len__(self) -> int:
         return len(self.genes)
+
+    def __repr__(self) -> str:
+        return f"GeneVocabulary({len(self):,} genes, kind={self.kind!r}, species={self.species})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes get the names alone and build their own look-ups.

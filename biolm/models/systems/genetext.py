@@ -34,7 +34,7 @@ FILE = "genetext.safetensors"
 TENSORS = {"human", "vectors", "factors", "mouse", "mouse_offsets", "mouse_rows", "mouse_weights"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneText(CellModel):
     """Gene-text vectors and what is needed to average them.
 

@@ -42,9 +42,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
-        raise ConfigError(
-            f"reading {path} needs the extra 'train' (for YAML): pip install 'biolm[train]'"
-        ) from error
+        raise ConfigError(f"reading {path} needs pyyaml: pip install pyyaml") from error
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

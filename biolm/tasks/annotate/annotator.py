@@ -62,7 +62,7 @@ class Head:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Annotator:
     """What ``biolm annotate fit`` makes and ``biolm annotate predict`` uses.
 
@@ -88,6 +88,10 @@ class Annotator:
     space: ExpressionSpace
     heads: tuple[Head, ...]
     facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{head.label}: {len(head.classes)} classes" for head in self.heads)
+        return f"Annotator(model={self.model.name!r}, {labels})"
 
     @property
     def reads_genes(self) -> bool:

@@ -41,7 +41,7 @@ SCHEMA = "biolm.sequence_annotator/1"
 FILE, ARRAYS, MODEL = "annotation.json", "annotator.safetensors", "model"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SequenceAnnotator:
     """What ``biolm annotate fit`` makes of sequences and ``biolm annotate predict`` uses.
 
@@ -78,6 +78,10 @@ class SequenceAnnotator:
     report: Mapping[str, Any]
     facts: Mapping[str, Any]
     tuned: FineTuned | None = None
+
+    def __repr__(self) -> str:
+        many = f"{len(self.classes)} classes" if self.classes else "numbers"
+        return f"SequenceAnnotator(model={self.model.name!r}, {self.label}: {many})"
 
     def scores(self, block: SequenceBlock, settings: Any) -> NDArray[np.float64]:
         """Probabilities ``(s, c)``, or numbers ``(s, 1)``, of sequences or their letters.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from biolm.errors import ConfigError
+from biolm.extras import need
 from biolm.jobs.settings import CellSettings, RunSettings, check_key
 
-__all__ = ["FEATURES", "METHODS", "FitSettings", "PredictSettings"]
+__all__ = ["FEATURES", "METHODS", "TRAINED", "FitSettings", "PredictSettings"]
 
-METHODS = ("linear", "knn", "head", "lora", "full")
+TRAINED = ("head", "lora", "full")
+METHODS = ("linear", "knn", *TRAINED)
 FEATURES = ("joint", "embedding", "expression")
 
 
@@ -66,6 +68,8 @@ class FitSettings(CellSettings):
         ):
             if value not in offered:
                 raise ConfigError(f"{name} '{value}' is not one of {', '.join(offered)}")
+        if self.method in TRAINED:
+            need(f"method {self.method}", "train", "yaml", "pytorch_lightning")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"the test share lies between 0 and 1, not at {self.test_share}")
         if not 0 <= self.reject < 1:

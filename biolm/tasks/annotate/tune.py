@@ -25,7 +25,7 @@ from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.expression import log_normalised
 from biolm.tasks.annotate.frozen import Frozen, Points
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
-from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.annotate.settings import TRAINED, FitSettings
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINED", "TunedModel", "gene_points", "read_tokens", "run_settings", "token_model", "train"]
 
-TRAINED = ("head", "lora", "full")
 # Share of the training cells (batches) that stops the training and calibrates.
 _VALIDATION = 0.15
 _RATES = {"head": 3e-3, "lora": 5e-4, "full": 1e-4}

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
+from biolm.extras import advice
 from biolm.scoring.baselines import unfinished
 
 __all__ = [
@@ -64,8 +65,7 @@ def need_library() -> None:
     """
     if find_spec("scib_metrics") is None:
         raise ConfigError(
-            "integration metrics need scib-metrics: pip install 'biolm[eval]', or leave them out "
-            "(--no-integration)"
+            f"integration metrics need scib-metrics: {advice('eval')}, or leave them out (--no-integration)"
         )
 
 

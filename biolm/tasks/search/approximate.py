@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
 
 __all__ = ["KINDS", "candidates", "make_graph", "read_graph", "write_graph"]
 
@@ -118,6 +119,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise ConfigError(
-            "an approximate index needs faiss: pip install 'biolm[search]', or use --index exact"
+            f"an approximate index needs faiss: {advice('search')}, or use --index exact"
         ) from error
     return faiss

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError, InputError
+from biolm.extras import need
 from biolm.io.atomic import refuse_existing
 from biolm.io.cells import CellBlock, CellSource, label_text, open_cells
 from biolm.io.provenance import plain
@@ -84,6 +85,8 @@ class IndexSettings:
             raise ConfigError(f"metric '{self.metric}' is not one of {', '.join(METRICS)}")
         if self.index not in KINDS:
             raise ConfigError(f"index '{self.index}' is not one of {', '.join(KINDS)}")
+        if self.index != "exact":
+            need(f"index {self.index}", "search", "faiss")
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, not {self.threads}")
 

@@ -51,7 +51,7 @@ class CellTable:
         return CellTable(self.names[chosen], self.sources[chosen], self.rows[chosen], labels)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Index:
     """A reference to search in; made by :func:`biolm.search.build`, opened by :func:`biolm.search.load`.
 
@@ -77,6 +77,9 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return f"Index({len(self):,} cells, model={self.facts.get('model')!r}, metric={self.metric!r})"
 
     @property
     def metric(self) -> str:
