@@ -17,6 +17,7 @@ from biolm.errors import InputError
 from biolm.io.cells.block import gather
 from biolm.io.store import StoreWriter, read_facts, store_kind
 from biolm.io.tokens import read_tokens, token_metadata
+from biolm.io.whole import check_whole
 
 __all__ = [
     "KIND",
@@ -130,6 +131,8 @@ class TokenStore:
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the examples ``rows``, in the order asked; ``index`` holds their numbers."""
+        for name, column in self._columns.items():
+            check_whole(self.path / f"{name}.bin", column.nbytes)
         ids = self._columns["ids"]
         values = self._columns.get("values")
         taken, others, offsets = gather(ids, ids if values is None else values, self._offsets, rows)

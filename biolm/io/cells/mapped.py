@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import mmap
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from biolm.io.whole import check_whole
 
 __all__ = ["FileArray", "file_array_of"]
 
@@ -36,6 +39,8 @@ class FileArray:
         Of the ``k`` items.
     starts, offsets
         ``(e,)`` first item of each extent, and the byte of the file at which it begins.
+    path
+        Of the file, for messages.
     """
 
     def __init__(
@@ -45,8 +50,11 @@ class FileArray:
         size: int,
         starts: NDArray[np.int64],
         offsets: NDArray[np.int64],
+        path: str | Path,
     ) -> None:
-        self._handle, self.dtype, self.size = handle, dtype, size
+        self._handle, self.dtype, self.size, self._path = handle, dtype, size, path
+        ends = offsets + np.diff(np.append(starts, size)) * dtype.itemsize
+        self._needed = int(ends.max()) if size else 0
         self._starts = starts
         self._base = int(offsets.min()) if len(offsets) else 0
         # From the number of an item to its place behind the map, extent by extent.
@@ -69,7 +77,8 @@ class FileArray:
         while done < out.nbytes:
             count = os.preadv(self._handle, [view[done:]], place + done)
             if not count:
-                raise OSError("the file ends early")
+                check_whole(self._path, self._needed, self._handle)
+                raise OSError(f"{self._path} ends early")
             done += count
 
     def _pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
@@ -90,6 +99,7 @@ class FileArray:
         They are turned into the number type ``kind`` on the way, if that is wider.
         """
         view = self._mapped()
+        check_whole(self._path, self._needed, self._handle)
         extent = np.searchsorted(self._starts, first, side="right") - 1
         ends = np.append(self._starts[1:], self.size)[extent] if len(first) else last
         if (last <= ends).all():
@@ -138,7 +148,7 @@ def file_array_of(dataset: Any) -> FileArray | None:
     ends = offsets + np.diff(np.append(starts, dataset.shape[0])) * itemsize
     if (ends > os.fstat(handle).st_size).any() or ((offsets - offsets[:1]) % itemsize).any():
         return None
-    return FileArray(handle, dataset.dtype, dataset.shape[0], starts, offsets)
+    return FileArray(handle, dataset.dtype, dataset.shape[0], starts, offsets, file.filename)
 
 
 def _extents(dataset: Any) -> Extents | None:

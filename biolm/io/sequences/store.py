@@ -27,6 +27,7 @@ from biolm.io.sequences.block import SequenceBlock, SequenceSource
 from biolm.io.sequences.contigs import find_contig
 from biolm.io.sequences.letters import reverse_complement
 from biolm.io.store import store_kind
+from biolm.io.whole import check_whole
 from biolm.progress import progress, speaks
 
 __all__ = ["SequenceStore", "build_store", "holds_store"]
@@ -172,6 +173,7 @@ class SequenceStore:
             # A plain array over the map: slicing np.memmap itself takes several times longer.
             size = int(self.offsets[-1])
             self._letters = np.asarray(np.memmap(self.folder / "letters.bin", np.uint8, "r", shape=(size,)))
+        check_whole(self.folder / "letters.bin", len(self._letters))
         return self._letters
 
     def row(self, name: str) -> int:
@@ -234,8 +236,8 @@ class SequenceStore:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
         begin = self.offsets[rows] + starts
-        letters = np.empty(offsets[-1], np.uint8)
+        letters, stored = np.empty(offsets[-1], np.uint8), self.letters
         for place, (first, length) in enumerate(zip(begin.tolist(), (ends - starts).tolist(), strict=True)):
-            letters[offsets[place] : offsets[place] + length] = self.letters[first : first + length]
+            letters[offsets[place] : offsets[place] + length] = stored[first : first + length]
         names = [str(row + 1) for row in rows.tolist()]
         return SequenceBlock(names, [""] * len(names), letters, offsets)

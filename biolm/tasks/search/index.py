@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.json_file import read_json
+from biolm.io.whole import check_whole
 from biolm.tasks.search.approximate import candidates, read_graph, write_graph
 from biolm.tasks.search.calibrate import Calibration
 from biolm.tasks.search.exact import directions, exact_neighbours, refine
@@ -91,6 +92,12 @@ class Index:
         """Name of the column of labels."""
         return self.facts.get("label")
 
+    def _check(self) -> None:
+        """A mapped file may have become shorter since."""
+        if isinstance(self.vectors, np.memmap):
+            file = self.vectors
+            check_whole(str(file.filename), file.offset + file.nbytes)
+
     def search(
         self, vectors: NDArray[np.float32], k: int = 10
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -128,6 +135,7 @@ class Index:
                 f"{int(broken.sum())} query vectors hold values that are not finite, first row "
                 f"{int(np.argmax(broken))}; embed the cells again or leave those out"
             )
+        self._check()
         queries = directions(queries) if self.metric == "cosine" else queries
         if self.graph is None:
             rows, distances = exact_neighbours(queries, self.vectors, k, metric=self.metric)

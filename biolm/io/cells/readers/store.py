@@ -43,7 +43,9 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     handles = {name: os.open(path / f"{name}.bin", os.O_RDONLY) for name in ("counts", "columns")}
     start = np.zeros(1, np.int64)
     arrays = {
-        name: FileArray(handle, np.dtype(facts["columns"][name]), int(facts["values"]), start, start)
+        name: FileArray(
+            handle, np.dtype(facts["columns"][name]), int(facts["values"]), start, start, path / f"{name}.bin"
+        )
         for name, handle in handles.items()
     }
 
