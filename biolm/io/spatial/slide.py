@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.extras import advice
 from biolm.io.spatial.images import Level, TissueImage
 from biolm.io.spatial.samples import over_white
 
@@ -26,9 +27,7 @@ def open_slide(path: Path) -> TissueImage:
     try:
         import openslide
     except ImportError as error:
-        raise InputError(
-            f"{path} needs openslide: pip install 'biolm[slides]' (openslide-python and openslide-bin)"
-        ) from error
+        raise InputError(f"{path} needs openslide: {advice('slides')}") from error
     try:
         slide = openslide.OpenSlide(str(path))
     except openslide.OpenSlideError as error:
