@@ -20,6 +20,7 @@ _MERGERS = {
     "vectors": "biolm.tasks.embed:merge_vectors",
     "tokens": "biolm.tasks.tokenize:merge_tokens",
     "calls": "biolm.tasks.annotate.predict_file:merge_calls",
+    "contacts": "biolm.tasks.contacts.run:merge_contacts",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",
 }
 """By what shards hold: the function that writes all of it."""

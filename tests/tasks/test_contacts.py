@@ -239,3 +239,36 @@ def test_the_command_reports_precision(esm, tmp_path):
     result = CliRunner().invoke(app, [*arguments, "--structure", str(structure), "--json", "--quiet"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["precision"].keys() == {"short", "medium", "long"}
+
+
+@pytest.mark.parametrize("form", ["tsv", "npz"])
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(esm, tmp_path, monkeypatch, form):
+    from biolm.tasks.contacts import run
+
+    monkeypatch.setattr(run, "_RECORDS", 2)
+    model, _ = esm
+    fasta = tmp_path / "p.fasta"
+    fasta.write_text("".join(f">p{n}\n{'MKALGEWKLA' * 2}{'A' * n}\n" for n in range(7)))
+    whole = contacts_file(fasta, tmp_path / f"whole.{form}", model, ContactSettings(least=0.0))
+    parts = [tmp_path / f"s{n}" for n in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        contacts_file(fasta, part, model, ContactSettings(least=0.0, shard=f"{number}/3"))
+    made = biolm.merge(parts[::-1], tmp_path / f"made.{form}")
+    assert made.read_bytes() == whole.output.read_bytes()
+    compute, calls = run._Work.compute, []
+
+    def dying(self, block):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(block)
+        return compute(self, block)
+
+    monkeypatch.setattr(run._Work, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        contacts_file(fasta, tmp_path / f"part.{form}", model, ContactSettings(least=0.0))
+    monkeypatch.setattr(run._Work, "compute", compute)
+    resumed = contacts_file(fasta, tmp_path / f"part.{form}", model, ContactSettings(least=0.0, resume=True))
+    assert resumed.pairs == whole.pairs
+    assert resumed.output.read_bytes() == whole.output.read_bytes()
+    with pytest.raises(ConfigError, match="of the whole job, not of a shard"):
+        ContactSettings(shard="1/2", picture=tmp_path / "x.png")

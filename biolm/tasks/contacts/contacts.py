@@ -26,9 +26,11 @@ __all__ = [
     "RANGES",
     "ContactMap",
     "align_chain",
+    "contact_model",
     "contacts",
     "fit_contacts",
     "precision",
+    "protein_blocks",
     "read_chains",
 ]
 
@@ -112,7 +114,7 @@ def contacts(
     from biolm.core.contacts import contact_logits
     from biolm.models.running import pick_device
 
-    reader = _reader(model)
+    reader = contact_model(model)
     used = reader.contact_weights if weights is None else weights
     if used is None:
         raise ConfigError(
@@ -123,7 +125,7 @@ def contacts(
     reader.core.to(place)
     held = torch.from_numpy(np.asarray(used, np.float32))
     check_policy(letters)
-    for block in _blocks(data, reader, letters, Tally() if tally is None else tally):
+    for block in protein_blocks(data, reader, letters, Tally() if tally is None else tally):
         for row in range(len(block)):
             tokens = reader.tokenize(block.part(row, row + 1))
             logits = contact_logits(
@@ -165,13 +167,13 @@ def fit_contacts(
     from biolm.models.running import pick_device
     from biolm.scoring.baselines import l1_penalty
 
-    reader = _reader(model)
+    reader = contact_model(model)
     place = pick_device(device)
     reader.core.to(place)
     features, labels = [], []
     for chain in chains:
         block = SequenceBlock.of([chain.sequence], [chain.name])
-        for part in _blocks(block, reader, "unknown", Tally()):
+        for part in protein_blocks(block, reader, "unknown", Tally()):
             pairs = np.triu_indices(len(chain.sequence), _LEAST)
             where = (torch.from_numpy(pairs[0]).to(place), torch.from_numpy(pairs[1]).to(place))
             batch = Batch.from_tokens(reader.tokenize(part)).to(place)
@@ -239,7 +241,14 @@ def read_chains(names: Sequence[str]) -> list[Chain]:
     return chains
 
 
-def _reader(model: str | Path | SequenceModel) -> SequenceModel:
+def contact_model(model: str | Path | SequenceModel) -> SequenceModel:
+    """A model of proteins with a token for each residue.
+
+    Raises
+    ------
+    ConfigError
+        If it is another.
+    """
     from biolm.jobs.bind import sequence_model
 
     reader = sequence_model(model)
@@ -248,15 +257,38 @@ def _reader(model: str | Path | SequenceModel) -> SequenceModel:
     return reader
 
 
-def _blocks(
-    data: str | Path | SequenceBlock, reader: SequenceModel, letters: Policy, tally: Tally
+def protein_blocks(
+    data: str | Path | SequenceBlock,
+    reader: SequenceModel,
+    letters: Policy,
+    tally: Tally,
+    records: int = 8192,
 ) -> Iterator[SequenceBlock]:
-    """Blocks of proteins that the model reads at once."""
+    """Blocks of proteins that the model reads at once.
+
+    Parameters
+    ----------
+    data
+        A sequence file, or sequences in memory.
+    reader
+        The model.
+    letters
+        What is done with letters that it does not know.
+    tally
+        Counts them.
+    records
+        Most records of a block.
+
+    Raises
+    ------
+    InputError
+        If a sequence is longer than the model.
+    """
     if isinstance(data, SequenceBlock):
         yield _checked(admitted(data, reader.tokenizer, letters, tally), reader)
         return
     with open_sequences(data) as source:
-        for block in source.blocks():
+        for block in source.blocks(records=records):
             if not block.start:
                 check_kind(block, reader.kind, name=str(data))
             yield _checked(admitted(block, reader.tokenizer, letters, tally), reader)

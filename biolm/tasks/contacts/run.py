@@ -7,33 +7,51 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Policy, Tally
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.structures import Chain
+from biolm.io.atomic import refuse_existing
+from biolm.io.provenance import plain, stamp
+from biolm.io.sequences import SequenceBlock
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.settings import RunSettings
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Parts
+from biolm.options import Option, check_options
 from biolm.progress import log
 from biolm.tasks.attention import picture_format
-from biolm.tasks.contacts.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
+from biolm.tasks.contacts.contacts import (
+    ContactMap,
+    contact_model,
+    contacts,
+    fit_contacts,
+    precision,
+    protein_blocks,
+    read_chains,
+)
+from biolm.tasks.contacts.draw import draw_contacts
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["ContactSettings", "ContactSummary", "contacts_file", "draw_contacts"]
+__all__ = ["ContactSettings", "ContactSummary", "contacts_file", "merge_contacts"]
 
+KIND = "contacts"
+_RECORDS = 16  # proteins of a block
 _FORMATS = ("tsv", "npz")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactSettings:
-    """Choices of a job.
+@dataclass(frozen=True, kw_only=True)
+class ContactSettings(RunSettings):
+    """Choices of a job, beside those of :class:`~biolm.jobs.settings.RunSettings`.
 
     Parameters
     ----------
@@ -49,21 +67,43 @@ class ContactSettings:
         Where to compute.
     letters
         What is done with letters that the model does not know.
-    overwrite
-        Whether existing outputs may be replaced.
+    overwrite, progress
+        Whether existing outputs may be replaced; whether to draw progress.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range, or a shard is asked to look at the first sequence.
     """
 
-    least: float = 0.1
-    structure: str | None = None
-    fit: tuple[str, ...] = ()
-    picture: Path | None = None
-    device: str = "auto"
-    letters: Policy = "unknown"
-    overwrite: bool = False
+    least: Annotated[float, Option(help="Least probability of a pair in the table.", min=0, max=1)] = 0.1
+    structure: Annotated[
+        str | None,
+        Option(help="FILE or FILE:CHAIN of the first protein, for precision.", shown="none"),
+    ] = None
+    fit: Annotated[
+        tuple[str, ...],
+        Option(help="Structure to weigh the heads on; may be repeated.", shown="the model's own"),
+    ] = ()
+    picture: Annotated[
+        Path | None, Option(help="Also draw the first: .png, .svg or .pdf.", shown="none", panel="Output")
+    ] = None
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    letters: Annotated[
+        Policy,
+        Option(
+            help="Residues the model does not know: error, unknown or skip the record.",
+            choices=("error", "unknown", "skip"),
+        ),
+    ] = "unknown"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least <= 1:
-            raise ConfigError(f"the least probability lies from 0 to 1, not at {self.least}")
+        check_options(self)
+        self.check_run()
+        if self.shard is not None and (self.structure is not None or self.picture is not None):
+            raise ConfigError("structure and picture are of the whole job, not of a shard; leave them out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,45 +151,135 @@ def contacts_file(
         If input, model, structure or output cannot be used; nothing half-written is left.
     """
     target = Path(output)
-    form = target.suffix.removeprefix(".").lower()
-    if form not in _FORMATS:
-        raise ConfigError(f"{target} names no format; use an ending among .{', .'.join(_FORMATS)}")
+    form = "" if settings.shard else _form(target, settings.format)
     if settings.picture is not None:
         picture_format(settings.picture)
-    for place in (target, settings.picture):
-        if place is not None:
-            refuse_existing(place, overwrite=settings.overwrite)
+        refuse_existing(settings.picture, overwrite=settings.overwrite)
+    check_outputs(target, (".tsv", ".npz") if settings.shard else (target.suffix,), settings)
     chain = read_chains([settings.structure])[0] if settings.structure else None
+    reader = contact_model(model)
     weights = None
     if settings.fit:
-        weights = fit_contacts(read_chains(settings.fit), model=model, device=settings.device)
-    shares: dict[str, float] = {}
-    counts = {"sequences": 0, "pairs": 0}
-
-    tally = Tally()
-
-    def looked_at() -> Iterator[ContactMap]:
-        chosen: dict[str, Any] = {"weights": weights, "device": settings.device, "letters": settings.letters}
-        for found in contacts(path, model=model, tally=tally, **chosen):
-            if not counts["sequences"]:
-                if chain is not None:
-                    shares.update(precision(found, chain))
-                if settings.picture is not None:
-                    draw_contacts(found, settings.picture, chain, overwrite=settings.overwrite)
-            counts["sequences"] += 1
-            counts["pairs"] += sum(1 for _ in found.pairs(settings.least))
-            yield found
-        if not counts["sequences"]:
-            raise InputError(
-                f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
-            )
-
-    with replacing(target, overwrite=settings.overwrite) as temporary:
-        write = _write_table if form == "tsv" else _write_maps
-        write(temporary, looked_at(), settings.least)
+        weights = fit_contacts(read_chains(settings.fit), model=reader, device=settings.device)
+    tally, ends = Tally(), [0]
+    for block in protein_blocks(path, reader, settings.letters, tally, _RECORDS):
+        ends.append(ends[-1] + len(block))
     if sentence := tally.sentence():
         log.warning("%s", sentence)
-    return ContactSummary(output=target, precision=shares, letters=tally.facts(), **counts)
+    if not ends[-1]:
+        raise InputError(
+            f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
+        )
+    work = _Work(path=path, model=reader, weights=weights, settings=settings)
+    shares: dict[str, float] = {}
+
+    def finish(parts: Parts, made: Path) -> None:
+        first = next(_maps(parts))
+        # Blocks of an earlier run count too.
+        work.pairs = sum(1 for each in _maps(parts) for _ in each.pairs(settings.least))
+        if chain is not None:
+            shares.update(precision(first, chain))
+        if settings.picture is not None:
+            draw_contacts(first, settings.picture, chain, overwrite=settings.overwrite)
+        _write(made, form, parts, settings.least)
+
+    sequences = Job(
+        kind=KIND,
+        same={
+            "input": {"stamp": stamp(Path(path)), "records": ends[-1]},
+            "model": plain(reader.describe()),
+            "options": {name: getattr(settings, name) for name in ("least", "fit", "device", "letters")},
+        },
+        ends=np.array(ends, np.int64),
+        blocks=work.blocks,
+        compute=work.compute,
+        finish=finish,
+        label="reading contacts",
+        unit="proteins",
+    ).run(target, settings)
+    return ContactSummary(
+        output=target, sequences=sequences, pairs=work.pairs, precision=shares, letters=tally.facts()
+    )
+
+
+def merge_contacts(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the contacts of all shards as the whole job would; how many proteins there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        ``.tsv`` or ``.npz``.
+    data
+        Not used: the shards hold all that is written.
+    form
+        By the ending of the output by default.
+
+    Raises
+    ------
+    ConfigError
+        If the input is named, or the format is none.
+    """
+    if data is not None:
+        raise ConfigError("shards of contacts hold all that is written; leave the input out")
+    found, least = _form(target, form), records[0].job["options"]["least"]
+    write_whole(parts.folder, target, lambda made: _write(made, found, parts, least))
+    return sum(len(part["lengths"]) for part in parts)
+
+
+def _form(target: Path, chosen: str | None) -> str:
+    form = chosen or target.suffix.removeprefix(".").lower()
+    if form not in _FORMATS:
+        raise ConfigError(f"{target} names no format; use an ending among .{', .'.join(_FORMATS)}")
+    return form
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """Reads the contacts of a file block by block."""
+
+    path: str | Path
+    model: SequenceModel
+    weights: NDArray[np.float32] | None
+    settings: ContactSettings
+    pairs: int = 0
+
+    def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
+        """The blocks ``first`` to ``last`` of proteins that are read."""
+        whole = protein_blocks(self.path, self.model, self.settings.letters, Tally(), _RECORDS)
+        yield from islice(whole, first, last)
+
+    def compute(self, block: SequenceBlock) -> dict[str, NDArray[Any]]:
+        """Maps of one block, end to end."""
+        chosen: dict[str, Any] = {"weights": self.weights, "device": self.settings.device}
+        found = list(contacts(block, model=self.model, **chosen))
+        self.pairs += sum(1 for each in found for _ in each.pairs(self.settings.least))
+        nothing = np.zeros(0, np.float32)
+        return {
+            "names": np.array([each.name for each in found], str),
+            "sequences": np.array([each.sequence for each in found], str),
+            "lengths": np.array([len(each.sequence) for each in found], np.int64),
+            "maps": np.concatenate([nothing, *(each.probabilities.ravel() for each in found)]),
+        }
+
+
+def _maps(parts: Parts) -> Iterator[ContactMap]:
+    for part in parts:
+        ends = np.cumsum(part["lengths"] ** 2)
+        for row, (name, text) in enumerate(zip(part["names"], part["sequences"], strict=True)):
+            size = int(part["lengths"][row])
+            whole = part["maps"][ends[row] - size**2 : ends[row]]
+            yield ContactMap(str(name), str(text), whole.reshape(size, size))
+
+
+def _write(made: Path, form: str, parts: Parts, least: float) -> None:
+    write = _write_table if form == "tsv" else _write_maps
+    write(made, _maps(parts), least)
 
 
 def _write_table(target: Path, maps: Iterable[ContactMap], least: float) -> None:
@@ -175,53 +305,3 @@ def _put(archive: zipfile.ZipFile, name: str, values: NDArray[Any]) -> None:
     # A fixed time, so that the same maps are the same bytes.
     with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as file:
         np.lib.format.write_array(file, values, allow_pickle=False)
-
-
-def draw_contacts(
-    found: ContactMap, output: str | Path, chain: Chain | None = None, *, overwrite: bool = False
-) -> None:
-    """Draw a contact map: probabilities above the diagonal; below it those of the structure, where given.
-
-    Raises
-    ------
-    ConfigError
-        If the ending is not one of a picture.
-    InputError
-        If the structure is of another protein.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from biolm.tasks.contacts.contacts import align_chain
-
-    target = Path(output)
-    kind = picture_format(target)
-    length = len(found.sequence)
-    shown = found.probabilities.copy()
-    title = found.name
-    if chain is not None:
-        place = align_chain(found, chain)
-        held = np.flatnonzero(place >= 0)
-        known = np.full((length, length), np.nan, np.float32)
-        known[np.ix_(held, held)] = chain.contacts[np.ix_(place[held], place[held])]
-        below = np.tril_indices(length, -1)
-        shown[below] = known[below]
-        title = f"{found.name} (above) and {chain.name} (below)"
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    image = axes.imshow(
-        shown,
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        extent=(0.5, length + 0.5, length + 0.5, 0.5),
-        interpolation="none",
-    )
-    axes.set(xlabel="residue", ylabel="residue")
-    axes.set_title(title, fontsize=10)
-    figure.colorbar(image, label="probability of contact", shrink=0.8)
-    with replacing(target, overwrite=overwrite) as temporary:
-        figure.savefig(
-            temporary, format=kind, dpi=150, metadata={"Software": None} if kind == "png" else None
-        )

@@ -1,0 +1,76 @@
+"""Draw the contacts of a protein, beside those of a structure.
+
+Dimensions: ``s`` residues of a sequence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from biolm.io.atomic import replacing
+from biolm.io.structures import Chain
+from biolm.tasks.attention import picture_format
+from biolm.tasks.contacts.contacts import ContactMap, align_chain
+
+__all__ = ["draw_contacts"]
+
+
+def draw_contacts(
+    found: ContactMap, output: str | Path, chain: Chain | None = None, *, overwrite: bool = False
+) -> None:
+    """Draw a contact map: probabilities above the diagonal; below it those of the structure, where given.
+
+    Parameters
+    ----------
+    found
+        The map.
+    output
+        ``.png``, ``.svg`` or ``.pdf``.
+    chain
+        A structure of the same protein.
+    overwrite
+        Whether an existing picture may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is not one of a picture.
+    InputError
+        If the structure is of another protein.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    target = Path(output)
+    kind = picture_format(target)
+    length = len(found.sequence)
+    shown = found.probabilities.copy()
+    title = found.name
+    if chain is not None:
+        place = align_chain(found, chain)
+        held = np.flatnonzero(place >= 0)
+        known = np.full((length, length), np.nan, np.float32)
+        known[np.ix_(held, held)] = chain.contacts[np.ix_(place[held], place[held])]
+        below = np.tril_indices(length, -1)
+        shown[below] = known[below]
+        title = f"{found.name} (above) and {chain.name} (below)"
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        shown,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        extent=(0.5, length + 0.5, length + 0.5, 0.5),
+        interpolation="none",
+    )
+    axes.set(xlabel="residue", ylabel="residue")
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(image, label="probability of contact", shrink=0.8)
+    with replacing(target, overwrite=overwrite) as temporary:
+        figure.savefig(
+            temporary, format=kind, dpi=150, metadata={"Software": None} if kind == "png" else None
+        )
