@@ -112,3 +112,27 @@ def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog:
 def test_sequences_are_no_table_of_cells(shared: Path) -> None:
     with pytest.raises(InputError, match=r"holds sequences \(FASTA\), no cells; choose a model of sequences"):
         open_cells(shared / "data" / "awkward" / "sequences" / "one.fasta")
+
+
+def test_training_refuses_a_normalised_sample_when_it_reads_it(awkward: Path) -> None:
+    from biolm.models.registry import load_tokenizer
+    from biolm.training.cells import CellExamples
+
+    path, language = awkward / "one_sample_normalised.h5ad", load_tokenizer("biolm-cell-mini")
+    with open_cells(path) as source:
+        match = language.vocabulary.match(source.gene_columns(), minimum=0)
+    examples = CellExamples([path], [match], language, matrix="X", seed=0, counts=True)
+    assert len(examples.read(np.arange(150, 190))) == 40
+    with pytest.raises(InputError, match="sample = 'normalised' in obs"):
+        examples.read(np.arange(150, 250))
+    examples.close()
+    allowed = CellExamples([path], [match], language, matrix="X", seed=0)
+    assert len(allowed.read(np.arange(150, 250))) == 100
+    allowed.close()
+
+
+def test_transposing_is_refused_for_sequences(shared: Path, tmp_path: Path) -> None:
+    path = shared / "data" / "awkward" / "sequences" / "one.fasta"
+    made = CliRunner().invoke(app, ["embed", str(path), "-o", str(tmp_path / "x.npy"), "--transpose"])
+    assert made.exit_code != 0
+    assert "transpose is for cells and means nothing for sequences" in made.output

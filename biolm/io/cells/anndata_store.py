@@ -47,6 +47,9 @@ def open_store(
         If it holds no AnnData, or no such matrix; the file is closed then.
     """
     try:
+        if hasattr(root.get("mod"), "keys"):
+            held = ", ".join(root["mod"])
+            raise InputError(f"{path} is a MuData file of {held}; write the modality of the genes as h5ad")
         missing = [part for part in ("obs", "var") if part not in root]
         nodes = _matrices(root)
         if missing or not nodes:

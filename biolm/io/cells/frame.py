@@ -78,7 +78,7 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
 def as_plain(values: NDArray[Any]) -> NDArray[Any]:
     """Objects, bytes and variable-width strings as fixed-width strings; numbers as they are."""
     if values.dtype.kind == "S":
-        return np.array([_decoded(value) for value in values.tolist()], dtype=np.str_)
+        return np.array([_decoded(value) for value in values.ravel().tolist()], np.str_).reshape(values.shape)
     if values.dtype.kind in "OT":
         return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
     return values

@@ -124,3 +124,86 @@ def test_raw_of_none(shared: Path) -> None:
         assert next(source.blocks(5)).data.min() >= 0
     with pytest.raises(InputError, match="no matrix 'raw'"):
         open_cells(path, matrix="raw")
+
+
+def old_file(path: Path) -> Path:
+    """A file of anndata 0.6: records for tables, categories in uns, the raw matrix at the root."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, genes in (("X", 2), ("raw.X", 3)):
+            group = file.create_group(name)
+            group.attrs["h5sparse_format"], group.attrs["h5sparse_shape"] = "csr", (2, genes)
+            group["data"], group["indices"] = np.full(2, float(genes), np.float32), np.array([0, genes - 1])
+            group["indptr"] = np.array([0, 1, 2])
+        obs = [(b"a", 1, 7), (b"b", -1, 8)]
+        file["obs"] = np.array(obs, dtype=[("index", "S1"), ("kind", "i1"), ("age", "i4")])
+        file["var"] = np.array([(b"G0", 0), (b"G1", 0)], dtype=[("index", "S2"), ("chrom", "i1")])
+        file["raw.var"] = np.array([(b"G0",), (b"G1",), (b"G2",)], dtype=[("index", "S2")])
+        file["uns/kind_categories"] = np.array([b"B", "T caf\xe9".encode("latin-1")], "S9")
+        file["uns/chrom_categories"] = np.bytes_(b"chr1")  # one category was stored as a scalar
+    return path
+
+
+def test_raw_matrix_and_labels_of_anndata_06(tmp_path: Path, whole: Callable[..., Any]) -> None:
+    path = old_file(tmp_path / "old.h5ad")
+    with open_cells(path) as source:
+        assert source.matrices() == ["X", "raw/X"]
+        assert source.obs_column("kind").tolist() == ["T café", ""]
+        assert source.obs_column("age").tolist() == [7, 8]
+        assert source.gene_columns()["chrom"].tolist() == ["chr1", "chr1"]
+    _, genes, values = matrix(path, whole, "raw")
+    assert genes == ["G0", "G1", "G2"]
+    assert values.tolist() == [[3, 0, 0], [0, 0, 3]]
+
+
+def test_codes_beyond_their_categories_are_damage(tmp_path: Path) -> None:
+    import h5py
+
+    path = old_file(tmp_path / "old.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["uns/kind_categories"]
+        file["uns/kind_categories"] = np.array([b"B"], "S9")
+    with pytest.raises(InputError, match="'kind' has codes beyond its 1 categories"):
+        open_cells(path)
+
+
+def test_several_modalities_in_one_file_are_named(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5mu", "w") as file:
+        for name in ("obs", "var", "mod/rna", "mod/prot"):
+            file.create_group(name)
+    with pytest.raises(InputError, match="is a MuData file of prot, rna; write the modality of the genes"):
+        open_cells(tmp_path / "x.h5mu")
+
+
+@pytest.mark.parametrize(
+    ("types", "genes", "others"),
+    [
+        (["GEX", "GEX", "ADT", "ATAC"], 2, ["ADT", "ATAC"]),
+        (["rna", "", "prot", "prot"], 2, ["prot"]),
+        (["protein_coding", "lncRNA", "protein_coding", "unknown"], 4, []),
+        (["protein_coding", "lncRNA", "Antibody Capture", "Antibody Capture"], 2, ["Antibody Capture"]),
+        (["Antibody Capture"] * 3 + ["Peaks"], 0, ["Antibody Capture", "Peaks"]),
+    ],
+)
+def test_feature_types_however_they_are_called(types: list[str], genes: int, others: list[str]) -> None:
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    var = pandas.DataFrame({"feature_types": types}, index=[f"G{number}" for number in range(4)])
+    cells = anndata.AnnData(np.arange(8, dtype=np.float32).reshape(2, 4), var=var)
+    cells.layers["counts"] = cells.X.copy()
+    if not genes:
+        with pytest.raises(InputError, match="no matrix 'X'; it holds: X/Antibody Capture, X/Peaks"):
+            open_cells(cells)
+        with open_cells(cells, matrix="Peaks") as source:
+            assert source.n_genes == 1
+        return
+    for name in ("X", "counts"):
+        with open_cells(cells, matrix=name) as source:
+            assert source.n_genes == genes
+            assert len(source.notes) == bool(others)
+            base = "X" if name == "X" else "layers/counts"
+            assert [other for other in source.matrices() if other.startswith(f"{base}/")] == [
+                f"{base}/{other}" for other in others
+            ]

@@ -64,3 +64,17 @@ def test_of_two_genomes_the_one_that_was_read(tmp_path: Path) -> None:
     made = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert made.shape == (2, 5)
     np.testing.assert_array_equal(made.X.toarray(), np.arange(10).reshape(2, 5) % 3)
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr", "parquet"])
+def test_a_raw_of_none_is_no_hindrance(shared: Path, tmp_path: Path, form: str) -> None:
+    path = shared / "goldens" / "geneformer_tokens" / "counts.h5ad"
+    with open_cells(path) as source:
+        cells = source.n_cells
+        write_result(source, tmp_path / f"out.{form}", form, vectors_of(cells))
+    if form != "parquet":
+        target = tmp_path / f"out.{form}"
+        made = anndata.read_h5ad(target) if form == "h5ad" else anndata.read_zarr(target)
+        assert made.obsm["X_m"].shape == (cells, 2)
+        with open_cells(target) as again:
+            assert again.n_cells == cells
