@@ -59,7 +59,7 @@ class Confusion:
         left = 14 + 7.6 * min(max((len(name) for name in self.names), default=0), 26)
         tilted = int(5.5 * min(max((len(name) for name in named), default=0), 26))
         head, across, down = 20 + tilted, len(named) * cell, len(self.names) * cell
-        width, height = left + across + max(8, tilted - cell), head + down + 22
+        width, height = left + across + max(8, tilted - cell // 2 + 6), head + down + 22
         parts = [_text(left + across / 2, height - 5, "called", "middle soft")]
         shares = self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
         for row, name in enumerate(self.names):

@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from biolm.scoring.quality import Score, score_calls
 from biolm.scoring.verdicts import against_best, beyond_chance, compared
 from biolm.tasks.annotate.numbers import number_row, number_verdict
+from biolm.tasks.annotate.score import row, verdict
 
 
 def _scores(seed: int) -> list[Score]:
@@ -86,3 +87,18 @@ def test_numbers_rest_on_a_paired_interval() -> None:
         rows = [number_row(name, truth, truth + rng.standard_normal(200)) for name in "abcd"]
         claims += "told apart" not in number_verdict(rows[0], rows[1:], seed=seed)[0]
     assert binomtest(claims, 100, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_vectors_that_cross_validation_dropped_are_named() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 40)
+    rows = [row(f"biolm linear, {kind}", truth, rng.random((80, 2)), 0) for kind in ("joint", "embedding")]
+    rows[0].facts["members"] = "sparse, markers"
+    baselines = [row("majority class", truth, np.tile([0.6, 0.4], (80, 1)), 0)]
+    words = verdict(rows, baselines)
+    assert words[1:] == [
+        "Cross-validation dropped the model's vectors: biolm linear, joint rests on sparse, markers alone."
+    ]
+    rows[0].facts["members"] = "embedding, sparse"
+    assert len(verdict(rows, baselines)) == 1
+    assert len(verdict(rows[1:], baselines)) == 1

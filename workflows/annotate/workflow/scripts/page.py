@@ -51,6 +51,7 @@ def _crosstab(known: np.ndarray, names: np.ndarray) -> Confusion:
     np.add.at(counts, (places, calls), 1)
     # Columns follow the rows that they are called from most, so that pairs of names lie on a diagonal.
     order = np.argsort((counts / counts.sum(1, keepdims=True)).argmax(0), kind="stable")
+    order = np.concatenate([order[columns[order] != "unknown"], order[columns[order] == "unknown"]])
     note = "Columns: names that the cells got. Two vocabularies may spell a type differently: read the pairs."
     return Confusion(
         title="Known types",
@@ -76,12 +77,16 @@ def _sizes(names: np.ndarray, confidence: np.ndarray) -> MetricTable:
 
 
 def _agreement(names: np.ndarray, known: np.ndarray, classes: np.ndarray) -> str:
-    """How often both agree, among cells of types that the reference has."""
-    shared = np.isin(known, classes)
-    if not shared.any():
-        return "No known type has the name of a type of the reference: both are only set side by side."
-    right = (names == known)[shared].mean()
-    return f"The reference has the known type of {shared.sum():,} cells; {right:.1%} of them got its name."
+    """How often both agree, among cells of types that both spell alike."""
+    shared = np.intersect1d(known, classes)
+    if not len(shared):
+        return "No known type is spelled like a type of the reference: both are only set side by side."
+    cells = np.isin(known, shared)
+    right = (names == known)[cells].mean()
+    return (
+        f"{len(shared)} of {len(np.unique(known))} known types are spelled like a type of the reference "
+        f"({', '.join(shared)}): {right:.1%} of their {cells.sum():,} cells got that name."
+    )
 
 
 def _plane(points: np.ndarray) -> np.ndarray:
