@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.registry import load, load_tokenizer, resolve
+from biolm.models.sequence_language import SequenceLanguage
 
 if TYPE_CHECKING:
     from biolm.core.accounting import Account
@@ -86,9 +87,9 @@ class CheckpointReport:
     matrices
         Tensors by name, layers together.
     genes
-        Genes of its vocabulary; None where they cannot be read.
+        Genes of its vocabulary; None for a model of sequences and where they cannot be read.
     note
-        Why they cannot.
+        What a model of sequences reads, or why genes cannot be read.
     account
         Matrices by role, counted from the config; None where the config is of no known family.
     hashes
@@ -177,8 +178,10 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     entry, folder = resolve(name_or_folder)
     if folder is None:
         return _built_in(entry.name)
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    shapes = dict(shape for path in _weights(folder) for shape in _shapes(path))
+    alone = folder.is_file()
+    files = [folder] if alone else sorted(path for path in folder.iterdir() if path.is_file())
+    weights = files if alone else _weights(folder)
+    shapes = dict(shape for path in weights for shape in _shapes(path))
     genes, note = _genes(folder)
     return CheckpointReport(
         name=entry.name,
@@ -291,6 +294,7 @@ def _by_name(shapes: dict[str, tuple[int, ...]]) -> Iterator[Matrix]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
+    """The config of a folder; empty for a single file, which keeps its own inside."""
     found = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
     return {} if found is None else read_json(found)
 
@@ -298,9 +302,13 @@ def _config(folder: Path) -> dict[str, Any]:
 def _genes(folder: Path) -> tuple[int | None, str]:
     """Genes of the vocabulary; or why not, as a damaged checkpoint is what people inspect."""
     try:
-        return len(load_tokenizer(folder).vocabulary.genes), ""
+        language = load_tokenizer(folder)
     except BiolmError as error:
         return None, f"cannot be read: {error}"
+    if isinstance(language, SequenceLanguage):
+        most = "" if language.max_length is None else f", at most {language.max_length:,} of a sequence"
+        return None, f"none; reads {language.kind} in {language.tokenizer.size:,} tokens{most}"
+    return len(language.vocabulary.genes), ""
 
 
 def _sha256(path: Path) -> str:

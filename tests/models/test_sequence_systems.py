@@ -29,6 +29,7 @@ from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.models.systems import iglm as iglm_protein
 from biolm.models.windows import cut_windows
+from biolm.tasks.inspect import inspect_checkpoint
 from biolm.vocab.residues import ALPHABETS
 
 pytest.importorskip("transformers")
@@ -174,6 +175,17 @@ def reference_states(reference: Any, ids: np.ndarray) -> torch.Tensor:
     if "token_type_ids" not in base.forward.__code__.co_varnames:
         del inputs["token_type_ids"]
     return base(**inputs)[0][0].float()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_folder_is_inspected(name, saved):
+    folder, _ = saved(name)
+    report = inspect_checkpoint(folder)
+    language = load_tokenizer(folder)
+    assert report.genes is None
+    assert report.note.startswith(f"none; reads {language.kind} in {language.tokenizer.size:,} tokens")
+    assert report.parameters > 0
+    assert report.note in report.as_text()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -24,6 +24,7 @@ from biolm.tasks.annotate.distance import Distance
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.tune import TunedModel
 from biolm.vocab.genes import GeneVocabulary
@@ -258,6 +259,7 @@ def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_cla
 
 def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int) -> Head:
     own = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith(f"{number}.")}
+    refuse_unknown(held["classes"], f"label column {held['label']!r} of the annotator")
     frozen = frozen_of(held, own, len(held["classes"]))
     return Head(held["label"], tuple(held["classes"]), frozen, held["report"])
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from biolm.io.anndata.columns import CellAdditions, Coded
 from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.names import UNKNOWN
 
-__all__ = ["UNKNOWN", "Calls", "Judged"]
-
-UNKNOWN = "unknown"
+__all__ = ["Calls", "Judged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Judged:
     Parameters
     ----------
     probabilities
-        Of each head ``(n, c)`` float32, calibrated.
+        Of each head ``(n, c)`` float32, calibrated; NaN for cells without counts.
     strange
         ``(n, heads)`` cells that lie far from the training cells.
     empty
@@ -71,7 +70,7 @@ class Calls:
     head
         Which classes, which threshold.
     probabilities
-        ``(n, c)`` float32, calibrated.
+        ``(n, c)`` float32, calibrated; NaN for cells without counts.
     unknown
         ``(n,)`` cells whose confidence is below the threshold, and strange ones.
     strange
@@ -86,16 +85,14 @@ class Calls:
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """``(n,)`` probability of the likeliest class, of unknown cells too."""
+        """``(n,)`` probability of the likeliest class, of unknown cells too; NaN without counts."""
         return np.asarray(self.probabilities.max(1))
 
     @property
     def labels(self) -> Coded:
         """``(n,)`` names, ``unknown`` where a cell was rejected."""
         names = self.head.classes
-        categories = np.array([*names, UNKNOWN] if UNKNOWN not in names else names)
-        codes = np.where(self.unknown, int(np.flatnonzero(categories == UNKNOWN)[0]), self._best)
-        return Coded(codes, categories)
+        return Coded(np.where(self.unknown, len(names), self._best), np.array([*names, UNKNOWN]))
 
     def rolled(self, coarse: Mapping[str, str]) -> Coded:
         """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.

@@ -18,6 +18,7 @@ from biolm.jobs.cells import CellEmbedding
 from biolm.progress import log
 from biolm.scoring.splits import copies_of
 from biolm.tasks.annotate.expression import counts_in, gene_names
+from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
 
@@ -86,7 +87,7 @@ def read_labels(source: CellSource, names: Sequence[str], leave_out: Sequence[st
     Raises
     ------
     InputError
-        If a column is missing or constant, or has a class of one cell.
+        If a column is missing or constant, or has a class of one cell or one called ``unknown``.
     """
     return tuple(_labels(source, name, leave_out) for name in names)
 
@@ -108,6 +109,7 @@ def _labels(source: CellSource, name: str, leave_out: Sequence[str]) -> Labels:
             f"label column '{name}' has classes of one cell ({shown}{more}), which cannot be both learned "
             "and tested; leave them out (--leave-out) or merge them with another class"
         )
+    refuse_unknown(classes, f"label column '{name}'")
     codes = np.full(len(values), -1, np.int64)
     codes[used] = np.searchsorted(classes, values[used])
     return Labels(name, tuple(classes.tolist()), codes)

@@ -26,6 +26,7 @@ from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_an
 from biolm.tasks.annotate.calls import Calls, Judged
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.match import GeneMatch
@@ -153,7 +154,10 @@ class Annotation:
             for number, head in enumerate(self.heads)
         }
         # A cell without counts has a vector of zeros.
-        found["empty"] = ~np.asarray(vectors.any(1), bool)
+        empty = ~np.asarray(vectors.any(1), bool)
+        for probabilities in found.values():
+            probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
+        found["empty"] = empty
         found["strange"] = np.stack(
             [head.frozen.strangeness(vectors, table) > 1 for head in self.heads], axis=1
         )
@@ -202,7 +206,9 @@ def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
     """Coarse name of each class of the first head; empty where none was asked for."""
     if settings.ontology is None:
         return {}
-    return read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)
+    names = read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)
+    refuse_unknown(names.values(), f"the ontology {settings.ontology}")
+    return names
 
 
 def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:

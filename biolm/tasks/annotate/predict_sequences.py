@@ -20,7 +20,7 @@ from biolm.io.provenance import plain
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
 from biolm.tasks.annotate.annotator import default_key
-from biolm.tasks.annotate.calls import UNKNOWN
+from biolm.tasks.annotate.names import UNKNOWN
 from biolm.tasks.annotate.sequence_annotator import SequenceAnnotator, load_sequence_annotator
 from biolm.tasks.annotate.sequences import read_block
 

@@ -27,6 +27,7 @@ from biolm.io.sequences.block import concatenate_blocks
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.progress import log
 from biolm.scoring.splits import Split, holdout
+from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 
 __all__ = ["Samples", "read_block", "read_samples", "table_of_letters", "vectors_of"]
@@ -239,6 +240,7 @@ def _encoded(
             f"the labels {label!r} have classes of one sequence ({lone}), which cannot be both learned and "
             "tested; leave them out (--leave-out), or learn numbers (--numbers)"
         )
+    refuse_unknown(classes, f"the label {label!r}")
     codes = np.full(len(cells), -1, np.int64)
     codes[known] = np.searchsorted(classes, cells[known])
     return codes, tuple(classes.tolist())

@@ -54,6 +54,13 @@ def words_of(report: Mapping[str, Any]) -> list[str]:
     else:
         words.append(
             f"Of a type that was left out of training, {unknown['rejected']:.0%} of the cells are called "
-            f"unknown; of known types {unknown['known_rejected']:.0%} (AUROC {unknown['auroc']:.2f})."
+            f"unknown{_of_known(unknown)}"
         )
     return words
+
+
+def _of_known(unknown: Mapping[str, Any]) -> str:
+    """How often known types are; a held-out part of one class alone has none to compare with."""
+    if unknown["known_rejected"] is None:
+        return "; all held-out cells are of one class, so known types were not tested."
+    return f"; of known types {unknown['known_rejected']:.0%} (AUROC {unknown['auroc']:.2f})."

@@ -52,6 +52,10 @@ class ChangingCells(ABC):
     def vectors(self, cells: NDArray[np.int64], edits: Sequence[Edit]) -> NDArray[np.float32]:
         """Vectors ``(p, d)`` of cells after one edit each; an empty :class:`Edit` changes nothing."""
 
+    @abstractmethod
+    def changes(self, cell: int, edit: Edit) -> bool:
+        """Whether an edit changes what the model reads of a cell: raising its highest gene does not."""
+
     def pieces(self, cells: NDArray[np.int64]) -> Iterator[slice]:
         """Runs of pairs that fit the memory together."""
         sizes = np.array([len(row) for row in self.expressed])[cells] + 2
@@ -100,6 +104,12 @@ class _TokenCells(ChangingCells):
         gene = np.full(int(self._token_ids.max()) + 1, -1, np.int64)
         gene[self._token_ids] = np.arange(len(self._token_ids))
         self.expressed = [gene[ids] for ids in (self._ordered(row) for row in range(len(self._tokens)))]
+
+    def changes(self, cell: int, edit: Edit) -> bool:
+        before, after = self._tokens[cell], self._changed(cell, edit)
+        if not np.array_equal(before.ids, after.ids):
+            return True
+        return before.values is not None and not np.array_equal(before.values, after.values)  # type: ignore[arg-type]
 
     def _body(self, row: int) -> slice:
         return slice(self._first, int(self._tokens.lengths[row]) - self._last)
@@ -177,6 +187,10 @@ class _CountCells(ChangingCells):
             genes, counts = target[span][known[span]], rows.data[span][known[span]]
             self.expressed.append(genes[np.argsort(-counts, kind="stable")].astype(np.int64))
         self._genes, self._numbers = block.n_genes, block.numbers
+
+    def changes(self, cell: int, edit: Edit) -> bool:
+        before, after = self._cells[cell], self._changed(cell, edit)
+        return not all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
     def vectors(self, cells: NDArray[np.int64], edits: Sequence[Edit]) -> NDArray[np.float32]:
         parts = []

@@ -188,7 +188,7 @@ def _pairs(
     for cell, expressed in enumerate(cells.expressed):
         have = set(expressed.tolist())
         for number, edit in enumerate(edits):
-            if not have.issuperset(edit.deleted):
+            if not have.issuperset(edit.deleted) or not cells.changes(cell, edit):
                 continue
             drawn = matched.draw(edit, expressed, int(rows[cell]), number, controls) if controls else []
             for place, one in enumerate([edit, *drawn]):

@@ -60,7 +60,8 @@ class Neighbours:
     labels
         The transferred label; None for an index without labels.
     confidence
-        ``(q,)`` share of the labelled neighbours that have it; not a calibrated probability.
+        ``(q,)`` fraction of all neighbours that have it, those without a label included; not a calibrated
+        probability.
     facts
         Provenance.
     """
@@ -173,6 +174,8 @@ def transfer(
     """Labels and the out-of-reference flag from neighbours found by :meth:`Index.search`.
 
     The commonest label among the ``k`` neighbours wins; of equally common ones, that of the nearer cells.
+    Neighbours without a label do not vote, but the confidence is a fraction of all: where most are unlabelled
+    it is low.
 
     Parameters
     ----------
@@ -205,9 +208,9 @@ def transfer(
             # In all less than one vote, so that it decides between equals alone.
             weight[cells[voting], named[voting, place]] += 1 / (2 + place) / (k + 1)
         best = (votes + weight).argmax(1)
-        total = votes.sum(1)
-        confidence = votes[cells, best] / np.maximum(total, 1)
-        labels = Coded(np.where(total > 0, best, -1), categories)
+        labelled = votes.any(1)
+        confidence = votes[cells, best] / np.maximum((rows >= 0).sum(1), 1)
+        labels = Coded(np.where(labelled, best, -1), categories)
     return Neighbours(rows, distances, distance, outside, labels, confidence, about)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import anndata
@@ -20,6 +21,7 @@ from biolm.errors import (
 from biolm.models.systems import genetext
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import COMPARED
+from biolm.tasks.annotate.table import words_of
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,42 @@ def test_cells_without_counts_are_unknown(folder, query):
     counts[3] = 0
     blank = anndata.AnnData(counts, obs=query.obs, var=query.var)
     assert annotate.predict(blank, folder, reject=False).obs["biolm_kind"].iloc[3] == "unknown"
+    for options in ({}, {"reject": False}):
+        named = annotate.predict(blank, folder, copy=True, overwrite=True, **options)
+        assert np.isnan(named.obs["biolm_kind_confidence"].iloc[3])
+        assert np.isnan(named.obsm["biolm_kind_probabilities"][3]).all()
+        others = np.arange(len(blank)) != 3
+        assert np.isfinite(named.obsm["biolm_kind_probabilities"][others]).all()
+
+
+def test_a_class_called_unknown_is_refused_and_can_be_left_out(kinds):
+    cells = kinds.copy()
+    cells.obs["kind"] = cells.obs["kind"].replace("T", "unknown")
+    with pytest.raises(InputError, match=r"a class called 'unknown', .* leave it out"):
+        annotate.fit(cells, label="kind", method="knn")
+    assert annotate.fit(cells, label="kind", method="knn", leave_out=("unknown",)).heads[0].classes == (
+        "B",
+        "NK",
+    )
+
+
+def test_an_annotator_of_before_with_a_class_called_unknown_is_refused(folder, query, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    facts = json.loads((old / "annotation.json").read_text())
+    facts["heads"][0]["classes"][0] = "unknown"
+    (old / "annotation.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="a class called 'unknown'"):
+        annotate.predict(query, old, copy=True)
+
+
+def test_donors_that_are_the_labels_are_fitted_and_reported(shared, tmp_path):
+    cells = shared / "data/awkward/cells/batch_equals_label.h5ad"
+    fitted = annotate.fit(cells, label="cell_type", batch="batch", method="knn", output=tmp_path / "a")
+    report = fitted.heads[0].report
+    assert report["unknown"]["known_rejected"] is None
+    assert "all held-out cells are of one class" in " ".join(words_of(report))
+    assert "all held-out cells are of one class" in (tmp_path / "a/report.html").read_text()
 
 
 def test_a_strange_kind_is_unknown_by_its_distance(kinds, query):

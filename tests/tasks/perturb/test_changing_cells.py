@@ -14,6 +14,7 @@ from biolm.models.systems.genetext import load
 from biolm.tasks.perturb.cells import open_changing
 from biolm.tasks.perturb.edits import Edit
 from biolm.tasks.perturb.figures import cosine
+from biolm.tasks.perturb.run import perturb
 
 OPTIONS = EmbedOptions(device="cpu", batch_tokens=200)
 
@@ -110,3 +111,42 @@ def test_packing_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_allclose(packed, alone, atol=2e-6)
     monkeypatch.setattr("biolm.tasks.perturb.cells._PIECE", 50)
     np.testing.assert_allclose(cells.vectors(rows, edits), packed, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["rank", "bins", "continuous", "counts"])
+def test_an_edit_that_changes_nothing_is_no_change(kind: str) -> None:
+    adata = make_cells(12, seed=3)
+    if kind == "counts":
+        model = load()
+        adata.var_names = list(model.vocabulary.genes[: len(GENES)])
+    else:
+        model = make_model(kind)
+    cells = _open(model, adata)[0] if kind != "counts" else _open_counts(model, adata)
+    changed = 0
+    for cell, expressed in enumerate(cells.expressed):
+        for gene in expressed[:3].tolist():
+            edit = Edit(raised=(gene,))
+            before, after = cells.vectors(np.array([cell, cell]), [Edit(), edit])
+            if not cells.changes(cell, edit):
+                np.testing.assert_array_equal(before, after)
+            changed += cells.changes(cell, edit)
+            assert cells.changes(cell, Edit(deleted=(gene,)))
+        assert not cells.changes(cell, Edit())
+        assert not cells.changes(cell, Edit(raised=(int(expressed[0]),)))
+    assert changed
+
+
+def _open_counts(model, adata):
+    source = open_cells(adata)
+    match = model.vocabulary.match(source.gene_columns(), minimum=0)
+    return open_changing(model, source.take(np.arange(len(adata))), match, OPTIONS)
+
+
+def test_cells_in_which_nothing_changes_are_not_counted() -> None:
+    adata = make_cells(30)
+    counts = adata.X.toarray()
+    highest = (counts[:, 0] >= counts.max(1)) & (np.argmax(counts, 1) == 0)
+    assert 0 < highest.sum() < len(adata)
+    found = perturb(adata, model=make_model(), overexpress=["gene0"], controls=0)
+    assert found.columns["cells"].tolist() == [len(adata) - highest.sum()]
+    assert np.isnan(found.shifts.shift[highest, 0]).all()

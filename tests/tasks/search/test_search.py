@@ -9,6 +9,8 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError
@@ -16,7 +18,7 @@ from biolm.models.systems.genetext import GeneText, load, random_like
 from biolm.tasks.search.build import IndexSettings, build, make_index
 from biolm.tasks.search.index import CellTable, Index
 from biolm.tasks.search.index import load as load_index
-from biolm.tasks.search.query import query
+from biolm.tasks.search.query import query, transfer
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +285,43 @@ def test_an_interrupted_query_goes_on(cite, folder, tmp_path, monkeypatch):
     assert (tmp_path / "x.tsv").read_bytes() == (tmp_path / "y.tsv").read_bytes()
     with pytest.raises(ConfigError, match="shard is for jobs that write a file"):
         query(cite, folder, shard="1/2", **asked)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["", "B", "T"]), min_size=1, max_size=8), min_size=3, max_size=3),
+)
+def test_confidence_is_the_fraction_of_all_neighbours(named: list[list[str]]) -> None:
+    k = min(map(len, named))
+    labels = np.array([label for cell in named for label in cell[:k]])
+    assume((labels != "").any())  # an index without any label is refused when it is built
+    cells = CellTable(
+        names=np.arange(len(labels)).astype(str),
+        sources=np.array(["file"] * len(labels)),
+        rows=np.arange(len(labels)),
+        labels=labels,
+    )
+    vectors = np.random.default_rng(0).standard_normal((len(labels), 4)).astype(np.float32)
+    index = make_index(vectors, cells, IndexSettings(label="kind"))
+    rows = np.arange(len(labels)).reshape(len(named), k)
+    found = transfer(index, rows, np.ones(rows.shape))
+    assert found.labels is not None
+    assert found.confidence is not None
+    for cell, votes in enumerate(named):
+        counts = {label: votes[:k].count(label) for label in "BT" if label in votes[:k]}
+        best = max(counts.values(), default=0)
+        assert found.confidence[cell] == pytest.approx(best / k)
+        code = found.labels.codes[cell]
+        assert counts.get(str(found.labels.categories[code])) == best if counts else code == -1
+
+
+def test_unlabelled_neighbours_lower_the_confidence(shared: Path, model: GeneText) -> None:
+    folder = shared / "data/awkward/cells"
+    made = build(folder / "mostly_unlabelled.h5ad", model=model, label="ct")
+    found = query(folder / "query.h5ad", made, model=model, k=10)
+    assert found.labels is not None
+    assert found.confidence is not None
+    for rows, code, confidence in zip(found.rows, found.labels.codes, found.confidence, strict=True):
+        votes = made.cells.labels[rows]
+        expected = 0.0 if code < 0 else (votes == found.labels.categories[code]).mean()
+        assert confidence == pytest.approx(expected)
+    assert found.confidence.mean() < 0.5  # four reference cells in five have no label

@@ -29,7 +29,7 @@ def main(file: str, output: str, *, query: str, learned: str, label: str) -> Non
         parts.append(_crosstab(known, names))
     view = View(
         name="PCA of probabilities",
-        coordinates=_plane(np.asarray(cells.obsm[f"{key}_probabilities"], float)),
+        coordinates=_plane(np.nan_to_num(np.asarray(cells.obsm[f"{key}_probabilities"], float))),
         note="Cells lie close where the annotator wavers between the same types.",
     )
     write_report(
@@ -60,6 +60,10 @@ def _crosstab(known: np.ndarray, names: np.ndarray) -> Confusion:
         counts=counts[:, order],
         note=note,
     )
+def _mean(confidence: np.ndarray) -> float:
+    """Mean over cells with counts; the others have no confidence."""
+    known = confidence[np.isfinite(confidence)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _sizes(names: np.ndarray, confidence: np.ndarray) -> MetricTable:
@@ -68,7 +72,7 @@ def _sizes(names: np.ndarray, confidence: np.ndarray) -> MetricTable:
         # As a control a row is not marked as the best: a large class is no better than a small one.
         MetricRow(
             name=name,
-            values=[(names == name).mean(), confidence[names == name].mean()],
+            values=[(names == name).mean(), _mean(confidence[names == name])],
             is_control=True,
         )
         for name in np.unique(names)

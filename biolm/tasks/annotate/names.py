@@ -1,0 +1,34 @@
+"""The name of what an annotator does not name, kept apart from the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from biolm.errors import InputError
+
+__all__ = ["UNKNOWN", "refuse_unknown"]
+
+UNKNOWN = "unknown"
+"""What a cell or sequence is called that gets no class."""
+
+
+def refuse_unknown(classes: Iterable[str], where: str) -> None:
+    """Refuse a class that could not be told from the verdict.
+
+    Raises
+    ------
+    InputError
+        If one of the classes is called ``unknown``.
+
+    Examples
+    --------
+    >>> refuse_unknown(["B", "unknown"], "label 'kind'")
+    Traceback (most recent call last):
+    biolm.errors.InputError: label 'kind' has a class called 'unknown', the name of what gets no class; \
+leave it out (--leave-out unknown) or rename it
+    """
+    if UNKNOWN in classes:
+        raise InputError(
+            f"{where} has a class called '{UNKNOWN}', the name of what gets no class; leave it out "
+            f"(--leave-out {UNKNOWN}) or rename it"
+        )
