@@ -64,6 +64,10 @@ class ReadingOptions(Common):
     minimum_match: Annotated[
         float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
     ] = 0.1
+    match: Annotated[
+        str,
+        typer.Option(help="resolve: genes by any of their names; published: as its authors look them up."),
+    ] = "resolve"
     species: Annotated[
         str | None, typer.Option(help="human or mouse.", show_default="told from the names")
     ] = None

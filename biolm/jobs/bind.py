@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import GeneMatchError
+from biolm.errors import ConfigError, GeneMatchError
 from biolm.io.cells import CellSource, duplicated_names
 from biolm.jobs.modality import loaded_for
 from biolm.jobs.settings import ReadingSettings
@@ -20,11 +20,12 @@ from biolm.models.model import CellModel
 from biolm.progress import log
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+from biolm.vocab.published import PublishedRule, published_match
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["KnowsGenes", "fit", "loaded", "sequence_model"]
+__all__ = ["KnowsGenes", "fit", "loaded", "match_genes", "sequence_model"]
 
 _TURNED = 0.3  # share of cell names that are genes from which a table must lie the other way
 
@@ -77,21 +78,37 @@ def fit(
         log.warning("%s", note)
     if repeated:
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
-    match = _matched(source, model, settings)
+    match = match_genes(source, model, settings)
     _report(match)
     if model.wants_counts:
         check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
     return match
 
 
-def _matched(source: CellSource, model: KnowsGenes, settings: ReadingSettings) -> GeneMatch:
-    """Where each gene column goes; a table that lies the other way is named."""
+def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings) -> GeneMatch:
+    """Where the genes of a file lie in a model's vocabulary, by the rule that the settings name.
+
+    Raises
+    ------
+    ConfigError
+        If the model's own rule is asked for and it has none.
+    InputError, GeneMatchError
+        If genes cannot be found; a table that lies the other way is named.
+    """
 
     def match(columns: dict[str, NDArray[np.str_]], column: str | None) -> GeneMatch:
         return model.vocabulary.match(
             columns, column=column, minimum=settings.minimum_match, species=settings.species
         )
 
+    if settings.match == "published":
+        return published_match(
+            model.vocabulary,
+            _published_rule(model, settings),
+            source.gene_columns(),
+            column=settings.gene_column,
+            minimum=settings.minimum_match,
+        )
     try:
         return match(source.gene_columns(), settings.gene_column)
     except GeneMatchError:
@@ -111,6 +128,18 @@ def _matched(source: CellSource, model: KnowsGenes, settings: ReadingSettings) -
             f"{source.path or 'the AnnData'} is genes x cells: {found.matched:,} of its {found.total:,} cell "
             f"names are genes; {way}"
         ) from None
+
+
+def _published_rule(model: KnowsGenes, settings: ReadingSettings) -> PublishedRule:
+    rule: PublishedRule | None = getattr(getattr(model, "language", model), "published", None)
+    if rule is None:
+        raise ConfigError(
+            f"model {model.name} finds genes by the names that biolm resolves and has no other rule; leave "
+            "--match published out"
+        )
+    if settings.species is not None:
+        raise ConfigError("--match published asks for no species; leave --species out")
+    return rule
 
 
 def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:

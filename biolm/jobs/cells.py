@@ -126,7 +126,7 @@ class CellEmbedding:
         chosen = self.settings
         names = ("pool", "batch_tokens", "device", "seed", "hidden_state", "precision")
         options = {name: getattr(chosen, name) for name in names}
-        options |= {"gene_column": self.match.report.column, "step": self.step}
+        options |= {"gene_column": self.match.report.column, "match": chosen.match, "step": self.step}
         return {"input": input_facts(self.source), "options": options}
 
     def provenance(self) -> dict[str, Any]:
@@ -145,6 +145,7 @@ class CellEmbedding:
                     "centred": getattr(chosen, "centre", False),
                     "allow_normalised": chosen.allow_normalised,
                     "minimum_match": chosen.minimum_match,
+                    "match": chosen.match,
                     "species": chosen.species,
                 },
                 "genes": self.match.report.as_dict(),

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+MATCHES = ("resolve", "published")
 CELLS, SEQUENCES = ("cells",), ("sequences",)
 _INPUT, _MODEL, _OUTPUT, _RUN = "Input", "Model", "Output", "Run"
 
@@ -39,6 +40,9 @@ class ReadingSettings:
         ``index`` or the ``var`` column that names the genes; found automatically by default.
     minimum_match
         Least fraction of genes that must be known to the model.
+    match
+        ``resolve`` finds genes by any of their names; ``published`` looks names up exactly as the published
+        system does, by its own column.
     species
         ``human`` or ``mouse``, where the names cannot tell or tell wrongly; inferred from the names by
         default.
@@ -72,6 +76,15 @@ class ReadingSettings:
         float,
         Option(help="Least fraction of genes the model must know.", min=0, max=1, panel="Cells", only=CELLS),
     ] = 0.1
+    match: Annotated[
+        str,
+        Option(
+            help="resolve: genes by any name; published: as the model's authors look them up.",
+            choices=MATCHES,
+            panel="Cells",
+            only=CELLS,
+        ),
+    ] = "resolve"
     species: Annotated[
         str | None,
         Option(help="human or mouse.", shown="inferred", panel="Cells", only=CELLS),

@@ -12,6 +12,7 @@ from biolm.io.cells.block import CellBlock
 from biolm.io.provenance import digest
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+from biolm.vocab.published import PublishedRule
 
 __all__ = ["CellLanguage", "Tokenizer", "find_file"]
 
@@ -42,6 +43,8 @@ class CellLanguage:
         What it was read from, for the checkpoint's hash.
     wants_counts
         Whether it was defined on raw counts.
+    published
+        How the published system looks up genes; None for biolm's own.
     """
 
     name: str
@@ -50,6 +53,7 @@ class CellLanguage:
     special: tuple[int, int] = (0, 0)
     files: tuple[Path, ...] = ()
     wants_counts: bool = True
+    published: PublishedRule | None = None
 
     @property
     def fingerprint(self) -> str | None:

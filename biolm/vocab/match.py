@@ -42,6 +42,8 @@ class MatchReport:
     note
         What the user should know about the match: that the species could not be told from the names, or
         that ids and symbols of the file disagree.
+    rule
+        ``resolve``, or ``published`` where names were looked up as the published system does.
     """
 
     column: str
@@ -60,6 +62,7 @@ class MatchReport:
     vocabulary_found: int
     vocabulary_total: int
     note: str = ""
+    rule: str = "resolve"
 
     @property
     def share(self) -> float:

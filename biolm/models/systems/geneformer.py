@@ -12,6 +12,7 @@ cell vector is the cls token of the second-to-last hidden state.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_gene_dictionary
 from biolm.models.language import CellLanguage, find_file
 from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
@@ -79,7 +81,21 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         tokenizer=tokenizer,
         special=(int(cls is not None), int(eos is not None)),
         files=files,
+        published=_rule(files[0].parent, "v1" if cls is None else "v2"),
     )
+
+
+def _rule(folder: Path, version: str) -> PublishedRule:
+    """Look-up of the published tokeniser (geneformer/tokenizer.py), of which V2 maps ids and sums counts.
+
+    V2 puts ids in capitals and takes them through the table ``*ensembl_mapping*``; a folder without that file
+    maps each id to itself.
+    """
+    if version == "v1":
+        return PublishedRule(system="Geneformer V1", column="ensembl_id")
+    path = _dictionary(folder, "ensembl_mapping")
+    mapping = None if path is None else partial(read_gene_dictionary, path)
+    return PublishedRule(system="Geneformer V2", column="ensembl_id", upper=True, mapping=mapping, sums=True)
 
 
 def _read_tokens(folder: Path, vocab_size: int) -> tuple[dict[str, int], tuple[Path, Path]]:

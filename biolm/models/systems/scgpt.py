@@ -17,6 +17,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.language import CellLanguage
 from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
     from biolm.core import CoreConfig
@@ -60,6 +61,8 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         tokenizer=tokenizer,
         special=(1, 0),
         files=(folder / "args.json", folder / "vocab.json"),
+        # scgpt/tasks/cell_emb.py, embed_data: gene_col="feature_name", looked up as written.
+        published=PublishedRule(system="scGPT", column="feature_name"),
     )
 
 

@@ -123,7 +123,11 @@ def _fit(
     return Annotator(
         model=used,
         reference=reference,
-        embedding={"pool": settings.pool, "hidden_state": settings.hidden_state},
+        embedding={
+            "pool": settings.pool,
+            "hidden_state": settings.hidden_state,
+            "match": settings.match,
+        },
         space=ExpressionSpace.of(cells.vocabulary, cells.counts, settings.seed),
         heads=tuple(heads),
         facts=_provenance(job, settings),

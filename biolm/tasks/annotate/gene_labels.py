@@ -167,6 +167,7 @@ def _vectors(
     options: Any = {
         "gene_column": settings.gene_column,
         "minimum_match": settings.minimum_match,
+        "match": settings.match,
         "species": settings.species,
         "device": settings.device,
     }

@@ -213,7 +213,13 @@ def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
 
 def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
     """The settings with what the annotator's vectors were made with."""
-    return replace(settings, **annotator.embedding)
+    fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
+    if settings.match not in ("resolve", fitted["match"]):
+        raise ConfigError(
+            f"the annotator was fitted with --match {fitted['match']}; leave --match {settings.match} out, "
+            "or fit it again with that"
+        )
+    return replace(settings, **fitted)
 
 
 def _heads(

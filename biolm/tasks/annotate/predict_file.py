@@ -124,6 +124,7 @@ def _same(
             "precision": settings.precision,
             "seed": settings.seed,
             "gene_column": settings.gene_column,
+            "match": settings.match,
             "species": settings.species,
             "layer": settings.layer,
             "block_rows": settings.block_rows or used.model.block_rows,

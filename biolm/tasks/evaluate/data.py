@@ -129,6 +129,7 @@ def embedded(cells: AnnData, network: CellModel, settings: EvaluateSettings) -> 
         gene_column=settings.gene_column,
         species=settings.species,
         minimum_match=settings.minimum_match,
+        match=settings.match,
         allow_normalised=settings.allow_normalised,
         progress=settings.progress,
     )

@@ -30,6 +30,7 @@ class EvaluateKeywords(TypedDict, total=False):
     allow_normalised: bool
     gene_column: str | None
     minimum_match: float
+    match: str
     species: str | None
     seed: int
     overwrite: bool

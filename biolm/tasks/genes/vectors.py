@@ -19,7 +19,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import label_text, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
-from biolm.jobs.bind import loaded
+from biolm.jobs.bind import loaded, match_genes
 from biolm.jobs.cells import prepare
 from biolm.jobs.settings import CellSettings
 from biolm.models.model import CellModel, EmbedOptions
@@ -132,12 +132,7 @@ def static(
         return GeneVectors(ids, ids, table, plain(facts))
     settings: CellSettings = read_options(CellSettings, options, "genes vectors")
     with open_cells(data, matrix=settings.matrix) as source:
-        match = reader.vocabulary.match(
-            source.gene_columns(),
-            column=settings.gene_column,
-            minimum=settings.minimum_match,
-            species=settings.species,
-        )
+        match = match_genes(source, reader, settings)
         rows, names = genes_of_file(source.gene_columns(), match.target)
     facts["genes"] = match.report.as_dict()
     return GeneVectors(ids[rows], names, table[rows], plain(facts))

@@ -343,6 +343,7 @@ def _facts(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> di
             "pool": plain(chosen.pool or (jobs[0].model.pools[0] if jobs[0].model.pools else "")),
             "hidden_state": chosen.hidden_state,
             "precision": chosen.precision,
+            "match": chosen.match,
         },
         "seed": settings.seed,
         "batch": settings.batch,

@@ -221,6 +221,7 @@ def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> Query
         "pool": about.get("pool") or None,
         "hidden_state": about.get("hidden_state"),
         "precision": about.get("precision", "float32"),
+        "match": about.get("match", "resolve"),
     }
     given.update(options)
     settings: QuerySettings = read_options(QuerySettings, {"layer": layer, **given}, "search query")
@@ -243,6 +244,10 @@ def check_model(index: Index, job: CellEmbedding) -> None:
         raise InputError(
             f"the index was built by another model ({made.get('name')}, not {job.model.name}, or another "
             "checkpoint of it); query with the model of the index or build the index again"
+        )
+    if made.get("match", "resolve") != job.settings.match:
+        raise InputError(
+            f"the index was built with --match {made.get('match', 'resolve')}; query with the same"
         )
     pool = job.settings.pool or (job.model.pools[0] if job.model.pools else "")
     if (made.get("pool"), made.get("hidden_state")) != (pool, job.settings.hidden_state):

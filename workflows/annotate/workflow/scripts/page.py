@@ -60,6 +60,8 @@ def _crosstab(known: np.ndarray, names: np.ndarray) -> Confusion:
         counts=counts[:, order],
         note=note,
     )
+
+
 def _mean(confidence: np.ndarray) -> float:
     """Mean over cells with counts; the others have no confidence."""
     known = confidence[np.isfinite(confidence)]
