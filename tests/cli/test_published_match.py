@@ -175,6 +175,6 @@ def test_what_the_published_rule_cannot_do_is_said(goldens: Path, folder: Folder
     with pytest.raises(ConfigError, match="match must be one of resolve, published"):
         biolm.embed(small(genes, "ensembl_id"), match="exact")
     with pytest.raises(ConfigError, match="asks for no species"):
-        biolm.embed(small(genes, "ensembl_id"), match="published", species="human")
+        biolm.tokenize(small(genes, "ensembl_id"), model=made, match="published", species="human")
     with pytest.raises(ConfigError, match="packing reads no model"):
         PackSettings(match="published")
