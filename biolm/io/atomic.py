@@ -149,9 +149,22 @@ def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         with writing(target):
             yield temporary
             install(temporary, target)
-    except BaseException:
+    except BaseException as error:
         remove(temporary)
+        _name_target(error, temporary, target)
         raise
+
+
+def _name_target(error: BaseException, temporary: Path, target: Path) -> None:
+    """Let an error speak of the output that the user named; what it was written to first is gone."""
+    error.args = tuple(
+        each.replace(str(temporary), str(target)) if isinstance(each, str) else each for each in error.args
+    )
+    if isinstance(error, OSError):
+        for name in ("filename", "filename2"):
+            held = getattr(error, name)
+            if isinstance(held, str | Path):
+                setattr(error, name, str(held).replace(str(temporary), str(target)))
 
 
 @contextmanager

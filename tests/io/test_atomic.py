@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from biolm.errors import OutputError
+from biolm.errors import InputError, OutputError
 from biolm.io.atomic import check_free_space, install, refuse_existing, replacing, writing
 from biolm.io.copied import copied
 
@@ -108,3 +110,26 @@ def test_copies_are_made_anew_when_their_files_change(tmp_path):
     (tmp_path / "c" / "sources.json").unlink()
     copied([source], tmp_path / "c", write)
     assert made == ["one", "two more", "two more"]
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda path: (path / "part").read_text(),
+        lambda path: path.with_name(path.name).joinpath("a", "b").mkdir(),
+        lambda path: _raise(InputError(f"{path} cannot be read; copy it again")),
+        lambda path: _raise(ValueError(f"name = '{path}/x', errno = 13")),
+        lambda path: path.rename(path.with_name("elsewhere")),
+    ],
+)
+def test_an_error_names_the_output_and_not_what_is_written_first(tmp_path: Path, fail: Any) -> None:
+    target = tmp_path / "out.h5ad"
+    with pytest.raises((OSError, ValueError, InputError)) as caught, replacing(target) as path:
+        fail(path)
+    assert "partial" not in str(caught.value)
+    assert str(target) in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def _raise(error: Exception) -> None:
+    raise error
