@@ -95,10 +95,14 @@ class GeneMatch:
         ``(g,)`` int32: row in the vocabulary's gene list, -1 where the gene is not in it.
     report
         How it was found.
+    names
+        ``(g,)`` names of the file, for a system that reads any name: it has no vocabulary to look them up in,
+        and ``target`` is then the column itself. Empty for all others.
     """
 
     target: NDArray[np.int32]
     report: MatchReport
+    names: tuple[str, ...] = ()
 
     @property
     def has_duplicates(self) -> bool:

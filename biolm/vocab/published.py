@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import GeneMatchError, InputError
+from biolm.vocab.gene_names import is_blank
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch, MatchReport
 
@@ -35,6 +36,8 @@ class PublishedRule:
         Reads a table of other ids to the vocabulary's, through which every name must go.
     sums
         Whether rows of one gene are added up; else each becomes a token of its own, which is refused here.
+    any_name
+        Whether every name is read as it stands, in a sentence, and none is looked up.
     """
 
     system: str
@@ -42,6 +45,7 @@ class PublishedRule:
     upper: bool = False
     mapping: Callable[[], Mapping[str, str]] | None = None
     sums: bool = False
+    any_name: bool = False
 
 
 def published_match(
@@ -95,12 +99,13 @@ def published_match(
     if rule.mapping is not None:
         table = rule.mapping()
         names = [table.get(name, "") for name in names]
-    rows = {gene: row for row, gene in enumerate(vocabulary.genes)}
+    genes = tuple(names) if rule.any_name else vocabulary.genes
+    rows = {gene: row for row, gene in enumerate(genes) if not is_blank(gene)}
     target = np.array([rows.get(name, -1) for name in names], np.int32)
     known = target[target >= 0]
     found = len(np.unique(known))
     if len(known) > found and not rule.sums:
-        twice = vocabulary.genes[Counter(known.tolist()).most_common(1)[0][0]]
+        twice = genes[Counter(known.tolist()).most_common(1)[0][0]]
         raise InputError(
             f"column {used!r} names {len(known) - found} genes more than once, such as {twice}; {rule.system}"
             " writes a token for each row: sum them first, or let names be resolved (--match resolve)"
@@ -121,11 +126,11 @@ def published_match(
         missing=tuple(name for name, row in zip(written, target.tolist(), strict=True) if row < 0),
         summed=len(known) - found,
         vocabulary_found=found,
-        vocabulary_total=len(vocabulary),
+        vocabulary_total=len(genes),
     )
     if not found or report.coverage < minimum:
         raise GeneMatchError(
             f"only {report.matched:,} of {report.total:,} genes (column {used!r}) are known to {rule.system} "
             "as written; name the right column (--gene-column), or let names be resolved (--match resolve)"
         )
-    return GeneMatch(target, report)
+    return GeneMatch(target, report, genes if rule.any_name else ())

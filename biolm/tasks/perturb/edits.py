@@ -63,6 +63,8 @@ class FileGenes:
     def __init__(
         self, columns: dict[str, NDArray[np.str_]], match: GeneMatch, vocabulary: GeneVocabulary
     ) -> None:
+        if match.names:
+            raise ConfigError("genes are changed by what they are resolved to; leave --match published out")
         known = np.flatnonzero(match.target >= 0)
         rows, first = np.unique(match.target[known], return_index=True)
         self.rows: NDArray[np.int64] = rows.astype(np.int64)
