@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from biolm.errors import GeneMatchError
 from biolm.vocab.gene_names import ensembl_id, is_blank
 from biolm.vocab.gene_table import SpeciesGenes
 
-__all__ = ["MOST", "NOTED", "disagreement"]
+__all__ = ["check_agreement", "disagreement"]
 
 NOTED = 0.05
 """Share of rows above which the user is told; files of real data of any age lie below."""
@@ -63,6 +64,38 @@ def disagreement(
         if known >= _LEAST and (best is None or share < best[0]):
             best = share, name
     return best
+
+
+def check_agreement(
+    columns: Mapping[str, Sequence[str]], column: str, genes: SpeciesGenes, *, chosen: bool
+) -> str:
+    """A sentence where the column used and the others name different genes; empty where they agree.
+
+    Parameters
+    ----------
+    columns, column, genes
+        As for :func:`disagreement`.
+    chosen
+        Whether a person named the column, who then only hears of it.
+
+    Raises
+    ------
+    GeneMatchError
+        If most rows differ, and nobody chose the column.
+    """
+    found = disagreement(columns, column, genes)
+    if found is None or found[0] <= NOTED:
+        return ""
+    share, other = found
+    said = (
+        f"columns {column!r} and {other!r} name different genes in {share:.0%} of the rows that both know, "
+        "so one of them does not belong to these rows"
+    )
+    if share > MOST and not chosen:
+        raise GeneMatchError(
+            f"{said}; find out which is right and name it ({column!r} or {other!r}) as the gene column"
+        )
+    return said
 
 
 def _mostly_ids(names: Sequence[str]) -> bool:

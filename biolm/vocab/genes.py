@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, GeneMatchError, InputError
-from biolm.vocab.gene_agreement import MOST, NOTED, disagreement
+from biolm.vocab.gene_agreement import check_agreement
 from biolm.vocab.gene_ladder import GeneLadder, Rung
 from biolm.vocab.gene_names import ensembl_id, id_species, sample
 from biolm.vocab.gene_refusal import refusal
@@ -259,20 +259,9 @@ def _agreeing(match: GeneMatch, lists: Mapping[str, list[str]], *, chosen: bool)
         If most are not, and nobody chose the column.
     """
     report = match.report
-    if not report.species or len(lists) < 2:
+    if not report.species:
         return match
-    found = disagreement(lists, report.column, gene_table().species(report.species))
-    if found is None or found[0] <= NOTED:
-        return match
-    share, other = found
-    said = (
-        f"columns {report.column!r} and {other!r} name different genes in {share:.0%} of the rows that both "
-        "know, so one of them does not belong to these rows"
-    )
-    if share > MOST and not chosen:
-        raise GeneMatchError(
-            f"{said}; find out which is right and name it ({report.column!r} or {other!r}) as the gene column"
-        )
+    said = check_agreement(lists, report.column, gene_table().species(report.species), chosen=chosen)
     note = "; ".join(filter(None, (report.note, said)))
     return GeneMatch(match.target, replace(report, note=note))
 

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import GeneMatchError, InputError
+from biolm.vocab.gene_agreement import check_agreement
 from biolm.vocab.gene_names import ensembl_id, is_blank
-from biolm.vocab.gene_table import gene_table
+from biolm.vocab.gene_species import tell_species
+from biolm.vocab.gene_table import SPECIES, gene_table
 from biolm.vocab.genes import GeneVocabulary
 
 __all__ = ["GeneUnion", "naming_column"]
@@ -79,7 +81,8 @@ class GeneUnion:
         InputError
             If there is no such gene column.
         GeneMatchError
-            If too few of its genes are among those before, or it is of another species.
+            If too few of its genes are among those before, it is of another species, or its ids belong to
+            other genes than its symbols.
         """
         chosen = columns[naming_column(columns, self._column)].tolist()
         # A gene without an id keeps the name of its row: genes must not fall together for want of one.
@@ -89,6 +92,7 @@ class GeneUnion:
             for name, row in zip(chosen, rows, strict=True)
         ]
         if self._first is None:
+            self._check(columns)
             self._first = dict(columns)
             found = np.full(len(names), -1, np.int32)
         elif _equal(self._first, columns):
@@ -115,6 +119,14 @@ class GeneUnion:
                 np.int32,
             )
         )
+
+    def _check(self, columns: Mapping[str, NDArray[np.str_]]) -> None:
+        """Refuse a first file whose ids belong to other genes; later ones are checked as they match."""
+        lists = {name: values.tolist() for name, values in columns.items()}
+        species = self._species or tell_species(lists).species
+        if species in SPECIES:
+            column = naming_column(columns, self._column)
+            check_agreement(lists, column, gene_table().species(species), chosen=self._column is not None)
 
     def _ids_of(self, names: set[str]) -> dict[str, str]:
         """Ids of new symbols, where the list holds ids and no other gene has or gets the same one."""

@@ -15,6 +15,7 @@ from biolm.io.cells import open_cells
 from biolm.vocab.gene_rewritten import r_name
 from biolm.vocab.genes import GeneVocabulary, gene_table
 from biolm.vocab.match import GeneMatch
+from biolm.vocab.union import GeneUnion
 
 HUMAN, MOUSE = gene_table().species("human"), gene_table().species("mouse")
 ENSEMBL = GeneVocabulary.of([*HUMAN.symbol], species=("human",))
@@ -150,3 +151,8 @@ def test_a_file_whose_ids_are_shifted_by_one_row_is_refused(shared: Path) -> Non
     with pytest.raises(GeneMatchError, match="name different genes in 100% of the rows"):
         ENSEMBL.match(columns)
     assert ENSEMBL.match(columns, column="index").report.share > 0.9
+    with pytest.raises(GeneMatchError, match="name different genes in 100% of the rows"):
+        GeneUnion().add(columns)
+    named = GeneUnion(column="index")
+    named.add(columns)
+    assert len(named.names()) == len(columns["index"])
