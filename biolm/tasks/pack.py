@@ -60,10 +60,6 @@ class PackSettings(ReadingSettings):
         ReadingSettings.__post_init__(self)
         if self.duplicates not in ("error", "keep"):
             raise ConfigError(f"duplicates must be error or keep, not {self.duplicates!r}")
-
-    def __post_init__(self) -> None:
-        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
-        ReadingSettings.__post_init__(self)
         if self.match == "published":
             raise ConfigError("packing reads no model, so there is no published rule; leave --match out")
 
