@@ -39,7 +39,9 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no UTF-8 text; save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        # YAML names a text that it got in memory, and the user gave a file.
+        words = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        raise ConfigError(f"{path} is not valid YAML: {words}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no table of settings; see the tutorial on pretraining")
     for text in changes:

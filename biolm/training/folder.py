@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.adapters.sequences import Tally
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError, OutputError
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
@@ -290,7 +291,9 @@ def remember(folder: Path, job: Job) -> None:
         return
     with replacing(folder / _LENGTHS, overwrite=True) as temporary:
         np.save(temporary, job.found.lengths.astype(np.int32))
-    notes = {"files": _stamps(job.files, job.config), "vocabulary": tokens}
+    notes: dict[str, Any] = {"files": _stamps(job.files, job.config), "vocabulary": tokens}
+    if isinstance(tally := getattr(job.examples, "tally", None), Tally):
+        notes["letters"] = tally.facts()
     with replacing(folder / _DATA, overwrite=True) as temporary:
         temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,28 @@ def test_clusters_are_held_out_whole(proteins: Path, tmp_path: Path) -> None:
     long = job.found.lengths[:120] > 20
     assert (held[:120] == held[120:])[long].all()
     assert 0.1 < held.mean() < 0.3
+
+
+def test_unrelated_dna_is_not_one_cluster(tmp_path: Path) -> None:
+    draws = np.random.default_rng(5)
+    texts = ["".join(draws.choice(list("ACGT"), 1000, p=[0.35, 0.15, 0.15, 0.35])) for _ in range(60)]
+    path = tmp_path / "windows.fa"
+    path.write_text("".join(f">w{number}\n{text}\n" for number, text in enumerate(texts)))
+    model = {"adapter": "dna", "max_length": 102}
+    for more in ({}, {"identity": 0.6}):
+        job = prepare(build(settings(path, model=model, data={"groups": "clusters", **more})))
+        assert job.valid is not None
+        assert len(set(job.examples.record[job.valid.rows].tolist())) == 12
+    with pytest.raises(ConfigError, match=r"data.identity .* goes with data.groups: clusters"):
+        build(settings(path, model=model, data={"identity": 0.6}))
+
+
+def test_what_was_taken_out_is_written_down(proteins: Path, tmp_path: Path) -> None:
+    path = tmp_path / "stops.fasta"
+    path.write_text("".join(
+        line + ("" if line.startswith(">") else "*") + "\n" for line in proteins.read_text().splitlines()
+    ))  # fmt: skip
+    biolm.pretrain(settings(path, trainer={"max_steps": 2}), output=tmp_path / "run")
+    held = json.loads((tmp_path / "run" / "data.json").read_text())["letters"]
+    assert held["final_stops"] > 40
+    assert held["unknown_letters"] == {}

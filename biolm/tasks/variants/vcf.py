@@ -97,10 +97,13 @@ def write_vcf(
     """
     by_line = groupby(enumerate(read_vcf(source)), key=lambda pair: pair[1].line)
     upcoming = next(by_line, None)
+    ending = "\n"
     with _writer(target) as write:
         for number, line in _lines(source):
+            if line.endswith(b"\n"):
+                ending = "\r\n" if line.endswith(b"\r\n") else "\n"
             if line.startswith(b"#CHROM"):
-                write(_header(names, facts, key, _ending(line)))
+                write(_header(names, facts, key, ending))
             if upcoming is None or upcoming[0] != number:
                 write(line)
                 continue
@@ -137,10 +140,6 @@ def _header(names: Sequence[str], facts: Mapping[str, Any], key: str, ending: st
     about = ",".join(f'{name}="{value}"' for name, value in facts.items())
     lines.append(f"##{key}_scores=<{about}>")
     return "".join(line + ending for line in lines).encode()
-
-
-def _ending(line: bytes) -> str:
-    return "\r\n" if line.endswith(b"\r\n") else "\n"
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:

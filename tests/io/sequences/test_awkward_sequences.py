@@ -268,10 +268,22 @@ REFUSED = ("y_lr0", "y_lr_inf", "y_lr_nan", "y_lrneg", "y_betas_str")
 def test_configs_of_runs(awkward: Path, name: str) -> None:
     path = awkward / "train" / f"{name}.yaml"
     if CONFIGS[name] or name in REFUSED:
-        with pytest.raises(BiolmError, match=CONFIGS[name] or "optimiser"):
+        with pytest.raises(BiolmError, match=CONFIGS[name] or "optimiser") as caught:
             read_config(path)
+        assert "unicode string" not in str(caught.value)
     elif "rate:" not in path.read_text():
         assert read_config(path).name == "t"
+
+
+NO_CELLS = ["x.fasta.bz2", "multi.fasta.gz", "joins.gbk", "q.fastq", "a6_semicolon.fasta"]
+
+
+@pytest.mark.parametrize("name", NO_CELLS)
+def test_sequences_are_no_cells_and_said_to_be_none(awkward: Path, name: str) -> None:
+    from biolm.io.cells import open_cells
+
+    with pytest.raises(BiolmError, match=r"holds sequences \(.*\), no cells; choose a model of sequences"):
+        open_cells(awkward / name)
 
 
 def test_every_file_has_a_test(awkward: Path, repository: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_model
 
@@ -296,3 +296,41 @@ def test_letters_of_a_genome_follow_the_policy(tmp_path: Path, dna: SequenceMode
         assert found.facts["unknown_letters"] == {"R": 1}
     with pytest.raises(InputError, match="letter 'R' at place"):
         biolm.score_variants(path, model=dna, reference=genome, window=40, letters="error")
+
+
+ALTERNATIVES = st.lists(
+    st.sampled_from(["A", "C", "G", "T", "a", "AC", "GTTA", "<DEL>", "*", ".", "N", "R", "A[2:5["]),
+    min_size=1,
+    max_size=3,
+)
+INFO = st.sampled_from([".", "AF=1", "DB;AF=0.5"])
+LINES = st.lists(st.tuples(st.integers(1, 60), ALTERNATIVES, INFO), max_size=6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(lines=LINES, end=st.sampled_from(["\n", "\r\n"]), last=st.booleans())
+def test_no_line_of_a_vcf_is_lost(
+    lines: list[tuple[int, list[str], str]], end: str, last: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("vcf")
+    genome = "ACGTTGCAAGCTTACG" * 5
+    (folder / "g.fa").write_text(f">chr1\n{genome}\n")
+    head = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts"]
+    body = [
+        f"1\t{place}\t.\t{genome[place - 1]}\t{','.join(alleles)}\t.\tPASS\t{info}\tGT\t0/1"
+        for place, alleles, info in lines
+    ]
+    text = end.join([*head, *body]) + (end if last else "")
+    (folder / "i.vcf").write_bytes(text.encode())
+    model = small_model("dna", max_length=60)
+    out = folder / "o.vcf"
+    biolm.score_variants(folder / "i.vcf", model=model, reference=folder / "g.fa", output=out, window=20)
+    found = out.read_bytes().decode().split(end)
+    found = [line for line in found if not line.startswith(("##INFO=<ID=BIOLM", "##BIOLM"))]
+    assert len(found) == len(text.split(end))
+    for old, new, (_, alleles, info) in zip(body, found[2:], lines, strict=False):
+        one, other = old.split("\t"), new.split("\t")
+        assert one[:7] + one[8:] == other[:7] + other[8:]
+        added = dict(part.split("=") for part in other[7].split(";") if part.startswith("BIOLM_"))
+        assert all(len(values.split(",")) == len(alleles) for values in added.values())
+        assert info == "." or other[7].startswith(info)
