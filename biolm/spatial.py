@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biolm.io.spatial.open import open_section
+    from biolm.tasks.spatial.check import check
     from biolm.tasks.spatial.prepare import prepare
     from biolm.tasks.spatial.train import train
 
-__all__ = ["open_section", "prepare", "train"]
+__all__ = ["check", "open_section", "prepare", "train"]
 
 _HOMES = {
+    "check": "biolm.tasks.spatial.check",
     "open_section": "biolm.io.spatial.open",
     "prepare": "biolm.tasks.spatial.prepare",
     "train": "biolm.tasks.spatial.train",

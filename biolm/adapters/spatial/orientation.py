@@ -130,7 +130,7 @@ def check_orientation(
                 "image is probably of another section or scale (--force-alignment goes on)"
             )
     # Where all is tissue, flips fit as well as the truth.
-    decided = mask.fraction < MOST_TISSUE and stored > others[best] + CLEARLY / 2
+    decided = mask.fraction < MOST_TISSUE and stored > max(others[best] + CLEARLY / 2, LEAST_ON_TISSUE)
     verdict = "right" if decided else "cannot be checked"
     return Orientation(on_tissue=on_tissue, inside=inside, tissue=mask.fraction, verdict=verdict)
 

@@ -24,6 +24,9 @@ GENES = {"gene expression", "gex", "rna", "mrna", "gene", "genes", "expression"}
 # As 10x, muon and the benchmark sets of the field spell what is no gene.
 OTHERS = {
     *("antibody capture", "antigen capture", "crispr guide capture", "multiplexing capture", "custom"),
+    # Xenium's controls.
+    *("negative control probe", "negative control codeword", "unassigned codeword", "genomic control"),
+    *("deprecated codeword", "blank codeword"),
     *("adt", "protein", "proteins", "prot", "hto", "peaks", "peak", "atac", "chromatin accessibility"),
 }
 

@@ -143,9 +143,11 @@ def open_image(source: str | Path | NDArray[Any], *, check: bool = True) -> Tiss
         image = _from_array(np.asarray(source))
     else:
         path = Path(source)
-        if not path.is_file():
+        if path.is_dir():
+            image = _from_folder(path)
+        elif not path.is_file():
             raise InputError(f"{path}: no such image; check the path")
-        if path.suffix.lower() in SLIDES:
+        elif path.suffix.lower() in SLIDES:
             from biolm.io.spatial.slide import open_slide
 
             image = open_slide(path)
@@ -158,8 +160,20 @@ def open_image(source: str | Path | NDArray[Any], *, check: bool = True) -> Tiss
 
             image = open_picture(path)
     if check:
-        image.refuse_blank()
+        try:
+            image.refuse_blank()
+        except BaseException:
+            image.close()
+            raise
     return image
+
+
+def _from_folder(path: Path) -> TissueImage:
+    from biolm.io.spatial.ngff import is_ngff, open_ngff
+
+    if not is_ngff(path):
+        raise InputError(f"{path} is a folder and no OME-Zarr image; give the file of the image")
+    return open_ngff(path)
 
 
 def _from_array(pixels: NDArray[Any]) -> TissueImage:

@@ -32,15 +32,18 @@ class SectionImage:
         ``hires``, ``lowres``, or what the layout calls it.
     source
         The file, or ``(H, W, 3)`` pixels that an h5ad holds.
-    scale, offset
-        A place ``xy`` of the section lies at pixel ``xy * scale + offset``; the scale is None where the
+    scale, origin
+        A place ``xy`` of the section lies at pixel ``(xy - origin) * scale``; the scale is None where the
         layout does not say it.
+    fault
+        Why the image cannot be used unless the user gives its scale; '' for none.
     """
 
     name: str
     source: Path | NDArray[Any]
     scale: float | None = None
-    offset: tuple[float, float] = (0.0, 0.0)
+    origin: tuple[float, float] = (0.0, 0.0)
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

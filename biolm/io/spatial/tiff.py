@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ __all__ = ["open_tiff"]
 
 _KEPT_BYTES = 1 << 27
 _UNITS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "pixel": None}
-_JPEG = 7
+_LZW, _JPEG = 5, 7
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
@@ -96,6 +97,7 @@ class _Tiles:
         self.samples = int(page.samplesperpixel)
         self.planes = self.samples if int(page.planarconfig) == 2 else 1
         self.kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self.whole: NDArray[Any] | None = None
         wanted = self.columns * self.lines * self.planes
         if len(page.dataoffsets) < wanted:
             raise InputError(
@@ -141,6 +143,8 @@ class _Tiles:
             raise InputError(f"{self.path} is cut off: a tile ends before its {size} bytes; copy it again")
         if int(page.compression) == _JPEG:
             return _jpeg(data, page, self.path)
+        if int(page.compression) == _LZW and not find_spec("imagecodecs"):
+            return self._by_pillow(number)
         try:
             decoded, _, shape = page.decode(data, number)
         except (ValueError, RuntimeError, TypeError, OSError, EOFError) as error:
@@ -148,6 +152,24 @@ class _Tiles:
         # Strips and tiles come as (depth, height, width, samples), the last strip with its own height.
         tile: NDArray[Any] = decoded.reshape(decoded.shape[-3:])
         return tile[: max(height, 1)] if not page.is_tiled else tile[: shape[-3], : shape[-2]]
+
+    def _by_pillow(self, number: int) -> NDArray[Any]:
+        """A strip or tile out of the whole page, which Pillow decodes at once."""
+        from PIL import Image
+
+        if self.whole is None:
+            if self.page.index is None or isinstance(self.page.index, tuple | list):
+                raise InputError(self._why(ValueError("compression")))
+            try:
+                with Image.open(self.path) as image:
+                    image.seek(int(self.page.index))
+                    pixels = np.asarray(image)
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                raise InputError(f"{self.path} cannot be decoded ({error}); copy it again") from error
+            self.whole = pixels if pixels.ndim == 3 else pixels[..., None]
+        line, column = divmod(number, self.columns)
+        top, left = line * self.tile_height, column * self.tile_width
+        return self.whole[top : top + self.tile_height, left : left + self.tile_width]
 
     def _why(self, error: Exception) -> str:
         name = self.page.compression.name

@@ -121,10 +121,12 @@ def align(
     """
     settings = settings or AlignSettings()
     named = _named(section, source)
+    if named.fault and settings.image_scale is None and settings.microns_per_pixel is None:
+        raise InputError(named.fault)
     image = open_image(named.source)
     try:
         scale, which, pixel_size = _scale(section, image, named, settings)
-        places = section.xy * scale + np.asarray(named.offset)
+        places = (section.xy - np.asarray(named.origin)) * scale
         mask = find_tissue(image)
         tested = _expected_on_tissue(section)
         inside = ((places >= 0) & (places < (image.width, image.height))).all(1)

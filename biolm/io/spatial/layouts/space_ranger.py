@@ -93,7 +93,7 @@ def open_outs(path: Path, options: SectionOptions, *, layout: str, pitch: float 
 def left_out(source: CellSource) -> dict[str, Any]:
     """Feature types of the matrix that are no genes."""
     others = [name for name in source.matrices() if name not in ("X", source.matrix)]
-    return {"feature_types_left_out": ", ".join(others)} if others else {}
+    return {"feature_types_left_out": ", ".join(n.removeprefix("X/") for n in others)} if others else {}
 
 
 def find_matrix(path: Path, asked: str) -> Path:

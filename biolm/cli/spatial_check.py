@@ -1,0 +1,48 @@
+"""``biolm spatial check``: scale and orientation of an image against its spots, and pictures to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.spatial_arguments import SectionArguments
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(SectionArguments):
+    """Options of ``biolm spatial check``."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for pictures and check.json.", show_default="none"),
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Compare the spots with the tissue in all eight orientations.
+
+    Writes the overlay and a contact sheet of patches.
+    """
+    from biolm.tasks.spatial.check import check, check_text
+
+    found = check(
+        chosen.input,
+        chosen.output,
+        image=chosen.image,
+        section=chosen.section_options(),
+        settings=chosen.align_settings(),
+        patches=chosen.patch_settings(),
+        overwrite=chosen.overwrite,
+    )
+    typer.echo(json.dumps(found, indent=1, default=str) if chosen.json else check_text(found))
+    if chosen.output is not None:
+        log.info("wrote %s; look at overlay.png and contact_sheet.png", chosen.output)

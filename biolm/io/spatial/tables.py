@@ -1,0 +1,188 @@
+"""Count tables as text whose first columns are ids: read in batches, kept sparse.
+
+Dimensions: ``n`` rows · ``g`` columns that hold counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import InputError
+
+__all__ = ["find_table", "header_of", "memory_source", "read_columns", "read_counts"]
+
+_BYTES = 1 << 23
+
+
+def find_table(folder: Path, *endings: str) -> Path | None:
+    """The file of a folder whose name ends so, gzipped or not.
+
+    Raises
+    ------
+    InputError
+        If there are several.
+    """
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and any(path.name.removesuffix(".gz").endswith(end) for end in endings)
+    ]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{folder} holds several tables of one kind ({names}); keep those of one section")
+    return found[0] if found else None
+
+
+def header_of(path: Path) -> tuple[list[str], str]:
+    """Names of the columns, and what separates them.
+
+    Raises
+    ------
+    InputError
+        If it is no text.
+    """
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            line = file.readline()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text; copy it again") from error
+    delimiter = "\t" if line.count("\t") >= max(1, line.count(",")) else ","
+    return next(csv.reader([line.lstrip("\ufeff")], delimiter=delimiter), []), delimiter
+
+
+def read_columns(path: Path, text: Sequence[str], numbers: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Some columns of a table: ids as the text that the file has, never as numbers, which would round them.
+
+    Parameters
+    ----------
+    path
+        The table, or a Parquet file.
+    text, numbers
+        Names of the columns.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or holds something else.
+    """
+    from biolm.io.spatial.joins import as_text
+
+    names = [*text, *numbers]
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        held = pq.read_schema(path).names
+        _refuse_missing(path, held, names)
+        table = pq.read_table(path, columns=names)
+    else:
+        held, _ = header_of(path)
+        _refuse_missing(path, held, names)
+        table = _read_text(path, held, names, set(text))
+    columns = {name: as_text(table[name].to_numpy().astype(object)) for name in text}
+    columns |= {name: table[name].to_numpy().astype(np.float64) for name in numbers}
+    return columns
+
+
+def _refuse_missing(path: Path, held: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(held[:12])}")
+
+
+def _read_text(path: Path, held: Sequence[str], names: Sequence[str], text: set[str]) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    _, delimiter = header_of(path)
+    # Columns are called by place, as names may be empty or repeat.
+    places = {name: f"f{held.index(name)}" for name in names}
+    types = {places[name]: pa.string() if name in text else pa.float64() for name in names}
+    try:
+        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+            table = arrow_csv.read_csv(
+                stream,
+                arrow_csv.ReadOptions(
+                    use_threads=False, skip_rows=1, column_names=[f"f{n}" for n in range(len(held))]
+                ),
+                arrow_csv.ParseOptions(delimiter=delimiter),
+                arrow_csv.ConvertOptions(column_types=types, include_columns=list(types)),
+            )
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} is no regular table ({str(error).splitlines()[0]})") from error
+    return table.rename_columns(list(places))
+
+
+def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[np.str_], Any]:
+    """A count table whose first columns are ids.
+
+    Parameters
+    ----------
+    path
+        The table, rows are spots or cells.
+    ids
+        How many columns are ids.
+
+    Returns
+    -------
+    The id columns ``(n,)``, the names ``(g,)``, and ``(n, g)`` float32 in CSR form.
+
+    Raises
+    ------
+    InputError
+        If a value is no number.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from scipy.sparse import csr_matrix, vstack
+
+    names, delimiter = header_of(path)
+    first = _first_row(path, delimiter)
+    if len(first) == len(names) + 1:  # R writes no name over the row names
+        names = ["", *names]
+    columns = [f"f{place}" for place in range(len(names))]
+    types = {name: pa.string() if place < ids else pa.float32() for place, name in enumerate(columns)}
+    parts, found = [], []
+    try:
+        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+            reader = arrow_csv.open_csv(
+                stream,
+                arrow_csv.ReadOptions(
+                    use_threads=False, block_size=_BYTES, skip_rows=1, column_names=columns
+                ),
+                arrow_csv.ParseOptions(delimiter=delimiter),
+                arrow_csv.ConvertOptions(column_types=types),
+            )
+            for batch in reader:
+                read = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+                found.append([column.astype(np.str_) for column in read[:ids]])
+                parts.append(csr_matrix(np.stack(read[ids:], 1)))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} is no regular table of counts ({str(error).splitlines()[0]})") from error
+    if not parts:
+        raise InputError(f"{path} holds no rows")
+    keys = [np.concatenate([part[place] for part in found]) for place in range(ids)]
+    return keys, np.array(names[ids:], np.str_), vstack(parts, format="csr")
+
+
+def _first_row(path: Path, delimiter: str) -> list[str]:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        file.readline()
+        return next(csv.reader([file.readline()], delimiter=delimiter), [])
+
+
+def memory_source(counts: Any, names: NDArray[np.str_], genes: NDArray[np.str_]) -> Any:
+    """A table of cells over counts in memory."""
+    import anndata
+    import pandas as pd
+
+    from biolm.io.cells import open_cells
+
+    obs, var = pd.DataFrame(index=pd.Index(names)), pd.DataFrame(index=pd.Index(genes))
+    return open_cells(anndata.AnnData(counts, obs=obs, var=var))

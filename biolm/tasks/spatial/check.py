@@ -1,0 +1,131 @@
+"""``biolm spatial check``: whether this is the image, at this scale, this way round; and pictures to look at.
+
+Two faults that no number shows, a section moved in the run itself and a patch at the wrong place, are seen
+on the contact sheet.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.spatial.patches import PatchSettings, cut_patches
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.spatial.open import SectionOptions, open_section
+from biolm.io.spatial.section import Section
+from biolm.report.tissue import draw_contact_sheet, draw_overlay
+from biolm.tasks.spatial.align import Alignment, AlignSettings, align
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["check", "check_text"]
+
+PATCHES = 24
+
+
+def check(
+    source: str | Path | AnnData,
+    output: str | Path | None = None,
+    *,
+    image: str | Path | NDArray[Any] | None = None,
+    section: SectionOptions | None = None,
+    settings: AlignSettings | None = None,
+    patches: PatchSettings | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Check a section against its image, and draw what to look at.
+
+    Parameters
+    ----------
+    source, image
+        As of :func:`biolm.spatial.prepare`.
+    output
+        Folder to write: ``check.json``, ``overlay.png`` and ``contact_sheet.png``.
+    section, settings, patches
+        Reading, scale, and size of the patches. The orientation is reported and refuses nothing here.
+    overwrite
+        Whether the folder may be replaced.
+
+    Returns
+    -------
+    Scale, orientation and patches, as ``check.json`` holds them.
+
+    Raises
+    ------
+    InputError
+        If the section or the image cannot be read, or nothing states the scale.
+    """
+    target = None if output is None else Path(output)
+    if target is not None:
+        refuse_existing(target, overwrite=overwrite)
+    settings = replace(settings or AlignSettings(), force_alignment=True)
+    with open_section(source, section) as opened, align(opened, image, settings) as alignment:
+        facts: dict[str, Any] = {
+            "section": opened.name,
+            "layout": opened.layout,
+            "counted": dict(opened.counted),
+            **alignment.facts(),
+        }
+        inside = ((alignment.places >= 0) & (alignment.places < _size(alignment))).all(1)
+        facts["spots_outside"] = int((~inside).sum())
+        if target is not None:
+            with replacing(target, overwrite=overwrite) as folder:
+                folder.mkdir()
+                if inside.any():
+                    facts |= _draw(folder, opened, alignment, patches or PatchSettings())
+                text = json.dumps(facts, indent=1, default=str)
+                (folder / "check.json").write_text(text + "\n", encoding="utf-8")
+    return facts
+
+
+def _size(alignment: Alignment) -> NDArray[np.float64]:
+    return np.array([alignment.image.width, alignment.image.height], np.float64)
+
+
+def _draw(folder: Path, section: Section, alignment: Alignment, settings: PatchSettings) -> dict[str, Any]:
+    pixels, factor = alignment.image.thumbnail()
+    planned = cut_patches(
+        alignment.image,
+        alignment.places,
+        alignment.microns_per_pixel,
+        replace(settings, edge="pad"),
+        name=section.name,
+    )
+    draw_overlay(
+        folder / "overlay.png",
+        pixels,
+        alignment.places / factor,
+        mask=alignment.mask.mask,
+        boxes=planned.side / factor,
+        title=f"{section.name}: {alignment.orientation.verdict}, {alignment.microns_per_pixel:.4g} µm/px",
+    )
+    chosen = planned.rows[np.linspace(0, len(planned) - 1, min(PATCHES, len(planned))).astype(int)]
+    cut = [planned.patch(int(row)) for row in chosen]
+    draw_contact_sheet(folder / "contact_sheet.png", cut, section.names[chosen].tolist())
+    return planned.facts()
+
+
+def check_text(facts: dict[str, Any]) -> str:
+    """What was found, in a few lines."""
+    orientation, scale = facts["orientation"], facts["coordinates"]
+    on_tissue = orientation["on_tissue"]
+    others = {name: value for name, value in on_tissue.items() if name != "as stored"}
+    best = max(others, key=lambda name: others[name])
+    lines = [
+        f"{facts['section']} ({facts['layout']}), image {facts['image_pixels']}: {facts['image']}",
+        f"scale: {scale['microns_per_pixel']:.4g} µm per unit of the coordinates, from {scale['source']}",
+    ]
+    lines += [f"  {name} says {value:.4g}" for name, value in scale["others"].items()]
+    lines += [
+        f"orientation: {orientation['verdict']}",
+        f"  spots on tissue: {on_tissue['as stored']:.2f} as stored, {others[best]:.2f} when {best}",
+        f"  spots outside the image: {facts['spots_outside']}",
+        f"  tissue covers {orientation['tissue']:.0%} of the image",
+    ]
+    return "\n".join(lines)
