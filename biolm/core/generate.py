@@ -108,8 +108,17 @@ def generate_each(
     options: SamplingOptions | None = None,
     *,
     sources: Batch | Sequence[Sequence[int]] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Iterator[Generation]:
-    """As :func:`generate`, but yields each result as soon as it is finished."""
+    """As :func:`generate`, but yields each result as soon as it is finished.
+
+    Parameters
+    ----------
+    model, prompts, options, sources
+        As of :func:`generate`.
+    numbers
+        Number of each prompt in a larger job, which its draws belong to; its place by default.
+    """
     options = SamplingOptions() if options is None else options
     decoder = model.decoder if isinstance(model, EncoderDecoder) else model
     starts, read = _lists(prompts), None if sources is None else _lists(sources)
@@ -121,7 +130,7 @@ def generate_each(
         _check_ids("source", read, model.encoder.config)
         if len(read) != len(starts):
             raise InputError(f"{len(read)} sources and {len(starts)} prompts; give one of each for each")
-    return _Run(model, starts, read, options).results()
+    return _Run(model, starts, read, options, numbers).results()
 
 
 def _lists(prompts: Batch | Sequence[Sequence[int]]) -> list[list[int]]:
@@ -164,6 +173,7 @@ class _Run:
         prompts: list[list[int]],
         sources: list[list[int]] | None,
         options: SamplingOptions,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.whole, self.options = model, options
         self.model = model.decoder if isinstance(model, EncoderDecoder) else model
@@ -171,7 +181,8 @@ class _Run:
         self.cache = self.model.new_cache()
         size = self.model.config.vocab_size
         self.waiting = deque(
-            _Sequence(i, prompt, Draws(options, i, size, prompt)) for i, prompt in enumerate(prompts)
+            _Sequence(i, prompt, Draws(options, i if numbers is None else numbers[i], size, prompt))
+            for i, prompt in enumerate(prompts)
         )
         self.live: dict[int, _Sequence] = {}
 

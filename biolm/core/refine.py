@@ -48,6 +48,7 @@ def refine(
     mask: int,
     steps: int = 0,
     sweeps: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Fill every template.
 
@@ -66,6 +67,8 @@ def refine(
         Passes in which the places are filled, the surest first; 0 for one place a pass.
     sweeps
         Times that every place is masked and drawn again afterwards, in random order.
+    numbers
+        Number of each template in a larger job, which its draws belong to; its place by default.
 
     Returns
     -------
@@ -95,7 +98,10 @@ def refine(
         with torch.inference_mode():
             for start in range(0, len(templates), options.batch_size):
                 group = templates[start : start + options.batch_size]
-                draws = [Draws(options, start + row, c.vocab_size) for row in range(len(group))]
+                rows = range(start, start + len(group))
+                draws = [
+                    Draws(options, row if numbers is None else numbers[row], c.vocab_size) for row in rows
+                ]
                 ids = [list(template.ids) for template in group]
                 _fill(model, group, ids, draws, options, (mask, steps))
                 for _ in range(sweeps):

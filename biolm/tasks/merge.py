@@ -21,6 +21,7 @@ _MERGERS = {
     "tokens": "biolm.tasks.tokenize:merge_tokens",
     "calls": "biolm.tasks.annotate.predict_file:merge_calls",
     "contacts": "biolm.tasks.contacts.run:merge_contacts",
+    "generated": "biolm.tasks.generate.run:merge_generated",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",
 }
 """By what shards hold: the function that writes all of it."""

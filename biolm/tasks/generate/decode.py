@@ -5,7 +5,7 @@ Dimensions: ``k`` tokens that were generated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
 from biolm.progress import progress
 from biolm.tasks.generate.prompts import OPEN, Prompt, letter_tokens
-from biolm.tasks.generate.sequence import GeneratedSequence
+from biolm.tasks.generate.sequence import GeneratedSequence, Unit
 from biolm.tasks.generate.settings import GenerateSettings
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ __all__ = ["continuation_scores", "write_on"]
 
 
 def write_on(
-    reader: SequenceModel, prompts: Sequence[Prompt], settings: GenerateSettings
+    reader: SequenceModel, prompts: Sequence[Prompt], settings: GenerateSettings, units: Sequence[Unit]
 ) -> list[GeneratedSequence]:
-    """Write on from every prompt.
+    """Write on from prompts.
 
     Parameters
     ----------
@@ -38,10 +38,12 @@ def write_on(
         Checked prompts.
     settings
         Choices of the job.
+    units
+        Which prompt each sequence is written from, and in which direction.
 
     Returns
     -------
-    By prompt, then direction, then number.
+    In the order of ``units``.
 
     Raises
     ------
@@ -52,15 +54,17 @@ def write_on(
     """
     if settings.steps or settings.sweeps:
         raise ConfigError(f"steps and sweeps are for encoders, and model {reader.name} is a decoder")
-    names = ("forward", "backward") if settings.direction == "both" else (settings.direction,)
-    if "backward" in names and not reader.language.both_ways:
+    if settings.direction != "forward" and not reader.language.both_ways:
         raise ConfigError(f"model {reader.name} was trained to write forward only; leave the direction out")
     letters = letter_tokens(reader, ambiguous=settings.ambiguous)
-    made: list[GeneratedSequence] = []
-    for direction in names:
-        made += _one_way(reader, prompts, settings, letters, direction)
-    order = {prompt.name: number for number, prompt in enumerate(prompts)}
-    return sorted(made, key=lambda each: order[each.prompt])
+    made: dict[Unit, GeneratedSequence] = {}
+    with progress("generating", len(units), show=settings.progress, unit="sequences") as advance:
+        for direction in dict.fromkeys(unit.direction for unit in units):
+            chosen = [unit for unit in units if unit.direction == direction]
+            for unit, sequence in _one_way(reader, prompts, settings, letters, chosen):
+                made[unit] = sequence
+                advance(1)
+    return [made[unit] for unit in units]
 
 
 def _one_way(
@@ -68,19 +72,18 @@ def _one_way(
     prompts: Sequence[Prompt],
     settings: GenerateSettings,
     letters: NDArray[np.int64],
-    direction: str,
-) -> list[GeneratedSequence]:
-    """All sequences of one direction, in the order of the prompts."""
+    units: Sequence[Unit],
+) -> Iterator[tuple[Unit, GeneratedSequence]]:
+    """Sequences of one direction, as they are finished."""
     from biolm.core import SamplingOptions, generate_each
 
     special = reader.tokenizer.special
-    backward = direction == "backward"
+    backward = units[0].direction == "backward"
     begin, stop = (special.suffix, special.prefix) if backward else (special.prefix, special.suffix)
     room = settings.max_length + len(begin)
     room = room if reader.max_length is None else min(room, reader.max_length)
     starts = [_start(reader, prompt, begin, room, backward=backward) for prompt in prompts]
-    # Draws belong to a number: the first copies stay the same when more are asked for.
-    numbered = starts * settings.number
+    chosen = [starts[unit.row] for unit in units]
     options = SamplingOptions(
         **settings.sampling(),
         max_tokens=room,
@@ -88,25 +91,25 @@ def _one_way(
         stop=stop[:1],
         allowed=[*letters.tolist(), *stop[:1]],
     )
-    results: dict[int, GeneratedSequence] = {}
-    with progress("generating", len(numbered), show=settings.progress, unit="sequences") as advance:
-        for result in generate_each(reader.core, numbered, options):
-            copy, row = divmod(result.index, len(prompts))
-            inner = result.ids[:-1] if result.reason == "stop" else result.ids
-            text = reader.tokenizer.decode(np.array(inner[:: -1 if backward else 1], np.int64))
-            prompt = prompts[row]
-            mark = ("r" if backward else "f") if settings.direction == "both" else ""
-            results[result.index] = GeneratedSequence(
-                name=f"{prompt.name}_{mark}{copy + 1}",
+    numbers = [unit.number(len(prompts)) for unit in units]
+    for result in generate_each(reader.core, chosen, options, numbers=numbers):
+        unit = units[result.index]
+        inner = result.ids[:-1] if result.reason == "stop" else result.ids
+        text = reader.tokenizer.decode(np.array(inner[:: -1 if backward else 1], np.int64))
+        prompt = prompts[unit.row]
+        mark = ("r" if backward else "f") if settings.direction == "both" else ""
+        yield (
+            unit,
+            GeneratedSequence(
+                name=f"{prompt.name}_{mark}{unit.copy + 1}",
                 sequence=text + prompt.letters if backward else prompt.letters + text,
                 prompt=prompt.name,
                 made=len(text),
-                log_probabilities=continuation_scores(reader.core, numbered[result.index], result.ids),
+                log_probabilities=continuation_scores(reader.core, chosen[result.index], result.ids),
                 end="terminator" if result.reason == "stop" else "length",
-                direction=direction,
-            )
-            advance(1)
-    return [results[number] for number in sorted(results)]
+                direction=unit.direction,
+            ),
+        )
 
 
 def continuation_scores(core: Transformer, prompt: Sequence[int], ids: Sequence[int]) -> NDArray[np.float64]:

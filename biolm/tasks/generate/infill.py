@@ -11,7 +11,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
 from biolm.progress import progress
 from biolm.tasks.generate.prompts import OPEN, Prompt, letter_tokens
-from biolm.tasks.generate.sequence import GeneratedSequence
+from biolm.tasks.generate.sequence import GeneratedSequence, Unit
 from biolm.tasks.generate.settings import GenerateSettings
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ __all__ = ["fill_in"]
 
 
 def fill_in(
-    reader: SequenceModel, prompts: Sequence[Prompt], settings: GenerateSettings
+    reader: SequenceModel, prompts: Sequence[Prompt], settings: GenerateSettings, units: Sequence[Unit]
 ) -> list[GeneratedSequence]:
-    """Fill the open places of every template.
+    """Fill the open places of templates.
 
     Parameters
     ----------
@@ -34,10 +34,12 @@ def fill_in(
         Checked templates.
     settings
         Choices of the job.
+    units
+        Which template each sequence is made from.
 
     Returns
     -------
-    By template, then number.
+    In the order of ``units``.
 
     Raises
     ------
@@ -61,29 +63,29 @@ def fill_in(
     templates = [_template(reader, prompt, letters[0]) for prompt in prompts]
     filled = refine(
         reader.core,
-        templates * settings.number,
+        [templates[unit.row] for unit in units],
         options,
         mask=mask,
         steps=settings.steps,
         sweeps=settings.sweeps,
+        numbers=[unit.number(len(prompts)) for unit in units],
     )
     made = []
     with progress("scoring", len(filled), show=settings.progress, unit="sequences") as advance:
-        for row, (prompt, template) in enumerate(zip(prompts, templates, strict=True)):
-            for copy in range(settings.number):
-                ids = filled[copy * len(prompts) + row]
-                done = type(template)(ids, template.places)
-                made.append(
-                    GeneratedSequence(
-                        name=f"{prompt.name}_{copy + 1}",
-                        sequence=_overlaid(reader, prompt, done),
-                        prompt=prompt.name,
-                        made=len(template.places),
-                        log_probabilities=np.array(place_scores(reader.core, done, mask=mask)),
-                        end="template",
-                    )
+        for ids, unit in zip(filled, units, strict=True):
+            prompt, template = prompts[unit.row], templates[unit.row]
+            done = type(template)(ids, template.places)
+            made.append(
+                GeneratedSequence(
+                    name=f"{prompt.name}_{unit.copy + 1}",
+                    sequence=_overlaid(reader, prompt, done),
+                    prompt=prompt.name,
+                    made=len(template.places),
+                    log_probabilities=np.array(place_scores(reader.core, done, mask=mask)),
+                    end="template",
                 )
-                advance(1)
+            )
+            advance(1)
     return made
 
 

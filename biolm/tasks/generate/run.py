@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from biolm.adapters.sequences import check_kind
 from biolm.errors import ConfigError, OutputError
-from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.provenance import digest, plain
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
+from biolm.jobs.job import Job, block_ends, check_outputs, write_whole
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Parts
+from biolm.options import read_options
 from biolm.progress import progress
 from biolm.tasks.generate.nearest import Reference
-from biolm.tasks.generate.prompts import read_prompts, usable_prompts
-from biolm.tasks.generate.sequence import GeneratedSequence
-from biolm.tasks.generate.settings import GenerateKeywords, GenerateSettings
+from biolm.tasks.generate.prompts import Prompt, read_prompts, usable_prompts
+from biolm.tasks.generate.sequence import GeneratedSequence, Unit
+from biolm.tasks.generate.settings import GenerateSettings
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["GenerateSummary", "generate", "generate_file"]
+__all__ = ["GenerateSummary", "generate", "generate_file", "merge_generated"]
 
+KIND = "generated"
+_BATCHES = 8  # batches of one block: few would leave places empty while the longest are finished
+_RUN = ("resume", "shard", "format", "overwrite", "progress")
+_TEXTS = ("name", "sequence", "prompt", "end", "direction")
 _LINE = 60
 
 
@@ -63,7 +74,7 @@ def generate(
     prompts: str | Path | Sequence[str] | SequenceBlock | None = None,
     *,
     reference: str | Path | SequenceBlock | None = None,
-    **options: Unpack[GenerateKeywords],
+    **options: Any,
 ) -> list[GeneratedSequence]:
     """Make sequences with a model of proteins or DNA.
 
@@ -100,7 +111,11 @@ def generate(
     >>> biolm.generate("checkpoints/esm2", "MKT___ALW", temperature=0)[0].sequence  # doctest: +SKIP
     'MKTLLLALW'
     """
-    return _generate(model, prompts, reference, GenerateSettings(**options))
+    settings: GenerateSettings = read_options(GenerateSettings, options, "generate")
+    settings.check_in_memory()
+    work = _Work.of(model, prompts, settings)
+    known = None if reference is None else _reference(reference, work.protein)
+    return _looked_up(_marked(work.made(work.units)), known, settings)
 
 
 def generate_file(
@@ -115,7 +130,7 @@ def generate_file(
     Parameters
     ----------
     model, prompts, reference
-        As of :func:`generate`.
+        As of :func:`generate`; the reference as a path.
     output
         The FASTA file.
     settings
@@ -127,50 +142,175 @@ def generate_file(
         As :func:`generate`, or if the output cannot be written or would be empty.
     """
     target = Path(output)
-    refuse_existing(target, overwrite=settings.overwrite)
-    made = _generate(model, prompts, reference, settings)
+    check_outputs(target, (".fasta", ".fa", ".faa", ".fna") if settings.shard else (target.suffix,), settings)
+    work = _Work.of(model, prompts, settings)
+    known = None if reference is None else _reference(reference, work.protein)
+    made: list[GeneratedSequence] = []
+    names = [entry.name for entry in fields(GenerateSettings)]
+    options = {name: getattr(settings, name) for name in names if name not in _RUN}
+
+    def compute(units: Sequence[Unit]) -> dict[str, NDArray[Any]]:
+        found = work.made(units)
+        made.extend(found)
+        return _arrays(found)
+
+    def finish(parts: Parts, path: Path) -> None:
+        made[:] = _looked_up(_marked(_sequences(parts)), known, settings)
+        _write(made, path, target, settings.near)
+
+    Job(
+        kind=KIND,
+        same={
+            "input": {"prompts": digest({each.name: each.letters for each in work.prompts})},
+            "model": plain(work.reader.describe()),
+            "options": options,
+        },
+        facts={"reference": None if reference is None else str(Path(reference).resolve())},
+        ends=block_ends(len(work.units), _BATCHES * settings.batch_size),
+        blocks=work.blocks,
+        compute=compute,
+        finish=finish,
+        label="generating",
+        unit="sequences",
+    ).run(target, settings)
+    return _summary(made, target, settings.near)
+
+
+def merge_generated(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the sequences of all shards as the whole job would; how many there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        The FASTA file.
+    data
+        The reference, if it was moved since.
+    form
+        Not used: sequences are written as FASTA.
+
+    Raises
+    ------
+    ConfigError
+        If a format is asked for.
+    """
+    if form is not None:
+        raise ConfigError("sequences are written as FASTA; leave the format out")
+    job, facts = records[0].job, records[0].facts
+    settings = GenerateSettings(near=job["options"]["near"])
+    place = facts.get("reference") if data is None else data
+    known = None if place is None else _reference(place, job["model"]["reads"] == "protein")
+    made = _looked_up(_marked(_sequences(parts)), known, settings)
+    write_whole(parts.folder, target, lambda path: _write(made, path, target, settings.near))
+    return sum(bool(each.sequence) for each in made)
+
+
+def _write(made: list[GeneratedSequence], path: Path, target: Path, near: float) -> None:
     kept = [each for each in made if each.sequence]
     if not kept:
         raise OutputError(
             f"all {len(made)} sequences ended before their first letter, so {target} was not written; give a "
             "prompt or another seed"
         )
-    with replacing(target, overwrite=settings.overwrite) as temporary:
-        temporary.write_text("".join(_record(each, settings.near) for each in kept), encoding="ascii")
-    near = [each.identity >= settings.near for each in kept if each.identity is not None]
+    path.write_text("".join(_record(each, near) for each in kept), encoding="ascii")
+
+
+def _summary(made: list[GeneratedSequence], target: Path, near: float) -> GenerateSummary:
+    kept = [each for each in made if each.sequence]
+    copies = [each.identity >= near for each in kept if each.identity is not None]
     return GenerateSummary(
         output=target,
         sequences=len(kept),
         empty=len(made) - len(kept),
         unfinished=sum(each.end == "length" for each in kept),
         duplicates=sum(bool(each.duplicate_of) for each in kept),
-        copies=None if reference is None else sum(near),
+        copies=sum(copies) if copies else None,
     )
 
 
-def _generate(
-    model: str | Path | SequenceModel,
-    prompts: str | Path | Sequence[str] | SequenceBlock | None,
-    reference: str | Path | SequenceBlock | None,
-    settings: GenerateSettings,
-) -> list[GeneratedSequence]:
-    from biolm.jobs.bind import sequence_model
-    from biolm.models.running import pick_device
-    from biolm.tasks.generate.decode import write_on
-    from biolm.tasks.generate.infill import fill_in
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """A model and prompts that fit each other."""
 
-    reader = sequence_model(model)
-    config = reader.core.config
-    writes = config.causal and config.head == "linear"
-    if not writes and (config.causal or config.head not in ("linear", "mlm")):
-        raise ConfigError(
-            f"model {reader.name} has no head for tokens, so it cannot make sequences; use another"
-        )
-    begun = usable_prompts(read_prompts(prompts), reader)
-    known = None if reference is None else _reference(reference, reader)
-    reader.core.to(pick_device(settings.device))
-    made = write_on(reader, begun, settings) if writes else fill_in(reader, begun, settings)
-    return _looked_up(_marked(made), known, settings)
+    reader: SequenceModel
+    prompts: Sequence[Prompt]
+    settings: GenerateSettings
+    writes: bool
+
+    @classmethod
+    def of(
+        cls,
+        model: str | Path | SequenceModel,
+        prompts: str | Path | Sequence[str] | SequenceBlock | None,
+        settings: GenerateSettings,
+    ) -> _Work:
+        from biolm.jobs.bind import sequence_model
+        from biolm.models.running import pick_device
+
+        reader = sequence_model(model)
+        config = reader.core.config
+        writes = config.causal and config.head == "linear"
+        if not writes and (config.causal or config.head not in ("linear", "mlm")):
+            raise ConfigError(
+                f"model {reader.name} has no head for tokens, so it cannot make sequences; use another"
+            )
+        begun = usable_prompts(read_prompts(prompts), reader)
+        reader.core.to(pick_device(settings.device))
+        return cls(reader=reader, prompts=begun, settings=settings, writes=writes)
+
+    @property
+    def protein(self) -> bool:
+        """Whether the model writes proteins."""
+        return self.reader.kind == "protein"
+
+    @property
+    def units(self) -> list[Unit]:
+        """All sequences to be made: by prompt, then direction, then number."""
+        both = ("forward", "backward")
+        ways = both if self.settings.direction == "both" else (self.settings.direction,)
+        rows, copies = range(len(self.prompts)), range(self.settings.number)
+        return [Unit(row, way, copy) for row in rows for way in ways for copy in copies]
+
+    def blocks(self, first: int, last: int) -> Iterator[list[Unit]]:
+        """The blocks ``first`` to ``last`` of them."""
+        units, step = self.units, _BATCHES * self.settings.batch_size
+        for number in range(first, last):
+            yield units[number * step : (number + 1) * step]
+
+    def made(self, units: Sequence[Unit]) -> list[GeneratedSequence]:
+        """The sequences of some units."""
+        from biolm.tasks.generate.decode import write_on
+        from biolm.tasks.generate.infill import fill_in
+
+        make = write_on if self.writes else fill_in
+        return make(self.reader, self.prompts, self.settings, units)
+
+
+def _arrays(made: Sequence[GeneratedSequence]) -> dict[str, NDArray[Any]]:
+    texts = {name: np.array([getattr(each, name) for each in made], str) for name in _TEXTS}
+    scores = [each.log_probabilities for each in made]
+    return {
+        **texts,
+        "made": np.array([each.made for each in made], np.int64),
+        "counts": np.array([len(each) for each in scores], np.int64),
+        "scores": np.concatenate([np.zeros(0), *scores]),
+    }
+
+
+def _sequences(parts: Parts) -> list[GeneratedSequence]:
+    found = []
+    for part in parts:
+        ends = np.cumsum(part["counts"]).tolist()
+        for row, end in enumerate(ends):
+            texts: dict[str, Any] = {name: str(part[name][row]) for name in _TEXTS}
+            scores = part["scores"][end - int(part["counts"][row]) : end]
+            found.append(GeneratedSequence(**texts, made=int(part["made"][row]), log_probabilities=scores))
+    return found
 
 
 def _marked(made: list[GeneratedSequence]) -> list[GeneratedSequence]:
@@ -200,14 +340,14 @@ def _looked_up(
     return found
 
 
-def _reference(given: str | Path | SequenceBlock, reader: SequenceModel) -> Reference:
+def _reference(given: str | Path | SequenceBlock, protein: bool) -> Reference:
     if isinstance(given, SequenceBlock):
         block = given
     else:
         with open_sequences(given) as source:
             block = concatenate_blocks(list(source.blocks()))
-    check_kind(block, reader.kind, name="the reference")
-    return Reference(block, protein=reader.kind == "protein")
+    check_kind(block, "protein" if protein else "dna", name="the reference")
+    return Reference(block, protein=protein)
 
 
 def _record(each: GeneratedSequence, near: float) -> str:

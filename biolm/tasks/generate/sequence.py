@@ -11,7 +11,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GeneratedSequence"]
+__all__ = ["GeneratedSequence", "Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Which sequence is to be made: the ``copy``-th of a prompt, in a direction.
+
+    Parameters
+    ----------
+    row
+        Of the prompt.
+    direction
+        ``forward`` or ``backward``.
+    copy
+        From 0.
+    """
+
+    row: int
+    direction: str
+    copy: int
+
+    def number(self, prompts: int) -> int:
+        """What its draws belong to: the first copies stay the same when more are asked for."""
+        return self.copy * prompts + self.row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Annotated, Any
 
 from biolm.errors import ConfigError
+from biolm.jobs.settings import RunSettings
+from biolm.options import Option, check_options
 
-__all__ = ["DIRECTIONS", "GenerateKeywords", "GenerateSettings"]
+__all__ = ["DIRECTIONS", "GenerateSettings"]
 
+_SAMPLING = "Sampling"
 DIRECTIONS = ("forward", "backward", "both")
 """From the first letter on, from the last letter back, and as many of each."""
 
 
-class GenerateKeywords(TypedDict, total=False):
-    """Keyword options of :func:`biolm.generate`; see :class:`GenerateSettings`."""
-
-    number: int
-    max_length: int
-    temperature: float
-    top_k: int
-    top_p: float
-    repetition_penalty: float
-    direction: str
-    steps: int
-    sweeps: int
-    ambiguous: bool
-    near: float
-    seed: int
-    batch_size: int
-    device: str
-    progress: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateSettings:
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(RunSettings):
     """Choices of a job.
 
     Parameters
@@ -76,31 +59,41 @@ class GenerateSettings:
         If a value is out of range.
     """
 
-    number: int = 1
-    max_length: int = 512
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    direction: str = "forward"
-    steps: int = 0
-    sweeps: int = 0
-    ambiguous: bool = False
-    near: float = 0.9
-    seed: int = 0
-    batch_size: int = 32
-    device: str = "auto"
-    overwrite: bool = False
-    progress: bool = False
+    number: Annotated[int, Option(help="Sequences for each prompt.", min=1, flags=("--number", "-n"))] = 1
+    max_length: Annotated[int, Option(help="Most residues of a sequence, prompt included.", min=1)] = 512
+    temperature: Annotated[float, Option(help="0 always takes the likeliest.", panel=_SAMPLING)] = 1.0
+    top_k: Annotated[
+        int, Option(help="Sample from the k most likely tokens; 0 for all.", panel=_SAMPLING)
+    ] = 0
+    top_p: Annotated[float, Option(help="Sample from the fewest with this probability.", panel=_SAMPLING)] = (
+        1.0
+    )
+    repetition_penalty: Annotated[
+        float, Option(help="Over 1 makes tokens rarer that were there before.", panel=_SAMPLING)
+    ] = 1.0
+    direction: Annotated[
+        str, Option(help="forward, backward or both (ProGen2).", choices=DIRECTIONS, panel=_SAMPLING)
+    ] = "forward"
+    steps: Annotated[
+        int,
+        Option(help="Passes in which an encoder fills in; 0 for one place a pass.", min=0, panel=_SAMPLING),
+    ] = 0
+    sweeps: Annotated[
+        int, Option(help="Times that an encoder draws every place again.", min=0, panel=_SAMPLING)
+    ] = 0
+    ambiguous: Annotated[bool, Option(help="Also write letters such as X and N.", panel=_SAMPLING)] = False
+    near: Annotated[float, Option(help="Identity from which on one counts as a copy.")] = 0.9
+    seed: Annotated[int, Option(help="Seed of every draw.", min=0, panel="Run")] = 0
+    batch_size: Annotated[int, Option(help="Sequences made together.", min=1, panel="Run")] = 32
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
 
     def __post_init__(self) -> None:
-        for name in ("number", "max_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.direction not in DIRECTIONS:
-            raise ConfigError(f"direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}")
-        if self.steps < 0 or self.sweeps < 0:
-            raise ConfigError(f"steps and sweeps must be 0 or more, not {self.steps} and {self.sweeps}")
+        check_options(self)
+        self.check_run()
+        if self.format is not None:
+            raise ConfigError("sequences are written as FASTA; leave the format out")
         if not 0 < self.near <= 1:
             raise ConfigError(f"near must be over 0 and at most 1, not {self.near}")
 

@@ -223,3 +223,33 @@ def test_iglm_is_told_chain_and_species(iglm: tuple[Path, Any], tmp_path: Path) 
     assert (result.exit_code, "this IgLM knows no 'camel'" in result.stderr) == (2, True)
     with pytest.raises(ConfigError, match="model genetext has no option chain"):
         biolm.load("genetext", chain="light")
+
+
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(both_ways, tmp_path, monkeypatch):
+    from biolm.tasks.generate import run
+
+    monkeypatch.setattr(run, "_BATCHES", 1)
+    prompts, reference = ["MKT", "AG"], tmp_path / "reference.fasta"
+    reference.write_text(">r\nMKTLLALWAG\n")
+    asked = {"number": 3, "max_length": 12, "direction": "both", "batch_size": 2, "device": "cpu"}
+
+    def job(output: Path, **more: Any) -> Path:
+        generate_file(both_ways, output, prompts, GenerateSettings(**asked, **more), reference)
+        return output
+
+    whole = job(tmp_path / "whole.fasta")
+    parts = [job(tmp_path / f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
+    assert biolm.merge(parts[::-1], tmp_path / "made.fasta").read_bytes() == whole.read_bytes()
+    made, calls = run._Work.made, []
+
+    def dying(self, units):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(units)
+        return made(self, units)
+
+    monkeypatch.setattr(run._Work, "made", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path / "part.fasta")
+    monkeypatch.setattr(run._Work, "made", made)
+    assert job(tmp_path / "part.fasta", resume=True).read_bytes() == whole.read_bytes()
