@@ -65,3 +65,9 @@ def test_import_of_the_package_is_light() -> None:
     code = f"import sys, biolm; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports them by name, so two of one name hide each other."""
+    names = [path.name for path in (REPOSITORY / "tests").glob("**/test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
