@@ -14,6 +14,8 @@ import torch
 from biolm.errors import TrainingError
 from biolm.io.atomic import replacing
 from biolm.models.native import Saved, save
+from biolm.objectives.registry import split_part
+from biolm.training.baseline import worse_than_guessing
 from biolm.training.checkpoint import Progress, thin_out, training_state, write_checkpoint
 from biolm.training.module import Means, Pretraining
 from biolm.training.record import Record
@@ -142,9 +144,13 @@ class Save(pl.Callback):
             log.info("saving the weights of step %d, whose held-out loss was lowest", kept)
         module.settle()
         whole = gather(module.saved())
+        worse = worse_than_guessing(self.scores, _adversaries(module))
+        for sentence in worse if first else ():
+            log.warning("%s; train for longer or with another learning rate", sentence)
         if first and self.saved is not None:
             card = {**(self.saved.card or {}), "steps": kept}
             card |= {f"held-out {name}": f"{value:.4g}" for name, value in self.scores.items()}
+            card |= {"worse than guessing": "; ".join(worse)} if worse else {}
             with replacing(self.folder.parent / "model", overwrite=True) as temporary:
                 temporary.mkdir()
                 saved = replace(self.saved, card=card)
@@ -167,3 +173,10 @@ class Save(pl.Callback):
         if trainer.is_global_zero:
             write_checkpoint(self.folder, module, state, self.saved, self.progress)
             thin_out(self.folder.parent, module.config.trainer.keep)
+
+
+def _adversaries(module: Pretraining) -> set[str]:
+    """Objectives that fail on purpose; '' where one stands alone."""
+    parts = module.config.objectives
+    found = {name for name, part in parts.items() if split_part(name, part)[0] == "adversarial"}
+    return found | {""} if len(parts) == 1 and found else found

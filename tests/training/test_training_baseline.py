@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from small_runs import values_of, write_folder
 
 from biolm.batch import Tokens
 from biolm.core import CoreConfig
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
-from biolm.training.baseline import learnt_baseline
+from biolm.training.baseline import learnt_baseline, worse_than_guessing
+from biolm.training.config_read import build
 from biolm.training.loader import Reader, Stream
 from biolm.training.plan import Plan
+from biolm.training.run import train
 
 CORE = CoreConfig(vocab_size=12, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
 
@@ -45,3 +48,22 @@ def test_unigram_is_counted_on_the_hidden_tokens() -> None:
     wanted = -(counts / counts.sum()).log()[batches[0].targets]
     assert count == len(batches[0].targets)
     assert abs(total - float(wanted.sum())) < 1e-4
+
+
+def test_a_run_that_ends_worse_than_guessing_says_so(tmp_path, caplog) -> None:
+    values = values_of(write_folder(tmp_path / "cells")) | {"optimiser": {"rate": 3.0}}
+    result = train(build(values), tmp_path / "run")
+    assert (
+        result.scores["cross_entropy" if "cross_entropy" in result.scores else "loss"]
+        > result.scores["unigram"]
+    )
+    assert "is no better than" in caplog.text
+    assert "guessing by how often each token occurs" in caplog.text
+    assert "worse than guessing" in (result.model / "README.md").read_text()
+
+
+def test_only_what_should_beat_its_guess_is_compared() -> None:
+    scores = {"a/loss": 2.0, "a/frequencies": 1.0, "b/loss": 1.0, "b/gene_mean": 3.0, "loss": 3.0}
+    assert len(worse_than_guessing(scores)) == 1
+    assert not worse_than_guessing(scores, {"a"})
+    assert worse_than_guessing({"loss": float("nan"), "unigram": 1.0})

@@ -6,7 +6,8 @@ Adding a family is adding one file with the four names of :class:`Family` and on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from biolm.core.checkpoint import find_weights, load_strict, read_weights, write
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.families.keys import KeyTable
+from biolm.progress import log
 
 __all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
 
@@ -50,6 +52,11 @@ FAMILIES: dict[str, str] = {
     "vit": "biolm.models.families.vit",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
+
+
+# Classes of fine-tuned models, and where they keep what they learned beside the core.
+_TUNED = re.compile(r"For(Sequence|Token|Image)Classification$|ForQuestionAnswering$|ForMultipleChoice$")
+_HEADS = ("classifier.", "score.", "qa_outputs.")
 
 
 class Family(Protocol):
@@ -126,7 +133,10 @@ def from_hf(folder: str | Path, *, ignore: Collection[str] = ()) -> Transformer:
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
     read = read_weights(find_weights(folder))
-    tensors = {name: tensor for name, tensor in read.items() if name not in ignore}
+    left = _classifier(config, core, read)
+    if left:
+        log.info("%s: the core is read, the classifier is left out (%s)", folder, ", ".join(left))
+    tensors = {name: tensor for name, tensor in read.items() if name not in {*ignore, *left}}
     core = _adapted(members, core, tensors)
     model = Transformer(core)
     ours = members.KEYS.theirs_to_ours(tensors, core, folder)
@@ -156,6 +166,13 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _classifier(config: dict[str, Any], core: CoreConfig, names: Iterable[str]) -> list[str]:
+    """Weights of the head of a fine-tuned model, which the core has no place for; empty for other models."""
+    tuned = any(_TUNED.search(name) for name in config.get("architectures") or [])
+    heads = (*_HEADS, "head.") if core.head == "none" else _HEADS
+    return sorted(name for name in names if name.startswith(heads)) if tuned else []
 
 
 def _adapted(members: Family, core: CoreConfig, tensors: dict[str, Tensor]) -> CoreConfig:
