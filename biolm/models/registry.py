@@ -98,9 +98,17 @@ def load(
     Traceback (most recent call last):
     biolm.errors.ConfigError: there is no model or folder 'genetex'; did you mean 'genetext'?
     """
-    entry, folder = resolve(
-        name_or_folder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-    )
+    remote: dict[str, Any] = {
+        "revision": revision,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+    }
+    if (Path(name_or_folder) / "adapter_config.json").is_file():
+        from biolm.models.families.peft import is_peft
+
+        if is_peft(Path(name_or_folder)):
+            return _adapted(Path(name_or_folder), remote, options)
+    entry, folder = resolve(name_or_folder, **remote)
     module = entry.imported()
     known = inspect.signature(module.load).parameters
     for name in options:
@@ -108,6 +116,23 @@ def load(
             raise ConfigError(f"model {entry.name} has no option {name}; leave it out")
     given = () if folder is None else (folder,)
     model: CellModel | SequenceModel | Transformer = module.load(*given, **options)
+    return model
+
+
+def _adapted(
+    folder: Path, remote: dict[str, Any], options: dict[str, Any]
+) -> CellModel | SequenceModel | Transformer:
+    """The base model of a folder of adapters, with the adapters added to its weights."""
+    from biolm.models.families.peft import add_peft, base_of
+
+    _, base = resolve(base_of(folder), **remote)
+    if base is None:
+        raise CheckpointError(f"{folder} names a built-in model as its base, which takes no adapters")
+    model = load(base, **options)
+    held: Any = model
+    adapters = add_peft(getattr(held, "core", held), folder, base)
+    if hasattr(held, "_files"):
+        held._files = [*held._files, adapters]
     return model
 
 
