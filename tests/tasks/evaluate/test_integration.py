@@ -20,7 +20,7 @@ Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.fixture(scope="module")
 def chemistries(data_cells: Path) -> Cells:
     """Vectors, types and chemistries of 300 blood cells of four types."""
-    pytest.importorskip("scib_metrics", reason="needs scib-metrics: pip install 'biolm[eval]'")
+    pytest.importorskip("scib_metrics", reason="needs scib-metrics")
     cells = anndata.read_h5ad(data_cells / "pbmc_3chemistries_1500.h5ad")
     types = np.asarray(cells.obs["cell_type"]).astype(str)
     rows = np.concatenate([np.flatnonzero(types == name)[:75] for name in ("B", "T_CD4", "NK", "Mono_CD14")])
@@ -76,7 +76,7 @@ def test_silhouette_of_batches_is_that_of_scib_metrics(
 
 def test_lisi_by_hand() -> None:
     """Two types far apart, two batches in perfect mixture: purity 1, mixing near 1."""
-    pytest.importorskip("scib_metrics", reason="needs scib-metrics: pip install 'biolm[eval]'")
+    pytest.importorskip("scib_metrics", reason="needs scib-metrics")
     rng = np.random.default_rng(0)
     types = np.repeat(["B", "NK"], 150)
     batch = np.tile(["1", "2"], 150)
@@ -99,7 +99,7 @@ def test_lisi_by_hand() -> None:
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integration, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'biolm\[eval\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'scib-metrics"):
         integration.need_library()
 
 
