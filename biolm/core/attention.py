@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from biolm.batch import Batch
@@ -107,9 +108,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(c.n_heads * c.head_dim, c.d_model, bias=c.out_bias)
         self.qk_norm = c.qk_norm
         if c.qk_norm != "none":
-            full = c.qk_norm == "full"
-            self.query_norm = _qk_norm(c, self.query.out_features if full else c.head_dim)
-            self.key_norm = _qk_norm(c, self.key.out_features if full else c.head_dim)
+            self.query_norm = _qk_norm(c, c.n_heads)
+            self.key_norm = _qk_norm(c, c.n_kv_heads)
         self.cross = cross
         self.rope_interleaved = c.rope_interleaved
         self.dropout = c.dropout_attention
@@ -167,7 +167,7 @@ class Attention(nn.Module):
         if self.qk_norm == "full":
             query = self.query_norm(query)
         query = query.unflatten(-1, (self.n_heads, self.head_dim))  # (t, h, k)
-        if self.qk_norm == "head":
+        if self.qk_norm in ("head", "each"):
             query = self.query_norm(query)
         return query  # type: ignore[no-any-return]
 
@@ -177,12 +177,30 @@ class Attention(nn.Module):
         if self.qk_norm == "full":
             key = self.key_norm(key)
         key = key.unflatten(-1, (self.n_kv_heads, self.head_dim))
-        if self.qk_norm == "head":
+        if self.qk_norm in ("head", "each"):
             key = self.key_norm(key)
         return key, self.value(source).unflatten(-1, (self.n_kv_heads, self.head_dim))
 
 
-def _qk_norm(config: CoreConfig, width: int) -> nn.Module:
+class HeadNorms(nn.Module):
+    """Norm of each head with weights of its own."""
+
+    def __init__(self, config: CoreConfig, heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(_norm(config, config.head_dim) for _ in range(heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(t, h, k)`` to the same."""
+        return torch.stack([norm(part) for norm, part in zip(self.norms, x.unbind(1), strict=True)], 1)
+
+
+def _qk_norm(config: CoreConfig, heads: int) -> nn.Module:
+    if config.qk_norm == "each":
+        return HeadNorms(config, heads)
+    return _norm(config, heads * config.head_dim if config.qk_norm == "full" else config.head_dim)
+
+
+def _norm(config: CoreConfig, width: int) -> nn.Module:
     # Every published model with these norms has them without a bias.
     if config.norm == "rmsnorm":
         return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one)

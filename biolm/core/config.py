@@ -16,11 +16,11 @@ __all__ = ["CoreConfig", "RopeScaling"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "identity"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "value_encoder": ("none", "bins", "continuous", "patches"),
-    "position": ("none", "learned", "rope", "alibi", "t5"),
+    "position": ("none", "learned", "sinusoid", "rope", "alibi", "t5"),
     "rope_rounding": ("none", "float16", "bfloat16"),
     "norm": ("layernorm", "rmsnorm"),
     "block": ("pre", "post", "sandwich", "parallel"),
-    "qk_norm": ("none", "head", "full"),
+    "qk_norm": ("none", "head", "each", "full"),
     "activation": ("gelu", "gelu_tanh", "relu", "silu", "identity"),
     "head_activation": ("gelu", "gelu_tanh", "relu", "silu"),
     "head": ("none", "linear", "mlm", "value"),
@@ -97,6 +97,7 @@ class CoreConfig:
     # Input
     n_segments: int = 0  # token types (BERT)
     embed_dim: int = 0  # 0: d_model. Smaller: factorised embedding (ALBERT)
+    project_tokens: bool = False  # a factorised embedding is projected before positions come in (OPT-350m)
     embed_norm: bool = False  # norm after the sum of embeddings (BERT, ModernBERT)
     embed_norm_bias: bool = True
     embed_scale: float = 1.0  # sqrt(d_model) in Gemma and BioGPT
@@ -104,13 +105,15 @@ class CoreConfig:
     token_dropout: bool = False  # ESM: mask embeddings zeroed, the rest rescaled
     pad_id: int | None = None
     mask_id: int | None = None
+    begin_ids: tuple[int, ...] | None = None  # tokens that a prompt may begin with (CTRL); None: any
     value_encoder: Literal["none", "bins", "continuous", "patches"] = "none"
     n_values: int = 0  # rows of the bin embedding, or numbers a patch holds
     value_clip: float | None = None  # scGPT clamps values at 512
 
     # Positions
-    position: Literal["none", "learned", "rope", "alibi", "t5"] = "learned"
+    position: Literal["none", "learned", "sinusoid", "rope", "alibi", "t5"] = "learned"
     position_offset: int = 0  # RoBERTa and ESM-1b count from pad_id + 1
+    alibi_scaled: bool = False  # the bias is multiplied by attn_scale as the scores are (Falcon)
     rope_theta: float = 10_000.0
     rope_theta_local: float | None = None  # windowed layers (ModernBERT, Gemma 3)
     rope_dim: int = 0  # 0: head_dim. Smaller: partial rotation (GPT-J, GPT-NeoX)
@@ -142,7 +145,7 @@ class CoreConfig:
     # Attention
     qkv_bias: bool = True
     out_bias: bool = True
-    qk_norm: Literal["none", "head", "full"] = "none"  # head: Gemma 3, Qwen3; full: ESM C
+    qk_norm: Literal["none", "head", "each", "full"] = "none"  # Gemma 3; weights by head: StableLM; ESM C
     attn_scale: float | None = None  # None: head_dim ** -0.5; T5 and GPT-Neo: 1
     attn_softcap: float | None = None  # Gemma 2
     cross_attention: bool = False  # a second attention, on another stream (T5 decoder)
@@ -182,8 +185,9 @@ class CoreConfig:
                 object.__setattr__(self, name, value)
         if not self.rope_dim:
             object.__setattr__(self, "rope_dim", self.head_dim)
-        if self.windowed_layers is not None:
-            object.__setattr__(self, "windowed_layers", tuple(self.windowed_layers))
+        for name in ("windowed_layers", "begin_ids"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.mixer, str):
             object.__setattr__(self, "mixer", tuple(self.mixer))
         if isinstance(self.rope_scaling, dict):
@@ -259,10 +263,16 @@ class CoreConfig:
             )
         if self.cross_attention and self.block in ("parallel", "sandwich"):
             raise ConfigError("cross_attention needs block='pre' or 'post'")
-        if self.tied and self.head == "linear" and self.embed_dim != self.d_model:
+        factorised = self.embed_dim != self.d_model
+        if self.tied and self.head == "linear" and factorised and not self.project_tokens:
             raise ConfigError(
-                "a tied linear head needs embed_dim equal to d_model; use head='mlm' or tied=False"
+                "a tied linear head needs embed_dim equal to d_model; use project_tokens=True, head='mlm' or "
+                "tied=False"
             )
+        if self.project_tokens and (not factorised or self.n_segments or self.value_encoder != "none"):
+            raise ConfigError("project_tokens needs an embed_dim other than d_model, and reads ids alone")
+        if self.alibi_scaled and self.position != "alibi":
+            raise ConfigError("alibi_scaled needs position='alibi'")
 
     def _check_mixers(self) -> None:
         # Which mixers there are, and what each supports, biolm.core.mixers tells when a model is made.

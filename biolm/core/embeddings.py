@@ -56,8 +56,9 @@ class Embeddings(nn.Module):
         super().__init__()
         c = self.config = config
         self.token = nn.Embedding(c.vocab_size, c.embed_dim)
+        width = c.d_model if c.project_tokens else c.embed_dim
         if c.position == "learned":
-            self.position = nn.Embedding(c.max_length + c.position_offset, c.embed_dim)
+            self.position = nn.Embedding(c.max_length + c.position_offset, width)
         if c.n_segments:
             self.segment = nn.Embedding(c.n_segments, c.embed_dim)
         if c.token_norm:
@@ -69,10 +70,11 @@ class Embeddings(nn.Module):
         elif c.value_encoder == "patches":
             self.value = nn.Linear(c.n_values, c.embed_dim)
         if c.embed_norm:
-            self.norm = make_norm(c, c.embed_dim, bias=c.embed_norm_bias)
+            self.norm = make_norm(c, width, bias=c.embed_norm_bias)
         self.dropout = nn.Dropout(c.dropout_embed)
         factorised = c.embed_dim != c.d_model
-        self.projection = nn.Linear(c.embed_dim, c.d_model) if factorised else None
+        bias = not c.project_tokens
+        self.projection = nn.Linear(c.embed_dim, c.d_model, bias=bias) if factorised else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Embed a batch, ``(t, d)``.
@@ -98,12 +100,19 @@ class Embeddings(nn.Module):
         if c.n_segments:
             zero = torch.zeros_like(batch.ids)
             x = x + self.segment(zero if batch.segments is None else batch.segments.long())
+        if c.project_tokens:
+            assert self.projection is not None
+            x = self.projection(x)
         if c.position == "learned":
             x = x + self.position(batch.positions + c.position_offset)
+        elif c.position == "sinusoid":
+            x = x + sinusoid(batch.positions, c.d_model).to(x.dtype)
         if c.embed_norm:
             x = self.norm(x)
         x = self.dropout(x)
-        return x if self.projection is None else self.projection(x)  # type: ignore[no-any-return]
+        if self.projection is not None and not c.project_tokens:
+            x = self.projection(x)
+        return x  # type: ignore[no-any-return]
 
     def check(self, batch: Batch) -> None:
         """Name what is wrong with a batch before any compute.
@@ -113,7 +122,7 @@ class Embeddings(nn.Module):
         c = self.config
         if c.value_encoder != "none" and batch.values is None:
             raise InputError(f"this model reads {c.value_encoder} values beside the ids; give Batch.values")
-        if c.position == "learned" and batch.max_length > c.max_length:
+        if c.position in ("learned", "sinusoid") and batch.max_length > c.max_length:
             raise InputError(
                 f"a document has {batch.max_length} tokens but the model {c.max_length} positions; "
                 "truncate it, cut it into windows, or extend the positions"
@@ -145,6 +154,17 @@ class Embeddings(nn.Module):
         left = (1 - count / lengths.clamp(min=1)).clamp(min=1e-6)
         scale = (1 - _ESM_MASKED_SHARE) / left
         return x.masked_fill(masked[:, None], 0) * scale[document][:, None]
+
+
+def sinusoid(positions: Tensor, width: int) -> Tensor:
+    """Fixed positions ``(t, d)``: sines in the first half of the columns, cosines in the second.
+
+    Column ``j`` of the interleaved form of Vaswani et al. (2017) turns by ``10000 ** (-2 (j // 2) / d)`` a
+    token; here the sines of the even ones stand before the cosines of the odd ones.
+    """
+    columns = torch.arange(0, width, 2, dtype=torch.float32, device=positions.device)
+    phase = positions.float()[:, None] * 10_000.0 ** (-columns / width)
+    return torch.cat((phase.sin(), phase.cos()[:, : width // 2]), 1)
 
 
 def _check_range(column: Tensor, size: int, message: str) -> None:

@@ -155,7 +155,12 @@ def _check_ids(what: str, texts: list[list[int]], config: CoreConfig) -> None:
     for number, ids in enumerate(texts):
         if not ids:
             raise InputError(f"{what} {number} is empty; give at least a begin token")
-        if config.position == "learned" and len(ids) > most:
+        if what == "prompt" and config.begin_ids is not None and ids[0] not in config.begin_ids:
+            raise InputError(
+                f"prompt {number} begins with id {ids[0]}, but this model needs one of its "
+                f"{len(config.begin_ids)} control codes there, such as {config.begin_ids[0]}"
+            )
+        if config.position in ("learned", "sinusoid") and len(ids) > most:
             raise InputError(
                 f"{what} {number} has {len(ids)} tokens but the model {most} positions; shorten it"
             )
@@ -267,6 +272,6 @@ class _Run:
         whole = len(sequence.prompt) + len(sequence.ids)
         if len(sequence.ids) >= self.options.max_tokens or 0 < self.options.max_total <= whole:
             return "length"
-        if c.position == "learned" and whole > c.max_length:
+        if c.position in ("learned", "sinusoid") and whole > c.max_length:
             return "positions"
         return None

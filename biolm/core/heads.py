@@ -28,7 +28,9 @@ class TokenHead(nn.Module):
             self.dense = nn.Linear(c.d_model, c.embed_dim, bias=c.head_dense_bias)
             self.norm = make_norm(c, c.embed_dim)
             self.act = activation(c.head_activation)
-        width = c.embed_dim if c.head == "mlm" else c.d_model
+        shrinks = c.head == "linear" and c.project_tokens
+        self.projection = nn.Linear(c.d_model, c.embed_dim, bias=False) if shrinks else None
+        width = c.embed_dim if c.head == "mlm" or shrinks else c.d_model
         self.decoder = None if c.tied else nn.Linear(width, c.vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(c.vocab_size)) if c.head_bias else None
 
@@ -37,6 +39,8 @@ class TokenHead(nn.Module):
         c = self.config
         if c.head == "mlm":
             x = self.norm(self.act(self.dense(x)))
+        if self.projection is not None:
+            x = self.projection(x)
         if c.logit_scale != 1.0:
             x = x * c.logit_scale
         weight = embedding if self.decoder is None else self.decoder.weight

@@ -171,14 +171,23 @@ class PositionBias(nn.Module, ABC):
 
 
 class AlibiBias(PositionBias):
-    """``-slope * |distance|`` with geometric slopes (Press et al. 2021); symmetric, as DNABERT-2 uses it."""
+    """``-slope * |distance|`` with geometric slopes (Press et al. 2021); symmetric, as DNABERT-2 uses it.
+
+    Parameters
+    ----------
+    n_heads
+        ``h``.
+    scale
+        Multiplies the slopes.
+    """
 
     slopes: Tensor
 
-    def __init__(self, n_heads: int) -> None:
+    def __init__(self, n_heads: int, scale: float = 1.0) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.register_buffer("slopes", torch.tensor(alibi_slopes(n_heads)), persistent=False)
+        slopes = [scale * slope for slope in alibi_slopes(n_heads)]
+        self.register_buffer("slopes", torch.tensor(slopes), persistent=False)
 
     def score(self, head: Tensor, distance: Tensor) -> Tensor:
         """Linear in the distance."""
@@ -227,7 +236,8 @@ class T5Bias(PositionBias):
 def make_bias(config: CoreConfig) -> PositionBias | None:
     """The score bias a config asks for; None for positions that are not in the scores."""
     if config.position == "alibi":
-        return AlibiBias(config.n_heads)
+        scale = config.head_dim**-0.5 if config.attn_scale is None else config.attn_scale
+        return AlibiBias(config.n_heads, scale if config.alibi_scaled else 1.0)
     if config.position == "t5":
         return T5Bias(config.n_heads, config.t5_buckets, config.t5_max_distance, two_sided=not config.causal)
     return None

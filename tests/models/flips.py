@@ -22,7 +22,7 @@ Flip = Callable[[CoreConfig], Change]
 # Sizes, numbers of special tokens, training only, or switches of models that transformers does not have.
 NOT_FLIPPED = {
     *("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "n_kv_heads", "head_dim", "max_length"),
-    *("embed_dim", "n_values", "value_clip", "pad_id", "t5_buckets", "share_layers"),
+    *("embed_dim", "n_values", "value_clip", "pad_id", "t5_buckets", "share_layers", "begin_ids"),
     *("mixer", "mixer_options"),
     *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention", "token_norm"),
 }
@@ -88,13 +88,15 @@ def _rope(change: Callable[[CoreConfig], Change]) -> Flip:
 
 FLIPS: dict[str, Flip] = {
     "n_segments": lambda c: {"n_segments": 0} if c.n_segments else None,
+    "project_tokens": lambda c: {"project_tokens": False} if c.project_tokens and c.head == "none" else None,
+    "alibi_scaled": lambda c: {"alibi_scaled": not c.alibi_scaled} if c.position == "alibi" else None,
     "embed_norm": _off("embed_norm"),
     "embed_norm_bias": _off("embed_norm_bias", lambda c: c.embed_norm and c.norm == "layernorm"),
     "embed_scale": lambda c: None if _embedding_is_normed_alone(c) else {"embed_scale": c.embed_scale * 1.5},
     "token_dropout": lambda c: {"token_dropout": not c.token_dropout, "mask_id": mask_of(c)},
     "mask_id": lambda c: {"mask_id": mask_of(c) - 1} if c.token_dropout else None,
     "value_encoder": lambda c: {"value_encoder": "none"} if c.value_encoder != "none" else None,
-    "position": lambda c: {"position": "none"} if c.position != "none" else None,
+    "position": lambda c: {"position": "none", "alibi_scaled": False} if c.position != "none" else None,
     "position_offset": _position_offset,
     "rope_theta": _theta,
     "rope_theta_local": _theta_local,

@@ -166,3 +166,37 @@ def test_a_type_that_cannot_say_it_all_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("given", "wanted"), [(-1, None), (None, None), (0, 0), (7, 7)])
 def test_minus_one_says_that_no_token_pads(given: int | None, wanted: int | None) -> None:
     assert llama.core_config(_llama(pad_token_id=given)).pad_id == wanted
+
+
+def test_names_of_first_releases() -> None:
+    from biolm.models.families import falcon, phi
+    from biolm.models.families.hf import type_of
+
+    old = {"n_embed": 32, "n_head": 4, "n_layer": 2, "vocab_size": 40, "multi_query": True, "n_head_kv": 2}
+    assert type_of({"model_type": "RefinedWebModel"}) == "falcon"
+    assert falcon.core_config(old).n_kv_heads == 1
+    assert falcon.core_config({**old, "new_decoder_architecture": True}).n_kv_heads == 2
+    with pytest.raises(ConfigError, match="phi-msft"):
+        phi.core_config({"model_type": "phi-msft"})
+    assert type_of({"model_type": "phi-msft"}) == "phi"
+
+
+def test_ctrl_begins_with_a_control_code() -> None:
+    from dataclasses import replace
+
+    from biolm.core import SamplingOptions, generate
+    from biolm.errors import InputError
+    from biolm.models.families import ctrl
+
+    assert len(ctrl.CONTROL_CODES) == 55
+    example = {**ctrl.EXAMPLES[0], "architectures": ["CTRLLMHeadModel"]}
+    whole = ctrl.core_config({**example, "vocab_size": 246_534})
+    assert whole.begin_ids is not None
+    assert set(whole.begin_ids) == set(ctrl.CONTROL_CODES.values())
+    model = Transformer(replace(ctrl.core_config(example), begin_ids=(5, 9)))
+    options = SamplingOptions(max_tokens=2, repetition_penalty=1.2)
+    assert len(generate(model, [[9, 1]], options)[0].ids) == 2
+    with pytest.raises(
+        InputError, match="prompt 1 begins with id 1, but this model needs one of its 2 control"
+    ):
+        generate(model, [[5], [1, 9]], options)

@@ -16,6 +16,7 @@ from parity import (
     Case,
     cases,
     error,
+    implementation,
     make_case,
     make_core_config,
     reference_class,
@@ -85,7 +86,9 @@ def test_both_spellings_of_the_config_mean_the_same(case: Case) -> None:
 def test_written_back_it_loads_and_agrees(case: Case, tmp_path: Path) -> None:
     to_hf(case.core, tmp_path, case.model_type)
     kind = reference_class(case.model_type, case.example)
-    again, report = kind.from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    again, report = kind.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation=implementation(case.example)
+    )
     table = family(case.model_type).KEYS
     assert not report["unexpected_keys"]
     assert not report["mismatched_keys"]

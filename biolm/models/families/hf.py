@@ -27,12 +27,15 @@ __all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
 FAMILIES: dict[str, str] = {
     "AMPLIFY": "biolm.models.families.amplify",
     "albert": "biolm.models.families.albert",
+    "bart": "biolm.models.families.bart",
     "bert": "biolm.models.families.bert",
     "biogpt": "biolm.models.families.biogpt",
+    "ctrl": "biolm.models.families.ctrl",
     "dinov2": "biolm.models.families.dinov2",
     "dnabert2": "biolm.models.families.dnabert2",
     "esm": "biolm.models.families.esm",
     "esmc": "biolm.models.families.esmc",
+    "falcon": "biolm.models.families.falcon",
     "gemma": "biolm.models.families.gemma",
     "gemma2": "biolm.models.families.gemma",
     "gemma3_text": "biolm.models.families.gemma",
@@ -45,9 +48,13 @@ FAMILIES: dict[str, str] = {
     "mistral": "biolm.models.families.mistral",
     "modernbert": "biolm.models.families.modernbert",
     "ntv2": "biolm.models.families.ntv2",
+    "openai-gpt": "biolm.models.families.gpt1",
+    "opt": "biolm.models.families.opt",
+    "phi": "biolm.models.families.phi",
     "progen": "biolm.models.families.progen2",
     "qwen3": "biolm.models.families.qwen3",
     "roberta": "biolm.models.families.roberta",
+    "stablelm": "biolm.models.families.stablelm",
     "t5": "biolm.models.families.t5",
     "vit": "biolm.models.families.vit",
 }
@@ -57,6 +64,8 @@ FAMILIES: dict[str, str] = {
 # Classes of fine-tuned models, and where they keep what they learned beside the core.
 _TUNED = re.compile(r"For(Sequence|Token|Image)Classification$|ForQuestionAnswering$|ForMultipleChoice$")
 _HEADS = ("classifier.", "score.", "qa_outputs.")
+# Names of first releases, before transformers had the family.
+_FIRST_NAMES = {"RefinedWeb": "falcon", "RefinedWebModel": "falcon", "phi-msft": "phi"}
 
 
 class Family(Protocol):
@@ -101,7 +110,8 @@ def type_of(config: dict[str, Any]) -> str:
         return "gena"
     if config.get("add_bias_fnn") is False:
         return "ntv2"
-    return str(config.get("model_type"))
+    name = str(config.get("model_type"))
+    return _FIRST_NAMES.get(name, name)
 
 
 def from_hf(folder: str | Path, *, ignore: Collection[str] = ()) -> Transformer:

@@ -1,0 +1,245 @@
+"""BART (Lewis et al. 2020): post-norm encoder and decoder with learned positions from row 2.
+
+:func:`biolm.models.families.hf.from_hf` loads the encoder, :func:`load_seq2seq` encoder and decoder. A
+decoder begins with :func:`start_ids`. Source of shapes and names: ``transformers``
+``BartForConditionalGeneration``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.core.config import CoreConfig
+from biolm.core.seq2seq import EncoderDecoder
+from biolm.errors import ConfigError
+from biolm.io.json_file import read_json
+from biolm.models.families.fields import activation, activation_name, pad_id
+from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.t5 import Copied
+
+__all__ = [
+    "EXAMPLES",
+    "KEYS",
+    "SEQ2SEQ_KEYS",
+    "core_config",
+    "decoder_config",
+    "hf_config",
+    "load_seq2seq",
+    "save_seq2seq",
+    "start_ids",
+]
+
+_SMALL = {
+    "architectures": ["BartEncoder"],
+    "vocab_size": 40,
+    "d_model": 32,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+}
+EXAMPLES: list[dict[str, Any]] = []
+"""The encoder has no class of its own in ``transformers``; both parts are tested together."""
+
+SEQ2SEQ_EXAMPLES: list[dict[str, Any]] = [
+    {**_SMALL, "encoder_layers": 3, "decoder_layers": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 40},
+    {
+        **_SMALL,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "scale_embedding": True,
+        "activation_function": "relu",
+        "decoder_attention_heads": 2,
+    },
+]
+"""Small ``config.json`` dictionaries of encoder and decoder."""
+
+_OFFSET = 2
+
+
+class Row:
+    """A vector, stored as a matrix of one row."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
+        """The vector."""
+        return [tensor[0]]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """The row."""
+        return parts[0][None]
+
+
+def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
+    """Lines of an encoder or decoder; ``ours`` is its prefix in the core."""
+    layer = f"{theirs}.layers.{{}}"
+    parts = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("out_proj", "out"))
+    attentions = (("self_attn", "attention"), ("encoder_attn", "cross"))
+    names = [
+        (f"{layer}.{theirs_one}.{short}", f"layers.{{}}.{ours_one}.{long}")
+        for theirs_one, ours_one in attentions[: 1 + cross]
+        for short, long in parts
+    ]
+    names += [
+        (f"{layer}.self_attn_layer_norm", "layers.{}.attn_norm"),
+        (f"{layer}.fc1", "layers.{}.mlp.up"),
+        (f"{layer}.fc2", "layers.{}.mlp.down"),
+        (f"{layer}.final_layer_norm", "layers.{}.mlp_norm"),
+        (f"{theirs}.layernorm_embedding", "embeddings.norm"),
+    ]
+    if cross:
+        names.append((f"{layer}.encoder_attn_layer_norm", "layers.{}.cross_norm"))
+    position = Key(f"{theirs}.embed_positions.weight", f"{ours}embeddings.position.weight")
+    return [position, *(Key(f"{a}.*", f"{ours}{b}.*") for a, b in names)]
+
+
+_COPIES = dropped("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "/lm_head.weight")
+_PREFIXES = ("model.", "")
+
+KEYS = KeyTable(
+    [
+        Key("shared.weight", "embeddings.token.weight"),
+        *_stack("encoder", "", cross=False),
+        *_COPIES,
+        *dropped("/final_logits_bias", *(key.theirs for key in _stack("decoder", "", cross=True))),
+    ],
+    prefixes=_PREFIXES,
+)
+
+SEQ2SEQ_KEYS = KeyTable(
+    [
+        Key(
+            "shared.weight",
+            tuple(f"{part}.embeddings.token.weight" for part in ("encoder", "decoder")),
+            Copied(),
+        ),
+        *_stack("encoder", "encoder.", cross=False),
+        *_stack("decoder", "decoder.", cross=True),
+        Key("/final_logits_bias", "decoder.head.bias", Row()),
+        *_COPIES,
+    ],
+    prefixes=_PREFIXES,
+)
+
+
+def core_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of the encoder of a BART ``config.json``.
+
+    Raises
+    ------
+    ConfigError
+        If it is not post-norm, as mBART's is not.
+    """
+    for field in ("normalize_before", "add_final_layer_norm"):
+        if config.get(field):
+            raise ConfigError(f"BART with {field} is not supported; published models are post-norm")
+    dropout = config.get("dropout", 0.1)
+    return CoreConfig(
+        vocab_size=config["vocab_size"],
+        d_model=config["d_model"],
+        n_layers=config["encoder_layers"],
+        n_heads=config["encoder_attention_heads"],
+        d_ff=config["encoder_ffn_dim"],
+        max_length=config.get("max_position_embeddings", 1024),
+        pad_id=pad_id({"pad_token_id": 1, **config}),
+        position_offset=_OFFSET,
+        embed_scale=math.sqrt(config["d_model"]) if config.get("scale_embedding") else 1.0,
+        embed_norm=True,
+        block="post",
+        activation=activation(config.get("activation_function", "gelu")),
+        dropout_embed=dropout,
+        dropout_residual=dropout,
+        dropout_attention=config.get("attention_dropout", 0.0),
+    )
+
+
+def decoder_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of the decoder of a BART ``config.json``."""
+    return replace(
+        core_config(config),
+        n_layers=config["decoder_layers"],
+        n_heads=config["decoder_attention_heads"],
+        n_kv_heads=config["decoder_attention_heads"],
+        head_dim=config["d_model"] // config["decoder_attention_heads"],
+        rope_dim=0,
+        d_ff=config["decoder_ffn_dim"],
+        causal=True,
+        cross_attention=True,
+        head="linear",
+        head_bias=True,
+    )
+
+
+def hf_config(config: CoreConfig) -> dict[str, Any]:
+    """Lines of ``config.json`` for an encoder of this family."""
+    return {
+        "architectures": ["BartModel"],
+        "model_type": "bart",
+        "vocab_size": config.vocab_size,
+        "d_model": config.d_model,
+        "encoder_layers": config.n_layers,
+        "encoder_attention_heads": config.n_heads,
+        "encoder_ffn_dim": config.d_ff,
+        "max_position_embeddings": config.max_length,
+        "pad_token_id": config.pad_id,
+        "scale_embedding": config.embed_scale != 1.0,
+        "activation_function": activation_name(config.activation),
+        "dropout": config.dropout_residual,
+        "attention_dropout": config.dropout_attention,
+    }
+
+
+def start_ids(config: dict[str, Any]) -> list[int]:
+    """What the decoder begins with: its start token, and the one that a ``config.json`` forces after it."""
+    start = config.get("decoder_start_token_id", 2)
+    forced = config.get("forced_bos_token_id")
+    return [start] if forced is None else [start, forced]
+
+
+def load_seq2seq(folder: str | Path) -> EncoderDecoder:
+    """Load encoder and decoder from a folder written by ``save_pretrained``.
+
+    Raises
+    ------
+    CheckpointError
+        If weights are missing, extra, mis-shaped or unsafe.
+    ConfigError
+        If the config is impossible.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    tensors = read_weights(find_weights(folder))
+    # A buffer of zeros in published files, which older ones leave out.
+    if "final_logits_bias" not in tensors:
+        tensors["final_logits_bias"] = next(iter(tensors.values())).new_zeros(1, config["vocab_size"])
+    decoder = decoder_config(config)
+    model = EncoderDecoder(core_config(config), decoder)
+    ours = SEQ2SEQ_KEYS.theirs_to_ours(tensors, decoder, folder)
+    load_strict(model, ours, folder, lambda name: SEQ2SEQ_KEYS.published(name, decoder))
+    return model.eval()
+
+
+def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
+    """Write a folder that ``BartForConditionalGeneration.from_pretrained`` loads."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    decoder = model.decoder.config
+    write_weights(folder / "model.safetensors", SEQ2SEQ_KEYS.ours_to_theirs(model.state_dict(), decoder))
+    config = {
+        **hf_config(model.encoder.config),
+        "architectures": ["BartForConditionalGeneration"],
+        "decoder_layers": decoder.n_layers,
+        "decoder_attention_heads": decoder.n_heads,
+        "decoder_ffn_dim": decoder.d_ff,
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": 2,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,157 @@
+"""CTRL (Keskar et al. 2019): pre-norm decoder with fixed sinusoids, steered by a control code in front.
+
+A prompt must begin with one of 55 control codes, ordinary tokens of the vocabulary. Source of shapes, names
+and codes: ``transformers`` ``CTRLLMHeadModel`` and its tokeniser.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from biolm.core.config import CoreConfig
+from biolm.errors import ConfigError
+from biolm.models.families.decoders import causal_head, hf_common, lm_head_keys
+from biolm.models.families.keys import Key, KeyTable, dropped
+
+__all__ = ["CONTROL_CODES", "EXAMPLES", "KEYS", "core_config", "hf_config"]
+
+CONTROL_CODES = {
+    "Pregnancy": 168629,
+    "Christianity": 7675,
+    "Explain": 106423,
+    "Fitness": 63440,
+    "Saving": 63163,
+    "Ask": 27171,
+    "Ass": 95985,
+    "Joke": 163509,
+    "Questions": 45622,
+    "Thoughts": 49605,
+    "Retail": 52342,
+    "Feminism": 164338,
+    "Writing": 11992,
+    "Atheism": 192263,
+    "Netflix": 48616,
+    "Computing": 39639,
+    "Opinion": 43213,
+    "Alone": 44967,
+    "Funny": 58917,
+    "Gaming": 40358,
+    "Human": 4088,
+    "India": 1331,
+    "Joker": 77138,
+    "Diet": 36206,
+    "Legal": 11859,
+    "Norman": 4939,
+    "Tip": 72689,
+    "Weight": 52343,
+    "Movies": 46273,
+    "Running": 23425,
+    "Science": 2090,
+    "Horror": 37793,
+    "Confession": 60572,
+    "Finance": 12250,
+    "Politics": 16360,
+    "Scary": 191985,
+    "Support": 12654,
+    "Technologies": 32516,
+    "Teenage": 66160,
+    "Event": 32769,
+    "Learned": 67460,
+    "Notion": 182770,
+    "Wikipedia": 37583,
+    "Books": 6665,
+    "Extract": 76050,
+    "Confessions": 102701,
+    "Conspiracy": 75932,
+    "Links": 63674,
+    "Narcissus": 150425,
+    "Relationship": 54766,
+    "Relationships": 134796,
+    "Reviews": 41671,
+    "News": 4256,
+    "Translation": 26820,
+    "multilingual": 128406,
+}
+"""Token id of each control code."""
+
+_EPS = 1e-6
+
+EXAMPLES: list[dict[str, Any]] = [
+    {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40, "dff": 24},
+    {
+        "vocab_size": 40,
+        "n_embd": 24,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": 40,
+        "dff": 40,
+    },
+]
+"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
+
+KEYS = KeyTable(
+    [
+        Key("w.weight", "embeddings.token.weight"),
+        Key("h.{}.layernorm1.*", "layers.{}.attn_norm.*"),
+        Key("h.{}.layernorm2.*", "layers.{}.mlp_norm.*"),
+        Key("h.{}.multi_head_attention.Wq.*", "layers.{}.attention.query.*"),
+        Key("h.{}.multi_head_attention.Wk.*", "layers.{}.attention.key.*"),
+        Key("h.{}.multi_head_attention.Wv.*", "layers.{}.attention.value.*"),
+        Key("h.{}.multi_head_attention.dense.*", "layers.{}.attention.out.*"),
+        Key("h.{}.ffn.0.*", "layers.{}.mlp.up.*"),
+        Key("h.{}.ffn.2.*", "layers.{}.mlp.down.*"),
+        Key("layernorm.*", "final_norm.*"),
+        Key("/lm_head.bias", "head.bias"),
+        *lm_head_keys(),
+        *dropped("pos_encoding"),
+    ],
+    prefixes=("transformer.", ""),
+)
+
+
+def core_config(config: dict[str, Any]) -> CoreConfig:
+    """Core config of a CTRL ``config.json``.
+
+    Raises
+    ------
+    ConfigError
+        If its norms have another epsilon than the published model: the reference reads it for the last norm
+        alone.
+    """
+    if config.get("layer_norm_epsilon", _EPS) != _EPS:
+        raise ConfigError(f"CTRL with another layer_norm_epsilon than {_EPS} is not supported")
+    head, size = causal_head(config, tie=True), config["vocab_size"]
+    codes = tuple(sorted(code for code in CONTROL_CODES.values() if code < size))
+    return CoreConfig(
+        vocab_size=size,
+        d_model=config["n_embd"],
+        n_layers=config["n_layer"],
+        n_heads=config["n_head"],
+        d_ff=config["dff"],
+        max_length=config["n_positions"],
+        position="sinusoid",
+        begin_ids=codes or None,
+        embed_scale=math.sqrt(config["n_embd"]),
+        norm_eps=_EPS,
+        activation="relu",
+        head_bias=head["head"] == "linear",
+        dropout_embed=config.get("embd_pdrop", 0.1),
+        dropout_residual=config.get("resid_pdrop", 0.1),
+        **head,
+    )
+
+
+def hf_config(config: CoreConfig) -> dict[str, Any]:
+    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
+    return {
+        **hf_common(config, "ctrl", "CTRL", "LMHeadModel"),
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "dff": config.d_ff,
+        "n_positions": config.max_length,
+        "layer_norm_epsilon": config.norm_eps,
+        "embd_pdrop": config.dropout_embed,
+        "resid_pdrop": config.dropout_residual,
+    }
