@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from biolm.core.layout import Layout, Rule
 from biolm.core.norm import RMSNorm
 from biolm.core.positions import PositionBias, rotate
 from biolm.core.state import KeysValues, Store
+
+if TYPE_CHECKING:
+    from biolm.core.two_stream import Streams
 
 __all__ = ["Attention", "Cache", "Context"]
 
@@ -57,9 +60,16 @@ class Context:
         Earlier tokens of the layer that runs, in generation.
     rows
         ``(m,)`` the tokens whose states the layer that runs is to give; None for all.
+    segments
+        ``(t,)`` token types, for mixers that read them.
+    streams
+        What the second stream predicts, see :mod:`biolm.core.two_stream`.
     """
 
-    __slots__ = ("bias", "kernel", "layout", "maps", "memory", "memory_layout", "rope", "rows", "store")
+    __slots__ = (
+        *("bias", "kernel", "layout", "maps", "memory", "memory_layout"),
+        *("rope", "rows", "segments", "store", "streams"),
+    )
 
     def __init__(
         self,
@@ -69,20 +79,22 @@ class Context:
         bias: PositionBias | None = None,
         memory: Tensor | None = None,
         memory_layout: Layout | None = None,
-        store: Store | None = None,
         kernel: str = "auto",
         maps: Callable[[tuple[Tensor, ...]], None] | None = None,
-        rows: Tensor | None = None,
+        segments: Tensor | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self.layout = layout
         self.rope = rope
         self.bias = bias
         self.memory = memory
         self.memory_layout = memory_layout
-        self.store = store
+        self.store: Store | None = None
         self.kernel = kernel
         self.maps = maps
-        self.rows = rows
+        self.rows: Tensor | None = None
+        self.segments = segments
+        self.streams = streams
 
 
 class Attention(nn.Module):

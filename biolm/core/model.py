@@ -230,6 +230,7 @@ class Transformer(nn.Module):
                 bias=self.bias,
                 memory=source,
                 memory_layout=memory_layout,
+                segments=batch.segments,
                 kernel=self.kernel,
                 maps=maps,
             )

@@ -56,6 +56,7 @@ FAMILIES: dict[str, str] = {
     "roberta": "biolm.models.families.roberta",
     "stablelm": "biolm.models.families.stablelm",
     "t5": "biolm.models.families.t5",
+    "xlnet": "biolm.models.families.xlnet",
     "vit": "biolm.models.families.vit",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
