@@ -33,7 +33,7 @@ NOT_FLIPPED = {
         "begin_ids",
         "norm_eps_outside",
     ),
-    *("mixer", "mixer_options"),
+    *("mixer", "mixer_options", "norm_eps_outside"),
     *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention", "token_norm"),
 }
 

@@ -81,9 +81,9 @@ EXAMPLES: list[dict[str, Any]] = [
     {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40, "dff": 24},
     {
         "vocab_size": 40,
-        "n_embd": 24,
+        "n_embd": 32,
         "n_layer": 2,
-        "n_head": 2,
+        "n_head": 4,
         "n_positions": 40,
         "dff": 40,
     },

@@ -15,8 +15,8 @@ from biolm.models.families.keys import Key, KeyTable, Transposed, dropped
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
 EXAMPLES: list[dict[str, Any]] = [
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40},
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "afn": "relu"},
+    {"vocab_size": 40, "n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40},
+    {"vocab_size": 40, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 40, "afn": "relu"},
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
