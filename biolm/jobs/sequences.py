@@ -160,7 +160,7 @@ class SequenceEmbedding:
         """What makes two jobs the same: what was read, how."""
         chosen = self.settings
         names = ("pool", "batch_tokens", "device", "hidden_state", "precision", "block_rows")
-        more = ("letters", "windows", "window", "overlap", "per_residue")
+        more = ("state", "letters", "windows", "window", "overlap", "per_residue")
         return {
             "input": {
                 "stamp": stamp(self.source.path),
@@ -181,6 +181,7 @@ class SequenceEmbedding:
                 "parameters": {
                     "pool": "none" if chosen.per_residue else chosen.pool or self.model.pools[0],
                     "hidden_state": chosen.hidden_state,
+                    "state": chosen.state,
                     "device": chosen.device,
                     "precision": chosen.precision,
                     "letters": chosen.letters,

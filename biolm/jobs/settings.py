@@ -238,6 +238,9 @@ class EmbedSettings(CellSettings, RunSettings):
         Name of the result in ``obsm``; ``X_<model>`` by default.
     centre
         Move the mean of the dataset to zero; a cell's vector then depends on the other cells.
+    state
+        Submodule of a model of sequences whose output is pooled, by its name in the authors' code or in the
+        core; in place of ``hidden_state``.
     letters
         What is done with residues or bases that the model does not know: ``error`` stops, ``unknown`` reads
         them as its unknown token, ``skip`` leaves the record out.
@@ -261,6 +264,15 @@ class EmbedSettings(CellSettings, RunSettings):
     centre: Annotated[
         bool, Option(help="Take the dataset's mean from its vectors.", panel="Cells", only=CELLS)
     ] = False
+    state: Annotated[
+        str | None,
+        Option(
+            help="Submodule whose output is pooled, such as blocks.28.mlp.l3.",
+            shown="none",
+            panel="Sequences",
+            only=SEQUENCES,
+        ),
+    ] = None
     letters: Annotated[
         Literal["error", "unknown", "skip"],
         Option(
@@ -301,6 +313,8 @@ class EmbedSettings(CellSettings, RunSettings):
         check_options(self)
         check_key(self.key)
         self.check_run()
+        if self.state is not None and self.hidden_state is not None:
+            raise ConfigError("state and hidden_state both choose what is pooled; give one")
         if self.per_residue and self.pool is not None:
             raise ConfigError("per_residue gives every token its vector, so it takes no pool; choose one")
 

@@ -6,19 +6,22 @@ Dimensions: ``t`` tokens of a batch · ``d`` width.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from biolm.batch import Batch
 from biolm.core import Transformer, pool
+from biolm.core.cache import DecodingCache
 from biolm.errors import ConfigError
 from biolm.models.model import EmbedOptions
+from biolm.models.submodules import capture, layers_until
 
-__all__ = ["layers_for", "pick_device", "pooled", "return_memory", "states_of"]
+__all__ = ["layers_for", "pick_device", "pooled", "return_memory", "state_pieces", "states_of"]
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -43,14 +46,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def layers_for(core: Transformer, hidden_state: int) -> int | None:
+def layers_for(core: Transformer, hidden_state: int | str) -> int | None:
     """How many layers to run for a hidden state: those after it are never computed. None for all.
+
+    A name is that of a submodule, see :mod:`biolm.models.submodules`.
 
     Raises
     ------
     ConfigError
         If the core has no such state.
     """
+    if isinstance(hidden_state, str):
+        return layers_until(hidden_state)
     depth = core.config.n_layers
     layers = hidden_state if hidden_state >= 0 else depth + 1 + hidden_state
     if not 0 <= layers <= depth:
@@ -59,25 +66,66 @@ def layers_for(core: Transformer, hidden_state: int) -> int | None:
 
 
 def states_of(
-    core: Transformer, batch: Batch, hidden_state: int, options: EmbedOptions, *, only: Tensor | None = None
+    core: Transformer,
+    batch: Batch,
+    hidden_state: int | str,
+    options: EmbedOptions,
+    *,
+    only: Tensor | None = None,
 ) -> Tensor:
     """Hidden states ``(t, d)`` of a batch, float32 whatever the precision they were computed in.
 
     With ``only (m,)`` those of some tokens of the last layer, ``(m, d)``.
     """
+    if only is not None:
+        with _precise(batch, options):
+            states: Tensor = core(batch, logits=False, only=only).last_hidden_state
+        return states.float()
+    pieces = list(state_pieces(core, batch, hidden_state, options))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def state_pieces(
+    core: Transformer, batch: Batch, hidden_state: int | str, options: EmbedOptions
+) -> Iterator[Tensor]:
+    """As :func:`states_of`, a piece at a time where that bounds memory.
+
+    A causal model reads a document that is longer than a batch in parts, and goes on from its decoding state:
+    the states are those of one pass, to rounding. All others come in one piece.
+    """
+    state = _state(hidden_state, options)
+    layers = layers_for(core, state)
+    with _precise(batch, options):
+        if len(batch) > 1 or batch.max_length <= options.batch_tokens or not core.config.causal:
+            yield _run(core, batch, state, layers, None)
+            return
+        cache, ids = core.new_cache(), batch.ids.tolist()
+        for start in range(0, len(ids), options.batch_tokens):
+            part = cache.batch([0], [ids[start : start + options.batch_tokens]])
+            yield _run(core, part, state, layers, cache)
+            return_memory(batch.ids.device)
+
+
+def _run(
+    core: Transformer, batch: Batch, state: int | str, layers: int | None, cache: DecodingCache | None
+) -> Tensor:
+    if isinstance(state, int):
+        states: Tensor = core(batch, logits=False, n_layers=layers, cache=cache).last_hidden_state
+        return states.float()
+    with capture(core, state) as found:
+        core(batch, logits=False, n_layers=layers, cache=cache)
+    return found[-1].float()
+
+
+def _precise(batch: Batch, options: EmbedOptions) -> AbstractContextManager[object]:
     precision = _PRECISIONS[options.precision]
-    autocast = torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
-    layers = layers_for(core, _state(hidden_state, options))
-    with autocast:
-        output = core(batch, logits=False, n_layers=layers, only=only)
-    states: Tensor = output.last_hidden_state
-    return states.float()
+    return torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
 
 
 def pooled(
     core: Transformer,
     batch: Batch,
-    hidden_state: int,
+    hidden_state: int | str,
     options: EmbedOptions,
     how: str,
     skip: tuple[int, int] = (0, 0),
@@ -88,9 +136,10 @@ def pooled(
     the same bytes; in another batch a document's vector is the same to rounding, since libraries of linear
     algebra choose their kernel by the number of rows.
     """
-    whole = layers_for(core, _state(hidden_state, options)) is None
-    if how not in ("cls", "last") or not whole:
-        return pool(states_of(core, batch, hidden_state, options), batch.offsets, how, skip=skip)
+    whole = layers_for(core, _state(hidden_state, options)) is None and isinstance(hidden_state, int)
+    if how not in ("cls", "last") or not whole or len(batch) == 1:
+        pieces = state_pieces(core, batch, hidden_state, options)
+        return _pool_pieces(pieces, batch, how, skip)
     offsets = batch.offsets.long()
     filled = offsets[1:] > offsets[:-1]
     places = (offsets[:-1] if how == "cls" else offsets[1:] - 1)[filled]
@@ -100,7 +149,30 @@ def pooled(
     return vectors
 
 
-def _state(hidden_state: int, options: EmbedOptions) -> int:
+def _pool_pieces(pieces: Iterator[Tensor], batch: Batch, how: str, skip: tuple[int, int]) -> Tensor:
+    """Pool the states of a batch, or of its only document piece by piece, so that they are never all held."""
+    first = next(pieces)
+    length = int(batch.max_length)
+    if len(batch) != 1 or len(first) == length:
+        return pool(first, batch.offsets, how, skip=skip)
+    kept = (skip[0], length - skip[1]) if how not in ("cls", "last") else (0, length)
+    found: Tensor | None = None
+    start = 0
+    for piece in chain((first,), pieces):
+        end = start + len(piece)
+        part = piece[max(kept[0] - start, 0) : max(kept[1] - start, 0)]
+        if len(part):
+            own = {"cls": part[0], "last": part[-1], "max": part.amax(0)}.get(how, part.sum(0))
+            if found is None or how == "last":
+                found = own
+            elif how != "cls":
+                found = torch.maximum(found, own) if how == "max" else found + own
+        start = end
+    assert found is not None
+    return (found / (kept[1] - kept[0]) if how == "mean" else found)[None]
+
+
+def _state(hidden_state: int | str, options: EmbedOptions) -> int | str:
     return hidden_state if options.hidden_state is None else options.hidden_state
 
 

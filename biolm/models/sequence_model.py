@@ -6,6 +6,7 @@ Dimensions: ``n`` records of a block · ``t`` tokens · ``r`` tokens without spe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from biolm.models.heads import Heads
 from biolm.models.model import EmbedOptions
 from biolm.models.running import pick_device, pooled, return_memory, states_of
 from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.submodules import find_submodule, width_of
 from biolm.models.windows import Merger, WindowPool, cut_windows
 from biolm.vocab.residues import Kind
 
@@ -105,6 +107,7 @@ class SequenceModel(Headed):
         self.width = core.config.d_model
         self.pools = (pool, *(how for how in POOLS if how != pool))
         self.hidden_state = hidden_state
+        self.state: str | None = None
         self.contact_weights = contact_weights
         self.heads: Heads | None = None
         self._files = [*(files or []), *language.files]
@@ -113,6 +116,29 @@ class SequenceModel(Headed):
     def __repr__(self) -> str:
         tokens, kind = self.tokenizer.size, type(self).__name__
         return f"{kind}(name={self.name!r}, kind={self.kind!r}, width={self.width}, tokens={tokens})"
+
+    def at(self, name: str) -> SequenceModel:
+        """The same model, whose vectors are pooled from the output of a submodule.
+
+        Parameters
+        ----------
+        name
+            As the authors call it (``blocks.28.mlp.l3``) or the core (``layers.28.mlp.down``).
+
+        Raises
+        ------
+        ConfigError
+            If there is none, or its output is not one vector a token.
+        """
+        other = copy(self)
+        other.state = find_submodule(self.core, name, self.language.published)
+        other.width = width_of(self.core, other.state)
+        return other
+
+    @property
+    def _pooled(self) -> int | str:
+        """What is pooled: a submodule's output, or a hidden state."""
+        return self.hidden_state if self.state is None else self.state
 
     @property
     def config(self) -> Any:
@@ -165,7 +191,7 @@ class SequenceModel(Headed):
         skip = (0, 0) if how in ("cls", "last") else self.language.special
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
-            found = pooled(self.core, batch, self.hidden_state, options, how, skip)
+            found = pooled(self.core, batch, self._pooled, options, how, skip)
             vectors[rows[part]] = found.cpu().numpy()
         pools: dict[int, WindowPool] = {}
         for row, window, finished in self._merged(tokens, long, options):
@@ -191,7 +217,7 @@ class SequenceModel(Headed):
         states = np.zeros((int(firsts[-1]), self.width), np.float32)
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
-            found = states_of(self.core, batch, self.hidden_state, options).cpu().numpy()
+            found = states_of(self.core, batch, self._pooled, options).cpu().numpy()
             for row, start, end in zip(
                 part, batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True
             ):
@@ -238,7 +264,7 @@ class SequenceModel(Headed):
             "tokenizer": self.tokenizer.family,
             "tokens": self.tokenizer.size,
             "max_length": self.max_length,
-            "hidden_state": self.hidden_state,
+            "hidden_state": self._pooled,
             "pool": self.pools[0],
             **self.language.told,
         }
@@ -302,7 +328,7 @@ class SequenceModel(Headed):
         mergers: dict[int, Merger] = {}
         everyone = np.arange(len(windows))
         for batch, part in self._batches(windows.tokens, everyone, options, in_order=True):
-            states = states_of(self.core, batch, self.hidden_state, options)
+            states = states_of(self.core, batch, self._pooled, options)
             bounds = batch.offsets.tolist()
             for place, window in enumerate(part.tolist()):
                 row, own = int(owners[window]), states[bounds[place] : bounds[place + 1]]

@@ -107,7 +107,7 @@ def embed(
     settings.check_in_memory()
     modality = modality_of(data)
     refuse_unused(settings, modality.name)
-    reader = loaded_for(modality.name, model)
+    reader = _reader(modality.name, model, settings)
     with modality.open(data, settings) as source:
         prepared = _prepared(modality, data, source, reader, settings)
         key = settings.key or f"X_{reader.name}"
@@ -129,6 +129,12 @@ def embed(
     adata: AnnData = given.copy() if copy else given
     result.attach(adata)
     return adata
+
+
+def _reader(kind: str, model: Any, settings: EmbedSettings) -> Any:
+    """The loaded model, pooling the submodule that was asked for."""
+    reader = loaded_for(kind, model)
+    return reader if settings.state is None else reader.at(settings.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +194,7 @@ def embed_file(
     writer = modality.writer
     form = "shard" if settings.shard else format_of(target, settings.format, writer.formats)
     check_outputs(target, _endings(target, form, writer.formats), settings)
-    reader = loaded_for(modality.name, model)
+    reader = _reader(modality.name, model, settings)
     with modality.open(path, settings) as source:
         prepared = _prepared(modality, path, source, reader, settings)
         key = settings.key or f"X_{reader.name}"

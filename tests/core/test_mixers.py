@@ -168,7 +168,7 @@ def test_a_package_brings_mixers_by_entry_point(monkeypatch: pytest.MonkeyPatch)
         registry.find_mixer("broken")
     with pytest.raises(ConfigError, match="not a Mixer"):
         registry.find_mixer("wrong")
-    with pytest.raises(ConfigError, match=r"attention, .*broken, .*theirs, wrong, not 'x'"):
+    with pytest.raises(ConfigError, match=r"attention, .*broken, .*theirs, .*wrong, not 'x'"):
         registry.find_mixer("x")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from biolm.batch import Batch, Tokens, pack
 from biolm.errors import ConfigError
-from biolm.models.running import pick_device, states_of
+from biolm.models.running import pick_device, state_pieces
 from biolm.models.windows import cut_windows
 
 if TYPE_CHECKING:
@@ -278,11 +278,14 @@ def _ask(
             where = np.flatnonzero(asked >= 0)
             if not len(where):
                 continue
-            hidden = states_of(core, Batch.from_tokens(part).to(device), -1, options)
-            for some in _parts(where, max(1, _LOGITS // model.config.vocab_size)):
-                logits = head(hidden[torch.from_numpy(some).to(device)], embedding).float()
-                wanted = torch.from_numpy(targets[asked[some]]).to(device)
-                found[asked[some]] = logits.log_softmax(-1).gather(1, wanted).cpu().numpy()
+            start = 0
+            for hidden in state_pieces(core, Batch.from_tokens(part).to(device), -1, options):
+                held = where[(where >= start) & (where < start + len(hidden))]
+                for some in _parts(held, max(1, _LOGITS // model.config.vocab_size)):
+                    logits = head(hidden[torch.from_numpy(some - start).to(device)], embedding).float()
+                    wanted = torch.from_numpy(targets[asked[some]]).to(device)
+                    found[asked[some]] = logits.log_softmax(-1).gather(1, wanted).cpu().numpy()
+                start += len(hidden)
     return found
 
 
