@@ -68,6 +68,9 @@ class Arguments(Letters, Antibody):
     strands: Annotated[str, typer.Option(help="DNA: both (mean with the reverse complement) or forward.")] = (
         "both"
     )
+    average: Annotated[
+        bool, typer.Option("--average", help="DNA: mean over a window's tokens in place of the sum.")
+    ] = False
     distances: Annotated[
         bool, typer.Option("--distances", help="DNA: also compare embeddings of both alleles.")
     ] = False

@@ -33,6 +33,8 @@ class SequenceLanguage:
         Whether a decoder was trained on sequences read backwards too, from its suffix to its prefix.
     told
         What the model was told of all sequences, such as the chain and species of antibodies.
+    lineages
+        Whether it was trained on lineages in front of sequences, see :func:`biolm.vocab.lineage.lineage_tag`.
     published
         Names of the system's submodules in its authors' code, as patterns, and in the core.
     """
@@ -43,6 +45,7 @@ class SequenceLanguage:
     files: tuple[Path, ...] = ()
     both_ways: bool = False
     told: Mapping[str, str] = field(default_factory=dict)
+    lineages: bool = False
     published: tuple[tuple[str, str], ...] = ()
 
     @property

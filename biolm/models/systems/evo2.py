@@ -67,6 +67,7 @@ def load_tokenizer(folder: Path, *, begin: bool = False) -> SequenceLanguage:
         name="evo2",
         tokenizer=make_tokenizer("evo1" if begin else "evo2"),
         max_length=int(config.get("max_seqlen") or 8192),
+        lineages=True,
         published=PUBLISHED_NAMES,
     )
 

@@ -17,6 +17,7 @@ from biolm.progress import progress
 from biolm.tasks.generate.prompts import OPEN, Prompt, letter_tokens
 from biolm.tasks.generate.sequence import GeneratedSequence, Unit
 from biolm.tasks.generate.settings import GenerateSettings
+from biolm.vocab.lineage import lineage_tag
 
 if TYPE_CHECKING:
     from biolm.core import Transformer
@@ -80,6 +81,7 @@ def _one_way(
     special = reader.tokenizer.special
     backward = units[0].direction == "backward"
     begin, stop = (special.suffix, special.prefix) if backward else (special.prefix, special.suffix)
+    begin = (*begin, *_tag(reader, settings.lineage))
     room = settings.max_length + len(begin)
     room = room if reader.max_length is None else min(room, reader.max_length)
     starts = [_start(reader, prompt, begin, room, backward=backward) for prompt in prompts]
@@ -142,6 +144,23 @@ def continuation_scores(core: Transformer, prompt: Sequence[int], ids: Sequence[
         wanted = torch.tensor(ids, device=whole.device)[:, None]
         scores: NDArray[np.float64] = shares.gather(1, wanted)[:, 0].cpu().numpy()
     return scores
+
+
+def _tag(reader: SequenceModel, lineage: str | None) -> tuple[int, ...]:
+    """Tokens of a lineage, which are read before a prompt and not written.
+
+    Raises
+    ------
+    ConfigError
+        If the model knows no lineages.
+    InputError
+        If it is none.
+    """
+    if lineage is None:
+        return ()
+    if not reader.language.lineages:
+        raise ConfigError(f"model {reader.name} was trained on no lineages; leave the lineage out")
+    return tuple(lineage_tag(lineage).encode("ascii"))
 
 
 def _start(

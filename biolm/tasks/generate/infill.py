@@ -54,6 +54,8 @@ def fill_in(
     mask = reader.tokenizer.special.mask
     if mask is None or not reader.tokenizer.one_to_one:
         raise ConfigError(f"model {reader.name} has no mask for single letters, so it cannot fill places in")
+    if settings.lineage is not None:
+        raise ConfigError(f"model {reader.name} was trained on no lineages; leave the lineage out")
     if settings.direction != "forward" or settings.repetition_penalty != 1:
         raise ConfigError(
             f"direction and repetition penalty are for decoders, and model {reader.name} is an encoder"

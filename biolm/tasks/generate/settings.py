@@ -34,6 +34,8 @@ class GenerateSettings(RunSettings):
     repetition_penalty
         Makes tokens that stand before less likely: logits are divided by it where positive and multiplied
         where negative; 1 for none. Decoders only.
+    lineage
+        Names from domain to species, separated by ``;``, put in front of every prompt as Evo 2 knows them.
     direction
         One of :data:`DIRECTIONS`; ``backward`` writes from the C end, for models trained both ways.
     steps
@@ -71,6 +73,10 @@ class GenerateSettings(RunSettings):
     repetition_penalty: Annotated[
         float, Option(help="Over 1 makes tokens rarer that were there before.", panel=_SAMPLING)
     ] = 1.0
+    lineage: Annotated[
+        str | None,
+        Option(help="Seven names from domain to species, by ';' (Evo 2).", shown="none", panel=_SAMPLING),
+    ] = None
     direction: Annotated[
         str, Option(help="forward, backward or both (ProGen2).", choices=DIRECTIONS, panel=_SAMPLING)
     ] = "forward"

@@ -116,6 +116,7 @@ def score_windows(
     *,
     whole: NDArray[np.bool_] | None = None,
     both_strands: bool = True,
+    average: bool = False,
     distances: bool = False,
 ) -> NDArray[np.float64]:
     """Scores of variants.
@@ -139,6 +140,8 @@ def score_windows(
         has no marginal. None for no such variant.
     both_strands
         Take the mean with the reverse complement.
+    average
+        Mean over the tokens of a window in place of their sum; not for marginals.
     distances
         Also compare the embeddings of both windows.
 
@@ -151,7 +154,7 @@ def score_windows(
     for reverse in (False, True)[: 1 + both_strands]:
         sides = [_block(windows, side, reverse=reverse) for side in ("reference", "alternative")]
         found = np.full((len(windows), len(COLUMNS)), np.nan)
-        found[:, 1], found[:, 2] = _likelihoods(model, sides, method, options)
+        found[:, 1], found[:, 2] = _likelihoods(model, sides, method, options, average=average)
         if whole is not None and method.endswith("marginal"):
             found[whole] = np.nan
         found[:, 0] = found[:, 2] - found[:, 1]
@@ -172,14 +175,20 @@ def _block(windows: Sequence[Window], side: str, *, reverse: bool) -> SequenceBl
 
 
 def _likelihoods(
-    model: SequenceModel, sides: list[SequenceBlock], method: str, options: SequenceOptions
+    model: SequenceModel,
+    sides: list[SequenceBlock],
+    method: str,
+    options: SequenceOptions,
+    *,
+    average: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from biolm.tasks.variants.likelihood import token_scores
 
     first, second = (model.tokenize(side) for side in sides)
     if not method.endswith("marginal"):
-        sums = [token_scores(model, tokens, method, options).sums for tokens in (first, second)]
-        return sums[0], sums[1]
+        scores = [token_scores(model, tokens, method, options) for tokens in (first, second)]
+        one, other = (each.means if average else each.sums for each in scores)
+        return one, other
     return _marginals(model, first, second, method, options)
 
 

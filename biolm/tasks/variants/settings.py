@@ -42,6 +42,9 @@ class VariantSettings:
         512 or what the model reads at once, if that is less.
     strands
         DNA: ``both`` takes the mean with the reverse complement, ``forward`` does not.
+    average
+        DNA: mean log-likelihood of the tokens of a window in place of their sum, as the authors of Evo 2
+        score variants.
     distances
         DNA: also compare the embeddings of both alleles.
     baseline
@@ -73,6 +76,7 @@ class VariantSettings:
     method: tuple[str, ...] = ("auto",)
     window: int | None = None
     strands: str = "both"
+    average: bool = False
     distances: bool = False
     baseline: bool = True
     letters: Policy = "unknown"

@@ -66,6 +66,8 @@ def score_vcf(
     methods = choose_methods(model, settings.method)
     if len(methods) > 1:
         raise ConfigError(f"a VCF takes one method at a time, not {', '.join(methods)}; choose one")
+    if settings.average and methods[0].endswith("marginal"):
+        raise ConfigError(f"average is over whole windows and means nothing for {methods[0]}; leave it out")
     if output is not None:
         if not str(output).endswith((".vcf", ".vcf.gz")):
             raise ConfigError(f"{output} names no format for variants; use .vcf or .vcf.gz")
@@ -74,7 +76,9 @@ def score_vcf(
     names = COLUMNS if settings.distances else COLUMNS[:3]
     with open_reference(reference) as store:
         count = check_variants(store, read_vcf(path), str(path))
-        facts = settings.facts(model, methods, strands=settings.strands, width=settings.width(model))
+        facts = settings.facts(
+            model, methods, strands=settings.strands, average=settings.average, width=settings.width(model)
+        )
         job = facts | {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))}
         borders = block_borders(count, methods[0])
 
@@ -145,6 +149,7 @@ def variant_blocks(
                     options,
                     whole=np.array([len(each.reference) != len(each.alternative) for each in chosen]),
                     both_strands=settings.strands == "both",
+                    average=settings.average,
                     distances=settings.distances,
                 )
             yield found

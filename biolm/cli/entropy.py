@@ -1,0 +1,40 @@
+"""``biolm entropy``: how unsure a model of DNA is along a region."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.progress import log
+from biolm.tasks.entropy import EntropySettings
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(EntropySettings, Common):
+    """Options of ``biolm entropy``: those of the job, and what is read and written."""
+
+    input: Annotated[Path, typer.Argument(help="Genome: FASTA, or a store of biolm pack.")]
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .bedgraph.")]
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id, such as Evo 2.")]
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Write how unsure a model of DNA is at each base of a region.
+
+    The entropy of the prediction of the next base, in bits, as bedGraph.
+    """
+    from biolm.tasks.entropy import entropy_file
+
+    summary = entropy_file(chosen.input, chosen.output, chosen.model, chosen)
+    bases = summary.end - summary.start
+    log.info("wrote %s: %s bases, mean %.3f bits", summary.output, f"{bases:,}", summary.mean)
+    if chosen.json:
+        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
