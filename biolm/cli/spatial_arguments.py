@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from biolm.io.spatial.open import SectionOptions
     from biolm.tasks.spatial.align import AlignSettings
 
-__all__ = ["SectionArguments"]
+__all__ = ["ModelArguments", "SectionArguments"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,3 +96,14 @@ class SectionArguments(Common):
         from biolm.adapters.spatial.patches import PatchSettings
 
         return PatchSettings(side_um=self.patch_um, pixels=self.patch_pixels, edge=self.edge)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelArguments(Common):
+    """A prepared section and the model that reads it."""
+
+    input: Annotated[Path, typer.Argument(help="Section that biolm spatial prepare wrote.")]
+    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of biolm spatial train.")]
+    mode: Annotated[str, typer.Option(help="What the model is given: genes, image or both.")] = "both"
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu"
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False

@@ -56,8 +56,9 @@ FAMILIES: dict[str, str] = {
     "roberta": "biolm.models.families.roberta",
     "stablelm": "biolm.models.families.stablelm",
     "t5": "biolm.models.families.t5",
-    "xlnet": "biolm.models.families.xlnet",
+    "timm_vit": "biolm.models.families.timm_vit",
     "vit": "biolm.models.families.vit",
+    "xlnet": "biolm.models.families.xlnet",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
 
@@ -111,6 +112,8 @@ def type_of(config: dict[str, Any]) -> str:
         return "gena"
     if config.get("add_bias_fnn") is False:
         return "ntv2"
+    if "architecture" in config and "model_type" not in config:
+        return "timm_vit"
     name = str(config.get("model_type"))
     return _FIRST_NAMES.get(name, name)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.models.systems.gene_image import GeneImageModel
 from biolm.scoring.expression import Interval, bootstrap_mean, paired_gain, pearson_columns
+from biolm.scoring.retrieval import RECALLS, Retrieval, retrieve_both_ways
 from biolm.training.spatial_data import SpotArrays, other_spots
 from biolm.training.spatial_fit import predict_arrays
 
@@ -99,11 +100,32 @@ class ArmScores:
         Names of what was held out, in order.
     normalised, raw
         By arm, then by section: one ``(g,)`` a seed.
+    ranks
+        By direction, then by section: how partners were found, one a seed.
     """
 
     sections: list[str] = field(default_factory=list)
     normalised: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)
     raw: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)
+
+    ranks: dict[str, dict[str, list[Retrieval]]] = field(default_factory=dict)
+
+    def add_retrieval(self, section: str, model: GeneImageModel, test: SpotArrays, device: str) -> None:
+        """Note how genes and images of one held-out section find each other, by vectors before fusion."""
+        rows = np.flatnonzero(test.has_image)
+        found = predict_arrays(model, test, device=device)
+        for name, one in retrieve_both_ways(found.gene_vector[rows], found.image_vector[rows]).items():
+            self.ranks.setdefault(name, {}).setdefault(section, []).append(one)
+
+    def retrieval(self, k: int) -> dict[str, dict[str, float]]:
+        """Recall at ``k`` within held-out sections, by direction: mean, interval over sections, chance."""
+        out = {}
+        for name, found in self.ranks.items():
+            means = [[float(np.mean([one.recall(k) for one in seeds]))] for seeds in found.values()]
+            interval = bootstrap_mean(means)
+            chance = float(np.mean([seeds[0].chance(k) for seeds in found.values()]))
+            out[name] = {**interval.as_dict(), "chance": round(chance, 4)}
+        return out
 
     def add(self, section: str, found: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
         """Note the arms of one seed on one section."""
@@ -158,4 +180,5 @@ class ArmScores:
             "image_gain": self.image_gain().as_dict(),
             "image_gain_of_another_spot": self.image_gain("both, image of another spot").as_dict(),
             "verdict": self.verdict(),
+            "retrieval": {f"recall_at_{k}": self.retrieval(k) for k in RECALLS},
         }

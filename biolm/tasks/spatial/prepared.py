@@ -19,7 +19,7 @@ from biolm.io.cells import open_cells
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Prepared", "load_prepared"]
+__all__ = ["Prepared", "load_prepared", "read_obsm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +135,20 @@ def load_prepared(source: str | Path | AnnData | Prepared, *, counts: bool = Tru
         order=order,
         columns={str(column): adata.obs[column].to_numpy()[order] for column in adata.obs},
     )
+
+
+def read_obsm(source: str | Path | AnnData, key: str) -> NDArray[np.float64]:
+    """A matrix of ``obsm``, in the order of the file.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    adata = _read(source)
+    if key not in adata.obsm:
+        raise InputError(f"{_name(source)} has no obsm[{key!r}] but {', '.join(adata.obsm) or 'nothing'}")
+    return np.asarray(adata.obsm[key], np.float64)
 
 
 def _read(source: str | Path | AnnData) -> AnnData:

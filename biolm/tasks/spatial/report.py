@@ -8,6 +8,7 @@ from typing import Any
 
 from biolm.io.provenance import plain
 from biolm.report.report import ScoreRow, ScoreTable, write_report
+from biolm.scoring.retrieval import RECALLS
 from biolm.tasks.spatial.arms import ARMS, ArmScores
 
 __all__ = ["arm_text", "write_training_report"]
@@ -27,6 +28,11 @@ def arm_text(scores: ArmScores) -> str:
     ]
     lines += ["", f"image gain, paired by gene and section: {scores.image_gain()}"]
     lines.append(f"  with the image of another spot: {scores.image_gain('both, image of another spot')}")
+    for k in RECALLS if scores.ranks else ():
+        for way, found in scores.retrieval(k).items():
+            low, high = found["low"], found["high"]
+            value = f"{found['mean']:.3f} ({low:.3f} to {high:.3f}), chance {found['chance']:.3f}"
+            lines.append(f"recall at {k}, {way}: {value}")
     return "\n".join(lines)
 
 

@@ -1,0 +1,63 @@
+"""``biolm spatial embed``: vectors of spots before and after fusion, and attention drawn over the tissue."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.spatial_arguments import ModelArguments
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(ModelArguments):
+    """Options of ``biolm spatial embed``."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="h5ad file to write.")]
+    key: Annotated[str, typer.Option(help="Name of the fused vectors in obsm.")] = "X_fused"
+    attention: Annotated[
+        Path | None, typer.Option(help="Folder for attention both ways.", show_default="none")
+    ] = None
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Image to draw attention on, in full resolution.", show_default="none"),
+    ] = None
+    spots: Annotated[
+        list[str] | None,
+        typer.Option(help="Spot to draw; may be repeated.", show_default="six all over the section"),
+    ] = None
+
+
+def run(chosen: Arguments) -> None:
+    """Embed the spots of a section by a trained model.
+
+    Writes a copy of the section with obsm["X_fused"] and the vectors of each side before fusion.
+    """
+    from biolm.tasks.spatial.attention import write_attention
+    from biolm.tasks.spatial.embed import embed
+
+    embed(
+        chosen.input,
+        chosen.model,
+        chosen.output,
+        mode=chosen.mode,
+        device=chosen.device,
+        key=chosen.key,
+        overwrite=chosen.overwrite,
+    )
+    log.info("wrote %s", chosen.output)
+    if chosen.attention is not None:
+        write_attention(
+            chosen.input,
+            chosen.model,
+            chosen.attention,
+            image=chosen.image,
+            spots=chosen.spots,
+            overwrite=chosen.overwrite,
+        )
+        log.info("wrote %s", chosen.attention)

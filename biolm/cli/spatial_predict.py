@@ -1,0 +1,48 @@
+"""``biolm spatial predict``: expression from genes, image or both."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.spatial_arguments import ModelArguments
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(ModelArguments):
+    """Options of ``biolm spatial predict``."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="h5ad file to write.")]
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG with the best genes on the map.", show_default="none")
+    ] = None
+    key: Annotated[str, typer.Option(help="Name of the result in obsm.")] = "predicted_expression"
+
+
+def run(chosen: Arguments) -> None:
+    """Predict the model's target genes; their own counts have no part in it.
+
+    Writes a copy of the section with obsm["predicted_expression"], and prints r where the genes were
+    measured.
+    """
+    from biolm.tasks.spatial.predict import predict
+
+    found = predict(
+        chosen.input,
+        chosen.model,
+        chosen.output,
+        mode=chosen.mode,
+        picture=chosen.picture,
+        device=chosen.device,
+        key=chosen.key,
+        overwrite=chosen.overwrite,
+    )
+    if found.correlation is not None:
+        typer.echo(f"mean Pearson r of {len(found.genes)} genes: {found.correlation.mean():.3f}")
+    log.info("wrote %s", chosen.output)

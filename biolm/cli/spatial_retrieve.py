@@ -1,0 +1,41 @@
+"""``biolm spatial retrieve``: recall of images by genes and of genes by images, beside chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm spatial retrieve``."""
+
+    input: Annotated[list[Path], typer.Argument(help="Prepared sections.")]
+    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of biolm spatial train.")]
+    picture: Annotated[Path | None, typer.Option(help="PNG with recall at 1 to 50.", show_default="none")] = (
+        None
+    )
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu"
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Rank images for genes and genes for images, within and across sections.
+
+    Prints recall at 1, 5 and 10 with intervals, chance and median rank.
+    """
+    from biolm.tasks.spatial.retrieve import retrieval_text, retrieve
+
+    found = retrieve(
+        chosen.input, chosen.model, picture=chosen.picture, device=chosen.device, overwrite=chosen.overwrite
+    )
+    typer.echo(json.dumps(found, indent=1) if chosen.json else retrieval_text(found))

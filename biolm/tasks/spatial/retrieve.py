@@ -1,0 +1,114 @@
+"""``biolm spatial retrieve``: genes that look for their image and images that look for their genes.
+
+Dimensions: ``n`` spots of all sections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biolm.io.atomic import replacing
+from biolm.models.systems.gene_image_store import SavedModel, load_gene_image
+from biolm.scoring.retrieval import RECALLS, retrieve_both_ways
+from biolm.tasks.spatial.embed import model_arrays
+from biolm.tasks.spatial.prepared import Prepared, load_prepared
+from biolm.training.spatial_fit import predict_arrays
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["retrieval_text", "retrieve"]
+
+
+def retrieve(
+    sections: Sequence[str | Path | AnnData | Prepared],
+    model: str | Path | SavedModel,
+    *,
+    picture: str | Path | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Recall at 1, 5 and 10 and median rank, both ways, by vectors that were made before fusion.
+
+    Parameters
+    ----------
+    sections
+        Prepared sections, which the model should not have been trained on.
+    model
+        Folder of ``biolm spatial train``, or a loaded model.
+    picture
+        PNG with recall at 1 to 50 beside chance.
+    device
+        Where it runs.
+    overwrite
+        Whether the picture may be replaced.
+
+    Returns
+    -------
+    By section (and ``across sections``, whose gallery is all of them), then by direction, the numbers of
+    :meth:`biolm.scoring.retrieval.Retrieval.as_dict`. ``trained_on`` says whether the model has seen it.
+    """
+    saved = model if isinstance(model, SavedModel) else load_gene_image(model)
+    held = [load_prepared(section) for section in sections]
+    genes, image, found = [], [], {}
+    curves = {}
+    for section in held:
+        arrays = model_arrays(saved, section)
+        rows = np.flatnonzero(arrays.has_image)
+        made = predict_arrays(saved.model.to(device), arrays, device=device)
+        genes.append(made.gene_vector[rows])
+        image.append(made.image_vector[rows])
+        both = retrieve_both_ways(genes[-1], image[-1])
+        curves[section.name] = both
+        found[section.name] = {
+            **{way: one.as_dict() for way, one in both.items()},
+            "trained_on": section.name in saved.facts.get("sections", []),
+        }
+    if len(held) > 1:
+        both = retrieve_both_ways(np.concatenate(genes), np.concatenate(image))
+        curves["across sections"] = both
+        found["across sections"] = {way: one.as_dict() for way, one in both.items()}
+    if picture is not None:
+        _draw(Path(picture), curves, overwrite)
+    return found
+
+
+def retrieval_text(found: dict[str, dict[str, Any]]) -> str:
+    """A line for each section and direction."""
+    lines = []
+    for name, ways in found.items():
+        if ways.get("trained_on"):
+            lines.append(f"{name}: the model was trained on this section, so it says little")
+        for way in ("genes to image", "image to genes"):
+            one = ways[way]
+            recalls = ", ".join(
+                f"recall@{k} {one[f'recall_at_{k}']['value']:.3f} "
+                f"({one[f'recall_at_{k}']['low']:.3f} to {one[f'recall_at_{k}']['high']:.3f}, chance "
+                f"{one[f'recall_at_{k}']['chance']:.3f})"
+                for k in RECALLS
+            )
+            median = f"median rank {one['median_rank']:g} of {one['gallery']}"
+            lines.append(f"{name}, {way}: {recalls}; {median}")
+    return "\n".join(lines)
+
+
+def _draw(path: Path, curves: dict[str, Any], overwrite: bool) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.5, 3.4))
+    for name, both in curves.items():
+        for way, one in both.items():
+            ks = np.arange(1, min(50, one.gallery) + 1)
+            style = "-" if way.startswith("genes") else ":"
+            axes.plot(ks, [one.recall(int(k)) for k in ks], style, linewidth=1, label=f"{name}, {way}")
+        axes.plot(ks, ks / one.gallery, color="#999", linewidth=0.6)
+    axes.set_xlabel("k (grey: chance)")
+    axes.set_ylabel("recall at k")
+    axes.legend(fontsize=5, frameon=False)
+    with replacing(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight")
+    plt.close(figure)
