@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Reading
+from biolm.cli.arguments import Reading, Sharded
 from biolm.errors import ConfigError
 from biolm.progress import log
 from biolm.tasks.perturb.settings import PerturbSettings
@@ -17,7 +17,7 @@ __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
+class Arguments(Reading, Sharded):
     """Options of ``biolm perturb``."""
 
     output: Annotated[Path, typer.Option("--output", "-o", help="Table to write: .parquet, .csv or .tsv.")]
@@ -55,6 +55,7 @@ class Arguments(Reading):
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -22,6 +22,7 @@ _MERGERS = {
     "calls": "biolm.tasks.annotate.predict_file:merge_calls",
     "contacts": "biolm.tasks.contacts.run:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
+    "perturbations": "biolm.tasks.perturb.file:merge_perturbations",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",
 }
 """By what shards hold: the function that writes all of it."""

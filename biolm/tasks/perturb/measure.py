@@ -6,27 +6,37 @@ cells of a piece.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells import CellBlock, CellSource
 from biolm.models.model import CellModel, EmbedOptions
-from biolm.progress import progress
 from biolm.tasks.perturb.cells import ChangingCells, open_changing
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit
 from biolm.tasks.perturb.figures import cosine
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["Shifts", "mean_shares", "measure"]
+__all__ = ["CELLS", "Shifts", "cell_blocks", "gathered", "mean_shares", "measure"]
 
-_CELLS = 64
+CELLS = 64
+"""Cells of a block."""
 _PAIRS = 16_384
 # Two shifts of float32 vectors are equal up to here.
 _TIE = 1e-9
+_BY_CELL = (
+    "shift",
+    "goal",
+    "shift_control",
+    "goal_control",
+    "shift_below",
+    "goal_below",
+    "drawn",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ def mean_shares(
 ) -> NDArray[np.float64]:
     """``(m,)`` share of a cell's counts that each gene of the vocabulary has, mean over cells."""
     total = np.zeros(genes)
-    for block in _blocks(source, rows):
+    for block in cell_blocks(source, rows, 0, -(-len(rows) // CELLS)):
         sums = np.add.reduceat(np.append(block.data.astype(np.float64), 0), block.indptr[:-1])
         sums[np.diff(block.indptr) == 0] = 0
         cell = np.repeat(np.arange(len(block)), np.diff(block.indptr))
@@ -97,8 +107,7 @@ def mean_shares(
 
 
 def measure(
-    source: CellSource,
-    rows: NDArray[np.int64],
+    block: CellBlock,
     edits: Sequence[Edit],
     *,
     model: CellModel,
@@ -107,14 +116,13 @@ def measure(
     goal: NDArray[np.float32] | None,
     matched: MatchedGenes,
     controls: int,
-    show: bool = False,
-) -> Shifts:
-    """Measure every edit in every cell.
+) -> dict[str, NDArray[Any]]:
+    """Measure every edit in every cell of a block.
 
     Parameters
     ----------
-    source, rows
-        The file and the cells of it.
+    block
+        ``n`` cells.
     edits
         ``e`` edits.
     model, match, options
@@ -123,26 +131,38 @@ def measure(
         ``(d,)`` vector of the goal state.
     matched, controls
         Draws random genes, and how many for each pair of cell and edit.
-    show
-        Draw a progress bar.
+
+    Returns
+    -------
+    By name what :func:`gathered` puts together.
     """
     width = 0 if goal is None else model.width
-    out, steps = Shifts.empty(len(rows), len(edits), controls, width), _Steps(len(edits), width)
-    with progress("perturbing", len(rows), show=show) as advance:
-        start = 0
-        for block in _blocks(source, rows):
-            cells = open_changing(model, block, match, options)
-            before = cells.vectors(np.arange(len(block)), [Edit()] * len(block))
-            for pairs in _pairs(cells, edits, block.numbers, matched, controls):
-                _fill(out, steps, start, before, pairs, cells, goal)
-            start += len(block)
-            advance(len(block))
-    out.moved[:] = steps.beyond_random()
-    return out
+    out, steps = Shifts.empty(len(block), len(edits), controls, width), _Steps(len(edits), width)
+    cells = open_changing(model, block, match, options)
+    before = cells.vectors(np.arange(len(block)), [Edit()] * len(block))
+    for pairs in _pairs(cells, edits, block.numbers, matched, controls):
+        _fill(out, steps, before, pairs, cells, goal)
+    held = {name: getattr(out, name) for name in _BY_CELL}
+    return {**held, "sums": steps.sums[None], "counts": steps.counts[None]}
+
+
+def gathered(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Shifts:
+    """Shifts of all cells from those of consecutive blocks."""
+    held = list(parts)
+    by_cell = {name: np.concatenate([part[name] for part in held]) for name in _BY_CELL}
+    sums, counts = (np.concatenate([part[name] for part in held]).sum(0) for name in ("sums", "counts"))
+    means = sums / np.where(counts > 0, counts, 1)
+    return Shifts(**by_cell, moved=np.asarray(means[0] - means[1]))
+
+
+def cell_blocks(source: CellSource, rows: NDArray[np.int64], first: int, last: int) -> Iterator[CellBlock]:
+    """The blocks ``first`` to ``last`` of :data:`CELLS` of the cells ``rows`` of a file."""
+    for number in range(first, last):
+        yield source.take(rows[number * CELLS : (number + 1) * CELLS])
 
 
 class _Steps:
-    """Sums of steps of unit vectors: by edits, and by the mean of their random genes."""
+    """Sums ``(2, e, d)`` of steps of unit vectors: by edits, and by the mean of their random genes."""
 
     def __init__(self, edits: int, width: int) -> None:
         self.sums, self.counts = np.zeros((2, edits, width)), np.zeros((2, edits, 1))
@@ -159,11 +179,6 @@ class _Steps:
             table = csr_matrix((np.abs(weights[rows]), places), (self.sums.shape[1], len(rows)))
             self.sums[side] += table @ steps[rows]
             self.counts[side] += table.sum(1)
-
-    def beyond_random(self) -> NDArray[np.float64]:
-        """Mean step ``(e, d)`` of each edit, less that by its random genes where there are any."""
-        means = self.sums / np.where(self.counts > 0, self.counts, 1)
-        return np.asarray(means[0] - means[1])
 
 
 @dataclass(slots=True)
@@ -206,7 +221,6 @@ def _pairs(
 def _fill(
     out: Shifts,
     steps: _Steps,
-    start: int,
     before: NDArray[np.float32],
     pairs: _Pairs,
     cells: ChangingCells,
@@ -226,7 +240,7 @@ def _fill(
         toward = cosine(after, goal) - cosine(before, goal)[cell]
         weights = np.where(control, -1 / np.maximum(count[run], 1), 1.0)
         steps.add(number, _unit(after) - _unit(before)[cell], weights)
-    place = (start + cell[own], number[own])
+    place = (cell[own], number[own])
     out.shift[place], out.goal[place] = same[own], toward[own]
     if not control.any():
         return
@@ -240,7 +254,7 @@ def _fill(
         below[place] = np.bincount(run[control], wins, len(own))[some] / count[some]
     nth = np.arange(len(run)) - own[run] - 1
     names = np.array([_number_of(edit) for edit in pairs.edits], np.int64)
-    out.drawn[start + cell[control], number[control], nth[control]] = names[control]
+    out.drawn[cell[control], number[control], nth[control]] = names[control]
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -259,8 +273,3 @@ def _above(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
 def _number_of(edit: Edit) -> int:
     """The gene of an edit; for several a number of their own, the same in every run."""
     return edit.genes[0] if len(edit.genes) == 1 else abs(hash(edit.genes))
-
-
-def _blocks(source: CellSource, rows: NDArray[np.int64]) -> Iterator[CellBlock]:
-    for start in range(0, len(rows), _CELLS):
-        yield source.take(rows[start : start + _CELLS])

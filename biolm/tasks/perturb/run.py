@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``e`` edits · ``d`` width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import InputError
-from biolm.io.cells import open_cells
+from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
-from biolm.io.table import check_table, write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.jobs.job import block_ends
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.options import read_options
-from biolm.progress import log
+from biolm.progress import log, progress
 from biolm.scoring.rates import adjusted
 from biolm.tasks.perturb.controls import MatchedGenes
 from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
 from biolm.tasks.perturb.figures import bootstrap_interval, means
 from biolm.tasks.perturb.goal import GoalState, chosen_cells, goal_state
-from biolm.tasks.perturb.measure import Shifts, mean_shares, measure
+from biolm.tasks.perturb.measure import CELLS, Shifts, cell_blocks, gathered, mean_shares, measure
 from biolm.tasks.perturb.settings import PerturbSettings
 from biolm.tasks.perturb.significance import goal_p, matched_p, paired_p, percentiles
 
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["Perturbation", "perturb"]
+__all__ = ["Perturbation", "Plan", "Wanted", "perturb"]
 
-SCHEMA = "biolm.perturbation/1"
 _ALL = "all"
 
 
@@ -120,31 +119,147 @@ def perturb(
     ['CD3E', 'MS4A1']
     """
     settings: PerturbSettings = read_options(PerturbSettings, options, "perturb")
-    target = None if output is None else Path(output)
-    if target is not None:
-        check_table(target, overwrite=settings.overwrite)
-    listed, every = _listed(genes)
-    with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, loaded(model), settings, lambda name: open_cells(data, matrix=name))
-        known = FileGenes(source.gene_columns(), job.match, job.model.vocabulary)
+    wanted = Wanted(
+        tuple(delete), tuple(overexpress), genes if isinstance(genes, str | Path) else tuple(genes)
+    )
+    if output is None:
+        settings.check_in_memory()
+        with open_cells(data, matrix=settings.matrix) as source:
+            plan = Plan.of(source, data, loaded(model), wanted, settings)
+            with progress("perturbing", len(plan.rows), show=settings.progress) as advance:
+                parts = []
+                for block in plan.blocks(0, len(plan.ends) - 1):
+                    parts.append(plan.compute(block))
+                    advance(len(block))
+            return plan.table(gathered(parts))
+    from biolm.tasks.perturb.file import perturb_file
+
+    return perturb_file(data, Path(output), model, wanted, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which genes are to be changed; see :func:`biolm.perturb`."""
+
+    delete: tuple[str, ...]
+    overexpress: tuple[str, ...]
+    genes: str | Path | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Cells, a model and edits that fit each other.
+
+    Parameters
+    ----------
+    job
+        Cells and model.
+    settings
+        The user's choices.
+    known
+        The genes of the file.
+    edits
+        What is changed.
+    every
+        Whether all genes are screened.
+    rows
+        ``(n,)`` cells that are perturbed.
+    goal
+        The goal state; None without one.
+    matched
+        Draws random genes.
+    """
+
+    job: CellEmbedding
+    settings: PerturbSettings
+    known: FileGenes
+    edits: Sequence[Edit]
+    every: bool
+    rows: NDArray[np.int64]
+    goal: GoalState | None
+    matched: MatchedGenes
+
+    @classmethod
+    def of(
+        cls, source: CellSource, data: Any, model: CellModel, wanted: Wanted, settings: PerturbSettings
+    ) -> Plan:
+        """Match genes, choose cells and edits, embed the goal state.
+
+        Parameters
+        ----------
+        source, data
+            The open cells, and what they were opened from.
+        model
+            The loaded model.
+        wanted
+            Which genes.
+        settings
+            The user's choices.
+
+        Raises
+        ------
+        BiolmError
+            If a gene or state cannot be used.
+        """
+        listed, every = _listed(wanted.genes)
+        job = prepare(source, model, settings, lambda name: open_cells(data, matrix=name))
+        known = FileGenes(source.gene_columns(), job.match, model.vocabulary)
         edits = plan_edits(
             known,
-            delete=delete,
-            overexpress=overexpress,
+            delete=wanted.delete,
+            overexpress=wanted.overexpress,
             listed=listed,
             every=every,
             how=settings.how,
             combine=settings.combine,
         )
         rows = chosen_cells(source, settings)
-        embedding = _embed_options(settings)
-        goal = goal_state(job, settings, embedding, rows)
-        shifts = _measured(job, settings, rows, edits, known, embedding, goal)
-        least = settings.minimum_cells if every else 1
-        found = _table(shifts, edits, known, job, settings, rows, goal, least=least)
-    if target is not None:
-        write_table(target, [found.columns], found.facts, schema=SCHEMA, overwrite=settings.overwrite)
-    return found
+        goal = goal_state(job, settings, _embed_options(settings), rows)
+        shares = mean_shares(source, rows, job.match, len(model.vocabulary))
+        matched = MatchedGenes(known.rows, shares, settings.seed)
+        return cls(
+            job=job,
+            settings=settings,
+            known=known,
+            edits=edits,
+            every=every,
+            rows=rows,
+            goal=goal,
+            matched=matched,
+        )
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Cells at which blocks begin and end."""
+        return block_ends(len(self.rows), CELLS)
+
+    def blocks(self, first: int, last: int) -> Iterator[CellBlock]:
+        """The blocks ``first`` to ``last`` of the chosen cells."""
+        return cell_blocks(self.job.source, self.rows, first, last)
+
+    def compute(self, block: CellBlock) -> dict[str, NDArray[Any]]:
+        """What every edit does in every cell of a block."""
+        return measure(
+            block,
+            self.edits,
+            model=self.job.model,
+            match=self.job.match,
+            options=_embed_options(self.settings),
+            goal=None if self.goal is None else self.goal.mean,
+            matched=self.matched,
+            controls=self.settings.controls,
+        )
+
+    def table(self, shifts: Shifts) -> Perturbation:
+        """The result from the shifts of all cells."""
+        least = self.settings.minimum_cells if self.every else 1
+        given = (self.edits, self.known, self.job, self.settings, self.rows, self.goal)
+        return _table(shifts, *given, least=least)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Plain facts that tell how shifts are measured."""
+        return _facts(self.job, self.settings, len(self.rows), len(self.edits))
 
 
 def _listed(genes: str | Path | Sequence[str]) -> tuple[list[str], bool]:
@@ -173,30 +288,6 @@ def _embed_options(settings: PerturbSettings) -> EmbedOptions:
         seed=settings.seed,
         hidden_state=settings.hidden_state,
         precision=settings.precision,
-    )
-
-
-def _measured(
-    job: CellEmbedding,
-    settings: PerturbSettings,
-    rows: NDArray[np.int64],
-    edits: Sequence[Edit],
-    known: FileGenes,
-    options: EmbedOptions,
-    goal: GoalState | None,
-) -> Shifts:
-    shares = mean_shares(job.source, rows, job.match, len(job.model.vocabulary))
-    return measure(
-        job.source,
-        rows,
-        edits,
-        model=job.model,
-        match=job.match,
-        options=options,
-        goal=None if goal is None else goal.mean,
-        matched=MatchedGenes(known.rows, shares, settings.seed),
-        controls=settings.controls,
-        show=settings.progress,
     )
 
 

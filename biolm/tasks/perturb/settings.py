@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from biolm.errors import ConfigError
-from biolm.jobs.settings import CellSettings
+from biolm.jobs.settings import CellSettings, RunSettings
 
 __all__ = ["HOW", "PerturbSettings"]
 
 HOW = ("delete", "overexpress")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerturbSettings(CellSettings):
+@dataclass(frozen=True, kw_only=True)
+class PerturbSettings(CellSettings, RunSettings):
     """Choices of a perturbation, beside those of :class:`~biolm.jobs.settings.CellSettings`.
 
     Parameters
@@ -51,8 +51,8 @@ class PerturbSettings(CellSettings):
     controls: int = 1
 
     def __post_init__(self) -> None:
-        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
         CellSettings.__post_init__(self)
+        self.check_run()
         if self.how not in HOW:
             raise ConfigError(f"how '{self.how}' is not one of {', '.join(HOW)}")
         if min(self.cells, self.minimum_cells) < 1 or self.controls < 0:

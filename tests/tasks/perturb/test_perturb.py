@@ -153,3 +153,38 @@ def test_the_command(stimulated: Path, tmp_path: Path) -> None:
     assert (wrong.exit_code, (tmp_path / "p.csv").exists()) == (1, False)
     with pytest.raises(OutputError):
         biolm.perturb(stimulated, delete=["ISG15"], output=tmp_path / "o.csv")
+
+
+@pytest.mark.parametrize("form", ["tsv", "parquet"])
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
+    shipped_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    from biolm.tasks.perturb import measure, run
+
+    monkeypatch.setattr(measure, "CELLS", 16)
+    monkeypatch.setattr(run, "CELLS", 16)
+    cells = shipped_cells / "pbmc_cite_10k.h5ad"
+    asked = {"delete": ["CD3E", "MS4A1"], "cells": 50, "goal_key": "cell_type", "goal": "B", "controls": 2}
+
+    def job(output: Path, **more: object) -> Path:
+        biolm.perturb(cells, output=output, **asked, **more)
+        return output
+
+    whole = job(tmp_path / f"whole.{form}")
+    parts = [job(tmp_path / f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
+    assert biolm.merge(parts[::-1], tmp_path / f"made.{form}").read_bytes() == whole.read_bytes()
+    compute, calls = run.Plan.compute, []
+
+    def dying(self, block):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(block)
+        return compute(self, block)
+
+    monkeypatch.setattr(run.Plan, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path / f"part.{form}")
+    monkeypatch.setattr(run.Plan, "compute", compute)
+    assert job(tmp_path / f"part.{form}", resume=True).read_bytes() == whole.read_bytes()
+    with pytest.raises(ConfigError, match="shard is for jobs that write a file"):
+        biolm.perturb(cells, shard="1/2", **asked)

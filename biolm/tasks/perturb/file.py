@@ -1,0 +1,153 @@
+"""Perturb the cells of a file into a table, whole or a shard of the cells at a time.
+
+Dimensions: ``n`` cells · ``e`` edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.cells import open_cells
+from biolm.io.provenance import plain
+from biolm.io.table import TABLES, check_table, write_table
+from biolm.jobs.bind import loaded
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.shards import ShardRecord, check_same_input, read_shard
+from biolm.jobs.spool import Parts
+from biolm.models.model import CellModel
+from biolm.tasks.perturb.measure import gathered
+from biolm.tasks.perturb.run import Perturbation, Plan, Wanted
+from biolm.tasks.perturb.settings import PerturbSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["merge_perturbations", "perturb_file"]
+
+SCHEMA = "biolm.perturbation/1"
+KIND = "perturbations"
+_RUN = ("resume", "shard", "format", "overwrite", "progress")
+
+
+def perturb_file(
+    data: str | Path | AnnData,
+    target: Path,
+    model: str | Path | CellModel,
+    wanted: Wanted,
+    settings: PerturbSettings,
+) -> Perturbation:
+    """Perturb cells block by block into a table, or do a shard of the cells into a folder.
+
+    Parameters
+    ----------
+    data, model
+        As of :func:`biolm.perturb`.
+    target
+        ``.parquet``, ``.csv`` or ``.tsv``; a folder for a shard.
+    wanted
+        Which genes.
+    settings
+        Choices of the job.
+
+    Returns
+    -------
+    The result; of a shard, that of its cells alone, whose tests rest on fewer cells.
+
+    Raises
+    ------
+    BiolmError
+        If input, model or output cannot be used; nothing half-written is left.
+    """
+    if settings.shard is None:
+        check_table(target, overwrite=settings.overwrite)
+    else:
+        check_outputs(target, tuple(f".{name}" for name in TABLES), settings)
+        if isinstance(model, CellModel) or not isinstance(data, str | Path):
+            raise ConfigError("a shard is merged with the file and the model; give their paths or names")
+    with open_cells(data, matrix=settings.matrix) as source:
+        plan = Plan.of(source, data, loaded(model), wanted, settings)
+        found: list[Perturbation] = []
+
+        def finish(parts: Parts, made: Path) -> None:
+            found.append(plan.table(gathered(parts)))
+            write_table(made, [found[0].columns], found[0].facts, schema=SCHEMA)
+
+        options = {name: value for name, value in asdict(settings).items() if name not in _RUN}
+        genes = str(wanted.genes) if isinstance(wanted.genes, Path) else wanted.genes
+        Job(
+            kind=KIND,
+            same={
+                "input": plan.job.same()["input"],
+                "model": plan.job.facts,
+                "options": options,
+                "edits": plain([plan.known.title(edit) + " " + edit.kind for edit in plan.edits]),
+                "provenance": plan.facts,
+            },
+            facts={
+                "input": str(Path(data).resolve()) if isinstance(data, str | Path) else "",
+                "model": str(model) if isinstance(model, str | Path) else "",
+                "wanted": {"delete": wanted.delete, "overexpress": wanted.overexpress, "genes": genes},
+            },
+            ends=plan.ends,
+            blocks=plan.blocks,
+            compute=plan.compute,
+            finish=finish,
+            label="perturbing",
+            unit="cells",
+        ).run(target, settings)
+        if settings.shard is not None:
+            digests = read_shard(target).digests
+            parts = Parts.of_shards([(target, digests)], target)
+            found.append(plan.table(gathered(parts)))
+    return found[0]
+
+
+def merge_perturbations(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the table of all shards as the whole job would; how many cells were perturbed.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        ``.parquet``, ``.csv`` or ``.tsv``.
+    data
+        The cells, if they were moved since.
+    form
+        Not used: the ending says it.
+
+    Raises
+    ------
+    InputError
+        If the cells or the model changed.
+    """
+    if form is not None:
+        raise ConfigError("a table is written by the ending of the output; leave the format out")
+    check_table(target, overwrite=True)
+    job, facts = records[0].job, records[0].facts
+    settings = PerturbSettings(**job["options"])
+    told = facts["wanted"]
+    genes = told["genes"] if isinstance(told["genes"], str) else tuple(told["genes"])
+    wanted = Wanted(tuple(told["delete"]), tuple(told["overexpress"]), genes)
+    place = facts["input"] if data is None else data
+    with open_cells(place, matrix=settings.matrix) as source:
+        plan = Plan.of(source, place, loaded(facts["model"]), wanted, replace(settings, progress=False))
+        check_same_input(plan.job.same()["input"], job["input"], source.path)
+        if plan.job.facts != job["model"]:
+            raise InputError(
+                f"the model {facts['model']} changed since the shards were made; make them again"
+            )
+        found = plan.table(gathered(parts))
+        columns: dict[str, Any] = found.columns
+        write_whole(
+            parts.folder, target, lambda made: write_table(made, [columns], found.facts, schema=SCHEMA)
+        )
+    return len(plan.rows)
