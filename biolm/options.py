@@ -52,11 +52,9 @@ class Option:
     Examples
     --------
     >>> from typing import Annotated
-    >>> @dataclasses.dataclass(frozen=True)
-    ... class Settings:
-    ...     rows: Annotated[int, Option(help="Rows at a time.", min=1)] = 8
-    ...     def __post_init__(self) -> None:
-    ...         check_options(self)
+    >>> rows = Annotated[int, Option(help="Rows at a time.", min=1)]
+    >>> checked = {"__post_init__": check_options}
+    >>> Settings = dataclasses.make_dataclass("Settings", [("rows", rows, 8)], namespace=checked)
     >>> Settings(0)
     Traceback (most recent call last):
     biolm.errors.ConfigError: rows must be at least 1, not 0
