@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from biolm.io.text.conll import read_conll
+from biolm.text.fit import FitSettings
 from biolm.text.ner.predict import predict
 from biolm.text.ner.tagger import load_tagger
-from biolm.text.ner.train import NerSettings, train_ner
+from biolm.text.ner.train import train_ner
 from biolm.text.pieces import load_pieces
 from biolm.text.scores.entities import entity_scores
 
@@ -39,7 +40,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = options.data / FOLDERS[options.corpus]
     train, dev = (list(read_conll(folder / f"{part}.tsv")) for part in ("train", "dev"))
-    settings = NerSettings(
+    settings = FitSettings(
         epochs=options.epochs,
         lr=1e-4,
         batch_size=32,

@@ -44,11 +44,12 @@ def run(chosen: Arguments) -> None:
 
     The epoch with the best strict F1 on the development documents is kept.
     """
+    from biolm.text.fit import FitSettings
     from biolm.text.models import model_folder
-    from biolm.text.ner.train import NerSettings, train_ner
+    from biolm.text.ner.train import train_ner
 
-    names = {field.name for field in dataclasses.fields(NerSettings)}
-    settings = NerSettings(**{name: value for name, value in vars(chosen).items() if name in names})
+    names = {field.name for field in dataclasses.fields(FitSettings)}
+    settings = FitSettings(**{name: value for name, value in vars(chosen).items() if name in names})
     train, _ = documents_of(chosen)
     dev, _ = documents_of(chosen, chosen.dev)
     done = train_ner(

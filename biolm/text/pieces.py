@@ -71,11 +71,26 @@ class PieceTokenizer:
         at = next((n for n in range(len(framed)) if framed[n : n + len(bare)] == bare), 0)
         self.prefix: tuple[int, ...] = tuple(framed[:at])
         self.suffix: tuple[int, ...] = tuple(framed[at + len(bare) :])
+        self._pair = engine.encode("a", "a", add_special_tokens=True)
+        self._bare = bare
 
     @property
     def room(self) -> int:
         """Pieces of text that fit into one window."""
         return self.longest - len(self.prefix) - len(self.suffix)
+
+    @property
+    def frame_of_pairs(self) -> tuple[list[int], list[int], list[int]]:
+        """Special tokens before, between and behind two texts."""
+        ids, size = self._pair.ids, len(self._bare)
+        first = len(self.prefix)
+        second = next(n for n in range(first + size, len(ids)) if ids[n : n + size] == self._bare)
+        return ids[:first], ids[first + size : second], ids[second + size :]
+
+    @property
+    def second_segment(self) -> int:
+        """Token type of the second of two texts."""
+        return int(self._pair.type_ids[len(self._pair.ids) - 1])
 
     def __call__(self, text: str) -> Pieces:
         """Pieces of a whole text, of any length."""

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from biolm.errors import CheckpointError, InputError
 from biolm.io.text import Document, Mention
 from biolm.io.text.words import split_words
+from biolm.text.fit import FitSettings
 from biolm.text.ner.labels import LabelSet
 from biolm.text.ner.predict import predict
 from biolm.text.ner.read import read_document, word_tags
 from biolm.text.ner.tagger import load_tagger, new_tagger, save_tagger
-from biolm.text.ner.train import NerSettings, train_ner
+from biolm.text.ner.train import train_ner
 from biolm.text.pieces import first_pieces, load_pieces
 from biolm.text.scores.entities import entity_scores
 from biolm.text.windows import LengthReport, best_windows, window_starts
@@ -44,7 +45,7 @@ def tagger(tiny, tmp_path_factory):
         [sick(number, long=number % 6 == 0) for number in range(48)],
         [sick(number) for number in range(100, 108)],
     )
-    settings = NerSettings(epochs=3, lr=1e-2, head_lr=1e-2, batch_size=4, dropout=0.0)
+    settings = FitSettings(epochs=3, lr=1e-2, head_lr=1e-2, batch_size=4, dropout=0.0)
     done = train_ner(tiny, train, dev, folder, settings)
     assert done.scores[done.best] == 1.0
     return folder

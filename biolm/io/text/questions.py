@@ -1,0 +1,228 @@
+"""Question files: SQuAD 1.1 and 2.0, BioASQ, PubMedQA; answers in the forms their scorers read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biolm.errors import InputError
+from biolm.io.text.source import open_text
+
+__all__ = [
+    "Question",
+    "exact_answers",
+    "read_bioasq",
+    "read_pubmedqa",
+    "read_squad",
+    "squad_file",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question with its context and gold answers.
+
+    Parameters
+    ----------
+    name
+        Identifier.
+    question, context
+        Texts; the context of BioASQ is its snippets, joined by line ends.
+    answers
+        Gold answers; each is a tuple of the ways to write it. Empty where unanswerable or not known.
+    starts
+        ``answer_start`` of each answer of SQuAD, in code points.
+    kind
+        ``span``; ``yesno``, ``factoid``, ``list`` or ``summary`` of BioASQ; ``yesno`` of PubMedQA.
+    impossible
+        Whether the context does not answer it (SQuAD 2.0).
+    metadata
+        Other plain values.
+    """
+
+    name: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, ...], ...] = ()
+    starts: tuple[int, ...] = ()
+    kind: str = "span"
+    impossible: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _load(path: Path) -> Any:
+    with open_text(path) as file:
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise InputError(f"{path} is not valid JSON ({error}); fetch it again") from error
+
+
+def read_squad(path: Path, *, on_mismatch: str = "error") -> list[Question]:
+    """Questions of SQuAD 1.1 or 2.0.
+
+    Parameters
+    ----------
+    path
+        The file.
+    on_mismatch
+        An answer that is not at its ``answer_start``: ``error``, or ``skip`` the answer.
+
+    Raises
+    ------
+    InputError
+        If the file has another form, or an answer is not where it is said to be.
+    """
+    found = []
+    content = _load(path)
+    try:
+        for article in content["data"]:
+            for paragraph in article["paragraphs"]:
+                found += [
+                    _squad_question(item, paragraph["context"], path, on_mismatch)
+                    for item in paragraph["qas"]
+                ]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not in the form of SQuAD ({type(error).__name__} {error})") from error
+    return found
+
+
+def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismatch: str) -> Question:
+    answers, starts = [], []
+    for answer in item.get("answers", ()):
+        text, start = answer["text"], int(answer["answer_start"])
+        if context[start : start + len(text)] != text:
+            if on_mismatch == "error":
+                there = context[start : start + len(text)]
+                raise InputError(
+                    f"{path}, question {item['id']}: the answer {text!r} is not at its answer_start {start} "
+                    f"({there!r} is there); correct it, or use --on-mismatch skip"
+                )
+            continue
+        answers.append((text,))
+        starts.append(start)
+    impossible = bool(item.get("is_impossible", False))
+    return Question(
+        str(item["id"]), item["question"], context, tuple(answers), tuple(starts), impossible=impossible
+    )
+
+
+def squad_file(answers: Mapping[str, str]) -> str:
+    """Predictions as the official script reads them: an object from question to text."""
+    return json.dumps(dict(answers), ensure_ascii=False, indent=1) + "\n"
+
+
+def exact_answers(stored: Any, kind: str) -> tuple[tuple[str, ...], ...]:
+    """Gold answers of BioASQ, stored as text, list or list of lists.
+
+    Of a factoid a flat list holds ways to write one answer; of a list question it holds several answers.
+
+    Examples
+    --------
+    >>> exact_answers("yes", "yesno"), exact_answers(["a", "b"], "factoid"), exact_answers(["a", "b"], "list")
+    ((('yes',),), (('a', 'b'),), (('a',), ('b',)))
+    >>> exact_answers([["a", "A"], ["b"]], "list")
+    (('a', 'A'), ('b',))
+    """
+    if stored is None:
+        return ()
+    if isinstance(stored, str):
+        return ((stored.strip(),),)
+    nested = [each if isinstance(each, list) else None for each in stored]
+    if kind == "list":
+        return tuple(
+            tuple(part) if part is not None else (str(each),)
+            for part, each in zip(nested, stored, strict=True)
+        )
+    flat: list[str] = []
+    for part, each in zip(nested, stored, strict=True):
+        flat += part if part is not None else [str(each)]
+    return (tuple(flat),) if flat else ()
+
+
+def read_bioasq(path: Path) -> list[Question]:
+    """Questions of BioASQ task b.
+
+    Raises
+    ------
+    InputError
+        If the file has another form.
+    """
+    found = []
+    content = _load(path)
+    try:
+        for item in content["questions"]:
+            kind = item["type"]
+            snippets = [part["text"] for part in item.get("snippets", ())]
+            ideal = item.get("ideal_answer", [])
+            rest = {"ideal": [ideal] if isinstance(ideal, str) else list(ideal)}
+            answers = exact_answers(item.get("exact_answer"), kind)
+            name = str(item["id"])
+            found.append(Question(name, item["body"], "\n".join(snippets), answers, kind=kind, metadata=rest))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not in the form of BioASQ ({type(error).__name__} {error})") from error
+    return found
+
+
+def bioasq_file(questions: Sequence[Question], answers: Mapping[str, Any], ideal: Mapping[str, str]) -> str:
+    """Answers as BioASQ takes them: factoids as up to five lists, lists as lists of one, yes or no as text."""
+    rows = []
+    for question in questions:
+        row: dict[str, Any] = {"id": question.name, "type": question.kind, "body": question.question}
+        row["ideal_answer"] = ideal.get(question.name, "")
+        exact = answers.get(question.name)
+        if question.kind == "yesno":
+            row["exact_answer"] = exact
+        elif question.kind == "factoid":
+            row["exact_answer"] = [[each] for each in (exact or [])[:5]]
+        elif question.kind == "list":
+            row["exact_answer"] = [[each] for each in exact or []]
+        rows.append(row)
+    return json.dumps({"questions": rows}, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_pubmedqa(path: Path, test_ids: Path | None = None) -> tuple[list[Question], list[Question]]:
+    """Labelled questions of PubMedQA, split by the official file of test answers.
+
+    The conclusion of the abstract (``LONG_ANSWER``) answers the question, so it is read into ``metadata`` and
+    is never part of the context.
+
+    Parameters
+    ----------
+    path
+        ``ori_pqal.json``.
+    test_ids
+        ``test_ground_truth.json``; without it every question is in the first list.
+
+    Returns
+    -------
+    Questions to train on, and those of the test set.
+
+    Raises
+    ------
+    InputError
+        If the test file names questions that the data lack, or disagrees with their answers.
+    """
+    content = _load(path)
+    gold = {} if test_ids is None else _load(test_ids)
+    missing = sorted(set(gold) - set(content))
+    if missing:
+        raise InputError(f"{path} lacks {len(missing)} of the {len(gold)} test questions, first {missing[0]}")
+    train, test = [], []
+    try:
+        for name, item in content.items():
+            answer = item["final_decision"]
+            if name in gold and gold[name] != answer:
+                raise InputError(
+                    f"question {name} is answered {answer} in the data but {gold[name]} in the test file"
+                )
+            metadata = {"long_answer": item.get("LONG_ANSWER", ""), "mesh": item.get("MESHES", [])}
+            contexts = "\n".join(item["CONTEXTS"])
+            made = Question(name, item["QUESTION"], contexts, ((answer,),), kind="yesno", metadata=metadata)
+            (test if name in gold else train).append(made)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not in the form of PubMedQA ({type(error).__name__} {error})") from error
+    return train, test

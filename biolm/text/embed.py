@@ -1,0 +1,257 @@
+"""Texts as vectors: mean, first token, or as a sentence-transformers folder says; windows for long ones.
+
+Dimensions: ``n`` texts · ``t`` pieces of a batch · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from biolm.batch import Batch, Tokens
+from biolm.errors import CheckpointError, ConfigError
+from biolm.io.json_file import read_json
+from biolm.models.families.hf import FAMILIES, from_hf
+from biolm.models.running import pick_device
+from biolm.text.pieces import PieceTokenizer, load_pieces
+from biolm.text.windows import LengthReport, best_windows, check_stride, window_starts
+
+__all__ = ["TextEncoder", "embed_texts", "load_encoder", "nearest_texts"]
+
+POOLS = ("mean", "cls")
+# Heads that an encoder's folder may hold besides.
+_HEADS = tuple(f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias"))
+
+
+@dataclass(eq=False)
+class TextEncoder:
+    """An encoder, its tokenizer and its way to pool.
+
+    Parameters
+    ----------
+    model
+        A core, or a model of ``transformers`` for families that the core does not have.
+    tokenizer
+        Its tokenizer.
+    pool
+        ``mean`` or ``cls``.
+    normalise
+        Scale vectors to length 1.
+    longest
+        Most tokens read at once.
+    """
+
+    model: nn.Module
+    tokenizer: PieceTokenizer
+    pool: str
+    normalise: bool
+    longest: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def states(self, batch: Batch) -> Tensor:
+        """Last hidden states ``(t, d)`` of a packed batch."""
+        if self.facts["engine"] == "core":
+            return self.model(batch, logits=False).last_hidden_state.float()  # type: ignore[no-any-return]
+        lengths = batch.lengths.tolist()
+        width = max(lengths)
+        ids = torch.stack(
+            [nn.functional.pad(row, (0, width - len(row))) for row in torch.split(batch.ids, lengths)]
+        )
+        mask = (torch.arange(width) < torch.tensor(lengths)[:, None]).to(ids)
+        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()].float()  # type: ignore[no-any-return]
+
+
+def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
+    """The encoder of a folder.
+
+    Parameters
+    ----------
+    folder
+        As ``save_pretrained`` or sentence-transformers lay it out; of the latter its own pooling,
+        normalisation and length are used.
+    pool
+        ``mean`` or ``cls`` in place of the folder's own.
+
+    Raises
+    ------
+    ConfigError
+        If the pooling is none of them.
+    CheckpointError
+        If the folder pools in a way that biolm does not know, or holds a causal or unknown model.
+    """
+    if pool is not None and pool not in POOLS:
+        raise ConfigError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
+    tokenizer = load_pieces(folder)
+    own, normalise, longest = _sentence_settings(folder, tokenizer.longest)
+    config = read_json(folder / "config.json")
+    if config.get("model_type") in FAMILIES:
+        model: nn.Module = from_hf(folder, ignore=_HEADS)
+        if model.config.causal:
+            raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
+        engine = "core"
+    else:
+        model, engine = _from_transformers(folder), "transformers"
+    facts = {"engine": engine, "model_type": str(config.get("model_type"))}
+    return TextEncoder(model.eval(), tokenizer, pool or own, normalise, longest, facts)
+
+
+def _from_transformers(folder: Path) -> nn.Module:
+    try:
+        from transformers import AutoModel
+    except ImportError as error:
+        raise ConfigError(
+            f"the model in {folder} needs the extra 'text': pip install 'biolm[text]'"
+        ) from error
+    try:
+        found: nn.Module = AutoModel.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} holds no model that can be read ({error})") from error
+    return found
+
+
+def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:
+    """Pooling, normalisation and length of a sentence-transformers folder; mean without any otherwise."""
+    modules = folder / "modules.json"
+    if not modules.is_file():
+        return "mean", False, longest
+    import json
+
+    listed = json.loads(modules.read_text(encoding="utf-8"))
+    kinds = [str(each.get("type", "")).rsplit(".", 1)[-1] for each in listed]
+    unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
+    if unknown:
+        raise CheckpointError(f"{folder} has the module {unknown[0]}, which biolm does not have")
+    pool = "mean"
+    for each, kind in zip(listed, kinds, strict=True):
+        if kind == "Pooling":
+            stored = read_json(folder / each["path"] / "config.json")
+            modes = [name for name, on in stored.items() if name.startswith("pooling_mode") and on is True]
+            known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+            if len(modes) != 1 or modes[0] not in known:
+                raise CheckpointError(f"{folder} pools by {', '.join(modes)}; biolm has mean and cls")
+            pool = known[modes[0]]
+    settings = folder / "sentence_bert_config.json"
+    stated = read_json(settings).get("max_seq_length") if settings.is_file() else None
+    return pool, "Normalize" in kinds, min(longest, int(stated or longest))
+
+
+def embed_texts(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    *,
+    overlap: int | None = None,
+    batch_tokens: int = 8192,
+    device: str = "auto",
+    report: LengthReport | None = None,
+) -> NDArray[np.float32]:
+    """Vectors ``(n, d)``; a text longer than the model is read in windows, never cut.
+
+    A mean runs over all pieces, each in the window where it has most context; ``cls`` is the mean of the
+    first tokens of the windows. A text without pieces has zeros.
+
+    Parameters
+    ----------
+    encoder
+        The model.
+    texts
+        Any lengths.
+    overlap
+        Pieces that neighbouring windows share; a quarter of a window by default.
+    batch_tokens
+        Pieces of a batch, about.
+    device
+        Where to run.
+    report
+        Told about texts longer than the model.
+    """
+    tokenizer = encoder.tokenizer
+    specials = len(tokenizer.prefix) + len(tokenizer.suffix)
+    room = encoder.longest - specials
+    shared = check_stride(room, overlap)
+    where = pick_device(device)
+    encoder.model.to(where)
+    windows: list[tuple[int, NDArray[np.int64], NDArray[np.bool_]]] = []
+    for row, pieces in enumerate(tokenizer.many(list(texts))):
+        starts = window_starts(len(pieces), room, shared)
+        owner = best_windows(len(pieces), room, starts)
+        if report is not None:
+            report.add(len(pieces), len(starts))
+        for number, start in enumerate(starts if len(pieces) else []):
+            ids = tokenizer.framed(pieces.ids[start : start + room])
+            counted = np.ones(len(ids), bool)
+            first = len(tokenizer.prefix)
+            counted[first : first + len(ids) - specials] = owner[start : start + room] == number
+            windows.append((row, ids, counted))
+    windows.sort(key=lambda each: (-len(each[1]), each[0]))
+    return _pooled(encoder, windows, len(texts), batch_tokens, where)
+
+
+def _pooled(
+    encoder: TextEncoder,
+    windows: list[tuple[int, NDArray[np.int64], NDArray[np.bool_]]],
+    count: int,
+    budget: int,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    sums: NDArray[np.float64] | None = None
+    mass = np.zeros(count)
+    for group in _batches(windows, budget):
+        offsets = np.concatenate([[0], np.cumsum([len(ids) for _, ids, _ in group])]).astype(np.int64)
+        ids = np.concatenate([ids for _, ids, _ in group]).astype(np.int32)
+        tokens = Tokens(ids=ids, offsets=offsets, index=np.arange(len(group)), segments=np.zeros_like(ids))
+        states = encoder.states(Batch.from_tokens(tokens).to(device)).cpu().numpy().astype(np.float64)
+        sums = np.zeros((count, states.shape[1])) if sums is None else sums
+        for (row, _, counted), start, end in zip(group, offsets[:-1], offsets[1:], strict=True):
+            part = states[start : start + 1] if encoder.pool == "cls" else states[start:end][counted]
+            sums[row] += part.sum(0)
+            mass[row] += len(part)
+    if sums is None:
+        width = getattr(encoder.model.config, "d_model", None) or encoder.model.config.hidden_size
+        return np.zeros((count, int(width)), np.float32)
+    vectors = sums / np.maximum(mass, 1)[:, None]
+    if encoder.normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors.astype(np.float32)
+
+
+def _batches(windows: list[Any], budget: int) -> Iterator[list[Any]]:
+    group: list[Any] = []
+    used = 0
+    for each in windows:
+        if group and used + len(each[1]) > budget:
+            yield group
+            group, used = [], 0
+        group.append(each)
+        used += len(each[1])
+    if group:
+        yield group
+
+
+def nearest_texts(
+    queries: NDArray[np.floating], vectors: NDArray[np.floating], k: int = 5
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows and cosines ``(q, k)`` of the nearest vectors of each query, ties by row.
+
+    Examples
+    --------
+    >>> rows, cosines = nearest_texts(np.eye(2), np.array([[0.0, 2], [1, 0], [1, 1]]), k=1)
+    >>> rows.ravel().tolist(), cosines.ravel().tolist()
+    ([1, 0], [1.0, 1.0])
+    """
+    a, b = (
+        each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-12)
+        for each in (np.asarray(queries, np.float64), np.asarray(vectors, np.float64))
+    )
+    cosines = a @ b.T
+    rows = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return rows, np.take_along_axis(cosines, rows, 1)

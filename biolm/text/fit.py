@@ -1,0 +1,182 @@
+"""One loop that fine-tunes a small model for every head: tags, answers, relations.
+
+Dimensions: ``n`` examples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biolm.errors import ConfigError, TrainingError
+from biolm.progress import log
+
+__all__ = ["FitSettings", "Fitted", "fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a model is fine-tuned.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the examples; the epoch with the best development score is kept.
+    lr
+        Peak learning rate of AdamW, after a warm-up of a tenth of the steps and before a linear decay.
+    head_lr
+        Learning rate of the new head.
+    batch_size
+        Examples of a step.
+    weight_decay, dropout, overlap, seed, device
+        As their names say; ``overlap`` in pieces, None for a quarter of a window.
+    precision
+        ``float32``, or ``bfloat16`` for mixed precision.
+    freeze_embeddings
+        Leave the token embeddings as they are: faster, and half of a small encoder's parameters.
+    most_seconds
+        No epoch is begun that would end later; 0 for no limit.
+    """
+
+    epochs: int = 4
+    lr: float = 5e-5
+    head_lr: float = 1e-3
+    batch_size: int = 16
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    overlap: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    freeze_embeddings: bool = False
+    most_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        if not (self.lr > 0 and self.head_lr > 0):
+            raise ConfigError(f"lr and head_lr must be over 0, not {self.lr} and {self.head_lr}")
+
+
+@dataclass(slots=True)
+class Fitted:
+    """What a training did: the development score and the mean loss of each epoch."""
+
+    scores: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    lost: int = 0
+
+    @property
+    def best(self) -> int:
+        """The epoch that was kept, from 0."""
+        return int(np.argmax(self.scores))
+
+
+def fit(
+    model: nn.Module,
+    head: nn.Module,
+    examples: Sequence[Any],
+    loss_of: Callable[[Sequence[Any]], tuple[Tensor, int]],
+    score: Callable[[], float],
+    keep: Callable[[int, float], None],
+    settings: FitSettings,
+    *,
+    done: Fitted | None = None,
+) -> Fitted:
+    """Fine-tune; after each epoch the model is scored, and kept where it is the best so far.
+
+    Parameters
+    ----------
+    model
+        Everything that learns.
+    head
+        Its new part.
+    examples
+        ``n`` examples of any kind.
+    loss_of
+        Mean loss of some examples, and how many things it is the mean of.
+    score
+        Scores the model on development data.
+    keep
+        Saves it; given the epoch, from 1, and its score.
+    settings
+        See :class:`FitSettings`.
+    done
+        Filled in; a new one by default.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is NaN.
+    """
+    done = done or Fitted()
+    steps = -(-len(examples) // settings.batch_size) * settings.epochs
+    optimiser = torch.optim.AdamW(_groups(model, head, settings))
+    warm = max(1, steps // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
+    )
+    generator = np.random.default_rng(settings.seed)
+    begin = time.monotonic()
+    for epoch in range(1, settings.epochs + 1):
+        model.train()
+        order = generator.permutation(len(examples))
+        total, count = 0.0, 0
+        for start in range(0, len(order), settings.batch_size):
+            chosen = [examples[row] for row in order[start : start + settings.batch_size]]
+            loss, size = loss_of(chosen)
+            _step(loss, model, optimiser, schedule)
+            total += float(loss.detach()) * size
+            count += size
+        model.eval()
+        done.losses.append(total / max(count, 1))
+        done.scores.append(score())
+        done.seconds = time.monotonic() - begin
+        log.info(
+            "epoch %d: loss %.4f, development score %.4f, %.0f s",
+            *(epoch, done.losses[-1], done.scores[-1], done.seconds),
+        )
+        if done.scores[-1] >= max(done.scores):
+            keep(epoch, done.scores[-1])
+        if settings.most_seconds and done.seconds * (epoch + 1) / epoch > settings.most_seconds:
+            log.info("stopped after epoch %d: the next would go over the time limit", epoch)
+            break
+    return done
+
+
+def _step(
+    loss: Tensor,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> None:
+    if not torch.isfinite(loss):
+        raise TrainingError("the loss is NaN or infinite; try a lower lr")
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    schedule.step()
+
+
+def _groups(model: nn.Module, head: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+    """Parameters with and without decay, and the head with its own rate."""
+    new = {id(parameter) for parameter in head.parameters()}
+    rest = [each for each in model.parameters() if each.requires_grad and id(each) not in new]
+    decayed = [each for each in rest if each.dim() > 1]
+    plain = [each for each in rest if each.dim() <= 1]
+    return [
+        {"params": decayed, "lr": settings.lr, "weight_decay": settings.weight_decay},
+        {"params": plain, "lr": settings.lr, "weight_decay": 0.0},
+        {"params": list(head.parameters()), "lr": settings.head_lr, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,1 @@
+"""Questions: spans in a text, yes or no, and multiple choice."""
