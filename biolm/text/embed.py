@@ -93,13 +93,15 @@ def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
     own, normalise, longest = _sentence_settings(folder, tokenizer.longest)
     config = read_json(folder / "config.json")
     if config.get("model_type") in FAMILIES:
-        model: nn.Module = from_hf(folder, ignore=_HEADS)
-        if model.config.causal:
+        core = from_hf(folder, ignore=_HEADS)
+        if core.config.causal:
             raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
-        engine = "core"
+        model: nn.Module = core
+        width, engine = core.config.d_model, "core"
     else:
         model, engine = _from_transformers(folder), "transformers"
-    facts = {"engine": engine, "model_type": str(config.get("model_type"))}
+        width = int(config.get("hidden_size") or config.get("dim") or config["d_model"])
+    facts = {"width": width, "engine": engine, "model_type": str(config.get("model_type"))}
     return TextEncoder(model.eval(), tokenizer, pool or own, normalise, longest, facts)
 
 
@@ -216,8 +218,7 @@ def _pooled(
             sums[row] += part.sum(0)
             mass[row] += len(part)
     if sums is None:
-        width = getattr(encoder.model.config, "d_model", None) or encoder.model.config.hidden_size
-        return np.zeros((count, int(width)), np.float32)
+        return np.zeros((count, encoder.facts["width"]), np.float32)
     vectors = sums / np.maximum(mass, 1)[:, None]
     if encoder.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -168,7 +168,7 @@ def read_bioasq(path: Path) -> list[Question]:
 
 
 def bioasq_file(questions: Sequence[Question], answers: Mapping[str, Any], ideal: Mapping[str, str]) -> str:
-    """Answers as BioASQ takes them: factoids as up to five lists, lists as lists of one, yes or no as text."""
+    """Answers as BioASQ takes them: up to five lists for a factoid, lists of one for a list, or text."""
     rows = []
     for question in questions:
         row: dict[str, Any] = {"id": question.name, "type": question.kind, "body": question.question}
@@ -211,7 +211,8 @@ def read_pubmedqa(path: Path, test_ids: Path | None = None) -> tuple[list[Questi
     missing = sorted(set(gold) - set(content))
     if missing:
         raise InputError(f"{path} lacks {len(missing)} of the {len(gold)} test questions, first {missing[0]}")
-    train, test = [], []
+    train: list[Question] = []
+    test: list[Question] = []
     try:
         for name, item in content.items():
             answer = item["final_decision"]

@@ -86,7 +86,7 @@ def bleu(found: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
             hits[size - 1] += (grams & best).total()
             totals[size - 1] += grams.total()
     precisions, smooth = [], 1.0
-    for hit, total in zip(hits, totals, strict=True):
+    for hit, total in zip(hits.tolist(), totals.tolist(), strict=True):
         if total and not hit:
             smooth *= 2
             precisions.append(100.0 / (smooth * total))

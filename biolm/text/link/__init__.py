@@ -1,0 +1,1 @@
+"""From mentions to identifiers, and from mentions to relations."""
