@@ -14,6 +14,7 @@ __all__ = [
     "GeneMatchError",
     "InputError",
     "OutputError",
+    "ServerError",
     "TrainingError",
 ]
 
@@ -40,6 +41,10 @@ class CheckpointError(BiolmError):
 
 class OutputError(BiolmError):
     """An output that exists already or cannot be written."""
+
+
+class ServerError(BiolmError):
+    """A server that is down, too slow, busy, or answers nonsense."""
 
 
 class TrainingError(BiolmError):

@@ -54,7 +54,8 @@ def _table(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _obo(path: Path) -> Iterator[tuple[str, str]]:
-    term, names, obsolete = "", [], False
+    term, obsolete = "", False
+    names: list[str] = []
     for _, line in lines_of(path):
         if line.startswith("["):
             if term and not obsolete:

@@ -1,0 +1,1 @@
+"""Verbs on texts that need other verbs' parts."""
