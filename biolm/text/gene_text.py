@@ -117,6 +117,11 @@ def write_gene_vectors(
         "factors": np.ones(len(genes), np.float32),
         "mouse": np.array([int(name[7:]) for name in names], np.int64),
         "mouse_offsets": offsets.astype(np.int32),
+        "mouse_weights": np.concatenate(
+            [np.full(len(mouse[name]), 1 / len(mouse[name])) for name in names]
+        ).astype(np.float32)
+        if names
+        else np.zeros(0, np.float32),
         "mouse_rows": np.array([row for name in names for row in mouse[name]], np.int32),
     }
     with replacing(folder, overwrite=overwrite) as target:

@@ -120,7 +120,7 @@ def test_trap_20_the_conclusion_is_never_read(data_text, monkeypatch):
     from biolm.text.qa import yesno
 
     for parts in ("question", "context", "both"):
-        read = yesno._inputs(test[:50], parts)
+        read = yesno.inputs_of(test[:50], parts)
         assert not any(q.metadata["long_answer"] in text for q, text in zip(test, read, strict=False))
 
 

@@ -13,9 +13,11 @@ from biolm.io.text.source import open_text
 
 __all__ = [
     "Question",
+    "bioasq_file",
     "exact_answers",
     "read_bioasq",
     "read_pubmedqa",
+    "read_questions",
     "read_squad",
     "squad_file",
 ]
@@ -108,6 +110,20 @@ def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismat
     return Question(
         str(item["id"]), item["question"], context, tuple(answers), tuple(starts), impossible=impossible
     )
+
+
+def read_questions(path: Path, *, on_mismatch: str = "error") -> tuple[str, list[Question]]:
+    """``squad`` or ``bioasq``, by what the file holds, and its questions.
+
+    Raises
+    ------
+    InputError
+        If it holds neither.
+    """
+    content = _load(path)
+    if isinstance(content, dict) and "questions" in content:
+        return "bioasq", read_bioasq(path)
+    return "squad", read_squad(path, on_mismatch=on_mismatch)
 
 
 def squad_file(answers: Mapping[str, str]) -> str:

@@ -150,14 +150,28 @@ class Linker:
                 found.setdefault(self._names[row][0], cosine)
         return [Candidate(identifier, "similar", score) for identifier, score in list(found.items())[:most]]
 
-    def link(self, document: Document, report: LinkReport | None = None) -> Document:
+    def link(
+        self, document: Document, report: LinkReport | None = None, *, kind: str | None = None
+    ) -> Document:
         """The document with identifiers; those that several match alike are joined by ``|`` and noted.
 
         A mention that is an abbreviation of the text is looked up by its long form first.
+
+        Parameters
+        ----------
+        document
+            With mentions, whose own identifiers are replaced.
+        report
+            Told what became of them.
+        kind
+            Type of the mentions to link; all by default, others stay as they are.
         """
         report = LinkReport() if report is None else report
         forms = long_forms(document.text)
-        mentions = tuple(self._linked(document, mention, forms, report) for mention in document.mentions)
+        mentions = tuple(
+            self._linked(document, mention, forms, report) if kind in (None, mention.kind) else mention
+            for mention in document.mentions
+        )
         return replace(document, mentions=mentions)
 
     def _linked(

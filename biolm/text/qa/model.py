@@ -24,11 +24,11 @@ from biolm.models.running import pick_device
 from biolm.text.fit import FitSettings, Fitted, fit
 from biolm.text.heads import ANSWERS, copy_tokenizer, encoder_kind, load_head, new_linear, save_head
 from biolm.text.pieces import PieceTokenizer, load_pieces
-from biolm.text.qa.spans import Answer, WindowScores, best_spans
+from biolm.text.qa.spans import Answer, WindowScores, best_spans, tune_threshold
 from biolm.text.scores.answers import squad_scores
 from biolm.text.windows import LengthReport, check_stride, window_starts
 
-__all__ = ["Answerer", "answer_questions", "load_answerer", "train_answerer"]
+__all__ = ["Answerer", "answer_questions", "load_answerer", "threshold_on", "train_answerer"]
 
 
 class Answerer(nn.Module):
@@ -137,6 +137,24 @@ def answer_questions(
             question.context, scores, n_best=n_best, longest=longest, threshold=threshold
         )
         yield question, answers, gap
+
+
+def threshold_on(
+    model: Answerer,
+    tokenizer: PieceTokenizer,
+    dev: Sequence[Question],
+    *,
+    overlap: int | None = None,
+    device: str = "auto",
+) -> float:
+    """The threshold of no answer that scores best on development questions; never give it test questions."""
+    gaps, gains, nothing = [], [], []
+    for question, answers, gap in answer_questions(model, tokenizer, dev, overlap=overlap, device=device):
+        best = answers[0].text if answers else ""
+        gaps.append(gap)
+        gains.append(squad_scores([question], {question.name: best})["f1"])
+        nothing.append(squad_scores([question], {question.name: ""})["f1"])
+    return tune_threshold(gaps, gains, nothing)
 
 
 @torch.inference_mode()

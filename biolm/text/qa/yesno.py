@@ -16,7 +16,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.text.questions import Question
 from biolm.text.scores.bootstrap import Interval, interval_of
 
-__all__ = ["YesNoResult", "answers_of", "score_yesno", "tfidf_answers", "vector_answers"]
+__all__ = ["YesNoResult", "answers_of", "inputs_of", "score_yesno", "tfidf_answers", "vector_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,14 @@ def answers_of(questions: Sequence[Question]) -> list[str]:
     return [question.answers[0][0] for question in questions]
 
 
-def _inputs(questions: Sequence[Question], parts: str) -> list[str]:
-    """What the model reads; the conclusion of the abstract is never among it."""
+def inputs_of(questions: Sequence[Question], parts: str) -> list[str]:
+    """What a model reads of each question; the conclusion of the abstract is never among it.
+
+    Raises
+    ------
+    ConfigError
+        If ``parts`` is none of question, context and both.
+    """
     if parts not in ("question", "context", "both"):
         raise ConfigError(f"parts must be question, context or both, not {parts!r}")
     return [
@@ -84,8 +90,8 @@ def tfidf_answers(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
         LogisticRegression(max_iter=1000, random_state=seed),
     )
-    model.fit(_inputs(train, parts), answers_of(train))
-    return [str(answer) for answer in model.predict(_inputs(test, parts))]
+    model.fit(inputs_of(train, parts), answers_of(train))
+    return [str(answer) for answer in model.predict(inputs_of(test, parts))]
 
 
 def vector_answers(

@@ -1,0 +1,59 @@
+"""``biolm text evaluate``: predictions against gold."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput
+
+__all__ = ["Arguments", "run"]
+
+KINDS = "ner, bc5cdr, squad, bioasq, bleu, rouge or perplexity"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text evaluate``."""
+
+    gold: Annotated[
+        Path | None, typer.Option("--gold", help="Gold: documents, questions, or a reference a line.")
+    ] = None
+    kind: Annotated[str, typer.Option("--kind", help=f"{KINDS}.")] = "ner"
+    other: Annotated[
+        Path | None, typer.Option(help="Other predictions to compare with, in pairs.", show_default="none")
+    ] = None
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Also the lenient F1 of seqeval's default, for CoNLL files.")
+    ] = False
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Causal model whose perplexity is measured.")
+    ] = None
+    stride: Annotated[int | None, typer.Option(help="Tokens a window moves on by.", show_default="half")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0
+
+
+def run(chosen: Arguments) -> None:
+    """Score predictions (INPUT) against gold, with intervals by document bootstrap.
+
+    "better" is said of a comparison only where the paired interval excludes 0.
+    """
+    from biolm.text.scores.report import evaluate_files
+
+    for line in evaluate_files(
+        chosen.kind,
+        chosen.input,
+        gold=chosen.gold,
+        other=chosen.other,
+        reading=chosen.reading(),
+        lenient=chosen.lenient,
+        model=chosen.model,
+        stride=chosen.stride,
+        seed=chosen.seed,
+    ):
+        typer.echo(line)

@@ -1,0 +1,41 @@
+"""``biolm text gene-vectors``: genes as vectors of what is written about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm text gene-vectors``."""
+
+    input: Annotated[Path, typer.Argument(help="Texts of genes: Ensembl id or symbol, a tab, the text.")]
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, for biolm embed --model.")]
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
+        "minilm"
+    )
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Write vectors of genes from texts about them (as GenePT), as a model of cells for biolm embed."""
+    from biolm.io.atomic import refuse_existing
+    from biolm.text.embed import load_encoder
+    from biolm.text.gene_text import gene_vectors, read_gene_texts, write_gene_vectors
+    from biolm.text.models import model_folder
+
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
+    texts = read_gene_texts(chosen.input)
+    genes, vectors = gene_vectors(texts, load_encoder(model_folder(chosen.model)))
+    about = {"encoder": Path(chosen.model).name, "texts": chosen.input.name}
+    write_gene_vectors(genes, vectors, chosen.output, about, overwrite=chosen.overwrite)
+    log.info("%d of %d genes known; wrote %s", len(genes), len(texts), chosen.output)

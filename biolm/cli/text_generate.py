@@ -1,0 +1,63 @@
+"""``biolm text generate``: text from a model of one's own, or from a server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm text generate``."""
+
+    prompt: Annotated[str, typer.Argument(help="What the text goes on from, or the question.")]
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Folder or hub id; with --server its name there.")
+    ]
+    server: Annotated[
+        str | None,
+        typer.Option(help="Address up to the version, such as http://127.0.0.1:11434/v1 (ollama)."),
+    ] = None
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable with the server's key.", show_default="no key")
+    ] = ""
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte from the server.")] = 60.0
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 64
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most likely token.")] = 0.0
+    top_p: Annotated[float, typer.Option(help="Sample from the fewest tokens of this probability.")] = 1.0
+    frequency_penalty: Annotated[float, typer.Option(help="Per earlier generation of a token.")] = 0.0
+    presence_penalty: Annotated[float, typer.Option(help="For tokens generated before.")] = 0.0
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0
+
+
+def run(chosen: Arguments) -> None:
+    """Generate text and print it."""
+    from biolm.errors import ConfigError
+
+    shared = {
+        name: getattr(chosen, name)
+        for name in ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
+    }
+    if chosen.server is not None:
+        from biolm.text.chat.client import ChatClient, ChatOptions
+
+        client = ChatClient(chosen.server, chosen.model, chosen.key_variable, chosen.timeout)
+        for piece in client.stream(chosen.prompt, ChatOptions(**shared)):
+            typer.echo(piece, nl=False)
+        typer.echo()
+        return
+    if chosen.key_variable:
+        raise ConfigError("--key-variable goes with --server")
+    from biolm.core.sampling import SamplingOptions
+    from biolm.text.chat.local import load_writer, write_text
+    from biolm.text.models import model_folder
+
+    core, tokenizer = load_writer(model_folder(chosen.model))
+    [text] = write_text(core, tokenizer, [chosen.prompt], SamplingOptions(**shared))
+    typer.echo(text)

@@ -1,0 +1,71 @@
+"""``biolm text name-cells``: cell types from marker genes, by a language model that is checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm text name-cells``."""
+
+    input: Annotated[
+        Path, typer.Argument(help="Markers: cluster, a tab, genes by comma, the strongest first.")
+    ]
+    ontology: Annotated[Path, typer.Option("--ontology", help="The Cell Ontology: .obo, .json or .tsv.")]
+    server: Annotated[
+        str, typer.Option("--server", help="Address, such as http://127.0.0.1:11434/v1 (ollama).")
+    ]
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model on the server.")]
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable with the server's key.", show_default="no key")
+    ] = ""
+    repeats: Annotated[int, typer.Option(min=2, help="Times that each list is asked about.")] = 5
+    controls: Annotated[int, typer.Option(min=1, help="Random lists asked about.")] = 4
+    temperature: Annotated[float, typer.Option(min=0, help="Of the answers.")] = 0.7
+    tissue: Annotated[str, typer.Option(help="Said in the question.", show_default="not said")] = ""
+    species: Annotated[str, typer.Option(help="human or mouse.")] = "human"
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte from the server.")] = 60.0
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random lists and answers.")] = 0
+
+
+def run(chosen: Arguments) -> None:
+    """Name clusters from their marker genes; every name is asked for several times and checked.
+
+    A name is given only where the answers agree, stand in the ontology, rest on markers of the list, and the
+    model does not name random genes as well.
+    """
+    from biolm.io.text.source import lines_of
+    from biolm.tasks.annotate.ontology import read_ontology
+    from biolm.tasks.text.naming import NamingSettings, name_cells
+    from biolm.text.chat.client import ChatClient, ChatOptions
+
+    markers = {}
+    for _, line in lines_of(chosen.input):
+        cluster, _, genes = line.partition("\t")
+        if line.strip():
+            markers[cluster] = [gene.strip() for gene in genes.split(",") if gene.strip()]
+    settings = NamingSettings(
+        repeats=chosen.repeats,
+        controls=chosen.controls,
+        tissue=chosen.tissue,
+        species=chosen.species,
+        seed=chosen.seed,
+    )
+    client = ChatClient(chosen.server, chosen.model, chosen.key_variable, chosen.timeout)
+
+    def ask(prompt: str, number: int) -> str:
+        return client.ask(prompt, ChatOptions(temperature=chosen.temperature, seed=chosen.seed + number))
+
+    typer.echo("cluster\tname\tterm\tagreement\tconfident\tflags")
+    for cluster, found in name_cells(markers, ask, read_ontology(chosen.ontology), settings).items():
+        row = [cluster, found.name, found.term, f"{found.agreement:.2f}", str(found.confident).lower()]
+        typer.echo("\t".join([*row, "; ".join(found.flags)]))

@@ -1,0 +1,48 @@
+"""``biolm text nearest``: the sentences or documents nearest to a question."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput, documents_of
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text nearest``."""
+
+    query: Annotated[str, typer.Option("--query", help="Text to look for.")]
+    k: Annotated[int, typer.Option("--k", min=1, help="Results.")] = 5
+    documents: Annotated[bool, typer.Option("--documents", help="Whole documents in place of sentences.")] = (
+        False
+    )
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
+        "minilm"
+    )
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+
+
+def run(chosen: Arguments) -> None:
+    """Print the sentences nearest to a text, with their documents and cosines."""
+    from biolm.io.text.words import split_sentences
+    from biolm.text.embed import embed_texts, load_encoder, nearest_texts
+    from biolm.text.models import model_folder
+
+    found, _ = documents_of(chosen)
+    encoder = load_encoder(model_folder(chosen.model))
+    places = [
+        (document, start, end)
+        for document in found
+        for start, end in ([(0, len(document.text))] if chosen.documents else split_sentences(document.text))
+    ]
+    vectors = embed_texts(encoder, [d.text[a:b] for d, a, b in places], device=chosen.device)
+    query = embed_texts(encoder, [chosen.query], device=chosen.device)
+    rows, cosines = nearest_texts(query, vectors, k=chosen.k)
+    for row, cosine in zip(rows[0].tolist(), cosines[0].tolist(), strict=True):
+        document, start, end = places[row]
+        typer.echo(f"{cosine:.3f}\t{document.name}\t{' '.join(document.text[start:end].split())[:300]}")

@@ -1,0 +1,62 @@
+"""``biolm text network``: genes or identifiers that are named together."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput, documents_of
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text network``."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="Table of pairs: .tsv, .csv or .parquet.")]
+    picture: Annotated[Path | None, typer.Option(help="Draw the significant pairs (.png, .svg, .pdf).")] = (
+        None
+    )
+    mentions: Annotated[
+        bool, typer.Option("--mentions", help="Identifiers of mentions in place of gene symbols in the text.")
+    ] = False
+    species: Annotated[str, typer.Option(help="human or mouse symbols.")] = "human"
+    least: Annotated[int, typer.Option(min=1, help="Fewest documents that name both.")] = 2
+    most_q: Annotated[float, typer.Option(help="Largest false discovery rate of a drawn pair.")] = 0.05
+    seed: Annotated[int, typer.Option(min=0, help="Seed of layout and communities.")] = 0
+
+
+def run(chosen: Arguments) -> None:
+    """Find genes that are named together more often than by chance; one vote a document."""
+    import numpy as np
+
+    from biolm.io.table import check_table, write_table
+    from biolm.io.text.document import split_ids
+    from biolm.text.mining.network import co_mentions, draw_network, gene_symbols_in, graph_of
+
+    check_table(chosen.output, overwrite=chosen.overwrite)
+    documents, _ = documents_of(chosen)
+    if chosen.mentions:
+        names = [{each for m in d.mentions for each in split_ids(m.ids)} for d in documents]
+    else:
+        names = [gene_symbols_in(document.text, chosen.species) for document in documents]
+    pairs = co_mentions(names, least=chosen.least)
+    columns = {
+        "first": np.array([pair.names[0] for pair in pairs], str),
+        "second": np.array([pair.names[1] for pair in pairs], str),
+        **{name: np.array([getattr(pair, name) for pair in pairs]) for name in ("both", "left", "right")},
+        **{name: np.array([getattr(pair, name) for pair in pairs]) for name in ("npmi", "p", "q")},
+    }
+    facts = {"documents": len(documents), "least": chosen.least, "mentions": chosen.mentions}
+    write_table(chosen.output, [columns], facts, schema="biolm.co_mentions/1", overwrite=chosen.overwrite)
+    typer.echo(
+        f"{len(pairs)} pairs in {len(documents)} documents, {sum(p.q <= chosen.most_q for p in pairs)} "
+        "significant"
+    )
+    if chosen.picture is not None:
+        graph = graph_of(pairs, most_q=chosen.most_q, seed=chosen.seed)
+        draw_network(graph, chosen.picture, seed=chosen.seed, overwrite=chosen.overwrite)

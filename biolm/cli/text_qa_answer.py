@@ -1,0 +1,94 @@
+"""``biolm text qa answer``: find answers in texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm text qa answer``."""
+
+    input: Annotated[Path, typer.Argument(help="Questions: SQuAD 1.1 or 2.0, or BioASQ.")]
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Folder or hub id of a model trained to answer.")
+    ]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="JSON file to write, as the official scorer reads.")
+    ]
+    on_mismatch: Annotated[str, typer.Option(help="An answer not at its place: error or skip.")] = "error"
+    n_best: Annotated[int, typer.Option(min=1, help="Answers of a factoid.")] = 5
+    longest: Annotated[int, typer.Option(min=1, help="Most pieces of an answer.")] = 30
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Answer nothing where that scores higher by more than this.", show_default="always answer"
+        ),
+    ] = None
+    tune_on: Annotated[
+        Path | None, typer.Option(help="Development questions on which the threshold is chosen.")
+    ] = None
+    overlap: Annotated[
+        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Find answers in texts of any length.
+
+    BioASQ factoids get the n best answers; SQuAD questions the best, or none over the threshold.
+    """
+    from biolm.errors import ConfigError
+    from biolm.io.atomic import replacing
+    from biolm.io.text.questions import bioasq_file, read_questions, squad_file
+    from biolm.text.models import model_folder
+    from biolm.text.pieces import load_pieces
+    from biolm.text.qa.model import answer_questions, load_answerer, threshold_on
+    from biolm.text.windows import LengthReport
+
+    if chosen.threshold is not None and chosen.tune_on is not None:
+        raise ConfigError("give --threshold, or --tune-on to choose it, not both")
+    kind, questions = read_questions(chosen.input, on_mismatch=chosen.on_mismatch)
+    folder = model_folder(chosen.model)
+    model, tokenizer = load_answerer(folder), load_pieces(folder)
+    threshold = chosen.threshold
+    if chosen.tune_on is not None:
+        _, dev = read_questions(chosen.tune_on, on_mismatch=chosen.on_mismatch)
+        threshold = threshold_on(model, tokenizer, dev, overlap=chosen.overlap, device=chosen.device)
+        log.info("threshold chosen on %s: %.3f", chosen.tune_on, threshold)
+    lengths = LengthReport(tokenizer.longest)
+    asked = [question for question in questions if question.context.strip()]
+    found = {
+        question.name: answers
+        for question, answers, _ in answer_questions(
+            model,
+            tokenizer,
+            asked,
+            overlap=chosen.overlap,
+            n_best=chosen.n_best,
+            longest=chosen.longest,
+            threshold=threshold,
+            device=chosen.device,
+            report=lengths,
+        )
+    }
+    if kind == "squad":
+        text = squad_file({q.name: found[q.name][0].text if q.name in found else "" for q in questions})
+    else:
+        spans = {name: [answer.text for answer in answers if answer.text] for name, answers in found.items()}
+        kept = {q.name: spans.get(q.name, []) for q in questions if q.kind in ("factoid", "list")}
+        text = bioasq_file(questions, kept, {})
+    with replacing(chosen.output, overwrite=chosen.overwrite) as path:
+        path.write_text(text, encoding="utf-8")
+    log.info("%s", lengths)

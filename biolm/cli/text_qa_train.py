@@ -1,0 +1,57 @@
+"""``biolm text qa train``: fine-tune an encoder to find answers in a text."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm text qa train``."""
+
+    input: Annotated[Path, typer.Argument(help="Questions of SQuAD 1.1 or 2.0 to learn from.")]
+    dev: Annotated[Path, typer.Option("--dev", help="Questions on which the epoch is chosen.")]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write; transformers reads it too.")
+    ]
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
+        "minilm"
+    )
+    on_mismatch: Annotated[str, typer.Option(help="An answer not at its place: error or skip.")] = "error"
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the questions.")] = 2
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a step.")] = 16
+    overlap: Annotated[
+        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+    ] = None
+    freeze_embeddings: Annotated[
+        bool, typer.Option("--freeze-embeddings", help="Leave the token embeddings as they are.")
+    ] = False
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Fine-tune an encoder to find answers in a text; the epoch is chosen by F1 on other questions."""
+    from biolm.io.text.questions import read_squad
+    from biolm.text.fit import FitSettings
+    from biolm.text.models import model_folder
+    from biolm.text.qa.model import train_answerer
+
+    names = {field.name for field in dataclasses.fields(FitSettings)}
+    settings = FitSettings(**{name: value for name, value in vars(chosen).items() if name in names})
+    train, dev = (read_squad(path, on_mismatch=chosen.on_mismatch) for path in (chosen.input, chosen.dev))
+    done = train_answerer(
+        model_folder(chosen.model), train, dev, chosen.output, settings, overwrite=chosen.overwrite
+    )
+    log.info("kept epoch %d: F1 %.2f on the development questions", done.best + 1, done.scores[done.best])

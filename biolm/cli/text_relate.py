@@ -1,0 +1,51 @@
+"""``biolm text relate``: relations between the entities of documents."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(TextInput):
+    """Options of ``biolm text relate``."""
+
+    train: Annotated[
+        Path, typer.Option("--train", help="Documents with mentions, identifiers and relations.")
+    ]
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+    kinds: Annotated[str, typer.Option(help="The two types of entities, with a comma.")] = "Chemical,Disease"
+    relation: Annotated[str, typer.Option(help="Type of the relations.")] = "CID"
+    format: Annotated[str | None, typer.Option(help="Format to write.", show_default="by the ending")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+
+
+def run(chosen: Arguments) -> None:
+    """Tell which entities of a document are related, from documents where that is known.
+
+    Mentions and identifiers are those of the input, given or predicted; the threshold is chosen on the
+    training documents alone.
+    """
+    from biolm.errors import ConfigError
+    from biolm.io.text import write_documents
+    from biolm.text.link.relations import RelationModel
+
+    kinds = tuple(chosen.kinds.split(","))
+    if len(kinds) != 2:
+        raise ConfigError(f"--kinds must be two types with a comma, not {chosen.kinds!r}")
+    train, _ = documents_of(chosen, chosen.train)
+    documents, _ = documents_of(chosen)
+    model = RelationModel((kinds[0], kinds[1]), chosen.relation, seed=chosen.seed).fit(train)
+    found = model.predict(documents)
+    losses = write_documents(found, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
+    log.info("%d relations in %d documents", sum(len(each.relations) for each in found), len(found))
+    if losses:
+        log.info("%s", losses)
