@@ -1,0 +1,100 @@
+"""PubMedQA on its official split, roles of abstract sections, MeSH headings: words beside MiniLM's vectors.
+
+``python benchmarks/text_classify.py SHARED/data/text [pubmedqa|sections|mesh]``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from biolm.io.text.questions import read_pubmedqa
+from biolm.text.embed import embed_texts, load_encoder
+from biolm.text.models import model_folder
+from biolm.text.qa.yesno import answers_of, inputs_of, score_yesno, tfidf_answers, vector_answers
+
+
+def pubmedqa(data: Path) -> None:
+    """Accuracy and macro-F1 beside the majority."""
+    folder = data / "pubmedqa"
+    train, test = read_pubmedqa(folder / "ori_pqal.json", folder / "test_ground_truth.json")
+    gold, known = answers_of(test), answers_of(train)
+    for parts in ("question", "context", "both"):
+        print(
+            f"TF-IDF, {parts}: {score_yesno(gold, tfidf_answers(train, test, parts=parts), known)}",
+            flush=True,
+        )
+    encoder = load_encoder(model_folder("minilm"))
+    for parts in ("question", "both"):
+        begin = time.process_time()
+        vectors = [embed_texts(encoder, inputs_of(side, parts), device="cpu") for side in (train, test)]
+        found = vector_answers(vectors[0], known, vectors[1])
+        seconds = time.process_time() - begin
+        print(f"MiniLM vectors, {parts}: {score_yesno(gold, found, known)} ({seconds:.0f} s CPU)", flush=True)
+
+
+def sections(data: Path) -> None:
+    """Role of each section of 300 abstracts, five folds by document."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    lines = (data / "medline" / "structured_300_dev.jsonl").read_text().splitlines()
+    rows = [
+        (number, part["text"], part["nlm_category"])
+        for number, line in enumerate(lines)
+        for part in json.loads(line)["sections"]
+        if part["nlm_category"] not in ("", "UNASSIGNED")
+    ]
+    groups, texts, roles = (list(column) for column in zip(*rows, strict=True))
+    folds = GroupKFold(5)
+    encoder = load_encoder(model_folder("minilm"))
+    vectors = embed_texts(encoder, texts, device="cpu")
+    majority = Counter(roles).most_common(1)[0][1] / len(roles)
+    print(f"sections {len(texts)}, majority {majority:.3f}")
+    words = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000),
+    )
+    dense = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+    for name, model, table in (("TF-IDF", words, texts), ("MiniLM vectors", dense, vectors)):
+        found = cross_val_predict(model, table, roles, groups=groups, cv=folds)
+        print(f"{name}: accuracy {np.mean(found == np.array(roles)):.3f}", flush=True)
+
+
+def mesh(data: Path) -> None:
+    """The 50 most frequent headings of 2,000 citations, by TF-IDF, five folds."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import f1_score
+    from sklearn.model_selection import KFold
+    from sklearn.multiclass import OneVsRestClassifier
+
+    from biolm.io.text import read_documents
+
+    documents = list(read_documents(data / "medline" / "medline_2000.jsonl"))
+    headings = [{each["descriptor"] for each in d.metadata.get("mesh", [])} for d in documents]
+    top = [name for name, _ in Counter(h for each in headings for h in each).most_common(50)]
+    target = np.array([[name in each for name in top] for each in headings], int)
+    texts = np.array([d.text for d in documents], object)
+    found = np.zeros(target.shape)
+    for train, test in KFold(5, shuffle=True, random_state=0).split(texts):
+        words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)
+        model = OneVsRestClassifier(LogisticRegression(C=10, class_weight="balanced", max_iter=300))
+        model.fit(words.fit_transform(texts[train]), target[train])
+        found[test] = model.predict(words.transform(texts[test]))
+    print(f"MeSH top 50, TF-IDF: micro-F1 {f1_score(target, found, average='micro'):.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in sys.argv[2:] or ("pubmedqa", "sections", "mesh"):
+        {"pubmedqa": pubmedqa, "sections": sections, "mesh": mesh}[name](Path(sys.argv[1]))
