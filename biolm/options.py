@@ -2,12 +2,16 @@
 
 The declaration gives the Python check, the command line, YAML and the JSON Schema of a workflow. An option
 that a job does not use is refused by name.
+
+Messages name an option as Python writes it, in backquotes: "choose another output or allow it to be replaced
+(`overwrite=True`)". :func:`spelled` turns that into what another face writes, such as ``--overwrite``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
 from biolm.errors import ConfigError
@@ -17,11 +21,16 @@ __all__ = [
     "Option",
     "check_options",
     "chosen_options",
+    "never_used",
     "option_of",
     "options_of",
     "read_options",
     "refuse_unused",
+    "spelled",
+    "unused_options",
 ]
+
+_MARK = re.compile(r"`(?P<name>[a-z]\w*)(?:=(?P<value>[^`]*))?`")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,8 @@ class Option:
         One sentence.
     min, max
         Limits of a number, or of every number of a list.
+    above, below
+        Limits that the number itself must not reach.
     choices
         The words that are allowed.
     pattern
@@ -46,6 +57,10 @@ class Option:
         What help says instead of the default.
     flags
         Names on the command line, where they are not ``--the-name``.
+    python
+        Name in Python, where the command line has another.
+    argument
+        Whether the command line takes it without a name.
     cli
         Whether the command line offers it.
 
@@ -57,19 +72,52 @@ class Option:
     >>> Settings = dataclasses.make_dataclass("Settings", [("rows", rows, 8)], namespace=checked)
     >>> Settings(0)
     Traceback (most recent call last):
-    biolm.errors.ConfigError: rows must be at least 1, not 0
+    biolm.errors.ConfigError: `rows` must be at least 1, not 0
     """
 
     help: str
     min: float | None = None
     max: float | None = None
+    above: float | None = None
+    below: float | None = None
     choices: tuple[str, ...] = ()
     pattern: str | None = None
     only: tuple[str, ...] = ()
     panel: str | None = None
     shown: str | None = None
     flags: tuple[str, ...] = ()
+    python: str | None = None
+    argument: bool = False
     cli: bool = True
+
+    def refusal(self, value: Any) -> str:
+        """What is wrong with a value, as the end of a sentence; empty where nothing is."""
+        if value is None:
+            return ""
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(self.choices)}, not {value!r}"
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return ""
+        # NaN fails every comparison.
+        kept = [
+            limit is None or holds
+            for limit, holds in (
+                (self.min, value >= (self.min or 0)),
+                (self.max, value <= (self.max or 0)),
+                (self.above, value > (self.above or 0)),
+                (self.below, value < (self.below or 0)),
+            )
+        ]
+        return "" if all(kept) else f"must be {self._limits()}, not {value:g}"
+
+    def _limits(self) -> str:
+        words = (
+            (self.min, "at least"),
+            (self.above, "above"),
+            (self.max, "at most"),
+            (self.below, "below"),
+        )
+        return " and ".join(f"{word} {limit:g}" for limit, word in words if limit is not None)
 
 
 def option_of(hint: Any) -> Option | None:
@@ -96,23 +144,8 @@ def check_options(settings: Any) -> None:
     for name, option in options_of(settings).items():
         value = getattr(settings, name)
         for entry in value if isinstance(value, tuple | list) else (value,):
-            _check(name.replace("_", " "), entry, option)
-
-
-def _check(name: str, value: Any, option: Option) -> None:
-    if value is None:
-        return
-    if option.choices and value not in option.choices:
-        raise ConfigError(f"{name} must be one of {', '.join(option.choices)}, not {value!r}")
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return
-    # NaN fails both comparisons.
-    if option.min is not None and option.max is not None and not option.min <= value <= option.max:
-        raise ConfigError(f"{name} must lie from {option.min:g} to {option.max:g}, not {value:g}")
-    if option.min is not None and not value >= option.min:
-        raise ConfigError(f"{name} must be at least {option.min:g}, not {value:g}")
-    if option.max is not None and not value <= option.max:
-        raise ConfigError(f"{name} must be at most {option.max:g}, not {value:g}")
+            if refusal := option.refusal(entry):
+                raise ConfigError(f"`{name}` {refusal}")
 
 
 def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:
@@ -132,7 +165,7 @@ def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:
     ConfigError
         If the job has no such option (the nearest is named), or a value is out of range.
     """
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [field.name for field in dataclasses.fields(kind) if field.name not in never_used(kind)]
     for name in given:
         if name not in known:
             raise ConfigError(f"{job} has no option {name}; {nearest(name, known)}")
@@ -154,6 +187,39 @@ def chosen_options(settings: Any, kind: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in held.items() if value != defaults[name]}
 
 
+def unused_options(settings: type[Any] | Any, modality: str) -> dict[str, str]:
+    """Options that mean nothing for a kind of data, and why.
+
+    A settings class names in ``unused`` what it inherits but does not use: names of options by kind of data,
+    ``*`` for every kind.
+
+    Parameters
+    ----------
+    settings
+        Settings of a job, or their class.
+    modality
+        The kind of data that it reads, such as ``cells``.
+
+    Returns
+    -------
+    By name: the end of a sentence.
+    """
+    found = {}
+    left_out = getattr(settings, "unused", {}).get(modality, ())
+    for name, option in options_of(settings).items():
+        if option.only and modality not in option.only:
+            found[name] = f"is for {' and '.join(option.only)} and means nothing for {modality}"
+        elif name in left_out or name in never_used(settings):
+            found[name] = f"is not used for {modality} here"
+    return found
+
+
+def never_used(settings: type[Any] | Any) -> tuple[str, ...]:
+    """Options that a settings class inherits and uses for no kind of data."""
+    names: tuple[str, ...] = getattr(settings, "unused", {}).get("*", ())
+    return names
+
+
 def refuse_unused(settings: Any, modality: str) -> None:
     """Refuse options that mean nothing for a kind of data.
 
@@ -167,11 +233,35 @@ def refuse_unused(settings: Any, modality: str) -> None:
     Raises
     ------
     ConfigError
-        If an option for other kinds alone has another value than its default.
+        If an option that is not used has another value than its default.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    for name, option in options_of(settings).items():
-        if option.only and modality not in option.only and getattr(settings, name) != defaults[name]:
-            raise ConfigError(
-                f"{name} is for {' and '.join(option.only)} and means nothing for {modality}; leave it out"
-            )
+    for name, reason in unused_options(settings, modality).items():
+        if getattr(settings, name) != defaults[name]:
+            raise ConfigError(f"`{name}` {reason}; leave it out")
+
+
+def spelled(message: str, spell: Callable[[str, str | None], str | None]) -> str:
+    """A message with its options written as another face writes them.
+
+    Parameters
+    ----------
+    message
+        Names options in backquotes, alone or with a value as Python writes it.
+    spell
+        Of a name and a value (without quotation marks; None for the name alone): what to write in their
+        place; None leaves them as they are.
+
+    Examples
+    --------
+    >>> spelled("replace it (`overwrite=True`)", lambda name, value: f"data.{name}: {value.lower()}")
+    'replace it (data.overwrite: true)'
+    """
+
+    def replaced(mark: re.Match[str]) -> str:
+        value = mark["value"]
+        if value is not None and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        return spell(mark["name"], value) or mark[0]
+
+    return _MARK.sub(replaced, message)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from biolm.cli.arguments import annotation, offered
+from biolm.cli.arguments import annotation, shown_fields
 from biolm.cli.main import COMMANDS
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
@@ -37,9 +37,10 @@ def reference() -> str:
 def section(name: str, module: Any) -> str:
     """One command: what it does, and a table of its options, required ones first."""
     hints = get_type_hints(module.Arguments, include_extras=True)
-    fields = [field for field in dataclasses.fields(module.Arguments) if offered(hints[field.name])]
-    order = sorted(fields, key=lambda field: (not required(field), field.name in ("quiet", "debug")))
-    rows = [row(field, annotation(field, hints[field.name]).__metadata__[0]) for field in order]
+    rows = [
+        row(field, annotation(field, hints[field.name]).__metadata__[0])
+        for field in shown_fields(module.Arguments)
+    ]
     purpose = " ".join(module.run.__doc__.split())
     return "\n".join(
         [f"## biolm {name}", "", purpose, "", "| option | default | |", "| --- | --- | --- |", *rows, ""]

@@ -12,6 +12,7 @@ import typer
 from biolm.cli.arguments import Letters, Reading
 from biolm.errors import ConfigError
 from biolm.io.sequences import is_sequence_file
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
 
@@ -22,53 +23,48 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading, Letters):
     """Options of ``biolm annotate fit``."""
 
-    label: Annotated[
-        list[str], typer.Option("--label", help="Column to learn, of obs or of --labels; may be repeated.")
+    label: Annotated[list[str], Option(help="Column to learn, of obs or of --labels; may be repeated.")]
+    output: Annotated[
+        Path, Option(help="Folder to write the annotator to.", flags=("--output", "-o"), panel="Output")
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the annotator to.")]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
     method: Annotated[
-        str, typer.Option(help="linear or knn on frozen vectors; head, lora or full train the model.")
+        str, Option(help="linear or knn on frozen vectors; head, lora or full train the model.")
     ] = "linear"
     features: Annotated[
         str,
-        typer.Option(help="What linear reads: embedding, expression (of sequences: kmers) or joint (both)."),
+        Option(help="What linear reads: embedding, expression (of sequences: kmers) or joint (both)."),
     ] = "joint"
     batch: Annotated[
-        str | None, typer.Option(help="Column of donors or batches to keep together.", show_default="none")
+        str | None, Option(help="Column of donors or batches to keep together.", shown="none")
     ] = None
-    leave_out: Annotated[
-        list[str] | None, typer.Option("--leave-out", help="Label that is no class; may be repeated.")
-    ] = None
-    test_share: Annotated[float, typer.Option(help="Share of cells (batches) to measure on.")] = 0.2
-    max_cells: Annotated[int, typer.Option(min=1, help="Most cells to use; more are sampled.")] = 20_000
-    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that knn asks.")] = 10
-    reject: Annotated[float, typer.Option(help="Share of known cells that may be called unknown.")] = 0.05
-    epochs: Annotated[int, typer.Option(min=1, help="Most epochs of head, lora and full.")] = 10
+    leave_out: Annotated[list[str] | None, Option(help="Label that is no class; may be repeated.")] = None
+    test_share: Annotated[float, Option(help="Share of cells (batches) to measure on.")] = 0.2
+    max_cells: Annotated[int, Option(help="Most cells to use; more are sampled.", min=1)] = 20_000
+    neighbours: Annotated[int, Option(help="Neighbours that knn asks.", min=1)] = 10
+    reject: Annotated[float, Option(help="Share of known cells that may be called unknown.")] = 0.05
+    epochs: Annotated[int, Option(help="Most epochs of head, lora and full.", min=1)] = 10
     pool: Annotated[
-        str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Of sequences: table with their names first, or a label a letter."),
+        Option(help="Of sequences: table with their names first, or a label a letter."),
     ] = None
-    numbers: Annotated[bool, typer.Option("--numbers", help="Of sequences: learn numbers, not classes.")] = (
-        False
-    )
-    per_residue: Annotated[
-        bool, typer.Option("--per-residue", help="Of sequences: each letter has a label.")
-    ] = False
+    numbers: Annotated[bool, Option(help="Of sequences: learn numbers, not classes.")] = False
+    per_residue: Annotated[bool, Option(help="Of sequences: each letter has a label.")] = False
     split: Annotated[
-        str, typer.Option(help="Of sequences: hold out whole clusters of similar ones, or random.")
+        str, Option(help="Of sequences: hold out whole clusters of similar ones, or random.")
     ] = "clusters"
     identity: Annotated[
-        float | None, typer.Option(help="Sequences so alike share a cluster.", show_default="0.5; DNA 0.8")
+        float | None, Option(help="Sequences so alike share a cluster.", shown="0.5; DNA 0.8")
     ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    json: Annotated[bool, Option(help="Print the report as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

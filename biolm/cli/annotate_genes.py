@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import ReadingOptions
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
 
@@ -21,25 +22,31 @@ class Arguments(ReadingOptions):
     """Options of ``biolm annotate genes``."""
 
     table: Annotated[
-        Path, typer.Argument(help="Genes and labels by commas or tabs, with a header; genes come first.")
+        Path,
+        Option(
+            help="Genes and labels by commas or tabs, with a header; genes come first.",
+            argument=True,
+            panel="Input",
+        ),
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write: .tsv, .csv or .parquet.")]
-    label: Annotated[
-        str | None, typer.Option(help="Column of the table to learn.", show_default="the second")
-    ] = None
+    output: Annotated[
+        Path, Option(help="Table to write: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output")
+    ]
+    label: Annotated[str | None, Option(help="Column of the table to learn.", shown="the second")] = None
     cells: Annotated[
         Path | None,
-        typer.Option("--cells", help="Cells for vectors in context and for training.", show_default="none"),
+        Option(help="Cells for vectors in context and for training.", shown="none"),
     ] = None
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
     method: Annotated[
-        str, typer.Option(help="linear on frozen vectors; head, lora or full train the model on the cells.")
+        str, Option(help="linear on frozen vectors; head, lora or full train the model on the cells.")
     ] = "linear"
-    epochs: Annotated[int, typer.Option(min=1, help="Most epochs of head, lora and full.")] = 10
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False
+    epochs: Annotated[int, Option(help="Most epochs of head, lora and full.", min=1)] = 10
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    json: Annotated[bool, Option(help="Print the scores as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

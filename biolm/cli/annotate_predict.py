@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import Letters, Reading, Sharded
 from biolm.io.sequences import is_sequence_file
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
 
@@ -25,40 +26,36 @@ class Arguments(Reading, Sharded, Letters):
     """Options of ``biolm annotate predict``."""
 
     annotator: Annotated[
-        Path, typer.Option("--annotator", "-a", help="Folder that biolm annotate fit wrote.")
+        Path, Option(help="Folder that biolm annotate fit wrote.", flags=("--annotator", "-a"), panel="Model")
     ]
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
+        Option(
             help="File to write: .h5ad or .zarr (of sequences also .tsv); a folder for a shard.",
+            flags=("--output", "-o"),
+            panel="Output",
         ),
     ]
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="The annotator's model.", show_default="where it was"),
+        Option(help="The annotator's model.", flags=("--model", "-m"), shown="where it was", panel="Model"),
     ] = None
-    key: Annotated[str | None, typer.Option(help="Name of the result.", show_default="biolm_LABEL")] = None
-    reject: Annotated[
-        bool, typer.Option("--reject/--no-reject", help="Call cells below the threshold unknown.")
-    ] = True
+    key: Annotated[str | None, Option(help="Name of the result.", shown="biolm_LABEL", panel="Output")] = None
+    reject: Annotated[bool, Option(help="Call cells below the threshold unknown.")] = True
     ontology: Annotated[
-        str | None, typer.Option(help="Cell types and ancestors: .obo, .json or .tsv.", show_default="none")
+        str | None, Option(help="Cell types and ancestors: .obo, .json or .tsv.", shown="none")
     ] = None
-    coarse: Annotated[
-        list[str] | None, typer.Option("--coarse", help="Term to roll up to; may be repeated.")
-    ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
+    coarse: Annotated[list[str] | None, Option(help="Term to roll up to; may be repeated.")] = None
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
     block_rows: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Cells worked on at a time; shards begin there.", show_default="the model's own"
+        Option(
+            help="Cells worked on at a time; shards begin there.", min=1, shown="the model's own", panel="Run"
         ),
     ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    format: Annotated[str | None, typer.Option(help="h5ad or zarr.", show_default="by the ending")] = None
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    format: Annotated[str | None, Option(help="h5ad or zarr.", shown="by the ending", panel="Output")] = None
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from biolm.errors import BiolmError, ConfigError
-from biolm.options import option_of
+from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
 
 __all__ = [
     "Antibody",
@@ -32,15 +33,21 @@ __all__ = [
     "add",
     "annotation",
     "offered",
+    "shown_fields",
 ]
+
+
+PANELS = ("Input", "Model", "Output", "Cells", "Sequences", "Run")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Common:
     """Options of every command."""
 
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failure.")] = False
+    quiet: Annotated[
+        bool, Option(help="Print nothing but errors on stderr.", flags=("--quiet", "-q"), panel="Run")
+    ] = False
+    debug: Annotated[bool, Option(help="Print the traceback of a failure.", panel="Run")] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,11 +127,12 @@ class Letters(Common):
 class Antibody(Common):
     """What a model of antibodies is told of them."""
 
-    chain: Annotated[str | None, typer.Option(help="IgLM: heavy or light chain.", show_default="heavy")] = (
-        None
-    )
+    chain: Annotated[
+        str | None,
+        Option(help="IgLM: heavy or light chain.", shown="heavy", panel="Model", only=("sequences",)),
+    ] = None
     species: Annotated[
-        str | None, typer.Option(help="IgLM: human, mouse, rat, rabbit ...", show_default="human")
+        str | None, Option(help="IgLM: human, mouse, rat, rabbit ...", shown="human", panel="Model")
     ] = None
 
     def reader(self, model: str) -> Any:
@@ -142,7 +150,10 @@ class Antibody(Common):
 class Reading(ReadingOptions):
     """Input and options of every command that reads one file of cells."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
+    input: Annotated[
+        Path,
+        typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv."),
+    ]
 
 
 def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type[Common]) -> None:
@@ -160,7 +171,6 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
         Dataclass of the options.
     """
     hints = get_type_hints(arguments, include_extras=True)
-    fields = [field for field in dataclasses.fields(arguments) if offered(hints[field.name])]
     parameters = [
         inspect.Parameter(
             field.name,
@@ -168,20 +178,50 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
             annotation=annotation(field, hints[field.name]),
             default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
         )
-        # Fields without a default come first in the help: what the user must give.
-        for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING)
+        for field in shown_fields(arguments)
     ]
 
     def command(**given: Any) -> None:
-        with _messages(quiet=given["quiet"]):
-            status = _status(lambda: run(_chosen(arguments, given)), debug=given["debug"])
+        with _messages(arguments, quiet=given["quiet"]):
+            status = _status(lambda: run(_chosen(arguments, given)), arguments, debug=given["debug"])
         if status:
             raise typer.Exit(status)
 
     command.__doc__ = run.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command(name)(command)
+    app.command(name, cls=_Command)(command)
+
+
+class _Command(TyperCommand):
+    """A command whose ``--help`` stands beside ``--quiet``, not in a panel of its own."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel = "Run"  # type: ignore[attr-defined]  # typer's options have one
+        return option
+
+
+def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:
+    """The fields that the command line offers, in the order of its help.
+
+    What must be given comes first, then panel by panel the command's own options before those that it shares
+    with others.
+    """
+    hints = get_type_hints(arguments, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(arguments)}
+    near = [name for kind in arguments.__mro__ for name in inspect.get_annotations(kind) if name in fields]
+    panels = {name: getattr(option_of(hints[name]), "panel", None) for name in fields}
+
+    def place(name: str) -> tuple[bool, float, int]:
+        panel = panels[name]
+        # A command's own panels stand before what is the same everywhere.
+        known = PANELS.index(panel) if panel in PANELS else len(PANELS) - 1.5
+        return fields[name].default is not dataclasses.MISSING, known, near.index(name)
+
+    names = [name for name in fields if offered(hints[name]) and name not in never_used(arguments)]
+    return [fields[name] for name in sorted(names, key=place)]
 
 
 def offered(hint: Any) -> bool:
@@ -195,21 +235,55 @@ def annotation(field: dataclasses.Field[Any], hint: Any) -> Any:
     option = option_of(hint)
     if option is None:
         return hint
-    kind, word = get_args(hint)[0], "--" + field.name.replace("_", "-")
-    flags = option.flags or ((f"{word}/--no-{word[2:]}" if field.default else word,) if kind is bool else ())
+    kind = get_args(hint)[0]
+    if option.argument:
+        about = typer.Argument(help=option.help, rich_help_panel=option.panel)
+        return Annotated[_typer_kind(kind), about]
     made = typer.Option(
-        *flags,
+        *_flags(field, option, kind),
         help=option.help,
-        min=option.min,
-        max=option.max,
         show_default=option.shown or True,
         rich_help_panel=option.panel,
     )
+    return Annotated[_typer_kind(kind), made]
+
+
+def _typer_kind(kind: Any) -> Any:
+    """A type as typer wants it: words are checked by their declaration, repeated options make a list."""
     if get_origin(kind) is Literal:
-        kind = str
-    elif get_origin(kind) is tuple:
-        kind = list[get_args(kind)[0]]  # type: ignore[misc]  # typer reads repeated options as a list
-    return Annotated[kind, made]
+        return str
+    inner = get_args(kind)
+    several = next((part for part in (kind, *inner) if get_origin(part) is tuple), None)
+    if several is None:
+        return kind
+    many = list[get_args(several)[0]]  # type: ignore[misc]
+    return many | None if type(None) in inner else many
+
+
+def _flags(field: dataclasses.Field[Any], option: Option, kind: Any) -> tuple[str, ...]:
+    word = "--" + field.name.replace("_", "-")
+    if option.flags or kind is not bool:
+        return option.flags or (word,)
+    return (f"{word}/--no-{word[2:]}" if field.default else word,)
+
+
+def _spelling(arguments: type[Common]) -> Callable[[str, str | None], str | None]:
+    """How options in messages are written on the command line."""
+    options = options_of(arguments)
+    flags = {name: option.flags[0] for name, option in options.items() if option.flags}
+    names = {option.python: name for name, option in options.items() if option.python}
+    fields = {field.name for field in dataclasses.fields(arguments)}
+
+    def spell(name: str, value: str | None) -> str | None:
+        name = names.get(name, name)
+        if name not in fields and value is None:
+            return None
+        flag = flags.get(name, "--" + name.replace("_", "-")).split("/")[0]
+        if value in (None, "True"):
+            return flag
+        return f"--no-{flag[2:]}" if value == "False" else f"{flag} {value}"
+
+    return spell
 
 
 def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
@@ -219,10 +293,12 @@ def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
     }
     if any(field.name == "progress" for field in dataclasses.fields(arguments)):
         values["progress"] = not given["quiet"]
-    return arguments(**values)
+    chosen = arguments(**values)
+    check_options(chosen)
+    return chosen
 
 
-def _status(run: Callable[[], None], *, debug: bool) -> int:
+def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) -> int:
     """Run a command; its exit status, after one sentence on stderr where it failed."""
     try:
         if not debug:
@@ -236,7 +312,7 @@ def _status(run: Callable[[], None], *, debug: bool) -> int:
         if debug:
             traceback.print_exc()
         else:
-            print(f"Error: {_sentence(error)}", file=sys.stderr)  # noqa: T201
+            print(f"Error: {spelled(_sentence(error), _spelling(arguments))}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, ConfigError) else 1
     return 0
 
@@ -246,7 +322,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, BiolmError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
-        return "not enough memory; use a machine with more, or smaller --batch-tokens"
+        return "not enough memory; use a machine with more, or a smaller `batch_tokens`"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
@@ -255,11 +331,11 @@ def _sentence(error: Exception) -> str:
 
 
 @contextmanager
-def _messages(*, quiet: bool) -> Iterator[None]:
+def _messages(arguments: type[Common], *, quiet: bool) -> Iterator[None]:
     """Print what tasks report on stderr, for the time of one command."""
     logger = logging.getLogger("biolm")
     handler = _ToStderr()
-    handler.setFormatter(_Format())
+    handler.setFormatter(_Format(arguments))
     logger.addHandler(handler)
     level = logger.level
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
@@ -281,8 +357,12 @@ class _ToStderr(logging.Handler):
 
 
 class _Format(logging.Formatter):
-    """The message alone; warnings are marked."""
+    """The message alone, options as the command line writes them; warnings are marked."""
+
+    def __init__(self, arguments: type[Common]) -> None:
+        super().__init__()
+        self._spell = _spelling(arguments)
 
     def format(self, record: logging.LogRecord) -> str:
         mark = "Warning: " if record.levelno >= logging.WARNING else ""
-        return mark + record.getMessage()
+        return mark + spelled(record.getMessage(), self._spell)

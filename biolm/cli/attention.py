@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Reading
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,13 +17,15 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading):
     """Options of ``biolm attention``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="Tab-separated table to write.")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id.")]
+    output: Annotated[
+        Path, Option(help="Tab-separated table to write.", flags=("--output", "-o"), panel="Output")
+    ]
+    model: Annotated[str, Option(help="Checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")]
     picture: Annotated[
-        Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.", show_default="none")
+        Path | None, Option(help="Also draw it: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
-    cells: Annotated[int, typer.Option(min=1, help="Cells to average over, evenly spaced.")] = 100
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    cells: Annotated[int, Option(help="Cells to average over, evenly spaced.", min=1)] = 100
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,22 +21,27 @@ class Arguments(Common):
     """Options of ``biolm benchmark``."""
 
     folder: Annotated[
-        Path, typer.Argument(help="Folder of ProteinGym, Genomic Benchmarks, GUE or the NT benchmark.")
+        Path,
+        Option(
+            help="Folder of ProteinGym, Genomic Benchmarks, GUE or the NT benchmark.",
+            argument=True,
+            panel="Input",
+        ),
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
-    dataset: Annotated[
-        list[str] | None, typer.Option(help="Data set to score; may be repeated.", show_default="all")
-    ] = None
-    most: Annotated[int, typer.Option(min=0, help="Use at most so many sequences a side; 0 for all.")] = 0
+    model: Annotated[str, Option(help="Checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")]
+    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
+    dataset: Annotated[list[str] | None, Option(help="Data set to score; may be repeated.", shown="all")] = (
+        None
+    )
+    most: Annotated[int, Option(help="Use at most so many sequences a side; 0 for all.", min=0)] = 0
     pool: Annotated[
-        str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    seed: Annotated[int, typer.Option(min=0, help="Seed of draws and fits.")] = 0
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    seed: Annotated[int, Option(help="Seed of draws and fits.", min=0, panel="Run")] = 0
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

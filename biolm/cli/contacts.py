@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.contacts.run import ContactSettings
 
@@ -20,12 +21,20 @@ __all__ = ["Arguments", "run"]
 class Arguments(ContactSettings, Common):
     """Options of ``biolm contacts``: those of the job, and what is read and written."""
 
-    input: Annotated[Path, typer.Argument(help="Proteins: FASTA, FASTQ, GenBank or EMBL.")]
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .tsv (pairs) or .npz (whole maps).")
+    input: Annotated[
+        Path, Option(help="Proteins: FASTA, FASTQ, GenBank or EMBL.", argument=True, panel="Input")
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id, such as ESM-2.")]
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    output: Annotated[
+        Path,
+        Option(
+            help="File to write: .tsv (pairs) or .npz (whole maps).", flags=("--output", "-o"), panel="Output"
+        ),
+    ]
+    model: Annotated[
+        str,
+        Option(help="Checkpoint folder or hub id, such as ESM-2.", flags=("--model", "-m"), panel="Model"),
+    ]
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,9 +19,11 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm demo``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("demo")
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False
+    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")] = Path(
+        "demo"
+    )
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    overwrite: Annotated[bool, Option(help="Replace an earlier demo.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

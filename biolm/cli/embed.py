@@ -12,6 +12,7 @@ import typer
 from biolm.cli.arguments import Antibody
 from biolm.errors import ConfigError
 from biolm.jobs.settings import EmbedSettings
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -23,18 +24,25 @@ class Arguments(EmbedSettings, Antibody):
 
     input: Annotated[
         Path,
-        typer.Argument(
-            help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA, FASTQ, GenBank; - for stdin."
+        Option(
+            help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA, FASTQ, GenBank; - for stdin.",
+            argument=True,
+            panel="Input",
         ),
     ]
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write: .h5ad, .zarr, .parquet, .npy; sequences: .pt."),
+        Option(
+            help="File to write: .h5ad, .zarr, .parquet, .npy; sequences: .pt.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
     ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

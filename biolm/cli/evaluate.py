@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from biolm.cli.arguments import Reading
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -19,41 +20,39 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading):
     """Options of ``biolm evaluate``."""
 
-    label: Annotated[str, typer.Option(help="Column of obs with the cell types.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+    label: Annotated[str, Option(help="Column of obs with the cell types.")]
+    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
     batch: Annotated[
-        str | None, typer.Option(help="Column of obs that integration should remove.", show_default="none")
+        str | None, Option(help="Column of obs that integration should remove.", shown="none")
     ] = None
-    groups: Annotated[
-        str | None, typer.Option(help="Column whose groups stay whole in folds.", show_default="none")
-    ] = None
+    groups: Annotated[str | None, Option(help="Column whose groups stay whole in folds.", shown="none")] = (
+        None
+    )
     embedding: Annotated[
         list[str] | None,
-        typer.Option(
-            "--embedding", "-e", help="Key of obsm, as X_pca; may be repeated.", show_default="none"
-        ),
+        Option(help="Key of obsm, as X_pca; may be repeated.", flags=("--embedding", "-e"), shown="none"),
     ] = None
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
+        Option(
             help="Model to judge, embedding where obsm lacks it; may be repeated.",
-            show_default="none",
+            flags=("--model", "-m"),
+            shown="none",
+            panel="Model",
         ),
     ] = None
     leave_out: Annotated[
-        list[str] | None, typer.Option(help="Label that is no type; may be repeated.", show_default="none")
+        list[str] | None, Option(help="Label that is no type; may be repeated.", shown="none")
     ] = None
-    rare: Annotated[int, typer.Option(min=0, help="Leave out types with fewer cells.")] = 0
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5
-    draws: Annotated[int, typer.Option(min=1, help="Draws of every curve.")] = 5
-    cells: Annotated[int, typer.Option(min=0, help="Score at most so many cells; 0 for all.")] = 10_000
-    integration: Annotated[bool, typer.Option(help="Take scIB metrics.")] = True
-    curves: Annotated[bool, typer.Option(help="Learn from few labels.")] = True
-    robustness: Annotated[bool, typer.Option(help="Embed again with fewer reads and genes.")] = True
-    maps: Annotated[bool, typer.Option(help="Draw UMAPs.")] = True
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
+    rare: Annotated[int, Option(help="Leave out types with fewer cells.", min=0)] = 0
+    folds: Annotated[int, Option(help="Folds of the cross-validation.", min=2)] = 5
+    draws: Annotated[int, Option(help="Draws of every curve.", min=1)] = 5
+    cells: Annotated[int, Option(help="Score at most so many cells; 0 for all.", min=0)] = 10_000
+    integration: Annotated[bool, Option(help="Take scIB metrics.")] = True
+    curves: Annotated[bool, Option(help="Learn from few labels.")] = True
+    robustness: Annotated[bool, Option(help="Embed again with fewer reads and genes.")] = True
+    maps: Annotated[bool, Option(help="Draw UMAPs.")] = True
+    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

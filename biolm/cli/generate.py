@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import Antibody
 from biolm.errors import ConfigError
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.generate.settings import GenerateSettings
 
@@ -22,23 +23,24 @@ class Arguments(GenerateSettings, Antibody):
     """Options of ``biolm generate``: those of the job, and what is read and written."""
 
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Checkpoint folder or hub id, such as ProGen2 or ESM-2.")
+        str,
+        Option(
+            help="Checkpoint folder or hub id, such as ProGen2 or ESM-2.",
+            flags=("--model", "-m"),
+            panel="Model",
+        ),
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="FASTA file to write.")]
+    output: Annotated[Path, Option(help="FASTA file to write.", flags=("--output", "-o"), panel="Output")]
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", "-p", help="Letters to begin with; _ is an open place; may be repeated."),
+        Option(help="Letters to begin with; _ is an open place; may be repeated.", flags=("--prompt", "-p")),
     ] = None
-    prompts: Annotated[Path | None, typer.Option(help="Sequence file of prompts.", show_default="none")] = (
-        None
-    )
+    prompts: Annotated[Path | None, Option(help="Sequence file of prompts.", shown="none")] = None
     reference: Annotated[
         Path | None,
-        typer.Option(
-            help="Sequence file, such as the training data: names the nearest.", show_default="none"
-        ),
+        Option(help="Sequence file, such as the training data: names the nearest.", shown="none"),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

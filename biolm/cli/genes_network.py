@@ -6,11 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Reading
 from biolm.errors import ConfigError
 from biolm.jobs.settings import EmbedSettings, ReadingSettings
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -22,19 +21,22 @@ _SOURCES = ("static", "contextual", "attention")
 class Arguments(Reading):
     """Options of ``biolm genes network``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write: .parquet, .tsv or .csv.")]
+    output: Annotated[
+        Path, Option(help="Table to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
+    ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
-    source: Annotated[str, typer.Option("--from", help="static, contextual or attention.")] = "static"
-    neighbours: Annotated[int, typer.Option("--neighbours", "-k", min=1, help="Neighbours of a gene.")] = 10
-    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the null.")] = 5
-    max_fdr: Annotated[float, typer.Option(help="Write edges up to this FDR; 1 writes all.")] = 0.05
-    minimum_cells: Annotated[int, typer.Option(min=1, help="Fewest cells of a gene or a pair.")] = 10
-    top: Annotated[int, typer.Option(min=2, help="Genes that attention is read of.")] = 300
-    cells: Annotated[int, typer.Option(min=1, help="Cells that attention is read in.")] = 200
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    source: Annotated[str, Option(help="static, contextual or attention.", flags=("--from",))] = "static"
+    neighbours: Annotated[int, Option(help="Neighbours of a gene.", flags=("--neighbours", "-k"), min=1)] = 10
+    permutations: Annotated[int, Option(help="Permutations of the null.", min=1)] = 5
+    max_fdr: Annotated[float, Option(help="Write edges up to this FDR; 1 writes all.")] = 0.05
+    minimum_cells: Annotated[int, Option(help="Fewest cells of a gene or a pair.", min=1)] = 10
+    top: Annotated[int, Option(help="Genes that attention is read of.", min=2)] = 300
+    cells: Annotated[int, Option(help="Cells that attention is read in.", min=1)] = 200
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Reading
 from biolm.jobs.settings import EmbedSettings
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,23 +19,23 @@ class Arguments(Reading):
     """Options of ``biolm genes vectors``."""
 
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .h5ad, .parquet, .tsv or .csv.")
+        Path,
+        Option(
+            help="File to write: .h5ad, .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output"
+        ),
     ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
-    contextual: Annotated[
-        bool, typer.Option("--contextual", help="Mean hidden state in the cells, not the table.")
-    ] = False
-    group: Annotated[
-        str | None, typer.Option(help="Column of groups, each on its own.", show_default="none")
-    ] = None
-    minimum_cells: Annotated[int, typer.Option(min=1, help="Fewest cells of a gene in a group.")] = 1
+    contextual: Annotated[bool, Option(help="Mean hidden state in the cells, not the table.")] = False
+    group: Annotated[str | None, Option(help="Column of groups, each on its own.", shown="none")] = None
+    minimum_cells: Annotated[int, Option(help="Fewest cells of a gene in a group.", min=1)] = 1
     hidden_state: Annotated[
-        int | None, typer.Option(help="State to read: -1 the last, -2 ...", show_default="the model's own")
+        int | None, Option(help="State to read: -1 the last, -2 ...", shown="the model's own", panel="Model")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -18,9 +19,10 @@ class Arguments(Common):
     """Options of ``biolm inspect``."""
 
     checkpoint: Annotated[
-        str, typer.Argument(help="Checkpoint folder, config.json, built-in name or hub id.")
+        str,
+        Option(help="Checkpoint folder, config.json, built-in name or hub id.", argument=True, panel="Input"),
     ]
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    json: Annotated[bool, Option(help="Print JSON.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -19,20 +20,27 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm merge``."""
 
-    shards: Annotated[list[Path], typer.Argument(help="Folders of all shards of one job, in any order.")]
+    shards: Annotated[
+        list[Path],
+        Option(help="Folders of all shards of one job, in any order.", argument=True, panel="Input"),
+    ]
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write, as the whole job would: .h5ad, .parquet ..."),
+        Option(
+            help="File to write, as the whole job would: .h5ad, .parquet ...",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
     ]
     input: Annotated[
         Path | None,
-        typer.Option(help="The table of cells that was read, if it moved.", show_default="as it was"),
+        Option(help="The table of cells that was read, if it moved.", shown="as it was"),
     ] = None
     format: Annotated[
-        str | None, typer.Option(help="As of the command that made them.", show_default="by the ending")
+        str | None, Option(help="As of the command that made them.", shown="by the ending", panel="Output")
     ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

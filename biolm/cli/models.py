@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 if TYPE_CHECKING:
     from biolm.models.catalogue import Entry
@@ -21,7 +22,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm models``."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    json: Annotated[bool, Option(help="Print JSON.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

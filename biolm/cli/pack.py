@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import ReadingOptions
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -21,22 +22,20 @@ class Arguments(ReadingOptions):
 
     input: Annotated[
         list[str],
-        typer.Argument(
-            help="Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens."
+        Option(
+            help="Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens.",
+            argument=True,
+            panel="Input",
         ),
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
     obs: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Column of the cell tables to keep; repeatable.", show_default="those all files have"
-        ),
+        Option(help="Column of the cell tables to keep; repeatable.", shown="those all files have"),
     ] = None
-    duplicates: Annotated[str, typer.Option(help="Sequences: repeated names are an error, or keep.")] = (
-        "error"
-    )
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    duplicates: Annotated[str, Option(help="Sequences: repeated names are an error, or keep.")] = "error"
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

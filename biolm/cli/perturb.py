@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Reading, Sharded
 from biolm.errors import ConfigError
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.perturb.settings import PerturbSettings
 
@@ -20,42 +19,43 @@ __all__ = ["Arguments", "run"]
 class Arguments(Reading, Sharded):
     """Options of ``biolm perturb``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table to write: .parquet, .csv or .tsv.")]
+    output: Annotated[
+        Path, Option(help="Table to write: .parquet, .csv or .tsv.", flags=("--output", "-o"), panel="Output")
+    ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
     delete: Annotated[
-        list[str] | None, typer.Option(help="Gene to delete; may be repeated, or A,B.", show_default="none")
+        list[str] | None, Option(help="Gene to delete; may be repeated, or A,B.", shown="none")
     ] = None
-    overexpress: Annotated[
-        list[str] | None, typer.Option(help="Gene to over-express; likewise.", show_default="none")
-    ] = None
-    genes: Annotated[
-        Path | None, typer.Option(help="File of more genes, one a line; see --how.", show_default="none")
-    ] = None
-    all_genes: Annotated[bool, typer.Option("--all-genes", help="Every gene of the file; see --how.")] = False
-    how: Annotated[str, typer.Option(help="delete or overexpress.")] = "delete"
-    combine: Annotated[bool, typer.Option("--combine", help="Also change all named genes at once.")] = False
-    goal_key: Annotated[
-        str | None, typer.Option(help="Column of states, such as disease.", show_default="none")
-    ] = None
-    start: Annotated[
-        str | None, typer.Option(help="State of the cells to perturb.", show_default="all but the goal")
-    ] = None
-    goal: Annotated[str | None, typer.Option(help="State to move toward.", show_default="none")] = None
-    cells: Annotated[int, typer.Option(min=1, help="Most cells to perturb.")] = 200
-    minimum_cells: Annotated[int, typer.Option(min=1, help="Fewest cells, for --all-genes.")] = 5
-    controls: Annotated[int, typer.Option(min=0, help="Matched random genes for each gene and cell.")] = 1
+    overexpress: Annotated[list[str] | None, Option(help="Gene to over-express; likewise.", shown="none")] = (
+        None
+    )
+    genes: Annotated[Path | None, Option(help="File of more genes, one a line; see --how.", shown="none")] = (
+        None
+    )
+    all_genes: Annotated[bool, Option(help="Every gene of the file; see --how.")] = False
+    how: Annotated[str, Option(help="delete or overexpress.")] = "delete"
+    combine: Annotated[bool, Option(help="Also change all named genes at once.")] = False
+    goal_key: Annotated[str | None, Option(help="Column of states, such as disease.", shown="none")] = None
+    start: Annotated[str | None, Option(help="State of the cells to perturb.", shown="all but the goal")] = (
+        None
+    )
+    goal: Annotated[str | None, Option(help="State to move toward.", shown="none")] = None
+    cells: Annotated[int, Option(help="Most cells to perturb.", min=1)] = 200
+    minimum_cells: Annotated[int, Option(help="Fewest cells, for --all-genes.", min=1)] = 5
+    controls: Annotated[int, Option(help="Matched random genes for each gene and cell.", min=0)] = 1
     pool: Annotated[
-        str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
     ] = None
     hidden_state: Annotated[
-        int | None, typer.Option(help="State to pool: -1 the last, -2 ...", show_default="the model's own")
+        int | None, Option(help="State to pool: -1 the last, -2 ...", shown="the model's own", panel="Model")
     ] = None
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
+    precision: Annotated[str, Option(help="float32, bfloat16 or float16.", panel="Model")] = "float32"
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
 
 
 def run(chosen: Arguments) -> None:

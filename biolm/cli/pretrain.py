@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.errors import ConfigError
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,21 +21,19 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm pretrain``."""
 
-    config: Annotated[Path, typer.Argument(help="YAML file with the settings of the run.")]
+    config: Annotated[
+        Path, Option(help="YAML file with the settings of the run.", argument=True, panel="Input")
+    ]
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="none")
+        Path | None, Option(help="Folder of the run.", flags=("--output", "-o"), shown="none", panel="Output")
     ] = None
     set: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="section.key=value in place of the file's; repeatable.", show_default="none"
-        ),
+        Option(help="section.key=value in place of the file's; repeatable.", shown="none"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print sizes, parameters, steps and memory; train nothing.")
-    ] = False
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    resume: Annotated[bool, Option(help="Go on from the folder's last checkpoint.", panel="Run")] = False
+    dry_run: Annotated[bool, Option(help="Print sizes, parameters, steps and memory; train nothing.")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

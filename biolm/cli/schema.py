@@ -10,6 +10,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.errors import ConfigError
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -20,7 +21,11 @@ class Arguments(Common):
 
     name: Annotated[
         str,
-        typer.Argument(help="embed-config, embed-samples, annotate-config or annotate-samples."),
+        Option(
+            help="embed-config, embed-samples, annotate-config or annotate-samples.",
+            argument=True,
+            panel="Input",
+        ),
     ]
 
 

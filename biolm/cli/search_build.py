@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import ReadingOptions
 from biolm.jobs.settings import EmbedSettings
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -19,29 +18,30 @@ __all__ = ["Arguments", "run"]
 class Arguments(ReadingOptions):
     """Options of ``biolm search build``."""
 
-    references: Annotated[list[Path], typer.Argument(help="Files of reference cells, as for biolm embed.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index to write.")]
+    references: Annotated[
+        list[Path], Option(help="Files of reference cells, as for biolm embed.", argument=True, panel="Input")
+    ]
+    output: Annotated[
+        Path, Option(help="Folder of the index to write.", flags=("--output", "-o"), panel="Output")
+    ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Built-in name, checkpoint folder or hub id.")
+        str,
+        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
     ] = "genetext"
-    label: Annotated[
-        str | None, typer.Option(help="Column of labels to transfer to queries.", show_default="none")
-    ] = None
-    batch: Annotated[
-        str | None, typer.Option(help="Column of batches, left out as a whole.", show_default="none")
-    ] = None
-    metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine"
-    index: Annotated[str, typer.Option(help="exact; hnsw or ivf for millions of cells.")] = "exact"
-    threads: Annotated[int, typer.Option(min=1, help="Threads that build hnsw; more than 1 vary.")] = 1
+    label: Annotated[str | None, Option(help="Column of labels to transfer to queries.", shown="none")] = None
+    batch: Annotated[str | None, Option(help="Column of batches, left out as a whole.", shown="none")] = None
+    metric: Annotated[str, Option(help="cosine or euclidean.")] = "cosine"
+    index: Annotated[str, Option(help="exact; hnsw or ivf for millions of cells.")] = "exact"
+    threads: Annotated[int, Option(help="Threads that build hnsw; more than 1 vary.", min=1, panel="Run")] = 1
     pool: Annotated[
-        str | None, typer.Option(help="How tokens become one vector.", show_default="the model's own")
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
     ] = None
     hidden_state: Annotated[
-        int | None, typer.Option(help="State to pool: -1 the last, -2 ...", show_default="the model's own")
+        int | None, Option(help="State to pool: -1 the last, -2 ...", shown="the model's own", panel="Model")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted build.")] = False
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    resume: Annotated[bool, Option(help="Go on with an interrupted build.", panel="Run")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,10 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
-from biolm.options import chosen_options
+from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.search.query import QuerySettings
 
@@ -20,19 +18,30 @@ __all__ = ["Arguments", "run"]
 class Arguments(QuerySettings, Common):
     """Options of ``biolm search query``: those of the job, and what is read and written."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.")]
-    index: Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .parquet, .tsv, .csv, .h5ad or .zarr.")
+    input: Annotated[
+        Path,
+        Option(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", argument=True, panel="Input"),
     ]
-    neighbours: Annotated[int, typer.Option("--neighbours", "-k", min=1, help="Neighbours of a cell.")] = 10
+    index: Annotated[Path, Option(help="Folder of the index.", flags=("--index", "-i"))]
+    output: Annotated[
+        Path,
+        Option(
+            help="File to write: .parquet, .tsv, .csv, .h5ad or .zarr.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
+    ]
+    neighbours: Annotated[int, Option(help="Neighbours of a cell.", flags=("--neighbours", "-k"), min=1)] = 10
     inside: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the reference's own cells that is inside.")
+        float, Option(help="Share of the reference's own cells that is inside.", min=0, max=1)
     ] = 0.99
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The model.", show_default="told by the index")
+        str | None,
+        Option(help="The model.", flags=("--model", "-m"), shown="told by the index", panel="Model"),
     ] = None
-    result: Annotated[str, typer.Option("--key", help="Begins the names of added columns.")] = "search"
+    result: Annotated[
+        str, Option(help="Begins the names of added columns.", flags=("--key",), panel="Output")
+    ] = "search"
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 if TYPE_CHECKING:
     from biolm.adapters.spatial.patches import PatchSettings
@@ -24,47 +23,43 @@ class SectionArguments(Common):
 
     input: Annotated[
         Path,
-        typer.Argument(
-            help="Space Ranger outs, Xenium, CosMx or MERSCOPE folder, ST tables, SpatialData zarr or h5ad."
+        Option(
+            help="Space Ranger outs, Xenium, CosMx or MERSCOPE folder, ST tables, SpatialData zarr or h5ad.",
+            argument=True,
+            panel="Input",
         ),
     ]
     image: Annotated[
         str | None,
-        typer.Option(
-            help="Image file; hires or lowres of the layout; or none.", show_default="the layout's largest"
-        ),
+        Option(help="Image file; hires or lowres of the layout; or none.", shown="the layout's largest"),
     ] = None
-    layer: Annotated[str, typer.Option(help="Matrix to read: X, raw or a layer.")] = "X"
-    bin_um: Annotated[int | None, typer.Option(help="Visium HD: 2, 8 or 16 µm bins.", show_default="8")] = (
-        None
-    )
-    segmented: Annotated[bool, typer.Option("--segmented", help="Visium HD: read segmented cells.")] = False
+    layer: Annotated[str, Option(help="Matrix to read: X, raw or a layer.")] = "X"
+    bin_um: Annotated[int | None, Option(help="Visium HD: 2, 8 or 16 µm bins.", shown="8")] = None
+    segmented: Annotated[bool, Option(help="Visium HD: read segmented cells.")] = False
     library: Annotated[
-        str | None, typer.Option(help="Section to read of a file with several.", show_default="the only one")
+        str | None, Option(help="Section to read of a file with several.", shown="the only one")
     ] = None
     library_column: Annotated[
-        str | None, typer.Option(help="Column that says which spot is of which.", show_default="found")
+        str | None, Option(help="Column that says which spot is of which.", shown="found")
     ] = None
     allow_unmatched: Annotated[
         bool,
-        typer.Option("--allow-unmatched", help="Go on where fewer than 90 % of the barcodes have a place."),
+        Option(help="Go on where fewer than 90 % of the barcodes have a place."),
     ] = False
     microns_per_pixel: Annotated[
-        float | None, typer.Option(help="Scale of the coordinates.", show_default="stated, or from the grid")
+        float | None, Option(help="Scale of the coordinates.", shown="stated, or from the grid")
     ] = None
     image_scale: Annotated[
         float | None,
-        typer.Option(help="Pixels of the image per unit of the coordinates.", show_default="recognised"),
+        Option(help="Pixels of the image per unit of the coordinates.", shown="recognised"),
     ] = None
     spot_pitch_um: Annotated[
-        float | None, typer.Option(help="Distance of spots: Visium 100, ST 200.", show_default="the layout's")
+        float | None, Option(help="Distance of spots: Visium 100, ST 200.", shown="the layout's")
     ] = None
-    force_alignment: Annotated[
-        bool, typer.Option("--force-alignment", help="Go on where spots do not lie on tissue.")
-    ] = False
-    patch_um: Annotated[float, typer.Option(min=1, help="Micrometres along a patch.")] = 112.0
-    patch_pixels: Annotated[int, typer.Option(min=8, help="Pixels along a finished patch.")] = 224
-    edge: Annotated[str, typer.Option(help="Patches that leave the image: drop, pad or error.")] = "error"
+    force_alignment: Annotated[bool, Option(help="Go on where spots do not lie on tissue.")] = False
+    patch_um: Annotated[float, Option(help="Micrometres along a patch.", min=1)] = 112.0
+    patch_pixels: Annotated[int, Option(help="Pixels along a finished patch.", min=8)] = 224
+    edge: Annotated[str, Option(help="Patches that leave the image: drop, pad or error.")] = "error"
 
     def section_options(self) -> SectionOptions:
         """How the section is read."""

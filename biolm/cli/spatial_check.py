@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.spatial_arguments import SectionArguments
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -21,10 +22,12 @@ class Arguments(SectionArguments):
 
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for pictures and check.json.", show_default="none"),
+        Option(
+            help="Folder for pictures and check.json.", flags=("--output", "-o"), shown="none", panel="Output"
+        ),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False
+    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
+    overwrite: Annotated[bool, Option(help="Replace an existing folder.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

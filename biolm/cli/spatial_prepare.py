@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.spatial_arguments import SectionArguments
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,26 +16,20 @@ __all__ = ["Arguments", "run"]
 class Arguments(SectionArguments):
     """Options of ``biolm spatial prepare``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="h5ad file to write.")]
-    encoder: Annotated[str, typer.Option(help="colour, convolutions, or the folder of a ViT or DINOv2.")] = (
-        "colour"
+    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
+    encoder: Annotated[
+        str, Option(help="colour, convolutions, or the folder of a ViT or DINOv2.", panel="Model")
+    ] = "colour"
+    stain: Annotated[bool, Option(help="Normalise the stains, fitted on this section.")] = False
+    patient: Annotated[str | None, Option(help="Whose tissue it is, for splits.", shown="told from obs")] = (
+        None
     )
-    stain: Annotated[bool, typer.Option("--stain", help="Normalise the stains, fitted on this section.")] = (
-        False
-    )
-    patient: Annotated[
-        str | None, typer.Option(help="Whose tissue it is, for splits.", show_default="told from obs")
-    ] = None
-    species: Annotated[str | None, typer.Option(help="human or mouse.", show_default="told from ids")] = None
-    assay: Annotated[
-        str | None, typer.Option(help="visium, xenium ...", show_default="told from the layout")
-    ] = None
-    cache: Annotated[bool, typer.Option(help="Keep image features for the next time.")] = True
-    device: Annotated[str, typer.Option(help="Where an image encoder runs: cpu, cuda ...")] = "cpu"
-    allow_normalised: Annotated[
-        bool, typer.Option("--allow-normalised", help="Take values that are not counts.")
-    ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    species: Annotated[str | None, Option(help="human or mouse.", shown="told from ids")] = None
+    assay: Annotated[str | None, Option(help="visium, xenium ...", shown="told from the layout")] = None
+    cache: Annotated[bool, Option(help="Keep image features for the next time.")] = True
+    device: Annotated[str, Option(help="Where an image encoder runs: cpu, cuda ...", panel="Run")] = "cpu"
+    allow_normalised: Annotated[bool, Option(help="Take values that are not counts.")] = False
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

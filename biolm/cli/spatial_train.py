@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,31 +18,31 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm spatial train``."""
 
-    input: Annotated[list[Path], typer.Argument(help="Sections that biolm spatial prepare wrote.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+    input: Annotated[
+        list[Path], Option(help="Sections that biolm spatial prepare wrote.", argument=True, panel="Input")
+    ]
+    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
     split: Annotated[
         str,
-        typer.Option(help="auto (patient, else section, else blocks), patient, section, blocks or random."),
+        Option(help="auto (patient, else section, else blocks), patient, section, blocks or random."),
     ] = "auto"
-    force_random_split: Annotated[
-        bool, typer.Option("--force-random-split", help="Split spots at random all the same.")
-    ] = False
-    targets: Annotated[int, typer.Option(min=1, help="Genes to predict.")] = 50
-    tokens: Annotated[int, typer.Option(min=1, help="Other genes that have a token.")] = 64
-    components: Annotated[int, typer.Option(min=1, help="Principal components of the other genes.")] = 30
-    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that a spot looks at.")] = 6
-    gene_tokens: Annotated[str, typer.Option(help="continuous, bins or rank.")] = "continuous"
-    width: Annotated[int, typer.Option(min=4, help="Width of the fusion.")] = 48
-    layers: Annotated[int, typer.Option(min=1, help="Layers of the fusion.")] = 2
-    epochs: Annotated[int, typer.Option(min=0, help="Most epochs.")] = 20
-    lr: Annotated[float, typer.Option(min=0, help="Learning rate.")] = 2e-3
-    contrast: Annotated[float, typer.Option(min=0, help="Weight of the contrastive loss; 0 for none.")] = 0.1
+    force_random_split: Annotated[bool, Option(help="Split spots at random all the same.")] = False
+    targets: Annotated[int, Option(help="Genes to predict.", min=1)] = 50
+    tokens: Annotated[int, Option(help="Other genes that have a token.", min=1)] = 64
+    components: Annotated[int, Option(help="Principal components of the other genes.", min=1)] = 30
+    neighbours: Annotated[int, Option(help="Neighbours that a spot looks at.", min=1)] = 6
+    gene_tokens: Annotated[str, Option(help="continuous, bins or rank.")] = "continuous"
+    width: Annotated[int, Option(help="Width of the fusion.", min=4)] = 48
+    layers: Annotated[int, Option(help="Layers of the fusion.", min=1)] = 2
+    epochs: Annotated[int, Option(help="Most epochs.", min=0)] = 20
+    lr: Annotated[float, Option(help="Learning rate.", min=0)] = 2e-3
+    contrast: Annotated[float, Option(help="Weight of the contrastive loss; 0 for none.", min=0)] = 0.1
     seeds: Annotated[
-        int, typer.Option(min=0, help="Runs of every fold; 0 trains the final model without scores.")
+        int, Option(help="Runs of every fold; 0 trains the final model without scores.", min=0, panel="Run")
     ] = 3
-    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    seed: Annotated[int, Option(help="First seed.", min=0, panel="Run")] = 0
+    device: Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")] = "cpu"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 if TYPE_CHECKING:
     from biolm.io.text import Document, ReadOptions, ReadReport
@@ -22,17 +21,17 @@ _FORMATS = "bioc-xml, bioc-json, pubtator, brat, conll, jsonl, medline, nbib, te
 class TextInput(Common):
     """Input and options of every command that reads documents."""
 
-    input: Annotated[Path, typer.Argument(help="File or folder of documents, gzipped or not.")]
-    input_format: Annotated[str | None, typer.Option(help=_FORMATS, show_default="recognised")] = None
+    input: Annotated[
+        Path, Option(help="File or folder of documents, gzipped or not.", argument=True, panel="Input")
+    ]
+    input_format: Annotated[str | None, Option(help=_FORMATS, shown="recognised")] = None
     on_mismatch: Annotated[
-        str, typer.Option(help="A mention that is not where the file says: error, skip or keep.")
+        str, Option(help="A mention that is not where the file says: error, skip or keep.")
     ] = "error"
-    on_duplicate: Annotated[str, typer.Option(help="A name that comes again: error, skip or keep.")] = "error"
-    on_empty: Annotated[str, typer.Option(help="A document without text: error, skip or keep.")] = "error"
-    scheme: Annotated[
-        str | None, typer.Option(help="Tag scheme of a CoNLL file.", show_default="recognised")
-    ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    on_duplicate: Annotated[str, Option(help="A name that comes again: error, skip or keep.")] = "error"
+    on_empty: Annotated[str, Option(help="A document without text: error, skip or keep.")] = "error"
+    scheme: Annotated[str | None, Option(help="Tag scheme of a CoNLL file.", shown="recognised")] = None
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
     def reading(self) -> ReadOptions:
         """How to read the documents."""

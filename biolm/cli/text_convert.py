@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,16 +19,18 @@ class Arguments(TextInput):
 
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
+        Option(
             help="File to write (.xml .json .pubtator .conll .jsonl .txt), or folder (BRAT).",
+            flags=("--output", "-o"),
+            panel="Output",
         ),
     ]
     format: Annotated[
         str | None,
-        typer.Option(
-            help="bioc-xml, bioc-json, pubtator, brat, conll, jsonl or text.", show_default="by the ending"
+        Option(
+            help="bioc-xml, bioc-json, pubtator, brat, conll, jsonl or text.",
+            shown="by the ending",
+            panel="Output",
         ),
     ] = None
 

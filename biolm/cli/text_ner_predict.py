@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,21 +17,26 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text ner predict``."""
 
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder or hub id of a trained tagger.")]
+    model: Annotated[
+        str, Option(help="Folder or hub id of a trained tagger.", flags=("--model", "-m"), panel="Model")
+    ]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write, in any format that holds mentions.")
+        Path,
+        Option(
+            help="File to write, in any format that holds mentions.", flags=("--output", "-o"), panel="Output"
+        ),
     ]
     format: Annotated[
         str | None,
-        typer.Option(
-            help="bioc-xml, bioc-json, pubtator, brat, conll or jsonl.", show_default="by the ending"
+        Option(
+            help="bioc-xml, bioc-json, pubtator, brat, conll or jsonl.", shown="by the ending", panel="Output"
         ),
     ] = None
     overlap: Annotated[
-        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Pieces of a batch.")] = 8192
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

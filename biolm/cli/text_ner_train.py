@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,25 +17,24 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text ner train``."""
 
-    dev: Annotated[Path, typer.Option("--dev", help="Documents on which the epoch is chosen.")]
+    dev: Annotated[Path, Option(help="Documents on which the epoch is chosen.")]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write; transformers reads it too.")
+        Path,
+        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
-        "minilm"
-    )
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the documents.")] = 4
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a step.")] = 16
+    model: Annotated[
+        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    epochs: Annotated[int, Option(help="Passes over the documents.", min=1)] = 4
+    lr: Annotated[float, Option(help="Peak learning rate.")] = 5e-5
+    batch_size: Annotated[int, Option(help="Windows of a step.", min=1, panel="Run")] = 16
     overlap: Annotated[
-        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
-    freeze_embeddings: Annotated[
-        bool, typer.Option("--freeze-embeddings", help="Leave the token embeddings as they are.")
-    ] = False
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    precision: Annotated[str, Option(help="float32 or bfloat16.", panel="Model")] = "float32"
+    freeze_embeddings: Annotated[bool, Option(help="Leave the token embeddings as they are.")] = False
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.tokenize import TokenizeSettings
 
@@ -20,10 +21,18 @@ __all__ = ["Arguments", "run"]
 class Arguments(TokenizeSettings, Common):
     """Options of ``biolm tokenize``: those of the job, and what is read and written."""
 
-    input: Annotated[Path, typer.Argument(help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA ...")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder, name or hub id.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .parquet, .arrow or .zarr.")]
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    input: Annotated[
+        Path,
+        Option(help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA ...", argument=True, panel="Input"),
+    ]
+    model: Annotated[
+        str, Option(help="Checkpoint folder, name or hub id.", flags=("--model", "-m"), panel="Model")
+    ]
+    output: Annotated[
+        Path,
+        Option(help="File to write: .parquet, .arrow or .zarr.", flags=("--output", "-o"), panel="Output"),
+    ]
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

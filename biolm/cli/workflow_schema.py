@@ -11,7 +11,8 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from biolm.options import option_of
+from biolm.cli.arguments import offered
+from biolm.options import never_used
 
 __all__ = ["Section", "schema_of"]
 
@@ -24,6 +25,8 @@ _NAMES: dict[Any, str] = {
     float: "number",
     type(None): "null",
 }
+
+_LIMITS = {"minimum": "min", "maximum": "max", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ def _object(kind: type[Any], without: frozenset[str] = frozenset(), *, whole: bo
     fields = [
         field
         for field in dataclasses.fields(kind)
-        if field.name not in without and getattr(option_of(hints[field.name]), "cli", True)
+        if field.name not in (*without, *never_used(kind)) and offered(hints[field.name])
     ]
     made: dict[str, Any] = {
         "type": "object",
@@ -108,9 +111,11 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
         made["propertyNames"] = {"pattern": f"^{pattern}$"}
     elif pattern is not None:
         made["pattern"] = f"^{pattern}$"
-    for name, limit in (("minimum", "min"), ("maximum", "max")):
+    for name, limit in _LIMITS.items():
         if getattr(about, limit, None) is not None:
             made[name] = getattr(about, limit)
+    if choices := getattr(about, "choices", ()):
+        made["enum"] = [*choices, None] if "null" in made["type"] else list(choices)
     default = _default(field)
     if default is not dataclasses.MISSING:
         made["default"] = list(default) if isinstance(default, tuple) else default

@@ -16,6 +16,7 @@ __all__ = [
     "ReadingSettings",
     "Resumable",
     "RunSettings",
+    "SequenceSettings",
     "check_key",
 ]
 
@@ -118,14 +119,14 @@ class ModelSettings:
         own definition.
     precision
         ``float32``, ``bfloat16`` or ``float16``; mixed precision, for GPUs.
-    compile
-        Compile the model's layers first (torch models); for long jobs on a GPU.
-    batch_tokens
-        Tokens packed into one batch, for models that read tokens.
     device
         ``auto`` (CUDA, then MPS, then CPU) or a torch device name.
+    batch_tokens
+        Tokens packed into one batch, for models that read tokens.
     block_rows
         Rows embedded between two progress reports; the model's choice by default. Shards begin there.
+    compile
+        Compile the model's layers first (torch models); for long jobs on a GPU.
     """
 
     pool: Annotated[
@@ -135,17 +136,36 @@ class ModelSettings:
         int | None, Option(help="State to pool: -1 the last, -2 ...", shown="the model's own", panel=_MODEL)
     ] = None
     precision: Annotated[
-        str,
-        Option(
-            help="float32, bfloat16 or float16.", choices=("float32", "bfloat16", "float16"), panel=_MODEL
-        ),
+        str, Option(help="float32, bfloat16 or float16.", choices=PRECISIONS, panel=_MODEL)
     ] = "float32"
-    compile: Annotated[bool, Option(help="Compile the layers first (GPU).", panel=_RUN)] = False
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel=_RUN)] = 16_384
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel=_RUN)] = "auto"
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel=_RUN)] = 16_384
     block_rows: Annotated[
         int | None, Option(help="Rows worked on at a time.", min=1, shown="the model's own", panel=_RUN)
     ] = None
+    compile: Annotated[bool, Option(help="Compile the layers first (GPU).", panel=_RUN)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceSettings:
+    """Choices shared by jobs that read sequences.
+
+    Parameters
+    ----------
+    letters
+        What is done with residues or bases that the model does not know: ``error`` stops, ``unknown`` reads
+        them as its unknown token, ``skip`` leaves the record out.
+    """
+
+    letters: Annotated[
+        Literal["error", "unknown", "skip"],
+        Option(
+            help="Residues or bases the model does not know: error, unknown or skip the record.",
+            choices=("error", "unknown", "skip"),
+            panel="Sequences",
+            only=SEQUENCES,
+        ),
+    ] = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +231,7 @@ class RunSettings:
         if self.shard is not None:
             Shard.parse(self.shard)
             if self.format is not None:
-                raise ConfigError("a shard has no format; choose it when the shards are merged")
+                raise ConfigError("a shard has no `format`; choose it when the shards are merged")
 
     def check_in_memory(self) -> None:
         """Refuse what only a job that writes a file can do.
@@ -223,11 +243,11 @@ class RunSettings:
         """
         for word in ("resume", "shard", "format"):
             if getattr(self, word):
-                raise ConfigError(f"{word} is for jobs that write a file; give an output")
+                raise ConfigError(f"`{word}` is for jobs that write a file; give an output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSettings(CellSettings, RunSettings):
+class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
     """Choices of an embedding job, beside those of the classes that it is made of.
 
     ``overwrite`` also lets an embedding of the same key from elsewhere be replaced.
@@ -241,9 +261,6 @@ class EmbedSettings(CellSettings, RunSettings):
     state
         Submodule of a model of sequences whose output is pooled, by its name in the authors' code or in the
         core; in place of ``hidden_state``.
-    letters
-        What is done with residues or bases that the model does not know: ``error`` stops, ``unknown`` reads
-        them as its unknown token, ``skip`` leaves the record out.
     duplicates
         ``error`` refuses names that repeat, ``keep`` takes the records as they come.
     windows
@@ -273,15 +290,6 @@ class EmbedSettings(CellSettings, RunSettings):
             only=SEQUENCES,
         ),
     ] = None
-    letters: Annotated[
-        Literal["error", "unknown", "skip"],
-        Option(
-            help="Residues or bases the model does not know: error, unknown or skip the record.",
-            choices=("error", "unknown", "skip"),
-            panel="Sequences",
-            only=SEQUENCES,
-        ),
-    ] = "unknown"
     duplicates: Annotated[
         str,
         Option(
@@ -314,9 +322,9 @@ class EmbedSettings(CellSettings, RunSettings):
         check_key(self.key)
         self.check_run()
         if self.state is not None and self.hidden_state is not None:
-            raise ConfigError("state and hidden_state both choose what is pooled; give one")
+            raise ConfigError("`state` and `hidden_state` both choose what is pooled; give one")
         if self.per_residue and self.pool is not None:
-            raise ConfigError("per_residue gives every token its vector, so it takes no pool; choose one")
+            raise ConfigError("`per_residue` gives every token its vector, so it takes no `pool`; choose one")
 
 
 def check_key(key: str | None) -> None:
@@ -328,4 +336,4 @@ def check_key(key: str | None) -> None:
         If it is empty or holds a ``/``.
     """
     if key is not None and (not key or "/" in key):
-        raise ConfigError(f"key {key!r} cannot name a result; use a word without '/', like X_mine")
+        raise ConfigError(f"`key` {key!r} cannot name a result; use a word without '/', like X_mine")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from numpy.typing import NDArray
 
@@ -18,7 +18,7 @@ from biolm.errors import ConfigError
 from biolm.io.tokens import FORMATS, TokenWriter, token_format
 from biolm.jobs.job import Job, check_outputs, write_whole
 from biolm.jobs.modality import Modality, modality_of
-from biolm.jobs.settings import ReadingSettings, RunSettings
+from biolm.jobs.settings import ReadingSettings, RunSettings, SequenceSettings
 from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.options import Option, check_options, read_options, refuse_unused
@@ -35,7 +35,7 @@ KIND = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizeSettings(ReadingSettings, RunSettings):
+class TokenizeSettings(ReadingSettings, SequenceSettings, RunSettings):
     """Choices of a tokenising job, beside those of the classes that it is made of.
 
     Parameters
@@ -44,9 +44,6 @@ class TokenizeSettings(ReadingSettings, RunSettings):
         Threads that tokenise a block; the result does not depend on it.
     block_rows
         Rows of one block; the tokens do not depend on it.
-    letters
-        What is done with residues or bases that the model does not know, as in
-        :class:`~biolm.jobs.settings.EmbedSettings`.
 
     Raises
     ------
@@ -56,15 +53,6 @@ class TokenizeSettings(ReadingSettings, RunSettings):
 
     workers: Annotated[int, Option(help="Threads that tokenise.", min=1, panel="Run")] = 1
     block_rows: Annotated[int, Option(help="Rows worked on at a time.", min=1, panel="Run")] = 8192
-    letters: Annotated[
-        Literal["error", "unknown", "skip"],
-        Option(
-            help="Residues or bases the model does not know: error, unknown or skip the record.",
-            choices=("error", "unknown", "skip"),
-            panel="Sequences",
-            only=("sequences",),
-        ),
-    ] = "unknown"
 
     def __post_init__(self) -> None:
         check_options(self)
