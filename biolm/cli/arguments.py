@@ -199,7 +199,7 @@ class _Command(TyperCommand):
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
         if option is not None:
-            option.rich_help_panel = "Run"  # type: ignore[attr-defined]  # typer's options have one
+            option.rich_help_panel = "Run"
         return option
 
 
@@ -256,7 +256,7 @@ def _typer_kind(kind: Any) -> Any:
     several = next((part for part in (kind, *inner) if get_origin(part) is tuple), None)
     if several is None:
         return kind
-    many = list[get_args(several)[0]]  # type: ignore[misc]
+    many: Any = list.__class_getitem__(get_args(several)[0])
     return many | None if type(None) in inner else many
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.entropy import EntropySettings
 
@@ -20,10 +21,17 @@ __all__ = ["Arguments", "run"]
 class Arguments(EntropySettings, Common):
     """Options of ``biolm entropy``: those of the job, and what is read and written."""
 
-    input: Annotated[Path, typer.Argument(help="Genome: FASTA, or a store of biolm pack.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .bedgraph.")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id, such as Evo 2.")]
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    input: Annotated[
+        Path, Option(help="Genome: FASTA, or a store of biolm pack.", argument=True, panel="Input")
+    ]
+    output: Annotated[
+        Path, Option(help="File to write: .bedgraph.", flags=("--output", "-o"), panel="Output")
+    ]
+    model: Annotated[
+        str,
+        Option(help="Checkpoint folder or hub id, such as Evo 2.", flags=("--model", "-m"), panel="Model"),
+    ]
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Antibody, Letters
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -22,72 +23,71 @@ class Arguments(Letters, Antibody):
 
     input: Annotated[
         Path,
-        typer.Argument(
+        Option(
             help="Proteins: CSV or TSV with a column mutant, or FASTA with --mutation or --scan. DNA: VCF, "
-            "or BED with --scan."
+            "or BED with --scan.",
+            argument=True,
+            panel="Input",
         ),
     ]
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write: .csv, .tsv, .parquet; a VCF: .vcf, .vcf.gz."),
+        Option(
+            help="File to write: .csv, .tsv, .parquet; a VCF: .vcf, .vcf.gz.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint folder or hub id, such as ESM-2.")]
+    model: Annotated[
+        str,
+        Option(help="Checkpoint folder or hub id, such as ESM-2.", flags=("--model", "-m"), panel="Model"),
+    ]
     method: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="wt-marginal, masked-marginal, pseudo-perplexity, one-pass, causal; may be repeated.",
-            show_default="the model's usual",
+            shown="the model's usual",
         ),
     ] = None
     mutation: Annotated[
         list[str] | None,
-        typer.Option(help="Such as A24G:K30R, of the first protein of a FASTA; may be repeated."),
+        Option(help="Such as A24G:K30R, of the first protein of a FASTA; may be repeated."),
     ] = None
     sequence: Annotated[
         Path | None,
-        typer.Option(help="FASTA of the unchanged protein of a table.", show_default="told from the table"),
+        Option(help="FASTA of the unchanged protein of a table.", shown="told from the table"),
     ] = None
     assays: Annotated[
-        Path | None, typer.Option(help="ProteinGym's table of assays, with target_seq.", show_default="none")
+        Path | None, Option(help="ProteinGym's table of assays, with target_seq.", shown="none")
     ] = None
     reference: Annotated[
-        Path | None, typer.Option(help="Genome of a VCF or BED: FASTA or a store.", show_default="none")
+        Path | None, Option(help="Genome of a VCF or BED: FASTA or a store.", shown="none")
     ] = None
-    scan: Annotated[bool, typer.Option("--scan", help="Change every place to every letter.")] = False
+    scan: Annotated[bool, Option(help="Change every place to every letter.")] = False
     picture: Annotated[
-        Path | None, typer.Option(help="Heat map of a scan: .png, .svg or .pdf.", show_default="none")
+        Path | None, Option(help="Heat map of a scan: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
     window: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Tokens of a window of a protein; bases around a variant.",
-            show_default="model's; 512",
-        ),
+        Option(help="Tokens of a window of a protein; bases around a variant.", min=1, shown="model's; 512"),
     ] = None
-    strands: Annotated[str, typer.Option(help="DNA: both (mean with the reverse complement) or forward.")] = (
-        "both"
-    )
-    average: Annotated[
-        bool, typer.Option("--average", help="DNA: mean over a window's tokens in place of the sum.")
-    ] = False
-    distances: Annotated[
-        bool, typer.Option("--distances", help="DNA: also compare embeddings of both alleles.")
-    ] = False
-    baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Proteins: add BLOSUM62 beside the model.")
-    ] = True
+    strands: Annotated[str, Option(help="DNA: both (mean with the reverse complement) or forward.")] = "both"
+    average: Annotated[bool, Option(help="DNA: mean over a window's tokens in place of the sum.")] = False
+    distances: Annotated[bool, Option(help="DNA: also compare embeddings of both alleles.")] = False
+    baseline: Annotated[bool, Option(help="Proteins: add BLOSUM62 beside the model.")] = True
     offset: Annotated[
-        int, typer.Option(help="Proteins: by how much written places exceed those of the sequence.")
+        int, Option(help="Proteins: by how much written places exceed those of the sequence.")
     ] = 0
-    key: Annotated[str, typer.Option(help="Begins the names of the new columns or fields.")] = "BIOLM"
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens packed into one batch.")] = 16_384
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted job.")] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")] = False
+    key: Annotated[str, Option(help="Begins the names of the new columns or fields.", panel="Output")] = (
+        "BIOLM"
+    )
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    precision: Annotated[str, Option(help="float32, bfloat16 or float16.", panel="Model")] = "float32"
+    seed: Annotated[int, Option(help="Seed of the bootstrap.", min=0, panel="Run")] = 0
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

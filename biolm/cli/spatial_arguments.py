@@ -97,8 +97,12 @@ class SectionArguments(Common):
 class ModelArguments(Common):
     """A prepared section and the model that reads it."""
 
-    input: Annotated[Path, typer.Argument(help="Section that biolm spatial prepare wrote.")]
-    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of biolm spatial train.")]
-    mode: Annotated[str, typer.Option(help="What the model is given: genes, image or both.")] = "both"
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False
+    input: Annotated[
+        Path, Option(help="Section that biolm spatial prepare wrote.", argument=True, panel="Input")
+    ]
+    model: Annotated[
+        Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
+    ]
+    mode: Annotated[str, Option(help="What the model is given: genes, image or both.")] = "both"
+    device: Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")] = "cpu"
+    overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False

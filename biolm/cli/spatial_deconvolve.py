@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,26 +18,25 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm spatial deconvolve``."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad with raw counts and obsm['spatial'].")]
+    input: Annotated[
+        Path, Option(help="h5ad with raw counts and obsm['spatial'].", argument=True, panel="Input")
+    ]
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="h5ad file to write.", show_default="none")
+        Path | None,
+        Option(help="h5ad file to write.", flags=("--output", "-o"), shown="none", panel="Output"),
     ] = None
-    reference: Annotated[
-        Path | None, typer.Option(help="Cells with types, for NNLS.", show_default="none: LDA")
-    ] = None
-    label: Annotated[
-        str | None, typer.Option(help="Column of the reference with its types.", show_default="none")
-    ] = None
+    reference: Annotated[Path | None, Option(help="Cells with types, for NNLS.", shown="none: LDA")] = None
+    label: Annotated[str | None, Option(help="Column of the reference with its types.", shown="none")] = None
     topics: Annotated[
         list[int] | None,
-        typer.Option(help="Number of topics to try; may be repeated.", show_default="2..8"),
+        Option(help="Number of topics to try; may be repeated.", shown="2..8"),
     ] = None
-    genes: Annotated[int, typer.Option(min=1, help="Most variable genes that are read.")] = 1000
-    iterations: Annotated[int, typer.Option(min=1, help="Most passes of LDA.")] = 200
-    seed: Annotated[int, typer.Option(min=0, help="Seed of LDA.")] = 0
-    picture: Annotated[Path | None, typer.Option(help="PNG of the fractions.", show_default="none")] = None
-    key: Annotated[str, typer.Option(help="Name of the result in obsm.")] = "deconvolved"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False
+    genes: Annotated[int, Option(help="Most variable genes that are read.", min=1)] = 1000
+    iterations: Annotated[int, Option(help="Most passes of LDA.", min=1)] = 200
+    seed: Annotated[int, Option(help="Seed of LDA.", min=0, panel="Run")] = 0
+    picture: Annotated[Path | None, Option(help="PNG of the fractions.", shown="none", panel="Output")] = None
+    key: Annotated[str, Option(help="Name of the result in obsm.", panel="Output")] = "deconvolved"
+    overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,25 +18,24 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm spatial domains``."""
 
-    input: Annotated[Path, typer.Argument(help="h5ad with counts and obsm['spatial'].")]
+    input: Annotated[Path, Option(help="h5ad with counts and obsm['spatial'].", argument=True, panel="Input")]
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="h5ad file to write.", show_default="none")
+        Path | None,
+        Option(help="h5ad file to write.", flags=("--output", "-o"), shown="none", panel="Output"),
     ] = None
-    k: Annotated[int | None, typer.Option(help="Domains.", show_default="by silhouette")] = None
-    method: Annotated[str, typer.Option(help="kmeans or mixture.")] = "kmeans"
-    smooth: Annotated[int, typer.Option(min=0, help="Neighbours averaged with a spot; 0 for none.")] = 7
-    components: Annotated[int, typer.Option(min=1, help="Principal components.")] = 20
-    vectors: Annotated[
-        str | None, typer.Option(help="Key of obsm instead, as X_fused.", show_default="PCA")
-    ] = None
-    label: Annotated[
-        str | None, typer.Option(help="Column of known regions, to compare with.", show_default="none")
-    ] = None
-    seeds: Annotated[int, typer.Option(min=1, help="Runs.")] = 10
-    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0
-    picture: Annotated[Path | None, typer.Option(help="PNG of the map.", show_default="none")] = None
-    key: Annotated[str, typer.Option(help="Name of the column in obs.")] = "spatial_domain"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False
+    k: Annotated[int | None, Option(help="Domains.", shown="by silhouette")] = None
+    method: Annotated[str, Option(help="kmeans or mixture.")] = "kmeans"
+    smooth: Annotated[int, Option(help="Neighbours averaged with a spot; 0 for none.", min=0)] = 7
+    components: Annotated[int, Option(help="Principal components.", min=1)] = 20
+    vectors: Annotated[str | None, Option(help="Key of obsm instead, as X_fused.", shown="PCA")] = None
+    label: Annotated[str | None, Option(help="Column of known regions, to compare with.", shown="none")] = (
+        None
+    )
+    seeds: Annotated[int, Option(help="Runs.", min=1, panel="Run")] = 10
+    seed: Annotated[int, Option(help="First seed.", min=0, panel="Run")] = 0
+    picture: Annotated[Path | None, Option(help="PNG of the map.", shown="none", panel="Output")] = None
+    key: Annotated[str, Option(help="Name of the column in obs.", panel="Output")] = "spatial_domain"
+    overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.spatial_arguments import ModelArguments
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,18 +17,16 @@ __all__ = ["Arguments", "run"]
 class Arguments(ModelArguments):
     """Options of ``biolm spatial embed``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="h5ad file to write.")]
-    key: Annotated[str, typer.Option(help="Name of the fused vectors in obsm.")] = "X_fused"
-    attention: Annotated[
-        Path | None, typer.Option(help="Folder for attention both ways.", show_default="none")
-    ] = None
+    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
+    key: Annotated[str, Option(help="Name of the fused vectors in obsm.", panel="Output")] = "X_fused"
+    attention: Annotated[Path | None, Option(help="Folder for attention both ways.", shown="none")] = None
     image: Annotated[
         Path | None,
-        typer.Option(help="Image to draw attention on, in full resolution.", show_default="none"),
+        Option(help="Image to draw attention on, in full resolution.", shown="none"),
     ] = None
     spots: Annotated[
         list[str] | None,
-        typer.Option(help="Spot to draw; may be repeated.", show_default="six all over the section"),
+        Option(help="Spot to draw; may be repeated.", shown="six all over the section"),
     ] = None
 
 

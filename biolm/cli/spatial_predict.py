@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.spatial_arguments import ModelArguments
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,11 +19,11 @@ __all__ = ["Arguments", "run"]
 class Arguments(ModelArguments):
     """Options of ``biolm spatial predict``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="h5ad file to write.")]
+    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
     picture: Annotated[
-        Path | None, typer.Option(help="PNG with the best genes on the map.", show_default="none")
+        Path | None, Option(help="PNG with the best genes on the map.", shown="none", panel="Output")
     ] = None
-    key: Annotated[str, typer.Option(help="Name of the result in obsm.")] = "predicted_expression"
+    key: Annotated[str, Option(help="Name of the result in obsm.", panel="Output")] = "predicted_expression"
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -18,14 +19,16 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm spatial retrieve``."""
 
-    input: Annotated[list[Path], typer.Argument(help="Prepared sections.")]
-    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of biolm spatial train.")]
-    picture: Annotated[Path | None, typer.Option(help="PNG with recall at 1 to 50.", show_default="none")] = (
-        None
-    )
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON on stdout.")] = False
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False
+    input: Annotated[list[Path], Option(help="Prepared sections.", argument=True, panel="Input")]
+    model: Annotated[
+        Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
+    ]
+    picture: Annotated[
+        Path | None, Option(help="PNG with recall at 1 to 50.", shown="none", panel="Output")
+    ] = None
+    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
+    device: Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")] = "cpu"
+    overwrite: Annotated[bool, Option(help="Replace an existing picture.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

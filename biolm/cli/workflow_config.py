@@ -20,7 +20,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _SET = frozenset({"input", "output", "quiet", "debug", "json", "overwrite", "key", "format"})
 _SHARDED = _SET | {"shard", "resume", "model", "layer", "transpose"}
 _SEQUENCES = frozenset(
-    {"letters", "duplicates", "windows", "window", "overlap", "per_residue"}
+    {"state", "letters", "duplicates", "windows", "window", "overlap", "per_residue"}
     | {"labels", "numbers", "split", "identity"}
 )
 _SHARDS = Option(help="Parts that each job is scattered to; the result is the same.", min=1)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from biolm.errors import ConfigError
 from biolm.jobs.settings import RunSettings
-from biolm.options import Option, check_options
+from biolm.options import Option, check_options, refuse_unused
 
 __all__ = ["DIRECTIONS", "GenerateSettings"]
 
@@ -61,6 +60,8 @@ class GenerateSettings(RunSettings):
         If a value is out of range.
     """
 
+    unused: ClassVar = {"*": ("format",)}
+
     number: Annotated[int, Option(help="Sequences for each prompt.", min=1, flags=("--number", "-n"))] = 1
     max_length: Annotated[int, Option(help="Most residues of a sequence, prompt included.", min=1)] = 512
     temperature: Annotated[float, Option(help="0 always takes the likeliest.", panel=_SAMPLING)] = 1.0
@@ -88,7 +89,7 @@ class GenerateSettings(RunSettings):
         int, Option(help="Times that an encoder draws every place again.", min=0, panel=_SAMPLING)
     ] = 0
     ambiguous: Annotated[bool, Option(help="Also write letters such as X and N.", panel=_SAMPLING)] = False
-    near: Annotated[float, Option(help="Identity from which on one counts as a copy.")] = 0.9
+    near: Annotated[float, Option(help="Identity from which on one counts as a copy.", above=0, max=1)] = 0.9
     seed: Annotated[int, Option(help="Seed of every draw.", min=0, panel="Run")] = 0
     batch_size: Annotated[int, Option(help="Sequences made together.", min=1, panel="Run")] = 32
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
@@ -98,10 +99,7 @@ class GenerateSettings(RunSettings):
     def __post_init__(self) -> None:
         check_options(self)
         self.check_run()
-        if self.format is not None:
-            raise ConfigError("sequences are written as FASTA; leave the format out")
-        if not 0 < self.near <= 1:
-            raise ConfigError(f"near must be over 0 and at most 1, not {self.near}")
+        refuse_unused(self, "sequences")
 
     def sampling(self) -> dict[str, Any]:
         """What :class:`biolm.core.SamplingOptions` has in common with these."""

@@ -166,7 +166,7 @@ def test_what_cannot_be_written_on_is_named(
         biolm.generate(dna, "ACG", direction="backward")
     with pytest.raises(ConfigError, match="steps and sweeps are for encoders"):
         biolm.generate(dna, "ACG", sweeps=2)
-    with pytest.raises(ConfigError, match="direction must be one of"):
+    with pytest.raises(ConfigError, match="`direction` must be one of"):
         biolm.generate(dna, "ACG", direction="up")
     with pytest.raises(ConfigError, match="temperature must be 0 or more"):
         biolm.generate(dna, "ACG", temperature=-1.0)

@@ -112,7 +112,7 @@ def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
     for arguments, status, said in (
         (["-m", "genetext"], 2, "reads no sequences"),
         (["-m", "nothing/here/at/all"], 2, "there is no model or folder"),
-        (["-m", "genetext", "--near", "2"], 2, "near must be over 0"),
+        (["-m", "genetext", "--near", "2"], 2, "--near must be above 0 and at most 1"),
     ):
         result = CliRunner().invoke(app, ["generate", "-o", str(tmp_path / "o.fa"), "-p", "ACG", *arguments])
         assert result.exit_code == status
