@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,15 +16,22 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text attention``."""
 
-    text: Annotated[str, typer.Argument(help="Text to read.")]
+    text: Annotated[str, Option(help="Text to read.", argument=True, panel="Input")]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A map as .png, .svg, .pdf or .npy; all heads as .html.")
+        Path,
+        Option(
+            help="A map as .png, .svg, .pdf or .npy; all heads as .html.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder, hub id, or minilm.")] = "minilm"
-    layer: Annotated[int, typer.Option(help="Layer from 0, -1 the last.")] = -1
-    head: Annotated[int | None, typer.Option(help="Head from 0.", show_default="mean of all")] = None
-    words: Annotated[bool, typer.Option("--words", help="Merge pieces to words.")] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    model: Annotated[
+        str, Option(help="Folder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    layer: Annotated[int, Option(help="Layer from 0, -1 the last.")] = -1
+    head: Annotated[int | None, Option(help="Head from 0.", shown="mean of all")] = None
+    words: Annotated[bool, Option(help="Merge pieces to words.")] = False
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,16 +17,18 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text embed``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .parquet, .tsv or .csv.")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
-        "minilm"
-    )
-    pool: Annotated[str | None, typer.Option(help="mean or cls.", show_default="the folder's own")] = None
+    output: Annotated[
+        Path, Option(help="File to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
+    ]
+    model: Annotated[
+        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    pool: Annotated[str | None, Option(help="mean or cls.", shown="the folder's own", panel="Model")] = None
     overlap: Annotated[
-        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Pieces of a batch.")] = 8192
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

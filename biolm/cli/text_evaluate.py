@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -19,23 +20,20 @@ KINDS = "ner, bc5cdr, squad, bioasq, bleu, rouge or perplexity"
 class Arguments(TextInput):
     """Options of ``biolm text evaluate``."""
 
-    gold: Annotated[
-        Path | None, typer.Option("--gold", help="Gold: documents, questions, or a reference a line.")
-    ] = None
-    kind: Annotated[str, typer.Option("--kind", help=f"{KINDS}.")] = "ner"
+    gold: Annotated[Path | None, Option(help="Gold: documents, questions, or a reference a line.")] = None
+    kind: Annotated[str, Option(help=f"{KINDS}.")] = "ner"
     other: Annotated[
-        Path | None, typer.Option(help="Other predictions to compare with, in pairs.", show_default="none")
+        Path | None, Option(help="Other predictions to compare with, in pairs.", shown="none")
     ] = None
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Also the lenient F1 of seqeval's default, for CoNLL files.")
-    ] = False
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Causal model whose perplexity is measured.")
-    ] = None
-    stride: Annotated[int | None, typer.Option(help="Tokens a window moves on by.", show_default="half")] = (
-        None
+    lenient: Annotated[bool, Option(help="Also the lenient F1 of seqeval's default, for CoNLL files.")] = (
+        False
     )
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0
+    model: Annotated[
+        str | None,
+        Option(help="Causal model whose perplexity is measured.", flags=("--model", "-m"), panel="Model"),
+    ] = None
+    stride: Annotated[int | None, Option(help="Tokens a window moves on by.", shown="half")] = None
+    seed: Annotated[int, Option(help="Seed of the bootstrap.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

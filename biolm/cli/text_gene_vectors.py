@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,12 +17,18 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text gene-vectors``."""
 
-    input: Annotated[Path, typer.Argument(help="Texts of genes: Ensembl id or symbol, a tab, the text.")]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, for biolm embed --model.")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
-        "minilm"
-    )
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    input: Annotated[
+        Path,
+        Option(help="Texts of genes: Ensembl id or symbol, a tab, the text.", argument=True, panel="Input"),
+    ]
+    output: Annotated[
+        Path,
+        Option(help="Folder to write, for biolm embed --model.", flags=("--output", "-o"), panel="Output"),
+    ]
+    model: Annotated[
+        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -16,24 +17,29 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text generate``."""
 
-    prompt: Annotated[str, typer.Argument(help="What the text goes on from, or the question.")]
+    prompt: Annotated[
+        str, Option(help="What the text goes on from, or the question.", argument=True, panel="Input")
+    ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Folder or hub id; with --server its name there.")
+        str,
+        Option(
+            help="Folder or hub id; with --server its name there.", flags=("--model", "-m"), panel="Model"
+        ),
     ]
     server: Annotated[
         str | None,
-        typer.Option(help="Address up to the version, such as http://127.0.0.1:11434/v1 (ollama)."),
+        Option(help="Address up to the version, such as http://127.0.0.1:11434/v1 (ollama)."),
     ] = None
     key_variable: Annotated[
-        str, typer.Option(help="Environment variable with the server's key.", show_default="no key")
+        str, Option(help="Environment variable with the server's key.", shown="no key")
     ] = ""
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte from the server.")] = 60.0
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 64
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most likely token.")] = 0.0
-    top_p: Annotated[float, typer.Option(help="Sample from the fewest tokens of this probability.")] = 1.0
-    frequency_penalty: Annotated[float, typer.Option(help="Per earlier generation of a token.")] = 0.0
-    presence_penalty: Annotated[float, typer.Option(help="For tokens generated before.")] = 0.0
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0
+    timeout: Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)] = 60.0
+    max_tokens: Annotated[int, Option(help="Most tokens to generate.", min=1)] = 64
+    temperature: Annotated[float, Option(help="0 takes the most likely token.", min=0)] = 0.0
+    top_p: Annotated[float, Option(help="Sample from the fewest tokens of this probability.")] = 1.0
+    frequency_penalty: Annotated[float, Option(help="Per earlier generation of a token.")] = 0.0
+    presence_penalty: Annotated[float, Option(help="For tokens generated before.")] = 0.0
+    seed: Annotated[int, Option(help="Seed of the draws.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -19,29 +18,30 @@ class Arguments(TextInput):
     """Options of ``biolm text link``."""
 
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write, in any format with identifiers.")
+        Path,
+        Option(
+            help="File to write, in any format with identifiers.", flags=("--output", "-o"), panel="Output"
+        ),
     ]
-    terms: Annotated[
-        Path | None, typer.Option("--terms", help="Dictionary: .obo, or id and names by tabs.")
-    ] = None
-    genes: Annotated[bool, typer.Option("--genes", help="Add the gene table's symbols and aliases.")] = False
-    species: Annotated[str, typer.Option(help="human or mouse, with --genes.")] = "human"
-    names_of: Annotated[
-        Path | None, typer.Option("--names-of", help="Annotated documents whose names are added.")
-    ] = None
-    kind: Annotated[
-        str | None, typer.Option(help="Link mentions of this type alone.", show_default="all")
-    ] = None
+    terms: Annotated[Path | None, Option(help="Dictionary: .obo, or id and names by tabs.")] = None
+    genes: Annotated[bool, Option(help="Add the gene table's symbols and aliases.")] = False
+    species: Annotated[str, Option(help="human or mouse, with --genes.")] = "human"
+    names_of: Annotated[Path | None, Option(help="Annotated documents whose names are added.")] = None
+    kind: Annotated[str | None, Option(help="Link mentions of this type alone.", shown="all")] = None
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Encoder for names that match none.", show_default="none"),
+        Option(
+            help="Encoder for names that match none.", flags=("--model", "-m"), shown="none", panel="Model"
+        ),
     ] = None
-    least: Annotated[float, typer.Option(help="Least cosine of such a name.")] = 0.75
+    least: Annotated[float, Option(help="Least cosine of such a name.")] = 0.75
     find: Annotated[
         bool,
-        typer.Option("--find", help="First find the dictionary's names in the texts; --kind names them."),
+        Option(help="First find the dictionary's names in the texts; --kind names them."),
     ] = False
-    format: Annotated[str | None, typer.Option(help="Format to write.", show_default="by the ending")] = None
+    format: Annotated[str | None, Option(help="Format to write.", shown="by the ending", panel="Output")] = (
+        None
+    )
 
 
 def run(chosen: Arguments) -> None:

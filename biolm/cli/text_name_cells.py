@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -18,23 +19,26 @@ class Arguments(Common):
     """Options of ``biolm text name-cells``."""
 
     input: Annotated[
-        Path, typer.Argument(help="Markers: cluster, a tab, genes by comma, the strongest first.")
+        Path,
+        Option(
+            help="Markers: cluster, a tab, genes by comma, the strongest first.", argument=True, panel="Input"
+        ),
     ]
-    ontology: Annotated[Path, typer.Option("--ontology", help="The Cell Ontology: .obo, .json or .tsv.")]
-    server: Annotated[
-        str, typer.Option("--server", help="Address, such as http://127.0.0.1:11434/v1 (ollama).")
+    ontology: Annotated[Path, Option(help="The Cell Ontology: .obo, .json or .tsv.")]
+    server: Annotated[str, Option(help="Address, such as http://127.0.0.1:11434/v1 (ollama).")]
+    model: Annotated[
+        str, Option(help="Name of the model on the server.", flags=("--model", "-m"), panel="Model")
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model on the server.")]
     key_variable: Annotated[
-        str, typer.Option(help="Environment variable with the server's key.", show_default="no key")
+        str, Option(help="Environment variable with the server's key.", shown="no key")
     ] = ""
-    repeats: Annotated[int, typer.Option(min=2, help="Times that each list is asked about.")] = 5
-    controls: Annotated[int, typer.Option(min=1, help="Random lists asked about.")] = 4
-    temperature: Annotated[float, typer.Option(min=0, help="Of the answers.")] = 0.7
-    tissue: Annotated[str, typer.Option(help="Said in the question.", show_default="not said")] = ""
-    species: Annotated[str, typer.Option(help="human or mouse.")] = "human"
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte from the server.")] = 60.0
-    seed: Annotated[int, typer.Option(min=0, help="Seed of random lists and answers.")] = 0
+    repeats: Annotated[int, Option(help="Times that each list is asked about.", min=2)] = 5
+    controls: Annotated[int, Option(help="Random lists asked about.", min=1)] = 4
+    temperature: Annotated[float, Option(help="Of the answers.", min=0)] = 0.7
+    tissue: Annotated[str, Option(help="Said in the question.", shown="not said")] = ""
+    species: Annotated[str, Option(help="human or mouse.")] = "human"
+    timeout: Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)] = 60.0
+    seed: Annotated[int, Option(help="Seed of random lists and answers.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -16,15 +17,13 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text nearest``."""
 
-    query: Annotated[str, typer.Option("--query", help="Text to look for.")]
-    k: Annotated[int, typer.Option("--k", min=1, help="Results.")] = 5
-    documents: Annotated[bool, typer.Option("--documents", help="Whole documents in place of sentences.")] = (
-        False
-    )
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
-        "minilm"
-    )
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    query: Annotated[str, Option(help="Text to look for.")]
+    k: Annotated[int, Option(help="Results.", min=1)] = 5
+    documents: Annotated[bool, Option(help="Whole documents in place of sentences.")] = False
+    model: Annotated[
+        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,17 +18,19 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text network``."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", help="Table of pairs: .tsv, .csv or .parquet.")]
-    picture: Annotated[Path | None, typer.Option(help="Draw the significant pairs (.png, .svg, .pdf).")] = (
-        None
-    )
+    output: Annotated[
+        Path, Option(help="Table of pairs: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output")
+    ]
+    picture: Annotated[
+        Path | None, Option(help="Draw the significant pairs (.png, .svg, .pdf).", panel="Output")
+    ] = None
     mentions: Annotated[
-        bool, typer.Option("--mentions", help="Identifiers of mentions in place of gene symbols in the text.")
+        bool, Option(help="Identifiers of mentions in place of gene symbols in the text.")
     ] = False
-    species: Annotated[str, typer.Option(help="human or mouse symbols.")] = "human"
-    least: Annotated[int, typer.Option(min=1, help="Fewest documents that name both.")] = 2
-    most_q: Annotated[float, typer.Option(help="Largest false discovery rate of a drawn pair.")] = 0.05
-    seed: Annotated[int, typer.Option(min=0, help="Seed of layout and communities.")] = 0
+    species: Annotated[str, Option(help="human or mouse symbols.")] = "human"
+    least: Annotated[int, Option(help="Fewest documents that name both.", min=1)] = 2
+    most_q: Annotated[float, Option(help="Largest false discovery rate of a drawn pair.")] = 0.05
+    seed: Annotated[int, Option(help="Seed of layout and communities.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -18,21 +19,22 @@ class Arguments(TextInput):
     """Options of ``biolm text pretrain``."""
 
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write; transformers reads it too.")
+        Path,
+        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
     ]
-    tokenizer: Annotated[str, typer.Option(help="wordpiece or bpe.")] = "wordpiece"
-    vocab_size: Annotated[int, typer.Option(min=50, help="Pieces to learn.")] = 8000
-    d_model: Annotated[int, typer.Option(min=1, help="Width.")] = 128
-    n_layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 2
-    n_heads: Annotated[int, typer.Option(min=1, help="Heads.")] = 2
-    max_length: Annotated[int, typer.Option(min=8, help="Most tokens of a pair of sentences.")] = 128
-    rate: Annotated[float, typer.Option(help="Fraction of the pieces that is masked, by whole words.")] = 0.15
-    next_sentence: Annotated[float, typer.Option(min=0, help="Weight of next-sentence prediction.")] = 1.0
-    steps: Annotated[int, typer.Option(min=1, help="Steps.")] = 200
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs of a step.")] = 16
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4
-    held_out: Annotated[float, typer.Option(help="Fraction of the documents that scores.")] = 0.1
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    tokenizer: Annotated[str, Option(help="wordpiece or bpe.")] = "wordpiece"
+    vocab_size: Annotated[int, Option(help="Pieces to learn.", min=50)] = 8000
+    d_model: Annotated[int, Option(help="Width.", min=1)] = 128
+    n_layers: Annotated[int, Option(help="Layers.", min=1)] = 2
+    n_heads: Annotated[int, Option(help="Heads.", min=1)] = 2
+    max_length: Annotated[int, Option(help="Most tokens of a pair of sentences.", min=8)] = 128
+    rate: Annotated[float, Option(help="Fraction of the pieces that is masked, by whole words.")] = 0.15
+    next_sentence: Annotated[float, Option(help="Weight of next-sentence prediction.", min=0)] = 1.0
+    steps: Annotated[int, Option(help="Steps.", min=1)] = 200
+    batch_size: Annotated[int, Option(help="Pairs of a step.", min=1, panel="Run")] = 16
+    lr: Annotated[float, Option(help="Peak learning rate.")] = 5e-4
+    held_out: Annotated[float, Option(help="Fraction of the documents that scores.")] = 0.1
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

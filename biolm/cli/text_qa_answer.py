@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,30 +17,34 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa answer``."""
 
-    input: Annotated[Path, typer.Argument(help="Questions: SQuAD 1.1 or 2.0, or BioASQ.")]
+    input: Annotated[
+        Path, Option(help="Questions: SQuAD 1.1 or 2.0, or BioASQ.", argument=True, panel="Input")
+    ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Folder or hub id of a model trained to answer.")
+        str,
+        Option(help="Folder or hub id of a model trained to answer.", flags=("--model", "-m"), panel="Model"),
     ]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="JSON file to write, as the official scorer reads.")
+        Path,
+        Option(
+            help="JSON file to write, as the official scorer reads.", flags=("--output", "-o"), panel="Output"
+        ),
     ]
-    on_mismatch: Annotated[str, typer.Option(help="An answer not at its place: error or skip.")] = "error"
-    n_best: Annotated[int, typer.Option(min=1, help="Answers of a factoid.")] = 5
-    longest: Annotated[int, typer.Option(min=1, help="Most pieces of an answer.")] = 30
+    on_mismatch: Annotated[str, Option(help="An answer not at its place: error or skip.")] = "error"
+    n_best: Annotated[int, Option(help="Answers of a factoid.", min=1)] = 5
+    longest: Annotated[int, Option(help="Most pieces of an answer.", min=1)] = 30
     threshold: Annotated[
         float | None,
-        typer.Option(
-            help="Answer nothing where that scores higher by more than this.", show_default="always answer"
-        ),
+        Option(help="Answer nothing where that scores higher by more than this.", shown="always answer"),
     ] = None
     tune_on: Annotated[
-        Path | None, typer.Option(help="Development questions on which the threshold is chosen.")
+        Path | None, Option(help="Development questions on which the threshold is chosen.")
     ] = None
     overlap: Annotated[
-        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,14 +18,17 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa choose``."""
 
-    input: Annotated[Path, typer.Argument(help="JSON lines with question, options and, to score, answer.")]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder or hub id of a causal model.")]
-    norm: Annotated[str, typer.Option(help="How options are chosen: sum, byte or unconditional.")] = (
-        "unconditional"
-    )
-    shots: Annotated[int, typer.Option(min=0, help="First questions that are shown with their answers.")] = 0
-    orders: Annotated[int, typer.Option(min=1, help="Orders of the options that vote.")] = 1
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the orders.")] = 0
+    input: Annotated[
+        Path,
+        Option(help="JSON lines with question, options and, to score, answer.", argument=True, panel="Input"),
+    ]
+    model: Annotated[
+        str, Option(help="Folder or hub id of a causal model.", flags=("--model", "-m"), panel="Model")
+    ]
+    norm: Annotated[str, Option(help="How options are chosen: sum, byte or unconditional.")] = "unconditional"
+    shots: Annotated[int, Option(help="First questions that are shown with their answers.", min=0)] = 0
+    orders: Annotated[int, Option(help="Orders of the options that vote.", min=1)] = 1
+    seed: Annotated[int, Option(help="Seed of the orders.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

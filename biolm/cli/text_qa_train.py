@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,27 +17,28 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa train``."""
 
-    input: Annotated[Path, typer.Argument(help="Questions of SQuAD 1.1 or 2.0 to learn from.")]
-    dev: Annotated[Path, typer.Option("--dev", help="Questions on which the epoch is chosen.")]
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write; transformers reads it too.")
+    input: Annotated[
+        Path, Option(help="Questions of SQuAD 1.1 or 2.0 to learn from.", argument=True, panel="Input")
     ]
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of an encoder, hub id, or minilm.")] = (
-        "minilm"
-    )
-    on_mismatch: Annotated[str, typer.Option(help="An answer not at its place: error or skip.")] = "error"
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the questions.")] = 2
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-5
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows of a step.")] = 16
+    dev: Annotated[Path, Option(help="Questions on which the epoch is chosen.")]
+    output: Annotated[
+        Path,
+        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
+    ]
+    model: Annotated[
+        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
+    ] = "minilm"
+    on_mismatch: Annotated[str, Option(help="An answer not at its place: error or skip.")] = "error"
+    epochs: Annotated[int, Option(help="Passes over the questions.", min=1)] = 2
+    lr: Annotated[float, Option(help="Peak learning rate.")] = 5e-5
+    batch_size: Annotated[int, Option(help="Windows of a step.", min=1, panel="Run")] = 16
     overlap: Annotated[
-        int | None, typer.Option(help="Pieces that windows share.", show_default="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    freeze_embeddings: Annotated[
-        bool, typer.Option("--freeze-embeddings", help="Leave the token embeddings as they are.")
-    ] = False
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    freeze_embeddings: Annotated[bool, Option(help="Leave the token embeddings as they are.")] = False
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

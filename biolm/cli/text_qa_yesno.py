@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -18,14 +19,18 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa yesno``."""
 
-    input: Annotated[Path, typer.Argument(help="Labelled questions of PubMedQA (ori_pqal.json).")]
-    test_ids: Annotated[Path, typer.Option("--test-ids", help="The official answers of the test set.")]
-    features: Annotated[str, typer.Option(help="tfidf, or an encoder: folder, hub id, minilm.")] = "tfidf"
-    parts: Annotated[str, typer.Option(help="question, context or both; never the conclusion.")] = "both"
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of the answers.")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
+    input: Annotated[
+        Path, Option(help="Labelled questions of PubMedQA (ori_pqal.json).", argument=True, panel="Input")
+    ]
+    test_ids: Annotated[Path, Option(help="The official answers of the test set.")]
+    features: Annotated[str, Option(help="tfidf, or an encoder: folder, hub id, minilm.")] = "tfidf"
+    parts: Annotated[str, Option(help="question, context or both; never the conclusion.")] = "both"
+    output: Annotated[
+        Path | None, Option(help="JSON file of the answers.", flags=("--output", "-o"), panel="Output")
+    ] = None
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,14 +17,14 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text relate``."""
 
-    train: Annotated[
-        Path, typer.Option("--train", help="Documents with mentions, identifiers and relations.")
-    ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
-    kinds: Annotated[str, typer.Option(help="The two types of entities, with a comma.")] = "Chemical,Disease"
-    relation: Annotated[str, typer.Option(help="Type of the relations.")] = "CID"
-    format: Annotated[str | None, typer.Option(help="Format to write.", show_default="by the ending")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    train: Annotated[Path, Option(help="Documents with mentions, identifiers and relations.")]
+    output: Annotated[Path, Option(help="File to write.", flags=("--output", "-o"), panel="Output")]
+    kinds: Annotated[str, Option(help="The two types of entities, with a comma.")] = "Chemical,Disease"
+    relation: Annotated[str, Option(help="Type of the relations.")] = "CID"
+    format: Annotated[str | None, Option(help="Format to write.", shown="by the ending", panel="Output")] = (
+        None
+    )
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:

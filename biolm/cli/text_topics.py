@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -17,13 +18,11 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text topics``."""
 
-    method: Annotated[str, typer.Option(help="lda, plsa or lsa.")] = "lda"
-    topics: Annotated[int, typer.Option(min=1, help="Number of topics.")] = 10
-    held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Fraction of documents for coherence.")
-    ] = 0.2
-    cloud: Annotated[Path | None, typer.Option(help="Draw the terms as a word cloud (.png).")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
+    method: Annotated[str, Option(help="lda, plsa or lsa.")] = "lda"
+    topics: Annotated[int, Option(help="Number of topics.", min=1)] = 10
+    held_out: Annotated[float, Option(help="Fraction of documents for coherence.", min=0.01, max=0.9)] = 0.2
+    cloud: Annotated[Path | None, Option(help="Draw the terms as a word cloud (.png).")] = None
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
 
 
 def run(chosen: Arguments) -> None:
