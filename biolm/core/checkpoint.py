@@ -16,9 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
 
 __all__ = [
+    "check_size",
     "find_weights",
     "hash_files",
     "load_strict",
@@ -146,6 +148,35 @@ def read_torch(
     if not isinstance(held, dict):
         raise CheckpointError(f"{path} holds a {type(held).__name__}, not a table of weights")
     return held
+
+
+def check_size(config: CoreConfig, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse a config that describes a far larger model than the weights beside it, before it is made.
+
+    Parameters
+    ----------
+    config
+        What is to be made.
+    tensors
+        The weights.
+    source
+        Names them in the message.
+
+    Raises
+    ------
+    CheckpointError
+        If the token embedding, learned positions and one matrix a layer hold four times the numbers of all
+        weights, and over a million.
+    """
+    layers = 1 if config.share_layers else config.n_layers
+    places = config.max_length * config.d_model if config.position == "learned" else 0
+    least = config.vocab_size * config.embed_dim + places + layers * config.d_model * config.d_ff
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if least > 4 * held + (1 << 20):
+        raise CheckpointError(
+            f"{source} does not fit its config, which describes over {least:,} weights where the files hold "
+            f"{held:,}; take both from the same model"
+        )
 
 
 def load_strict(

@@ -25,6 +25,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "head_activation": ("gelu", "gelu_tanh", "relu", "silu"),
     "head": ("none", "linear", "mlm", "value"),
 }
+# Far above any model, and low enough that a damaged or hostile config is refused before anything is made.
+_MOST = {
+    "vocab_size": 1 << 28,
+    "d_model": 1 << 20,
+    "n_layers": 10_000,
+    "n_heads": 1 << 16,
+    "d_ff": 1 << 24,
+    "max_length": 1 << 40,
+    "head_dim": 1 << 20,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +215,14 @@ class CoreConfig:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
     def _check_sizes(self) -> None:
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_length", "head_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{name} must be a whole number, not {value!r}")
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+            if value > most:
+                raise ConfigError(f"{name} must be at most {most:,}, not {value:,}; check the config")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(
                 f"n_kv_heads must divide n_heads: {self.n_kv_heads} does not divide {self.n_heads}"

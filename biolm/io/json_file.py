@@ -1,16 +1,15 @@
-"""JSON files of checkpoints, read with errors that name the file."""
+"""JSON that others wrote: bounded in size and depth, read with errors that name the file."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
-from biolm.errors import CheckpointError
+from biolm.errors import BiolmError, CheckpointError
+from biolm.io.unpack import gunzip
 
-__all__ = ["read_json"]
+__all__ = ["parse_json", "read_json"]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -23,13 +22,44 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         stored = path.read_bytes()
-        content = json.loads(gzip.decompress(stored) if path.suffix == ".gz" else stored)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent} holds no {path.name}; give the folder of a saved model"
         ) from None
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); give a file") from error
+    text = gunzip(stored, path, CheckpointError) if path.suffix == ".gz" else stored
+    content = parse_json(text, path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a JSON object; fetch it again")
     return content
+
+
+def parse_json(text: bytes | str, name: object, kind: type[BiolmError] = CheckpointError) -> Any:
+    """What a JSON text holds.
+
+    Parameters
+    ----------
+    text
+        The document; UTF-8 where it is bytes.
+    name
+        Names it in the message.
+    kind
+        What is raised.
+
+    Raises
+    ------
+    BiolmError
+        Of the kind, if it is no JSON, or nested so deep that no writer meant it.
+
+    Examples
+    --------
+    >>> parse_json(b'{"layers": 2}', "config.json")
+    {'layers': 2}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise kind(f"{name} is JSON nested too deep to be read; fetch it again") from error
+    except ValueError as error:
+        raise kind(f"{name} is not valid JSON ({error}); fetch it again") from error

@@ -6,7 +6,6 @@ Dimensions: ``n`` records.
 from __future__ import annotations
 
 import csv
-import gzip
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.unpack import open_gzip
 
 __all__ = ["STRINGS", "LabelTable", "read_label_table"]
 
@@ -113,9 +113,7 @@ def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows, at least one."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(
-            path, "rt", encoding="utf-8-sig", newline=""
-        ) as file:
+        with open_gzip(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"the labels {path} cannot be read; give a table by tabs or commas") from error

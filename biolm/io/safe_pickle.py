@@ -7,9 +7,10 @@ by one of our own that can do nothing but make a number, a string of bytes or a 
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from biolm.io.json_file import read_json
 
 __all__ = ["read_gene_dictionary", "read_pickle"]
 
+_PUT, _GET = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
+_TUPLE = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"}
+SHARED_TUPLES = 20
+"""How many tuples of a pickle may be used a second time."""
 SIMPLE_TYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,4}")
 
 
@@ -40,6 +45,8 @@ def read_pickle(path: str | Path) -> object:
     """
     try:
         with Path(path).open("rb") as file:
+            _check_memory(file, path)
+            file.seek(0)
             return _Restricted(file, str(path)).load()
     except CheckpointError:
         raise
@@ -47,6 +54,32 @@ def read_pickle(path: str | Path) -> object:
         raise CheckpointError(f"{path}: no such file; check the path") from error
     except Exception as error:  # a damaged pickle can fail in any way
         raise CheckpointError(f"{path} is a damaged pickle; copy or download it again") from error
+
+
+def _check_memory(file: BinaryIO, path: str | Path) -> None:
+    """Refuse a pickle that would fill the memory or the day of who reads it; nothing is built here.
+
+    The reader makes room up to the highest memo number that a program names, so numbers must follow from the
+    length of the program, as every writer counts them. A tuple of shared tuples of shared tuples takes for
+    ever to hash, so few tuples may be used twice.
+    """
+    memo, tuples, shared = set[int](), set[int](), set[int]()
+    is_tuple = False
+    for place, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        name = operation.name
+        if name in _PUT:
+            number = len(memo) if name == "MEMOIZE" else int(argument or 0)
+            if number > place:
+                raise CheckpointError(f"{path} is a pickle that asks for room without need; do not open it")
+            memo.add(number)
+            if is_tuple:
+                tuples.add(number)
+            continue
+        if name == "DUP" or (name in _GET and int(argument or 0) in tuples):
+            shared.add(-place if name == "DUP" else int(argument or 0))
+        if len(shared) > SHARED_TUPLES:
+            raise CheckpointError(f"{path} is a pickle of tuples within tuples; do not open it")
+        is_tuple = name in _TUPLE
 
 
 def read_gene_dictionary(path: str | Path) -> dict[str, Any]:

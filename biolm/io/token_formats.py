@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batch import Tokens
+from biolm.io.contained import open_zarr
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -203,9 +204,7 @@ class ZarrSource:
     """Zarr group of flat arrays."""
 
     def __init__(self, path: Path) -> None:
-        import zarr
-
-        self._group: Any = zarr.open_group(path, mode="r")
+        self._group: Any = open_zarr(path)[0]
         self.header = str(self._group.attrs[KEY])
 
     def blocks(self, rows: int) -> Iterator[Block]:

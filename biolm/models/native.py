@@ -166,7 +166,7 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     >>> model = biolm.load("runs/first/model")  # doctest: +SKIP
     """
     from biolm.core import CoreConfig, Transformer
-    from biolm.core.checkpoint import find_weights, load_strict, read_weights
+    from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights
     from biolm.models.heads import load_heads
     from biolm.models.sequence_model import SequenceModel
     from biolm.models.token_model import TokenCellModel
@@ -174,8 +174,11 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     language = load_tokenizer(folder)
     config = read_json(folder / "config.json")
     files = find_weights(folder)
-    core = Transformer(CoreConfig.from_dict(dict(config.get("core", {}))))
-    load_strict(core, read_weights(files), folder)
+    facts = CoreConfig.from_dict(dict(config.get("core", {})))
+    weights = read_weights(files)
+    check_size(facts, weights, folder)
+    core = Transformer(facts)
+    load_strict(core, weights, folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
     if isinstance(language, SequenceLanguage):
         reader = SequenceModel(language, core, pool=pool, hidden_state=hidden_state, files=list(files))

@@ -11,6 +11,8 @@ import numpy as np
 
 from biolm.io.anndata.elements import new_array
 from biolm.io.anndata.vectors import Addition
+from biolm.io.cells.hdf5 import open_hdf5
+from biolm.io.contained import open_zarr
 
 __all__ = ["convert", "creating", "reading"]
 
@@ -29,16 +31,12 @@ def convert(source: Path, target: Path, form: str, result: Addition) -> None:
 def reading(path: Path) -> Iterator[Any]:
     """The root group of an h5ad file or a zarr folder or zip file."""
     if path.is_file() and path.suffix != ".zip":
-        import h5py
-
-        with h5py.File(path) as root:
+        with open_hdf5(path) as root:
             yield root
     else:
-        import zarr
-
-        store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else zarr.storage.LocalStore(path)
+        group, store = open_zarr(path)
         with closing(store):
-            yield zarr.open_group(store, mode="r")
+            yield group
 
 
 @contextmanager

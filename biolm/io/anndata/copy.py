@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from biolm.io.anndata.vectors import Addition
+from biolm.io.cells.hdf5 import open_hdf5
+from biolm.io.contained import open_zarr
 
 __all__ = ["copy_h5ad", "copy_zarr"]
 
@@ -19,24 +21,26 @@ def copy_h5ad(source: Path, target: Path, result: Addition) -> None:
     The system copies the bytes of the file, which is several times faster than copying its objects
     one by one with HDF5 and never decodes a chunk; unused space inside the file is copied too.
     """
-    import h5py
-
     shutil.copyfile(source, target)
-    with h5py.File(target, "r+") as root:
+    # Looked at again: what was checked when the cells were read may not be what was copied.
+    with open_hdf5(target, "r+") as root:
         result.add(root)
 
 
 def copy_zarr(source: Path, target: Path, result: Addition) -> None:
     """Copy a zarr folder (format 2 or 3) and add vectors to the copy."""
-    import zarr
-
-    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    # Links stay links, so that the look at the copy finds those that lead out of it.
+    shutil.copytree(source, target, symlinks=True, copy_function=_copy_file)
     # The summary of all metadata at the root would hide what is added, so it is read past, then renewed.
-    summarised = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
-    root = zarr.open_group(target, mode="r+", use_consolidated=False)
+    summarised = open_zarr(target)[0].metadata.consolidated_metadata is not None
+    root, _ = open_zarr(target, "r+", use_consolidated=False)
     result.add(root)
     if summarised:
         _summarise(root, target)
+
+
+def _copy_file(source: str, target: str) -> str:
+    return shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def _summarise(root: Any, folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.contained import check_hdf5
 
 __all__ = ["is_hdf5", "open_hdf5", "why_not_hdf5"]
 
@@ -20,20 +21,30 @@ def is_hdf5(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def open_hdf5(path: Path) -> Any:
-    """Open for reading.
+def open_hdf5(path: Path, mode: str = "r") -> Any:
+    """Open a file that leads to no other.
 
     Raises
     ------
     InputError
-        If it is truncated or damaged.
+        If it is truncated or damaged, or holds what is stored outside it (:func:`check_hdf5`).
     """
     import h5py
 
+    file = None
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(why_not_hdf5(path)) from error
+        file = h5py.File(path, "r")
+        check_hdf5(file, path)
+        if mode != "r":
+            file.close()
+            file = h5py.File(path, mode)
+        return file
+    except BaseException as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, OSError | RuntimeError | KeyError | ValueError):
+            raise InputError(why_not_hdf5(path)) from error
+        raise
 
 
 def why_not_hdf5(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.unpack import gunzip, open_gzip
 
 __all__ = ["TidyLines", "first_lines", "read_lines", "unquoted"]
 
@@ -97,7 +97,7 @@ def read_lines(path: Path) -> list[str]:
     """
     try:
         content = path.read_bytes()
-        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        text = gunzip(content, path) if path.suffix == ".gz" else content
         return [line for line in text.decode("utf-8-sig").splitlines() if line.strip()]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text; copy or download it again") from error
@@ -115,8 +115,7 @@ def first_lines(path: Path, number: int, comment: str) -> list[str]:
     """
     above, found = "", list[str]()
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig") as file:
+        with open_gzip(path, encoding="utf-8-sig") as file:
             for line in file:
                 if line.lstrip().startswith(comment):
                     above = above if found else line.rstrip("\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from biolm.errors import InputError
+from biolm.io.unpack import Bounded
 
 __all__ = ["Stream", "header_texts", "open_stream"]
 
@@ -51,7 +52,8 @@ class Stream:
         self._packed = unpack is not None
         self._file: IO[bytes] | Any = raw
         if unpack is not None:
-            self._file = unpack(fileobj=raw) if unpack is gzip.GzipFile else unpack(raw)
+            opened = unpack(fileobj=raw) if unpack is gzip.GzipFile else unpack(raw)
+            self._file = opened if path is None else Bounded(opened, path.stat().st_size, self.name)
         self._returns = False
 
     def read(self, size: int) -> bytes:

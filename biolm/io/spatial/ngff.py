@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.contained import open_zarr
 from biolm.io.spatial.images import Level, TissueImage
 from biolm.io.spatial.samples import Convert, converter
 
@@ -31,9 +32,7 @@ def open_ngff(path: Path) -> TissueImage:
     InputError
         If it has other axes or no arrays.
     """
-    import zarr
-
-    group: Any = zarr.open_group(path, mode="r")
+    group: Any = open_zarr(path)[0]
     attributes = dict(group.attrs)
     described = dict(attributes.get("ome", attributes)).get("multiscales")
     if not described:

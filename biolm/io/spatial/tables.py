@@ -6,7 +6,6 @@ Dimensions: ``n`` rows · ``g`` columns that hold counts.
 from __future__ import annotations
 
 import csv
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.unpack import open_gzip
 
 __all__ = ["find_table", "header_of", "memory_source", "read_columns", "read_counts"]
 
@@ -49,7 +49,7 @@ def header_of(path: Path) -> tuple[list[str], str]:
         If it is no text.
     """
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        with open_gzip(path, encoding="utf-8") as file:
             line = file.readline()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text; copy it again") from error
@@ -105,9 +105,9 @@ def _read_text(path: Path, held: Sequence[str], names: Sequence[str], text: set[
     places = {name: f"f{held.index(name)}" for name in names}
     types = {places[name]: pa.string() if name in text else pa.float64() for name in names}
     try:
-        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+        with open_gzip(path) as stream:
             table = arrow_csv.read_csv(
-                stream,
+                pa.PythonFile(stream, mode="r"),
                 arrow_csv.ReadOptions(
                     use_threads=False, skip_rows=1, column_names=[f"f{n}" for n in range(len(held))]
                 ),
@@ -150,9 +150,9 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
     types = {name: pa.string() if place < ids else pa.float32() for place, name in enumerate(columns)}
     parts, found = [], []
     try:
-        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+        with open_gzip(path) as stream:
             reader = arrow_csv.open_csv(
-                stream,
+                pa.PythonFile(stream, mode="r"),
                 arrow_csv.ReadOptions(
                     use_threads=False, block_size=_BYTES, skip_rows=1, column_names=columns
                 ),
@@ -172,7 +172,7 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
 
 
 def _first_row(path: Path, delimiter: str) -> list[str]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+    with open_gzip(path, encoding="utf-8") as file:
         file.readline()
         return next(csv.reader([file.readline()], delimiter=delimiter), [])
 

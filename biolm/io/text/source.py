@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from biolm.errors import InputError
+from biolm.io.unpack import Bounded
 
 __all__ = ["lines_of", "open_bytes", "open_text", "reading", "stem_of"]
 
@@ -54,8 +55,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as probe:
             zipped = probe.read(2) == _GZIP
         if zipped:
-            with gzip.open(path, "rb") as file:
-                yield io.BufferedReader(file)
+            with path.open("rb") as raw, gzip.open(raw, "rb") as file:
+                yield io.BufferedReader(Bounded(file, path.stat().st_size, path))
         else:
             with path.open("rb") as file:
                 yield file

@@ -16,13 +16,13 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from biolm.core import CoreConfig, Transformer
-from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.families.keys import KeyTable
 from biolm.progress import log
 
-__all__ = ["FAMILIES", "Family", "family", "from_hf", "to_hf", "type_of"]
+__all__ = ["FAMILIES", "Family", "core_of", "family", "from_hf", "to_hf", "type_of"]
 
 FAMILIES: dict[str, str] = {
     "AMPLIFY": "biolm.models.families.amplify",
@@ -61,6 +61,8 @@ FAMILIES: dict[str, str] = {
     "xlnet": "biolm.models.families.xlnet",
 }
 """``model_type`` of a ``config.json`` to the module that reads it, imported on first use."""
+
+MOST_LAYERS = 10_000
 
 
 # Classes of fine-tuned models, and where they keep what they learned beside the core.
@@ -142,20 +144,51 @@ def from_hf(folder: str | Path, *, ignore: Collection[str] = ()) -> Transformer:
     folder = Path(folder)
     config = read_json(folder / "config.json")
     members = family(type_of(config))
-    try:
-        core = members.core_config(config)
-    except KeyError as error:
-        raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
+    core = core_of(members, config, folder / "config.json")
     read = read_weights(find_weights(folder))
     left = _classifier(config, core, read)
     if left:
         log.info("%s: the core is read, the classifier is left out (%s)", folder, ", ".join(left))
     tensors = {name: tensor for name, tensor in read.items() if name not in {*ignore, *left}}
     core = _adapted(members, core, tensors)
+    check_size(core, tensors, folder)
     model = Transformer(core)
     ours = members.KEYS.theirs_to_ours(tensors, core, folder)
     load_strict(model, ours, folder, lambda name: members.KEYS.published(name, core))
     return model.eval()
+
+
+def core_of(members: Family, config: dict[str, Any], place: Path) -> CoreConfig:
+    """Core config of a ``config.json``, whatever it holds.
+
+    Parameters
+    ----------
+    members
+        The family.
+    config
+        Content of the file.
+    place
+        The file, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        If a field is missing or of another kind than the family's.
+    ConfigError
+        If the config is impossible.
+    """
+    # Families go through the layers one by one before the core config looks at their number.
+    for name, value in config.items():
+        if "layer" in name and isinstance(value, int) and value > MOST_LAYERS:
+            raise CheckpointError(f"{place}: {name} must be at most {MOST_LAYERS:,}, not {value:,}")
+    try:
+        return members.core_config(config)
+    except ConfigError:
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"{place} lacks the field {error}; fetch it again") from error
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        raise CheckpointError(f"{place} holds a value of the wrong kind ({error}); fetch it again") from error
 
 
 def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights, write_weights
 from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError
@@ -213,6 +213,7 @@ def load_seq2seq(folder: str | Path) -> EncoderDecoder:
     tensors = read_weights(find_weights(folder))
     # Configs of transformers 5 call every T5 tied; only the file tells whether the head has its own matrix.
     decoder = replace(decoder_config(config), tied="lm_head.weight" not in tensors)
+    check_size(decoder, tensors, folder)
     model = EncoderDecoder(core_config(config), decoder)
     ours = SEQ2SEQ_KEYS.theirs_to_ours(tensors, decoder, folder)
     load_strict(model, ours, folder, lambda name: SEQ2SEQ_KEYS.published(name, decoder))

@@ -12,17 +12,16 @@ Dimensions: ``n`` sequences.
 from __future__ import annotations
 
 import csv
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
+from biolm.io.unpack import open_gzip
 
 __all__ = ["BENCHMARKS", "Assays", "Found", "Labelled", "find_assays", "find_sets"]
 
@@ -232,7 +231,7 @@ def _table_pairs(path: Path) -> Iterator[tuple[str, str]]:
     for column in ("sequence", "label"):
         if column not in _header(path):
             raise InputError(f"{path} has no column {column}; it has {', '.join(_header(path)[:6])}")
-    with _text(path) as file:
+    with open_gzip(path, newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.DictReader(file, delimiter=_delimiter(path)), start=2):
             if not row["sequence"] or not row["label"]:
                 raise InputError(f"line {number} of {path} lacks its sequence or label; copy the file again")
@@ -240,14 +239,8 @@ def _table_pairs(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _header(path: Path) -> list[str]:
-    with _text(path) as file:
+    with open_gzip(path, newline="", encoding="utf-8-sig") as file:
         return next(csv.reader(file, delimiter=_delimiter(path)), [])
-
-
-def _text(path: Path) -> TextIO:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
-    return path.open(newline="", encoding="utf-8-sig")
 
 
 def _delimiter(path: Path) -> str:

@@ -204,7 +204,7 @@ def test_damaged_zarr(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         (folder / name).write_text(content)
-        refuse(folder, "metadata cannot be read|it has no obs")
+        refuse(folder, "metadata cannot be read|it has no obs|not valid JSON")
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

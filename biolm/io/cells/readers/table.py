@@ -22,6 +22,7 @@ from biolm.io.cells.bands import Band, BandedRows, sorted_by_cell
 from biolm.io.cells.rows import compress
 from biolm.io.cells.source import OpenCells, Table, resolve_matrix
 from biolm.io.cells.text import TidyLines, first_lines
+from biolm.io.unpack import Bounded
 
 __all__ = ["open_file", "open_turned", "recognises"]
 
@@ -190,7 +191,8 @@ def _batches(path: Path, header: _Header, *, names: bool) -> Iterator[Any]:
     types = dict.fromkeys(wanted, pa.string() if names else pa.float32())
     try:
         with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
-            lines = TidyLines(stream, COMMENT.encode(), blanks=header.delimiter == " ")
+            bounded = Bounded(stream, path.stat().st_size, path)
+            lines = TidyLines(bounded, COMMENT.encode(), blanks=header.delimiter == " ")
             reader = arrow_csv.open_csv(
                 pa.PythonFile(lines, mode="r"),
                 arrow_csv.ReadOptions(

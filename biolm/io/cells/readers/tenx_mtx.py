@@ -7,7 +7,6 @@ Dimensions: ``e`` stored values of a batch of lines.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from biolm.io.cells.bands import Band, BandedRows
 from biolm.io.cells.features import feature_types, typed_cells
 from biolm.io.cells.source import OpenCells, Table, resolve_matrix
 from biolm.io.cells.text import TidyLines, read_lines, unquoted
+from biolm.io.unpack import Bounded, open_gzip
 
 __all__ = ["open_file", "open_turned", "recognises"]
 
@@ -162,9 +162,8 @@ def _header(path: Path, *, turned: bool) -> _Header:
 
     Format: https://math.nist.gov/MatrixMarket/formats.html
     """
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="latin-1") as file:  # comments may hold anything
+        with open_gzip(path, encoding="latin-1") as file:  # comments may hold anything
             banner = file.readline(4096).split()
             line = file.readline(1 << 20)
             while line and (not line.strip() or line.lstrip().startswith("%")):
@@ -216,8 +215,9 @@ def _entries(
     }
     try:
         with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+            bounded = Bounded(stream, path.stat().st_size, path)
             reader = csv.open_csv(
-                pa.PythonFile(TidyLines(stream, b"%", blanks=True), mode="r"),
+                pa.PythonFile(TidyLines(bounded, b"%", blanks=True), mode="r"),
                 csv.ReadOptions(
                     use_threads=False,
                     block_size=TEXT_BYTES,

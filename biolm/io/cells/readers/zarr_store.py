@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import InputError
 from biolm.io.cells.anndata_store import open_store
 from biolm.io.cells.rows import Slice
 from biolm.io.cells.source import OpenCells
+from biolm.io.contained import open_zarr
 
 __all__ = ["Aligned", "open_file", "recognises"]
 
@@ -36,16 +36,9 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     Raises
     ------
     InputError
-        If it is no group or its metadata cannot be read.
+        If it is no group, its metadata cannot be read, or it leads out of itself.
     """
-    import zarr
-
-    store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else zarr.storage.LocalStore(path)
-    try:
-        root = zarr.open_group(store, mode="r")
-    except Exception as error:  # zarr raises many kinds on damaged metadata
-        store.close()
-        raise InputError(f"{path} is damaged: its zarr metadata cannot be read; copy it again") from error
+    root, store = open_zarr(path)
     return open_store(root, path, "zarr", matrix, column=_column, on_close=store.close)
 
 
