@@ -3,7 +3,8 @@
     python benchmarks/own_dna_model.py SEQUENCES -o FOLDER [--recipe FILE] [--set KEY=VALUE ...]
 
 ``SEQUENCES`` is the folder with the genomes. Each is cut into pieces of 20 kb, of which every tenth is held
-out; the recipe ``workflows/pretrain/dna-mini.yaml`` is trained on the others, and so are the chains, on all
+out; a recipe, ``workflows/pretrain/dna-mini.yaml`` by default, is
+trained on the others, and so are the chains, on all
 of their bases. Then all guess the same bases: those of held-out windows but their first 64. Perplexity 4 is
 pure chance.
 
@@ -45,7 +46,7 @@ def pieces(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     held: dict[str, list[str]] = {}
     for species, name in GENOMES.items():
         with open_sequences(folder / "dna" / name) as source:
-            texts = [block.text(row).upper() for block in source.blocks() for row in range(len(block))]
+            texts = [block.text(row) for block in source.blocks() for row in range(len(block))]
         cut = [text[at : at + PIECE] for text in texts for at in range(0, len(text), PIECE)]
         held[species] = cut[EVERY - 1 :: EVERY]
         train[species] = [piece for number, piece in enumerate(cut) if number % EVERY != EVERY - 1]
@@ -66,7 +67,7 @@ def coded(text: str) -> NDArray[np.int64]:
     """Bases as 0 to 3; others are 4."""
     table = np.full(256, 4, np.int64)
     table[np.frombuffer(b"ACGT", np.uint8)] = np.arange(4)
-    return np.asarray(table[np.frombuffer(text.encode("ascii"), np.uint8)])
+    return np.asarray(table[np.frombuffer(text.upper().encode("ascii"), np.uint8)])
 
 
 def contexts(codes: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -120,7 +121,7 @@ def model_scores(model: SequenceModel, windows: list[str]) -> NDArray[np.float64
 def judged(texts: list[str], seed: int = 0) -> list[str]:
     """Windows of known bases from held-out pieces."""
     cut = [text[at : at + WINDOW] for text in texts for at in range(0, len(text) - WINDOW + 1, WINDOW)]
-    cut = [text for text in cut if set(text) <= set("ACGT")]
+    cut = [text.upper() for text in cut if set(text.upper()) <= set("ACGT")]
     chosen = np.random.default_rng(seed).permutation(len(cut))[:JUDGED]
     return [cut[row] for row in chosen]
 
@@ -144,7 +145,7 @@ def main() -> None:
     model = biolm.load(chosen.output / "run" / "model")
     assert isinstance(model, SequenceModel)
     windows = {species: judged(texts) for species, texts in held.items()}
-    rows = {"dna-mini": {name: model_scores(model, some) for name, some in windows.items()}}
+    rows = {chosen.recipe.stem: {name: model_scores(model, some) for name, some in windows.items()}}
     everything = [text for texts in train.values() for text in texts]
     for k in ORDERS:
         table = chain(everything, k)

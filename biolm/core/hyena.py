@@ -142,7 +142,8 @@ class RealModes(nn.Module):
 
     def modes(self) -> Modes:
         """Poles and residues for :func:`biolm.core.convolve.modal`."""
-        rates = self.log_poles.float()
+        # Published ones are below 0; in training none may pass it, as the filter would then grow without end.
+        rates = self.log_poles.float().clamp(max=0)
         return Modes(lambda steps: torch.exp(rates[:, :, None] * steps), self.residues.float())
 
     def forward(self, u: Tensor, context: Context, past: Tensor | None) -> tuple[Tensor, Tensor | None]:

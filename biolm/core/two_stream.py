@@ -169,6 +169,9 @@ class TwoStream(nn.Module):
         behind = places[:, None] - torch.arange(length, device=key.device)  # query's place less the key's
         index = (behind + length - 1).expand(len(position), -1, -1)
         scores = content + position.gather(2, index)
+        if segments is None and self.training:
+            # Several processes wait for the gradient of every weight, also of those that are not used.
+            scores = scores + 0 * (self.segments.sum() + self.segment_bias.sum())
         if segments is not None:
             segment = torch.einsum("qhk,shk->hqs", query + self.segment_bias, self.segments)
             differ = (segments[places, None] != segments[None, :]).long()

@@ -182,13 +182,20 @@ def require_token_head(facts: Facts, name: str) -> None:
         raise ConfigError(f"{name} needs a core with head 'mlm' or 'linear', not {facts.core.head!r}")
 
 
-def score_tokens(logits: Any, targets: Any, label_smoothing: float = 0.0) -> Score:
-    """Cross-entropy of logits ``(m, v)`` against ids ``(m,)``, and the share that is found first."""
+def score_tokens(
+    logits: Any, targets: Any, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Score:
+    """Cross-entropy of logits ``(m, v)`` against ids ``(m,)``, and the share that is found first.
+
+    With ``weights (m,)`` means are weighted.
+    """
     logits = logits.float()
     losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
     found = (logits.detach().argmax(-1) == targets).float()
-    metrics = {"accuracy": Sum.of(found)}
+    metrics = {"accuracy": Sum.of(found, weights)}
     if label_smoothing:
         # Perplexity is of the plain cross-entropy.
-        metrics["cross_entropy"] = Sum.of(F.cross_entropy(logits.detach(), targets, reduction="none"))
-    return Score({"loss": Sum.of(losses)}, metrics=metrics)
+        metrics["cross_entropy"] = Sum.of(
+            F.cross_entropy(logits.detach(), targets, reduction="none"), weights
+        )
+    return Score({"loss": Sum.of(losses, weights)}, metrics=metrics)

@@ -37,14 +37,20 @@ class NextTokenSettings(Settings):
         Do not ask for special tokens; otherwise the end token is predicted like any other.
     label_smoothing
         Share of the target's mass spread over the vocabulary.
+    lowercase_weight
+        Weight of lower-case letters among the targets, for alphabets of bytes: all letters are then read and
+        asked for in upper case, and those that stood in lower case (repeats of genomes) weigh so much. 1: the
+        case is kept, as any other token. Evo 2 was trained with 0.1.
     """
 
     reverse_share: float = 0.0
     skip_special: bool = False
     label_smoothing: float = 0.0
+    lowercase_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_share("reverse_share", self.reverse_share)
+        check_share("lowercase_weight", self.lowercase_weight)
         check_share("label_smoothing", self.label_smoothing)
 
 
@@ -54,6 +60,7 @@ class Shift(View):
 
     reverse_share: float
     skipped_ids: tuple[int, ...] = ()
+    lowercase_weight: float = 1.0
     asks: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
 
@@ -69,7 +76,21 @@ class Shift(View):
         if self.skipped_ids:
             asked[:-1] &= ~is_special(read.ids[1:], self.skipped_ids)
         rows = asked.nonzero().flatten()  # (m,)
-        return Prepared(batch=read, original=batch, keys=draw.keys, rows=rows, targets=read.ids[rows + 1])
+        targets, extra = read.ids[rows + 1], {}
+        if self.lowercase_weight != 1:
+            # Of bytes, lower-case letters are those from "a" to "z", 32 above the upper-case ones.
+            extra["weights"] = torch.where(_is_lower(targets), self.lowercase_weight, 1.0)
+            read = replace(read, ids=_upper(read.ids))
+            targets = _upper(targets)
+        return Prepared(batch=read, original=batch, keys=draw.keys, rows=rows, targets=targets, extra=extra)
+
+
+def _is_lower(ids: Tensor) -> Tensor:
+    return (ids >= ord("a")) & (ids <= ord("z"))
+
+
+def _upper(ids: Tensor) -> Tensor:
+    return torch.where(_is_lower(ids), ids - 32, ids)
 
 
 def reverse(batch: Batch, turned: Tensor, document: Tensor) -> Batch:
@@ -120,12 +141,14 @@ class NextToken(Objective):
         return Shift(
             reverse_share=s.reverse_share,
             skipped_ids=tuple(sorted(self.facts.special_ids)) if s.skip_special else (),
+            lowercase_weight=s.lowercase_weight,
         )
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Tokens that are asked for."""
         assert prepared.rows is not None
-        return {"loss": float(len(prepared.rows))}
+        weights = prepared.extra.get("weights")
+        return {"loss": float(len(prepared.rows) if weights is None else weights.sum())}
 
     def baseline(self) -> Baseline:
         """Frequencies of the tokens, and of those at each place."""
@@ -133,4 +156,5 @@ class NextToken(Objective):
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Cross-entropy and accuracy of the next tokens."""
-        return score_tokens(output.logits, prepared.targets, self.settings.label_smoothing)
+        weights = prepared.extra.get("weights")
+        return score_tokens(output.logits, prepared.targets, self.settings.label_smoothing, weights)

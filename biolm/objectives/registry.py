@@ -36,6 +36,7 @@ BUILT_IN: dict[str, str] = {
     "next_token": "biolm.objectives.next_token:NextToken",
     "pair_order": "biolm.objectives.pair_order:PairOrder",
     "panel_contrast": "biolm.objectives.contrast:PanelContrast",
+    "permuted_tokens": "biolm.objectives.permuted_tokens:PermutedTokens",
     "regress": "biolm.objectives.classify:Regress",
     "triplet": "biolm.objectives.triplet:Triplet",
     "two_views": "biolm.objectives.contrast:TwoViews",

@@ -104,7 +104,7 @@ def check_objective(objective: Criterion, job: Job) -> None:
     Raises
     ------
     ConfigError
-        If it needs counts, zeros or pairs of texts that the examples do not have.
+        If it needs counts, zeros, pairs of texts or letters in two cases that the examples do not have.
     """
     if objective.reads_pairs and job.files:
         raise ConfigError(
@@ -131,6 +131,12 @@ def check_objective(objective: Criterion, job: Job) -> None:
     for part in objective.parts if isinstance(objective, Weighted) else [objective]:
         if isinstance(part, WholeCell) and part.settings.zeros_share:
             _check_whole(job, getattr(tokenizer, "max_length", None))
+        elif getattr(part.settings, "lowercase_weight", 1.0) != 1 and job.vocabulary.tokens.get("a") != ord(
+            "a"
+        ):
+            raise ConfigError(
+                "lowercase_weight needs tokens that tell cases apart; set model.adapter to evo2 or text"
+            )
         elif isinstance(job.examples, CellExamples) and not job.examples.zeros:
             _check_zeros(part.settings)
 

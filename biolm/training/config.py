@@ -29,8 +29,9 @@ class ModelConfig:
     Parameters
     ----------
     adapter
-        Of cells ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; of sequences ``protein``, ``dna``
-        (single bases), ``kmers`` or ``bpe``; not used with ``data.vocabulary``.
+        Of cells ``rank`` (Geneformer), ``bins`` (scGPT) or ``continuous``; of sequences ``protein``,
+        ``dna`` (single bases), ``kmers``, ``bpe``, ``evo2`` (bases in either case) or ``text`` (bytes); not
+        used with ``data.vocabulary``.
     tokenizer
         Further settings of the adapter, such as ``n_bins``; with ``start`` or ``data.vocabulary``, what is to
         be other than there, such as ``max_length``.
@@ -57,7 +58,7 @@ class ModelConfig:
         How the saved model makes a cell's vector; -1 is the last hidden state.
     """
 
-    adapter: Literal["rank", "bins", "continuous", "protein", "dna", "kmers", "bpe"] = "rank"
+    adapter: Literal["rank", "bins", "continuous", "protein", "dna", "kmers", "bpe", "evo2", "text"] = "rank"
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     max_length: int = 2048
     core: Mapping[str, Any] = field(default_factory=dict)

@@ -41,7 +41,7 @@ def initialise(core: Transformer, std: float = 0.02) -> None:
     deep = (2 * core.config.n_layers) ** -0.5
     for name, module in core.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            ends_branch = name.endswith(("attention.out", "cross.out", "mlp.down"))
+            ends_branch = name.endswith(("attention.out", "attention.output", "cross.out", "mlp.down"))
             module.weight.normal_(0.0, std * (deep if ends_branch else 1.0))
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias.zero_()

@@ -27,6 +27,8 @@ _ADAPTERS: Mapping[str, dict[str, Any]] = {
     "dna": {"family": "letters", "alphabet": "dna"},
     "kmers": {"family": "kmers"},
     "bpe": {"family": "bpe"},
+    "evo2": {"family": "letters", "alphabet": "evo2"},
+    "text": {"family": "letters", "alphabet": "byte"},
 }
 
 

@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "workflows" / "pretrain"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 SEQUENCES = {
     "protein": "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVV",
+    **dict.fromkeys(("evo", "xlnet"), "ACGTTGCAACGGTTAACCGATCGATTACGCTAGCTAGGATCCATGCATCGTTAAGCTAGC" * 20),
     "dna": "ACGTTGCAACGGTTAACCGATCGATTACGCTAGCTAGGATCCATGCATCGTTAAGCTAGC" * 20,
 }
 
@@ -49,7 +50,13 @@ def test_cells_of_a_recipe_are_thinned() -> None:
 
 
 def test_there_is_a_recipe_of_each_kind() -> None:
-    assert {path.stem for path in RECIPES} >= {"cell-mini", "geneformer-mini", "scgpt-mini", "protein-mini"}
+    assert {path.stem for path in RECIPES} >= {
+        "cell-mini",
+        "geneformer-mini",
+        "scgpt-mini",
+        "protein-mini",
+        "evo-mini",
+    }
 
 
 @pytest.mark.parametrize("content", [None, "name,score\na,1\n"])
