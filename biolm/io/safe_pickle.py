@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ import numpy as np
 from biolm.errors import CheckpointError
 from biolm.io.json_file import read_json
 
-__all__ = ["read_gene_dictionary", "read_pickle"]
+__all__ = ["Record", "read_gene_dictionary", "read_pickle"]
 
 _PUT, _GET = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
 _TUPLE = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"}
@@ -26,17 +27,19 @@ SHARED_TUPLES = 20
 SIMPLE_TYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,4}")
 
 
-def read_pickle(path: str | Path) -> object:
+def read_pickle(path: str | Path, *, records: Collection[str] = ()) -> object:
     """What a pickle holds, made of built-in containers, numbers, strings and numpy scalars alone.
 
     Parameters
     ----------
     path
         The file, of any pickle protocol.
+    records
+        Classes, as ``module.Name``, of which only the attributes are read: each comes as a :class:`Record`.
 
     Returns
     -------
-    dict, list, tuple, set, str, bytes, int, float, bool, None or numpy scalars, nested.
+    dict, list, tuple, set, str, bytes, int, float, bool, None, numpy scalars or records, nested.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def read_pickle(path: str | Path) -> object:
         with Path(path).open("rb") as file:
             _check_memory(file, path)
             file.seek(0)
-            return _Restricted(file, str(path)).load()
+            return _Restricted(file, str(path), records).load()
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -104,6 +107,24 @@ def read_gene_dictionary(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path} holds no dictionary by gene name; give the dictionary of the model")
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in content.items()}
+
+
+class Record:
+    """The attributes of a pickled object, without its class.
+
+    Attributes
+    ----------
+    state
+        By name.
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = dict(state)
 
 
 class _Dtype:
@@ -165,14 +186,16 @@ ALLOWED = {
 class _Restricted(pickle.Unpickler):
     """Builds what needs no code, and refuses the rest by name."""
 
-    def __init__(self, file: Any, name: str) -> None:
+    def __init__(self, file: Any, name: str, records: Collection[str]) -> None:
         super().__init__(file)
-        self._name = name
+        self._name, self._records = name, records
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for an allowed global."""
         if found := ALLOWED.get(f"{module}.{name}"):
             return found
+        if f"{module}.{name}" in self._records:
+            return Record
         raise CheckpointError(
             f"{self._name} is a pickle that asks for {module}.{name}, which could run code; "
             "convert it to JSON where you trust it"

@@ -197,6 +197,12 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="HyenaDNA: human genome, decoder of convolutions",
         files="config.json and its weights, or the weights.ckpt of the first release",
     ),
+    Entry(
+        name="sctrans",
+        module="biolm.models.systems.sctrans",
+        summary="scTrans: one query over the expressed genes; trained on each data set, no published weights",
+        files="pretrained_model.pth or finetuned_model.pth, and reference_word_dic.pk",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
+from biolm.models.address import split_options
 from biolm.models.catalogue import BUILT_IN, Entry
 from biolm.settings import nearest
 
@@ -79,7 +80,8 @@ def load(
     Parameters
     ----------
     name_or_folder
-        A built-in name (``genetext``), the folder of a checkpoint, or a hub id (``org/name``).
+        A built-in name (``genetext``), the folder of a checkpoint, or a hub id (``org/name``,
+        ``org/name:subfolder@revision``); options of the system may follow as in ``folder?padding=masked``.
     revision, cache_dir, local_files_only
         For a hub id: the branch, tag or commit; where files are kept; never ask the network.
     options
@@ -98,6 +100,9 @@ def load(
     Traceback (most recent call last):
     biolm.errors.ConfigError: there is no model or folder 'genetex'; did you mean 'genetext'?
     """
+    if isinstance(name_or_folder, str):
+        name_or_folder, chosen = split_options(name_or_folder)
+        options = {**chosen, **options}
     remote: dict[str, Any] = {
         "revision": revision,
         "cache_dir": cache_dir,
@@ -110,10 +115,7 @@ def load(
             return _adapted(Path(name_or_folder), remote, options)
     entry, folder = resolve(name_or_folder, **remote)
     module = entry.imported()
-    known = inspect.signature(module.load).parameters
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"model {entry.name} has no option {name}; leave it out")
+    _check_options(entry, module.load, options)
     given = () if folder is None else (folder,)
     model: CellModel | SequenceModel | Transformer = module.load(*given, **options)
     return model
@@ -136,6 +138,14 @@ def _adapted(
     return model
 
 
+def _check_options(entry: Entry, make: Callable[..., Any], options: Collection[str]) -> None:
+    known = [name for name in inspect.signature(make).parameters if name not in ("folder", "path")]
+    for name in options:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "leave it out"
+            raise ConfigError(f"model {entry.name} has no option {name}; {has}")
+
+
 def load_tokenizer(name_or_folder: str | Path) -> Any:
     """What tokenises for a model: without its weights where the system allows it.
 
@@ -144,10 +154,16 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
     ConfigError, CheckpointError
         As :func:`load`.
     """
+    options: dict[str, str] = {}
+    if isinstance(name_or_folder, str):
+        name_or_folder, options = split_options(name_or_folder)
     entry, folder = resolve(name_or_folder)
     module = entry.imported()
+    _check_options(entry, module.load, options)
     make = getattr(module, "load_tokenizer", module.load)
-    return make() if folder is None else make(folder)
+    # Options that say how the network runs mean nothing to its tokens.
+    read = {name: value for name, value in options.items() if name in inspect.signature(make).parameters}
+    return make(**read) if folder is None else make(folder, **read)
 
 
 def resolve(

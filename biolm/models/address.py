@@ -1,0 +1,82 @@
+"""What a user types to name a model: a name or folder, a hub repository, and what the system is told.
+
+``FOLDER?padding=masked&assay=Smart-seq2`` is a folder with options of its system;
+``ORG/NAME:SUBFOLDER@REVISION`` a repository of the hub, one folder of it, at a branch, tag or commit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from biolm.errors import ConfigError
+
+__all__ = ["HubAddress", "hub_address", "split_options"]
+
+_HUB = re.compile(
+    r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(?::(?P<subfolder>[\w.+-]+(?:/[\w.+-]+)*))?(?:@(?P<revision>[\w./+-]+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HubAddress:
+    """A repository of the hub.
+
+    Parameters
+    ----------
+    repository
+        ``org/name``.
+    subfolder
+        Folder of the repository that holds the checkpoint; empty for its top.
+    revision
+        Branch, tag or commit; None for the newest.
+    """
+
+    repository: str
+    subfolder: str = ""
+    revision: str | None = None
+
+
+def hub_address(text: str) -> HubAddress | None:
+    """A hub repository as users spell it; None where the text is none.
+
+    Examples
+    --------
+    >>> hub_address("ctheodoris/Geneformer:Geneformer-V2-104M@main")
+    HubAddress(repository='ctheodoris/Geneformer', subfolder='Geneformer-V2-104M', revision='main')
+    >>> hub_address("./folder") is None
+    True
+    """
+    found = _HUB.fullmatch(text)
+    if found is None or ".." in re.split(r"[/:@]", text):
+        return None
+    return HubAddress(found["repository"], found["subfolder"] or "", found["revision"])
+
+
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """The name or folder, and the options behind its question mark; values may be quoted as in a URL.
+
+    Raises
+    ------
+    ConfigError
+        If an option has no value, or comes twice.
+
+    Examples
+    --------
+    >>> split_options("checkpoints/uce?padding=masked&species=human")
+    ('checkpoints/uce', {'padding': 'masked', 'species': 'human'})
+    """
+    name, mark, rest = text.partition("?")
+    if not mark or Path(text).expanduser().exists():
+        return text, {}
+    options: dict[str, str] = {}
+    for pair in rest.split("&"):
+        key, equals, value = pair.partition("=")
+        if not (key and equals and value):
+            raise ConfigError(f"'{pair}' of the model '{text}' is no option; write name=value")
+        if key in options:
+            raise ConfigError(f"the model '{text}' has the option {key} twice; give it once")
+        options[key] = unquote(value)
+    return name, options

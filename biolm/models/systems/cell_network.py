@@ -1,0 +1,180 @@
+"""Cell systems with a network of their own, which is none of the shared core: tokenise, batch, run.
+
+Dimensions: ``n`` cells of a block · ``b`` cells of a batch · ``t`` tokens of a batch · ``h`` heads · ``e``
+width of a head · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from biolm.batch import Batch, Tokens, pack
+from biolm.core.checkpoint import hash_files
+from biolm.errors import ConfigError
+from biolm.io.cells.block import CellBlock
+from biolm.models.language import CellLanguage
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.running import pick_device
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["CellNetwork", "by_document", "choose"]
+
+_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class CellNetwork(CellModel):
+    """A published system whose network reads the packed tokens of some cells.
+
+    Parameters
+    ----------
+    language
+        Genes and tokeniser.
+    network
+        The modules with their weights.
+    width
+        ``d`` of a cell's vector.
+    pools
+        Ways to pool; the first is the system's own.
+    files
+        Weight files, for the checkpoint's hash.
+    rules
+        What the user chose of the system, such as whether a fault of the published code is kept; they enter
+        the provenance.
+    """
+
+    block_rows = 512
+
+    def __init__(
+        self,
+        language: CellLanguage,
+        network: nn.Module,
+        *,
+        width: int,
+        pools: tuple[str, ...],
+        files: list[Path],
+        rules: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.language = language
+        self.name = language.name
+        self.vocabulary = language.vocabulary
+        self.wants_counts = language.wants_counts
+        self.network = network.eval()
+        self.width = width
+        self.pools = pools
+        self.rules = dict(rules or {})
+        self._files = [*files, *language.files]
+
+    def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block of cells, row numbers in ``index``."""
+        return self.language.tokenize(block, match, seed=seed)
+
+    def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of a block of cells."""
+        return self.embed_tokens(self.tokenize(block, match, seed=options.seed), options)
+
+    def embed_tokens(self, tokens: Tokens, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of cells that are tokens already.
+
+        Raises
+        ------
+        ConfigError
+            For a hidden state or compiling, which these systems do not offer, or an unknown pool.
+        """
+        if options.hidden_state is not None:
+            raise ConfigError(f"model {self.name} pools its last state only; leave the hidden state out")
+        if options.compile:
+            raise ConfigError(f"model {self.name} is not compiled; leave compile out")
+        how = options.pool or self.pools[0]
+        if how not in self.pools:
+            raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
+        device = pick_device(options.device)
+        self.network.to(device)
+        precision = _PRECISIONS.get(options.precision)
+        vectors = np.zeros((len(tokens), self.width), np.float32)
+        for rows in self.batches(tokens, options):
+            batch = Batch.from_tokens(tokens, rows).to(device)
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.type, precision, enabled=precision is not None),
+            ):
+                vectors[rows] = self.vectors(batch, how).float().cpu().numpy()
+        return vectors
+
+    def batches(self, tokens: Tokens, options: EmbedOptions) -> Iterator[NDArray[np.intp]]:
+        """Rows of each batch; cells without tokens are in none, and their vectors are zero."""
+        filled = np.flatnonzero(tokens.lengths)
+        for rows in pack(tokens.take(filled), options.batch_tokens):
+            yield filled[rows]
+
+    @abstractmethod
+    def vectors(self, batch: Batch, how: str) -> Tensor:
+        """Vectors ``(b, d)`` of one batch, each of at least one token."""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for provenance."""
+        return {
+            "kind": self.name,
+            "sha256": hash_files(self._files),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "width": self.width,
+            "genes": len(self.vocabulary),
+            "pool": self.pools[0],
+            **self.rules,
+        }
+
+
+def choose(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """A value that the user chose of a system's option.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of those allowed.
+
+    Examples
+    --------
+    >>> choose("padding", "masked", ("published", "masked"))
+    'masked'
+    """
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    return value
+
+
+def by_document(
+    attend: Callable[..., Tensor], offsets: Tensor, *columns: Tensor, keys: Tensor | None = None
+) -> Tensor:
+    """Attention of every document to itself alone.
+
+    Parameters
+    ----------
+    attend
+        Takes the slices ``(h, s, e)`` of one document, and its slice of ``keys``; gives ``(h, s, e)``.
+    offsets
+        ``(b + 1,)`` document starts.
+    columns
+        Queries, keys and values, ``(t, h, e)`` each.
+    keys
+        ``(t,)`` a number for each key, such as a bias.
+
+    Returns
+    -------
+    ``(t, h * e)``.
+    """
+    ends = offsets.tolist()
+    found = []
+    for start, end in pairwise(ends):
+        parts = [column[start:end].transpose(0, 1) for column in columns]
+        if keys is not None:
+            parts.append(keys[start:end])
+        found.append(attend(*parts).transpose(0, 1).flatten(1))
+    return torch.cat(found)
