@@ -203,6 +203,12 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="scTrans: one query over the expressed genes; trained on each data set, no published weights",
         files="pretrained_model.pth or finetuned_model.pth, and reference_word_dic.pk",
     ),
+    Entry(
+        name="scconcept",
+        module="biolm.models.systems.scconcept",
+        summary="scConcept: genes ranked by count, contrasted over gene panels; theislab/scConcept, MIT",
+        files="model.ckpt, config.yaml and gene_mappings/SPECIES.csv",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",
