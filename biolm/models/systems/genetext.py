@@ -28,7 +28,7 @@ from biolm.resources import shipped
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["GeneText", "centre", "load", "random_like", "recognises"]
+__all__ = ["GeneText", "centre", "load", "random_like", "read_table", "recognises"]
 
 FILE = "genetext.safetensors"
 TENSORS = {"human", "vectors", "factors", "mouse", "mouse_offsets", "mouse_rows", "mouse_weights"}
@@ -46,6 +46,8 @@ class GeneText(CellModel):
         ``(m, d)`` float32.
     factors
         ``(m,)`` float32, what a gene's weight is multiplied with.
+    human
+        ``(m,)`` int32, the row of the human gene that a gene is or mostly stands for.
     sha256
         Of the file the table was read from.
     facts
@@ -61,6 +63,7 @@ class GeneText(CellModel):
     vocabulary: GeneVocabulary
     vectors: NDArray[np.float32]
     factors: NDArray[np.float32]
+    human: NDArray[np.int32]
     sha256: str
     facts: dict[str, str]
     name: str = "genetext"
@@ -115,7 +118,7 @@ def load(path: Path | None = None) -> GeneText:
         If the file is damaged, or a tensor is missing, left over or mis-shaped.
     """
     file = (shipped("genetext") if path is None else path) / FILE
-    tensors, facts, sha256 = _read(file)
+    tensors, facts, sha256 = read_table(file, "gene vectors")
     if tensors.keys() != TENSORS:
         wanted, held = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
         raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {held}")
@@ -131,6 +134,7 @@ def load(path: Path | None = None) -> GeneText:
         vocabulary=GeneVocabulary.of(names, kind="ensembl", species=("human", "mouse")),
         vectors=np.concatenate([vectors, _group_means(vectors, rows, offsets, weights)]),
         factors=np.concatenate([factors, _group_means(factors[:, None], rows, offsets, weights)[:, 0]]),
+        human=np.concatenate([np.arange(len(human), dtype=np.int32), _heaviest(rows, offsets, weights)]),
         sha256=sha256,
         facts=facts,
     )
@@ -180,8 +184,8 @@ def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return centring_of(vectors)(vectors)
 
 
-def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:
-    """Tensors, metadata and sha256 of a safetensors file."""
+def read_table(file: Path, what: str) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:
+    """Tensors, metadata and sha256 of a safetensors file; ``what`` it holds is named where it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -190,7 +194,7 @@ def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:
             facts = json.loads((held.metadata() or {}).get("about", "{}"))
             return tensors, facts, hashlib.sha256(file.read_bytes()).hexdigest()
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read the gene vectors in {file}: {error}") from error
+        raise CheckpointError(f"cannot read the {what} in {file}: {error}") from error
 
 
 def _group_means(
@@ -205,3 +209,12 @@ def _group_means(
     mass = weights.astype(np.float64)
     sums = np.add.reduceat(values[rows] * mass[:, None], offsets[:-1], axis=0)
     return (sums / np.add.reduceat(mass, offsets[:-1])[:, None]).astype(np.float32)
+
+
+def _heaviest(
+    rows: NDArray[np.int32], offsets: NDArray[np.int32], weights: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    """The row of most weight between offsets; of equal ones the first."""
+    group = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((rows, -weights, group))
+    return rows[order][offsets[:-1]].astype(np.int32)

@@ -1,0 +1,258 @@
+"""The panel-aware factor model of cells, beside gene text.
+
+Dimensions: ``n`` cells · ``m`` genes, human then mouse · ``h`` human genes · ``k`` genes with loadings ·
+``p`` those of a file · ``d`` factors.
+
+Factor analysis (Rubin and Thayer 1982) whose data sets may have different genes: y = μ + W z + ε,
+z ~ N(0, I), ε ~ N(0, Ψ), where y are logs of scaled counts. A cell's factors are the posterior mean of z
+given the genes that its own file measures, so cells of any panel lie in one space, and the posterior
+covariance says how much the panel can see. ``data/cellfactors/README.md`` says how it was fitted,
+``docs/explanation/default-model.md`` what it is worth.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.factors import human_match, log_counts, panel_of
+from biolm.errors import CheckpointError, GeneMatchError
+from biolm.io.cells.block import CellBlock
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.systems import genetext
+from biolm.models.systems.genetext import GeneText, read_table
+from biolm.resources import shipped
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["CellFactors", "Panel", "load", "recognises", "save"]
+
+FILE = "cellfactors.safetensors"
+TENSORS = {"genes", "loadings", "noise", "means", "fractions", "scales"}
+FEWEST = 30
+TEXT_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """What the genes of one file let the model see.
+
+    Parameters
+    ----------
+    projection
+        ``(p, d)`` the posterior mean is log counts times this, minus ``offset``.
+    offset
+        ``(d,)``.
+    covariance
+        ``(d, d)`` posterior covariance of the factors; the unit matrix where nothing is seen.
+    genes
+        ``(p,)`` rows among the ``k`` genes.
+    """
+
+    projection: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    genes: NDArray[np.int64]
+
+    @property
+    def seen(self) -> NDArray[np.float64]:
+        """``(d,)`` fraction of each factor's variance that these genes explain."""
+        return 1 - np.diag(self.covariance)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CellFactors(CellModel):
+    """Loadings of genes, and the gene-text vectors that stand beside the factors.
+
+    Parameters
+    ----------
+    text
+        The gene-text model; its vocabulary is this model's.
+    rows
+        ``(k,)`` human rows of the genes with loadings.
+    loadings
+        ``(k, d)`` float32, by falling signal.
+    noise
+        ``(k,)`` variance of a gene that no factor explains.
+    means
+        ``(k,)`` mean of a gene over the sets of the fit.
+    fractions
+        ``(h,)`` fraction of a cell's counts that each human gene holds.
+    scales
+        Root mean squares of factors and text vectors over the cells of the fit.
+    sha256
+        Of the file the loadings were read from.
+    facts
+        What the file says about itself.
+
+    Examples
+    --------
+    >>> model = load()
+    >>> model.name, model.width, model.vocabulary.species
+    ('cellfactors', 112, ('human', 'mouse'))
+    """
+
+    text: GeneText
+    rows: NDArray[np.int64]
+    loadings: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    means: NDArray[np.float32]
+    fractions: NDArray[np.float32]
+    scales: tuple[float, float]
+    sha256: str
+    facts: dict[str, str]
+    name: str = "cellfactors"
+    wants_counts: bool = True
+    pools: tuple[str, ...] = ("posterior-mean",)
+
+    @property
+    def vocabulary(self) -> GeneVocabulary:  # type: ignore[override]  # the text's
+        """Genes of both species."""
+        return self.text.vocabulary
+
+    @property
+    def width(self) -> int:  # type: ignore[override]  # factors and text
+        """Axes of a vector: factors, then text."""
+        return int(self.loadings.shape[1]) + self.text.width
+
+    @property
+    def signal(self) -> NDArray[np.float64]:
+        """``(d,)`` signal-to-noise ratio of each factor where every gene is measured."""
+        loadings = self.loadings.astype(np.float64)
+        return np.asarray((loadings**2 / self.noise[:, None]).sum(0))
+
+    def panel(self, match: GeneMatch) -> Panel:
+        """What the genes of a file let the model see.
+
+        Raises
+        ------
+        GeneMatchError
+            If the file measures fewer than 30 genes with loadings.
+        """
+        genes = np.flatnonzero(np.isin(self.rows, panel_of(human_match(match, self.text.human))))
+        if len(genes) < FEWEST:
+            raise GeneMatchError(
+                f"the file measures {len(genes)} genes that {self.name} has loadings for, and it needs "
+                f"{FEWEST}; embed with the model genetext instead"
+            )
+        return self._panel(genes)
+
+    def embed(
+        self,
+        block: CellBlock,
+        match: GeneMatch,
+        options: EmbedOptions,
+    ) -> NDArray[np.float32]:
+        """Vectors ``(n, d + text)`` of a block of counts; one depends on that cell and its gene panel alone.
+
+        Raises
+        ------
+        GeneMatchError
+            If the file measures fewer than 30 genes with loadings.
+        """
+        factors = self.factors(block, match) * (self.signal / self.signal.max()) ** 0.25
+        text = self.text.embed(block, match, options)
+        parts = [factors / self.scales[0], TEXT_SHARE * text / self.scales[1]]
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+    def factors(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
+        """Posterior means ``(n, d)`` of a block of counts, unscaled."""
+        panel, human = self.panel(match), human_match(match, self.text.human)
+        values = log_counts(block, human, self.fractions)
+        spread = np.zeros((len(self.text.human) + 1, len(panel.offset)), np.float32)
+        spread[self.rows[panel.genes]] = panel.projection
+        # A column without a gene takes the last row, which is zero.
+        return np.asarray(values @ spread[human.target] - panel.offset.astype(np.float32))
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for provenance."""
+        return {
+            "kind": "factors of cells beside gene-text vectors",
+            "checkpoint_sha256": self.sha256,
+            "text_sha256": self.text.sha256,
+            "genes": len(self.vocabulary),
+            "genes_with_loadings": len(self.rows),
+            "width": self.width,
+            "parameters": int(self.loadings.size + self.text.vectors.size),
+            **self.facts,
+        }
+
+    def _panel(self, genes: NDArray[np.int64]) -> Panel:
+        loadings = self.loadings[genes].astype(np.float64)
+        weighted = loadings / self.noise[genes, None]
+        covariance = np.linalg.inv(np.eye(loadings.shape[1]) + loadings.T @ weighted)
+        projection = weighted @ covariance
+        return Panel(projection, self.means[genes] @ projection, covariance, genes)
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds a fitted factor model."""
+    return (folder / FILE).is_file()
+
+
+def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFactors:
+    """Read a factor model.
+
+    Parameters
+    ----------
+    path
+        A folder that holds ``cellfactors.safetensors``; the model that ships with biolm by default.
+    text
+        The gene-text model beside it; the one that ships by default.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, a tensor is missing, left over or mis-shaped, or a gene is unknown to the
+        gene-text model.
+    """
+    file = (shipped("cellfactors") if path is None else path) / FILE
+    tensors, facts, sha256 = read_table(file, "loadings")
+    if tensors.keys() != TENSORS:
+        wanted, held = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
+        raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {held}")
+    text = genetext.load() if text is None else text
+    count = int((text.human == np.arange(len(text.human))).sum())
+    genes, loadings = tensors["genes"].astype(np.int64), tensors["loadings"].astype(np.float32)
+    sizes = {len(genes), len(loadings), len(tensors["noise"]), len(tensors["means"])}
+    fits = loadings.ndim == 2 and len(sizes) == 1 and tensors["scales"].shape == (2,)
+    if not fits or len(tensors["fractions"]) != count or facts.get("text_sha256") != text.sha256:
+        raise CheckpointError(
+            f"{file} does not fit the gene-text vectors of this biolm; fit it again with biolm fit-factors"
+        )
+    if len(genes) and not 0 <= genes.min() <= genes.max() < count:
+        raise CheckpointError(f"{file} names genes that do not exist; make or fetch it again")
+    first, second = tensors["scales"].tolist()
+    return CellFactors(
+        text=text,
+        rows=genes,
+        loadings=loadings,
+        noise=tensors["noise"].astype(np.float32),
+        means=tensors["means"].astype(np.float32),
+        fractions=tensors["fractions"].astype(np.float32),
+        scales=(first, second),
+        sha256=sha256,
+        facts={name: value for name, value in facts.items() if name != "text_sha256"},
+    )
+
+
+def save(model: CellFactors, file: Path) -> None:
+    """Write the loadings to a safetensors file: the same model, the same bytes."""
+    from safetensors.numpy import save_file
+
+    table = {
+        "genes": model.rows.astype(np.int32),
+        "loadings": model.loadings.astype(np.float16),
+        "noise": model.noise.astype(np.float32),
+        "means": model.means.astype(np.float32),
+        "fractions": model.fractions.astype(np.float32),
+        "scales": np.array(model.scales, np.float64),
+    }
+    about = {**model.facts, "text_sha256": model.text.sha256}
+    # One entry of metadata: several would be written in an order that changes from run to run.
+    save_file(table, file, metadata={"about": json.dumps(about)})

@@ -1,0 +1,1 @@
+"""Fit factor models of cells to a collection of files."""

@@ -1,0 +1,259 @@
+"""Fit a factor model of cells to files of any gene panels, human and mouse.
+
+Dimensions: ``s`` sets · ``n`` cells of a set · ``h`` human genes · ``k`` genes with loadings · ``d`` factors.
+
+Each file is read once, a sample of its cells is kept in a temporary folder, and the fit reads one of the
+samples at a time: memory holds one sample, whatever the number of files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.factors import human_match, log_counts, panel_of
+from biolm.errors import InputError
+from biolm.io.cells import CellBlock, open_cells
+from biolm.io.atomic import refuse_existing, replacing
+from biolm.jobs.bind import fit
+from biolm.jobs.settings import ReadingSettings
+from biolm.models.model import EmbedOptions
+from biolm.models.systems import cellfactors, genetext
+from biolm.models.systems.cellfactors import FEWEST, CellFactors
+from biolm.options import Option
+from biolm.progress import progress
+from biolm.tasks.factors.em import FactorSet, fit_factors
+from biolm.vocab.match import GeneMatch
+
+__all__ = ["FitSettings", "fit_to_files", "fit_to_folder"]
+
+_FEWEST_CELLS = 5  # of a set that show a gene, for the set to say something about it
+_WHOLE = 5000  # genes of a set from which the fractions of counts are taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings(ReadingSettings):
+    """Choices of a fit, beside how files are read.
+
+    Parameters
+    ----------
+    factors
+        ``d``.
+    cells
+        Most cells of a file, evenly spaced.
+    genes
+        Most genes with loadings: those that vary most within sets.
+    rounds
+        Of expectation maximisation.
+    """
+
+    factors: Annotated[int, Option(help="Factors of the model.", min=2, max=512)] = 64
+    cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 800
+    genes: Annotated[int, Option(help="Most genes with loadings.", min=100)] = 9000
+    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Cells of a file in the temporary folder, columns being the ``h`` human genes."""
+
+    file: Path
+    panel: NDArray[np.int64]
+    match: GeneMatch
+
+    def counts(self) -> Any:
+        """Sparse ``(n, h)``."""
+        from scipy.sparse import load_npz
+
+        return load_npz(self.file)
+
+    def block(self) -> CellBlock:
+        """The same as a block."""
+        table = self.counts()
+        indptr = table.indptr.astype(np.int64)
+        return CellBlock(0, table.data, table.indices.astype(np.int32), indptr, table.shape[1])
+
+
+def fit_to_folder(files: Sequence[str | Path], output: str | Path, settings: FitSettings) -> CellFactors:
+    """Fit a factor model to files and write it to a folder, which every command takes as a model.
+
+    Parameters
+    ----------
+    files
+        Tables of counts, human or mouse, of any gene panels.
+    output
+        Folder to make.
+    settings
+        Choices of the fit.
+
+    Raises
+    ------
+    InputError, GeneMatchError, OutputError
+        If a file cannot be read, no gene is shared by two files, or the output exists.
+    """
+    target = Path(output)
+    refuse_existing(target, overwrite=settings.overwrite)
+    model = fit_to_files(files, settings)
+    with replacing(target, overwrite=settings.overwrite) as temporary:
+        temporary.mkdir()
+        cellfactors.save(model, temporary / cellfactors.FILE)
+    return cellfactors.load(target)
+
+
+def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFactors:
+    """Fit a factor model to files; as :func:`fit_to_folder`, without writing."""
+    from scipy.sparse import save_npz
+
+    if not files:
+        raise InputError("a fit needs at least one file of cells; name one")
+    text = genetext.load()
+    count = int((text.human == np.arange(len(text.human))).sum())
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        samples = []
+        with progress("reading", len(files), show=settings.progress, unit="files") as advance:
+            for number, file in enumerate(files):
+                samples.append(_sampled(file, place / f"counts{number}.npz", text, count, settings))
+                advance(1)
+        _check_shared(samples)
+        fractions = _fractions(samples, count)
+        rows, sets = _sets(samples, fractions, settings.genes, place)
+        with progress("fitting", settings.rounds * len(sets), show=settings.progress, unit="sets") as advance:
+            found = fit_factors(
+                sets,
+                len(rows),
+                factors=settings.factors,
+                rounds=settings.rounds,
+                seed=settings.seed,
+                advance=advance,
+            )
+        means, held = np.zeros(len(rows)), np.zeros(len(rows))
+        for one in sets:
+            means[one.genes] += one.mean
+            held[one.genes] += 1
+        model = CellFactors(
+            text=text,
+            rows=rows,
+            # As the file will hold them.
+            loadings=found.loadings.astype(np.float16).astype(np.float32),
+            noise=found.noise.astype(np.float32),
+            means=(means / held).astype(np.float32),
+            fractions=fractions,
+            scales=(1.0, 1.0),
+            sha256="",
+            facts={
+                "fit": f"{sum(one.counts().shape[0] for one in samples)} cells of {len(samples)} sets",
+                "fit_seed": str(settings.seed),
+                "fit_rounds": str(settings.rounds),
+            },
+        )
+        return replace(model, scales=_scales(model, samples))
+
+
+def _sampled(
+    file: str | Path, target: Path, text: genetext.GeneText, count: int, settings: FitSettings
+) -> _Sample:
+    """Counts of evenly spaced cells of a file, in columns of human genes."""
+    from scipy.sparse import csr_matrix, save_npz, vstack
+
+    with open_cells(file, matrix=settings.matrix) as source:
+        match = human_match(fit(source, text, settings), text.human)
+        known = np.flatnonzero(match.target >= 0)
+        entries = (np.ones(len(known)), (known, match.target[known]))
+        pick = csr_matrix(entries, shape=(source.n_genes, count))
+        wanted = np.arange(0, source.n_cells, -(-source.n_cells // settings.cells), dtype=np.int64)
+        parts = []
+        for block in source.blocks():
+            inside = wanted[(wanted >= block.start) & (wanted < block.start + len(block))] - block.start
+            some = block.take(inside)
+            shape = (len(some), source.n_genes)
+            parts.append(csr_matrix((some.data.astype(np.float64), some.indices, some.indptr), shape) @ pick)
+    table = csr_matrix(vstack(parts))
+    table = table[np.asarray(table.sum(1)).ravel() > 0]
+    if table.shape[0] < 2:
+        raise InputError(f"{file} holds {table.shape[0]} cells with counts in known genes; leave it out")
+    table.sort_indices()
+    save_npz(target, table)
+    report = replace(match.report, summed=0)
+    panel = panel_of(match)
+    columns = np.full(count, -1, np.int32)
+    columns[panel] = panel
+    return _Sample(target, panel, GeneMatch(columns, report))
+
+
+def _check_shared(samples: Sequence[_Sample]) -> None:
+    """Refuse sets that no gene joins: each would have factors of its own."""
+    if len(samples) < 2:
+        return
+    genes, held = np.unique(np.concatenate([one.panel for one in samples]), return_counts=True)
+    shared = genes[held > 1]
+    for one in samples:
+        both = int(np.isin(one.panel, shared).sum())
+        if both < FEWEST:
+            raise InputError(
+                f"a file with {len(one.panel):,} known genes shares {both} of them with the other files, and the "
+                f"fit needs {FEWEST}; leave it out or add files that measure its genes"
+            )
+
+
+def _fractions(samples: Sequence[_Sample], count: int) -> NDArray[np.float32]:
+    """``(h,)`` mean fraction of a cell's counts a gene holds, over sets that measure most genes."""
+    wide = [one for one in samples if len(one.panel) > _WHOLE]
+    total, held = np.zeros(count), np.zeros(count)
+    for one in wide or samples:
+        table = one.counts()
+        weights = 1 / np.asarray(table.sum(1)).ravel()
+        total += np.asarray(table.T @ weights).ravel() / table.shape[0]
+        held[one.panel] += 1
+    return (total / np.maximum(held, 1)).astype(np.float32)
+
+
+def _sets(
+    samples: Sequence[_Sample], fractions: NDArray[np.float32], most: int, folder: Path
+) -> tuple[NDArray[np.int64], list[FactorSet]]:
+    """Human rows of the genes that get loadings, and the sets in log counts of them."""
+    from scipy.sparse import load_npz, save_npz
+
+    moments, total, held = [], np.zeros(len(fractions)), np.zeros(len(fractions))
+    for one in samples:
+        values = log_counts(one.block(), one.match, fractions)
+        mean = np.asarray(values.mean(0, dtype=np.float64)).ravel()
+        square = np.asarray(values.multiply(values).mean(0, dtype=np.float64)).ravel()
+        shown = np.asarray((values > 0).sum(0)).ravel() >= _FEWEST_CELLS
+        total[shown] += (square - mean**2)[shown]
+        held[shown] += 1
+        moments.append((mean, square - mean**2, shown))
+    variance = total / np.maximum(held, 1)
+    rows = np.sort(np.argsort(-variance, kind="stable")[: min(most, int((held > 0).sum()))])
+    sets = []
+    for number, (one, (mean, spread, shown)) in enumerate(zip(samples, moments, strict=True)):
+        genes = np.flatnonzero(shown[rows])
+        if not len(genes):
+            continue
+        file = folder / f"values{number}.npz"
+        values = log_counts(one.block(), one.match, fractions)[:, rows[genes]].astype(np.float64)
+        save_npz(file, values, compressed=False)
+        columns = rows[genes]
+        sets.append(FactorSet(lambda file=file: load_npz(file), genes, mean[columns], spread[columns]))
+    return rows, sets
+
+
+def _scales(model: CellFactors, samples: Sequence[_Sample]) -> tuple[float, float]:
+    """Root mean squares of the lengths of factors and text vectors about the mean of their set."""
+    width = model.loadings.shape[1]
+    squares, cells = np.zeros(2), 0
+    for one in samples:
+        if len(np.intersect1d(one.panel, model.rows)) < FEWEST:
+            continue
+        vectors = model.embed(one.block(), one.match, EmbedOptions()).astype(np.float64)
+        vectors -= vectors.mean(0)
+        cells += len(vectors)
+        squares += (vectors[:, :width] ** 2).sum(), (vectors[:, width:] ** 2).sum()
+    first, second = np.sqrt(squares / cells)
+    return float(first), float(second) / cellfactors.TEXT_SHARE
