@@ -1,8 +1,8 @@
 """What the factor model is worth: ``python benchmarks/cellfactors.py RAW_DATA [--fits | --more]``.
 
-Rules, sets and marks stand in ``docs/explanation/default-model.md``. Prints Markdown: a row a set or pair, then
-means and differences to genetext. ``--fits`` scores other fits of the same model instead (two seeds, no blood),
-``--more`` adds biolm-cell-mini. About five minutes of CPU time, ten with ``--fits``.
+Rules, sets and marks stand in ``docs/explanation/default-model.md``. Prints Markdown: a row a set or pair,
+then means and differences to genetext. ``--fits`` scores other fits of the same model instead (two seeds, no
+blood), ``--more`` adds biolm-cell-mini. About five minutes of CPU time, ten with ``--fits``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from biolm.scoring.quality import (
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data/cellfactors"))
 import make
 
-from biolm.tasks.factors.fit import FitSettings, fit_to_files
+from biolm.tasks.factors.fit import fit_to_files
+from biolm.tasks.factors.settings import FitSettings
 
 BLOOD = (
     "pbmc3k_2638",
@@ -120,7 +121,6 @@ def genetext_rows(cells: Cells) -> NDArray[np.int32]:
 
 
 TEXT = genetext.load()
-Score3 = Callable[[CellModel], Score]
 
 
 def questions(sets: dict[str, Cells]) -> Iterator[tuple[str, str, Callable[[CellModel], Score]]]:
@@ -131,18 +131,26 @@ def questions(sets: dict[str, Cells]) -> Iterator[tuple[str, str, Callable[[Cell
     for a, b in ((sets[names[i]], sets[names[j]]) for i, j in PAIRS):
         yield "transfer", f"{a.name} > {b.name}", lambda model, a=a, b=b: moved(model, a, b)
     for a, b in ((sets[names[i]], sets[names[j]]) for i, j in PAIRS):
-        yield "halves", f"{a.name} | {b.name}", lambda model, a=a, b=b: drawn(
-            lambda seed: moved(model, a, b, a.half(seed), ~b.half(seed))
+        yield (
+            "halves",
+            f"{a.name} | {b.name}",
+            lambda model, a=a, b=b: drawn(lambda seed: moved(model, a, b, a.half(seed), ~b.half(seed))),
         )
     for name in TISSUE:
         yield "halves", name, lambda model, cells=sets[name]: drawn(lambda seed: parted(model, cells, seed))
     for name, cells in sets.items():
-        yield "200 within", name, lambda model, cells=cells: drawn(
-            lambda seed: within(cells.vectors(model, cells.some(seed)), cells)
+        yield (
+            "200 within",
+            name,
+            lambda model, cells=cells: drawn(
+                lambda seed: within(cells.vectors(model, cells.some(seed)), cells)
+            ),
         )
     for a, b in ((sets[names[i]], sets[names[j]]) for i, j in PAIRS):
-        yield "200 transfer", f"{a.name} > {b.name}", lambda model, a=a, b=b: drawn(
-            lambda seed: moved(model, a, b, None, b.some(seed))
+        yield (
+            "200 transfer",
+            f"{a.name} > {b.name}",
+            lambda model, a=a, b=b: drawn(lambda seed: moved(model, a, b, None, b.some(seed))),
         )
 
 

@@ -56,6 +56,8 @@ class CellEmbedding:
         The user's choices.
     facts
         What :meth:`CellModel.describe` says.
+    panel
+        What :meth:`CellModel.examine` says of the file's genes.
     """
 
     source: CellSource
@@ -63,6 +65,7 @@ class CellEmbedding:
     match: GeneMatch
     settings: CellSettings
     facts: dict[str, Any] = field(default_factory=dict)
+    panel: dict[str, float] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -150,6 +153,7 @@ class CellEmbedding:
                 },
                 "genes": self.match.report.as_dict(),
                 "matrix": self.source.matrix,
+                "panel": self.panel or None,
                 "seed": chosen.seed,
                 "cells": self.source.n_cells,
             }
@@ -175,7 +179,12 @@ def prepare(
         raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
     match = fit(source, model, settings, reopen)
     return CellEmbedding(
-        source=source, model=model, match=match, settings=settings, facts=plain(model.describe())
+        source=source,
+        model=model,
+        match=match,
+        settings=settings,
+        facts=plain(model.describe()),
+        panel=model.examine(match),
     )
 
 

@@ -66,6 +66,11 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="gene-text vectors, weighted mean over a cell's genes; human and mouse; ships with biolm",
     ),
     Entry(
+        name="cellfactors",
+        module="biolm.models.systems.cellfactors",
+        summary="factors of cells beside gene text, any gene panel; human and mouse; ships with biolm",
+    ),
+    Entry(
         name="cellama",
         module="biolm.models.systems.cellama",
         summary="a cell as a sentence of its top genes, read by MiniLM; needs the extra 'text'",

@@ -94,6 +94,13 @@ class CellModel(ABC):
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance: kind, checkpoint sha256, shape, parameters."""
 
+    def examine(self, match: GeneMatch) -> dict[str, float]:  # noqa: ARG002  # models that know override this
+        """What the model can say of a file from its genes alone; a model that cannot read it raises.
+
+        ``uncertainty``, where a model knows it, is written for every cell beside its vector.
+        """
+        return {}
+
     def tokenize(
         self,
         block: CellBlock,  # noqa: ARG002  # models that read tokens override this

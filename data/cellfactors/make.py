@@ -1,6 +1,6 @@
 """Fit the shipped factor model: ``python data/cellfactors/make.py RAW_DATA [OUTPUT_FOLDER]``.
 
-RAW_DATA holds ``cells/`` and ``spatial/``: measured cells, read without labels. The sets that judge (listed in
+RAW_DATA holds ``cells/`` and ``spatial/``: measured cells, read without labels. The sets that judge (see
 ``docs/explanation/default-model.md``) are not among them.
 """
 
@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from biolm.models.systems.cellfactors import FILE, save
-from biolm.tasks.factors.fit import FitSettings, fit_to_files
+from biolm.tasks.factors.fit import fit_to_files
+from biolm.tasks.factors.settings import FitSettings
 
 HERE = Path(__file__).resolve().parent
 BLOOD = ("cells/pbmc_celltypist_559.h5ad", "cells/pbmc_donor_a_2896.h5ad")
@@ -40,7 +41,8 @@ def main(raw: Path, output: Path) -> None:
     file = output / FILE
     save(model, file)
     print(f"{model.facts['fit']}, {len(model.rows)} genes, {file.stat().st_size} bytes")
-    print(f"signal over noise of factors 1, 2, 4, 8 ...: {[round(float(model.signal[2**k - 1]), 1) for k in range(7)]}")
+    signal = [round(float(model.signal[2**k - 1]), 1) for k in range(7)]
+    print(f"signal over noise of factors 1, 2, 4, 8 ...: {signal}")
     print(f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 

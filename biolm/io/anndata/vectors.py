@@ -63,17 +63,28 @@ class CellVectors:
     def add(self, root: Any) -> None:
         """Put vectors, provenance and the flag of empty cells into an AnnData group, HDF5 or zarr.
 
-        Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``.
+        Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``;
+        ``obs[key + "_uncertainty"]`` where the model knows how much the file's genes can tell it.
         """
         put_chunks(child(root, "obsm"), self.key, self.vectors.shape, self.chunks(), np.float32)
-        flags = {f"{self.key}_empty": self.empty} if self.empty.any() else {}
-        CellAdditions(columns=flags, records={self.key: self.provenance}).add(root)
+        CellAdditions(columns=self._columns(), records={self.key: self.provenance}).add(root)
 
     def attach(self, adata: AnnData) -> None:
         """Put the same into an AnnData in memory."""
         adata.obsm[self.key] = self.whole()
-        flags = {f"{self.key}_empty": self.empty} if self.empty.any() else {}
-        CellAdditions(columns=flags, records={self.key: self.provenance}).attach(adata)
+        CellAdditions(columns=self._columns(), records={self.key: self.provenance}).attach(adata)
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """What stands beside the vectors in the table of cells."""
+        columns: dict[str, NDArray[Any]] = {}
+        if self.empty.any():
+            columns[f"{self.key}_empty"] = self.empty
+        uncertainty = self.provenance.get("panel", {}).get("uncertainty")
+        if uncertainty is not None:
+            # Nothing is known of an empty cell: its factors have the variance of the prior.
+            column = np.where(self.empty, 1, uncertainty)
+            columns[f"{self.key}_uncertainty"] = column.astype(np.float32)
+        return columns
 
     def whole(self) -> NDArray[np.float32]:
         """All of ``(n, d)`` in memory."""

@@ -26,6 +26,7 @@ from biolm.io.cells.block import CellBlock
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.systems import genetext
 from biolm.models.systems.genetext import GeneText, read_table
+from biolm.progress import log
 from biolm.resources import shipped
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -36,6 +37,7 @@ FILE = "cellfactors.safetensors"
 TENSORS = {"genes", "loadings", "noise", "means", "fractions", "scales"}
 FEWEST = 30
 TEXT_SHARE = 0.5
+UNCERTAIN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,11 @@ class CellFactors(CellModel):
         loadings = self.loadings.astype(np.float64)
         return np.asarray((loadings**2 / self.noise[:, None]).sum(0))
 
+    @property
+    def _weights(self) -> NDArray[np.float64]:
+        """``(d,)`` the quarter power of the signal, at most 1: reliable factors weigh more."""
+        return np.asarray((self.signal / self.signal.max()) ** 0.25)
+
     def panel(self, match: GeneMatch) -> Panel:
         """What the genes of a file let the model see.
 
@@ -142,6 +149,34 @@ class CellFactors(CellModel):
             )
         return self._panel(genes)
 
+    def examine(self, match: GeneMatch) -> dict[str, float]:
+        """How many genes with loadings a file measures, and how uncertain the factors are given these.
+
+        ``uncertainty`` is the posterior variance of a factor, 0 to 1, weighted as in a vector;
+        ``uncertainty_all_genes`` the same if every gene were measured. All cells of a file share it, since it
+        depends on which genes are measured and not on their counts.
+
+        Raises
+        ------
+        GeneMatchError
+            If the file measures fewer than 30 genes with loadings.
+        """
+        panel, whole = self.panel(match), self._panel(np.arange(len(self.rows)))
+        weight = self._weights**2
+        uncertainty, least = (float(np.average(1 - one.seen, weights=weight)) for one in (panel, whole))
+        if uncertainty > UNCERTAIN:
+            log.warning(
+                "%d genes of the file have loadings: they leave %.0f %% of the factors' variance unseen; "
+                "compare such cells with care",
+                len(panel.genes),
+                100 * uncertainty,
+            )
+        return {
+            "genes_with_loadings": len(panel.genes),
+            "uncertainty": uncertainty,
+            "uncertainty_all_genes": least,
+        }
+
     def embed(
         self,
         block: CellBlock,
@@ -155,7 +190,7 @@ class CellFactors(CellModel):
         GeneMatchError
             If the file measures fewer than 30 genes with loadings.
         """
-        factors = self.factors(block, match) * (self.signal / self.signal.max()) ** 0.25
+        factors = self.factors(block, match) * self._weights
         text = self.text.embed(block, match, options)
         parts = [factors / self.scales[0], TEXT_SHARE * text / self.scales[1]]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
@@ -186,8 +221,9 @@ class CellFactors(CellModel):
         loadings = self.loadings[genes].astype(np.float64)
         weighted = loadings / self.noise[genes, None]
         covariance = np.linalg.inv(np.eye(loadings.shape[1]) + loadings.T @ weighted)
-        projection = weighted @ covariance
-        return Panel(projection, self.means[genes] @ projection, covariance, genes)
+        projection = np.asarray(weighted @ covariance, np.float64)
+        offset = np.asarray(self.means[genes] @ projection, np.float64)
+        return Panel(projection, offset, np.asarray(covariance, np.float64), genes)
 
 
 def recognises(folder: Path) -> bool:
@@ -245,7 +281,7 @@ def save(model: CellFactors, file: Path) -> None:
     """Write the loadings to a safetensors file: the same model, the same bytes."""
     from safetensors.numpy import save_file
 
-    table = {
+    table: dict[str, NDArray[Any]] = {
         "genes": model.rows.astype(np.int32),
         "loadings": model.loadings.astype(np.float16),
         "noise": model.noise.astype(np.float32),

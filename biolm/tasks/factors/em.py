@@ -2,8 +2,8 @@
 
 Dimensions: ``s`` sets · ``n`` cells of a set · ``k`` genes · ``p`` genes of a set · ``d`` factors.
 
-y = μ_set + W z + ε, z ~ N(0, I), ε ~ N(0, Ψ) (Rubin and Thayer 1982). Genes that a set did not measure are left
-out of its sums, so nothing is imputed. Sets are read one at a time, in every round.
+y = μ_set + W z + ε, z ~ N(0, I), ε ~ N(0, Ψ) (Rubin and Thayer 1982). Genes that a set did not measure are
+left out of its sums, so nothing is imputed. Sets are read one at a time, in every round.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Factors", "FactorSet", "fit_factors"]
+__all__ = ["FactorSet", "Factors", "fit_factors"]
 
 LEAST_NOISE = 0.02
 _GENES = 1000

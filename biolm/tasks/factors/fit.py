@@ -11,52 +11,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.factors import human_match, log_counts, panel_of
 from biolm.errors import InputError
-from biolm.io.cells import CellBlock, open_cells
 from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.cells import CellBlock, open_cells
 from biolm.jobs.bind import fit
-from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import EmbedOptions
 from biolm.models.systems import cellfactors, genetext
 from biolm.models.systems.cellfactors import FEWEST, CellFactors
-from biolm.options import Option
 from biolm.progress import progress
 from biolm.tasks.factors.em import FactorSet, fit_factors
+from biolm.tasks.factors.settings import FitSettings
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["FitSettings", "fit_to_files", "fit_to_folder"]
+__all__ = ["fit_to_files", "fit_to_folder"]
 
 _FEWEST_CELLS = 5  # of a set that show a gene, for the set to say something about it
 _WHOLE = 5000  # genes of a set from which the fractions of counts are taken
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings(ReadingSettings):
-    """Choices of a fit, beside how files are read.
-
-    Parameters
-    ----------
-    factors
-        ``d``.
-    cells
-        Most cells of a file, evenly spaced.
-    genes
-        Most genes with loadings: those that vary most within sets.
-    rounds
-        Of expectation maximisation.
-    """
-
-    factors: Annotated[int, Option(help="Factors of the model.", min=2, max=512)] = 64
-    cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 800
-    genes: Annotated[int, Option(help="Most genes with loadings.", min=100)] = 9000
-    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +86,6 @@ def fit_to_folder(files: Sequence[str | Path], output: str | Path, settings: Fit
 
 def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFactors:
     """Fit a factor model to files; as :func:`fit_to_folder`, without writing."""
-    from scipy.sparse import save_npz
-
     if not files:
         raise InputError("a fit needs at least one file of cells; name one")
     text = genetext.load()
@@ -197,8 +173,8 @@ def _check_shared(samples: Sequence[_Sample]) -> None:
         both = int(np.isin(one.panel, shared).sum())
         if both < FEWEST:
             raise InputError(
-                f"a file with {len(one.panel):,} known genes shares {both} of them with the other files, and the "
-                f"fit needs {FEWEST}; leave it out or add files that measure its genes"
+                f"a file with {len(one.panel):,} known genes shares {both} of them with the other files, and "
+                f"the fit needs {FEWEST}; leave it out or add files that measure its genes"
             )
 
 
@@ -240,7 +216,7 @@ def _sets(
         values = log_counts(one.block(), one.match, fractions)[:, rows[genes]].astype(np.float64)
         save_npz(file, values, compressed=False)
         columns = rows[genes]
-        sets.append(FactorSet(lambda file=file: load_npz(file), genes, mean[columns], spread[columns]))
+        sets.append(FactorSet(partial(load_npz, file), genes, mean[columns], spread[columns]))
     return rows, sets
 
 

@@ -1,0 +1,102 @@
+"""Fits of factor models: what they find, that they repeat, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from typer.testing import CliRunner
+
+import biolm
+from biolm.cli.main import app
+from biolm.errors import InputError, OutputError
+from biolm.models.systems.cellfactors import FILE, load
+from biolm.tasks.factors.em import FactorSet, fit_factors
+from biolm.tasks.factors.fit import fit_to_files, fit_to_folder
+from biolm.tasks.factors.settings import FitSettings
+
+SMALL = FitSettings(factors=6, cells=80, genes=500, rounds=3)
+
+
+@pytest.fixture
+def files(shipped_cells: Path) -> list[Path]:
+    return sorted(shipped_cells.glob("*.h5ad"))
+
+
+def sets_of(blocks: list[tuple[np.ndarray, np.ndarray]]) -> list[FactorSet]:
+    return [
+        FactorSet(lambda cells=cells: csr_matrix(cells), genes, cells.mean(0), cells.var(0))
+        for genes, cells in blocks
+    ]
+
+
+def test_loadings_are_found_over_sets_that_measured_different_genes() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(60, 3))
+    blocks = []
+    for genes in (np.arange(40), np.arange(20, 60), np.r_[0:10, 50:60]):
+        latent = rng.normal(size=(500, 3))
+        noise = 0.3 * rng.normal(size=(500, len(genes)))
+        blocks.append((genes, latent @ true[genes].T + noise + rng.normal(size=len(genes))))
+    found = fit_factors(sets_of(blocks), 60, factors=3, rounds=60, seed=0)
+    left = true - found.loadings @ np.linalg.lstsq(found.loadings, true)[0]
+    assert np.linalg.norm(left) < 0.15 * np.linalg.norm(true)
+    np.testing.assert_allclose(found.noise, 0.09, atol=0.04)
+    signal = found.loadings.T @ (found.loadings / found.noise[:, None])
+    np.testing.assert_allclose(signal, np.diag(np.diag(signal)), atol=1e-6 * signal.max())
+    assert (np.diff(np.diag(signal)) <= 0).all()
+    assert (found.loadings[np.abs(found.loadings).argmax(0), range(3)] > 0).all()
+
+
+def test_a_fit_repeats_to_the_byte_and_the_seed_matters(files: list[Path], tmp_path: Path) -> None:
+    names = ("a", "b", "c")
+    for name, seed in zip(names, (0, 0, 1), strict=True):
+        fit_to_folder(files, tmp_path / name, FitSettings(**{**vars(SMALL), "seed": seed}))
+    first, second, third = ((tmp_path / name / FILE).read_bytes() for name in names)
+    assert first == second != third
+
+
+def test_a_fitted_folder_is_a_model_of_every_command(files: list[Path], tmp_path: Path) -> None:
+    model = fit_to_folder(files, tmp_path / "mine", SMALL)
+    assert model.loadings.shape == (500, 6)
+    found = biolm.embed(files[0], model=tmp_path / "mine").obsm["X_cellfactors"]
+    assert found.shape == (700, 6 + 48)
+    with pytest.raises(OutputError, match="exists already"):
+        fit_to_folder(files, tmp_path / "mine", SMALL)
+
+
+def test_scales_make_factors_and_text_of_one_length(files: list[Path]) -> None:
+    model = fit_to_files(files[1:], FitSettings(**{**vars(SMALL), "cells": 1000}))
+    vectors = biolm.embed(files[1], model=model).obsm["X_cellfactors"].astype(np.float64)
+    vectors -= vectors.mean(0)
+    assert (vectors[:, :6] ** 2).sum(1).mean() == pytest.approx(1, abs=0.01)
+    assert (vectors[:, 6:] ** 2).sum(1).mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_files_that_share_no_gene_are_refused(files: list[Path], tmp_path: Path) -> None:
+    cells = anndata.read_h5ad(files[0])
+    parts = []
+    for start in (0, 1):
+        parts.append(tmp_path / f"{start}.h5ad")
+        cells[:, start::2].copy().write_h5ad(parts[-1])
+    with pytest.raises(InputError, match=r"shares \d of them with the other files, and the fit needs 30"):
+        fit_to_files(parts, SMALL)
+
+
+def test_a_file_without_counts_is_refused(files: list[Path], tmp_path: Path) -> None:
+    cells = anndata.read_h5ad(files[0])[:20].copy()
+    cells.X = csr_matrix(cells.shape, dtype=np.float32)
+    cells.write_h5ad(tmp_path / "empty.h5ad")
+    with pytest.raises(InputError, match="leave it out"):
+        fit_to_files([tmp_path / "empty.h5ad"], SMALL)
+
+
+def test_the_command_fits_and_says_what_it_fitted(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    arguments = ["fit-factors", *map(str, files), "-o", str(out), "--cells", "60", "--rounds", "1"]
+    ran = CliRunner().invoke(app, [*arguments, "--factors", "4", "--genes", "300"])
+    assert ran.exit_code == 0, ran.output
+    assert load(out).facts["fit"] == "109 cells of 2 sets"
