@@ -34,6 +34,10 @@ class Arguments(Common):
     gene_tokens: Annotated[str, Option(help="continuous, bins or rank.")] = "continuous"
     width: Annotated[int, Option(help="Width of the fusion.", min=4)] = 48
     layers: Annotated[int, Option(help="Layers of the fusion.", min=1)] = 2
+    niche: Annotated[
+        str | None, Option(help="Column with kinds of spots, whose surroundings are predicted.", shown="none")
+    ] = None
+    niche_um: Annotated[float, Option(help="Radius of the surroundings.", min=1)] = 250.0
     epochs: Annotated[int, Option(help="Most epochs.", min=0)] = 20
     lr: Annotated[float, Option(help="Learning rate.", min=0)] = 2e-3
     contrast: Annotated[float, Option(help="Weight of the contrastive loss; 0 for none.", min=0)] = 0.1
@@ -56,9 +60,15 @@ def run(chosen: Arguments) -> None:
     from biolm.training.spatial_fit import FitSettings
 
     shape = ("targets", "tokens", "components", "neighbours", "gene_tokens", "width", "layers")
+    niche = ("niche", "niche_um")
     settings = TrainSettings(
-        model=ModelSettings(**{name: getattr(chosen, name) for name in shape}),
-        fit=FitSettings(epochs=chosen.epochs, lr=chosen.lr, contrast=chosen.contrast),
+        model=ModelSettings(**{name: getattr(chosen, name) for name in (*shape, *niche)}),
+        fit=FitSettings(
+            epochs=chosen.epochs,
+            lr=chosen.lr,
+            contrast=chosen.contrast,
+            niche=0.1 if chosen.niche else 0.0,
+        ),
         split=chosen.split,
         force_random_split=chosen.force_random_split,
         seeds=chosen.seeds,

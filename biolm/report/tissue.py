@@ -171,7 +171,10 @@ def _ground(axes: Any, places: NDArray[np.float64], pixels: NDArray[np.uint8] | 
         axes.imshow(pixels, alpha=0.5)
     else:
         # y grows downwards, as in an image.
-        axes.set_ylim(places[:, 1].max() * 1.02, places[:, 1].min() * 0.98)
+        low, high = places.min(0), places.max(0)
+        margin = 0.04 * max(float((high - low).max()), 1.0)
+        axes.set_xlim(low[0] - margin, high[0] + margin)
+        axes.set_ylim(high[1] + margin, low[1] - margin)
     axes.set_aspect("equal")
     axes.set_axis_off()
 

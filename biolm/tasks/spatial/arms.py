@@ -102,6 +102,8 @@ class ArmScores:
         By arm, then by section: one ``(g,)`` a seed.
     ranks
         By direction, then by section: how partners were found, one a seed.
+    niches
+        By section: cross-entropy of the surroundings' composition, of the model and of the training mean.
     """
 
     sections: list[str] = field(default_factory=list)
@@ -109,6 +111,7 @@ class ArmScores:
     raw: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)
 
     ranks: dict[str, dict[str, list[Retrieval]]] = field(default_factory=dict)
+    niches: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add_retrieval(self, section: str, model: GeneImageModel, test: SpotArrays, device: str) -> None:
         """Note how genes and images of one held-out section find each other, by vectors before fusion."""
@@ -116,6 +119,20 @@ class ArmScores:
         found = predict_arrays(model, test, device=device)
         for name, one in retrieve_both_ways(found.gene_vector[rows], found.image_vector[rows]).items():
             self.ranks.setdefault(name, {}).setdefault(section, []).append(one)
+
+    def add_niche(self, section: str, model: GeneImageModel, known: SpotArrays, test: SpotArrays) -> None:
+        """Note how well the composition of the surroundings is predicted, beside the training mean's."""
+        assert known.niche is not None
+        assert test.niche is not None
+        rows = np.isfinite(test.niche).all(1)
+        logits = predict_arrays(model, test).niche[rows].astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        likely = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        share = np.log(np.maximum(np.nanmean(known.niche, 0), 1e-6))
+        truth = test.niche[rows]
+        found = self.niches.setdefault(section, {"model": [], "training mean": []})
+        found["model"].append(float(-(truth * likely).sum(1).mean()))
+        found["training mean"].append(float(-(truth * share).sum(1).mean()))
 
     def retrieval(self, k: int) -> dict[str, dict[str, float]]:
         """Recall at ``k`` within held-out sections, by direction: mean, interval over sections, chance."""
@@ -180,5 +197,9 @@ class ArmScores:
             "image_gain": self.image_gain().as_dict(),
             "image_gain_of_another_spot": self.image_gain("both, image of another spot").as_dict(),
             "verdict": self.verdict(),
+            "niche_cross_entropy": {
+                section: {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+                for section, found in self.niches.items()
+            },
             "retrieval": {f"recall_at_{k}": self.retrieval(k) for k in RECALLS},
         }

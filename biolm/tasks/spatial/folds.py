@@ -6,13 +6,16 @@ Dimensions: ``n`` spots.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.spatial.genes import GenePanel, choose_targets, standardised
+from biolm.adapters.spatial.graph import within_radius
+from biolm.adapters.spatial.niche import niche_composition
+from biolm.errors import InputError
 from biolm.models.systems.gene_image import GeneImageConfig
 from biolm.settings import check_least
 from biolm.tasks.spatial.prepared import Prepared
@@ -39,6 +42,10 @@ class ModelSettings:
         ``continuous``, ``bins`` or ``rank``.
     width, layers, heads, dropout
         Of the fusion.
+    niche
+        Column of obs with kinds of spots: the composition of a spot's surroundings is then predicted too.
+    niche_um
+        Radius of the surroundings.
     """
 
     targets: int = 50
@@ -50,6 +57,8 @@ class ModelSettings:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.2
+    niche: str | None = None
+    niche_um: float = 250.0
 
     def __post_init__(self) -> None:
         check_least(
@@ -114,8 +123,10 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
     panel = panel.fit_components(contexts, settings.components)
     medians = nonzero_medians(contexts, panel) if settings.gene_tokens == "rank" else None
 
+    kinds = _kinds(known, settings.niche) if settings.niche else np.empty(0, np.str_)
+
     def arrays(section: Prepared, number: int) -> SpotArrays:
-        return section_arrays(
+        made = section_arrays(
             section,
             panel,
             kind=settings.gene_tokens,
@@ -123,6 +134,8 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
             neighbours=settings.neighbours,
             number=number,
         )
+        niche = _niche(section, settings, kinds) if settings.niche else None
+        return replace(made, niche=niche)
 
     made = [arrays(section, place) for place, section in enumerate([*known, *fold.test])]
     assert panel.components is not None
@@ -133,6 +146,7 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
         components=len(panel.components),
         image_tokens=image.shape[1],
         image_width=image.shape[2],
+        niches=len(kinds),
         gene_tokens=settings.gene_tokens,
         width=settings.width,
         layers=settings.layers,
@@ -152,6 +166,34 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
         test_xy=[standardised(section.xy) for section in fold.test],
         test_depth=[_depth(section, panel) for section in fold.test],
     )
+
+
+def _kinds(sections: Sequence[Prepared], column: str) -> NDArray[np.str_]:
+    """Kinds that training sections name."""
+    found: set[str] = set()
+    for section in sections:
+        if column not in section.columns:
+            raise InputError(f"{section.name} has no column {column!r} but {', '.join(section.columns)}")
+        found |= set(section.columns[column].astype(str).tolist())
+    kinds = sorted(found - {"", "nan"})
+    if len(kinds) < 2:
+        raise InputError(f"column {column!r} names fewer than two kinds, so there are no niches to predict")
+    return np.array(kinds, np.str_)
+
+
+def _niche(section: Prepared, settings: ModelSettings, kinds: NDArray[np.str_]) -> NDArray[np.float32]:
+    """``(n, k)`` composition of the surroundings in the training sections' kinds; NaN where unknown."""
+    scale = section.record.get("microns_per_pixel")
+    if scale is None:
+        raise InputError(f"{section.name} states no scale, so a radius in micrometres means nothing")
+    around = within_radius(section.xy, settings.niche_um / float(scale))
+    table, names = niche_composition(section.columns[str(settings.niche)].astype(str), around)
+    out = np.zeros((len(section), len(kinds)))
+    for place, name in enumerate(names.tolist()):
+        if name in kinds:
+            out[:, kinds.tolist().index(name)] = table[:, place]
+    out[np.isnan(table).any(1) | (out.sum(1) == 0)] = np.nan
+    return out.astype(np.float32)
 
 
 def _depth(section: Prepared, panel: GenePanel) -> NDArray[np.float64]:

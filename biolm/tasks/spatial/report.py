@@ -33,6 +33,9 @@ def arm_text(scores: ArmScores) -> str:
             low, high = found["low"], found["high"]
             value = f"{found['mean']:.3f} ({low:.3f} to {high:.3f}), chance {found['chance']:.3f}"
             lines.append(f"recall at {k}, {way}: {value}")
+    for section, losses in scores.as_dict()["niche_cross_entropy"].items():
+        own, mean = losses["model"], losses["training mean"]
+        lines.append(f"niches of {section}: cross-entropy {own:.3f}, of the training mean {mean:.3f}")
     return "\n".join(lines)
 
 

@@ -216,6 +216,8 @@ def score_fold(fold: FoldSections, settings: TrainSettings, scores: ArmScores) -
         for place, test in enumerate(arrays.test):
             found = model_arms(chosen.model, test, seed=seed, device=settings.device)
             scores.add(fold.test[place].name, found)
+            if arrays.config.niches:
+                scores.add_niche(fold.test[place].name, chosen.model, everything, test)
             if settings.fit.contrast:
                 scores.add_retrieval(fold.test[place].name, chosen.model, test, settings.device)
         if settings.controls:

@@ -134,6 +134,41 @@ def test_targets_are_chosen_on_training_sections_alone(prepared: list[Path]) -> 
         assert (expressed >= 0.1).all()
 
 
+def test_niches_are_predicted_beside_the_training_mean(prepared: list[Path]) -> None:
+    from dataclasses import replace
+
+    from biolm.tasks.spatial.folds import ModelSettings
+    from biolm.tasks.spatial.train import TrainSettings, train
+    from biolm.training.spatial_fit import FitSettings
+
+    sections = []
+    for path in prepared:
+        section = load_prepared(path)
+        kinds = np.where(section.xy[:, 0] > 220, "right", "left")
+        sections.append(replace(section, columns={**section.columns, "kind": kinds}))
+    shape = ModelSettings(
+        targets=4,
+        tokens=6,
+        components=4,
+        neighbours=3,
+        width=16,
+        layers=1,
+        heads=2,
+        niche="kind",
+        niche_um=300,
+    )
+    settings = TrainSettings(model=shape, fit=FitSettings(epochs=2, niche=1.0), seeds=1, controls=False)
+    found = train(sections, settings=settings)
+    assert found.scores is not None
+    losses = found.scores.as_dict()["niche_cross_entropy"]
+    assert set(losses) == {section.name for section in sections}
+    for one in losses.values():
+        assert 0 < one["model"] < 2
+        assert one["training mean"] == pytest.approx(np.log(2), abs=0.1)
+    with pytest.raises(InputError, match="no column 'nothing'"):
+        train(sections, settings=replace(settings, model=replace(shape, niche="nothing")))
+
+
 def test_train_from_the_command_line(prepared: list[Path], tmp_path: Path) -> None:
     from biolm.cli.main import app
 
