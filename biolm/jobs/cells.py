@@ -177,6 +177,11 @@ def prepare(
     if settings.pool is not None and settings.pool not in model.pools:
         offered = ", ".join(model.pools) or "none"
         raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
+    if model.reads == "group" and settings.block_rows is not None:
+        raise ConfigError(
+            f"a vector of {model.name} depends on the cells that it is read with, which the model chooses; "
+            "leave the block rows out"
+        )
     match = fit(source, model, settings, reopen)
     return CellEmbedding(
         source=source,

@@ -214,6 +214,13 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="scConcept: genes ranked by count, contrasted over gene panels; theislab/scConcept, MIT",
         files="model.ckpt, config.yaml and gene_mappings/SPECIES.csv",
     ),
+    Entry(
+        name="uce",
+        module="biolm.models.systems.uce",
+        summary="UCE: genes drawn by expression as protein vectors, any species; weights on figshare, MIT",
+        files="4layer_model.torch or 33l_*.torch, species_chrom.csv, species_offsets.pkl and "
+        "protein_embeddings/",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

@@ -72,6 +72,9 @@ class CellModel(ABC):
     block_rows
         Cells that one call of :meth:`embed` takes well; progress and resuming go by it. Slow models
         set fewer.
+    reads
+        ``cell`` where a cell's vector depends on that cell alone; ``group`` where it depends on the cells of
+        its block too, so that a block is part of the result and its size is the model's own.
     """
 
     modality = "cells"
@@ -81,6 +84,7 @@ class CellModel(ABC):
     width: int
     pools: tuple[str, ...]
     block_rows: int = 8192
+    reads: str = "cell"
 
     def __repr__(self) -> str:
         kind, genes = type(self).__name__, len(self.vocabulary)

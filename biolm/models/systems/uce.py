@@ -1,0 +1,359 @@
+"""UCE (Rosen et al. 2023): genes drawn by expression, as vectors of their proteins, in genome order.
+
+A folder holds the weights (``model.torch``, ``4layer_model.torch`` or ``33l_*.torch``),
+``species_chrom.csv``, ``species_offsets.pkl`` and ``protein_embeddings/*SPECIES*_ESM2.pt``. A cell is the
+cls token, then for each chromosome in a random order its token, its drawn genes by start, and a closing
+token. Token vectors are scaled to length 1 before they enter. A cell's vector is the cls state after the
+decoder, scaled to length 1.
+
+In torch 2 and later the published mask adds 1 to the scores of padding instead of hiding it, so a vector
+depends on the longest sentence among the 25 cells of its batch. ``padding="masked"`` hides padding.
+
+Dimensions: ``t`` tokens of a batch · ``b`` cells · ``h`` heads · ``e`` width of a head · ``d`` width.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize, scaled_dot_product_attention
+
+from biolm.adapters.cells.draws import cell_seeds, uniform
+from biolm.adapters.cells.rows import prepare
+from biolm.batch import Batch, Tokens
+from biolm.core.checkpoint import load_strict, read_torch
+from biolm.errors import CheckpointError, ConfigError
+from biolm.io.cells.block import CellBlock
+from biolm.io.json_file import read_json
+from biolm.io.safe_pickle import read_pickle
+from biolm.models.language import CellLanguage
+from biolm.models.model import EmbedOptions
+from biolm.models.systems.cell_network import CellNetwork, by_document, choose
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+from biolm.vocab.published import PublishedRule
+
+__all__ = ["Uce", "UceNetwork", "load", "load_tokenizer", "recognises"]
+
+_WEIGHTS = re.compile(r"model\.torch|4layer_model\.torch|33l_.*\.torch")
+_CHROMOSOMES, _OFFSETS, _PROTEINS = "species_chrom.csv", "species_offsets.pkl", "protein_embeddings"
+_SCIENTIFIC = {"human": "Homo_sapiens", "mouse": "Mus_musculus"}
+_CELLS = 25  # of a batch in the published code
+_CLS, _RIGHT = 3, 2
+_DEFAULTS = {"CHROM_TOKEN_OFFSET": 143574, "sample_size": 1024, "pad_length": 1536}
+
+
+@dataclass(eq=False, kw_only=True)
+class Sentences:
+    """Draws genes of a cell in proportion to ``log(1 + count)`` and writes them by chromosome and start.
+
+    Parameters
+    ----------
+    token_ids, chromosome, start
+        ``(m,)`` protein, chromosome and position of each gene of the vocabulary.
+    offset
+        Token of the first chromosome.
+    draws
+        Genes drawn for each cell, with replacement.
+    published
+        Draw as numpy's global generator does, one cell after the other; else by a hash of seed and row, so
+        that a cell's sentence depends on no other cell.
+    """
+
+    token_ids: NDArray[np.int32]
+    chromosome: NDArray[np.int64]
+    start: NDArray[np.int64]
+    offset: int
+    draws: int
+    published: bool = False
+    _state: np.random.RandomState | None = field(default=None, repr=False)
+    _next: int = 0
+
+    def __call__(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed sentences of a block; a cell without counts has none."""
+        rows = prepare(block, match)
+        genes = match.target[rows.indices]
+        panel = np.flatnonzero(match.target >= 0)
+        sentences: list[list[int]] = []
+        for cell, number in enumerate(block.numbers.tolist()):
+            span = slice(int(rows.indptr[cell]), int(rows.indptr[cell + 1]))
+            own, counts = genes[span], rows.data[span]
+            kept = (own >= 0) & (counts > 0)
+            if not kept.any():
+                sentences.append([])
+            elif self.published:
+                dense = np.zeros(len(match.target), np.float32)
+                dense[rows.indices[span][kept]] = counts[kept]
+                sentences.append(self._drawn_in_turn(number, dense[panel], match.target[panel], seed))
+            else:
+                sentences.append(self._drawn_by_hash(number, counts[kept], own[kept], seed))
+        offsets = np.cumsum([0, *map(len, sentences)])
+        ids = np.fromiter((token for words in sentences for token in words), np.int32, int(offsets[-1]))
+        return Tokens(ids=ids, offsets=offsets, index=block.numbers)
+
+    def _drawn_by_hash(
+        self, number: int, counts: NDArray[Any], genes: NDArray[np.int32], seed: int
+    ) -> list[int]:
+        low, high = cell_seeds(np.array([number]), seed, 0)
+        pair = (low[0], high[0])
+        heights = np.cumsum(np.log1p(counts.astype(np.float64)))
+        at = uniform(pair, np.arange(self.draws, dtype=np.int32)) * heights[-1]
+        drawn = genes[np.minimum(np.searchsorted(heights, at, side="right"), len(genes) - 1)]
+        present = np.unique(self.chromosome[drawn])
+        order = np.argsort(uniform(pair, (present + self.draws).astype(np.int32)))
+        return self._written(drawn, present[order])
+
+    def _drawn_in_turn(
+        self, number: int, counts: NDArray[np.float32], genes: NDArray[np.int32], seed: int
+    ) -> list[int]:
+        if number == 0:
+            self._state, self._next = np.random.RandomState(seed), 0
+        if self._state is None or number != self._next:
+            raise ConfigError(
+                "UCE's published draws go through the cells of a file in order from the first, so they take "
+                "no shard, resume, workers or cells without counts; choose draws=hash"
+            )
+        self._next = number + 1
+        # The published order of sums, in float32: other sums draw other genes.
+        weights = torch.log1p(torch.from_numpy(counts))[None]
+        parts = (weights / torch.sum(weights))[0].numpy()
+        parts = parts / sum(parts)
+        drawn = genes[self._state.choice(np.arange(len(genes)), size=self.draws, p=parts, replace=True)]
+        drawn = drawn[np.argsort(self.chromosome[drawn])]
+        present = np.unique(self.chromosome[drawn])
+        self._state.shuffle(present)
+        return self._written(drawn, present)
+
+    def _written(self, drawn: NDArray[np.int32], chromosomes: NDArray[np.int64]) -> list[int]:
+        words = [_CLS]
+        for chromosome in chromosomes.tolist():
+            inside = drawn[self.chromosome[drawn] == chromosome]
+            inside = inside[np.argsort(self.start[inside], kind="stable")]
+            words += [self.offset + chromosome, *self.token_ids[inside].tolist(), _RIGHT]
+        return words
+
+
+def _stack(sizes: list[int]) -> nn.Sequential:
+    """Linear, norm and GELU for each pair of sizes; the last is linear alone."""
+    blocks: list[nn.Module] = [
+        nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.GELU()) for a, b in pairwise(sizes[:-1])
+    ]
+    return nn.Sequential(*blocks, nn.Linear(sizes[-2], sizes[-1]))
+
+
+class UceNetwork(nn.Module):
+    """The network under the names of its checkpoint; shapes are those of its weights."""
+
+    def __init__(self, shapes: dict[str, torch.Size], heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        rows, inner = shapes["pe_embedding.weight"]
+        width = shapes["encoder.0.weight"][0]
+        self.pe_embedding = nn.Embedding(rows, inner, device="meta")  # filled with the file's own memory
+        self.pos_encoder = nn.Module()
+        self.pos_encoder.register_buffer("pe", torch.zeros(shapes["pos_encoder.pe"]))
+        self.encoder, self.gene_embedding_layer = (
+            nn.Sequential(nn.Linear(inner, width), nn.GELU(), nn.LayerNorm(width)) for _ in range(2)
+        )
+        layer = "transformer_encoder.layers"
+        hidden = shapes[f"{layer}.0.linear1.weight"][0]
+        depth = sum(name.endswith("linear1.bias") for name in shapes)
+        self.transformer_encoder = nn.Module()
+        self.transformer_encoder.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, hidden, 0.0) for _ in range(depth)
+        )
+        names = [*(f"decoder.{i}.0.weight" for i in range(3)), "decoder.3.weight"]
+        self.decoder = _stack([width, *(shapes[name][0] for name in names)])
+        if "binary_decoder.3.weight" in shapes:
+            names = [f"binary_decoder.{i}.0.weight" for i in range(3)]
+            self.binary_decoder = _stack([shapes[names[0]][1], *(shapes[name][0] for name in names), 1])
+
+    def states(self, batch: Batch) -> Tensor:
+        """Last states ``(t, d)``; ``batch.values`` is added to the scores of each key."""
+        x = self.encoder(normalize(self.pe_embedding(batch.ids), dim=1))
+        x = x * x.shape[1] ** 0.5 + self.pos_encoder.get_buffer("pe")[batch.positions, 0]
+        layers: Any = self.transformer_encoder.layers
+        for layer in layers:
+            x = layer.norm1(x + self._attended(layer.self_attn, x, batch))
+            x = layer.norm2(x + layer.linear2(layer.linear1(x).relu()))
+        return x  # type: ignore[no-any-return]
+
+    def _attended(self, attention: Any, x: Tensor, batch: Batch) -> Tensor:
+        fused = nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+        parts = [part.reshape(len(x), self.heads, -1) for part in fused.chunk(3, 1)]
+        if batch.values is None:
+            mixed = by_document(scaled_dot_product_attention, batch.offsets, *parts)
+        else:
+            mixed = by_document(_biased, batch.offsets, *parts, keys=batch.values.to(x.dtype))
+        return attention.out_proj(mixed)  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Cell vectors ``(b, d)``."""
+        return normalize(self.decoder(self.states(batch)[batch.offsets[:-1].long()]), dim=1)
+
+    def expressed(self, cells: Tensor, proteins: Tensor) -> Tensor:
+        """Logits ``(b,)`` that each cell ``(b, d)`` expresses the gene of that token ``(b,)``."""
+        if not hasattr(self, "binary_decoder"):
+            raise ConfigError("this UCE checkpoint has no binary_decoder, so it predicts no expression")
+        genes = self.gene_embedding_layer(normalize(self.pe_embedding(proteins), dim=1))
+        logits: Tensor = self.binary_decoder(torch.cat((cells, genes), 1))[:, 0]
+        return logits
+
+
+def _biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    return scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[1], -1))
+
+
+class Uce(CellNetwork):
+    """UCE; where padding is read as published, a vector depends on the cells of its batch of 25."""
+
+    def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
+        """Vectors ``(n, d)`` of a block of cells."""
+        tokens = self.tokenize(block, match, seed=options.seed)
+        if self.rules["padding"] == "published":
+            tokens = padded(tokens)
+        return self.embed_tokens(tokens, options)
+
+    def vectors(self, batch: Batch, how: str) -> Tensor:  # noqa: ARG002  # one way to pool
+        """Vectors ``(b, d)``."""
+        vectors: Tensor = self.network(batch)
+        return vectors
+
+
+def padded(tokens: Tokens, cells: int = _CELLS) -> Tokens:
+    """Sentences filled up with padding to the longest of each run of rows, and 1 as the value of padding."""
+    lengths = tokens.lengths
+    _, run = np.unique(tokens.index // cells, return_inverse=True)
+    longest = np.zeros(run.max(initial=-1) + 1, np.int64)
+    np.maximum.at(longest, run, lengths)
+    full = np.where(lengths > 0, longest[run], 0)
+    offsets = np.concatenate([[0], np.cumsum(full)])
+    place = np.arange(len(tokens.ids)) + np.repeat(offsets[:-1] - tokens.offsets[:-1], lengths)
+    ids, values = np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.float32)
+    ids[place], values[place] = tokens.ids, 0
+    return Tokens(ids=ids, offsets=offsets, index=tokens.index, values=values)
+
+
+def _weights(folder: Path) -> Path | None:
+    found = sorted(path for path in folder.glob("*.torch") if _WEIGHTS.fullmatch(path.name))
+    return found[0] if found else None
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds weights of UCE."""
+    return _weights(folder) is not None
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    return _DEFAULTS | (read_json(folder / "config.json") if (folder / "config.json").is_file() else {})
+
+
+def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash") -> CellLanguage:
+    """Genes and sentences of a folder; the weights are not touched.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If a side file is missing or damaged, or lacks the species.
+    """
+    choose("draws", draws, ("hash", "published"))
+    stem = _SCIENTIFIC.get(species, species)
+    proteins = next(iter(sorted((folder / _PROTEINS).glob(f"{stem}*ESM2.pt"))), None)
+    for path, what in ((folder / _CHROMOSOMES, _CHROMOSOMES), (folder / _OFFSETS, _OFFSETS),
+                       (proteins, f"{_PROTEINS}/{stem}*ESM2.pt")):  # fmt: skip
+        if path is None or not path.is_file():
+            raise CheckpointError(f"{folder} lacks {what}, which UCE needs; its evaluate.py fetches it")
+    assert proteins is not None
+    offsets = read_pickle(folder / _OFFSETS)
+    places = _chromosomes(folder / _CHROMOSOMES, species)
+    if not isinstance(offsets, dict) or species not in offsets or not places:
+        raise ConfigError(f"UCE's files know no species {species!r}; choose one of {_OFFSETS}")
+    names = list(dict.fromkeys(str(name).upper() for name in read_torch(proteins, mapped=True)))
+    known = [(row + int(offsets[species]), name) for row, name in enumerate(names) if name in places]
+    settings = _settings(folder)
+    tokenizer = Sentences(
+        token_ids=np.array([row for row, _ in known], np.int32),
+        chromosome=np.array([places[name][0] for _, name in known], np.int64),
+        start=np.array([places[name][1] for _, name in known], np.int64),
+        offset=int(settings["CHROM_TOKEN_OFFSET"]),
+        draws=int(settings["sample_size"]),
+        published=draws == "published",
+    )
+    return CellLanguage(
+        name="uce",
+        vocabulary=GeneVocabulary.of([name for _, name in known], kind="symbol"),
+        tokenizer=tokenizer,
+        files=(folder / _CHROMOSOMES, folder / _OFFSETS),
+        published=PublishedRule(system="UCE", column="index", upper=True),
+    )
+
+
+def _chromosomes(path: Path, species: str) -> dict[str, tuple[int, int]]:
+    """Chromosome, numbered over all species, and start of each gene of one species."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = {name: i for i, name in enumerate(sorted({f"{r['species']}_{r['chromosome']}" for r in rows}))}
+    found: dict[str, tuple[int, int]] = {}
+    for r in rows:
+        if r["species"] == species:
+            place = numbers[f"{species}_{r['chromosome']}"], int(float(r["start"]))
+            found.setdefault(r["gene_symbol"].upper(), place)
+    return found
+
+
+def read_network(path: Path, heads: int) -> UceNetwork:
+    """The network of a weight file, strictly; the table of proteins stays on disk.
+
+    Raises
+    ------
+    CheckpointError
+        If a weight is missing, extra or mis-shaped.
+    """
+    tensors = read_torch(path, mapped=True)
+    try:
+        network = UceNetwork({name: tensor.shape for name, tensor in tensors.items()}, heads)
+    except KeyError as error:
+        raise CheckpointError(f"{path} is no UCE checkpoint: it lacks {error}") from error
+    load_strict(network, tensors, path, assign=True)
+    return network.eval()
+
+
+def load(folder: Path, *, species: str = "human", padding: str = "published", draws: str = "hash") -> Uce:
+    """Load a folder, strictly.
+
+    Parameters
+    ----------
+    folder
+        Of a checkpoint.
+    species
+        Whose proteins and chromosomes are read.
+    padding
+        ``published`` adds 1 to the scores of padding, ``masked`` hides it.
+    draws
+        Of genes: ``hash`` of seed and row, or ``published``, numpy's generator from the first cell on.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If a file or weight is missing, extra, mis-shaped or unsafe, or the species is unknown.
+    """
+    choose("padding", padding, ("published", "masked"))
+    language, path = load_tokenizer(folder, species=species, draws=draws), _weights(folder)
+    if path is None:
+        raise CheckpointError(f"{folder} holds no weights of UCE, such as 4layer_model.torch")
+    network = read_network(path, int(_settings(folder).get("config", {}).get("H", 20)))
+    rules = {"species": species, "padding": padding, "draws": draws}
+    width = len(network.decoder[-1].get_parameter("bias"))
+    model = Uce(language, network, width=width, pools=("cls_l2",), files=[path], rules=rules)
+    if padding == "published":
+        model.reads, model.block_rows = "group", _CELLS
+    return model
