@@ -12,7 +12,6 @@ over blocks; and the FFT for filters as long as the document. All compute in flo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -171,24 +170,45 @@ def _blocked(rows: Tensor, taps: Tensor, stream: Stream) -> Tensor:
     return y.view(groups, size, -1, step).permute(2, 1, 0, 3).reshape(len(rows), -1)
 
 
-class Modes(NamedTuple):
+class Modes:
     """A recurrence ``s[i] = pole s[i - 1] + x[i]``, ``y[i] = sum of residue s[i]`` over modes, real part.
 
-    ``power(exponents)`` gives poles to some powers, ``(c, s, e)``; ``residues`` is ``(c, s)``; both float32
-    or both complex64.
+    Parameters
+    ----------
+    power
+        Gives the poles to some powers, ``(c, s, e)``.
+    residues
+        ``(c, s)``; float32 or complex64, as the powers.
+    kept
+        Where tables of the poles are kept for later calls; None for nowhere, as in training.
     """
 
-    power: Callable[[Tensor], Tensor]
-    residues: Tensor
+    def __init__(
+        self, power: Callable[[Tensor], Tensor], residues: Tensor, kept: dict[str, Tensor] | None = None
+    ) -> None:
+        self.power, self.residues = power, residues
+        self._kept = {} if kept is None else kept
 
     def kernel(self, length: int) -> Tensor:
         """The impulse response, ``(c, length)`` float32."""
-        steps = torch.arange(length, device=self.residues.device)
-        # In pieces: the powers of all steps together are larger than the model.
-        parts = [
-            torch.einsum("cs,cse->ce", self.residues, self.power(some)) for some in torch.split(steps, 256)
-        ]
-        return torch.cat([_real(part) for part in parts], 1).float()
+        name = f"kernel {length}"
+        if name not in self._kept:
+            steps = torch.arange(length, device=self.residues.device)
+            # In pieces: the powers of all steps together are larger than the model.
+            pieces = torch.split(steps, 256)
+            parts = [torch.einsum("cs,cse->ce", self.residues, self.power(some)) for some in pieces]
+            whole = torch.cat([_real(part) for part in parts], 1).float()
+            if length > BLOCK:
+                return whole
+            self._kept[name] = whole
+        return self._kept[name]
+
+    def powers(self, count: int) -> Tensor:
+        """Poles to the powers 0 to ``count - 1``, ``(c, s, count)``."""
+        name = f"powers {count}"
+        if name not in self._kept:
+            self._kept[name] = self.power(torch.arange(count, device=self.residues.device))
+        return self._kept[name]
 
 
 def modal(
@@ -216,8 +236,7 @@ def modal(
     """
     wide = x.float()
     if past is not None and layout.max_q == 1:
-        one = torch.ones(1, dtype=torch.long, device=x.device)
-        state = modes.power(one)[None, :, :, 0] * past + wide[:, :, None]
+        state = modes.powers(2)[None, :, :, 1] * past + wide[:, :, None]
         return _real(modes.residues * state).sum(2).to(x.dtype), state
     if method == "fft" and past is None:
         return fft_convolve(wide, modes.kernel(layout.max_q), layout).to(x.dtype), None
@@ -232,8 +251,8 @@ def _modal_blocks(
     stream = Stream.of(layout, size, 0)
     blocks = stream.spread(x).view(-1, size, x.shape[1]).permute(2, 1, 0)  # (c, m, n)
     y = torch.bmm(toeplitz(modes.kernel(size), size), blocks)
-    powers = modes.power(torch.arange(size + 1, device=x.device))  # (c, s, m + 1)
     if max(stream.counts, default=0) > 1 or past is not None:
+        powers = modes.powers(size + 1)  # (c, s, m + 1)
         added = _left(powers[:, :, :size].flip(2), blocks)  # what each block adds to the state, (n, c, s)
         before = _scan(added, powers[:, :, size], stream, past)  # (n, c, s)
         response = modes.residues[:, :, None] * powers[:, :, 1:]  # (c, s, m)

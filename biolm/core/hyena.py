@@ -128,7 +128,26 @@ class MediumTaps(nn.Module):
         return like.new_zeros(width, self.taps.shape[1] - 1)
 
 
-class RealModes(nn.Module):
+class _Kept(nn.Module):
+    """Keeps tables made of its parameters as long as these stay the same and nothing is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[str, Tensor] = {}
+        self._made_of: tuple[int, ...] = ()
+
+    def tables(self) -> dict[str, Tensor] | None:
+        """Where to keep them; None in training."""
+        # Parameters that were made in inference mode do not tell when they change.
+        if torch.is_grad_enabled() or any(p.is_inference() for p in self.parameters()):
+            return None
+        now = tuple(number for p in self.parameters() for number in (p.data_ptr(), p._version))
+        if now != self._made_of:
+            self._tables, self._made_of = {}, now
+        return self._tables
+
+
+class RealModes(_Kept):
     """Real exponentials ``residues * exp(log_poles * i)`` and a skip a channel."""
 
     def __init__(self, config: CoreConfig, options: LongOptions) -> None:
@@ -144,7 +163,7 @@ class RealModes(nn.Module):
         """Poles and residues for :func:`biolm.core.convolve.modal`."""
         # Published ones are below 0; in training none may pass it, as the filter would then grow without end.
         rates = self.log_poles.float().clamp(max=0)
-        return Modes(lambda steps: torch.exp(rates[:, :, None] * steps), self.residues.float())
+        return Modes(lambda steps: torch.exp(rates[:, :, None] * steps), self.residues.float(), self.tables())
 
     def forward(self, u: Tensor, context: Context, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """``(t, d)`` to ``(t, d)``."""
@@ -156,7 +175,7 @@ class RealModes(nn.Module):
         return like.new_zeros(width, self.log_poles.shape[1], dtype=torch.float32)
 
 
-class ComplexModes(nn.Module):
+class ComplexModes(_Kept):
     """Complex exponentials ``residues * poles ** i``, real and imaginary parts last, and a skip a channel."""
 
     def __init__(self, config: CoreConfig, options: LongOptions) -> None:
@@ -175,7 +194,7 @@ class ComplexModes(nn.Module):
         residues = torch.view_as_complex(self.residues.float().contiguous())
         # In float64, as the angle of a high power is a large number.
         wide = poles.to(torch.complex128)[:, :, None]
-        return Modes(lambda steps: (wide**steps).to(torch.complex64), residues)
+        return Modes(lambda steps: (wide**steps).to(torch.complex64), residues, self.tables())
 
     def forward(self, u: Tensor, context: Context, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """``(t, d)`` to ``(t, d)``."""

@@ -234,3 +234,20 @@ def test_rmsnorm_adds_epsilon_outside_the_root() -> None:
     norm = make_norm(CoreConfig(**fields, norm_eps=1e-3, norm_eps_outside=True))
     root = (12.5e-6) ** 0.5
     assert torch.allclose(norm(x), x / (root + 1e-3))
+
+
+@pytest.mark.parametrize("mixer", ["hyena_long", "hyena_modal"])
+def test_kept_tables_follow_the_weights(mixer: str) -> None:
+    model = _model(mixer)
+    batch = Batch.from_padded(torch.randint(20, (1, 150), generator=torch.Generator().manual_seed(0)))
+    with torch.inference_mode():
+        first = model(batch).logits
+        assert torch.equal(model(batch).logits, first)
+    trained = model(batch).logits
+    assert trained.requires_grad
+    assert relative(trained.detach(), first) < 1e-6
+    weights = {n: t * 1.1 if "residues" in n else t for n, t in model.state_dict().items()}
+    model.load_state_dict(weights)
+    with torch.inference_mode():
+        assert relative(model(batch).logits, first) > 1e-3
+        assert relative(model(batch).logits, model.requires_grad_(False)(batch).logits) < 1e-6
