@@ -80,6 +80,12 @@ def fit(
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
     match = match_genes(source, model, settings)
     _report(match)
+    least = getattr(model, "least_genes", 0)
+    if match.report.vocabulary_found < least:
+        raise GeneMatchError(
+            f"the file holds {match.report.vocabulary_found:,} of the {len(model.vocabulary):,} genes of "
+            f"{model.name}, which needs {least:,}; give cells with more genes measured, or another model"
+        )
     if model.wants_counts:
         check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
     return match

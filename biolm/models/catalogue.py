@@ -93,6 +93,20 @@ BUILT_IN: tuple[Entry, ...] = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
+        name="scimilarity",
+        module="biolm.models.systems.scimilarity",
+        summary="SCimilarity: counts of 28,000 human genes, encoder trained on triplets of cells; weights on "
+        "Zenodo (record 10685499), code Apache-2.0",
+        files="encoder.ckpt and gene_order.tsv",
+    ),
+    Entry(
+        name="tgpt",
+        module="biolm.models.systems.tgpt",
+        summary="tGPT: top 62 human genes of a cell as a sentence, GPT-2; "
+        "lixiangchun/transcriptome-gpt-1024-8-16-64, code GPL-3, weights without a stated licence",
+        files="config.json, its weights and the tokenizer.json of whole genes",
+    ),
+    Entry(
         name="native",
         module="biolm.models.native",
         summary="models of cells or sequences trained with biolm pretrain",

@@ -65,6 +65,8 @@ class CellModel(ABC):
         The genes it knows.
     wants_counts
         Whether it was defined on raw counts; log-normalised input is then refused.
+    least_genes
+        Genes of the vocabulary that a file must hold, whatever the user's own minimum; 0 for none.
     width
         ``d``.
     pools
@@ -81,6 +83,7 @@ class CellModel(ABC):
     name: str
     vocabulary: GeneVocabulary
     wants_counts: bool
+    least_genes: int = 0
     width: int
     pools: tuple[str, ...]
     block_rows: int = 8192

@@ -5,6 +5,7 @@ Dimensions: ``n`` cells of a block · ``t`` tokens of a batch · ``d`` width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class TokenCellModel(Headed, CellModel):
         Which hidden state it pools: -1 the last, -2 the one before, 0 the embeddings.
     files
         Weight files, for the checkpoint's hash.
+    options
+        What the system was told beside, for provenance: which published behaviour is kept.
 
     Attributes
     ----------
@@ -60,7 +63,14 @@ class TokenCellModel(Headed, CellModel):
     block_rows = 512
 
     def __init__(
-        self, language: CellLanguage, core: Transformer, *, pool: str, hidden_state: int, files: list[Any]
+        self,
+        language: CellLanguage,
+        core: Transformer,
+        *,
+        pool: str,
+        hidden_state: int,
+        files: list[Any],
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.language = language
         self.name = language.name
@@ -72,6 +82,7 @@ class TokenCellModel(Headed, CellModel):
         self.pools = (pool, *(how for how in every if how != pool))
         self.hidden_state = hidden_state
         self.heads: Heads | None = None
+        self.options = dict(options or {})
         self._files = [*files, *language.files]
         self._compiled = False
 
@@ -133,4 +144,5 @@ class TokenCellModel(Headed, CellModel):
             "genes": len(self.vocabulary),
             "hidden_state": self.hidden_state,
             "pool": self.pools[0],
+            **({"options": self.options} if self.options else {}),
         }

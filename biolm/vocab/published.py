@@ -30,8 +30,8 @@ class PublishedRule:
         Names it in messages.
     column
         The ``var`` column that it reads.
-    upper
-        Whether names are put in capitals first.
+    rewrite
+        What is done first to names, those of the file and of the vocabulary: ``str.upper`` and the like.
     mapping
         Reads a table of other ids to the vocabulary's, through which every name must go.
     sums
@@ -42,7 +42,7 @@ class PublishedRule:
 
     system: str
     column: str
-    upper: bool = False
+    rewrite: Callable[[str], str] = str
     mapping: Callable[[], Mapping[str, str]] | None = None
     sums: bool = False
     any_name: bool = False
@@ -95,12 +95,13 @@ def published_match(
             "one (--gene-column), or let names be resolved (--match resolve)"
         )
     written = columns[used].astype(str).tolist()
-    names = [name.upper() for name in written] if rule.upper else written
+    names = [rule.rewrite(name) for name in written]
     if rule.mapping is not None:
         table = rule.mapping()
         names = [table.get(name, "") for name in names]
     genes = tuple(names) if rule.any_name else vocabulary.genes
-    rows = {gene: row for row, gene in enumerate(genes) if not is_blank(gene)}
+    own = genes if rule.mapping is not None else tuple(rule.rewrite(gene) for gene in genes)
+    rows = {gene: row for row, gene in enumerate(own) if not is_blank(gene)}
     target = np.array([rows.get(name, -1) for name in names], np.int32)
     known = target[target >= 0]
     found = len(np.unique(known))

@@ -95,7 +95,9 @@ def _rule(folder: Path, version: str) -> PublishedRule:
         return PublishedRule(system="Geneformer V1", column="ensembl_id")
     path = _dictionary(folder, "ensembl_mapping")
     mapping = None if path is None else partial(read_gene_dictionary, path)
-    return PublishedRule(system="Geneformer V2", column="ensembl_id", upper=True, mapping=mapping, sums=True)
+    return PublishedRule(
+        system="Geneformer V2", column="ensembl_id", rewrite=str.upper, mapping=mapping, sums=True
+    )
 
 
 def _read_tokens(folder: Path, vocab_size: int) -> tuple[dict[str, int], tuple[Path, Path]]:
