@@ -86,6 +86,9 @@ def fit(
             f"the file holds {match.report.vocabulary_found:,} of the {len(model.vocabulary):,} genes of "
             f"{model.name}, which needs {least:,}; give cells with more genes measured, or another model"
         )
+    read_context = getattr(getattr(model, "language", model), "read_context", None)
+    if read_context is not None:
+        read_context(source)
     if model.wants_counts:
         check_counts(source, allow_normalised=settings.allow_normalised, reopen=reopen)
     return match

@@ -93,6 +93,13 @@ BUILT_IN: tuple[Entry, ...] = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
+        name="nicheformer",
+        module="biolm.models.systems.nicheformer",
+        summary="Nicheformer: human and mouse genes ranked over technology means, encoder; "
+        "dissociated and spatial cells; theislab/Nicheformer, code BSD-3-Clause",
+        files="nicheformer.ckpt, model.h5ad and the TECHNOLOGY_mean_script.npy of the published repository",
+    ),
+    Entry(
         name="scimilarity",
         module="biolm.models.systems.scimilarity",
         summary="SCimilarity: counts of 28,000 human genes, encoder trained on triplets of cells; weights on "

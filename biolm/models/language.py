@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from biolm.batch import Tokens
-from biolm.io.cells.block import CellBlock
+from biolm.io.cells.block import CellBlock, CellSource
 from biolm.io.provenance import digest
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -62,6 +62,18 @@ class CellLanguage:
         if token_ids is None:
             return None
         return digest(dict(zip(self.vocabulary.genes, map(int, token_ids), strict=True)))
+
+    def read_context(self, source: CellSource) -> None:
+        """Take from a file what the tokeniser is told of each cell beside its counts, such as its assay.
+
+        Raises
+        ------
+        InputError
+            If a column is missing, or holds a value that the system does not know.
+        """
+        read = getattr(self.tokenizer, "read_context", None)
+        if read is not None:
+            read(source)
 
     def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``."""
