@@ -83,7 +83,7 @@ class ContextColumn:
         values, places = np.unique(source.obs_column(self.name).astype(str), return_inverse=True)
         tokens = [self.token(value) for value in values]
         if None in tokens:
-            wrong = values[tokens.index(None)]
+            wrong = str(values[tokens.index(None)])
             raise InputError(
                 f"obs['{self.name}'] holds {wrong!r}, which {self.system} does not know; use one of "
                 f"{self.allowed}"

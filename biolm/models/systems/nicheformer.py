@@ -216,7 +216,8 @@ def load_tokenizer(
             files.append(file)
             if len(means[name]) != len(genes):
                 raise CheckpointError(
-                    f"{file} holds {len(means[name])} means but {path} {len(genes)} genes; take both from one release"
+                    f"{file} holds {len(means[name])} means but {path} {len(genes)} genes; take both from "
+                    "one release"
                 )
     if not means:
         raise CheckpointError(
@@ -224,6 +225,7 @@ def load_tokenizer(
             "Nicheformer repository"
         )
     ensembl = all(gene.startswith("ENS") for gene in genes)
+    species = ("human", "mouse") if ensembl else ("human",)
     tokenizer = TechnologyRanks(
         np.arange(len(genes), dtype=np.int32) + FIRST_GENE,
         means,
@@ -234,11 +236,7 @@ def load_tokenizer(
     )
     return CellLanguage(
         name="nicheformer",
-        vocabulary=GeneVocabulary.of(
-            genes,
-            kind="ensembl" if ensembl else "symbol",
-            species=("human", "mouse") if ensembl else ("human",),
-        ),
+        vocabulary=GeneVocabulary.of(genes, kind="ensembl" if ensembl else "symbol", species=species),
         tokenizer=tokenizer,
         special=(3, 0),
         files=tuple(files),
