@@ -12,7 +12,7 @@ import torch
 from perturb import relative
 from safetensors.torch import load_file
 
-from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
+from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.models.context import ContextColumn
 from biolm.models.model import EmbedOptions
@@ -153,7 +153,7 @@ def test_context_by_name_and_number() -> None:
     ]
 
 
-def test_refused(goldens: Path, folder: Path, tmp_path: Path) -> None:
+def test_refused(goldens: Path, folder: Path) -> None:
     import anndata
 
     cells = goldens / "nicheformer" / "cells.h5ad"
@@ -170,15 +170,21 @@ def test_refused(goldens: Path, folder: Path, tmp_path: Path) -> None:
     for wrong in ({"technology": "visium"}, {"unmeasured": "maybe"}, {"specie": "fish"}):
         with pytest.raises(ConfigError, match="must be"):
             nicheformer.load(folder, **wrong)
-    spoilt: list[tuple[str, str, type[BiolmError]]] = [
-        ("merfish_mean_script.npy", "holds 3 means but", CheckpointError),
-        ("genes.txt", "copy it from data/model_means", CheckpointError),
-    ]
-    np.save(folder / spoilt[0][0], np.ones(3))
-    for name, message, kind in spoilt:
-        with pytest.raises(kind, match=message):
-            nicheformer.load(folder)
-        (folder / name).unlink()
+    np.save(folder / "merfish_mean_script.npy", np.ones(3))
+    with pytest.raises(CheckpointError, match="holds 3 means but"):
+        nicheformer.load(folder)
+    (folder / "merfish_mean_script.npy").unlink()
+    genes = (folder / "genes.txt").read_text()
+    (folder / "genes.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no model\.h5ad.*copy it from data/model_means"):
+        nicheformer.load(folder)
+    shutil.copyfile(cells, folder / "model.h5ad")
+    assert nicheformer.load(folder).vocabulary.genes == tuple(genes.split())
+    (folder / "genes.txt").write_text("\n".join([genes, *(f"NEW{i}" for i in range(9))]))
+    for name in ("dissociated", "xenium"):
+        np.save(folder / f"{name}_mean_script.npy", np.ones(209))
+    with pytest.raises(CheckpointError, match="lists 209 genes but"):
+        nicheformer.load(folder)
     weights = torch.load(folder / "nicheformer.ckpt", weights_only=True)
     del weights["state_dict"]["encoder.layers.1.norm1.bias"]
     torch.save(weights, folder / "nicheformer.ckpt")

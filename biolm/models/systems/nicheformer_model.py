@@ -179,7 +179,7 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
     load_strict(core, KEYS.theirs_to_ours(tensors, config, path), path)
     language = load_tokenizer(folder, **options, context_length=config.max_length)
     genes = len(language.vocabulary)
-    if genes + FIRST_GENE > config.vocab_size:
+    if genes + FIRST_GENE != len(head.weight):
         raise CheckpointError(
             f"{language.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; use "
             "the order of genes of the same release"
