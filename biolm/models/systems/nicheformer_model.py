@@ -118,7 +118,7 @@ class Nicheformer(TokenCellModel):
         length = self.core.config.max_length
         state = self.hidden_state if options.hidden_state is None else options.hidden_state
         out = []
-        for rows in torch.arange(len(batch)).split(max(1, options.batch_tokens // length)):
+        for rows in torch.split(torch.arange(len(batch)), max(1, options.batch_tokens // length)):
             ids = _padded(batch, rows, length)
             out.append(self.padded_states(ids, state)[:, 0 if how == PUBLISHED[1] else 3 :].mean(1))
         return torch.cat(out)
@@ -130,7 +130,8 @@ class Nicheformer(TokenCellModel):
         cache = UnseenPads(batch.ids != PAD)
         layers = layers_for(self.core, hidden_state)
         output = self.core(batch, logits=False, n_layers=layers, cache=cache)
-        return output.last_hidden_state.float().view(*ids.shape, -1)
+        states: Tensor = output.last_hidden_state.float()
+        return states.view(*ids.shape, -1)
 
     @torch.inference_mode()
     def token_logits(self, states: Tensor) -> Tensor:
