@@ -186,7 +186,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         files=(path,),
         wants_counts=False,
         # models/dataset.py: names of the index, whatever their case.
-        published=PublishedRule(system="scTrans", column="index", upper=True),
+        published=PublishedRule(system="scTrans", column="index", rewrite=str.upper),
     )
 
 
