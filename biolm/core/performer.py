@@ -76,8 +76,8 @@ class PerformerOptions:
             ("stabiliser", ("document", "head", "batch")),
             ("scaling", (0, 1)),
         ):
-            if getattr(self, name) not in allowed:  # type: ignore[operator]  # a tuple of either kind
-                shown = ", ".join(map(str, allowed))  # type: ignore[arg-type]
+            if getattr(self, name) not in allowed:
+                shown = ", ".join(map(str, allowed))
                 raise ConfigError(f"{name} of performer must be one of {shown}, not {getattr(self, name)!r}")
 
 
@@ -114,7 +114,8 @@ def draw_projection(
         lengths = torch.randn(features, width, generator=generator).norm(dim=1)
     else:
         lengths = torch.full((features,), math.sqrt(width))
-    return lengths[:, None] * torch.cat(blocks)
+    drawn: Tensor = lengths[:, None] * torch.cat(blocks)
+    return drawn
 
 
 class _Keys(NamedTuple):
@@ -124,7 +125,7 @@ class _Keys(NamedTuple):
     keys: Tensor  # (h, m)
     top: Tensor  # (h,)
     value_sum: Tensor  # (h, e)
-    count: Tensor | float  # of keys
+    number: Tensor | float  # of keys
 
 
 class Performer(nn.Module):
@@ -201,7 +202,7 @@ class Performer(nn.Module):
         for own, keys, top in zip(documents, held, tops, strict=True):
             eps = self._eps
             factor = torch.exp(keys.top - top)[:, None]  # (h, 1)
-            sums = factor * keys.keys + eps * keys.count
+            sums = factor * keys.keys + eps * keys.number
             values = factor[..., None] * keys.values + eps * keys.value_sum[:, None]
             parts = []
             for part in torch.split(query[own], self._step):

@@ -93,6 +93,20 @@ BUILT_IN: tuple[Entry, ...] = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
+        name="scbert",
+        module="biolm.models.systems.scbert",
+        summary="scBERT: every one of 16,906 human genes with its bin of expression, Performer; "
+        "code GPL-3.0, weights from its authors",
+        files="panglao_pretrain*.pth and genes.txt or panglao_10000.h5ad",
+    ),
+    Entry(
+        name="celllm",
+        module="biolm.models.systems.celllm",
+        summary="CellLM: expressed human genes with bins of expression, Performer; code MIT, weights from "
+        "OpenBioMed",
+        files="checkpoint*.pth and genes.txt",
+    ),
+    Entry(
         name="nicheformer",
         module="biolm.models.systems.nicheformer",
         summary="Nicheformer: human and mouse genes ranked over technology means, encoder; "

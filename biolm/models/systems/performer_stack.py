@@ -1,0 +1,232 @@
+"""What scBERT, CellLM and the decoder of scFoundation share: names and shapes of a Performer, lists of genes.
+
+Dimensions: ``n`` cells · ``m`` genes of the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.cells.rows import prepare
+from biolm.errors import CheckpointError, ConfigError
+from biolm.io.cells import open_cells
+from biolm.io.cells.block import CellBlock
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from biolm.core import Transformer
+    from biolm.models.families.keys import Key
+    from biolm.models.language import CellLanguage
+
+__all__ = ["aligned", "binned_core", "check_choice", "gene_list", "stack_keys", "stack_shape", "value_bin"]
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse an option that is none of those allowed.
+
+    Raises
+    ------
+    ConfigError
+        Names the option and what it may be.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def gene_list(folder: Path, tables: tuple[str, ...], *, source: str) -> tuple[list[str], Path]:
+    """Genes in the order of the model: of ``genes.txt``, one a line, or of a published table of cells.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    tables
+        Names of h5ad files whose genes are in that order.
+    source
+        Where to get them, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    listed = folder / "genes.txt"
+    if listed.is_file():
+        return [
+            line.split("\t")[0].strip() for line in listed.read_text().splitlines() if line.strip()
+        ], listed
+    for name in tables:
+        if (folder / name).is_file():
+            with open_cells(folder / name) as cells:
+                return cells.gene_columns()["index"].tolist(), folder / name
+    raise CheckpointError(
+        f"{folder} holds no genes.txt with the genes in the order of the model, one a line; take them from "
+        f"{source}"
+    )
+
+
+def aligned(
+    block: CellBlock, match: GeneMatch, *, whole: bool = False
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Genes of the model that each cell expresses, ascending, and ``10,000 x / total``, float64.
+
+    Parameters
+    ----------
+    block, match
+        Cells, and where their genes lie in the model.
+    whole
+        Whether the total is that of all genes of the file, not of those of the model.
+
+    Raises
+    ------
+    InputError
+        If a value is negative, infinite or not a number, or the match belongs to another file.
+    """
+    rows = prepare(block, match)
+    cells = []
+    for start, stop, total in zip(rows.indptr[:-1], rows.indptr[1:], rows.totals, strict=True):
+        genes = match.target[rows.indices[start:stop]].astype(np.int64)
+        values = rows.data[start:stop].astype(np.float64)
+        kept = (genes >= 0) & (values > 0)
+        order = np.argsort(genes[kept], kind="stable")
+        genes, values = genes[kept][order], values[kept][order]
+        cells.append((genes, values * (1e4 / (total if whole else values.sum())) if len(values) else values))
+    return cells
+
+
+def value_bin(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """``floor(log2(1 + x))``, at most 5, without a logarithm: whole powers of two do not round down.
+
+    Examples
+    --------
+    >>> value_bin(np.array([0.9, 1.0, 3.0, 30.9, 1e6])).tolist()
+    [0, 1, 2, 4, 5]
+    """
+    # A relative slack of float32 rounding, in which the published values are computed.
+    edges = (2.0 ** np.arange(1, 6) - 1) * (1 - 1e-7)
+    return np.searchsorted(edges, values, side="right")
+
+
+def stack_shape(tensors: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Any]:
+    """Fields of a core config that the weights of a Performer tell, its mixer's features included.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such Performer.
+    """
+    layers = [
+        name for name in tensors if re.fullmatch(re.escape(prefix) + r"\.\d+\.0\.fn\.to_q\.weight", name)
+    ]
+    first = f"{prefix}.0.0.fn"
+    try:
+        query, projection = (
+            tensors[f"{first}.to_q.weight"],
+            tensors[f"{first}.fast_attention.projection_matrix"],
+        )
+        inner = tensors[f"{prefix}.0.1.fn.fn.w1.weight"]
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks {error}, so it holds no Performer; fetch it again") from error
+    width = projection.shape[1]
+    return {
+        "d_model": query.shape[1],
+        "n_layers": len(layers),
+        "n_heads": query.shape[0] // width,
+        "head_dim": width,
+        "d_ff": inner.shape[0],
+        "qkv_bias": f"{first}.to_q.bias" in tensors,
+        "mixer": "performer",
+        "position": "none",
+    }
+
+
+def stack_keys(prefix: str) -> list[Key]:
+    """Names of the weights of a Performer; the count of training steps since a redraw has no use here."""
+    from biolm.models.families.keys import Key, dropped
+
+    attention, feed = f"{prefix}.{{}}.0", f"{prefix}.{{}}.1"
+    return [
+        Key(f"{attention}.norm.*", "layers.{}.attn_norm.*"),
+        Key(f"{attention}.fn.fast_attention.projection_matrix", "layers.{}.attention.projection"),
+        *(
+            Key(f"{attention}.fn.to_{short}.*", f"layers.{{}}.attention.{name}.*")
+            for short, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out"))
+        ),
+        Key(f"{feed}.norm.*", "layers.{}.mlp_norm.*"),
+        Key(f"{feed}.fn.fn.w1.*", "layers.{}.mlp.up.*"),
+        Key(f"{feed}.fn.fn.w2.*", "layers.{}.mlp.down.*"),
+        *dropped(f"{prefix.removesuffix('.net.layers')}.calls_since_last_redraw"),
+    ]
+
+
+def binned_core(
+    path: Path, language: CellLanguage, *, special: int, mixer: dict[str, Any]
+) -> tuple[Transformer, nn.Linear]:
+    """The core of scBERT or CellLM from its file, and the head that predicts bins.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    language
+        Its genes, for what must fit.
+    special
+        Rows of the position table behind those of genes.
+    mixer
+        Options of the mixer.
+
+    Raises
+    ------
+    CheckpointError
+        If a weight is missing, extra, mis-shaped or unsafe, or the genes are those of another model.
+    """
+    from torch import nn
+
+    from biolm.core import CoreConfig, Transformer
+    from biolm.core.checkpoint import load_strict, read_torch
+    from biolm.models.families.keys import Key, KeyTable
+
+    tensors = dict(read_torch(path).get("model_state_dict", {}))
+    shape = stack_shape(tensors, "performer.net.layers", path)
+    positions, bins = tensors.get("pos_emb.emb.weight"), tensors.get("token_emb.weight")
+    if positions is None or bins is None:
+        raise CheckpointError(
+            f"{path} lacks token_emb or pos_emb; give the file that {language.name} publishes"
+        )
+    genes = len(language.vocabulary)
+    if len(positions) != genes + special:
+        raise CheckpointError(
+            f"{language.files[0]} lists {genes} genes but {path} knows {len(positions) - special}; use the "
+            "genes of the same release"
+        )
+    head = nn.Linear(shape["d_model"], len(bins))
+    own = {name: tensors.pop(f"to_out.{name}") for name in ("weight", "bias") if f"to_out.{name}" in tensors}
+    load_strict(head, own, path)
+    rows = len(tensors["performer.net.layers.0.0.fn.fast_attention.projection_matrix"])
+    config = CoreConfig(
+        vocab_size=len(positions),
+        value_encoder="bins",
+        n_values=len(bins),
+        mixer_options={"performer": {"features": rows, **mixer}},
+        **shape,
+    )
+    keys = KeyTable(
+        [
+            # The table of positions is float64 in the file; the sum is float32 there as here.
+            Key("pos_emb.emb.weight", "embeddings.token.weight"),
+            Key("token_emb.weight", "embeddings.value.weight"),
+            Key("norm.*", "final_norm.*"),
+            *stack_keys("performer.net.layers"),
+        ]
+    )
+    core = Transformer(config)
+    load_strict(core, keys.theirs_to_ours(tensors, config, path), path)
+    return core, head.eval()
