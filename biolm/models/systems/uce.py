@@ -293,7 +293,7 @@ def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash")
         vocabulary=GeneVocabulary.of([name for _, name in known], kind="symbol"),
         tokenizer=tokenizer,
         files=(folder / _CHROMOSOMES, folder / _OFFSETS),
-        published=PublishedRule(system="UCE", column="index", upper=True),
+        published=PublishedRule(system="UCE", column="index", rewrite=str.upper),
     )
 
 
