@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-COUNT = 60
+COUNT = 40
 CITATIONS = 30_000
 
 
@@ -38,6 +38,13 @@ def texts(data: Path) -> list[str]:
     return [each.text for each in documents if len(each.text) < 1800][:COUNT]
 
 
+def sentences(data: Path) -> list[str]:
+    """Sentences of the same corpus, which is what taggers are often given."""
+    from biolm.io.text import read_documents
+
+    return [each.text for each in read_documents(data / "ncbi_disease" / "test.tsv")][: 4 * COUNT]
+
+
 def report(name: str, begin: float, count: int, found: int) -> None:
     """CPU seconds since ``begin``."""
     seconds = time.process_time() - begin
@@ -57,12 +64,14 @@ def ours(data: Path, folder: Path) -> None:
     from biolm.text.pieces import load_pieces
 
     torch.set_num_threads(1)
-    read, tagger, tokenizer = texts(data), load_tagger(folder), load_pieces(folder)
-    documents = [Document(str(n), text) for n, text in enumerate(read)]
-    list(predict(tagger, tokenizer, documents[:2], device="cpu"))
-    begin = time.process_time()
-    found = list(predict(tagger, tokenizer, documents, device="cpu"))
-    report("biolm", begin, len(read), sum(len(each.mentions) for each in found))
+    tagger, tokenizer = load_tagger(folder), load_pieces(folder)
+    for what, read in (("abstracts", texts(data)), ("sentences", sentences(data))):
+        documents = [Document(str(n), text) for n, text in enumerate(read)]
+        for precision in ("float32", "bfloat16"):
+            list(predict(tagger, tokenizer, documents[:2], device="cpu", precision=precision))
+            begin = time.process_time()
+            found = list(predict(tagger, tokenizer, documents, device="cpu", precision=precision))
+            report(f"biolm {precision}, {what}", begin, len(read), sum(len(each.mentions) for each in found))
 
 
 def theirs(data: Path, folder: Path) -> None:
@@ -71,13 +80,13 @@ def theirs(data: Path, folder: Path) -> None:
     from transformers import pipeline
 
     torch.set_num_threads(1)
-    read = texts(data)
     tag = pipeline("token-classification", model=str(folder), aggregation_strategy="first", device="cpu")
-    tag(read[:2])
-    for size in (1, 8):
-        begin = time.process_time()
-        found = tag(read, batch_size=size)
-        report(f"transformers pipeline, batch {size}", begin, len(read), sum(map(len, found)))
+    for what, read in (("abstracts", texts(data)), ("sentences", sentences(data))):
+        tag(read[:2])
+        for size in (1, 8):
+            begin = time.process_time()
+            found = tag(read, batch_size=size)
+            report(f"transformers pipeline, batch {size}, {what}", begin, len(read), sum(map(len, found)))
 
 
 def medline(data: Path, folder: Path) -> None:

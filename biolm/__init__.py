@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biolm import annotate, genes, pl, pp, search, spatial, tl
+    from biolm import annotate, genes, pl, pp, search, spatial, text, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
     from biolm.tasks.embed import embed
@@ -53,6 +53,7 @@ __all__ = [
     "score_variants",
     "search",
     "spatial",
+    "text",
     "tl",
     "tokenize",
 ]
@@ -78,6 +79,7 @@ _HOMES = {
     "score_variants": ("biolm.tasks.variants.run", "score_variants"),
     "search": ("biolm.search", ""),
     "spatial": ("biolm.spatial", ""),
+    "text": ("biolm.text", ""),
     "tl": ("biolm.tl", ""),
     "tokenize": ("biolm.tasks.tokenize", "tokenize"),
 }

@@ -35,7 +35,8 @@ class Arguments(TextInput):
     overlap: Annotated[
         int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
     ] = None
-    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
+    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 1024
+    precision: Annotated[str, Option(help="float32 or bfloat16.", panel="Run")] = "float32"
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
@@ -60,6 +61,7 @@ def run(chosen: Arguments) -> None:
         read_documents(chosen.input, chosen.reading(), report=report),
         overlap=chosen.overlap,
         batch_tokens=chosen.batch_tokens,
+        precision=chosen.precision,
         device=chosen.device,
         report=lengths,
     )

@@ -115,7 +115,9 @@ def save_head(
     """
     to_hf(core, folder, kind)
     prefix = _PREFIX[kind]
-    tensors = read_weights([folder / "model.safetensors"])
+    stored = read_weights([folder / "model.safetensors"])
+    # A head that predicts tokens is no part of what is trained here.
+    tensors = {name: value for name, value in stored.items() if not name.startswith(("cls.", "lm_head."))}
     named = {name if name.startswith(prefix) else prefix + name: value for name, value in tensors.items()}
     named |= {f"{head.name}.{name}": value for name, value in linear.state_dict().items()}
     write_weights(folder / "model.safetensors", named)

@@ -49,6 +49,24 @@ def test_a_small_encoder_learns_more_than_frequencies(tmp_path, kind):
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "bert")
     assert model.config.vocab_size == tokenizer.size
+    if kind == "wordpiece":
+        _tagger_on(tmp_path / "bert", tmp_path / "tagger")
+
+
+def _tagger_on(folder, target):
+    """An encoder with a head for masked tokens, as BioBERT is published, takes a tagger's head."""
+    from biolm.io.text import Mention
+    from biolm.text.fit import FitSettings
+    from biolm.text.ner.tagger import load_tagger
+    from biolm.text.ner.train import train_ner
+
+    def tagged(document):
+        start = document.text.index("rose")
+        return document.with_mentions((Mention(((start, start + 4),), "Verb"),))
+
+    made = [tagged(document) for document in corpus(10)]
+    train_ner(folder, made[:6], made[6:], target, FitSettings(epochs=1))
+    assert load_tagger(target).labels.kinds == ("Verb",)
 
 
 def test_words_are_masked_whole(tiny):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biolm.batch import Batch, Tokens
+from biolm.errors import ConfigError
 from biolm.io.text.document import Document, Mention
 from biolm.models.running import pick_device
 from biolm.text.ner.read import ReadDocument, Window, read_document
@@ -43,7 +44,8 @@ def predict(
     documents: Iterable[Document],
     *,
     overlap: int | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int = 1024,
+    precision: str = "float32",
     device: str = "auto",
     report: LengthReport | None = None,
 ) -> Iterator[Document]:
@@ -58,12 +60,16 @@ def predict(
     overlap
         Pieces that neighbouring windows share; a quarter of a window by default.
     batch_tokens
-        Pieces of a batch, about.
+        Pieces of a batch, about; a thousand stay in a CPU's cache, a GPU takes more.
+    precision
+        ``float32``, or ``bfloat16`` for mixed precision: faster, and scores differ in the third digit.
     device
         Where to run.
     report
         Told about texts longer than the model.
     """
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision must be float32 or bfloat16, not {precision!r}")
     shared = check_stride(tokenizer.room, overlap)
     where = pick_device(device)
     tagger.eval().to(where)
@@ -74,13 +80,17 @@ def predict(
             report.add(read.pieces, len(read.windows))
         held.append((document, read))
         if len(held) == _HELD:
-            yield from _tagged(tagger, held, batch_tokens, where)
+            yield from _tagged(tagger, held, batch_tokens, where, precision)
             held = []
-    yield from _tagged(tagger, held, batch_tokens, where)
+    yield from _tagged(tagger, held, batch_tokens, where, precision)
 
 
 def _tagged(
-    tagger: Tagger, held: list[tuple[Document, ReadDocument]], batch_tokens: int, device: torch.device
+    tagger: Tagger,
+    held: list[tuple[Document, ReadDocument]],
+    batch_tokens: int,
+    device: torch.device,
+    precision: str,
 ) -> Iterator[Document]:
     size = len(tagger.labels.names)
     outside = np.full(size, -30.0)
@@ -90,7 +100,9 @@ def _tagged(
     places = [place for place in places if len(place[1].words)]
     places.sort(key=lambda place: len(place[1].ids))
     for group in _groups(places, batch_tokens):
-        found = _log_probabilities(tagger, [window for _, window in group], device)
+        mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        with mixed:
+            found = _log_probabilities(tagger, [window for _, window in group], device)
         at = 0
         for row, window in group:
             scores[row][window.words] = found[at : at + len(window.words)]
