@@ -176,7 +176,8 @@ _PAGE = """<!DOCTYPE html>
 body{font-family:sans-serif;margin:1.5em;color:#222;background:#fff}
 #text span{padding:2px 3px;margin:1px;border-radius:3px;cursor:pointer;display:inline-block}
 #grid{display:grid;gap:4px;margin-top:1em;overflow-x:auto}
-canvas{width:100%;image-rendering:pixelated;border:1px solid #ccc;cursor:pointer}canvas.on{border-color:#c30}
+canvas{width:100%;box-sizing:border-box;
+image-rendering:pixelated;border:1px solid #ccc;cursor:pointer}canvas.on{border-color:#c30}
 label{font-size:12px}</style></head><body>
 <h1>Attention</h1><p>Choose a head below, then a word: its row is shown, darker for more attention.</p>
 <p id="name"></p><p id="text"></p><div id="grid"></div><script>
