@@ -86,6 +86,12 @@ class Arguments(Letters, Antibody):
     precision: Annotated[str, Option(help="float32, bfloat16 or float16.", panel="Model")] = "float32"
     seed: Annotated[int, Option(help="Seed of the bootstrap.", min=0, panel="Run")] = 0
     resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
+    shard: Annotated[
+        str | None,
+        Option(
+            help="VCF: do part i of n, such as 2/7, into a folder for biolm merge.", shown="all", panel="Run"
+        ),
+    ] = None
     overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
     json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
 

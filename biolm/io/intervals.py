@@ -16,7 +16,16 @@ from biolm.io.sequences.stream import open_stream
 if TYPE_CHECKING:
     from biolm.io.sequences.store import SequenceStore
 
-__all__ = ["Interval", "Variant", "Window", "check_reference", "read_bed", "read_vcf", "variant_window"]
+__all__ = [
+    "Interval",
+    "Variant",
+    "Window",
+    "check_reference",
+    "line_variants",
+    "read_bed",
+    "read_vcf",
+    "variant_window",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +146,25 @@ def read_vcf(path: str | Path) -> Iterator[Variant]:
                 continue
             if not seen:
                 raise InputError(f"{stream.name} is no VCF: it has no line '#CHROM ...' before its variants")
-            yield from _variants(line.decode("utf-8", "replace"), number, stream.name)
+            yield from line_variants(line, number, stream.name)
 
 
-def _variants(line: str, number: int, name: str) -> Iterator[Variant]:
-    parts = line.split("\t")
+def line_variants(line: bytes, number: int, name: str) -> Iterator[Variant]:
+    """Variants of one line of a VCF, one for each alternative allele that is written in letters.
+
+    Parameters
+    ----------
+    line
+        The line, with or without its end.
+    number, name
+        Of the line and of the file, for messages.
+
+    Raises
+    ------
+    InputError
+        If the line is no variant.
+    """
+    parts = line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
     if len(parts) > 4 and parts[3] == ".":
         return
     if len(parts) < 5 or not parts[1].isdigit() or not parts[3].isalpha():

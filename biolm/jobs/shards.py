@@ -96,7 +96,7 @@ def write_record(record: ShardRecord) -> None:
         "facts": record.facts,
         "sha256": record.digests,
     }
-    text = json.dumps(held, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(held, indent=1) + "\n"
     (record.path / RECORD).write_text(text, encoding="utf-8")
 
 

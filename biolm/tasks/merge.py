@@ -23,6 +23,7 @@ _MERGERS = {
     "contacts": "biolm.tasks.contacts.run:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
     "perturbations": "biolm.tasks.perturb.file:merge_perturbations",
+    "variants": "biolm.tasks.variants.vcf_run:merge_vcf",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",
 }
 """By what shards hold: the function that writes all of it."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from biolm.batch import Tokens
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
-__all__ = ["COLUMNS", "check_variants", "inner_window", "open_reference", "score_windows"]
+__all__ = ["COLUMNS", "check_variant", "inner_window", "open_reference", "score_windows"]
 
 COLUMNS = ("LLR", "REF_LL", "ALT_LL", "COS", "L2")
 """Log-likelihood of the alternative minus that of the reference, both, and distances of embeddings."""
@@ -48,28 +48,29 @@ def open_reference(path: str | Path) -> Iterator[SequenceStore]:
         yield SequenceStore(build_store(opened([place]), Path(folder) / "genome"), str(place))
 
 
-def check_variants(store: SequenceStore, variants: Iterator[Variant], file: str) -> int:
-    """Refuse variants of another genome, before any model runs.
+def check_variant(store: SequenceStore, variant: Variant, file: str) -> None:
+    """Refuse a variant of another genome, before any model runs.
 
-    Returns
-    -------
-    Number of variants.
+    Parameters
+    ----------
+    store
+        The genome.
+    variant
+        The variant.
+    file
+        The VCF, for the message.
 
     Raises
     ------
     InputError
         If a contig is missing or holds other letters; the line is named.
     """
-    count = 0
-    for each in variants:
-        try:
-            check_reference(store, each, file)
-        except InputError as error:
-            text = str(error)
-            where = f"line {each.line} of {file}"
-            raise InputError(text if text.startswith("line ") else f"{where}: {text}") from None
-        count += 1
-    return count
+    try:
+        check_reference(store, variant, file)
+    except InputError as error:
+        text = str(error)
+        where = f"line {variant.line} of {file}"
+        raise InputError(text if text.startswith("line ") else f"{where}: {text}") from None
 
 
 def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:

@@ -20,6 +20,7 @@ from biolm.io.intervals import Interval, Variant, read_bed
 from biolm.io.provenance import digest
 from biolm.io.sequences import SequenceStore
 from biolm.io.table import check_table, write_table
+from biolm.progress import log
 from biolm.tasks.attention import picture_format
 from biolm.tasks.variants.assay import Assay, read_protein
 from biolm.tasks.variants.assay_run import SCHEMA, score_assay
@@ -149,7 +150,12 @@ def scan_intervals(
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
         facts = settings.facts(model, (method,), strands=settings.strands, width=settings.width(model))
-        facts |= look_at_windows(store, variants, model, settings).facts()
+        tally = Tally()
+        for _ in look_at_windows(store, variants, model, settings, tally):
+            pass
+        if sentence := tally.sentence():
+            log.warning("windows round variants: %s", sentence)
+        facts |= tally.facts()
         job = facts | {"variants": len(variants), "bases": digest({"letters": letters})}
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:

@@ -17,6 +17,7 @@ import biolm
 from biolm.adapters.sequences import Policy, check_policy
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
+from biolm.jobs.settings import RunSettings
 from biolm.jobs.spool import Spool
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ __all__ = ["VariantScores", "VariantSettings", "gather"]
 _WIDTH = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantSettings:
-    """Choices of a job.
+@dataclass(frozen=True, kw_only=True)
+class VariantSettings(RunSettings):
+    """Choices of a job, beside those of :class:`~biolm.jobs.settings.RunSettings`.
 
     Parameters
     ----------
@@ -60,8 +61,6 @@ class VariantSettings:
         As of :class:`~biolm.models.model.EmbedOptions`.
     seed
         Of the bootstrap.
-    resume
-        Go on with an interrupted job.
     overwrite
         Whether existing outputs may be replaced.
     progress
@@ -86,11 +85,11 @@ class VariantSettings:
     device: str = "auto"
     precision: str = "float32"
     seed: int = 0
-    resume: bool = False
     overwrite: bool = False
     progress: bool = False
 
     def __post_init__(self) -> None:
+        self.check_run()
         check_policy(self.letters)
         if self.strands not in ("both", "forward"):
             raise ConfigError(f"strands must be both or forward, not {self.strands!r}")
@@ -199,6 +198,8 @@ def gather(
     -------
     ``(m, k)``.
     """
+    if settings.shard is not None:
+        raise ConfigError("a shard is for a VCF; score a table or a scan whole")
     if not borders[-1]:
         return np.zeros((0, width), np.float32)
     if output is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.intervals import Variant, read_vcf
+from biolm.io.intervals import Variant, line_variants
+from biolm.io.sequences import SequenceStore
 from biolm.io.sequences.stream import open_stream
+from biolm.tasks.variants.genome import check_variant
 
-__all__ = ["DESCRIPTIONS", "check_vcf", "scorable", "write_vcf"]
+__all__ = ["DESCRIPTIONS", "checked_variants", "scorable", "write_vcf"]
 
 DESCRIPTIONS = {
     "LLR": "Log-likelihood of the alternative minus that of the reference",
@@ -39,13 +40,23 @@ def scorable(variant: Variant, width: int) -> bool:
     return _BASES.issuperset(variant.reference) and _BASES.issuperset(variant.alternative)
 
 
-def check_vcf(path: str | Path, key: str) -> None:
-    """Refuse a VCF whose lines cannot take the fields, before any model runs.
+def checked_variants(store: SequenceStore, path: str | Path, key: str) -> Iterator[Variant]:
+    """The variants of a VCF, while lines are refused that cannot take the fields or are of another genome.
+
+    Parameters
+    ----------
+    store
+        The genome.
+    path
+        The VCF.
+    key
+        Begins the names of the fields.
 
     Raises
     ------
     InputError
-        If there is no header, a line has no INFO column, or the fields are there already.
+        If there is no header, a line has no INFO column, the fields are there already, a contig is missing or
+        holds other letters; the line is named.
     """
     header = False
     for number, line in _lines(path):
@@ -56,6 +67,8 @@ def check_vcf(path: str | Path, key: str) -> None:
                 )
             header = header or line.startswith(b"#CHROM")
         elif line.strip():
+            if not header:
+                break
             fields = line.split(b"\t")
             if len(fields) < 8:
                 raise InputError(
@@ -65,6 +78,9 @@ def check_vcf(path: str | Path, key: str) -> None:
                 raise InputError(
                     f"line {number} of {path} has {key} scores in INFO already; choose another --key"
                 )
+            for each in line_variants(line, number, str(path)):
+                check_variant(store, each, str(path))
+                yield each
     if not header:
         raise InputError(f"{path} is no VCF: it has no line '#CHROM ...' before its variants")
 
@@ -95,21 +111,18 @@ def write_vcf(
     key
         Begins the names of the fields.
     """
-    by_line = groupby(enumerate(read_vcf(source)), key=lambda pair: pair[1].line)
-    upcoming = next(by_line, None)
-    ending = "\n"
+    row, ending = 0, "\n"
     with _writer(target) as write:
         for number, line in _lines(source):
             if line.endswith(b"\n"):
                 ending = "\r\n" if line.endswith(b"\r\n") else "\n"
             if line.startswith(b"#CHROM"):
                 write(_header(names, facts, key, ending))
-            if upcoming is None or upcoming[0] != number:
-                write(line)
-                continue
-            rows = [row for row, _ in upcoming[1]]
-            write(_scored(line, scores[rows], names, key))
-            upcoming = next(by_line, None)
+            count = 0
+            if line.strip() and not line.startswith(b"#"):
+                count = sum(1 for _ in line_variants(line, number, str(source)))
+            write(_scored(line, scores[row : row + count], names, key) if count else line)
+            row += count
 
 
 def _scored(line: bytes, scores: NDArray[np.floating[Any]], names: Sequence[str], key: str) -> bytes:

@@ -5,7 +5,8 @@ Dimensions: ``m`` variants · ``k`` columns of scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally
-from biolm.errors import ConfigError
-from biolm.io.atomic import refuse_existing, replacing
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import refuse_existing
 from biolm.io.intervals import Variant, Window, read_vcf
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Parts
 from biolm.progress import log, progress
-from biolm.tasks.variants.genome import COLUMNS, check_variants, inner_window, open_reference, score_windows
+from biolm.tasks.variants.genome import COLUMNS, inner_window, open_reference, score_windows
 from biolm.tasks.variants.letters import readable_windows
 from biolm.tasks.variants.methods import check_reads, choose_methods
-from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
-from biolm.tasks.variants.vcf import check_vcf, scorable, write_vcf
+from biolm.tasks.variants.settings import VariantScores, VariantSettings
+from biolm.tasks.variants.vcf import checked_variants, scorable, write_vcf
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["block_borders", "look_at_windows", "score_vcf", "variant_blocks"]
+__all__ = ["block_borders", "look_at_windows", "merge_vcf", "score_vcf", "variant_blocks"]
+
+KIND = "variants"
+_ENDINGS = (".vcf", ".vcf.gz")
 
 # Variants of a block: where windows are read once, and where every token is hidden in turn.
 _READ, _HIDDEN = 64, 8
@@ -55,7 +62,8 @@ def score_vcf(
     settings
         Choices of the job; one method.
     output
-        VCF to write, bgzip where it ends in ``.gz``.
+        VCF to write, bgzip where it ends in ``.gz``; a folder for a shard. The result then names variants by
+        their row alone.
 
     Raises
     ------
@@ -68,36 +76,150 @@ def score_vcf(
         raise ConfigError(f"a VCF takes one method at a time, not {', '.join(methods)}; choose one")
     if settings.average and methods[0].endswith("marginal"):
         raise ConfigError(f"average is over whole windows and means nothing for {methods[0]}; leave it out")
-    if output is not None:
-        if not str(output).endswith((".vcf", ".vcf.gz")):
+    if output is None:
+        settings.check_in_memory()
+    elif settings.shard is None:
+        if not str(output).endswith(_ENDINGS):
             raise ConfigError(f"{output} names no format for variants; use .vcf or .vcf.gz")
         refuse_existing(output, overwrite=settings.overwrite)
-    check_vcf(path, settings.key)
+    else:
+        check_outputs(output, (".vcf", ".gz"), settings)
     names = COLUMNS if settings.distances else COLUMNS[:3]
     with open_reference(reference) as store:
-        count = check_variants(store, read_vcf(path), str(path))
+        tally = Tally()
+        looked = look_at_windows(store, checked_variants(store, path, settings.key), model, settings, tally)
+        count = sum(1 for _ in looked)
+        if sentence := tally.sentence():
+            log.warning("windows round variants: %s", sentence)
         facts = settings.facts(
             model, methods, strands=settings.strands, average=settings.average, width=settings.width(model)
         )
-        job = facts | {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))}
-        borders = block_borders(count, methods[0])
+        same = {
+            "input": {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))},
+            "options": {"distances": settings.distances, "key": settings.key},
+            "provenance": facts | tally.facts(),
+            "model": facts,
+        }
+        work = _Work(store=store, path=path, model=model, method=methods[0], settings=settings)
+        ends = block_borders(count, methods[0])
+        if output is None:
+            return _in_memory(work, ends, names, same["provenance"])
 
-        tally = look_at_windows(store, read_vcf(path), model, settings)
-        facts |= tally.facts()
+        prefix = settings.key.lower()
+        columns: dict[str, NDArray[Any]] = {}
 
-        def blocks(start: int) -> Iterator[NDArray[np.float64]]:
-            variants = islice(read_vcf(path), start, None)
-            yield from variant_blocks(store, variants, model, methods[0], settings, (start, count))
+        def finish(parts: Parts, made: Path) -> None:
+            scores = _scores(parts, len(names))
+            columns.update({f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)})
+            _tell(scores, methods[0], settings.width(model))
+            write_vcf(path, made, scores, names, _flat(same["provenance"]), settings.key)
 
-        scores = gather(blocks, borders, len(COLUMNS), job, settings, output)[:, : len(names)]
-    _tell(scores, methods[0], settings.width(model))
-    if output is not None:
-        with replacing(output, overwrite=settings.overwrite) as temporary:
-            write_vcf(path, temporary, scores, names, _flat(facts), settings.key)
-    columns = _columns(read_vcf(path))
+        rows = Job(
+            kind=KIND,
+            same=same,
+            facts={"input": str(Path(path).resolve())},
+            ends=ends,
+            blocks=work.blocks,
+            compute=work.compute,
+            finish=finish,
+            label="scoring",
+            unit="variants",
+        ).run(output, settings)
+    return VariantScores(
+        columns={"row": np.arange(rows), **columns},
+        names=tuple(columns),
+        facts=same["provenance"],
+        output=output,
+    )
+
+
+def merge_vcf(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the VCF of all shards as the whole job would; how many variants there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        ``.vcf`` or ``.vcf.gz``.
+    data
+        The VCF that was read, if it was moved since.
+    form
+        Not used: the ending says it.
+
+    Raises
+    ------
+    InputError
+        If the VCF changed.
+    """
+    if form is not None or not str(target).endswith(_ENDINGS):
+        raise ConfigError(f"{target} names no format for variants; use .vcf or .vcf.gz, and no --format")
+    job, place = records[0].job, Path(records[0].facts["input"] if data is None else data)
+    found = job["input"] | {"vcf": stamp(place)}
+    if found != job["input"]:
+        raise InputError(f"{place} is not what the shards were made from; name the right file with --input")
+    options, facts = job["options"], job["provenance"]
+    names = COLUMNS if options["distances"] else COLUMNS[:3]
+    scores = _scores(parts, len(names))
+    write_whole(
+        parts.folder,
+        target,
+        lambda made: write_vcf(place, made, scores, names, _flat(facts), options["key"]),
+    )
+    return len(scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Scores the variants of a VCF block by block."""
+
+    store: SequenceStore
+    path: str | Path
+    model: SequenceModel
+    method: str
+    settings: VariantSettings
+
+    def blocks(self, first: int, last: int) -> Iterator[list[Variant]]:
+        """The blocks ``first`` to ``last``; the file is read from its beginning."""
+        size = _HIDDEN if self.method == "pseudo-perplexity" else _READ
+        upcoming = islice(read_vcf(self.path), first * size, last * size)
+        while block := list(islice(upcoming, size)):
+            yield block
+
+    def compute(self, block: list[Variant]) -> dict[str, NDArray[Any]]:
+        """``scores`` ``(m, k)`` of one block."""
+        quiet = replace(self.settings, progress=False)
+        bounds = (0, len(block))
+        found = list(variant_blocks(self.store, block, self.model, self.method, quiet, bounds))
+        return {"scores": np.concatenate(found).astype(np.float32)}
+
+
+def _in_memory(
+    work: _Work, ends: NDArray[np.int64], names: tuple[str, ...], facts: dict[str, Any]
+) -> VariantScores:
+    """All scores beside the variants."""
+    variants: list[Variant] = []
+    found = [np.zeros((0, len(COLUMNS)), np.float32)]
+    settings = work.settings
+    with progress("scoring", int(ends[-1]), show=settings.progress, unit="variants") as advance:
+        for block in work.blocks(0, len(ends) - 1):
+            variants += block
+            found.append(work.compute(block)["scores"])
+            advance(len(block))
+    scores = np.concatenate(found)[:, : len(names)]
+    _tell(scores, work.method, settings.width(work.model))
     prefix = settings.key.lower()
     scored = {f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)}
-    return VariantScores(columns=columns | scored, names=tuple(scored), facts=facts, output=output)
+    return VariantScores(columns=_columns(variants) | scored, names=tuple(scored), facts=facts)
+
+
+def _scores(parts: Parts, width: int) -> NDArray[np.float32]:
+    none = np.zeros((0, len(COLUMNS)), np.float32)
+    return np.concatenate([none, *(part["scores"] for part in parts)])[:, :width]
 
 
 def variant_blocks(
@@ -157,22 +279,35 @@ def variant_blocks(
 
 
 def look_at_windows(
-    store: SequenceStore, variants: Iterable[Variant], model: SequenceModel, settings: VariantSettings
-) -> Tally:
-    """Count letters round all variants that the model does not know, and say so, before it runs.
+    store: SequenceStore,
+    variants: Iterable[Variant],
+    model: SequenceModel,
+    settings: VariantSettings,
+    tally: Tally,
+) -> Iterator[Variant]:
+    """The variants one by one, while letters round them that the model does not know are counted.
+
+    Parameters
+    ----------
+    store
+        The genome.
+    variants
+        Those that will be scored.
+    model, settings
+        A model of DNA and the choices of the job.
+    tally
+        Counts the letters.
 
     Raises
     ------
     InputError
         If there is one and the policy is ``error``.
     """
-    tally, upcoming = Tally(), iter(variants)
+    upcoming = iter(variants)
     while block := list(islice(upcoming, _READ)):
         _, windows = _windows(store, block, settings.width(model))
         readable_windows([each.reference for each in windows], model, settings, tally)
-    if sentence := tally.sentence():
-        log.warning("windows round variants: %s", sentence)
-    return tally
+        yield from block
 
 
 def _windows(store: SequenceStore, block: list[Variant], width: int) -> tuple[NDArray[np.intp], list[Window]]:

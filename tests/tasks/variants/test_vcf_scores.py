@@ -271,3 +271,45 @@ def test_a_killed_job_goes_on(genome, fasta, tmp_path, decoder, monkeypatch):
     assert out.read_bytes() == whole.read_bytes()
     with pytest.raises(OutputError, match="exists already"):
         biolm.score_variants(path, output=out, **options)
+
+
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
+    genome, fasta, tmp_path, encoder, monkeypatch
+):
+    from biolm.io.sequences import stream
+    from biolm.tasks.variants import vcf, vcf_run
+
+    monkeypatch.setattr(vcf_run, "_READ", 2)
+    monkeypatch.setattr(vcf_run, "_HIDDEN", 2)
+    path = tmp_path / "in.vcf"
+    path.write_text(text_of(genome, *(snv(genome, place) for place in range(20, 27))))
+    opened = []
+
+    def counting(name):
+        opened.append(name)
+        return stream.open_stream(name)
+
+    def job(output, **more):
+        asked = {"model": encoder, "reference": fasta, "window": WIDTH}
+        biolm.score_variants(path, output=output, **asked, **more)
+        return output
+
+    monkeypatch.setattr(vcf, "open_stream", counting)
+    monkeypatch.setattr("biolm.io.intervals.open_stream", counting)
+    whole = job(tmp_path / "whole.vcf")
+    assert opened.count(path) == 3  # looked at, scored, written
+    parts = [job(tmp_path / f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
+    assert biolm.merge(parts[::-1], tmp_path / "made.vcf").read_bytes() == whole.read_bytes()
+    compute, calls = vcf_run._Work.compute, []
+
+    def dying(self, block):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(block)
+        return compute(self, block)
+
+    monkeypatch.setattr(vcf_run._Work, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path / "part.vcf")
+    monkeypatch.setattr(vcf_run._Work, "compute", compute)
+    assert job(tmp_path / "part.vcf", resume=True).read_bytes() == whole.read_bytes()
