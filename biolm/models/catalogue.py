@@ -93,6 +93,13 @@ BUILT_IN: tuple[Entry, ...] = (
         files="args.json, vocab.json and best_model.pt",
     ),
     Entry(
+        name="scfoundation",
+        module="biolm.models.systems.scfoundation",
+        summary="scFoundation: expressed ones of 19,264 human genes with continuous values; encoder and "
+        "Performer decoder; code Apache-2.0, weights for non-commercial research",
+        files="models.ckpt and OS_scRNA_gene_index.19264.tsv (or genes.txt)",
+    ),
+    Entry(
         name="scbert",
         module="biolm.models.systems.scbert",
         summary="scBERT: every one of 16,906 human genes with its bin of expression, Performer; "
