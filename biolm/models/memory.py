@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from biolm.errors import ConfigError
+from biolm.errors import CheckpointError
 from biolm.progress import log
 
 __all__ = ["available_memory", "check_memory"]
@@ -53,14 +53,14 @@ def check_memory(name: str, needed: int, parameters: int) -> None:
 
     Raises
     ------
-    ConfigError
+    CheckpointError
         If that is more than there is.
     """
     left = available_memory()
     if needed >= _GIB:
         log.info("%s: %s parameters, %.1f GiB of weights", name, f"{parameters:,}", needed / _GIB)
     if left is not None and needed > left:
-        raise ConfigError(
+        raise CheckpointError(
             f"{name} needs {needed / _GIB:.1f} GiB for its {parameters:,} parameters, but this machine has "
             f"{left / _GIB:.1f} GiB left; use a machine with more memory, a smaller model or dtype bfloat16"
         )

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
+from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.parts import JoinedFile
 from biolm.io.sequences import SequenceBlock
 from biolm.models import memory, registry
@@ -190,7 +190,7 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_faults_are_named(config, change, message, weights, tmp_path) -> None:  # type: ignore[no-untyped-def]
     changed = {name: value for name, value in {**weights, **change}.items() if value is not None}
     folder = _write(tmp_path / "faulty", changed, **config)
-    with pytest.raises(BiolmError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         registry.load(folder)
 
 
@@ -221,7 +221,7 @@ def test_memory_is_looked_at_before_loading(weights, tmp_path, monkeypatch) -> N
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     with pytest.raises(
-        ConfigError, match=r"needs 0\.0 GiB for its [\d,]+ parameters, but this machine has 0\.0"
+        CheckpointError, match=r"needs 0\.0 GiB for its [\d,]+ parameters, but this machine has 0\.0"
     ):
         registry.load(folder)
     assert memory.available_memory() == 1000

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import make_tokenizer
-from biolm.errors import CheckpointError
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.systems import striped_folder
 from biolm.models.systems.evo2 import PUBLISHED_NAMES
@@ -67,10 +66,8 @@ def load(folder: Path, *, dtype: str = "auto", factor: float | None = None) -> S
     from biolm.models.families import evo1
     from biolm.models.sequence_model import SequenceModel
 
-    try:
+    with striped_folder.reading_config(folder):
         config = evo1.core_config(striped_folder.config_of(folder), factor=factor)
-    except KeyError as error:
-        raise CheckpointError(f"the config of {folder} lacks the field {error}") from error
     tensors = striped_folder.read_tensors(folder, evo1.KEYS, config)
     striped_folder.check_tied(tensors, folder, "backbone.")
     core = striped_folder.fill(config, evo1.KEYS, tensors, folder, dtype)

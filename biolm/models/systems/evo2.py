@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import make_tokenizer
-from biolm.errors import CheckpointError
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.systems import striped_folder
 from biolm.progress import log
@@ -97,10 +96,8 @@ def load(folder: Path, *, dtype: str = "auto", begin: bool = False) -> SequenceM
     from biolm.models.sequence_model import SequenceModel
 
     values = striped_folder.config_of(folder)
-    try:
+    with striped_folder.reading_config(folder):
         config = evo2.core_config(values)
-    except KeyError as error:
-        raise CheckpointError(f"the config of {folder} lacks the field {error}") from error
     language = load_tokenizer(folder, begin=begin)
     tensors = striped_folder.read_tensors(folder, evo2.KEYS, config)
     striped_folder.check_tied(tensors, folder)

@@ -73,10 +73,8 @@ def load(folder: Path, *, dtype: str = "auto") -> SequenceModel:
     from biolm.models.families import hyenadna
     from biolm.models.sequence_model import SequenceModel
 
-    try:
+    with striped_folder.reading_config(folder):
         config = hyenadna.core_config(read_json(folder / "config.json"))
-    except KeyError as error:
-        raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
     original = folder / _ORIGINAL
     tensors = _read_original(original) if original.is_file() else None
     if tensors is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from biolm.core import CoreConfig, Transformer
     from biolm.models.families.keys import KeyTable
 
-__all__ = ["DTYPES", "check_tied", "config_of", "fill", "holds", "read_tensors", "weight_files"]
+__all__ = [
+    "DTYPES",
+    "check_tied",
+    "config_of",
+    "fill",
+    "holds",
+    "read_tensors",
+    "reading_config",
+    "weight_files",
+]
 
 DTYPES = ("auto", "float32", "bfloat16")
 """``auto`` keeps the number type of the file."""
@@ -58,6 +68,23 @@ def holds(folder: Path, field: str) -> bool:
         return field in config_of(folder)
     except BiolmError:
         return False
+
+
+@contextmanager
+def reading_config(folder: Path) -> Iterator[None]:
+    """What is wrong with a published config is a fault of the checkpoint, not of the user's settings.
+
+    Raises
+    ------
+    CheckpointError
+        In place of a missing field or an impossible combination, with the folder.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(f"the config of {folder} lacks the field {error}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -149,9 +176,9 @@ def fill(
     Raises
     ------
     CheckpointError
-        If weights are missing, extra, mis-shaped, or stored in FP8 alone.
+        If weights are missing, extra, mis-shaped, stored in FP8 alone, or need more memory than there is.
     ConfigError
-        If they need more memory than there is.
+        If there is no such number type.
     """
     import torch
 
