@@ -56,8 +56,10 @@ def evo(width: int, mixers: tuple[str, ...], **changes: object) -> Transformer:
 def time_filter(width: int) -> None:
     """The long filter, milliseconds by length."""
     rates = -torch.rand(width, 16)
-    modes = Modes(lambda steps: torch.exp(rates[:, :, None] * steps), torch.randn(width, 16))
-    print(f"\n| hyena LI, {width} channels, bases | blocks | FFT | numpy rfft |\n|---|---|---|---|")
+    modes = Modes(lambda steps: torch.exp(rates[:, :, None] * steps), torch.randn(width, 16), {})
+    print(
+        f"\n| hyena LI, {width} channels, bases | blocks | FFT | chosen | numpy rfft |\n|---|---|---|---|---|"
+    )
     for length in (64, 256, 1024, 4096, 16384):
         x = torch.randn(length, width)
         layout = Layout.of(torch.tensor([0, length]), torch.arange(length), length)
@@ -70,7 +72,7 @@ def time_filter(width: int) -> None:
 
         times = [
             seconds(lambda how=how, x=x, layout=layout: modal(x, modes, layout, method=how))
-            for how in ("blocks", "fft")
+            for how in ("blocks", "fft", "auto")
         ]
         times.append(seconds(with_numpy))
         print(f"| {length:,} | " + " | ".join(f"{1e3 * each:.2f} ms" for each in times) + " |")
