@@ -107,6 +107,7 @@ _BUILT_IN = {
     "hyena_modal": "biolm.core.hyena:MODAL",
     "hyena_implicit": "biolm.core.hyena_implicit:IMPLICIT",
     "performer": "biolm.core.performer:PERFORMER",
+    "flowformer": "biolm.core.flowformer:FLOWFORMER",
     "two_stream": "biolm.core.two_stream:TWO_STREAM",
     "attention_stored_rope": "biolm.core.stored_rope:STORED_ROPE",
 }

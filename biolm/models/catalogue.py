@@ -263,6 +263,18 @@ BUILT_IN: tuple[Entry, ...] = (
         files="4layer_model.torch or 33l_*.torch, species_chrom.csv, species_offsets.pkl and "
         "protein_embeddings/",
     ),
+    Entry(
+        name="cellplm",
+        module="biolm.models.systems.cellplm",
+        summary="CellPLM: cells as tokens that see the other cells of their group; human; BSD-2-Clause",
+        files="NAME.config.json with its gene_list, and NAME.best.ckpt",
+    ),
+    Entry(
+        name="transcriptformer",
+        module="biolm.models.systems.transcriptformer",
+        summary="TranscriptFormer: genes as protein vectors, count-biased decoder, 12 species; MIT",
+        files="config.json, model_weights.pt, vocabs/*.h5 and vocabs/assay_vocab.json",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

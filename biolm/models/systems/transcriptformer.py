@@ -1,0 +1,393 @@
+"""TranscriptFormer (Pearce et al. 2025): genes as vectors of their proteins, attention biased by counts.
+
+A folder holds ``config.json``, ``model_weights.pt``, ``vocabs/*.h5`` (names of the genes) and
+``vocabs/assay_vocab.json``. A cell is its assay, ``[START]`` and its expressed genes in the file's order,
+counts clipped at 30. The residual stream is replaced by its norm: ``y = LN(x); y = y + attention(y)``, and
+so for the feed-forward. A cell's vector is the sum of the states from ``[START]`` on over the model's
+length, however few genes the cell has; ``--pool mean`` divides by the tokens that there are.
+
+Dimensions: ``t`` tokens of a batch · ``r`` of them from [START] on · ``b`` cells · ``h`` heads · ``d``
+width · ``v`` gene tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import gelu, softplus
+
+from biolm.adapters.cells.continuous import ContinuousTokenizer
+from biolm.batch import Batch, Tokens
+from biolm.core.checkpoint import load_strict, read_torch
+from biolm.errors import CheckpointError, InputError
+from biolm.io.cells import CellSource
+from biolm.io.cells.block import CellBlock
+from biolm.io.json_file import read_json
+from biolm.models.context import ContextColumn
+from biolm.models.language import CellLanguage
+from biolm.models.systems.cell_network import CellNetwork, by_document
+from biolm.vocab.genes import GeneVocabulary
+from biolm.vocab.match import GeneMatch
+from biolm.vocab.published import PublishedRule
+
+__all__ = [
+    "TranscriptFormer",
+    "TranscriptNetwork",
+    "load",
+    "load_tokenizer",
+    "recognises",
+    "zero_truncated_nll",
+]
+
+_WEIGHTS, _VOCABS, _ASSAYS = "model_weights.pt", "vocabs", "assay_vocab.json"
+_PAD, _START = "[PAD]", "[START]"
+_LEAST = 1e-6  # added to counts and means before a logarithm
+
+
+@dataclass(kw_only=True, eq=False)
+class CountTokens:
+    """Assay, ``[START]`` and the expressed genes in the file's order, with clipped counts.
+
+    An unknown assay (number 0) counts as padding in the published code, so it is left out.
+    """
+
+    genes: ContinuousTokenizer
+    assay: ContextColumn
+    start: int
+    assays: int
+    length: int
+    clip: float
+    context: NDArray[np.int32] | None = None
+
+    def read_context(self, source: CellSource) -> None:
+        """Take the assay of every cell of a file.
+
+        Raises
+        ------
+        InputError
+            If there is no column of assays, or it holds one that is unknown.
+        """
+        self.context = self.assay.read(source)
+
+    @property
+    def token_ids(self) -> NDArray[np.int32]:
+        """``(m,)`` token id of each gene."""
+        return self.genes.token_ids
+
+    def __call__(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
+        """Packed tokens of a block; a cell without known genes has none.
+
+        Raises
+        ------
+        InputError
+            If the assays of the cells were not read.
+        """
+        if self.context is None:
+            raise InputError("TranscriptFormer needs the assay of the cells; call read_context first")
+        counts = self.genes(block, match, seed=seed)
+        assert counts.values is not None
+        assays = self.context[block.numbers]
+        ids: list[NDArray[Any]] = []
+        values: list[NDArray[Any]] = []
+        for cell, assay in enumerate(assays.tolist()):
+            # The last place of the model is the target of the one before.
+            example = counts[cell]
+            assert example.values is not None
+            genes, found = example.ids[: self.length - 1], example.values[: self.length - 1]
+            first = [self.assays + assay, self.start] if assay else [self.start]
+            first = first if len(genes) else []
+            ids.append(np.concatenate([first, genes]).astype(np.int32))
+            values.append(np.concatenate([np.ones(len(first)), np.clip(found, 0, self.clip)]))
+        offsets = np.cumsum([0, *map(len, ids)])
+        return Tokens(
+            ids=np.concatenate(ids),
+            offsets=offsets,
+            index=block.numbers,
+            values=np.concatenate(values).astype(np.float32),
+        )
+
+
+class _Mlp(nn.Module):
+    """Linear, ReLU, norm, linear."""
+
+    def __init__(self, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        inner, hidden, outer = sizes
+        self.layers = nn.Sequential(
+            nn.Linear(inner, hidden), nn.ReLU(), nn.LayerNorm(hidden), nn.Identity(), nn.Linear(hidden, outer)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(t, inner)`` to ``(t, outer)``."""
+        mapped: Tensor = self.layers(x)
+        return mapped
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.self_attn = _Attention(width)
+        self.linear1 = nn.Linear(width, hidden, bias=False)
+        self.linear2 = nn.Linear(hidden, width, bias=False)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+
+class TranscriptNetwork(nn.Module):
+    """The network under the names of its checkpoint.
+
+    Parameters
+    ----------
+    shapes
+        Of the weights.
+    heads
+        Of the attention.
+    softcap
+        Scores are kept within it.
+    """
+
+    def __init__(self, shapes: dict[str, torch.Size], heads: int, softcap: float) -> None:
+        super().__init__()
+        self.heads, self.softcap = heads, softcap
+        rows, inner = shapes["gene_embeddings.embedding.weight"]
+        self.gene_embeddings = nn.ModuleDict(
+            {"embedding": nn.Embedding(rows, inner), "mlp": _Mlp(_sizes(shapes, "gene_embeddings.mlp"))}
+        )
+        self.aux_embeddings = nn.ModuleDict({"assay": nn.Embedding(*shapes["aux_embeddings.assay.weight"])})
+        stem = "transformer_encoder.encoder_layers"
+        hidden, width = shapes[f"{stem}.0.linear1.weight"]
+        depth = sum(name.endswith("linear1.weight") for name in shapes)
+        layers = nn.ModuleList(_Layer(width, hidden) for _ in range(depth))
+        self.transformer_encoder = nn.ModuleDict({"encoder_layers": layers})
+        genes = nn.Embedding(*shapes["mu.gene_embedding.weight"])
+        self.mu = nn.ModuleDict({"gene_embedding": genes, "mlp": _Mlp(_sizes(shapes, "mu.mlp"))})
+        if "gene_id_head.layers.0.weight" in shapes:
+            self.gene_id_head = _Mlp(_sizes(shapes, "gene_id_head"))
+
+    def gene_vectors(self, ids: Tensor) -> Tensor:
+        """``(t, d)`` of gene tokens."""
+        vectors: Tensor = self.gene_embeddings["mlp"](self.gene_embeddings["embedding"](ids))
+        return vectors
+
+    def forward(self, batch: Batch, *, embedding: bool = True) -> Tensor:
+        """States ``(t, d)``; when embedding, a key's count also biases its own query."""
+        assert batch.values is not None
+        genes = len(self.gene_embeddings.get_parameter("embedding.weight"))  # assays have tokens from here on
+        is_gene = batch.ids < genes
+        x = self.gene_vectors(batch.ids.clamp(max=genes - 1))
+        assays = self.aux_embeddings["assay"]((batch.ids - genes).clamp(min=0))
+        x = torch.where(is_gene[:, None], x, assays)
+        bias = (batch.values + _LEAST).log1p()
+        attend = self._attend if embedding else self._attend_strictly
+        layers: Any = self.transformer_encoder["encoder_layers"]
+        for layer in layers:
+            x = layer.norm1(x)
+            *inputs, out = layer.self_attn.linears
+            q, k, v = (linear(x).unflatten(1, (self.heads, -1)) for linear in inputs)
+            x = x + out(by_document(attend, batch.offsets, q, k, v, keys=bias.to(x.dtype)))
+            x = layer.norm2(x)
+            x = x + layer.linear2(gelu(layer.linear1(x)))
+        states: Tensor = x
+        return states
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, strict: bool = False) -> Tensor:
+        scores = q @ k.transpose(1, 2) / q.shape[2] ** 0.5
+        place = torch.arange(q.shape[1], device=q.device)
+        earlier = bias * (place[:, None] > place).to(bias) if strict else bias
+        scores = self.softcap * torch.tanh((scores + earlier) / self.softcap)
+        return scores.masked_fill(place[:, None] < place, -torch.inf).softmax(2) @ v
+
+    def _attend_strictly(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        return self._attend(q, k, v, bias, strict=True)
+
+    def expected_counts(self, states: Tensor, targets: Tensor, owner: Tensor, totals: Tensor) -> Tensor:
+        """Mean count ``(r,)`` of each target gene.
+
+        Parameters
+        ----------
+        states
+            ``(r, d)`` of the tokens before each target.
+        targets
+            ``(r,)`` gene tokens, none of them padding.
+        owner
+            ``(r,)`` cell of each.
+        totals
+            ``(b,)`` counts of each cell.
+        """
+        both = torch.cat((states, self.gene_vectors(targets)), 1)
+        logits = (self.mu["gene_embedding"](targets) + self.mu["mlp"](both))[:, 0]
+        top = torch.full_like(totals, -torch.inf).scatter_reduce(0, owner, logits, "amax")
+        raised = (logits - top[owner]).exp()
+        sums = torch.zeros_like(totals).index_add(0, owner, raised)
+        return raised / sums[owner] * totals[owner]
+
+    def gene_logits(self, states: Tensor) -> Tensor:
+        """Logits ``(r, v)`` of the next gene, before the soft cap of their loss."""
+        logits: Tensor = self.gene_id_head(states)
+        return logits
+
+
+def _sizes(shapes: dict[str, torch.Size], stem: str) -> tuple[int, int, int]:
+    hidden, inner = shapes[f"{stem}.layers.0.weight"]
+    return inner, hidden, shapes[f"{stem}.layers.4.weight"][0]
+
+
+def zero_truncated_nll(means: Tensor, counts: Tensor, *, approximate: bool = True) -> Tensor:
+    """Negative log likelihood of each count under a zero-truncated Poisson, as published.
+
+    The normaliser ``log(e^mu - 1)`` is written ``max(mu - softplus(-mu), 0)``; not ``approximate`` gives
+    ``mu`` itself, which is the published code's other branch.
+    """
+    means, counts = means + _LEAST, counts.clamp(_LEAST, 30)
+    normaliser = (means - softplus(-means)).clamp(min=0) if approximate else means
+    return -counts * means.log() + normaliser + (counts + 1).lgamma()
+
+
+class TranscriptFormer(CellNetwork):
+    """TranscriptFormer; ``published`` divides by the model's length, ``mean`` by the tokens of the cell."""
+
+    length: int
+
+    def vectors(self, batch: Batch, how: str) -> Tensor:
+        """Vectors ``(b, d)``."""
+        states: Tensor = self.network(batch)
+        genes = len(self.network.get_parameter("gene_embeddings.embedding.weight"))
+        owner = torch.repeat_interleave(torch.arange(len(batch), device=states.device), batch.lengths)
+        kept = batch.ids < genes
+        sums = states.new_zeros(len(batch), states.shape[1]).index_add(0, owner[kept], states[kept])
+        if how == "published":
+            return sums / self.length
+        return sums / torch.bincount(owner[kept], minlength=len(batch))[:, None]
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder is laid out as TranscriptFormer publishes its checkpoints."""
+    return (folder / _WEIGHTS).is_file() and (folder / "config.json").is_file()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    held = read_json(folder / "config.json")
+    found: dict[str, Any] = held.get("model", held)
+    if "model_config" not in found:
+        raise CheckpointError(f"{folder / 'config.json'} lacks the field 'model_config'; fetch it again")
+    return found
+
+
+def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
+    """Special tokens, then the genes of each table of protein vectors; the vectors are in the weights."""
+    if "gene_vocab" in config:
+        return {str(name): int(token) for name, token in config["gene_vocab"].items()}
+    import h5py
+
+    data = config.get("data_config", {})
+    names = list(data.get("special_tokens", ()))
+    for name in data.get("esm2_mappings", ()):
+        path = folder / _VOCABS / str(name)
+        try:
+            with h5py.File(path, "r") as file:
+                names += [key.decode() if isinstance(key, bytes) else str(key) for key in file["keys"][:]]
+        except (OSError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} is missing or damaged; get the folder with the authors' transcriptformer download"
+            ) from error
+    return {name: token for token, name in enumerate(dict.fromkeys(names))}
+
+
+def _assays(folder: Path, config: dict[str, Any]) -> dict[str, int]:
+    held = config.get("aux_vocab", {}).get("assay") or read_json(folder / _VOCABS / _ASSAYS)
+    return {str(name): int(token) for name, token in held.items()}
+
+
+def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellLanguage:
+    """Genes and tokeniser of a folder; the weights are not touched.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If a vocabulary is missing or damaged, or the assay is unknown.
+    """
+    config = _config(folder)
+    tokens = _gene_tokens(folder, config)
+    if not {_PAD, _START} <= tokens.keys():
+        raise CheckpointError(f"{folder} has a vocabulary without {_PAD} and {_START}; fetch it again")
+    genes = {name: token for name, token in tokens.items() if name != "unknown" and not name.startswith("[")}
+    ids = np.array(list(genes.values()), np.int32)
+    clip = config.get("data_config", {}).get("clip_counts", config.get("clip_counts", 30))
+    tokenizer = CountTokens(
+        genes=ContinuousTokenizer(token_ids=ids, target_sum=None, log1p=False),
+        assay=ContextColumn(
+            system="TranscriptFormer", name="assay", tokens=_assays(folder, config), given=assay
+        ),
+        start=tokens[_START],
+        assays=len(tokens),
+        length=int(config["model_config"]["seq_len"]),
+        clip=float(clip),
+    )
+    return CellLanguage(
+        name="transcriptformer",
+        vocabulary=GeneVocabulary.of(list(genes)),
+        tokenizer=tokenizer,
+        files=(folder / "config.json",),
+        published=PublishedRule(system="TranscriptFormer", column="ensembl_id"),
+    )
+
+
+def read_network(folder: Path) -> TranscriptNetwork:
+    """The network of a folder, strictly.
+
+    Raises
+    ------
+    CheckpointError
+        If a weight is missing, extra or mis-shaped.
+    """
+    path, sizes = folder / _WEIGHTS, _config(folder)["model_config"]
+    tensors = read_torch(path, mapped=True)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    try:
+        network = TranscriptNetwork(shapes, int(sizes["num_heads"]), float(sizes["softcap"]))
+    except KeyError as error:
+        raise CheckpointError(f"{path} or its config.json lacks {error}; fetch both again") from error
+    load_strict(network, tensors, path)
+    return network.eval()
+
+
+def load(folder: Path, *, assay: str | None = None) -> TranscriptFormer:
+    """Load a folder, strictly.
+
+    Parameters
+    ----------
+    folder
+        Of a checkpoint.
+    assay
+        Of all cells; by default the column ``assay`` of each cell is read. ``unknown`` is allowed.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If a file or weight is missing, extra, mis-shaped or unsafe, or the assay is unknown.
+    """
+    language, network = load_tokenizer(folder, assay=assay), read_network(folder)
+    rows, width = network.aux_embeddings.get_parameter("assay.weight").shape
+    known = len(network.gene_embeddings.get_parameter("embedding.weight"))
+    tokenizer: Any = language.tokenizer
+    if tokenizer.assays != known or max(tokenizer.assay.tokens.values()) >= rows:
+        raise CheckpointError(
+            f"{folder} names {tokenizer.assays} gene tokens but its weights have {known}, or more "
+            f"assays than {rows}; take weights and vocabularies from one release"
+        )
+    rules = {"assay": assay or "obs['assay']"}
+    path, pools = folder / _WEIGHTS, ("published", "mean")
+    model = TranscriptFormer(language, network, width=width, pools=pools, files=[path], rules=rules)
+    model.length = tokenizer.length
+    return model
