@@ -206,7 +206,8 @@ class TranscriptNetwork(nn.Module):
         place = torch.arange(q.shape[1], device=q.device)
         earlier = bias * (place[:, None] > place).to(bias) if strict else bias
         scores = self.softcap * torch.tanh((scores + earlier) / self.softcap)
-        return scores.masked_fill(place[:, None] < place, -torch.inf).softmax(2) @ v
+        mixed: Tensor = scores.masked_fill(place[:, None] < place, -torch.inf).softmax(2) @ v
+        return mixed
 
     def _attend_strictly(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         return self._attend(q, k, v, bias, strict=True)
@@ -230,7 +231,8 @@ class TranscriptNetwork(nn.Module):
         top = torch.full_like(totals, -torch.inf).scatter_reduce(0, owner, logits, "amax")
         raised = (logits - top[owner]).exp()
         sums = torch.zeros_like(totals).index_add(0, owner, raised)
-        return raised / sums[owner] * totals[owner]
+        means: Tensor = raised / sums[owner] * totals[owner]
+        return means
 
     def gene_logits(self, states: Tensor) -> Tensor:
         """Logits ``(r, v)`` of the next gene, before the soft cap of their loss."""

@@ -1,0 +1,163 @@
+"""TranscriptFormer: recorded results, its folder in both layouts, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from perturb import relative
+from safetensors.torch import load_file
+
+import biolm
+from biolm.batch import Batch
+from biolm.errors import CheckpointError, ConfigError, InputError
+from biolm.io.cells import open_cells
+from biolm.models.systems import transcriptformer
+from biolm.models.systems.transcriptformer import TranscriptNetwork, zero_truncated_nll
+
+TOLERANCE = 2e-5
+GENES = 157
+
+
+@pytest.fixture(scope="module")
+def wanted(goldens: Path) -> dict[str, torch.Tensor]:
+    return load_file(goldens / "transcriptformer" / "io.safetensors")
+
+
+@pytest.fixture
+def network(goldens: Path) -> TranscriptNetwork:
+    return transcriptformer.read_network(goldens / "transcriptformer")
+
+
+def _inputs(wanted: dict[str, torch.Tensor]) -> tuple[Batch, torch.Tensor]:
+    """Packed assay, START and genes but the last, and which padded places they are of."""
+    ids, counts = wanted["gene_token_indices"], wanted["gene_counts"]
+    start, one = torch.full((5, 1), 2), torch.ones(5, 1)
+    tokens = torch.cat([wanted["aux_token_indices"] + GENES, start, ids[:, :-1]], 1)
+    keep = tokens != 1
+    return Batch.from_padded(tokens, keep, values=torch.cat([one, one, counts[:, :-1]], 1)), keep
+
+
+def _rows(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    padded = torch.zeros(*keep.shape, states.shape[1])
+    padded[keep] = states
+    return padded[:, 1:]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("mode", ["embed", "train"])
+def test_recorded_states_and_expression(
+    network: TranscriptNetwork, wanted: dict[str, torch.Tensor], mode: str
+) -> None:
+    batch, keep = _inputs(wanted)
+    states = network(batch, embedding=mode == "embed")
+    assert relative(states, wanted[f"{mode}/transformer_output"][keep]) < TOLERANCE
+    rows = _rows(states, keep)
+    assert (
+        relative(network.gene_logits(rows)[keep[:, 1:]], wanted[f"{mode}/gene_logit"][keep[:, 1:]])
+        < TOLERANCE
+    )
+    targets, counts = wanted["gene_token_indices"], wanted["gene_counts"]
+    valid = targets != 1
+    owner = torch.arange(5)[:, None].expand_as(valid)[valid]
+    means = network.expected_counts(rows[valid], targets[valid], owner, counts.sum(1))
+    assert relative(means, wanted[f"{mode}/mu"][valid]) < TOLERANCE
+    # The published loss takes 1 as the last count of every cell.
+    counts = torch.cat([counts[:, :-1], torch.ones(5, 1)], 1)
+    loss = zero_truncated_nll(means, counts[valid])
+    assert relative(loss.mean(), wanted[f"{mode}/ztp_nll"][0]) < TOLERANCE
+    per_cell = torch.zeros(5).index_add(0, owner, loss) / valid.sum(1)
+    assert relative(per_cell, wanted[f"{mode}/ztp_nll_per_cell"]) < TOLERANCE
+
+
+def test_recorded_losses(wanted: dict[str, torch.Tensor]) -> None:
+    for approximate in (True, False):
+        loss = zero_truncated_nll(wanted["loss/mu"], wanted["loss/counts"], approximate=approximate)
+        assert relative(loss.mean(), wanted[f"loss/nll_softplus_{approximate}"][0]) < TOLERANCE
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("detail", ["softcap", "counts", "relu", "bias on its own key", "heads"])
+def test_each_detail_matters(
+    network: TranscriptNetwork, wanted: dict[str, torch.Tensor], detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, keep = _inputs(wanted)
+    if detail == "softcap":
+        network.softcap = 1e4
+    if detail == "heads":
+        network.heads = 2
+    if detail == "counts":
+        assert batch.values is not None
+        batch.values.fill_(1)
+    if detail == "relu":
+        monkeypatch.setattr(transcriptformer, "gelu", torch.relu)
+    states = network(batch, embedding=detail != "bias on its own key")
+    assert relative(states, wanted["embed/transformer_output"][keep]) > 1e-3
+
+
+@pytest.fixture
+def folder(goldens: Path, tmp_path: Path, shipped_cells: Path) -> Path:
+    """The recorded weights, with vocabularies in files as they are published."""
+    golden = goldens / "transcriptformer"
+    config = json.loads((golden / "config.json").read_text())
+    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
+        genes = [str(name) for name in source.gene_columns()["ensembl_id"] if str(name)][:150]
+    special = ["unknown", "[PAD]", "[START]", "[END]", "[RD]", "[CELL]", "[MASK]"]
+    data = {"special_tokens": special, "esm2_mappings": ["homo_sapiens_gene.h5"], "clip_counts": 30}
+    model = {"data_config": data, "model_config": config["model_config"]}
+    (tmp_path / "config.json").write_text(json.dumps({"model": model}))
+    (tmp_path / "vocabs").mkdir()
+    (tmp_path / "vocabs" / "assay_vocab.json").write_text(json.dumps(config["aux_vocab"]["assay"]))
+    with h5py.File(tmp_path / "vocabs" / "homo_sapiens_gene.h5", "w") as file:
+        file["keys"] = np.array(genes, dtype="S")
+    shutil.copy(golden / "model_weights.pt", tmp_path / "model_weights.pt")
+    return tmp_path
+
+
+def test_recorded_vectors_through_tokens(goldens: Path, wanted: dict[str, torch.Tensor]) -> None:
+    import anndata
+    import pandas as pd
+
+    # The recorded cells hold their genes in an order of their own: one file a cell, in that order.
+    names = {token: f"G{token - 7}" for token in range(7, GENES)}
+    assays = ["unknown", "10x 3' v2", "10x 3' v3", "Smart-seq2"]
+    model = biolm.load(goldens / "transcriptformer")
+    for cell in (0, 2, 4):
+        kept = wanted["gene_token_indices"][cell] != 1
+        genes = [names[int(token)] for token in wanted["gene_token_indices"][cell][kept]]
+        table = anndata.AnnData(
+            wanted["gene_counts"][cell][kept][None].numpy(),
+            obs=pd.DataFrame({"assay": [assays[int(wanted["aux_token_indices"][cell])]]}, index=["c"]),
+            var=pd.DataFrame(index=genes),
+        )
+        found = biolm.embed(table, model=model, device="cpu", copy=True)
+        vector = torch.from_numpy(found.obsm["X_transcriptformer"])
+        assert relative(vector, wanted["embed/embeddings"][cell : cell + 1]) < TOLERANCE
+        mean = biolm.embed(table, model=model, device="cpu", copy=True, pool="mean")
+        tokens = min(int(kept.sum()), 62) + 1
+        scaled = torch.from_numpy(mean.obsm["X_transcriptformer"]) * tokens / 63
+        assert relative(scaled, vector) < TOLERANCE
+
+
+def test_cells_of_a_file_and_refusals(folder: Path, shipped_cells: Path) -> None:
+    path = shipped_cells / "pbmc68k_reduced_counts_700.h5ad"
+    with pytest.raises(InputError, match="reads the assay of each cell"):
+        biolm.embed(path, model=folder)
+    with pytest.raises(ConfigError, match="assay must be one of unknown, 10x"):
+        biolm.load(f"{folder}?assay=merfish")
+    found = biolm.embed(path, model=f"{folder}?assay=Smart-seq2", device="cpu")
+    unknown = biolm.embed(path, model=f"{folder}?assay=unknown", device="cpu", batch_tokens=300)
+    assert found.uns["biolm"]["X_transcriptformer"]["checkpoint"]["assay"] == "Smart-seq2"
+    assert np.abs(found.obsm["X_transcriptformer"] - unknown.obsm["X_transcriptformer"]).max() > 1e-3
+    (folder / "vocabs" / "homo_sapiens_gene.h5").write_bytes(b"no table")
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        biolm.load(f"{folder}?assay=unknown")
+    with h5py.File(folder / "vocabs" / "homo_sapiens_gene.h5", "w") as file:
+        file["keys"] = np.array(["ENSG00000167286"], dtype="S")
+    with pytest.raises(CheckpointError, match="names 8 gene tokens but its weights have 157"):
+        biolm.load(f"{folder}?assay=unknown")
