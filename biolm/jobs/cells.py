@@ -146,6 +146,7 @@ class CellEmbedding:
                     "device": chosen.device,
                     "precision": chosen.precision,
                     "centred": getattr(chosen, "centre", False),
+                    "adapted": getattr(chosen, "adapt", False) or None,
                     "allow_normalised": chosen.allow_normalised,
                     "minimum_match": chosen.minimum_match,
                     "match": chosen.match,
@@ -183,6 +184,8 @@ def prepare(
             "leave the block rows out"
         )
     match = fit(source, model, settings, reopen)
+    if getattr(settings, "adapt", False):
+        model = model.adapted(source, match)
     return CellEmbedding(
         source=source,
         model=model,

@@ -62,8 +62,13 @@ class Source(Protocol):
 class Embedding(Protocol):
     """A source and a model that fit each other, ready to run.
 
-    It has beside these the open source, the loaded model and the user's choices.
+    It has beside these the open source and the user's choices.
     """
+
+    @property
+    def model(self) -> Any:
+        """The loaded model, adapted to the source where that was asked for."""
+        ...
 
     @property
     def facts(self) -> dict[str, Any]:

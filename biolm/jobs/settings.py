@@ -258,6 +258,9 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
         Name of the result in ``obsm``; ``X_<model>`` by default.
     centre
         Move the mean of the dataset to zero; a cell's vector then depends on the other cells.
+    adapt
+        Join the factors of ``cellfactors`` with principal components of the dataset. Such vectors, under a
+        key of their own, are never comparable with those of another file.
     state
         Submodule of a model of sequences whose output is pooled, by its name in the authors' code or in the
         core; in place of ``hidden_state``.
@@ -280,6 +283,9 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
     key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel=_OUTPUT)] = None
     centre: Annotated[
         bool, Option(help="Take the dataset's mean from its vectors.", panel="Cells", only=CELLS)
+    ] = False
+    adapt: Annotated[
+        bool, Option(help="Join factors with components of this dataset alone.", panel="Cells", only=CELLS)
     ] = False
     state: Annotated[
         str | None,

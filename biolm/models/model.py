@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batch import Tokens
-from biolm.io.cells.block import CellBlock
+from biolm.io.cells.block import CellBlock, CellSource
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -107,6 +107,20 @@ class CellModel(ABC):
         ``uncertainty``, where a model knows it, is written for every cell beside its vector.
         """
         return {}
+
+    def adapted(self, source: CellSource, match: GeneMatch) -> CellModel:  # noqa: ARG002  # for models that can
+        """The model joined with what sets the cells of one data set apart.
+
+        Raises
+        ------
+        ConfigError
+            If the model cannot be.
+        """
+        from biolm.errors import ConfigError
+
+        raise ConfigError(
+            f"model {self.name} cannot be adapted to a data set; leave out --adapt or choose cellfactors"
+        )
 
     def tokenize(
         self,

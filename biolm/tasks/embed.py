@@ -110,6 +110,7 @@ def embed(
     reader = _reader(modality.name, model, settings)
     with modality.open(data, settings) as source:
         prepared = _prepared(modality, data, source, reader, settings)
+        reader = prepared.model
         key = settings.key or f"X_{reader.name}"
         given = None if isinstance(data, str | Path) else data
         if given is not None:
@@ -197,6 +198,7 @@ def embed_file(
     reader = _reader(modality.name, model, settings)
     with modality.open(path, settings) as source:
         prepared = _prepared(modality, path, source, reader, settings)
+        reader = prepared.model
         key = settings.key or f"X_{reader.name}"
         writer.check(source, "h5ad" if settings.shard else form, key, overwrite=settings.overwrite)
         ends, provenance = prepared.ends, prepared.provenance()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.factors import human_match, log_counts, panel_of
 from biolm.errors import CheckpointError, GeneMatchError
-from biolm.io.cells.block import CellBlock
+from biolm.io.cells.block import CellBlock, CellSource
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.systems import genetext
 from biolm.models.systems.genetext import GeneText, read_table
@@ -176,6 +176,18 @@ class CellFactors(CellModel):
             "uncertainty": uncertainty,
             "uncertainty_all_genes": least,
         }
+
+    def adapted(self, source: CellSource, match: GeneMatch) -> CellModel:
+        """Joined with 20 principal components of the data set; see :mod:`cellfactors_adapt`.
+
+        Raises
+        ------
+        InputError
+            If the data set has fewer than 100 cells.
+        """
+        from biolm.models.systems.cellfactors_adapt import adapt
+
+        return adapt(self, self.loadings.shape[1], source, match)
 
     def embed(
         self,
