@@ -14,7 +14,7 @@ Dimensions: ``b`` cells · ``m`` genes · ``s`` context length · ``d`` width.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,8 @@ class TechnologyRanks:
             span = slice(rows.indptr[place], rows.indptr[place + 1])
             kept = known[rows.indices[span]] & (rows.data[span] > 0)
             genes = match.target[rows.indices[span][kept]]
-            counts = rows.data[span][kept].astype(np.float32)
+            order = np.argsort(genes)  # of the model: equal values keep it
+            genes, counts = genes[order], rows.data[span][kept][order].astype(np.float32)
             mean = self._mean(int(self.context[row, 1]))
             scale = np.float32(1e4) / max(counts.sum(dtype=np.float32), np.float32(1e-30))
             values = (counts * np.float32(scale)) / np.where(mean == 0, 1, mean)[genes]
@@ -244,14 +245,26 @@ def load_tokenizer(
     )
 
 
-def load(folder: Path, **options: Any) -> Nicheformer:
+def load(
+    folder: Path,
+    *,
+    specie: str | None = None,
+    assay: str | None = None,
+    modality: str | None = None,
+    technology: str | None = None,
+    unmeasured: str = "keep",
+) -> Nicheformer:
     """Load a Nicheformer folder, strictly; options as of :func:`load_tokenizer`.
 
     Raises
     ------
     CheckpointError
         If a file or weight is missing, extra, mis-shaped or unsafe, or the genes are those of another model.
+    ConfigError
+        For an option that is not known.
     """
     from biolm.models.systems.nicheformer_model import load_model
 
-    return load_model(folder, options)
+    given = {"specie": specie, "assay": assay, "modality": modality, "technology": technology}
+    told = {name: value for name, value in given.items() if value is not None}
+    return load_model(folder, {**told, "unmeasured": unmeasured})

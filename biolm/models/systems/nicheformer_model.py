@@ -185,5 +185,4 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
             f"{language.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; use "
             "the order of genes of the same release"
         )
-    told = {"unmeasured": language.tokenizer.unmeasured, **options}  # type: ignore[attr-defined]
-    return Nicheformer(language, core, head, [path], told)
+    return Nicheformer(language, core, head, [path], options)
