@@ -223,21 +223,5 @@ def word_vectors(
             counts[term] = counts.get(term, 0) + 1
     if not any(count >= least for count in counts.values()):
         raise InputError(f"no term stands at least {least} times; give more documents")
-    model = Word2Vec(
-        sentences,
-        vector_size=width,
-        epochs=epochs,
-        min_count=least,
-        sg=1,
-        workers=1,
-        seed=seed,
-        hashfxn=_hash,
-    )
+    model = Word2Vec(sentences, vector_size=width, epochs=epochs, min_count=least, sg=1, workers=1, seed=seed)
     return model.wv
-
-
-def _hash(text: str) -> int:
-    """A hash that is the same in every process, as Python's own is not."""
-    import zlib
-
-    return zlib.crc32(text.encode())
