@@ -341,6 +341,14 @@ def test_the_filter_of_hyenadna(models, recorded) -> None:  # type: ignore[no-un
     assert distance(found.t(), wanted) < TOLERANCE
 
 
+def test_the_window_of_hyenadna_never_falls_to_zero(models, recorded, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from biolm.core import hyena_implicit
+
+    held, core = recorded("hyenadna"), models["hyenadna"].core
+    monkeypatch.setattr(hyena_implicit, "_SHIFT", 0.0)
+    assert _wanted(held, "len40", _logits(core, held["len40/input_ids"])) > 0.01
+
+
 def test_the_kernel_of_evo1(models, recorded) -> None:  # type: ignore[no-untyped-def]
     wanted = recorded("evo1")["blocks.0.filter.h_first64"][0]
     found = models["evo1"].core.layers[0].attention.filter.inner.modes().kernel(64)
