@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args, get_type_hints
 
 from biolm.errors import ConfigError
@@ -25,6 +25,7 @@ __all__ = [
     "option_of",
     "options_of",
     "read_options",
+    "refuse_others",
     "refuse_unused",
     "spelled",
     "unused_options",
@@ -238,6 +239,29 @@ def refuse_unused(settings: Any, modality: str) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     for name, reason in unused_options(settings, modality).items():
         if getattr(settings, name) != defaults[name]:
+            raise ConfigError(f"`{name}` {reason}; leave it out")
+
+
+def refuse_others(settings: Any, used: Collection[str], reason: str) -> None:
+    """Refuse options that one way of doing a job does not use.
+
+    Parameters
+    ----------
+    settings
+        Settings of a job, or the arguments of a command.
+    used
+        Options that it uses.
+    reason
+        The end of a sentence whose subject is the option.
+
+    Raises
+    ------
+    ConfigError
+        If another option has another value than its default.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, option in options_of(settings).items():
+        if name not in used and option.cli and getattr(settings, name) != defaults[name]:
             raise ConfigError(f"`{name}` {reason}; leave it out")
 
 

@@ -35,7 +35,7 @@ def reference() -> str:
 
 
 def section(name: str, module: Any) -> str:
-    """One command: what it does, and a table of its options, required ones first."""
+    """One command: what it does, and a table of its options, in the order of its help."""
     hints = get_type_hints(module.Arguments, include_extras=True)
     rows = [
         row(field, annotation(field, hints[field.name]).__metadata__[0])

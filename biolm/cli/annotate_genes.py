@@ -9,43 +9,32 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import ReadingOptions
-from biolm.options import Option
+from biolm.cli.arguments import MODEL, Common
+from biolm.options import Option, chosen_options
 from biolm.progress import log
-from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.annotate.settings import GeneFitSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(ReadingOptions):
-    """Options of ``biolm annotate genes``."""
+class Arguments(GeneFitSettings, Common):
+    """Options of ``biolm annotate genes``: those of the job, and what is read and written."""
 
     table: Annotated[
         Path,
-        Option(
-            help="Genes and labels by commas or tabs, with a header; genes come first.",
-            argument=True,
-            panel="Input",
-        ),
+        Option(help="Genes and labels, comma- or tab-separated, genes first.", argument=True, panel="Input"),
     ]
     output: Annotated[
-        Path, Option(help="Table to write: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output")
+        Path,
+        Option(help="Table to write: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output"),
     ]
     label: Annotated[str | None, Option(help="Column of the table to learn.", shown="the second")] = None
     cells: Annotated[
         Path | None,
-        Option(help="Cells for vectors in context and for training.", shown="none"),
+        Option(help="Cells for vectors in context and for training.", shown="none", python="data"),
     ] = None
-    model: Annotated[
-        str,
-        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
-    ] = "genetext"
-    method: Annotated[
-        str, Option(help="linear on frozen vectors; head, lora or full train the model on the cells.")
-    ] = "linear"
-    epochs: Annotated[int, Option(help="Most epochs of head, lora and full.", min=1)] = 10
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    model: Annotated[str, MODEL] = "genetext"
     json: Annotated[bool, Option(help="Print the scores as JSON on stdout.", panel="Output")] = False
 
 
@@ -54,14 +43,13 @@ def run(chosen: Arguments) -> None:
 
     Prints scores on genes that were held out beside those of baselines, and writes a table of all genes.
     """
-    values = chosen.among(FitSettings)
-    FitSettings(**values)
     from biolm.io.table import check_table
     from biolm.tasks.annotate.gene_labels import label_genes
     from biolm.tasks.annotate.table import rows_of
 
     check_table(chosen.output, overwrite=chosen.overwrite)
-    calls = label_genes(chosen.table, label=chosen.label, data=chosen.cells, model=chosen.model, **values)
+    options = chosen_options(chosen, GeneFitSettings)
+    calls = label_genes(chosen.table, label=chosen.label, data=chosen.cells, model=chosen.model, **options)
     calls.write(chosen.output, overwrite=chosen.overwrite)
     lines = [rows_of(calls.report["scores"]), "", *calls.report["verdict"]]
     typer.echo(json.dumps(calls.report, indent=1) if chosen.json else "\n".join(lines))

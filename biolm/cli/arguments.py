@@ -24,6 +24,9 @@ from biolm.errors import BiolmError, ConfigError
 from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
 
 __all__ = [
+    "CELL_FILE",
+    "MODEL",
+    "SUMMARY",
     "Antibody",
     "Common",
     "Letters",
@@ -36,6 +39,13 @@ __all__ = [
     "shown_fields",
 ]
 
+
+MODEL = Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")
+CELL_FILE = Option(
+    help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", argument=True, panel="Input", python="data"
+)
+SUMMARY = Option(help="Print a summary as JSON on stdout.", panel="Output")
+"""Options that commands have in common beside those of their settings."""
 
 PANELS = ("Input", "Model", "Output", "Cells", "Sequences", "Run")
 
@@ -206,19 +216,20 @@ class _Command(TyperCommand):
 def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:
     """The fields that the command line offers, in the order of its help.
 
-    What must be given comes first, then panel by panel the command's own options before those that it shares
-    with others.
+    Panel by panel; in each what must be given comes first, then the command's own options, then those that it
+    shares with others.
     """
     hints = get_type_hints(arguments, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(arguments)}
     near = [name for kind in arguments.__mro__ for name in inspect.get_annotations(kind) if name in fields]
     panels = {name: getattr(option_of(hints[name]), "panel", None) for name in fields}
 
-    def place(name: str) -> tuple[bool, float, int]:
-        panel = panels[name]
+    def place(name: str) -> tuple[float, bool, int]:
+        # Options of a command alone have no panel; typer shows them first.
+        panel = panels[name] or "Input"
         # A command's own panels stand before what is the same everywhere.
         known = PANELS.index(panel) if panel in PANELS else len(PANELS) - 1.5
-        return fields[name].default is not dataclasses.MISSING, known, near.index(name)
+        return known, fields[name].default is not dataclasses.MISSING, near.index(name)
 
     names = [name for name in fields if offered(hints[name]) and name not in never_used(arguments)]
     return [fields[name] for name in sorted(names, key=place)]

@@ -6,17 +6,19 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import Reading
-from biolm.options import Option
+from biolm.cli.arguments import CELL_FILE, Common
+from biolm.options import Option, chosen_options
 from biolm.progress import log
+from biolm.tasks.attention import AttentionSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
-    """Options of ``biolm attention``."""
+class Arguments(AttentionSettings, Common):
+    """Options of ``biolm attention``: those of the job, and what is read and written."""
 
+    input: Annotated[Path, CELL_FILE]
     output: Annotated[
         Path, Option(help="Tab-separated table to write.", flags=("--output", "-o"), panel="Output")
     ]
@@ -24,8 +26,6 @@ class Arguments(Reading):
     picture: Annotated[
         Path | None, Option(help="Also draw it: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
-    cells: Annotated[int, Option(help="Cells to average over, evenly spaced.", min=1)] = 100
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
@@ -34,7 +34,6 @@ def run(chosen: Arguments) -> None:
     Writes entropy and mean rank of attended tokens, by layer and head.
     """
     from biolm.io.atomic import refuse_existing
-    from biolm.jobs.settings import ReadingSettings
     from biolm.tasks.attention import attention_of_cells, draw_attention, picture_format, write_attention
 
     if chosen.picture is not None:
@@ -42,13 +41,8 @@ def run(chosen: Arguments) -> None:
     for target in (chosen.output, chosen.picture):
         if target is not None:
             refuse_existing(target, overwrite=chosen.overwrite)
-    table = attention_of_cells(
-        chosen.input,
-        model=chosen.model,
-        cells=chosen.cells,
-        device=chosen.device,
-        **chosen.among(ReadingSettings),
-    )
+    options = chosen_options(chosen, AttentionSettings)
+    table = attention_of_cells(chosen.input, model=chosen.model, **options)
     write_attention(table, chosen.output, overwrite=chosen.overwrite)
     if chosen.picture is not None:
         draw_attention(table, chosen.picture, overwrite=chosen.overwrite)

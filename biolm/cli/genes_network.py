@@ -6,37 +6,44 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import Reading
-from biolm.errors import ConfigError
-from biolm.jobs.settings import EmbedSettings, ReadingSettings
-from biolm.options import Option
+from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.jobs.settings import ReadingSettings
+from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
+from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
 
 __all__ = ["Arguments", "run"]
 
-_SOURCES = ("static", "contextual", "attention")
+_READING = tuple(field.name for field in dataclasses.fields(ReadingSettings))
+_ALWAYS = ("input", "output", "model", "source", "neighbours", "permutations", "max_fdr", "seed", "overwrite")
+_OF_SOURCE = {
+    "static": tuple(name for name in _READING if name != "allow_normalised"),
+    "contextual": (*(field.name for field in dataclasses.fields(ContextSettings)), "minimum_cells"),
+    "attention": (*_READING, "device", "minimum_cells", "top", "cells"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
-    """Options of ``biolm genes network``."""
+class Arguments(ContextSettings, Common):
+    """Options of ``biolm genes network``: those of the job, and what is read and written."""
 
+    input: Annotated[Path, CELL_FILE]
     output: Annotated[
         Path, Option(help="Table to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[
+    model: Annotated[str, MODEL] = "genetext"
+    source: Annotated[
         str,
-        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
-    ] = "genetext"
-    source: Annotated[str, Option(help="static, contextual or attention.", flags=("--from",))] = "static"
-    neighbours: Annotated[int, Option(help="Neighbours of a gene.", flags=("--neighbours", "-k"), min=1)] = 10
+        Option(help="static, contextual or attention.", choices=tuple(_OF_SOURCE), flags=("--from",)),
+    ] = "static"
+    neighbours: Annotated[
+        int, Option(help="Neighbours of a gene.", flags=("--neighbours", "-k"), min=1, python="k")
+    ] = 10
     permutations: Annotated[int, Option(help="Permutations of the null.", min=1)] = 5
     max_fdr: Annotated[float, Option(help="Write edges up to this FDR; 1 writes all.")] = 0.05
     minimum_cells: Annotated[int, Option(help="Fewest cells of a gene or a pair.", min=1)] = 10
     top: Annotated[int, Option(help="Genes that attention is read of.", min=2)] = 300
     cells: Annotated[int, Option(help="Cells that attention is read in.", min=1)] = 200
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
@@ -49,11 +56,10 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.genes.network import check_rate, network, write_network
     from biolm.tasks.genes.vectors import contextual, static
 
-    if chosen.source not in _SOURCES:
-        raise ConfigError(f"--from {chosen.source} is not one of {', '.join(_SOURCES)}")
+    used = {*_ALWAYS, *_OF_SOURCE[chosen.source], "quiet", "debug"}
+    refuse_others(chosen, used, f"means nothing for `source={chosen.source}`")
     check_table(chosen.output, overwrite=chosen.overwrite)
     check_rate(chosen.max_fdr)
-    options = chosen.among(EmbedSettings)
     if chosen.source == "attention":
         found = attention_network(
             chosen.input,
@@ -65,14 +71,19 @@ def run(chosen: Arguments) -> None:
             permutations=chosen.permutations,
             max_fdr=chosen.max_fdr,
             device=chosen.device,
-            **chosen.among(ReadingSettings),
+            **chosen_options(chosen, ReadingSettings),
         )
     else:
         if chosen.source == "contextual":
             genes = contextual(
-                chosen.input, model=chosen.model, minimum_cells=chosen.minimum_cells, **options
+                chosen.input,
+                model=chosen.model,
+                minimum_cells=chosen.minimum_cells,
+                **chosen_options(chosen, ContextSettings),
             )
         else:
+            options = chosen_options(chosen, StaticSettings)
+            options.pop("seed", None)
             genes = static(chosen.model, chosen.input, **options)
         found = network(
             genes,

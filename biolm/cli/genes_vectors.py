@@ -6,36 +6,29 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import Reading
-from biolm.jobs.settings import EmbedSettings
-from biolm.options import Option
+from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
+from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Reading):
-    """Options of ``biolm genes vectors``."""
+class Arguments(ContextSettings, Common):
+    """Options of ``biolm genes vectors``: those of the job, and what is read and written."""
 
+    input: Annotated[Path, CELL_FILE]
     output: Annotated[
         Path,
         Option(
             help="File to write: .h5ad, .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    model: Annotated[
-        str,
-        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
-    ] = "genetext"
+    model: Annotated[str, MODEL] = "genetext"
     contextual: Annotated[bool, Option(help="Mean hidden state in the cells, not the table.")] = False
     group: Annotated[str | None, Option(help="Column of groups, each on its own.", shown="none")] = None
     minimum_cells: Annotated[int, Option(help="Fewest cells of a gene in a group.", min=1)] = 1
-    hidden_state: Annotated[
-        int | None, Option(help="State to read: -1 the last, -2 ...", shown="the model's own", panel="Model")
-    ] = None
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
@@ -46,16 +39,18 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.genes.vectors import check_output, contextual, static, write_vectors
 
     check_output(chosen.output, overwrite=chosen.overwrite)
-    options = chosen.among(EmbedSettings)
     if chosen.contextual or chosen.group is not None:
         found = contextual(
             chosen.input,
             model=chosen.model,
             group=chosen.group,
             minimum_cells=chosen.minimum_cells,
-            **options,
+            **chosen_options(chosen, ContextSettings),
         )
     else:
+        options = chosen_options(chosen, StaticSettings)
+        used = {*options, "output", "model", "overwrite", "quiet", "debug", "input"}
+        refuse_others(chosen, used, "is for `contextual` vectors and means nothing for those of the table")
         found = static(chosen.model, chosen.input, **options)
     write_vectors(found, chosen.output, overwrite=chosen.overwrite)
     log.info("wrote %s: %s rows, %d wide", chosen.output, f"{len(found):,}", found.vectors.shape[1])

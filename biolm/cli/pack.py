@@ -9,19 +9,20 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import ReadingOptions
+from biolm.cli.arguments import SUMMARY, Common
 from biolm.options import Option
 from biolm.progress import log
+from biolm.tasks.pack import PackSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(ReadingOptions):
-    """Options of ``biolm pack``."""
+class Arguments(PackSettings, Common):
+    """Options of ``biolm pack``: those of the job, and what is read and written."""
 
     input: Annotated[
-        list[str],
+        tuple[str, ...],
         Option(
             help="Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens.",
             argument=True,
@@ -29,13 +30,7 @@ class Arguments(ReadingOptions):
         ),
     ]
     output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
-    obs: Annotated[
-        list[str] | None,
-        Option(help="Column of the cell tables to keep; repeatable.", shown="those all files have"),
-    ] = None
-    duplicates: Annotated[str, Option(help="Sequences: repeated names are an error, or keep.")] = "error"
-    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Annotated[bool, SUMMARY] = False
 
 
 def run(chosen: Arguments) -> None:
@@ -43,11 +38,9 @@ def run(chosen: Arguments) -> None:
 
     The store is a folder of mapped arrays; embed, tokenize and pretrain read it like any other file.
     """
-    from biolm.tasks.pack import PackSettings, pack_files
+    from biolm.tasks.pack import pack_files
 
-    options = chosen.among(PackSettings)
-    settings = PackSettings(**options | {"obs": None if chosen.obs is None else tuple(chosen.obs)})
-    summary = pack_files(chosen.input, chosen.output, settings)
+    summary = pack_files(chosen.input, chosen.output, chosen)
     log.info(
         "wrote %s: %s %s of %d files, %s values",
         summary.output,

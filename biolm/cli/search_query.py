@@ -31,16 +31,18 @@ class Arguments(QuerySettings, Common):
             panel="Output",
         ),
     ]
-    neighbours: Annotated[int, Option(help="Neighbours of a cell.", flags=("--neighbours", "-k"), min=1)] = 10
+    neighbours: Annotated[
+        int, Option(help="Neighbours of a cell.", flags=("--neighbours", "-k"), min=1, python="k")
+    ] = 10
     inside: Annotated[
-        float, Option(help="Share of the reference's own cells that is inside.", min=0, max=1)
+        float, Option(help="Fraction of the reference's own cells that is inside.", min=0, max=1)
     ] = 0.99
     model: Annotated[
         str | None,
-        Option(help="The model.", flags=("--model", "-m"), shown="told by the index", panel="Model"),
+        Option(help="The model.", flags=("--model", "-m"), shown="named by the index", panel="Model"),
     ] = None
     result: Annotated[
-        str, Option(help="Begins the names of added columns.", flags=("--key",), panel="Output")
+        str, Option(help="Begins the names of added columns.", flags=("--key",), panel="Output", python="key")
     ] = "search"
 
 

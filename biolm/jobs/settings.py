@@ -23,6 +23,7 @@ __all__ = [
 PRECISIONS = ("float32", "bfloat16", "float16")
 MATCHES = ("resolve", "published")
 CELLS, SEQUENCES = ("cells",), ("sequences",)
+"""For which kinds of data an option is."""
 _INPUT, _MODEL, _OUTPUT, _RUN = "Input", "Model", "Output", "Run"
 
 

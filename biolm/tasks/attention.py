@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cells import open_cells
 from biolm.jobs.bind import fit, loaded
 from biolm.jobs.settings import ReadingSettings
+from biolm.options import Option, read_options
 from biolm.progress import progress
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIGURES",
+    "AttentionSettings",
     "AttentionTable",
     "attention_of_cells",
     "draw_attention",
@@ -58,13 +60,32 @@ class AttentionTable:
     model: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionSettings(ReadingSettings):
+    """Choices of the job, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
+
+    Parameters
+    ----------
+    cells
+        How many cells to look at.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    cells: Annotated[int, Option(help="Cells to average over, evenly spaced.", min=1)] = 100
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+
+
 def attention_of_cells(
     data: str | Path | AnnData,
     *,
     model: str | Path | CellModel,
-    cells: int = 100,
-    device: str = "auto",
-    **reading: Any,
+    **options: Any,
 ) -> AttentionTable:
     """Entropy and mean rank of attended tokens, by layer and head, over evenly spaced cells.
 
@@ -74,12 +95,8 @@ def attention_of_cells(
         Cells, as for :func:`biolm.embed`.
     model
         A token model (geneformer, scgpt), its folder or name.
-    cells
-        How many cells to look at.
-    device
-        Where to compute.
-    reading
-        Which matrix, how genes are found, the seed: see :class:`~biolm.jobs.settings.ReadingSettings`.
+    options
+        See :class:`AttentionSettings`.
 
     Raises
     ------
@@ -92,19 +109,19 @@ def attention_of_cells(
     from biolm.core.analysis import attention_profile
     from biolm.models.token_model import TokenCellModel, pick_device
 
-    settings = ReadingSettings(**reading)
+    settings: AttentionSettings = read_options(AttentionSettings, options, "attention")
     reader = loaded(model)
     if not isinstance(reader, TokenCellModel):
         raise ConfigError(
             f"model {reader.name} has no attention; use a token model such as geneformer or scgpt"
         )
-    place = pick_device(device)
+    place = pick_device(settings.device)
     reader.core.to(place)
     total: dict[str, NDArray[np.float64]] = {}
     used = 0
     with open_cells(data, matrix=settings.matrix) as source:
         match = fit(source, reader, settings)
-        rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(int))
+        rows = np.unique(np.linspace(0, source.n_cells - 1, min(settings.cells, source.n_cells)).astype(int))
         with progress("attention", len(rows), show=settings.progress) as advance:
             for row in rows:
                 block = next(source.blocks(1, int(row), int(row) + 1))

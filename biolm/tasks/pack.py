@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
-from biolm.jobs.settings import ReadingSettings
+from biolm.jobs.settings import CELLS, SEQUENCES, ReadingSettings
+from biolm.options import Option, read_options, refuse_unused
 from biolm.progress import log, progress
 from biolm.training.sources import expand, holds_sequences, holds_tokens
 from biolm.vocab.union import GeneUnion
@@ -36,7 +37,7 @@ _ROWS = 2048
 _JOB = "job.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PackSettings(ReadingSettings):
     """Choices of packing, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
 
@@ -51,17 +52,28 @@ class PackSettings(ReadingSettings):
         these can then be read by its name.
     """
 
-    obs: tuple[str, ...] | None = None
-    resume: bool = False
-    duplicates: str = "error"
+    # Nothing is drawn, and without a model there is no published rule.
+    unused: ClassVar[dict[str, tuple[str, ...]]] = {"*": ("match", "seed")}
 
-    def __post_init__(self) -> None:
-        # A dataclass with slots is made anew, so a bare super() would look in the wrong class.
-        ReadingSettings.__post_init__(self)
-        if self.duplicates not in ("error", "keep"):
-            raise ConfigError(f"duplicates must be error or keep, not {self.duplicates!r}")
-        if self.match == "published":
-            raise ConfigError("packing reads no model, so there is no published rule; leave --match out")
+    obs: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            help="Column of the cell tables to keep; repeatable.",
+            shown="those all files have",
+            panel="Cells",
+            only=CELLS,
+        ),
+    ] = None
+    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
+    duplicates: Annotated[
+        str,
+        Option(
+            help="Repeated names: error or keep.",
+            choices=("error", "keep"),
+            panel="Sequences",
+            only=SEQUENCES,
+        ),
+    ] = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +125,7 @@ def pack(data: str | Path | Iterable[str | Path], output: str | Path, **options:
     'pbmc.store'
     """
     paths = [data] if isinstance(data, str | Path) else list(data)
-    return pack_files(paths, output, PackSettings(**options)).output
+    return pack_files(paths, output, read_options(PackSettings, options, "pack")).output
 
 
 def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSettings) -> PackSummary:
@@ -128,12 +140,12 @@ def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSe
     refuse_existing(target, overwrite=settings.overwrite)
     files = expand(paths)
     if any(holds_sequences(path) for path in files):
+        refuse_unused(settings, "sequences")
         return _pack_sequences(files, target, settings)
-    if settings.duplicates != "error":
-        raise ConfigError("duplicates is for sequences and means nothing for cells and tokens; leave it out")
     tokens = [holds_tokens(path) for path in files]
     if any(tokens) != all(tokens):
         raise ConfigError("the input mixes cells and stored tokens; pack one kind")
+    refuse_unused(settings, "tokens" if tokens[0] else "cells")
     if tokens[0]:
         return _pack_tokens(files, target, settings)
     job = _Cells(files, settings)

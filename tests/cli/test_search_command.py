@@ -34,7 +34,7 @@ def test_build_and_query(blood: str, shipped_cells: Path, tmp_path: Path) -> Non
     ("extra", "status", "says"),
     [
         (["--label", "nothing"], 1, "has no column 'nothing'"),
-        (["--metric", "far"], 2, "metric 'far' is not one of"),
+        (["--metric", "far"], 2, "--metric must be one of"),
         (["-m", "genetex"], 2, "did you mean 'genetext'?"),
     ],
 )

@@ -101,7 +101,7 @@ def test_it_goes_on_where_it_was_interrupted(package, lines, tmp_path, monkeypat
 
 def test_options_of_other_kinds_and_models_of_other_kinds_are_refused(package, lines, tmp_path):
     for options in ({"gene_column": "index"}, {"per_residue": True}, {"centre": True}):
-        with pytest.raises(ConfigError, match=f"{next(iter(options))} is for .* means nothing for lines"):
+        with pytest.raises(ConfigError, match=f"`{next(iter(options))}` is for .* means nothing for lines"):
             biolm.embed(lines, model="letters", **options)
     with pytest.raises(ConfigError, match="model genetext reads no lines"):
         biolm.embed(lines, model="genetext")

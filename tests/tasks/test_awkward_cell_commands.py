@@ -135,4 +135,4 @@ def test_transposing_is_refused_for_sequences(shared: Path, tmp_path: Path) -> N
     path = shared / "data" / "awkward" / "sequences" / "one.fasta"
     made = CliRunner().invoke(app, ["embed", str(path), "-o", str(tmp_path / "x.npy"), "--transpose"])
     assert made.exit_code != 0
-    assert "transpose is for cells and means nothing for sequences" in made.output
+    assert "--transpose is for cells and means nothing for sequences" in made.output

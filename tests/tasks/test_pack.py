@@ -291,5 +291,5 @@ def test_sequences_of_one_name_are_refused_unless_kept(
     assert not (tmp_path / "store").exists()
     pack([tmp_path / "a.fasta", tmp_path / "b.fasta"], tmp_path / "store", duplicates="keep")
     assert "1 names repeat; records are kept in input order" in caplog.text
-    with pytest.raises(ConfigError, match="duplicates must be error or keep"):
+    with pytest.raises(ConfigError, match="`duplicates` must be one of error, keep"):
         pack(tmp_path, tmp_path / "other", duplicates="some")

@@ -85,9 +85,10 @@ def fit(
     ('B', 'CD14 mono', 'CD4 T', 'CD8 T', 'NK')
     """
     settings: FitSettings = read_options(FitSettings, options, "annotate fit")
+    settings.check_modality("cells")
     names = [label] if isinstance(label, str) else list(label)
     if not names or len(set(names)) < len(names):
-        raise ConfigError("name one label column, or several different ones (--label)")
+        raise ConfigError("name one label column, or several different ones (`label`)")
     if output is not None:
         refuse_existing(Path(output), overwrite=settings.overwrite)
     with open_cells(data, matrix=settings.matrix) as source:

@@ -6,7 +6,6 @@ Dimensions: ``n`` sequences · ``s`` samples (sequences, or letters of them) · 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from biolm.adapters.sequences.clusters import usual_identity
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.models.sequence_model import SequenceModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.scoring.baselines import fit_linear, fit_majority, fit_pca_linear
 from biolm.scoring.splits import Split, holdout
@@ -29,8 +29,8 @@ from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row, number_verdict
 from biolm.tasks.annotate.score import Row, row, verdict
 from biolm.tasks.annotate.sequence_annotator import SequenceAnnotator, sequence_model
-from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 from biolm.tasks.annotate.sequences import Samples, read_samples, table_of_letters, vectors_of
+from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import TRAINED
 from biolm.tasks.annotate.tune_sequences import said_of, train
 
@@ -63,7 +63,7 @@ def fit_sequences(
     output
         Folder to write the annotator to.
     options
-        See :class:`~biolm.tasks.annotate.sequence_settings.SequenceFitSettings`.
+        See :class:`~biolm.tasks.annotate.settings.FitSettings`.
 
     Returns
     -------
@@ -81,7 +81,8 @@ def fit_sequences(
     >>> annotator.report["held_out"]["macro_f1"]  # doctest: +SKIP
     0.31
     """
-    settings = SequenceFitSettings(**options)
+    settings: FitSettings = read_options(FitSettings, options, "annotate fit")
+    settings.check_modality("sequences")
     if output is not None:
         refuse_existing(Path(output), overwrite=settings.overwrite)
     found = sequence_model(model)
@@ -103,7 +104,9 @@ def fit_sequences(
         per_residue=settings.per_residue,
         trained=settings.method in TRAINED,
         pool=settings.pool,
-        facts=plain({"biolm_version": biolm.__version__, "settings": asdict(settings), **tally.facts()}),
+        facts=plain(
+            {"biolm_version": biolm.__version__, "settings": settings.used("sequences"), **tally.facts()}
+        ),
         **parts,
     )
     if output is not None:
@@ -113,9 +116,7 @@ def fit_sequences(
     return annotator
 
 
-def _frozen(
-    model: SequenceModel, samples: Samples, split: Split, settings: SequenceFitSettings
-) -> dict[str, Any]:
+def _frozen(model: SequenceModel, samples: Samples, split: Split, settings: FitSettings) -> dict[str, Any]:
     """Measure methods on frozen vectors on what is held out, then fit the chosen one on all."""
     vectors = vectors_of(
         model, samples.block, per_residue=samples.per_residue, pool=settings.pool, settings=settings
@@ -155,7 +156,7 @@ def _frozen(
     return {"frozen": chosen, "report": _report(samples, split, rows, table, settings)}
 
 
-def _named(kind: str, settings: SequenceFitSettings) -> str:
+def _named(kind: str, settings: FitSettings) -> str:
     return "biolm knn" if settings.method == "knn" else f"biolm {settings.method}, {kind}"
 
 
@@ -165,7 +166,7 @@ def _classifiers(
     samples: Samples,
     rows: NDArray[np.int64],
     kinds: list[str],
-    settings: SequenceFitSettings,
+    settings: FitSettings,
 ) -> dict[str, Frozen]:
     """Calibrated classifiers on some samples, by kind of features."""
     groups = samples.groups[samples.owner][rows]
@@ -183,9 +184,7 @@ def _classifiers(
     return {kind: found[name] for kind, name in names.items()}
 
 
-def _trained(
-    model: SequenceModel, samples: Samples, split: Split, settings: SequenceFitSettings
-) -> dict[str, Any]:
+def _trained(model: SequenceModel, samples: Samples, split: Split, settings: FitSettings) -> dict[str, Any]:
     """Train on what is not held out, a part of which stops the training and calibrates."""
     learn = _validation(samples, split.train, settings)
     tuned = train(model, samples, learn, settings)
@@ -217,7 +216,7 @@ def _trained(
     return {"frozen": frozen, "report": _report(samples, split, rows, table, settings), "tuned": tuned}
 
 
-def _validation(samples: Samples, rows: NDArray[np.int64], settings: SequenceFitSettings) -> Split:
+def _validation(samples: Samples, rows: NDArray[np.int64], settings: FitSettings) -> Split:
     """Whole groups of the training sequences apart, where there are several."""
     groups = samples.groups[rows]
     several = groups if len(np.unique(groups)) > 1 else None
@@ -230,7 +229,7 @@ def _report(
     split: Split,
     rows: list[Row] | list[NumberRow],
     table: Any,
-    settings: SequenceFitSettings,
+    settings: FitSettings,
 ) -> dict[str, Any]:
     """Scores of the method first, of its parts, and of the baselines on the same split."""
     baselines, words = _compared(samples, split, rows, table, settings)
@@ -259,7 +258,7 @@ def _compared(
     split: Split,
     rows: Sequence[Row] | Sequence[NumberRow],
     table: Any,
-    settings: SequenceFitSettings,
+    settings: FitSettings,
 ) -> tuple[Sequence[Row] | Sequence[NumberRow], list[str]]:
     """The baselines, and what the comparison with the best of them says."""
     given = samples, table, samples.rows(split.train), samples.rows(split.test), settings
@@ -271,7 +270,7 @@ def _compared(
 
 
 def _class_baselines(
-    samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: SequenceFitSettings
+    samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: FitSettings
 ) -> list[Row]:
     letters = "letters nearby" if samples.per_residue else "k-mers"
     fits = {
@@ -290,7 +289,7 @@ def _class_baselines(
 
 
 def _number_baselines(
-    samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: SequenceFitSettings
+    samples: Samples, table: Any, train: NDArray[Any], test: NDArray[Any], settings: FitSettings
 ) -> list[NumberRow]:
     letters = "letters nearby" if samples.per_residue else "k-mers"
     values, groups = samples.values, samples.groups[samples.owner]

@@ -25,12 +25,13 @@ from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
+from biolm.options import chosen_options, read_options
 from biolm.scoring.baselines import BASELINES, fit_linear
 from biolm.scoring.splits import holdout, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of
 from biolm.tasks.annotate.linear import fit_member
 from biolm.tasks.annotate.score import Row, row, verdict
-from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.annotate.settings import FitSettings, GeneFitSettings
 from biolm.tasks.annotate.tune import TRAINED, read_tokens, run_settings
 from biolm.tasks.genes.vectors import contextual, static, token_model_of
 
@@ -99,8 +100,7 @@ def label_genes(
     model
         Built-in name, folder, hub id or loaded model.
     options
-        See :class:`biolm.tasks.annotate.settings.FitSettings`; ``method`` is ``linear``, ``head``, ``lora``
-        or ``full``.
+        See :class:`biolm.tasks.annotate.settings.GeneFitSettings`.
 
     Raises
     ------
@@ -114,9 +114,8 @@ def label_genes(
     >>> calls.classes
     ('B', 'T')
     """
-    settings = FitSettings(**options)
-    if settings.method == "knn":
-        raise ConfigError("genes are labelled by linear, head, lora or full, not by knn")
+    settings: GeneFitSettings = read_options(GeneFitSettings, options, "annotate genes")
+    _check_cells(data, settings)
     given = table if isinstance(table, Mapping) else read_gene_table(Path(table), label)
     reader = loaded(model)
     if settings.method in TRAINED:
@@ -124,6 +123,15 @@ def label_genes(
     vectors, genes = _vectors(data, reader, settings)
     codes, classes = _codes(given, genes, reader, settings)
     return _frozen(vectors, genes, codes, classes, _levels(data, reader, genes, settings), settings)
+
+
+def _check_cells(data: Any, settings: GeneFitSettings) -> None:
+    """Refuse options of reading cells where there are none to read."""
+    names = ("layer", "transpose", "gene_column", "minimum_match", "match", "allow_normalised")
+    chosen = chosen_options(settings, GeneFitSettings)
+    for name in names if data is None else ():
+        if name in chosen:
+            raise ConfigError(f"`{name}` says how cells are read, and there are none; leave it out")
 
 
 def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
@@ -169,10 +177,14 @@ def _vectors(
         "minimum_match": settings.minimum_match,
         "match": settings.match,
         "species": settings.species,
-        "device": settings.device,
+        "layer": settings.layer,
+        "transpose": settings.transpose,
+        "allow_normalised": settings.allow_normalised,
     }
-    if data is not None and hasattr(model, "language"):
-        found = contextual(data, model=model, layer=settings.layer, **options)
+    if data is None:
+        found = static(model)
+    elif hasattr(model, "language"):
+        found = contextual(data, model=model, device=settings.device, seed=settings.seed, **options)
     else:
         found = static(model, data, **options)
     return found.vectors, found.ids

@@ -20,7 +20,7 @@ from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
-from biolm.options import read_options
+from biolm.options import read_options, refuse_unused
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
 from biolm.tasks.annotate.calls import Calls, Judged
@@ -91,6 +91,7 @@ def predict(
 
     settings: PredictSettings = read_options(PredictSettings, {"key": key, **options}, "annotate predict")
     settings.check_in_memory()
+    refuse_unused(settings, "cells")
     used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
     with open_cells(data, matrix=settings.matrix) as source:
         adata = whole_table(source) if isinstance(data, str | Path) else data

@@ -22,6 +22,7 @@ from biolm.jobs.job import Job, check_outputs, write_whole
 from biolm.jobs.shards import ShardRecord, check_same_input
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
+from biolm.options import refuse_unused
 from biolm.tasks.annotate.annotator import Annotator, load_annotator
 from biolm.tasks.annotate.calls import Judged
 from biolm.tasks.annotate.predict import Annotation, additions, keys, rolled
@@ -66,6 +67,7 @@ def predict_file(
     BiolmError
         If input, annotator or output cannot be used; nothing half-written is left.
     """
+    refuse_unused(settings, "cells")
     target = Path(output)
     form = "shard" if settings.shard else store_format(target, settings.format)
     check_outputs(target, (".h5ad", ".zarr") if settings.shard else (target.suffix,), settings)

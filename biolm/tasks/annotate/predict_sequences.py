@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Policy, Tally, check_policy
+from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
+from biolm.options import read_options, refuse_unused
 from biolm.tasks.annotate.annotator import default_key
 from biolm.tasks.annotate.names import UNKNOWN
 from biolm.tasks.annotate.sequence_annotator import SequenceAnnotator, load_sequence_annotator
 from biolm.tasks.annotate.sequences import read_block
+from biolm.tasks.annotate.settings import PredictSettings
 
 __all__ = ["Found", "predict_sequences", "write_found"]
 
@@ -93,10 +94,7 @@ def predict_sequences(
     *,
     model: str | Path | None = None,
     key: str | None = None,
-    reject: bool = True,
-    letters: Policy = "unknown",
-    batch_tokens: int = 16_384,
-    device: str = "auto",
+    **options: Any,
 ) -> Found:
     """Label the sequences of a file.
 
@@ -110,26 +108,25 @@ def predict_sequences(
         The annotator's model, where it is no longer where it was.
     key
         Name of the result; ``biolm_<label>`` by default.
-    reject
-        Call what is less certain than the annotator's threshold unknown.
-    letters
-        What is done with letters that the model does not know: ``error``, ``unknown`` or ``skip``.
-    batch_tokens, device
-        As of :func:`biolm.embed`.
+    options
+        See :class:`~biolm.tasks.annotate.settings.PredictSettings`; those of cells are refused.
 
     Raises
     ------
     BiolmError
         If sequences or annotator cannot be used.
     """
+    settings: PredictSettings = read_options(PredictSettings, {"key": key, **options}, "annotate predict")
+    refuse_unused(settings, "sequences")
+    if settings.overwrite:
+        raise ConfigError("`overwrite` is for jobs that write a file; give it to write_found")
     used = (
         annotator if isinstance(annotator, SequenceAnnotator) else load_sequence_annotator(annotator, model)
     )
-    check_policy(letters)
     tally = Tally()
-    block, _ = read_block(data, used.model, letters, tally)
-    scores = used.scores(block, SimpleNamespace(batch_tokens=batch_tokens, device=device))
-    return Found(used, block, scores, key or default_key(used.label), reject, tally)
+    block, _ = read_block(data, used.model, settings.letters, tally)
+    scores = used.scores(block, settings)
+    return Found(used, block, scores, settings.key or default_key(used.label), settings.reject, tally)
 
 
 def write_found(found: Found, output: str | Path, *, overwrite: bool = False) -> None:

@@ -28,7 +28,7 @@ from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.progress import log
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.names import refuse_unknown
-from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
+from biolm.tasks.annotate.settings import FitSettings
 
 __all__ = ["Samples", "read_block", "read_samples", "table_of_letters", "vectors_of"]
 
@@ -74,7 +74,7 @@ class Samples:
         """``(s,)`` samples with a label; of sequences all have one."""
         return self.values >= 0 if self.classes else ~np.isnan(self.values)
 
-    def split(self, settings: SequenceFitSettings) -> Split:
+    def split(self, settings: FitSettings) -> Split:
         """Sequences to learn from and those to be judged on, with the labels as even as may be."""
         names = np.zeros(len(self.block)) if self.per_residue else self.values
         if not self.classes and not self.per_residue:
@@ -137,7 +137,7 @@ def read_samples(
     labels: str | Path,
     label: str,
     model: SequenceModel,
-    settings: SequenceFitSettings,
+    settings: FitSettings,
     tally: Tally | None = None,
 ) -> Samples:
     """Records and their labels.
@@ -179,15 +179,13 @@ def read_samples(
     return Samples(block, label, values, classes, _groups(block, table, kept, settings), settings.per_residue)
 
 
-def _sampled(
-    rows: NDArray[np.intp], lengths: NDArray[np.int64], settings: SequenceFitSettings
-) -> NDArray[np.intp]:
+def _sampled(rows: NDArray[np.intp], lengths: NDArray[np.int64], settings: FitSettings) -> NDArray[np.intp]:
     """At most ``max_rows`` samples, whole sequences."""
     sizes = lengths[rows] if settings.per_residue else np.ones(len(rows), np.int64)
-    if sizes.sum() <= settings.max_rows:
+    if sizes.sum() <= settings.max_cells:
         return rows
     order = np.random.default_rng(settings.seed).permutation(len(rows))
-    many = max(2, int(np.searchsorted(np.cumsum(sizes[order]), settings.max_rows, side="right")))
+    many = max(2, int(np.searchsorted(np.cumsum(sizes[order]), settings.max_cells, side="right")))
     return np.sort(rows[order[:many]])
 
 
@@ -195,7 +193,7 @@ def _letters(
     block: SequenceBlock,
     texts: NDArray[np.str_],
     shortened: Mapping[str, NDArray[np.bool_]],
-    settings: SequenceFitSettings,
+    settings: FitSettings,
 ) -> NDArray[np.str_]:
     """``(s,)`` label of each letter: one character each, or numbers by commas or spaces.
 
@@ -217,7 +215,7 @@ def _letters(
 
 
 def _encoded(
-    cells: NDArray[np.str_], label: str, missing: list[str], settings: SequenceFitSettings
+    cells: NDArray[np.str_], label: str, missing: list[str], settings: FitSettings
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Codes and classes, or numbers."""
     known = ~np.isin(cells, missing)
@@ -247,7 +245,7 @@ def _encoded(
 
 
 def _groups(
-    block: SequenceBlock, table: LabelTable, kept: NDArray[np.intp], settings: SequenceFitSettings
+    block: SequenceBlock, table: LabelTable, kept: NDArray[np.intp], settings: FitSettings
 ) -> NDArray[np.int64]:
     if settings.batch is not None:
         names = table.column(settings.batch)[kept]

@@ -18,8 +18,8 @@ from biolm.errors import ConfigError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_model import SequenceModel
 from biolm.scoring.splits import Split
-from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
 from biolm.tasks.annotate.sequences import Samples
+from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import run_settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _LONGEST = 1024  # tokens of a piece for models without a limit
 _IGNORED = -100
 
 
-def train(model: SequenceModel, samples: Samples, learn: Split, settings: SequenceFitSettings) -> FineTuned:
+def train(model: SequenceModel, samples: Samples, learn: Split, settings: FitSettings) -> FineTuned:
     """Train on the sequences ``learn.train``; those of ``learn.test`` stop the training.
 
     Raises
@@ -132,7 +132,7 @@ def _column(
 
 
 def _objective(
-    samples: Samples, rows: NDArray[np.int64], model: SequenceModel, settings: SequenceFitSettings
+    samples: Samples, rows: NDArray[np.int64], model: SequenceModel, settings: FitSettings
 ) -> dict[str, Any]:
     level = "token" if samples.per_residue else "example"
     chosen: dict[str, Any] = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import biolm
 from biolm.io.atomic import refuse_existing
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import log
 from biolm.scoring.baselines import fit_majority
 from biolm.scoring.quality import Score
@@ -25,7 +26,7 @@ from biolm.tasks.evaluate.integration import integration_metrics, need_library
 from biolm.tasks.evaluate.methods import PCA, baseline_vectors, knn_methods, linear_methods
 from biolm.tasks.evaluate.probes import Calls, LabelCurve, Method, cross_validated, label_curve
 from biolm.tasks.evaluate.robustness import robustness
-from biolm.tasks.evaluate.settings import EvaluateKeywords, EvaluateSettings
+from biolm.tasks.evaluate.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -80,7 +81,7 @@ def evaluate(
     batch: str | None = None,
     model: str | Path | CellModel | Sequence[str | Path | CellModel] = (),
     output: str | Path | None = None,
-    **options: Unpack[EvaluateKeywords],
+    **options: Any,
 ) -> Evaluation:
     """Say what embeddings are worth, beside PCA, variable genes and logistic regression on the counts.
 
@@ -115,7 +116,9 @@ def evaluate(
     >>> [score.name for score in found.knn]
     ['X_first', 'PCA-50', 'HVG-2000', 'majority class', 'PCA-50, labels shuffled']
     """
-    settings = EvaluateSettings(label=label, batch=batch, **options)
+    settings: EvaluateSettings = read_options(
+        EvaluateSettings, {"label": label, "batch": batch, **options}, "evaluate"
+    )
     keys = (embeddings,) if isinstance(embeddings, str) else tuple(embeddings)
     if settings.integration:
         need_library()

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Annotated
 
-from biolm.errors import ConfigError
 from biolm.jobs.settings import ReadingSettings
+from biolm.options import Option
 
-__all__ = ["EvaluateKeywords", "EvaluateSettings"]
+__all__ = ["EvaluateSettings"]
 
-
-class EvaluateKeywords(TypedDict, total=False):
-    """Keyword options of :func:`biolm.evaluate` beyond its named arguments; see :class:`EvaluateSettings`."""
-
-    groups: str | None
-    leave_out: tuple[str, ...]
-    rare: int
-    folds: int
-    draws: int
-    shots: tuple[int, ...]
-    shares: tuple[float, ...]
-    cells: int
-    integration: bool
-    curves: bool
-    robustness: bool
-    maps: bool
-    layer: str | None
-    allow_normalised: bool
-    gene_column: str | None
-    minimum_match: float
-    match: str
-    species: str | None
-    seed: int
-    overwrite: bool
-    progress: bool
+SHOTS = (1, 5, 10, 50)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(ReadingSettings):
     """Choices of an evaluation, beside those of :class:`~biolm.jobs.settings.ReadingSettings`.
 
@@ -68,26 +44,25 @@ class EvaluateSettings(ReadingSettings):
         If a value is out of range.
     """
 
-    label: str
-    batch: str | None = None
-    groups: str | None = None
-    leave_out: tuple[str, ...] = ()
-    rare: int = 0
-    folds: int = 5
-    draws: int = 5
-    shots: tuple[int, ...] = (1, 5, 10, 50)
-    shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-    cells: int = 10_000
-    integration: bool = True
-    curves: bool = True
-    robustness: bool = True
-    maps: bool = True
-
-    def __post_init__(self) -> None:
-        ReadingSettings.__post_init__(self)
-        if self.folds < 2 or self.draws < 1:
-            raise ConfigError(f"give at least 2 folds and 1 draw, not {self.folds} and {self.draws}")
-        if min(self.cells, self.rare) < 0:
-            raise ConfigError("the numbers of cells to score and of a rare type must be 0 or more")
-        if any(shot < 1 for shot in self.shots) or any(not 0 < share <= 1 for share in self.shares):
-            raise ConfigError("shots are whole numbers from 1 and label shares lie above 0 and up to 1")
+    label: Annotated[str, Option(help="Column of obs with the cell types.")]
+    batch: Annotated[
+        str | None, Option(help="Column of obs that integration should remove.", shown="none")
+    ] = None
+    groups: Annotated[str | None, Option(help="Column whose groups stay whole in folds.", shown="none")] = (
+        None
+    )
+    leave_out: Annotated[
+        tuple[str, ...], Option(help="Label that is no type; may be repeated.", shown="none")
+    ] = ()
+    rare: Annotated[int, Option(help="Leave out types with fewer cells.", min=0)] = 0
+    folds: Annotated[int, Option(help="Folds of the cross-validation.", min=2)] = 5
+    draws: Annotated[int, Option(help="Draws of every curve.", min=1)] = 5
+    shots: Annotated[tuple[int, ...], Option(help="Labelled cells a type.", min=1, cli=False)] = SHOTS
+    shares: Annotated[
+        tuple[float, ...], Option(help="Fractions of the labelled cells.", above=0, max=1, cli=False)
+    ] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+    cells: Annotated[int, Option(help="Score at most so many cells; 0 for all.", min=0)] = 10_000
+    integration: Annotated[bool, Option(help="Take scIB metrics.")] = True
+    curves: Annotated[bool, Option(help="Learn from few labels.")] = True
+    robustness: Annotated[bool, Option(help="Embed again with fewer reads and genes.")] = True
+    maps: Annotated[bool, Option(help="Draw UMAPs.")] = True

@@ -26,6 +26,7 @@ from biolm.io.provenance import plain
 from biolm.jobs.bind import fit, loaded
 from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
+from biolm.options import read_options
 from biolm.progress import progress
 from biolm.scoring.rates import adjusted
 from biolm.tasks.genes.network import GeneNetwork, check_rate, passing
@@ -92,7 +93,7 @@ def attention_network(
     """
     from biolm.models.running import pick_device
 
-    settings = ReadingSettings(**reading)
+    settings: ReadingSettings = read_options(ReadingSettings, reading, "attention network")
     if min(top - 1, k, cells, minimum_cells, permutations) < 1:
         raise ConfigError("top must be at least 2; k, cells, minimum cells and permutations at least 1")
     check_rate(max_fdr)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded, match_genes
 from biolm.jobs.cells import prepare
-from biolm.jobs.settings import CellSettings
+from biolm.jobs.settings import CellSettings, ReadingSettings
 from biolm.models.model import CellModel, EmbedOptions
-from biolm.options import read_options
+from biolm.options import chosen_options, read_options
 from biolm.progress import progress
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
 
 __all__ = [
+    "ContextSettings",
     "GeneVectors",
     "check_output",
     "contextual",
@@ -97,6 +98,20 @@ class GeneVectors:
         return anndata.AnnData(self.vectors, obs=obs, var=axes, uns={"biolm": {"genes": self.facts}})
 
 
+@dataclass(frozen=True, kw_only=True)
+class StaticSettings(ReadingSettings):
+    """How the genes of a file are found; nothing is random, and what is read is not computed with."""
+
+    unused: ClassVar[dict[str, tuple[str, ...]]] = {"*": ("seed",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextSettings(CellSettings):
+    """How cells are read and a model of tokens is run."""
+
+    unused: ClassVar[dict[str, tuple[str, ...]]] = {"*": ("pool", "compile", "block_rows")}
+
+
 def static(
     model: str | Path | CellModel = "genetext",
     data: str | Path | AnnData | None = None,
@@ -123,6 +138,10 @@ def static(
     >>> static("genetext", "data/cells/pbmc68k_reduced_counts_700.h5ad").vectors.shape
     (736, 48)
     """
+    settings: StaticSettings = read_options(StaticSettings, options, "genes vectors")
+    if data is None and chosen_options(settings, StaticSettings):
+        name = next(iter(chosen_options(settings, StaticSettings)))
+        raise ConfigError(f"`{name}` says how cells are read, and there are none; leave it out")
     reader = loaded(model)
     table = _table(reader)
     ids = np.array(reader.vocabulary.genes)
@@ -130,7 +149,6 @@ def static(
     facts["biolm_version"] = biolm.__version__
     if data is None:
         return GeneVectors(ids, ids, table, plain(facts))
-    settings: CellSettings = read_options(CellSettings, options, "genes vectors")
     with open_cells(data, matrix=settings.matrix) as source:
         match = match_genes(source, reader, settings)
         rows, names = genes_of_file(source.gene_columns(), match.target)
@@ -144,7 +162,6 @@ def contextual(
     model: str | Path | CellModel,
     group: str | None = None,
     minimum_cells: int = 1,
-    layer: str | None = None,
     **options: Any,
 ) -> GeneVectors:
     """What a model makes of each gene in cells: the mean of its hidden state over the cells that express it.
@@ -161,10 +178,8 @@ def contextual(
         Column of the cell table, such as cell type: a vector for every gene in every group.
     minimum_cells
         Leave out genes that fewer cells of a group hold.
-    layer
-        Matrix to read: ``X``, the name of a layer, or ``raw``.
     options
-        As for :func:`biolm.embed`; ``hidden_state`` says which state.
+        As for :func:`biolm.embed`; ``hidden_state`` says which state. What pools tokens means nothing here.
 
     Raises
     ------
@@ -173,7 +188,7 @@ def contextual(
     InputError
         If the column is missing, or no gene is left.
     """
-    settings: CellSettings = read_options(CellSettings, {"layer": layer, **options}, "genes vectors")
+    settings: ContextSettings = read_options(ContextSettings, options, "genes vectors")
     if minimum_cells < 1:
         raise ConfigError(f"minimum cells must be at least 1, not {minimum_cells}")
     reader = token_model_of(loaded(model))

@@ -288,6 +288,7 @@ def _embed_options(settings: PerturbSettings) -> EmbedOptions:
         seed=settings.seed,
         hidden_state=settings.hidden_state,
         precision=settings.precision,
+        compile=settings.compile,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from biolm.errors import ConfigError
 from biolm.jobs.settings import CellSettings, RunSettings
+from biolm.options import Option
 
 __all__ = ["HOW", "PerturbSettings"]
 
@@ -41,24 +43,22 @@ class PerturbSettings(CellSettings, RunSettings):
         If a value is out of range, or a state is named without its column.
     """
 
-    combine: bool = False
-    how: str = "delete"
-    goal_key: str | None = None
-    start: str | None = None
-    goal: str | None = None
-    cells: int = 200
-    minimum_cells: int = 5
-    controls: int = 1
+    how: Annotated[str, Option(help="delete or overexpress.", choices=HOW)] = "delete"
+    combine: Annotated[bool, Option(help="Also change all named genes at once.")] = False
+    goal_key: Annotated[str | None, Option(help="Column of states, such as disease.", shown="none")] = None
+    start: Annotated[str | None, Option(help="State of the cells to perturb.", shown="all but the goal")] = (
+        None
+    )
+    goal: Annotated[str | None, Option(help="State to move toward.", shown="none")] = None
+    cells: Annotated[int, Option(help="Most cells to perturb.", min=1)] = 200
+    minimum_cells: Annotated[int, Option(help="Fewest cells, for --all-genes.", min=1)] = 5
+    controls: Annotated[int, Option(help="Matched random genes for each gene and cell.", min=0)] = 1
 
     def __post_init__(self) -> None:
         CellSettings.__post_init__(self)
         self.check_run()
-        if self.how not in HOW:
-            raise ConfigError(f"how '{self.how}' is not one of {', '.join(HOW)}")
-        if min(self.cells, self.minimum_cells) < 1 or self.controls < 0:
-            raise ConfigError("cells and minimum cells must be at least 1, and controls at least 0")
         if self.goal_key is None and (self.start is not None or self.goal is not None):
-            raise ConfigError("start and goal are states of a column; name it (--goal-key)")
+            raise ConfigError("start and goal are states of a column; name it (`goal_key`)")
         if self.goal_key is not None and self.goal is None and self.start is None:
             raise ConfigError(f"column '{self.goal_key}' is given but neither a start nor a goal state of it")
         if self.goal is not None and self.goal == self.start:

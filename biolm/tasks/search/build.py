@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from biolm.jobs.job import Job
 from biolm.jobs.settings import CellSettings, Resumable
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
-from biolm.options import read_options
+from biolm.options import Option, check_options, read_options
 from biolm.progress import log
 from biolm.tasks.search.approximate import KINDS, candidates, make_graph
 from biolm.tasks.search.calibrate import calibrate
@@ -43,11 +43,6 @@ _RECALL_CELLS, _RECALL_K = 300, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings(CellSettings, Resumable):
-    """How reference cells are read and embedded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSettings:
     """Choices of an index.
 
@@ -73,22 +68,36 @@ class IndexSettings:
         If a value is not known.
     """
 
-    label: str | None = None
-    batch: str | None = None
-    metric: str = "cosine"
-    index: str = "exact"
-    threads: int = 1
-    seed: int = 0
+    label: Annotated[str | None, Option(help="Column of labels to transfer to queries.", shown="none")] = None
+    batch: Annotated[str | None, Option(help="Column of batches, left out as a whole.", shown="none")] = None
+    metric: Annotated[str, Option(help="cosine or euclidean.", choices=tuple(METRICS))] = "cosine"
+    index: Annotated[str, Option(help="exact; hnsw or ivf for millions of cells.", choices=tuple(KINDS))] = (
+        "exact"
+    )
+    threads: Annotated[int, Option(help="Threads that build hnsw; more than 1 vary.", min=1)] = 1
+    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ConfigError(f"metric '{self.metric}' is not one of {', '.join(METRICS)}")
-        if self.index not in KINDS:
-            raise ConfigError(f"index '{self.index}' is not one of {', '.join(KINDS)}")
+        self.check_index()
+
+    def check_index(self) -> None:
+        """Check the choices of the index.
+
+        Raises
+        ------
+        ConfigError
+            If a value is not known, or threads are given to an index that is built by one.
+        """
+        check_options(self)
         if self.index != "exact":
             need(f"index {self.index}", "search", "faiss")
-        if self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, not {self.threads}")
+        if self.threads > 1 and self.index != "hnsw":
+            raise ConfigError(f"`threads` are for index hnsw, not {self.index}; leave them out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings(IndexSettings, CellSettings, Resumable):
+    """How reference cells are read and embedded, and which index is made."""
 
 
 def build(
@@ -96,12 +105,6 @@ def build(
     *,
     model: str | Path | CellModel = "genetext",
     output: str | Path | None = None,
-    label: str | None = None,
-    batch: str | None = None,
-    metric: str = "cosine",
-    index: str = "exact",
-    threads: int = 1,
-    layer: str | None = None,
     **options: Any,
 ) -> Index:
     """Embed reference cells and make an index to search in.
@@ -114,12 +117,10 @@ def build(
         Built-in name, folder of a checkpoint, hub id, or a loaded model.
     output
         Folder to write; needed for paths larger than memory. It appears whole or not at all.
-    label, batch, metric, index, threads
-        See :class:`IndexSettings`.
-    layer
-        Matrix to read: ``X``, the name of a layer, or ``raw``.
     options
-        As for :func:`biolm.embed`; ``resume`` goes on with an interrupted build, file by file.
+        See :class:`IndexSettings`: ``label``, ``batch``, ``metric``, ``index`` and ``threads``; those of how
+        cells are read and embedded are as for :func:`biolm.embed`. ``resume`` goes on with an interrupted
+        build, file by file.
 
     Raises
     ------
@@ -132,15 +133,12 @@ def build(
     >>> len(made), made.metric
     (700, 'cosine')
     """
-    chosen: BuildSettings = read_options(BuildSettings, {"layer": layer, **options}, "search build")
-    how = IndexSettings(
-        label=label, batch=batch, metric=metric, index=index, threads=threads, seed=chosen.seed
-    )
+    chosen: BuildSettings = read_options(BuildSettings, options, "search build")
     many = [references] if not isinstance(references, Sequence) or isinstance(references, str) else references
     if not many:
         raise ConfigError("an index needs at least one file of reference cells")
     if output is None and chosen.resume:
-        raise ConfigError("resume is for an index that is written; give an output")
+        raise ConfigError("`resume` is for an index that is written; give an output")
     target = None if output is None else Path(output)
     if target is not None:
         refuse_existing(target, overwrite=chosen.overwrite)
@@ -150,12 +148,12 @@ def build(
         for data in many:
             source = stack.enter_context(open_cells(data, matrix=chosen.matrix))
             jobs.append(prepare(source, reader, chosen, _opener(data)))
-        cells, batches = _tables(jobs, many, how)
-        facts = _facts(jobs, how, _spoken(model))
+        cells, batches = _tables(jobs, many, chosen)
+        facts = _facts(jobs, chosen, _spoken(model))
         if target is None:
             parts = [part for job in jobs for part in job.vectors()]
-            return make_index(np.concatenate(parts), cells, how, facts=facts, batches=batches)
-        return _build_folder(target, jobs, cells, batches, how, facts)
+            return make_index(np.concatenate(parts), cells, chosen, facts=facts, batches=batches)
+        return _build_folder(target, jobs, cells, batches, chosen, facts)
 
 
 def make_index(

@@ -233,7 +233,7 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
     if model is None:
         model = index.facts.get("model", {}).get("source") or None
     if model is None:
-        raise ConfigError("the index does not tell how to load its model; name it (--model)")
+        raise ConfigError("the index does not tell how to load its model; name it (`model`)")
     return loaded(model)
 
 
@@ -247,7 +247,7 @@ def check_model(index: Index, job: CellEmbedding) -> None:
         )
     if made.get("match", "resolve") != job.settings.match:
         raise InputError(
-            f"the index was built with --match {made.get('match', 'resolve')}; query with the same"
+            f"the index was built with `match={made.get('match', 'resolve')}`; query with the same"
         )
     pool = job.settings.pool or (job.model.pools[0] if job.model.pools else "")
     if (made.get("pool"), made.get("hidden_state")) != (pool, job.settings.hidden_state):

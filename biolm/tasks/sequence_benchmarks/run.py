@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from biolm.adapters.sequences import Tally, admitted, check_kind
 from biolm.adapters.sequences.spectrum import kmer_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
+from biolm.options import Option, check_options, read_options
 from biolm.progress import log, progress
 from biolm.scoring.baselines import BASELINES, fit_linear
 from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Found, Labelled, find_assays, find_sets
@@ -26,25 +27,12 @@ from biolm.tasks.sequence_benchmarks.tables import write_scores
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["BenchmarkKeywords", "BenchmarkSettings", "evaluate_sequences"]
+__all__ = ["BenchmarkSettings", "evaluate_sequences"]
 
 _ROWS = 512
 
 
-class BenchmarkKeywords(TypedDict, total=False):
-    """Keyword options of :func:`evaluate_sequences`; see :class:`BenchmarkSettings`."""
-
-    datasets: tuple[str, ...]
-    most: int
-    pool: str | None
-    batch_tokens: int
-    device: str
-    seed: int
-    overwrite: bool
-    progress: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkSettings:
     """Choices of a job.
 
@@ -67,18 +55,22 @@ class BenchmarkSettings:
         If a value is out of range.
     """
 
-    datasets: tuple[str, ...] = ()
-    most: int = 0
-    pool: str | None = None
-    batch_tokens: int = 16_384
-    device: str = "auto"
-    seed: int = 0
-    overwrite: bool = False
-    progress: bool = False
+    datasets: Annotated[
+        tuple[str, ...],
+        Option(help="Data set to score; may be repeated.", shown="all", flags=("--dataset",)),
+    ] = ()
+    most: Annotated[int, Option(help="Use at most so many sequences a side; 0 for all.", min=0)] = 0
+    pool: Annotated[
+        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
+    ] = None
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    seed: Annotated[int, Option(help="Seed of draws and fits.", min=0, panel="Run")] = 0
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
 
     def __post_init__(self) -> None:
-        if self.most < 0 or self.batch_tokens < 1:
-            raise ConfigError("most must be 0 or more and batch_tokens at least 1")
+        check_options(self)
 
 
 def evaluate_sequences(
@@ -86,7 +78,7 @@ def evaluate_sequences(
     model: str | Path | SequenceModel,
     *,
     output: str | Path | None = None,
-    **options: Unpack[BenchmarkKeywords],
+    **options: Any,
 ) -> list[BenchmarkScore]:
     """Score a model on every data set of a folder, on the published split.
 
@@ -123,7 +115,7 @@ def evaluate_sequences(
     """
     from biolm.jobs.bind import sequence_model
 
-    settings = BenchmarkSettings(**options)
+    settings: BenchmarkSettings = read_options(BenchmarkSettings, options, "benchmark")
     target = None if output is None else Path(output)
     if target is not None:
         refuse_existing(target, overwrite=settings.overwrite)

@@ -58,6 +58,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(place: Path, **options: Any) -> Any:
     given = {"label": "kind", "labels": "labels.tsv", "device": "cpu", **options}
     labels = place / given.pop("labels")
+    if given.get("method", "linear") in ("linear", "knn"):
+        given = {name: value for name, value in given.items() if name not in ("rate", "epochs")}
     return fit_sequences(place / "p.fasta", labels, model=place / "model", **given)
 
 
@@ -84,12 +86,12 @@ def test_classes_of_sequences(place: Path, tmp_path: Path, method: str) -> None:
 
 def test_near_copies_stay_on_one_side_unless_asked(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     from biolm.models.registry import load
-    from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
     from biolm.tasks.annotate.sequences import read_samples
+    from biolm.tasks.annotate.settings import FitSettings
 
     model: Any = load(place / "model")
     for split, shared in (("clusters", False), ("random", True)):
-        settings = SequenceFitSettings(split=split)
+        settings = FitSettings(split=split)
         samples = read_samples(place / "p.fasta", place / "labels.tsv", "kind", model, settings)
         sides = samples.split(settings)
         families = [set(rows // 2) for rows in (sides.train, sides.test)]
@@ -191,12 +193,12 @@ def test_tables_of_letters() -> None:
 
 def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path) -> None:
     from biolm.models.registry import load
-    from biolm.tasks.annotate.sequence_settings import SequenceFitSettings
     from biolm.tasks.annotate.sequences import read_samples
+    from biolm.tasks.annotate.settings import FitSettings
 
     awkward = shared / "data/awkward/sequences"
     model: Any = load(place / "model")
-    settings, tally = SequenceFitSettings(per_residue=True), Tally()
+    settings, tally = FitSettings(per_residue=True), Tally()
     samples = read_samples(awkward / "an.fasta", awkward / "an_res.fasta", "labels", model, settings, tally)
     written = (awkward / "an_res.fasta").read_text().splitlines()[1]
     assert len(written) == 41
@@ -206,7 +208,7 @@ def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path)
     with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 letters but 39 labels"):
         read_samples(awkward / "an.fasta", awkward / "an_res_short.fasta", "labels", model, settings)
     with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(--per-residue\)"):
-        read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, SequenceFitSettings())
+        read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, FitSettings())
 
 
 def test_unknown_letters_follow_the_policy(place: Path, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_what_is_refused(tmp_path: Path, shipped_cells: Path) -> None:
         attention_network(make_cells(), model=make_model(), layer_number=2, device="cpu")
     cells = str(shipped_cells / "pbmc68k_reduced_counts_700.h5ad")
     for extra, status, says in (
-        (["--from", "dreams"], 2, "not one of static"),
+        (["--from", "dreams"], 2, "must be one of static"),
         (["--from", "attention"], 2, "reads no tokens"),
     ):
         done = CliRunner().invoke(app, ["genes", "network", cells, "-o", str(tmp_path / "e.tsv"), *extra])

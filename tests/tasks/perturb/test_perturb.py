@@ -115,7 +115,7 @@ def test_all_genes_combinations_and_the_same_again(kind: str, tmp_path: Path) ->
         ({"delete": ["gene1"], "goal_key": "disease", "goal": "well"}, "has no column 'disease' but state"),
         ({"delete": ["gene1"], "goal_key": "state", "goal": "fine"}, "holds no 'fine' but ill, well"),
         ({"delete": ["gene1"], "goal_key": "state", "goal": "ill", "start": "ill"}, "choose two states"),
-        ({"delete": ["gene1"], "how": "silence"}, "not one of delete, overexpress"),
+        ({"delete": ["gene1"], "how": "silence"}, "must be one of delete, overexpress"),
         ({"delete": ["gene1"], "output": "x.txt"}, "names no format"),
     ],
 )
@@ -186,5 +186,5 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
         job(tmp_path / f"part.{form}")
     monkeypatch.setattr(run.Plan, "compute", compute)
     assert job(tmp_path / f"part.{form}", resume=True).read_bytes() == whole.read_bytes()
-    with pytest.raises(ConfigError, match="shard is for jobs that write a file"):
+    with pytest.raises(ConfigError, match="`shard` is for jobs that write a file"):
         biolm.perturb(cells, shard="1/2", **asked)

@@ -211,7 +211,7 @@ def test_what_is_refused(model: GeneText, folder: Path, small: anndata.AnnData, 
         build(small, model=model, label="nothing")
     with pytest.raises(InputError, match="holds no index"):
         query(small, tmp_path, model=model)
-    with pytest.raises(ConfigError, match="is not one of cosine, euclidean"):
+    with pytest.raises(ConfigError, match="must be one of cosine, euclidean"):
         build(small, model=model, metric="manhattan")
     with pytest.raises(ConfigError, match="at least one file"):
         build([], model=model)
@@ -283,7 +283,7 @@ def test_an_interrupted_query_goes_on(cite, folder, tmp_path, monkeypatch):
     assert len(calls) == 2
     query(cite, folder, output=tmp_path / "y.tsv", **asked)
     assert (tmp_path / "x.tsv").read_bytes() == (tmp_path / "y.tsv").read_bytes()
-    with pytest.raises(ConfigError, match="shard is for jobs that write a file"):
+    with pytest.raises(ConfigError, match="`shard` is for jobs that write a file"):
         query(cite, folder, shard="1/2", **asked)
 
 

@@ -1,0 +1,162 @@
+"""Options are declared once, refused by name where a job does not use them, and spelled as each face does."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from typer.testing import CliRunner
+
+from biolm import annotate, perturb
+from biolm.cli.arguments import shown_fields
+from biolm.cli.main import COMMANDS, app
+from biolm.errors import ConfigError
+from biolm.options import option_of, options_of, read_options, refuse_unused, spelled, unused_options
+from biolm.tasks.annotate.settings import FitSettings, GeneFitSettings, PredictSettings
+from biolm.tasks.search.build import build
+
+BOTH = ("embed", "tokenize", "annotate fit", "annotate predict", "pack")
+"""Commands that read cells or sequences."""
+
+
+def another(hint: Any, option: Any) -> Any:
+    """A value that is allowed and not the default."""
+    kind = get_args(hint)[0] if option is not None else hint
+    parts = [part for part in (kind, *get_args(kind)) if part is not type(None)]
+    if option.choices:
+        return option.choices
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    if any(get_origin(part) is tuple for part in parts):
+        return (("other",),)
+    if bool in parts:
+        return (True, False)
+    if int in parts:
+        return (3, 4)
+    return (0.3, 0.4) if float in parts else ("2/3", "other")
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("modality", ["cells", "sequences"])
+def test_every_option_of_other_data_is_refused_by_name(name: str, modality: str) -> None:
+    """Each command's options, one after another, for a kind of data that they do not serve."""
+    kind = COMMANDS[name].Arguments
+    hints = get_type_hints(kind, include_extras=True)
+    needed = {field.name: "x" for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    unused = [each for each in unused_options(kind, modality) if each in {f.name for f in shown_fields(kind)}]
+    assert unused
+    for each in unused:
+        field = next(field for field in dataclasses.fields(kind) if field.name == each)
+        values = another(hints[each], option_of(hints[each]))
+        value = next(value for value in values if value != field.default)
+        more = {"ontology": {"coarse": ("T",)}, "coarse": {"ontology": "x"}}.get(each, {})
+        with pytest.raises(ConfigError, match=f"`({each}|ontology|coarse)` is"):
+            refuse_unused(kind(**needed, **{each: value}, **more), modality)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--shard", "1/2"], "--shard"),
+        (["--ontology", "/no/such.obo", "--coarse", "T"], "--ontology"),
+        (["--layer", "zzz"], "--layer"),
+        (["--species", "yeast"], "--species"),
+        (["--format", "zarr"], "--format"),
+        (["--resume"], "--resume"),
+        (["--seed", "3"], "--seed"),
+    ],
+)
+def test_annotate_predict_of_sequences_refuses_options_of_cells(
+    tmp_path: Path, words: list[str], named: str
+) -> None:
+    sequences = tmp_path / "s.fa"
+    sequences.write_text(">a\nMKV\n")
+    given = ["annotate", "predict", str(sequences), "-a", str(tmp_path), "-o", str(tmp_path / "x.tsv")]
+    result = CliRunner().invoke(app, [*given, *words])
+    assert result.exit_code == 2
+    assert f"Error: {named} is " in result.stderr
+    assert not (tmp_path / "x.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "options"),
+    [
+        (
+            lambda **more: annotate.fit(None, label="x", **more),
+            ("shard", "resume", "centre", "key", "format"),
+        ),
+        (lambda **more: annotate.predict(None, None, **more), ("shard", "resume", "centre", "format")),
+        (lambda **more: annotate.label_genes({}, **more), ("shard", "resume", "centre", "key", "neighbours")),
+        (lambda **more: build([], **more), ("shard", "centre", "key", "format", "windows")),
+        (lambda **more: perturb(None, **more), ("shard", "resume", "centre", "key", "format")),
+    ],
+    ids=["fit", "predict", "label_genes", "build", "perturb"],
+)
+def test_options_of_other_jobs_are_refused_in_python(call: Any, options: tuple[str, ...]) -> None:
+    values = {"shard": "1/7", "resume": True, "centre": True, "key": "abc", "format": "npy", "windows": False}
+    for name in options:
+        with pytest.raises(ConfigError, match=name):
+            call(**{name: values.get(name, 3)})
+
+
+def test_search_query_refuses_options_of_other_jobs(tmp_path: Path) -> None:
+    from biolm.tasks.search.query import QuerySettings
+
+    for name in ("centre", "windows", "duplicates"):
+        with pytest.raises(ConfigError, match=f"search query has no option {name}"):
+            read_options(QuerySettings, {name: True}, "search query")
+    for given in ({"shard": "1/7"}, {"resume": True}, {"format": "npy"}):
+        with pytest.raises(ConfigError, match="is for jobs that write a file"):
+            QuerySettings(**given).check_in_memory()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (lambda: FitSettings(epochs=3), "epochs"),
+        (lambda: FitSettings(neighbours=3), "neighbours"),
+        (lambda: FitSettings(method="knn", features="embedding"), "features"),
+        (lambda: FitSettings(method="head", hidden_state=-2), "hidden_state"),
+        (lambda: GeneFitSettings(test_share=0.3), "test_share"),
+        (lambda: GeneFitSettings(neighbours=3), "neighbours"),
+    ],
+)
+def test_a_method_refuses_options_of_another(settings: Any, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}`"):
+        settings()
+
+
+def test_predictions_are_pooled_as_the_annotator_was() -> None:
+    with pytest.raises(ConfigError, match="no option pool"):
+        annotate.predict("none.h5ad", "none", pool="mean")
+    with pytest.raises(ConfigError, match="`pool` is not used"):
+        refuse_unused(PredictSettings(pool="mean"), "cells")
+
+
+def test_messages_are_spelled_by_the_face() -> None:
+    from biolm.cli.arguments import _spelling
+
+    spell = _spelling(COMMANDS["search query"].Arguments)
+    message = 'raise `k`, `overwrite=True`, `letters="skip"`, `progress=False`; `obs` is a word, `key` a name'
+    assert spelled(message, spell) == (
+        "raise --neighbours, --overwrite, --letters skip, --no-progress; `obs` is a word, --key a name"
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_name_is_cut_at_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    module: ModuleType = COMMANDS[name]
+    shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    assert shown.exit_code == 0
+    assert "…" not in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+    options = options_of(module.Arguments)
+    for field in shown_fields(module.Arguments):
+        option = options.get(field.name)
+        if option is not None and not option.argument:
+            flags = option.flags or (f"--{field.name.replace('_', '-')}",)
+            assert all(flag in shown.output for flag in flags)
