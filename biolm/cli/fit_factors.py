@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from biolm.cli.arguments import Common
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.factors.settings import FitSettings
 
@@ -19,9 +18,17 @@ __all__ = ["Arguments", "run"]
 class Arguments(FitSettings, Common):
     """Options of ``biolm fit-factors``."""
 
-    files: Annotated[list[Path], typer.Argument(help="Tables of counts, human or mouse, of any gene panels.")]
+    files: Annotated[
+        list[Path],
+        Option(help="Tables of counts, human or mouse, of any gene panels.", argument=True, panel="Input"),
+    ]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to make; every command takes it as --model.")
+        Path,
+        Option(
+            help="Folder to make; every command takes it as --model.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
     ]
 
 
