@@ -112,6 +112,7 @@ def test_trap_10_words_without_a_piece_keep_their_place(tiny, odd):
     [window] = read.windows
     seen = [tokenizer.token(window.ids[row]) for row in window.rows]
     named = {int(word): token for word, token in zip(window.words, seen, strict=True)}
+    assert sorted(named) == [0, 2, 3]
     assert (named[0], named[2], named[3]) == ("aspirin", "causes", "ulcer")
 
 
