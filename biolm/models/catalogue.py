@@ -275,6 +275,12 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="TranscriptFormer: genes as protein vectors, count-biased decoder, 12 species; MIT",
         files="config.json, model_weights.pt, vocabs/*.h5 and vocabs/assay_vocab.json",
     ),
+    Entry(
+        name="cell2sentence",
+        module="biolm.models.systems.cell2sentence",
+        summary="Cell2Sentence: a cell as ranked gene names, read by a language model: -m "
+        "'cell2sentence?model=FOLDER'; vandijklab/C2S-Pythia-410m-cell-type-prediction, code Apache-2.0",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

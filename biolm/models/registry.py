@@ -16,8 +16,8 @@ through the entry point group ``biolm.models``, whose values name a module. A mo
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,9 +25,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
-from biolm.extras import advice
-from biolm.models.address import split_options
+from biolm.models.address import hub_address, split_options
 from biolm.models.catalogue import BUILT_IN, Entry
+from biolm.models.hub import download, hub_of, where_to_get
+from biolm.progress import log
 from biolm.settings import nearest
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
 __all__ = ["Entry", "available", "fetch", "find", "load", "load_tokenizer", "resolve"]
-
-
-# What may be fetched from a hub: weights that hold no code, tables, and text.
-_SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.md", "*.bin", "*.pt", "*.pth", "*.pkl", "*.model")
 
 
 @cache
@@ -187,6 +184,7 @@ def resolve(
             raise ConfigError(
                 f"{text} is a published system whose weights do not come with biolm; "
                 f"give the folder of a checkpoint ({entry.files})"
+                + (f"; {where}" if (where := where_to_get(text)) else "")
             )
         return entry, None
     folder = Path(text).expanduser()
@@ -196,7 +194,7 @@ def resolve(
                 return entry, folder
         raise CheckpointError(f"{folder} is a file; give the folder that holds the checkpoint")
     if not folder.is_dir():
-        if not _is_hub_id(text):
+        if hub_address(text) is None:
             names = [entry.name for entry in available()]
             raise ConfigError(f"there is no model or folder '{text}'; {nearest(text.lower(), names)}")
         folder = fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -230,10 +228,6 @@ def _never(path: Path) -> bool:  # noqa: ARG001  # stands in for a module's own
     return False
 
 
-def _is_hub_id(text: str) -> bool:
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) is not None
-
-
 def fetch(
     hub_id: str,
     *,
@@ -241,7 +235,7 @@ def fetch(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Folder with the files of a hub repository.
+    """Folder with the files of a hub repository, or of one folder of it.
 
     Raises
     ------
@@ -250,25 +244,10 @@ def fetch(
     CheckpointError
         If it cannot be fetched.
     """
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise ConfigError(
-            f"there is no folder {hub_id} here, and fetching it as a hub id needs huggingface_hub: "
-            f"{advice('hub')}"
-        ) from error
-    try:
-        folder = snapshot_download(
-            hub_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            allow_patterns=list(_SAFE_FILES),
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"there is no folder {hub_id} here, and it could not be fetched from the hub "
-            f"({type(error).__name__}); check the name and the network, or give a local folder"
-        ) from error
-    return Path(folder)
+    address, hub = hub_of(hub_id)
+    if revision is not None:
+        address = replace(address, revision=revision)
+    beside = () if hub is None else hub.beside
+    if hub is not None and not hub.commercial:
+        log.warning("the weights of %s are not for commercial use (%s)", address.repository, hub.licence)
+    return download(address, beside=beside, cache_dir=cache_dir, local_files_only=local_files_only)

@@ -1,0 +1,50 @@
+"""``biolm fetch``: published weights from the hub."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biolm.cli.arguments import Common
+from biolm.errors import ConfigError
+from biolm.progress import log
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Common):
+    """Options of ``biolm fetch``."""
+
+    model: Annotated[
+        str, typer.Argument(help="A system of biolm models, or ORG/NAME:SUBFOLDER@REVISION of the hub.")
+    ]
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder to keep it in.", show_default="the hub's own")
+    ] = None
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept a licence for non-commercial use.")
+    ] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Fetch published weights from the hub, show their licence, and print the folder.
+
+    What was fetched before is kept; an interrupted fetch goes on where it stopped.
+    """
+    from biolm.models.hub import download, hub_of
+
+    address, hub = hub_of(chosen.model)
+    licence = "not known to biolm; see its page" if hub is None else hub.licence
+    log.info("%s: licence of the weights: %s", address.repository, licence)
+    if hub is not None and not hub.commercial and not chosen.accept_licence:
+        raise ConfigError(
+            f"the weights of {address.repository} are not for commercial use ({licence}); if you may use "
+            "them, say --accept-licence"
+        )
+    beside = () if hub is None else hub.beside
+    folder = download(address, beside=beside, cache_dir=chosen.cache, progress=not chosen.quiet)
+    typer.echo(str(folder))

@@ -1,0 +1,179 @@
+"""Where published weights are: the hub repository of each system, its licence, and how to fetch it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
+from biolm.models.address import HubAddress, hub_address
+
+__all__ = ["HUBS", "Hub", "download", "hub_of", "where_to_get"]
+
+# What may be fetched from a hub: weights that hold no code, tables, and text.
+SAFE_FILES = (
+    *("*.safetensors", "*.json", "*.txt", "*.md", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.torch", "*.pkl"),
+    *("*.model", "*.csv", "*.tsv", "*.yaml", "*.yml", "*.npy", "*.h5"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Where a system's weights are.
+
+    Parameters
+    ----------
+    address
+        ``org/name:subfolder`` of one checkpoint of the system.
+    licence
+        Of the weights.
+    commercial
+        Whether it allows commercial use.
+    beside
+        Folders of the repository that every checkpoint of it needs.
+    """
+
+    address: str
+    licence: str
+    commercial: bool = True
+    beside: tuple[str, ...] = ()
+
+
+HUBS: Mapping[str, Hub] = {
+    "geneformer": Hub(
+        address="ctheodoris/Geneformer:Geneformer-V2-104M", licence="Apache-2.0", beside=("geneformer",)
+    ),
+    "scconcept": Hub(address="theislab/scConcept:corpus40M-model30M", licence="MIT"),
+    "cell2sentence": Hub(
+        address="vandijklab/C2S-Pythia-410m-cell-type-prediction",
+        licence="not stated on its page; other C2S-Pythia models are CC-BY-NC-ND-4.0",
+        commercial=False,
+    ),
+    "tgpt": Hub(address="lixiangchun/transcriptome-gpt-1024-8-16-64", licence="see its page; code GPL-3.0"),
+    "esm": Hub(address="facebook/esm2_t33_650M_UR50D", licence="MIT"),
+    "hyenadna": Hub(address="LongSafari/hyenadna-tiny-1k-seqlen-hf", licence="BSD-3-Clause"),
+    "dnabert2": Hub(address="zhihan1996/DNABERT-2-117M", licence="Apache-2.0"),
+    "nucleotide_transformer": Hub(
+        address="InstaDeepAI/nucleotide-transformer-v2-100m-multi-species",
+        licence="CC-BY-NC-SA-4.0",
+        commercial=False,
+    ),
+    "evo2": Hub(address="arcinstitute/evo2_7b", licence="Apache-2.0"),
+    "evo1": Hub(address="togethercomputer/evo-1-8k-base", licence="Apache-2.0"),
+}
+"""Systems whose weights are on the hub; those of others are had from their authors' own pages."""
+
+_ELSEWHERE = {
+    "scgpt": "the model zoo of github.com/bowang-lab/scGPT",
+    "uce": "figshare, by the evaluate.py of github.com/snap-stanford/UCE",
+    "transcriptformer": "the command 'transcriptformer download' of github.com/czi-ai/transcriptformer",
+    "cellplm": "the link in github.com/OmicsML/CellPLM",
+    "sctrans": "your own run of github.com/zou-zhiyi/scTrans, as none are published",
+}
+
+
+def hub_of(name: str) -> tuple[HubAddress, Hub | None]:
+    """The hub address of a system's name, or of an address itself, and what is known of its repository.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or the system's weights are not on the hub.
+    """
+    if name in HUBS:
+        found = hub_address(HUBS[name].address)
+        assert found is not None
+        return found, HUBS[name]
+    address = hub_address(name)
+    if address is None:
+        if name in _ELSEWHERE:
+            raise ConfigError(f"the weights of {name} are not on the hub; get them from {_ELSEWHERE[name]}")
+        known = ", ".join(HUBS)
+        raise ConfigError(
+            f"'{name}' is no hub repository; write ORG/NAME:SUBFOLDER@REVISION, or one of {known}"
+        )
+    for hub in HUBS.values():
+        other = hub_address(hub.address)
+        if other is not None and other.repository == address.repository:
+            return address, hub
+    return address, None
+
+
+def where_to_get(name: str) -> str:
+    """How to get the weights of a system, as the end of a sentence; empty where nothing is known.
+
+    Examples
+    --------
+    >>> where_to_get("geneformer")
+    'fetch one with: biolm fetch ctheodoris/Geneformer:Geneformer-V2-104M'
+    """
+    if name in HUBS:
+        return f"fetch one with: biolm fetch {HUBS[name].address}"
+    return f"get one from {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+
+
+def download(
+    address: HubAddress,
+    *,
+    beside: tuple[str, ...] = (),
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Folder with the files of a checkpoint; what was fetched before is kept, and a broken fetch goes on.
+
+    Parameters
+    ----------
+    address
+        Repository, folder of it, and revision.
+    beside
+        Other folders of the repository that it needs.
+    cache_dir, local_files_only
+        Where files are kept; never ask the network.
+    progress
+        Draw a bar for each file.
+
+    Raises
+    ------
+    ConfigError
+        If the extra ``hub`` is not installed.
+    CheckpointError
+        If it cannot be fetched, or the repository has no such folder.
+    """
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+    except ImportError as error:
+        raise ConfigError(
+            f"there is no folder {address.repository} here, and fetching it as a hub id needs "
+            f"huggingface_hub: {advice('hub')}"
+        ) from error
+    tops = (address.subfolder, *beside) if address.subfolder else ("",)
+    patterns = [f"{top}/{name}" if top else name for top in tops for name in SAFE_FILES]
+    (enable_progress_bars if progress else disable_progress_bars)()
+    options: dict[str, Any] = {"revision": address.revision, "cache_dir": cache_dir}
+    try:
+        whole = huggingface_hub.snapshot_download(
+            address.repository, local_files_only=local_files_only, allow_patterns=patterns, **options
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"there is no folder {address.repository} here, and it could not be fetched from the hub "
+            f"({type(error).__name__}); check the name and the network, or give a local folder"
+        ) from error
+    finally:
+        enable_progress_bars()
+    folder = Path(whole) / address.subfolder
+    if not folder.is_dir():
+        held = sorted(
+            path.name for path in Path(whole).iterdir() if path.is_dir() and path.name not in beside
+        )
+        raise CheckpointError(
+            f"the hub repository {address.repository} has no folder {address.subfolder}"
+            + (f" but {', '.join(held)}" if held else "")
+        )
+    return folder

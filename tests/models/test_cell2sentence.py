@@ -1,0 +1,90 @@
+"""Cell2Sentence: prompts, vectors as transformers gives them, cell types, rankings, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from perturb import perturb, relative
+
+import biolm
+from biolm.errors import CheckpointError, ConfigError
+from biolm.io.cells import open_cells
+from biolm.models.systems.cell2sentence import gene_ranking
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, shipped_cells: Path) -> Path:
+    """A small GPT-NeoX with a tokeniser of words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
+        genes = [str(name).upper() for name in source.gene_columns()["index"]]
+    text = "The following is a list of gene names ordered by descending expression level in a cell"
+    words = dict.fromkeys(["<unk>", *text.split(), *genes])
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    place = tmp_path_factory.mktemp("c2s")
+    config = GPTNeoXConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=48, max_position_embeddings=200, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    perturb(GPTNeoXForCausalLM(config)).save_pretrained(place)
+    tokenizer.save(str(place / "tokenizer.json"))
+    return place
+
+
+def test_prompts_and_vectors(folder: Path, shipped_cells: Path) -> None:
+    from transformers import GPTNeoXForCausalLM
+
+    model = biolm.load(f"cell2sentence?model={folder}&genes=30")
+    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
+        match = model.vocabulary.match(source.gene_columns())
+        block = next(source.blocks(4))
+    prompts = model.language.tokenizer.prompts(block, match)
+    sentence = prompts[0].split("Cell sentence: ")[1].split(".\n")[0].split(" ")
+    assert len(sentence) == 30
+    assert "in a Homo sapiens cell" in prompts[0]
+    names = dict(zip(model.vocabulary.genes, model.language.tokenizer.names, strict=True))
+    span = slice(block.indptr[0], block.indptr[1])
+    counts: dict[str, float] = {}
+    for column, value in zip(block.indices[span], block.data[span], strict=True):
+        if match.target[column] >= 0:
+            name = names[model.vocabulary.genes[match.target[column]]].upper()
+            counts[name] = counts.get(name, 0) + float(value)
+    ranks = [counts[name] for name in sentence]
+    assert ranks == sorted(counts.values(), reverse=True)[:30]
+    tokens = model.tokenize(block, match)
+    reference = GPTNeoXForCausalLM.from_pretrained(folder).eval()
+    found = biolm.embed(shipped_cells / "pbmc68k_reduced_counts_700.h5ad", model=model, device="cpu")
+    for cell in range(4):
+        with torch.inference_mode():
+            ids = torch.from_numpy(tokens[cell].ids).long()[None]
+            states = reference(ids, output_hidden_states=True).hidden_states[-1][0]
+        vector = torch.from_numpy(found.obsm["X_cell2sentence"][cell])
+        assert relative(vector, states.mean(0)) < 2e-5
+    answers = model.cell_types(block, match, most=4)
+    with torch.inference_mode():
+        made = reference.generate(
+            torch.from_numpy(tokens[0].ids).long()[None], max_new_tokens=4, do_sample=False
+        )
+    text = model.language.tokenizer.decode(made[0, len(tokens[0].ids) :].tolist())
+    assert answers[0] == text.split(".")[0].strip()
+
+
+def test_rankings_of_what_was_written() -> None:
+    assert gene_ranking("cd3d IL7R cd3d x", ["CD3D", "IL7R"]) == (["CD3D", "IL7R"], 1)
+    assert gene_ranking("", ["CD3D"]) == ([], 0)
+
+
+def test_refusals(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"name its folder \(-m 'cell2sentence\?model=FOLDER'\)"):
+        biolm.load("cell2sentence")
+    with pytest.raises(ConfigError, match="species must be one of human, mouse"):
+        biolm.load(f"cell2sentence?model={folder}&species=fly")
+    with pytest.raises(ConfigError, match="whole number"):
+        biolm.load(f"cell2sentence?model={folder}&genes=0")
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
+        biolm.load(f"cell2sentence?model={tmp_path}")

@@ -1,0 +1,130 @@
+"""Hub repositories by name, with a folder and a revision, on a local mirror of the hub's layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from biolm.cli.main import app
+from biolm.errors import CheckpointError, ConfigError
+from biolm.models import registry
+from biolm.models.address import HubAddress, hub_address, split_options
+from biolm.models.hub import HUBS, hub_of, where_to_get
+
+REPOSITORY = "ctheodoris/Geneformer"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Two checkpoints beside one folder of dictionaries; fetching copies what is asked for."""
+    hub = pytest.importorskip("huggingface_hub")
+    source = tmp_path / "hub" / REPOSITORY
+    for name, size in (("Geneformer-V1-10M", 3), ("Geneformer-V2-104M", 4)):
+        (source / name).mkdir(parents=True)
+        (source / name / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": size}))
+        (source / name / "model.safetensors").write_bytes(b"weights")
+        (source / name / "run.py").write_text("code")
+    (source / "geneformer").mkdir()
+    (source / "geneformer" / "token_dictionary.json").write_text(
+        json.dumps({"<pad>": 0, "ENSG00000167286": 1})
+    )
+    calls = []
+
+    def snapshot_download(name: str, **options: object) -> str:
+        calls.append({"name": name, **options})
+        cache = Path(options["cache_dir"] or tmp_path / "cache")
+        target = (
+            cache / f"models--{name.replace('/', '--')}" / "snapshots" / str(options["revision"] or "main")
+        )
+        for path in (tmp_path / "hub" / name).rglob("*"):
+            place = path.relative_to(tmp_path / "hub" / name)
+            if path.is_file() and any(fnmatch(str(place), pattern) for pattern in options["allow_patterns"]):
+                (target / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target / place)
+        return str(target)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    return calls
+
+
+def test_a_folder_of_a_repository_with_what_lies_beside_it(mirror: list[dict]) -> None:
+    entry, folder = registry.resolve(f"{REPOSITORY}:Geneformer-V2-104M@v1.2")
+    assert entry.name == "geneformer"
+    assert folder.name == "Geneformer-V2-104M"
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert (folder.parent / "geneformer" / "token_dictionary.json").is_file()
+    assert not (folder.parent / "Geneformer-V1-10M").exists()
+    assert (mirror[0]["name"], mirror[0]["revision"]) == (REPOSITORY, "v1.2")
+
+
+def test_a_folder_that_is_not_there_names_those_that_are(mirror: list[dict]) -> None:
+    with pytest.raises(CheckpointError, match="has no folder Geneformer-V9"):
+        registry.resolve(f"{REPOSITORY}:Geneformer-V9")
+    assert len(mirror) == 1
+
+
+def test_fetch_prints_folder_and_licence(mirror: list[dict], tmp_path: Path) -> None:
+    runner = CliRunner()
+    done = runner.invoke(app, ["fetch", "geneformer", "--cache", str(tmp_path / "mine")])
+    assert done.exit_code == 0, done.output
+    folder = Path(done.stdout.strip().splitlines()[-1])
+    assert folder.is_relative_to(tmp_path / "mine")
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+    assert "Apache-2.0" in done.output
+    assert len(mirror) == 1
+    refused = runner.invoke(app, ["fetch", "nucleotide_transformer"])
+    assert refused.exit_code == 2
+    assert "--accept-licence" in refused.output
+    assert len(mirror) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a/b", HubAddress("a/b")),
+        ("a/b:c/d", HubAddress("a/b", "c/d")),
+        ("a/b@refs/pr/1", HubAddress("a/b", "", "refs/pr/1")),
+        ("a/b:c@main", HubAddress("a/b", "c", "main")),
+    ],
+)
+def test_addresses(text: str, found: HubAddress) -> None:
+    assert hub_address(text) == found
+
+
+@pytest.mark.parametrize("text", ["a/b/c", "/a/b", "./a", "a/b:../c", "a/b:", "a/b@", "a", "a/b:/c"])
+def test_what_is_no_address(text: str) -> None:
+    assert hub_address(text) is None
+
+
+@pytest.mark.parametrize("text", ["folder?x", "folder?=1", "folder?x=", "folder?x=1&x=2"])
+def test_options_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"write name=value|give it once"):
+        split_options(text)
+
+
+def test_a_folder_with_a_question_mark_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "odd?x=1").mkdir()
+    assert split_options(str(tmp_path / "odd?x=1")) == (str(tmp_path / "odd?x=1"), {})
+
+
+def test_a_name_without_a_folder_says_where_to_get_one() -> None:
+    with pytest.raises(ConfigError, match="biolm fetch ctheodoris/Geneformer:Geneformer-V2-104M"):
+        registry.load("geneformer")
+    with pytest.raises(ConfigError, match="model zoo"):
+        registry.load("scgpt")
+    with pytest.raises(ConfigError, match="not on the hub; get them from figshare"):
+        hub_of("uce")
+    with pytest.raises(ConfigError, match="is no hub repository"):
+        hub_of("nothing")
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_every_hub_is_of_a_known_system(name: str) -> None:
+    assert hub_address(HUBS[name].address) is not None
+    assert registry.find(name) is not None
+    assert name in where_to_get(name) or HUBS[name].address in where_to_get(name)
