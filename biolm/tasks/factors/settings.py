@@ -30,4 +30,4 @@ class FitSettings(ReadingSettings):
     factors: Annotated[int, Option(help="Factors of the model.", min=2, max=512)] = 64
     cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 800
     genes: Annotated[int, Option(help="Most genes with loadings.", min=100)] = 9000
-    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 8
+    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 20
