@@ -138,7 +138,9 @@ def test_from_a_file_by_folder(goldens: Path, folder: Path) -> None:
     assert relative(torch.from_numpy(made.obsm["X_nicheformer"]), wanted) < TOLERANCE
     said = made.uns["biolm"]["X_nicheformer"]
     assert said["parameters"]["pool"] == "published"
-    assert said["checkpoint"]["options"] == {"unmeasured": "keep", "technology": "dissociated"}
+    columns = {name: f"obs['{name}']" for name in ("specie", "assay", "modality")}
+    told = {"unmeasured": "keep", "technology": "dissociated"}
+    assert said["checkpoint"]["options"] == columns | told
 
 
 def test_context_by_name_and_number() -> None:

@@ -22,7 +22,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped
 from biolm.models.model import EmbedOptions
 from biolm.models.running import layers_for
-from biolm.models.systems.nicheformer import FIRST_GENE, PAD, WEIGHTS, load_tokenizer
+from biolm.models.systems.nicheformer import CONTEXT, FIRST_GENE, PAD, WEIGHTS, load_tokenizer
 from biolm.models.token_model import TokenCellModel
 
 __all__ = ["Nicheformer", "UnseenPads", "load_model"]
@@ -185,4 +185,5 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
             f"{language.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; use "
             "the order of genes of the same release"
         )
-    return Nicheformer(language, core, head, [path], options)
+    columns = {name: f"obs['{name}']" for name in CONTEXT}
+    return Nicheformer(language, core, head, [path], columns | options)
