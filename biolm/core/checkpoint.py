@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
+from biolm.io.json_file import read_json
 
 __all__ = [
     "check_size",
@@ -52,8 +52,13 @@ def find_weights(folder: Path) -> list[Path]:
             continue
         if path.suffix != ".json":
             return [path]
-        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        weight_map = read_json(path).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise CheckpointError(f"{path} holds no table of weights; download the folder again")
+        shards = sorted(set(weight_map.values()))
         for shard in shards:
+            if Path(shard).name != shard:
+                raise CheckpointError(f"{path} names {shard}, which lies outside the folder; not followed")
             if not (folder / shard).is_file():
                 raise CheckpointError(f"{path} names {shard}, which is missing; download the folder again")
         return [folder / shard for shard in shards]
@@ -143,7 +148,7 @@ def read_torch(
             f"{path} holds more than tensors and was not opened, as it could run code; "
             "ask its author for safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch and its unpickler fail on damage in many ways
         raise CheckpointError(f"{path} is not a whole torch file; fetch it again") from error
     if not isinstance(held, dict):
         raise CheckpointError(f"{path} holds a {type(held).__name__}, not a table of weights")

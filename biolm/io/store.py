@@ -19,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import naming_damage
+from biolm.io.digests import check_digests, check_facts, digests_of, sealed
+from biolm.io.json_file import read_json
 
-__all__ = ["FORMAT_VERSION", "StoreWriter", "read_facts", "store_kind"]
+__all__ = ["FORMAT_VERSION", "StoreWriter", "read_facts", "read_offsets", "store_kind"]
 
 FORMAT_VERSION = 1
 _FACTS, _STATE, _LENGTHS = "store.json", "state.json", "lengths.bin"
 _PIECE = 1 << 22
+_ADVICE = "pack it again"
 
 
 def store_kind(path: Path) -> str | None:
@@ -44,14 +48,39 @@ def read_facts(path: Path) -> dict[str, Any]:
     InputError
         If the store is of a later version or not whole.
     """
-    facts: dict[str, Any] = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-    if facts["format_version"] > FORMAT_VERSION:
-        raise InputError(f"{path} was written by a later biolm; update biolm to read it")
-    for name, kind in facts["columns"].items():
-        file = path / f"{name}.bin"
-        if not file.is_file() or file.stat().st_size != facts["values"] * np.dtype(kind).itemsize:
-            raise InputError(f"{path} is damaged: {file.name} is missing or cut short; pack it again")
+    with naming_damage(path, _FACTS, advice=_ADVICE):
+        facts = check_facts(read_json(path / _FACTS), path / _FACTS, advice=_ADVICE)
+        if facts["format_version"] > FORMAT_VERSION:
+            raise InputError(f"{path} was written by a later biolm; update biolm to read it")
+        for name, kind in facts["columns"].items():
+            file = path / f"{name}.bin"
+            if not file.is_file() or file.stat().st_size != facts["values"] * np.dtype(kind).itemsize:
+                raise InputError(f"{path} is damaged: {file.name} is missing or cut short; pack it again")
+    check_digests(path, facts.get("digests"), advice=_ADVICE)
     return facts
+
+
+def read_offsets(path: Path, rows: int, values: int) -> NDArray[np.int64]:
+    """``(n + 1,)`` where each row of a store begins.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    rows, values
+        How many there are.
+
+    Raises
+    ------
+    InputError
+        If they do not rise from 0 to the number of values.
+    """
+    with naming_damage(path, "offsets.npy", advice=_ADVICE):
+        offsets: NDArray[np.int64] = np.load(path / "offsets.npy", allow_pickle=False)
+        ends = (int(offsets[0]), int(offsets[-1]))
+        if offsets.shape != (rows + 1,) or ends != (0, values) or (np.diff(offsets) < 0).any():
+            raise ValueError(f"they do not part {values} values into {rows} rows")
+    return offsets
 
 
 class StoreWriter:
@@ -161,6 +190,9 @@ class StoreWriter:
         }
         for name in self.columns:
             self._file(name).replace(self.folder / f"{name}.bin")
+        files = [f"{name}.bin" for name in self.columns] + ["offsets.npy"]
+        files += [file.name for file in self.folder.glob("*.parquet")]
+        record = sealed({**record, "digests": digests_of(self.folder, files)})
         (self.folder / _FACTS).write_text(
             json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
         )

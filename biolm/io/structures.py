@@ -92,7 +92,7 @@ def _first_model(path: Path) -> Any:
         try:
             structure = kind(QUIET=True).get_structure("chain", str(path))
             return next(iter(structure))
-        except (OSError, ValueError, KeyError, StopIteration) as error:
+        except Exception as error:  # the parsers fail in many ways
             raise InputError(f"{path} is no PDB or mmCIF file that can be read; copy it again") from error
 
 

@@ -7,6 +7,7 @@ Arrays go from numpy into Arrow and back as buffers; no Python list of tokens is
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batch import Tokens
+from biolm.io.cells.rows import lost_chunks
 from biolm.io.contained import open_zarr
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Names", "Sink", "Source", "open_sink", "open_source"]
 
+CHECKSUM = "crc32"
 KEY = "biolm"  # where the header stands in the metadata of a file
 CHUNK_TOKENS, CHUNK_ROWS = 1 << 20, 1 << 13  # of the zarr arrays: 4 MB of ids each
 
@@ -85,10 +88,12 @@ class ArrowSink:
                 compression_level=1,
                 use_dictionary=False,
                 use_byte_stream_split=split,
+                write_page_checksum=True,
             )
         else:
             # Not compressed: seven times faster to write, and read back by mapping the file.
             self._writer = pa.ipc.new_file(str(path), self._schema)
+        self._checked = format == "arrow"
 
     def append(self, tokens: Tokens, names: Names) -> None:
         """Write a block as one row group or record batch."""
@@ -100,7 +105,11 @@ class ArrowSink:
         if tokens.values is not None:
             lists.append(pa.ListArray.from_arrays(offsets, _column(tokens.values[start:stop])))
         columns = [_strings(names), *lists, _column(tokens.lengths.astype(np.int32))]
-        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+        batch = pa.record_batch(columns, schema=self._schema)
+        if self._checked:
+            self._writer.write_batch(batch, custom_metadata={CHECKSUM: _checksum(batch).decode()})
+        else:
+            self._writer.write_batch(batch)
 
     def close(self) -> None:
         """Write the footer."""
@@ -133,7 +142,11 @@ class ArrowSource:
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
 
-        self._file = ParquetFile(path) if format == "parquet" else pa.ipc.open_file(pa.memory_map(str(path)))
+        self._file: Any = (
+            ParquetFile(path, page_checksum_verification=True)
+            if format == "parquet"
+            else pa.ipc.open_file(pa.memory_map(str(path)))
+        )
         schema = self._file.schema_arrow if format == "parquet" else self._file.schema
         self.header = (schema.metadata or {})[KEY.encode()].decode()
         self._is_parquet = format == "parquet"
@@ -143,10 +156,27 @@ class ArrowSource:
         if self._is_parquet:
             batches = self._file.iter_batches(batch_size=rows)
         else:
-            batches = map(self._file.get_batch, range(self._file.num_record_batches))
+            batches = map(self._whole_batch, range(self._file.num_record_batches))
         for batch in batches:
+            batch.validate(full=True)
             for start in range(0, batch.num_rows, rows):
                 yield _unpacked(batch.slice(start, rows))
+
+    def _whole_batch(self, number: int) -> pa.RecordBatch:
+        batch, noted = self._file.get_batch_with_custom_metadata(number)
+        if noted is not None and noted[CHECKSUM.encode()] != _checksum(batch):
+            raise ValueError(f"batch {number} is not what was written")
+        return batch
+
+
+def _checksum(batch: pa.RecordBatch) -> bytes:
+    """CRC-32 of the values of a batch, which Arrow's own format lacks."""
+    found = 0
+    for column in batch.columns:
+        for buffer in column.buffers():
+            if buffer is not None:
+                found = zlib.crc32(buffer, found)
+    return str(found).encode()
 
 
 def _unpacked(batch: pa.RecordBatch) -> Block:
@@ -167,15 +197,21 @@ class ZarrSink:
 
     def __init__(self, path: Path, header: str, values: np.dtype[Any] | None) -> None:
         import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
 
-        self._group: Any = zarr.open_group(path, mode="w", attributes={KEY: header})
+        group: Any = zarr.open_group(path, mode="w", attributes={KEY: header})
         sizes: dict[str, tuple[Any, int]] = {"ids": (np.int32, CHUNK_TOKENS)}
         if values is not None:
             sizes["values"] = (values, CHUNK_TOKENS)
         sizes |= {"length": (np.int32, CHUNK_ROWS), "name": (str, CHUNK_ROWS)}
-        for name, (kind, chunk) in sizes.items():
-            self._group.create_array(name, shape=(0,), chunks=(chunk,), dtype=kind)
-        self._group.create_array("offsets", shape=(1,), chunks=(CHUNK_ROWS,), dtype=np.int64)
+        # The checksum stands around the compressed bytes of each piece; a piece of zeros is stored like any.
+        packed = [ZstdCodec(), Crc32cCodec()]
+        settings: dict[str, Any] = {"compressors": packed, "config": {"write_empty_chunks": True}}
+        self._arrays = {
+            name: group.create_array(name, shape=(0,), chunks=(chunk,), dtype=kind, **settings)
+            for name, (kind, chunk) in {**sizes, "offsets": (np.int64, CHUNK_ROWS)}.items()
+        }
+        self._grow("offsets", np.zeros(1, np.int64))
         self._tokens = 0
 
     def append(self, tokens: Tokens, names: Names) -> None:
@@ -190,11 +226,14 @@ class ZarrSink:
         if tokens.values is not None:
             columns["values"] = tokens.values[start:stop]
         for name, column in columns.items():
-            array = self._group[name]
-            at = array.shape[0]
-            array.resize((at + len(column),))
-            array[at:] = column
+            self._grow(name, column)
         self._tokens += stop - start
+
+    def _grow(self, name: str, column: NDArray[Any]) -> None:
+        array = self._arrays[name]
+        at = array.shape[0]
+        array.resize((at + len(column),))
+        array[at:] = column
 
     def close(self) -> None:
         """Nothing is open between blocks."""
@@ -210,6 +249,13 @@ class ZarrSource:
     def blocks(self, rows: int) -> Iterator[Block]:
         """The examples in order."""
         offsets = self._group["offsets"][...]
+        sizes = (self._group["ids"].shape[0], self._group["name"].shape[0])
+        ends = (int(offsets[-1]), len(offsets) - 1)
+        if offsets[0] != 0 or ends != sizes or (np.diff(offsets) < 0).any():
+            raise ValueError("its offsets do not part its tokens")
+        lost = [name for name in self._group.array_keys() if lost_chunks(self._group[name])]
+        if self._group["ids"].dtype != np.int32 or lost:
+            raise ValueError("pieces of its arrays are missing")
         for start in range(0, len(offsets) - 1, rows):
             part = offsets[start : start + rows + 1]
             span = slice(int(part[0]), int(part[-1]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from biolm.batch import Tokens
 from biolm.errors import InputError
 from biolm.io.cells.block import gather
-from biolm.io.store import StoreWriter, read_facts, store_kind
+from biolm.io.store import StoreWriter, read_facts, read_offsets, store_kind
 from biolm.io.tokens import read_tokens, token_metadata
 from biolm.io.whole import check_whole
 
@@ -117,7 +117,7 @@ class TokenStore:
             else np.empty(0, kind)
             for name, kind in self.facts["columns"].items()
         }
-        self._offsets: NDArray[np.int64] = np.load(self.path / "offsets.npy")
+        self._offsets = read_offsets(self.path, int(self.facts["rows"]), size)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "facts": self.facts}

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from biolm.batch import Tokens
-from biolm.errors import ConfigError, InputError
+from biolm.errors import BiolmError, ConfigError, InputError
 from biolm.io.atomic import replacing, writing
+from biolm.io.damage import each_named
 from biolm.io.provenance import plain
 from biolm.io.token_formats import Names, Sink, Source, open_sink, open_source
 
@@ -160,8 +161,10 @@ def _source(path: str | Path) -> Source:
         raise InputError(f"{path} is no token file; its name should end in one of {', '.join(FORMATS)}")
     try:
         source = open_source(FORMATS[path.suffix], path)
-        version = json.loads(source.header)["schema_version"]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        version = int(json.loads(source.header)["schema_version"])
+    except BiolmError:
+        raise
+    except Exception as error:  # Arrow and zarr fail in many ways
         raise InputError(f"{path} holds no tokens written by biolm, or is damaged; tokenize again") from error
     if version > SCHEMA_VERSION:
         raise InputError(
@@ -195,7 +198,8 @@ def read_tokens(path: str | Path, rows: int = 8192) -> Iterator[tuple[Names, Tok
         If they are missing, damaged, or were not written by biolm.
     """
     start = 0
-    for names, ids, values, offsets in _source(path).blocks(rows):
+    blocks = each_named(_source(path).blocks(rows), path, "its tokens", advice="tokenize again")
+    for names, ids, values, offsets in blocks:
         index = np.arange(start, start + len(names))
         yield names, Tokens(ids=ids, offsets=offsets, index=index, values=values)
         start += len(names)

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.damage import naming_damage
 from biolm.models.address import hub_address, split_options
 from biolm.models.catalogue import BUILT_IN, Entry
 from biolm.models.hub import download, hub_of, where_to_get
@@ -113,9 +114,12 @@ def load(
     entry, folder = resolve(name_or_folder, **remote)
     module = entry.imported()
     _check_options(entry, module.load, options)
-    given = () if folder is None else (folder,)
-    model: CellModel | SequenceModel | Transformer = module.load(*given, **options)
-    return model
+    if folder is None:
+        built_in: CellModel | SequenceModel | Transformer = module.load(**options)
+        return built_in
+    with naming_damage(folder, "the checkpoint", CheckpointError, "fetch it again"):
+        model: CellModel | SequenceModel | Transformer = module.load(folder, **options)
+        return model
 
 
 def _adapted(
@@ -160,7 +164,10 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
     make = getattr(module, "load_tokenizer", module.load)
     # Options that say how the network runs mean nothing to its tokens.
     read = {name: value for name, value in options.items() if name in inspect.signature(make).parameters}
-    return make(**read) if folder is None else make(folder, **read)
+    if folder is None:
+        return make(**read)
+    with naming_damage(folder, "the checkpoint", CheckpointError, "fetch it again"):
+        return make(folder, **read)
 
 
 def resolve(

@@ -13,7 +13,7 @@ from biolm.errors import InputError
 from biolm.io.cells.bands import compressed_by_gene
 from biolm.io.cells.features import feature_types, offered_types, typed_cells
 from biolm.io.cells.frame import encoded_table
-from biolm.io.cells.rows import CsrRows, DenseRows, Slice
+from biolm.io.cells.rows import CsrRows, DenseRows, Slice, stored_values
 from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
 
 __all__ = ["open_store"]
@@ -115,6 +115,8 @@ def _rows(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
     if node.dtype.kind not in "biuf" or len(node.shape) != 2:
         raise InputError(f"{path} holds no table of numbers in {node.name}; write it again from its source")
     shape = (int(node.shape[0]), int(node.shape[1]))
+    if hasattr(node, "nchunks_initialized") and node.size and not node.nchunks_initialized:
+        raise InputError(f"{path} is damaged: no piece of {node.name} is there; copy the whole store again")
     slab = node.chunks[0] if node.chunks else 1
     return DenseRows(shape, lambda a, b: node[a:b], itemsize=node.dtype.itemsize, slab=slab)
 
@@ -131,11 +133,6 @@ def _sparse(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
         what = f"lacks {', '.join(lacks)}" if lacks else f"is of kind {storage!r}"
         raise InputError(f"{path} holds a matrix {node.name} that cannot be read: it {what}")
     data, indices = node["data"], node["indices"]
-    return build(
-        (int(size[0]), int(size[1])),
-        node["indptr"][...],
-        column(data),
-        column(indices),
-        length=min(data.shape[0], indices.shape[0]),
-        name=path,
-    )
+    shape = (int(size[0]), int(size[1]))
+    length = stored_values(data, indices, shape[1 if build is CsrRows else 0], path)
+    return build(shape, node["indptr"][...], column(data), column(indices), length=length, name=path)

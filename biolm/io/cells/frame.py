@@ -104,6 +104,8 @@ def _decoded(value: bytes) -> str:
 def categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
     """Categories by code ``(n,)``; code -1 is missing: '' among strings, NaN among numbers."""
     known: NDArray[Any] = categories
+    if len(codes) and (codes.min() < -1 or codes.max() >= len(categories)):
+        raise ValueError(f"codes outside its {len(categories)} categories")
     if categories.dtype.kind == "U":
         known = np.append(categories, "")
     elif (codes < 0).any():

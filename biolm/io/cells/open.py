@@ -19,6 +19,7 @@ from biolm.io.cells import readers
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.hdf5 import is_hdf5, why_not_hdf5
 from biolm.io.cells.source import TRANSPOSED, OpenCells
+from biolm.io.damage import naming_damage
 from biolm.io.sequences import named_as_sequences
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bo
         raise InputError(f"{path} may not be read: permission denied")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} is an empty file; write or copy it again")
-    for reader in _readers():
-        if reader.recognises(path):
-            return _turned(reader, path, matrix) if turned else reader.open_file(path, matrix)
+    with naming_damage(path):
+        for reader in _readers():
+            if reader.recognises(path):
+                return _turned(reader, path, matrix) if turned else reader.open_file(path, matrix)
     raise InputError(_unknown(path))
 
 

@@ -16,7 +16,16 @@ from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock, row_spans
 from biolm.io.cells.mapped import FileArray
 
-__all__ = ["CsrRows", "DenseRows", "Slice", "checked_indices", "checked_indptr", "compress"]
+__all__ = [
+    "CsrRows",
+    "DenseRows",
+    "Slice",
+    "checked_indices",
+    "checked_indptr",
+    "compress",
+    "lost_chunks",
+    "stored_values",
+]
 
 # Reads entries a to b of a one-dimensional array, or rows a to b of a matrix.
 Slice = Callable[[int, int], NDArray[Any]]
@@ -129,16 +138,65 @@ def compress(dense: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDAr
     return values, flat.astype(np.int32), counts
 
 
+def stored_values(data: Any, indices: Any, n_minor: int, name: object) -> int:
+    """How many values a compressed sparse matrix stores, after a look at its two arrays.
+
+    Parameters
+    ----------
+    data, indices
+        The arrays of an HDF5 file or zarr store; nothing is decoded.
+    n_minor
+        How many different indices there are.
+    name
+        Names the file in errors.
+
+    Raises
+    ------
+    InputError
+        If they are not of one length, hold other kinds of numbers than a matrix, or lack pieces, which the
+        libraries would read as zeros: values would vanish, or all move to the first gene.
+    """
+    if data.shape != indices.shape or len(data.shape) != 1:
+        raise InputError(
+            f"{name} is damaged: its sparse matrix has {data.shape} values at {indices.shape} places; "
+            "write the file again from its source"
+        )
+    if data.dtype.kind not in "biuf" or indices.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} holds a sparse matrix of {data.dtype} at places of {indices.dtype}; "
+            "write it again with real numbers at whole places"
+        )
+    for array, needed in ((data, True), (indices, n_minor > 1)):
+        if needed and (lost := lost_chunks(array)):
+            raise InputError(
+                f"{name} is damaged: {lost} of the pieces of {array.name} are missing; copy it again whole"
+            )
+    return int(data.shape[0])
+
+
+def lost_chunks(array: Any) -> int:
+    """How many pieces of an HDF5 or zarr array are not stored, and would be read as zeros."""
+    if not array.size or not getattr(array, "chunks", None):
+        return 0
+    count = 1
+    for length, step in zip(array.shape, array.chunks, strict=True):
+        count *= -(-length // step)
+    held = array.nchunks_initialized if hasattr(array, "nchunks_initialized") else array.id.get_num_chunks()
+    return max(count - int(held), 0)
+
+
 def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object) -> NDArray[np.int64]:
     """Row pointers as int64.
 
     Raises
     ------
     InputError
-        If they do not rise from 0 to at most the number of stored values.
+        If they do not rise from 0 to the number of stored values.
     """
+    if indptr.dtype.kind not in "iu" or indptr.ndim != 1:
+        raise InputError(f"{name} is damaged: its sparse matrix has row pointers that are no whole numbers")
     pointers = np.ascontiguousarray(indptr, dtype=np.int64)
-    sound = len(pointers) == n_rows + 1 and pointers[0] == 0 and pointers[-1] <= length
+    sound = len(pointers) == n_rows + 1 and pointers[0] == 0 and pointers[-1] == length
     if not sound or (np.diff(pointers) < 0).any():
         raise InputError(
             f"{name} is damaged: its sparse matrix has row pointers that do not match its values; "

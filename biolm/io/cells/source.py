@@ -5,7 +5,6 @@ Dimensions: ``n`` cells of a block · ``g`` genes of the file.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells.block import CellBlock
 from biolm.io.cells.repeated import each_once
 from biolm.io.cells.rows import CsrRows
+from biolm.io.damage import naming_damage
 
 __all__ = ["TRANSPOSED", "OpenCells", "Rows", "Table", "duplicated_names", "resolve_matrix"]
 
@@ -30,9 +30,6 @@ GAP = 16
 
 # Looks at a block of a source and raises if it must not be used.
 Check = Callable[["OpenCells", CellBlock], None]
-
-# How h5py, zarr and their codecs fail on content that cannot be decoded.
-DAMAGE = (OSError, RuntimeError, EOFError, zlib.error)
 
 
 class Rows(Protocol):
@@ -119,8 +116,8 @@ class OpenCells:
         for first in range(max(start, 0), end, rows):
             last = min(first + rows, end)
             with self._damage_named(f"cells {first} to {last}"):
-                block = self._checked(self.rows.read(first, last))
-            yield block
+                block = each_once(self.rows.read(first, last))
+            yield self._checked(block)
             del block  # else it would still be held while the next one is read
 
     @property
@@ -142,18 +139,18 @@ class OpenCells:
             raise ConfigError(f"rows must lie from 0 to {self.n_cells - 1}")
         with self._damage_named("some cells"):
             if isinstance(self.rows, CsrRows) and self.rows.random_access:
-                return self._checked(self.rows.take(rows))
+                block = each_once(self.rows.take(rows))
+                return self._checked(block)
             ordered = np.unique(rows)
             runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > GAP) + 1) if len(rows) else []
             parts = [self.rows.read(int(run[0]), int(run[-1]) + 1) for run in runs]
-        return self._checked(_picked(parts, rows, self.n_genes))
+        return self._checked(each_once(_picked(parts, rows, self.n_genes)))
 
     def _checked(self, block: CellBlock) -> CellBlock:
-        """A block as every reader hands it over: each gene of a cell once, looked at by the check."""
-        once = each_once(block)
+        """A block, looked at by the check on its way out."""
         if self._check is not None:
-            self._check(self, once)
-        return once
+            self._check(self, block)
+        return block
 
     def watch(self, check: Check | None) -> None:
         """Have every block looked at on its way out; ``check`` raises if it must not be used."""
@@ -178,13 +175,11 @@ class OpenCells:
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:
         """Make one sentence of what a library says about content that it cannot decode."""
-        try:
+        if self.path is None:  # in memory: there is no file to blame
             yield
-        except DAMAGE as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{self.path} is damaged: {what} cannot be read ({reason}); copy it again"
-            ) from error
+            return
+        with naming_damage(self.path, what):
+            yield
 
     def matrices(self) -> list[str]:
         """Every matrix the file offers, spelled as :attr:`matrix`."""
@@ -235,7 +230,15 @@ class OpenCells:
             known = ", ".join(self.obs.columns) or "none"
             raise InputError(f"{self.path or 'the AnnData'} has no obs column {name!r}; its columns: {known}")
         with self._damage_named(f"the obs column {name!r}"):
-            return self.obs.columns[name]()
+            return self._as_long(self.obs.columns[name](), name)
+
+    def _as_long(self, values: NDArray[Any], name: str) -> NDArray[Any]:
+        if values.shape != (self.n_cells,):
+            raise InputError(
+                f"{self.path or 'the AnnData'} is inconsistent: its obs column {name!r} holds no value "
+                f"for each of {self.n_cells} cells; write it again from its source"
+            )
+        return values
 
     def close(self) -> None:
         """Close the file."""

@@ -67,9 +67,11 @@ def _records(stream: Stream, kind: str, first: bytes) -> Iterator[Any]:
     with warnings.catch_warnings():
         # Biopython warns of odd lines that it reads well enough.
         warnings.simplefilter("ignore", BiopythonParserWarning)
+        # But a record that is shorter or longer than its head says was cut or joined.
+        warnings.filterwarnings("error", "Expected sequence length", BiopythonParserWarning)
         try:
             yield from parse(text, kind)
-        except (ValueError, AssertionError, StopIteration) as error:
+        except (ValueError, AssertionError, StopIteration, BiopythonParserWarning) as error:
             raise InputError(
                 f"{stream.name} cannot be read as {kind} ({error}); repair or download it again"
             ) from error

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.damage import each_named
 from biolm.io.sequences.annotated import ANNOTATED, read_annotated
 from biolm.io.sequences.block import SequenceBlock, SequenceSource, concatenate_blocks
 from biolm.io.sequences.fasta import read_fasta
@@ -43,7 +44,8 @@ class _Source:
         first, self._first = self._first, b""
         if not first:
             raise InputError(f"{self._stream.name} was read already; open it again")
-        blocks = _checked(self._parsed(first), self._stream.name)
+        parsed = each_named(self._parsed(first), self._stream.name)
+        blocks = _checked(parsed, self._stream.name)
         for block in _regroup(blocks, records, residues):
             yield upper(block) if self._case == "upper" else block
 

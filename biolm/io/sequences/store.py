@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, InputError
 from biolm.io.atomic import replacing
+from biolm.io.damage import naming_damage
+from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.sequences.block import SequenceBlock, SequenceSource
 from biolm.io.sequences.contigs import find_contig
 from biolm.io.sequences.letters import reverse_complement
-from biolm.io.store import store_kind
+from biolm.io.store import read_offsets, store_kind
 from biolm.io.whole import check_whole
 from biolm.progress import progress, speaks
 
@@ -97,7 +99,8 @@ def build_store(
             "records": len(offsets) - 1,
             "letters": int(offsets[-1]),
         }
-        (temporary / "store.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        facts["digests"] = digests_of(temporary, ["letters.bin", "names.txt", "offsets.npy"])
+        (temporary / "store.json").write_text(json.dumps(sealed(facts), indent=1) + "\n", encoding="utf-8")
     return target
 
 
@@ -126,26 +129,32 @@ class SequenceStore:
     folder: Path
     label: str = ""
     _letters: NDArray[np.uint8] | None = field(default=None, repr=False)
+    _offsets: NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
         facts = read_json(self.folder / "store.json")
         if facts.get("kind") != _KIND:
             raise CheckpointError(f"{self.folder} is no store of sequences; build one with biolm pack")
-        if facts["format_version"] > FORMAT_VERSION:
-            raise CheckpointError(f"{self.folder} was written by a later biolm; update biolm to read it")
+        with naming_damage(self.folder, "store.json", CheckpointError, "pack it again"):
+            facts = check_facts(facts, self.folder / "store.json", CheckpointError, "pack it again")
+            if facts["format_version"] > FORMAT_VERSION:
+                raise CheckpointError(f"{self.folder} was written by a later biolm; update biolm to read it")
+            check_digests(self.folder, facts.get("digests"), CheckpointError, "pack it again")
+            self._offsets = read_offsets(self.folder, int(facts["records"]), int(facts["letters"]))
+            if len(self.names) != len(self):
+                raise CheckpointError(f"{self.folder} is damaged: names.txt names others; pack it again")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "label": self.label, "_letters": None}
+        return {"folder": self.folder, "label": self.label, "_letters": None, "_offsets": self._offsets}
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @cached_property
+    @property
     def offsets(self) -> NDArray[np.int64]:
         """``(n + 1,)`` where each record begins."""
-        found: NDArray[np.int64] = np.load(self.folder / "offsets.npy")
-        return found
+        return self._offsets
 
     @property
     def lengths(self) -> NDArray[np.int64]:

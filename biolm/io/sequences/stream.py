@@ -81,6 +81,7 @@ class Stream:
 
         Files of classic Mac OS, and spreadsheets saved as "CSV (Macintosh)", are written so.
         """
+        first = first.removeprefix(b"\xef\xbb\xbf")  # a byte order mark would hide what the first line is
         self._returns = b"\r" in first and b"\n" not in first
         return first.replace(b"\r", b"\n") if self._returns else first
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from biolm.errors import InputError
+from biolm.io.damage import naming_damage
 from biolm.io.spatial import layouts
 from biolm.io.spatial.section import Section
 
@@ -94,10 +95,11 @@ def open_section(source: str | Path | AnnData, options: SectionOptions | None = 
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
-    for layout in _layouts():
-        if layout.recognises(path):
-            _refuse_unused(str(path), layout.USES, options)
-            return layout.open_layout(path, options)
+    with naming_damage(path, "the section"):
+        for layout in _layouts():
+            if layout.recognises(path):
+                _refuse_unused(str(path), layout.USES, options)
+                return layout.open_layout(path, options)
     raise InputError(
         f"{path} is no section that biolm knows: give a Space Ranger outs folder, a Xenium, CosMx or "
         "MERSCOPE "

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.damage import naming_damage
+from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, plain
 from biolm.jobs.bind import loaded
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Annotator", "Head", "default_key", "frozen_of", "load_annotator", "reference_of", "taken_apart"]
 
 FILE = "annotation.json"
+_ADVICE = "fit the annotator again"
 ARRAYS = "annotator.safetensors"
 MODEL = "model"
 SCHEMA = "biolm.annotator/1"
@@ -128,6 +131,7 @@ class Annotator:
                 "noise": self.space.noise,
             },
         }
+        content = sealed({**content, "digests": digests_of(folder, [ARRAYS])})
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -153,13 +157,14 @@ def load_annotator(folder: str | Path, model: str | Path | CellModel | None = No
         raise CheckpointError(
             f"{folder} holds no annotator (no {FILE}); give a folder that biolm annotate fit wrote"
         )
-    content = read_json(folder / FILE)
+    content = read_annotator_file(folder, FILE)
     if content.get("schema") != SCHEMA:
         raise CheckpointError(
             f"{folder / FILE} is of kind {content.get('schema')!r}, not {SCHEMA!r}; fit the annotator again"
         )
     arrays = _arrays(folder / ARRAYS)
-    found = _model(folder, content, model)
+    with naming_damage(folder, FILE, CheckpointError, _ADVICE):
+        found = _model(folder, content, model)
     try:
         genes = content["genes"]
         vocabulary = GeneVocabulary(tuple(genes["names"]), genes["kind"], tuple(genes["species"]))
@@ -168,6 +173,39 @@ def load_annotator(folder: str | Path, model: str | Path | CellModel | None = No
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the parts of {folder} do not fit together ({error}); fit it again") from error
     return Annotator(found, content["model"], content["embedding"], space, heads, content["facts"])
+
+
+def read_annotator_file(folder: Path, file: str) -> dict[str, Any]:
+    """What the JSON file of an annotator says, after a look at its digest and at that of the arrays.
+
+    Parameters
+    ----------
+    folder
+        Of the annotator.
+    file
+        Name of the JSON file.
+
+    Raises
+    ------
+    CheckpointError
+        If one does not hold what was written.
+    """
+    content = check_facts(read_json(folder / file), folder / file, CheckpointError, _ADVICE)
+    check_digests(folder, content.pop("digests", None), CheckpointError, _ADVICE)
+    return content
+
+
+def refuse_nan(arrays: Mapping[str, NDArray[Any]], name: object) -> None:
+    """Refuse arrays in which a number is NaN, as every result would be.
+
+    Raises
+    ------
+    CheckpointError
+        If one has any; the message names it.
+    """
+    for key, values in arrays.items():
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise CheckpointError(f"{name} is damaged: {key} holds NaN; {_ADVICE}")
 
 
 def default_key(label: str) -> str:
@@ -276,6 +314,8 @@ def _arrays(file: Path) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(file))
-    except (OSError, SafetensorError) as error:
+        arrays = dict(load_file(file))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"cannot read {file}: {error}; fit the annotator again") from error
+    refuse_nan(arrays, file)
+    return arrays

@@ -18,10 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.digests import digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.annotate.annotator import frozen_of, reference_of, taken_apart
+from biolm.tasks.annotate.annotator import (
+    frozen_of,
+    read_annotator_file,
+    reference_of,
+    refuse_nan,
+    taken_apart,
+)
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.sequences import table_of_letters, vectors_of
 from biolm.tasks.annotate.tune_sequences import said_of
@@ -138,6 +145,7 @@ class SequenceAnnotator:
             "report": dict(self.report),
             "facts": dict(self.facts),
         }
+        content = sealed({**content, "digests": digests_of(folder, [ARRAYS])})
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -191,7 +199,7 @@ def load_sequence_annotator(
         raise CheckpointError(
             f"{folder} holds no annotator of sequences; give a folder that annotate fit wrote"
         )
-    content = read_json(place / FILE)
+    content = read_annotator_file(place, FILE)
     if content.get("trained") and model is not None:
         raise ConfigError(f"the annotator {folder} holds its own trained model; leave --model out")
     where = model or (place / MODEL if content["trained"] else content["model"]["name"])
@@ -209,6 +217,7 @@ def load_sequence_annotator(
         )
     try:
         arrays = {name: tensor.numpy() for name, tensor in read_weights([place / ARRAYS]).items()}
+        refuse_nan(arrays, place / ARRAYS)
         frozen = frozen_of(content["head"], arrays, len(content["classes"]))
         return SequenceAnnotator(
             found,

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError, InputError
+from biolm.io.damage import naming_damage
+from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.whole import check_whole
 from biolm.tasks.search.approximate import candidates, read_graph, write_graph
@@ -26,6 +28,7 @@ from biolm.tasks.search.exact import directions, exact_neighbours, refine
 __all__ = ["CellTable", "Index", "load", "save"]
 
 SCHEMA = "biolm.index/1"
+_ADVICE = "build the index again"
 _COPY_ROWS = 65_536
 
 
@@ -169,7 +172,9 @@ def save(index: Index, folder: Path) -> None:
     )
     if index.graph is not None:
         write_graph(index.graph, folder / "graph.faiss")
-    text = json.dumps({"schema": SCHEMA, **index.facts}, indent=1, sort_keys=True)
+    files = [path.name for path in folder.iterdir() if path.name != "index.json"]
+    facts = sealed({"schema": SCHEMA, **index.facts, "digests": digests_of(folder, files)})
+    text = json.dumps(facts, indent=1, sort_keys=True)
     (folder / "index.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -186,15 +191,16 @@ def load(folder: str | Path) -> Index:
     place = Path(folder)
     if not (place / "index.json").is_file():
         raise InputError(f"{place} holds no index; make one with biolm search build")
-    facts = read_json(place / "index.json")
+    facts = check_facts(read_json(place / "index.json"), place / "index.json", CheckpointError, _ADVICE)
+    check_digests(place, facts.pop("digests", None), CheckpointError, _ADVICE)
     if facts.pop("schema", None) != SCHEMA:
         raise CheckpointError(f"{place} was not written by this version of biolm; build the index again")
-    try:
+    with naming_damage(place, "the index", CheckpointError, _ADVICE):
         vectors = np.load(place / "vectors.npy", mmap_mode="r", allow_pickle=False)
         calibration = Calibration(np.load(place / "calibration.npy", allow_pickle=False))
         cells = _read_cells(place / "cells.parquet")
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"the index in {place} is damaged ({error}); build it again") from error
+        if vectors.dtype != np.float32 or vectors.ndim != 2 or np.isnan(calibration.distances).any():
+            raise ValueError("vectors of another kind")
     if not len(vectors) == len(cells.names) == facts.get("cells"):
         raise CheckpointError(f"the files of the index in {place} do not fit together; build it again")
     graph = None if facts["index"] == "exact" else read_graph(place / "graph.faiss")

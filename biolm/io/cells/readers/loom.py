@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from biolm.errors import InputError
 from biolm.io.cells.bands import BAND_VALUES, Band, BandedRows, sorted_by_cell
 from biolm.io.cells.frame import as_text, read_values
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
@@ -48,9 +49,9 @@ def open_file(path: Path, matrix: str) -> OpenCells:
             path=path,
             kind="loom",
             matrix=chosen,
-            rows=_rows(dataset),
-            obs=_table(file["col_attrs"], CELL_NAMES, dataset.shape[1]),
-            var=_table(file["row_attrs"], GENE_NAMES, dataset.shape[0]),
+            rows=_rows(dataset, path),
+            obs=_table(file["col_attrs"], CELL_NAMES, dataset.shape[1], path),
+            var=_table(file["row_attrs"], GENE_NAMES, dataset.shape[0], path),
             offered=offered,
             on_close=file.close,
         )
@@ -59,8 +60,10 @@ def open_file(path: Path, matrix: str) -> OpenCells:
         raise
 
 
-def _rows(dataset: Any) -> Rows:
+def _rows(dataset: Any, path: Path) -> Rows:
     """Cells of a matrix ``(g, cells)``: slabs of columns, or bands of genes where chunks are too wide."""
+    if len(dataset.shape) != 2 or dataset.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds no table of numbers in {dataset.name}; write it again")
     genes, cells = (int(size) for size in dataset.shape)
     width = dataset.chunks[1] if dataset.chunks else 1
     itemsize = int(dataset.dtype.itemsize)
@@ -79,9 +82,16 @@ def _bands(dataset: Any) -> Iterator[Band]:
         yield 0, sorted_by_cell(values, cell, spans, first, (cells, genes))
 
 
-def _table(group: Any, names: tuple[str, ...], length: int) -> Table:
+def _table(group: Any, names: tuple[str, ...], length: int, path: Path) -> Table:
     """Attributes of cells or genes; numbered where the file names none."""
-    columns = {name: partial(read_values, node) for name, node in group.items() if node.shape == (length,)}
+    for name, node in group.items():
+        if name.lower() in names and getattr(node, "shape", (length,)) != (length,):
+            raise InputError(
+                f"{path} is damaged: {group.name}/{name} holds {node.shape} names of {length}; "
+                "write it again from its source"
+            )
+    fitting = {name: node for name, node in group.items() if getattr(node, "shape", None) == (length,)}
+    columns = {name: partial(read_values, node) for name, node in fitting.items()}
     known = {name.lower(): name for name in columns}
     index = next((known[name] for name in names if name in known), None)
     if index is None:

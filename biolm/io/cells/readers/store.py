@@ -14,7 +14,7 @@ from biolm.io.cells.frame import as_plain, categorical
 from biolm.io.cells.mapped import FileArray
 from biolm.io.cells.rows import CsrRows
 from biolm.io.cells.source import OpenCells, Table, resolve_matrix
-from biolm.io.store import read_facts, store_kind
+from biolm.io.store import read_facts, read_offsets, store_kind
 
 __all__ = ["KIND", "open_file", "recognises"]
 
@@ -62,7 +62,7 @@ def open_file(path: Path, matrix: str) -> OpenCells:
         matrix=chosen,
         rows=CsrRows(
             shape,
-            np.load(path / "offsets.npy"),
+            read_offsets(path, shape[0], int(facts["values"])),
             arrays["counts"],
             arrays["columns"],
             length=int(facts["values"]),

@@ -17,7 +17,7 @@ from biolm.io.cells.chunks import hdf5_column
 from biolm.io.cells.features import feature_types, typed_cells
 from biolm.io.cells.frame import as_text, read_values
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
-from biolm.io.cells.rows import CsrRows
+from biolm.io.cells.rows import CsrRows, stored_values
 from biolm.io.cells.source import OpenCells, Table, resolve_matrix
 
 __all__ = ["open_file", "recognises"]
@@ -116,7 +116,7 @@ def _rows(group: Any, path: Path) -> CsrRows:
     """The matrix is stored by barcode, so its columns are the rows wanted here."""
     genes, cells = (int(size) for size in group["shape"][...])
     data, indices = group["data"], group["indices"]
-    length = min(data.shape[0], indices.shape[0])
+    length = stored_values(data, indices, genes, path)
     return CsrRows(
         (cells, genes),
         group["indptr"][...],

@@ -1,0 +1,85 @@
+"""One sentence for whatever a library says about content that it cannot make sense of."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from biolm.errors import BiolmError, InputError
+
+__all__ = ["each_named", "naming_damage"]
+
+Item = TypeVar("Item")
+
+# What the machine says, not the file.
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR}
+
+
+@contextmanager
+def naming_damage(
+    name: object, what: str = "it", kind: type[BiolmError] = InputError, advice: str = "copy it again"
+) -> Iterator[None]:
+    """Raise one sentence that names the file, in place of any error of a decoder.
+
+    Libraries fail on damaged bytes with almost every kind of error there is, so all are taken; what biolm
+    says itself passes, and so does what the machine says (a full disk, no leave to read).
+
+    Parameters
+    ----------
+    name
+        The file.
+    what
+        What of it is being read.
+    kind
+        What is raised.
+    advice
+        What the user is to do.
+
+    Raises
+    ------
+    BiolmError
+        Of the kind.
+
+    Examples
+    --------
+    >>> with naming_damage("cells.h5ad", "the table"):
+    ...     {}["obs"]
+    Traceback (most recent call last):
+    biolm.errors.InputError: cells.h5ad is damaged: the table cannot be read ('obs'); copy it again
+    """
+    try:
+        yield
+    except (BiolmError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
+        raise kind(f"{name} is damaged: {what} cannot be read ({reason}); {advice}") from error
+
+
+def each_named(
+    items: Iterator[Item],
+    name: object,
+    what: str = "it",
+    kind: type[BiolmError] = InputError,
+    advice: str = "copy it again",
+) -> Iterator[Item]:
+    """The same items; a failure to make the next one is named as by :func:`naming_damage`.
+
+    Parameters
+    ----------
+    items
+        Made one by one from a file.
+    name, what, kind, advice
+        As for :func:`naming_damage`.
+    """
+    while True:
+        with naming_damage(name, what, kind, advice):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
