@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from biolm.cli.last_word import SIGPIPE, reader_left
 from biolm.errors import BiolmError, ConfigError
 from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
 
@@ -320,6 +321,8 @@ def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) ->
         print("interrupted", file=sys.stderr)  # noqa: T201  # the one place that prints errors
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_left():
+            return SIGPIPE
         if debug:
             traceback.print_exc()
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -65,6 +63,7 @@ from biolm.cli import (
     tokenize,
 )
 from biolm.cli.arguments import add
+from biolm.cli.last_word import leave_for_sure
 
 __all__ = ["COMMANDS", "app", "run"]
 
@@ -173,8 +172,11 @@ for _name, _module in COMMANDS.items():
 def run() -> None:
     """Entry point of the ``biolm`` script.
 
-    Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 nobody reads the output.
     """
     # A scheduler that ends a job sends TERM: leave like a program that was interrupted, tidily.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    app(prog_name="biolm")
+    end = leave_for_sure()
+    try:
+        app(prog_name="biolm")
+    finally:
+        end()
