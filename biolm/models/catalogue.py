@@ -276,6 +276,12 @@ BUILT_IN: tuple[Entry, ...] = (
         files="config.json, model_weights.pt, vocabs/*.h5 and vocabs/assay_vocab.json",
     ),
     Entry(
+        name="concerto",
+        module="biolm.models.systems.concerto",
+        summary="Concerto: attention over expressed genes, contrasted; Keras weights of your own runs",
+        files="weight_encoder_epoch*.h5 and genes.txt",
+    ),
+    Entry(
         name="cell2sentence",
         module="biolm.models.systems.cell2sentence",
         summary="Cell2Sentence: a cell as ranked gene names, read by a language model: -m "
