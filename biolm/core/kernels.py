@@ -27,6 +27,8 @@ from biolm.core.positions import PositionBias
 
 __all__ = ["attend", "attention_maps", "choose_kernel"]
 
+_MOST_MASK = 1 << 24  # entries of a mask that are held at a time
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Layout, Rule, PositionBias | None], Tensor]
 
 
@@ -127,6 +129,9 @@ def _sdpa(
     for (documents, span), q, k, v in zip(runs, queries, keys, values, strict=True):
         q0, q1, k0, k1 = span
         mask = None
+        if not plain_causal and documents == 1 and (q1 - q0) * (k1 - k0) > _MOST_MASK:
+            parts.append(_in_rows(q, k, v, layout, rule, bias, span))
+            continue
         if not plain_causal:
             first = (q0, q0 + (q1 - q0) // documents, k0, k0 + (k1 - k0) // documents)
             mask = _cached_mask(layout, rule, bias, first, query.dtype, documents)
@@ -142,6 +147,36 @@ def _sdpa(
         )
         parts.append(part.transpose(1, 2).flatten(0, 1))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_rows(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    rule: Rule,
+    bias: PositionBias | None,
+    span: tuple[int, int, int, int],
+) -> Tensor:
+    """One document, some queries at a time: its whole mask may be larger than the model."""
+    q0, q1, k0, k1 = span
+    heads = 1 if bias is None else query.shape[1]
+    step = max(1, _MOST_MASK // ((k1 - k0) * heads))
+    parts = []
+    for start in range(q0, q1, step):
+        stop = min(start + step, q1)
+        mask = _mask(layout, rule, bias, (start, stop, k0, k1))
+        part = F.scaled_dot_product_attention(
+            _heads_first(query[start - q0 : stop - q0], 1),
+            _heads_first(key, 1),
+            _heads_first(value, 1),
+            attn_mask=None if mask is None else mask.to(query.dtype),
+            dropout_p=rule.dropout,
+            scale=rule.scale,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        parts.append(part.transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)
 
 
 def _cached_mask(

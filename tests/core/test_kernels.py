@@ -172,3 +172,25 @@ def test_maps_are_the_weights_that_were_used(scene: Scene) -> None:
             assert torch.allclose(weights.sum(-1), torch.ones(4, q1 - q0), atol=1e-5)
         values = value[k0:k1].repeat_interleave(4 // scene.kv_heads, 1).transpose(0, 1)
         assert torch.allclose((weights @ values).transpose(0, 1), wanted[q0:q1], atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [None, "alibi"])
+@pytest.mark.parametrize("window", [0, 9])
+def test_a_large_mask_is_made_in_rows(monkeypatch: pytest.MonkeyPatch, bias: str | None, window: int) -> None:
+    """New tokens against a long past: equal to the whole mask, whatever fits at a time."""
+    from biolm.core import kernels
+    from biolm.core.layout import Layout, Rule
+    from biolm.core.positions import AlibiBias
+
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(13, 4, 8, generator=generator)
+    key, value = (torch.randn(50, 2, 8, generator=generator) for _ in range(2))
+    layout = Layout(
+        torch.tensor([0, 13]), torch.tensor([0, 50]), torch.arange(37, 50), torch.arange(50), 13, 50
+    )
+    rule = Rule(causal=True, window=window, scale=0.3)
+    added = None if bias is None else AlibiBias(4)
+    whole = kernels.attend(query, key, value, layout, rule, bias=added)
+    monkeypatch.setattr(kernels, "_MOST_MASK", 160)
+    monkeypatch.setattr(kernels, "_cached_mask", None)
+    assert torch.allclose(kernels.attend(query, key, value, layout, rule, bias=added), whole, atol=1e-6)
