@@ -36,6 +36,7 @@ __all__ = ["Scimilarity", "load", "recognises"]
 _ENCODER, _DECODER, _GENES, _SIZES = "encoder.ckpt", "decoder.ckpt", "gene_order.tsv", "layer_sizes.json"
 _LEAST = 5_000
 _TARGET = 1e4
+_STRIP = 64
 
 
 class Scimilarity(CellModel):
@@ -72,8 +73,12 @@ class Scimilarity(CellModel):
         self.encoder, self.decoder = encoder.eval(), None if decoder is None else decoder.eval()
         self.width = _shape(encoder.state_dict())[-1]
         self._files = files
-        # (m, h): a cell adds up the rows of its expressed genes, a tenth of them at most.
-        self._first = _linear(encoder, 0).weight.detach().t().contiguous()
+        # (m, h): a cell adds up the rows of its expressed genes, a tenth of them at most. In strips of
+        # columns, as a strip of the table stays in the cache of the processor.
+        table = _linear(encoder, 0).weight.detach().t()
+        self._first = [
+            table[:, start : start + _STRIP].contiguous() for start in range(0, table.shape[1], _STRIP)
+        ]
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, z)`` of a block of counts.
@@ -93,11 +98,14 @@ class Scimilarity(CellModel):
             raise ConfigError("scimilarity reads no tokens: pool is l2 or none, and there is no hidden state")
         device = pick_device(options.device)
         self.encoder.to(device)
-        self._first = self._first.to(device)
+        self._first = [strip.to(device) for strip in self._first]
         genes, values, starts = (torch.from_numpy(part).to(device) for part in self._inputs(block, match))
         with torch.inference_mode():
-            first = F.embedding_bag(genes, self._first, starts, mode="sum", per_sample_weights=values)
-            x = first + _linear(self.encoder, 0).bias
+            strips = [
+                F.embedding_bag(genes, strip, starts, mode="sum", per_sample_weights=values)
+                for strip in self._first
+            ]
+            x = torch.cat(strips, 1) + _linear(self.encoder, 0).bias
             for step, layer in enumerate(self.encoder.children()):
                 x = layer[2:](x) if step == 0 else layer(x)  # type: ignore[index]  # Sequential
             vectors = F.normalize(x, dim=1) if how == "l2" else x
