@@ -160,3 +160,21 @@ def test_no_name_is_cut_at_80_columns(name: str, monkeypatch: pytest.MonkeyPatch
         if option is not None and not option.argument:
             flags = option.flags or (f"--{field.name.replace('_', '-')}",)
             assert all(flag in shown.output for flag in flags)
+
+
+def test_library_messages_name_no_flag_of_the_command_line(repository: Path) -> None:
+    """Whoever calls a function from Python is not told of ``--flags``; training and text come later."""
+    import ast
+    import re
+
+    flag = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    found = []
+    for part in ("jobs", "tasks", "io", "adapters", "vocab", "scoring", "models"):
+        for path in sorted((repository / "biolm" / part).rglob("*.py")):
+            if "text" in path.relative_to(repository).parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for raised in ast.walk(node) if isinstance(node, ast.Raise) else ():
+                    if isinstance(raised, ast.Constant) and flag.search(str(raised.value)):
+                        found.append(f"{path.name}:{raised.lineno}")
+    assert found == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import shlex
 import sys
 import traceback
 import warnings
@@ -293,7 +294,7 @@ def _spelling(arguments: type[Common]) -> Callable[[str, str | None], str | None
         flag = flags.get(name, "--" + name.replace("_", "-")).split("/")[0]
         if value in (None, "True"):
             return flag
-        return f"--no-{flag[2:]}" if value == "False" else f"{flag} {value}"
+        return f"--no-{flag[2:]}" if value == "False" else f"{flag} {shlex.quote(value)}"
 
     return spell
 

@@ -34,7 +34,7 @@ class Arguments(Common):
     ]
     input: Annotated[
         Path | None,
-        Option(help="The table of cells that was read, if it moved.", shown="as it was"),
+        Option(help="The table of cells that was read, if it moved.", shown="as it was", python="data"),
     ] = None
     format: Annotated[
         str | None, Option(help="As of the command that made them.", shown="by the ending", panel="Output")

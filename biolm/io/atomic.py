@@ -54,7 +54,7 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         raise OutputError(f"folder {folder} for the output is not writable; choose another place")
     if target.exists() and not overwrite:
         raise OutputError(
-            f"{target} exists already; choose another name or allow it to be overwritten (--overwrite)"
+            f"{target} exists already; choose another name or allow it to be overwritten (`overwrite=True`)"
         )
 
 

@@ -37,5 +37,5 @@ def check_whole(path: str | Path, size: int, handle: int | None = None) -> None:
     if now < size:
         raise InputError(
             f"{path} was cut short while it was read: {now:,} of {size:,} bytes are left; put the whole file "
-            "back, then run the command again (with --resume where it has that)"
+            "back, then run the command again (with `resume=True` where it has that)"
         )

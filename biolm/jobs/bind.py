@@ -129,7 +129,7 @@ def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings
         if found is None or found.share < _TURNED:
             raise
         way = (
-            ("leave out --transpose" if settings.transpose else "read it with --transpose")
+            ("leave out `transpose=True`" if settings.transpose else "read it with `transpose=True`")
             if source.kind in ("table", "10x-mtx")
             else "write it as cells x genes first, as with adata.T"
         )
@@ -144,10 +144,10 @@ def _published_rule(model: KnowsGenes, settings: ReadingSettings) -> PublishedRu
     if rule is None:
         raise ConfigError(
             f"model {model.name} finds genes by the names that biolm resolves and has no other rule; leave "
-            "--match published out"
+            "`match='published'` out"
         )
     if settings.species is not None:
-        raise ConfigError("--match published asks for no species; leave --species out")
+        raise ConfigError("`match='published'` asks for no species; leave `species` out")
     return rule
 
 

@@ -245,7 +245,7 @@ def prepare_sequences(
     rows = np.concatenate(counts)
     if not rows.any():
         raise InputError(
-            f"every record of {source.label} was left out; read their letters as unknown (--letters unknown)"
+            f"every record of {source.label} was left out; read letters as unknown (`letters='unknown'`)"
         )
     return SequenceEmbedding(
         source=source,
@@ -277,7 +277,7 @@ def _check_names(names: list[str], label: str, settings: EmbedSettings) -> None:
         if settings.duplicates == "error":
             raise InputError(
                 f"records {seen[name]} and {number} of {label} are both named {name!r}; rename one, or take "
-                "them as they come (--duplicates keep)"
+                "them as they come (`duplicates='keep'`)"
             )
         log.warning("%d names repeat; records are kept in input order", len(names) - len(set(names)))
         return

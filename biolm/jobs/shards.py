@@ -135,7 +135,7 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
         found[number] = record
     missing = [str(Shard(n, first.shard.count)) for n in range(1, first.shard.count + 1) if n not in found]
     if missing:
-        raise InputError(f"missing: shard {', '.join(missing)}; make it with --shard {missing[0]}")
+        raise InputError(f"missing: shard {', '.join(missing)}; make it with `shard='{missing[0]}'`")
     return [found[number] for number in sorted(found)]
 
 
@@ -160,7 +160,7 @@ def read_shard(path: Path) -> ShardRecord:
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         unfinished = path.with_name(f"{path.name}.partial").exists()
-        more = "it is not finished: run it again with --resume" if unfinished else "make it with --shard"
+        more = "it is not finished: run it again with `resume=True`" if unfinished else "make it with `shard`"
         raise InputError(f"{path} is no finished shard; {more}") from error
     if version > _VERSION:
         raise InputError(f"{path} was written by a later biolm; update biolm to merge it")
@@ -188,5 +188,5 @@ def check_same_input(found: dict[str, Any], job: dict[str, Any], path: Path | No
     if differs:
         raise InputError(
             f"{path} is not what the shards were made from ({' and '.join(differs)} differ); "
-            "name the right file with --input"
+            "name the right file with `data`"
         )

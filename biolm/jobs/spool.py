@@ -92,8 +92,8 @@ class Spool:
         if not resume:
             if not overwrite:
                 raise OutputError(
-                    f"{self.folder} holds an unfinished run; go on with it (--resume) "
-                    "or start again (--overwrite)"
+                    f"{self.folder} holds an unfinished run; go on with it (`resume=True`) "
+                    "or start again (`overwrite=True`)"
                 )
         elif self._belongs():
             self._keep = True
@@ -118,7 +118,7 @@ class Spool:
         if names:
             raise OutputError(
                 f"{self.folder} belongs to another job ({' and '.join(names)} differ); "
-                "start again with --overwrite or choose another output"
+                "start again with `overwrite=True` or choose another output"
             )
         return True
 

@@ -42,7 +42,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} is not available here; use --device auto or cpu") from error
+        raise ConfigError(f"device {name!r} is not available here; use `device='auto'` or cpu") from error
     return device
 
 

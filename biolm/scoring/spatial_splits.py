@@ -58,7 +58,7 @@ def choose_split(asked: str, patients: Sequence[str], *, force_random: bool = Fa
     if asked == "random" and not force_random:
         raise ConfigError(
             "a random split of spots puts neighbours on both sides, so that coordinates alone predict "
-            "well; split by patient, section or blocks (--force-random-split does it all the same)"
+            "well; split by patient, section or blocks (`force_random_split=True` does it all the same)"
         )
     most = "patient" if len(set(patients)) > 1 else "section" if len(patients) > 1 else "blocks"
     if asked == "auto":

@@ -216,7 +216,7 @@ def _region(store: SequenceStore, region: str | None, label: str) -> tuple[str, 
     """Name, start from 0 and end."""
     if region is None:
         if len(store.names) != 1:
-            raise InputError(f"{label} has {len(store.names)} records; choose one with --region")
+            raise InputError(f"{label} has {len(store.names)} records; choose one with `region`")
         return store.names[0], 0, int(store.lengths[0])
     match = _REGION.fullmatch(region)
     assert match is not None

@@ -307,14 +307,14 @@ def _unfinished(target: Path, facts: dict[str, Any], settings: PackSettings) -> 
     before = _job_of(folder)
     if before is not None and not (settings.resume or settings.overwrite):
         raise OutputError(
-            f"{folder} holds an unfinished run; go on with it (--resume) or start again (--overwrite)"
+            f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
         )
     if before is not None and not settings.resume:
         remove(folder)
     elif before is not None and before != facts:
         raise OutputError(
             f"{folder} belongs to another job (its input or options differ); "
-            "start again with --overwrite or choose another output"
+            "start again with `overwrite=True` or choose another output"
         )
     with writing(target):
         folder.mkdir(exist_ok=True)

@@ -22,6 +22,7 @@ from biolm.io.provenance import digest
 from biolm.models.language import CellLanguage
 from biolm.models.native import TOKENIZERS, read_vocabulary
 from biolm.models.registry import load_tokenizer
+from biolm.options import spelled
 from biolm.progress import log, progress, speaks
 from biolm.settings import read_fields
 from biolm.training.config import DataConfig, ModelConfig
@@ -49,11 +50,14 @@ _SLICE = 2048  # genes whose histograms are added up at a time
 
 # Other commands' options, as the settings of a run.
 _HERE = {
-    "choose it with --layer ": "choose it with data.layer: ",
-    "(--allow-normalised)": "(data.allow_normalised: true)",
     "pass species=": "set data.species: ",
     "known to the model": "known",
 }
+
+
+def _setting(name: str, value: str | None) -> str:
+    """An option in a message, as the settings of a run write it."""
+    return f"data.{name}" if value is None else f"data.{name}: {value.lower() if value == 'True' else value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,7 @@ def naming_file(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = str(error)
+        text = spelled(str(error), _setting)
         for word, here in _HERE.items():
             text = text.replace(word, here)
         raise type(error)(text if str(path) in text else f"{path}: {text}") from error

@@ -92,7 +92,7 @@ def published_match(
     if used not in columns:
         raise InputError(
             f"there is no gene column {used!r}, which {rule.system} reads, but {', '.join(columns)}; name "
-            "one (--gene-column), or let names be resolved (--match resolve)"
+            "one (`gene_column`), or let names be resolved (`match='resolve'`)"
         )
     written = columns[used].astype(str).tolist()
     names = [rule.rewrite(name) for name in written]
@@ -109,7 +109,7 @@ def published_match(
         twice = genes[Counter(known.tolist()).most_common(1)[0][0]]
         raise InputError(
             f"column {used!r} names {len(known) - found} genes more than once, such as {twice}; {rule.system}"
-            " writes a token for each row: sum them first, or let names be resolved (--match resolve)"
+            " writes a token for each row: sum them first, or let names be resolved (`match='resolve'`)"
         )
     report = MatchReport(
         rule="published",
@@ -132,6 +132,6 @@ def published_match(
     if not found or report.coverage < minimum:
         raise GeneMatchError(
             f"only {report.matched:,} of {report.total:,} genes (column {used!r}) are known to {rule.system} "
-            "as written; name the right column (--gene-column), or let names be resolved (--match resolve)"
+            "as written; name the right column (`gene_column`), or let names be resolved (`match='resolve'`)"
         )
     return GeneMatch(target, report, genes if rule.any_name else ())

@@ -101,7 +101,7 @@ def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog:
     whole = anndata.read_h5ad(tmp_path / "x.h5ad")
     assert whole.shape == (12, 765)
     np.testing.assert_allclose(whole.obsm["X_genetext"], expected, atol=1e-4)
-    with pytest.raises(GeneMatchError, match="leave out --transpose"):
+    with pytest.raises(GeneMatchError, match="leave out `transpose=True`"):
         biolm.embed(str(awkward / "semicolon.csv"), transpose=True)
     with pytest.raises(GeneMatchError, match=r"the AnnData is genes x cells: .* write it as cells x genes"):
         biolm.embed(whole.T.copy())

@@ -229,7 +229,7 @@ def test_a_job_goes_on_after_the_last_whole_block(files, tmp_path, monkeypatch, 
     assert partial.is_dir()
     with (partial / "lengths.bin").open("ab") as file:
         file.write(b"half a block")
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="resume=True"):
         biolm.pack(folder, tmp_path / "s")
     with pytest.raises(OutputError, match="another job"):
         biolm.pack(folder / "a.h5ad", tmp_path / "s", resume=True)

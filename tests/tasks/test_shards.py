@@ -159,7 +159,7 @@ def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     others = [embed(cells, tmp_path / f"p{n}", shard=f"{n}/3") for n in (1, 3)]
-    with pytest.raises(InputError, match="not finished: run it again with --resume"):
+    with pytest.raises(InputError, match="not finished: run it again with `resume=True`"):
         biolm.merge([*others, tmp_path / "p2"], tmp_path / "x.h5ad")
     assert any(landed.glob("*.block"))
     with pytest.raises(OutputError, match="belongs to another job"):

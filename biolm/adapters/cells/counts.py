@@ -154,14 +154,14 @@ def _advice(
     if reopen is None and source.kind != "memory":
         reopen = _reopener(source)
     # Where only some cells are normalised, allowing it would mix two kinds of values.
-    allow = ", or allow normalised values (--allow-normalised)" if may_allow and not some else ""
+    allow = ", or allow normalised values (`allow_normalised=True`)" if may_allow and not some else ""
     if reopen is None:
         tried = f"try layer {' or '.join(others)}" if others else "give an AnnData with raw counts"
         return tried + allow
     for name in others:
         with reopen(name) as other:
             if _described(name, _sample(other)).is_counts:
-                return f"{name} holds counts: choose it with --layer {name}{allow}"
+                return f"{name} holds counts: choose it with `layer='{name}'`{allow}"
     missing = (
         "put the raw counts of these cells in, or leave them out" if some else "get the file with raw counts"
     )

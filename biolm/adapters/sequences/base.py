@@ -213,8 +213,8 @@ def screen(
         letter, row = chr(block.letters[places[0]]), int(rows[0])
         raise InputError(
             f"letter {letter!r} at place {places[0] - block.offsets[row] + 1} of record {block.names[row]!r} "
-            "is not of the model's alphabet; correct it, read it as unknown (--letters unknown) or leave its "
-            "record out (--letters skip)"
+            "is not of the model's alphabet; correct it, read it as unknown (`letters='unknown'`) or leave "
+            "its record out (`letters='skip'`)"
         )
     touched = np.unique(rows)
     if tally is not None:

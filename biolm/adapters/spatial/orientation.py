@@ -122,12 +122,12 @@ def check_orientation(
         if others[best] > stored + CLEARLY:
             raise InputError(
                 f"{name}: {stored:.0%} of the spots lie on tissue as stored but {others[best]:.0%} when "
-                f"{best}; correct the coordinates or the image, or go on as they are (--force-alignment)"
+                f"{best}; correct the coordinates or the image, or go on as they are (`force_alignment=True`)"
             )
         if mask.fraction < MOST_TISSUE and stored < LEAST_ON_TISSUE:
             raise InputError(
                 f"{name}: only {stored:.0%} of the spots lie on tissue in any orientation that fits; the "
-                "image is probably of another section or scale (--force-alignment goes on)"
+                "image is probably of another section or scale (`force_alignment=True` goes on)"
             )
     # Where all is tissue, flips fit as well as the truth.
     decided = mask.fraction < MOST_TISSUE and stored > max(others[best] + CLEARLY / 2, LEAST_ON_TISSUE)
@@ -142,5 +142,5 @@ def _refuse(xy: NDArray[np.float64], inside: float, size: tuple[int, int], name:
             f"{name}: {1 - inside:.0%} of the spots lie outside the image of {size[0]} x {size[1]} pixels "
             "(they "
             f"span {low[0]:.0f} to {high[0]:.0f} by {low[1]:.0f} to {high[1]:.0f}); give the image that the "
-            "coordinates belong to, or its scale (--image-scale), or leave those spots out (--edge drop)"
+            "coordinates belong to, or its scale (`image_scale`), or leave those spots out (`edge='drop'`)"
         )

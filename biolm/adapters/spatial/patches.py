@@ -174,7 +174,7 @@ def cut_patches(
     at_edge = int(leaves.sum())
     if at_edge and settings.edge == "error":
         raise InputError(
-            f"{name}: {at_edge} of {len(centres)} patches leave the image; choose --edge drop or pad"
+            f"{name}: {at_edge} of {len(centres)} patches leave the image; choose `edge='drop'` or pad"
         )
     rows = np.flatnonzero(~(outside if settings.edge == "pad" else leaves))
     if not len(rows):

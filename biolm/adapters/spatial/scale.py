@@ -95,7 +95,7 @@ def fit_grid(xy: NDArray[np.float64], columns: dict[str, NDArray[Any]] | None = 
     50.0
     """
     if len(xy) < 4:
-        raise InputError(f"{len(xy)} spots are too few to find the pitch of a grid; give --microns-per-pixel")
+        raise InputError(f"{len(xy)} spots are too few to find the pitch of a grid; give `microns_per_pixel`")
     for first, second in _ARRAYS:
         if columns is not None and first in columns and second in columns:
             v, u = (np.asarray(columns[name], np.float64) for name in (first, second))
@@ -164,9 +164,9 @@ def find_pixel_size(
         found["spot pitch"] = pitch / fit_grid(section.xy, dict(section.columns)).pitch
     if not found:
         raise InputError(
-            f"{section.name}: nothing states how many micrometres a pixel has; give --microns-per-pixel, "
+            f"{section.name}: nothing states how many micrometres a pixel has; give `microns_per_pixel`, "
             "or the "
-            "distance between neighbouring spots (--spot-pitch-um: Visium 100, Spatial Transcriptomics 200)"
+            "distance between neighbouring spots (`spot_pitch_um`: Visium 100, Spatial Transcriptomics 200)"
         )
     source = next(iter(found))
     return PixelSize(found.pop(source), source, found)

@@ -104,7 +104,7 @@ class CellAdditions:
         if clash and not ours and not overwrite:
             raise OutputError(
                 f"obs['{clash[0]}'] is in the input already and was not written by biolm; "
-                "choose another key (--key) or allow it to be overwritten (--overwrite)"
+                "choose another key (`key`) or allow it to be overwritten (`overwrite=True`)"
             )
 
 

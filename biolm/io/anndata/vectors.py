@@ -106,11 +106,11 @@ def check_key(root: Any, key: str, *, overwrite: bool) -> None:
         if name in root and not hasattr(root[name], "keys"):
             raise InputError(
                 f"{name} has the layout of anndata before 0.7, to which nothing can be added; "
-                "rewrite the file with a current anndata, or write the vectors alone (--format parquet)"
+                "rewrite the file with a current anndata, or write the vectors alone (`format='parquet'`)"
             )
     ours = f"uns/biolm/{key}" in root
     if f"obsm/{key}" in root and not ours and not overwrite:
         raise OutputError(
             f"obsm['{key}'] is in the input already and was not written by biolm; "
-            "choose another key (--key) or allow it to be overwritten (--overwrite)"
+            "choose another key (`key`) or allow it to be overwritten (`overwrite=True`)"
         )

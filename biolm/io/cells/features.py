@@ -175,7 +175,7 @@ def _left_out(types: Masks, feature_type: str, path: Path | None, matrix: str) -
     choice = base if other == EXPRESSION else other
     return (
         f"{path or 'the AnnData'}: {int(types[feature_type].sum()):,} features of {read} are read, "
-        f"{' and '.join(others)} left out (choose with --layer {choice!r})"
+        f"{' and '.join(others)} left out (choose with `layer={choice!r}`)"
     )
 
 

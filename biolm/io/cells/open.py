@@ -104,7 +104,7 @@ def _turned(reader: Reader, path: Path, matrix: str) -> CellSource:
     turned = getattr(reader, "open_turned", None)
     if turned is None:
         raise ConfigError(
-            f"{path} cannot be transposed while it is read (--transpose is for text tables and mtx folders); "
+            f"{path} cannot be transposed while it is read (`transpose=True` is for text and mtx); "
             "write it as cells x genes first, as with adata.T"
         )
     source: OpenCells = turned(path, matrix)

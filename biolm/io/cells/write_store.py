@@ -77,7 +77,7 @@ def _refuse_bad(block: CellBlock, *, whole: bool) -> None:
         wanted = "no count" if whole else "negative or not finite"
         raise InputError(
             f"cell {block.numbers[row]} (counted from 0) holds the value {data[place]}, which is {wanted}; "
-            "choose the layer with raw counts (--layer)"
+            "choose the layer with raw counts (`layer`)"
         )
 
 

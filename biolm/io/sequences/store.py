@@ -84,7 +84,7 @@ def build_store(
                         if name in seen:
                             raise InputError(
                                 f"several records are named {name!r}, again in {source.path}; rename them, "
-                                "or take them as they come (--duplicates keep)"
+                                "or take them as they come (`duplicates='keep'`)"
                             )
                         seen.add(name)
                     letter_file.write(np.ascontiguousarray(block.letters).data)

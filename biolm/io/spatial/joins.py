@@ -60,7 +60,7 @@ def join_names(
         raise InputError(
             f"{name}: only {len(rows):,} of {len(counts):,} ids of the counts ({fraction:.0%}) are in the "
             f"table of places; check that both are of one run (first ids: {counts[0]} and {places[0]})"
-            + ("" if not len(rows) else ", or go on with those that match (--allow-unmatched)")
+            + ("" if not len(rows) else ", or go on with those that match (`allow_unmatched=True`)")
         )
     return rows, found[rows], fraction
 

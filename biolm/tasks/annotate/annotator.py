@@ -246,18 +246,18 @@ def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellMod
     reference = content["model"]
     name = str(folder / MODEL) if reference.get("trained") else reference["name"]
     if reference.get("trained") and given is not None:
-        raise ConfigError(f"the annotator {folder} holds its own trained model; leave --model out")
+        raise ConfigError(f"the annotator {folder} holds its own trained model; leave `model` out")
     try:
         found = loaded(name if given is None else given)
     except ConfigError as error:
         raise CheckpointError(
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
-            "say where it is (--model)"
+            "say where it is (`model`)"
         ) from error
     if _digest(found) != reference["digest"]:
         raise CheckpointError(
             f"the annotator {folder} was made with another model than {found.name} of "
-            f"{name if given is None else given}; give that model (--model) or fit the annotator again"
+            f"{name if given is None else given}; give that model (`model`) or fit the annotator again"
         )
     if reference.get("trained"):
         return TunedModel.read(Path(name), [head["label"] for head in content["heads"]])

@@ -107,7 +107,7 @@ def _labels(source: CellSource, name: str, leave_out: Sequence[str]) -> Labels:
         more = f" and {len(lone) - 5} more" if len(lone) > 5 else ""
         raise InputError(
             f"label column '{name}' has classes of one cell ({shown}{more}), which cannot be both learned "
-            "and tested; leave them out (--leave-out) or merge them with another class"
+            "and tested; leave them out (`leave_out`) or merge them with another class"
         )
     refuse_unknown(classes, f"label column '{name}'")
     codes = np.full(len(values), -1, np.int64)
@@ -168,7 +168,7 @@ def read_training(
         batches = label_text(_column(source, settings.batch, "batch"))
         if len(np.unique(batches)) < 2:
             raise InputError(
-                f"batch column '{settings.batch}' holds one batch, so none can be left out; drop --batch"
+                f"batch column '{settings.batch}' holds one batch, so none can be left out; drop `batch`"
             )
     columns = source.gene_columns()
     species = [job.match.report.species] if job.match.report.species else None

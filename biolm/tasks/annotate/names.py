@@ -25,10 +25,10 @@ def refuse_unknown(classes: Iterable[str], where: str) -> None:
     >>> refuse_unknown(["B", "unknown"], "label 'kind'")
     Traceback (most recent call last):
     biolm.errors.InputError: label 'kind' has a class called 'unknown', the name of what gets no class; \
-leave it out (--leave-out unknown) or rename it
+leave it out (`leave_out` unknown) or rename it
     """
     if UNKNOWN in classes:
         raise InputError(
             f"{where} has a class called '{UNKNOWN}', the name of what gets no class; leave it out "
-            f"(--leave-out {UNKNOWN}) or rename it"
+            f"(`leave_out` {UNKNOWN}) or rename it"
         )

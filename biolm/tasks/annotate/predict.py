@@ -114,7 +114,7 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     if settings.key is not None:
         names[0] = settings.key
     if "cell_type" in names:
-        raise ConfigError("cell_type is kept for labels that people gave; choose another key (--key)")
+        raise ConfigError("cell_type is kept for labels that people gave; choose another key (`key`)")
     return names
 
 
@@ -217,7 +217,7 @@ def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictS
     fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
     if settings.match not in ("resolve", fitted["match"]):
         raise ConfigError(
-            f"the annotator was fitted with --match {fitted['match']}; leave --match {settings.match} out, "
+            f"the annotator was fitted with `match={fitted['match']!r}`; leave out `match={settings.match!r}` "
             "or fit it again with that"
         )
     return replace(settings, **fitted)

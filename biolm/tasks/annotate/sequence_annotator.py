@@ -201,18 +201,18 @@ def load_sequence_annotator(
         )
     content = read_annotator_file(place, FILE)
     if content.get("trained") and model is not None:
-        raise ConfigError(f"the annotator {folder} holds its own trained model; leave --model out")
+        raise ConfigError(f"the annotator {folder} holds its own trained model; leave `model` out")
     where = model or (place / MODEL if content["trained"] else content["model"]["name"])
     try:
         found = sequence_model(where)
     except ConfigError as error:
         raise CheckpointError(
             f"the annotator {folder} was made with the model {where}, which cannot be loaded ({error}); say "
-            "where it is (--model)"
+            "where it is (`model`)"
         ) from error
     if reference_of(found, str(where))["digest"] != content["model"]["digest"]:
         raise CheckpointError(
-            f"the annotator {folder} was made with another model than {where}; give that model (--model) or "
+            f"the annotator {folder} was made with another model than {where}; give that model (`model`) or "
             "fit the annotator again"
         )
     try:

@@ -82,7 +82,7 @@ class Samples:
         if len(np.unique(self.groups)) < 2:
             raise InputError(
                 "all labelled sequences are of one group, so none can be held out; give more diverse ones, a "
-                "higher identity (--identity) or a random split (--split random)"
+                "higher identity (`identity`) or a random split (`split='random'`)"
             )
         return holdout(names.astype(str), share=settings.test_share, groups=self.groups, seed=settings.seed)
 
@@ -125,7 +125,7 @@ def read_block(
         log.warning("%s", sentence)
     if not len(block):
         raise InputError(
-            f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
+            f"every record of {path} was left out; read their letters as unknown (`letters='unknown'`)"
         )
     spans = zip(whole.names, whole.offsets[:-1].tolist(), whole.offsets[1:].tolist(), strict=True)
     times = Counter(whole.names)
@@ -166,7 +166,7 @@ def read_samples(
     if tuple(table.columns) == (STRINGS,) and not settings.per_residue and not settings.numbers:
         raise InputError(
             f"{labels} gives each record a string of letters, not a class; give a table of names and "
-            "classes, or learn a label for each letter (--per-residue)"
+            "classes, or learn a label for each letter (`per_residue=True`)"
         )
     left_out = [*_MISSING, *settings.leave_out]
     kept = np.flatnonzero(~np.isin(texts, left_out) & (whole.lengths > 0))
@@ -236,7 +236,7 @@ def _encoded(
         lone = ", ".join(repr(textwrap.shorten(str(name), 30)) for name in classes[sizes < 2][:5])
         raise InputError(
             f"the labels {label!r} have classes of one sequence ({lone}), which cannot be both learned and "
-            "tested; leave them out (--leave-out), or learn numbers (--numbers)"
+            "tested; leave them out (`leave_out`), or learn numbers (`numbers=True`)"
         )
     refuse_unknown(classes, f"the label {label!r}")
     codes = np.full(len(cells), -1, np.int64)

@@ -119,7 +119,7 @@ def contacts(
     if used is None:
         raise ConfigError(
             f"model {reader.name} holds no weights of contacts; give structures to fit them on "
-            "(--fit FILE:CHAIN)"
+            "(`fit` FILE:CHAIN)"
         )
     place = pick_device(device)
     reader.core.to(place)

@@ -168,7 +168,7 @@ def contacts_file(
         log.warning("%s", sentence)
     if not ends[-1]:
         raise InputError(
-            f"every record of {path} was left out; read their letters as unknown (--letters unknown)"
+            f"every record of {path} was left out; read their letters as unknown (`letters='unknown'`)"
         )
     work = _Work(path=path, model=reader, weights=weights, settings=settings)
     shares: dict[str, float] = {}

@@ -229,7 +229,7 @@ def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArra
         single = ", ".join(types[sizes < 2])
         raise InputError(
             f"label '{settings.label}' has types of one cell ({single}), which cannot be learnt and tested; "
-            "leave them out (--leave-out NAME or --rare 2)"
+            "leave them out (`leave_out` NAME or `rare=2`)"
         )
     total = len(rows)
     if 0 < settings.cells < total:

@@ -65,7 +65,7 @@ def need_library() -> None:
     """
     if find_spec("scib_metrics") is None:
         raise ConfigError(
-            f"integration metrics need scib-metrics: {advice('eval')}, or leave them out (--no-integration)"
+            f"integration metrics need scib-metrics: {advice('eval')}, or leave out (`integration=False`)"
         )
 
 

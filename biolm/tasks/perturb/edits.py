@@ -64,7 +64,7 @@ class FileGenes:
         self, columns: dict[str, NDArray[np.str_]], match: GeneMatch, vocabulary: GeneVocabulary
     ) -> None:
         if match.names:
-            raise ConfigError("genes are changed by what they are resolved to; leave --match published out")
+            raise ConfigError("genes are changed by what they are resolved to; leave `match='published'` out")
         known = np.flatnonzero(match.target >= 0)
         rows, first = np.unique(match.target[known], return_index=True)
         self.rows: NDArray[np.int64] = rows.astype(np.int64)
@@ -165,10 +165,12 @@ def plan_edits(
     edits = [Edit(deleted=(row,)) for row in deleted] + [Edit(raised=(row,)) for row in raised]
     if combine:
         if every or len(edits) < 2:
-            raise ConfigError("a combination is of at least two named genes; name them or drop --combine")
+            raise ConfigError(
+                "a combination is of at least two named genes; name them or drop `combine=True`"
+            )
         edits.append(Edit(tuple(dict.fromkeys(deleted)), tuple(dict.fromkeys(raised))))
     if not edits:
-        raise ConfigError("no gene is named; name some, or ask for all genes (--all-genes)")
+        raise ConfigError("no gene is named; name some, or ask for all genes (`genes='all'`)")
     return list(dict.fromkeys(edits))
 
 

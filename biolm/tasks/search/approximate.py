@@ -119,6 +119,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise ConfigError(
-            f"an approximate index needs faiss: {advice('search')}, or use --index exact"
+            f"an approximate index needs faiss: {advice('search')}, or use `index='exact'`"
         ) from error
     return faiss

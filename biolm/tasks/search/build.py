@@ -308,13 +308,13 @@ def _tables(
         np.concatenate(labels) if labels else None,
     )
     if table.labels is not None and not (table.labels != "").any():
-        raise InputError(f"column '{settings.label}' holds no label; choose another (--label)")
+        raise InputError(f"column '{settings.label}' holds no label; choose another (`label`)")
     if not batches:
         return table, None
     found, codes = np.unique(np.concatenate(batches), return_inverse=True)
     if len(found) < 2:
         raise InputError(
-            f"column '{settings.batch}' holds one batch alone, so none can be left out; drop --batch"
+            f"column '{settings.batch}' holds one batch alone, so none can be left out; drop `batch`"
         )
     return table, codes.astype(np.int64)
 

@@ -159,7 +159,7 @@ def _named(section: Section, source: str | Path | NDArray[Any] | None) -> Sectio
                 return image
         return SectionImage("given", source if isinstance(source, np.ndarray) else Path(source))
     if not section.images:
-        raise InputError(f"{section.name} names no image; give one (--image)")
+        raise InputError(f"{section.name} names no image; give one (`image`)")
     order = [image.name for image in section.images]
     return section.images[order.index("hires") if "hires" in order else 0]
 
@@ -180,7 +180,7 @@ def _scale(
         if settings.image_scale is None and named.scale is None and stated is None:
             raise InputError(
                 f"{section.name}: its coordinates are micrometres and nothing states how large a pixel of "
-                "the image is; give --microns-per-pixel"
+                "the image is; give `microns_per_pixel`"
             )
         by_option = 1 / settings.microns_per_pixel if settings.microns_per_pixel else None
         found = settings.image_scale or by_option or named.scale or 1 / float(stated or 1)
@@ -198,7 +198,7 @@ def _scale(
         others = ", ".join(f"{name} {value:.4g}" for name, value in pixel_size.others.items())
         raise InputError(
             f"{section.name}: {pixel_size.source} gives {pixel_size.value:.4g} µm per pixel but {others}; "
-            "say which is right (--microns-per-pixel)"
+            "say which is right (`microns_per_pixel`)"
         )
     return scale, which, pixel_size
 
@@ -229,14 +229,14 @@ def recognise(section: Section, image: TissueImage) -> tuple[float, str]:
     if not known and stated and stated != f"{image.width} x {image.height}":
         raise InputError(
             f"{section.name} was measured on an image of {stated} pixels but this one has {image.width} x "
-            f"{image.height}; give that image, or the scale of this one (--image-scale)"
+            f"{image.height}; give that image, or the scale of this one (`image_scale`)"
         )
     if not known:
         return 1.0, "coordinates taken for its pixels"
     sizes = "; ".join(f"{name} {w:.0f} x {h:.0f}" for name, (_, w, h) in known.items())
     raise InputError(
         f"{section.name}: an image of {image.width} x {image.height} pixels is none of those that are known "
-        f"({sizes}), perhaps a crop; say how many of its pixels a unit of the coordinates has (--image-scale)"
+        f"({sizes}), perhaps a crop; say how many of its pixels a unit of the coordinates has (`image_scale`)"
     )
 
 

@@ -182,7 +182,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
     from scipy.optimize import nnls
 
     if settings.label is None:
-        raise ConfigError("a reference needs the column with its types (--label)")
+        raise ConfigError("a reference needs the column with its types (`label`)")
     names, genes, profiles = reference_profiles(reference, settings.label)
     own = {gene: place for place, gene in enumerate(section.genes.tolist())}
     shared = [place for place, gene in enumerate(genes.tolist()) if gene in own]
@@ -292,5 +292,5 @@ def deconvolved_text(found: Deconvolved) -> str:
     lines = [f"{name}: {value}" for name, value in found.facts.items()]
     lines += [f"{name}: mean fraction {value:.3f}" for name, value in zip(found.names, mean, strict=True)]
     if not found.facts.get("converged", True):
-        lines.insert(0, "LDA did NOT converge; allow more iterations (--iterations) before reading it")
+        lines.insert(0, "LDA did NOT converge; allow more iterations (`iterations`) before reading it")
     return "\n".join(lines)

@@ -193,7 +193,7 @@ def _gap(section: Prepared) -> float:
     if scale is None:
         raise InputError(
             f"{section.name} states no scale, so the gap between blocks is unknown; prepare it again with "
-            "--microns-per-pixel or --spot-pitch-um"
+            "`microns_per_pixel` or `spot_pitch_um`"
         )
     side = float(section.record.get("patch_um", 112.0))
     return side / float(scale)
@@ -296,7 +296,7 @@ def _check_alike(sections: Sequence[Prepared]) -> None:
         if section.image is None:
             raise InputError(
                 f"{section.name} has no image features; prepare it with its image (biolm spatial prepare "
-                "--image)"
+                "`image`)"
             )
         for name in ENCODED:
             if section.record.get(name) != first.record.get(name):

@@ -143,14 +143,14 @@ def _undone(texts: list[str] | None, sequences: list[str] | None, table: TextTab
     """The protein by the first variant that tells both what was changed and the result."""
     if texts is None or sequences is None:
         raise InputError(
-            f"{table.name} does not tell the unchanged protein; give it as FASTA (--sequence) or "
-            "ProteinGym's table of assays (--assays)"
+            f"{table.name} does not tell the unchanged protein; give it as FASTA (`sequence`) or "
+            "ProteinGym's table of assays (`assays`)"
         )
     for text, sequence, where in zip(texts, sequences, table.where, strict=True):
         changes = parse_mutations(text, where, offset=offset)
         if all(each.substitutes for each in changes):
             return undo_mutations(sequence.upper(), changes, where)
-    raise InputError(f"{table.name} holds no substitution that tells the protein; give it (--sequence)")
+    raise InputError(f"{table.name} holds no substitution that tells the protein; give it (`sequence`)")
 
 
 def _variants(
@@ -168,7 +168,7 @@ def _variants(
         shift = fitting_offset(parsed, wild)
         if not shift:
             raise
-        raise InputError(f"{error}; all of them fit with --offset {offset + shift}") from None
+        raise InputError(f"{error}; all of them fit with `offset={offset + shift}`") from None
     results = [_of_sequence(wild, *pair) for pair in zip(sequences, where, strict=True)] if sequences else []
     variants = []
     for row, changes in enumerate(parsed):
@@ -220,4 +220,4 @@ def _target(reference: str | Path, file: str) -> str:
         named = (cells.get("DMS_filename", ""), cells.get("DMS_id", ""))
         if stem in {each.lower().removesuffix(".csv") for each in named}:
             return cells["target_seq"].strip().upper()
-    raise InputError(f"{table.name} lists no assay {file}; give the protein as FASTA (--sequence)")
+    raise InputError(f"{table.name} lists no assay {file}; give the protein as FASTA (`sequence`)")

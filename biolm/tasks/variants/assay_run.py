@@ -63,7 +63,7 @@ def score_assay(
         names["blosum62"] = f"{settings.key.lower()}_blosum62"
     for name in names.values():
         if name in assay.columns:
-            raise InputError(f"the table has a column {name} already; choose another --key")
+            raise InputError(f"the table has a column {name} already; choose another `key`")
     if output is not None:
         check_table(output, overwrite=settings.overwrite)
     _check_letters(assay, model, settings)
@@ -129,7 +129,7 @@ def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings
         if bad:
             raise InputError(
                 f"{each.where}: model {model.name} has no token for the letter {bad[0]!r}; leave the variant "
-                "out, or give it no score (--letters unknown)"
+                "out, or give it no score (`letters='unknown'`)"
             )
 
 

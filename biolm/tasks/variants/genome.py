@@ -93,7 +93,7 @@ def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
     if width < longest:
         raise InputError(
             f"a window of {width} letters cannot hold the variant of line {variant.line}, which has "
-            f"{longest}; use wider windows (--window)"
+            f"{longest}; use wider windows (`window`)"
         )
     length = int(store.lengths[store.row(variant.contig)])
     end = variant.start + len(variant.reference)

@@ -48,7 +48,7 @@ def readable_protein(text: str, model: SequenceModel, settings: VariantSettings,
         named = ", ".join(repr(letter) for letter in sorted(tally.letters))
         raise InputError(
             f"the protein holds letters that model {model.name} does not know ({named}), so no variant of it "
-            "is scored; read them as unknown (--letters unknown)"
+            "is scored; read them as unknown (`letters='unknown'`)"
         )
     if sentence := tally.sentence():
         log.warning("%s", sentence)

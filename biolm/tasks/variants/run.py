@@ -129,7 +129,7 @@ def _kind(data: str | Path | Sequence[str], *, scan: bool) -> str:
         return "vcf"
     if is_sequence_file(data):
         raise ConfigError(
-            f"{data} holds sequences but no variants; ask for a scan (--scan) or name mutations"
+            f"{data} holds sequences but no variants; ask for a scan (`scan=True`) or name mutations"
         )
     return "table"
 

@@ -63,7 +63,7 @@ def checked_variants(store: SequenceStore, path: str | Path, key: str) -> Iterat
         if line.startswith(b"#"):
             if line.startswith(f"##INFO=<ID={key}_".encode()):
                 raise InputError(
-                    f"line {number} of {path} says that it holds {key} scores already; choose another --key"
+                    f"line {number} of {path} says that it holds {key} scores already; choose another `key`"
                 )
             header = header or line.startswith(b"#CHROM")
         elif line.strip():
@@ -76,7 +76,7 @@ def checked_variants(store: SequenceStore, path: str | Path, key: str) -> Iterat
                 )
             if any(entry.startswith(f"{key}_".encode()) for entry in fields[7].split(b";")):
                 raise InputError(
-                    f"line {number} of {path} has {key} scores in INFO already; choose another --key"
+                    f"line {number} of {path} has {key} scores in INFO already; choose another `key`"
                 )
             for each in line_variants(line, number, str(path)):
                 check_variant(store, each, str(path))

@@ -157,11 +157,11 @@ def merge_vcf(
         If the VCF changed.
     """
     if form is not None or not str(target).endswith(_ENDINGS):
-        raise ConfigError(f"{target} names no format for variants; use .vcf or .vcf.gz, and no --format")
+        raise ConfigError(f"{target} names no format for variants; use .vcf or .vcf.gz, and no `format`")
     job, place = records[0].job, Path(records[0].facts["input"] if data is None else data)
     found = job["input"] | {"vcf": stamp(place)}
     if found != job["input"]:
-        raise InputError(f"{place} is not what the shards were made from; name the right file with --input")
+        raise InputError(f"{place} is not what the shards were made from; name the right file with `data`")
     options, facts = job["options"], job["provenance"]
     names = COLUMNS if options["distances"] else COLUMNS[:3]
     scores = _scores(parts, len(names))

@@ -82,14 +82,14 @@ def test_float_noise_of_counts_is_no_offence(raw):
 def test_normalised_values_are_refused_by_their_kind(raw, change, kind):
     with pytest.raises(InputError, match=kind) as failure:
         check_counts(Table(change(raw)))
-    assert "--allow-normalised" in str(failure.value)
+    assert "`allow_normalised=True`" in str(failure.value)
     report = check_counts(Table(change(raw)), allow_normalised=True)
     assert not report.is_counts
 
 
 def test_the_matrix_that_holds_counts_is_named(raw):
     table = Table(np.log1p(raw), **{"layers/scaled": raw - 1, "layers/counts": raw, "raw/X": raw})
-    with pytest.raises(InputError, match="layers/counts holds counts: choose it with --layer layers/counts"):
+    with pytest.raises(InputError, match="holds counts: choose it with `layer='layers/counts'`"):
         check_counts(table, reopen=table.reopen)
     with pytest.raises(InputError, match="try layer layers/scaled or layers/counts or raw/X"):
         check_counts(table)
@@ -104,7 +104,7 @@ def test_bad_values_are_refused_even_where_normalised_ones_are_allowed(raw, valu
     rows[0, 0] = value
     with pytest.raises(InputError, match=r"negative|infinite") as failure:
         check_counts(Table(rows), allow_normalised=True)
-    assert "--allow-normalised" not in str(failure.value)
+    assert "`allow_normalised=True`" not in str(failure.value)
 
 
 def test_a_file_is_reopened_to_find_counts(raw, tmp_path):
@@ -167,7 +167,7 @@ def test_one_normalised_sample_is_refused_with_its_cells_named(shared, rows):
             list(cells.blocks(rows))
     assert "(counted from 0; sample = 'normalised' in obs)" in str(failure.value)
     assert f"in cells 196 to {199 if rows == 50 else 328} " in str(failure.value)
-    assert "--allow-normalised" not in str(failure.value)
+    assert "`allow_normalised=True`" not in str(failure.value)
     with open_cells(path) as cells:
         check_counts(cells)
         with pytest.raises(InputError, match=r"cells 250 to 251 .*sample = 'normalised'"):

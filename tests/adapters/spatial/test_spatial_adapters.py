@@ -69,7 +69,7 @@ def test_trap_13_no_scale_is_asked_for_and_never_assumed() -> None:
     adata = anndata.AnnData(np.ones((9, 2), np.float32))
     adata.obsm["spatial"] = np.stack(np.divmod(np.arange(9), 3), 1) * 50.0
     with open_section(adata) as section:
-        with pytest.raises(InputError, match="--microns-per-pixel"):
+        with pytest.raises(InputError, match="`microns_per_pixel`"):
             find_pixel_size(section)
         assert find_pixel_size(section, pitch_um=100).value == pytest.approx(2)
         both = find_pixel_size(section, option=0.25, image=0.5)

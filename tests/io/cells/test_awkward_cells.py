@@ -58,7 +58,7 @@ def test_antibodies_are_no_genes(awkward: Path, whole: Callable[..., Any], name:
     with open_cells(path) as source:
         [note] = source.notes
         assert "389 features of Gene Expression are read, 14 of Antibody Capture left out" in note
-        assert "--layer 'Antibody Capture'" in note
+        assert "`layer='Antibody Capture'`" in note
     proteins = matrix(path, whole, "Antibody Capture")
     assert proteins[2].shape == (30, 14)
     assert proteins[2].sum() > 0

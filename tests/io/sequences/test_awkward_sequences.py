@@ -202,7 +202,7 @@ def test_several_records_of_one_name(awkward: Path, tmp_path: Path) -> None:
     assert two.window("1", 0, 5).tobytes() == b"tggcc"
     assert two.window("chr1", 0, 5).tobytes() == b"TGGCC"
     for name in ("dup1.fa", "a3_dupnames.fasta"):
-        with pytest.raises(InputError, match=r"several records are named .*\(--duplicates keep\)"):
+        with pytest.raises(InputError, match=r"several records are named .*\(`duplicates='keep'`\)"):
             build_store(opened([awkward / name]), tmp_path / "strict", repeats=False)
         assert not (tmp_path / "strict").exists()
 

@@ -254,7 +254,7 @@ def test_h5ad_with_several_libraries(tmp_path: Path) -> None:
         open_section(path, SectionOptions(library="A"))
     adata.obs["slide"] = ["A", "B", "A", "B"]
     adata.write_h5ad(path)
-    with pytest.raises(InputError, match="choose one with --library: A, B"):
+    with pytest.raises(InputError, match="choose one with `library`: A, B"):
         open_section(path)
     with open_section(path, SectionOptions(library="B")) as section:
         assert section.xy.tolist() == [[2, 3], [6, 7]]

@@ -207,7 +207,7 @@ def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path)
     assert tally.stops > 0
     with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 letters but 39 labels"):
         read_samples(awkward / "an.fasta", awkward / "an_res_short.fasta", "labels", model, settings)
-    with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(--per-residue\)"):
+    with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(`per_residue=True`\)"):
         read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, FitSettings())
 
 

@@ -119,7 +119,7 @@ def test_trap_8_contrast_is_reported_beside_chance(prepared: list[Path]) -> None
 
 
 def test_a_random_split_is_refused_unless_forced() -> None:
-    with pytest.raises(ConfigError, match="--force-random-split"):
+    with pytest.raises(ConfigError, match="force_random_split"):
         choose_split("random", ["A"])
     assert choose_split("random", ["A"], force_random=True) == "random"
 

@@ -144,7 +144,7 @@ def test_lines_go_out_as_they_came(genome, fasta, tmp_path, encoder):
         assert float(info[b"BIOLM_L2"]) > 0
     assert kept[4].split(b"\t")[7].startswith(b"AF=0.5;DB;BIOLM_LLR=")
     assert out.read_bytes()[12:14] == b"BC"
-    with pytest.raises(InputError, match="holds BIOLM scores already; choose another --key"):
+    with pytest.raises(InputError, match="holds BIOLM scores already; choose another `key`"):
         biolm.score_variants(out, model=encoder, reference=fasta)
     biolm.score_variants(out, model=encoder, reference=fasta, key="SECOND", output=tmp_path / "twice.vcf")
     assert b"BIOLM_LLR=" in (tmp_path / "twice.vcf").read_bytes()

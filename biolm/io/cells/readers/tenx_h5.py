@@ -98,7 +98,7 @@ def _legacy(file: Any, genome: str, path: Path, offered: list[str], chosen: str)
     group = file[genome]
     index = "gene_names" if "gene_names" in group else "genes"
     others = [name for name in _genomes(file) if name != genome]
-    left_out = f"{path} holds several genomes: {genome} is read, {' and '.join(others)} left out (--layer)"
+    left_out = f"{path} holds several genomes: {genome} is read, {' and '.join(others)} left out (`layer`)"
     return OpenCells(
         path=path,
         kind="10x-h5",

@@ -111,9 +111,9 @@ def _check_sizes(file: Path, header: _Header, genes: int, barcodes: int) -> None
     beside = f"{file} is {size[0]} x {size[1]}, but beside it lie {genes} genes and {barcodes} barcodes"
     if (header.genes, header.cells) == (barcodes, genes):
         way = (
-            "it is genes x cells, so leave out --transpose"
+            "it is genes x cells, so leave out `transpose=True`"
             if header.turned
-            else "it is cells x genes, so read it with --transpose"
+            else "it is cells x genes, so read it with `transpose=True`"
         )
         raise InputError(f"{beside}: {way}")
     raise InputError(f"{beside}; the three files do not belong together")

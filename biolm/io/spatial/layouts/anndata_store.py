@@ -131,14 +131,14 @@ def _library(
     if column is None:
         raise InputError(
             f"{name} holds {len(libraries)} libraries ({', '.join(map(str, libraries))}) and no column of "
-            "obs says which spot is of which; name one (--library-column)"
+            "obs says which spot is of which; name one (`library_column`)"
         )
     values = source.obs_column(column).astype(str)
     known = sorted(set(values.tolist()))
     if options.library is None:
         if len(known) == 1:
             return known[0], everything
-        raise InputError(f"{name} holds several libraries; choose one with --library: {', '.join(known)}")
+        raise InputError(f"{name} holds several libraries; choose one with `library`: {', '.join(known)}")
     if options.library not in known:
         raise InputError(f"{name}: column {column!r} has no {options.library!r} but {', '.join(known)}")
     return options.library, np.flatnonzero(values == options.library)

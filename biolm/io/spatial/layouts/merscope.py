@@ -113,7 +113,7 @@ def _by_manifest(file: Path, manifest: Path) -> SectionImage:
     if stated <= 0 or by_box <= 0 or abs(by_box / stated - 1) > DISAGREE:
         fault = (
             f"{manifest} says {stated:g} µm per pixel, but its box of {right - left:.1f} µm over the "
-            f"{width} pixels of {file.name} makes {by_box:.4g}; say which is right (--microns-per-pixel)"
+            f"{width} pixels of {file.name} makes {by_box:.4g}; say which is right (`microns_per_pixel`)"
         )
         return SectionImage(file.stem, file, None, (left, top), fault)
     return SectionImage(file.stem, file, 1 / stated, (left, top))

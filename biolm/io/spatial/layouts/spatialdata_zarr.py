@@ -36,7 +36,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
 
     names = sorted(one.name for one in (path / "tables").iterdir() if (one / "obs").is_dir())
     if options.library is None and len(names) > 1:
-        raise InputError(f"{path} holds the tables {', '.join(names)}; choose one with --library")
+        raise InputError(f"{path} holds the tables {', '.join(names)}; choose one with `library`")
     name = options.library or names[0]
     if name not in names:
         raise InputError(f"{path} holds no table {name!r} but {', '.join(names)}")
