@@ -10,6 +10,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.errors import ConfigError
+from biolm.options import Option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -20,14 +21,15 @@ class Arguments(Common):
     """Options of ``biolm fetch``."""
 
     model: Annotated[
-        str, typer.Argument(help="A system of biolm models, or ORG/NAME:SUBFOLDER@REVISION of the hub.")
+        str,
+        Option(
+            help="A system of biolm models, or ORG/NAME:SUBFOLDER@REVISION of the hub.",
+            argument=True,
+            panel="Input",
+        ),
     ]
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder to keep it in.", show_default="the hub's own")
-    ] = None
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept a licence for non-commercial use.")
-    ] = False
+    cache: Annotated[Path | None, Option(help="Folder to keep it in.", shown="the hub's own")] = None
+    accept_licence: Annotated[bool, Option(help="Accept a licence for non-commercial use.")] = False
 
 
 def run(chosen: Arguments) -> None:
