@@ -174,7 +174,7 @@ def test_library_messages_name_no_flag_of_the_command_line(repository: Path) -> 
             if "text" in path.relative_to(repository).parts:
                 continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                for raised in ast.walk(node) if isinstance(node, ast.Raise) else ():
-                    if isinstance(raised, ast.Constant) and flag.search(str(raised.value)):
-                        found.append(f"{path.name}:{raised.lineno}")
+                raised = ast.walk(node) if isinstance(node, ast.Raise) else ()
+                texts = [each for each in raised if isinstance(each, ast.Constant)]
+                found += [f"{path.name}:{each.lineno}" for each in texts if flag.search(str(each.value))]
     assert found == []

@@ -217,8 +217,8 @@ def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictS
     fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
     if settings.match not in ("resolve", fitted["match"]):
         raise ConfigError(
-            f"the annotator was fitted with `match={fitted['match']!r}`; leave out `match={settings.match!r}` "
-            "or fit it again with that"
+            f"the annotator was fitted with `match={fitted['match']!r}`; leave `match={settings.match!r}` "
+            "out, or fit it again with that"
         )
     return replace(settings, **fitted)
 
