@@ -119,7 +119,7 @@ class CellModel(ABC):
         from biolm.errors import ConfigError
 
         raise ConfigError(
-            f"model {self.name} cannot be adapted to a data set; leave out --adapt or choose cellfactors"
+            f"model {self.name} cannot be adapted to a data set; leave out `adapt=True` or choose cellfactors"
         )
 
     def tokenize(

@@ -111,7 +111,7 @@ def adapt(model: CellModel, factors: int, source: CellSource, match: GeneMatch) 
     if source.n_cells < FEWEST:
         raise InputError(
             f"principal components of {source.n_cells} cells say little, and adapting needs {FEWEST}; leave "
-            "out --adapt"
+            "out `adapt=True`"
         )
     block = source.take(np.arange(0, source.n_cells, -(-source.n_cells // MOST), dtype=np.int64))
     logs = log_normalised(_table(block))
