@@ -21,6 +21,7 @@ class Arguments(SectionArguments):
         str, Option(help="colour, convolutions, or the folder of a ViT or DINOv2.", panel="Model")
     ] = "colour"
     stain: Annotated[bool, Option(help="Normalise the stains, fitted on this section.")] = False
+    symmetric: Annotated[bool, Option(help="Average features over flips and turns of a patch.")] = False
     patient: Annotated[str | None, Option(help="Whose tissue it is, for splits.", shown="told from obs")] = (
         None
     )
@@ -46,6 +47,7 @@ def run(chosen: Arguments) -> None:
         patches=chosen.patch_settings(),
         encoder=chosen.encoder,
         stain=chosen.stain,
+        symmetric=chosen.symmetric,
         patient=chosen.patient,
         species=chosen.species,
         assay=chosen.assay,

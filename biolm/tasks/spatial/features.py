@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.spatial.patches import Patches, PatchSettings, cut_patches
+from biolm.adapters.spatial.patches import Patches, PatchSettings, cut_patches, symmetry
 from biolm.adapters.spatial.stain import StainNormaliser
 from biolm.io.atomic import replacing
 from biolm.io.provenance import digest
@@ -52,6 +52,7 @@ def image_features(
     *,
     image_hash: str,
     stain: bool = False,
+    symmetric: bool = False,
     cache: Path | None = None,
     show: bool = False,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -67,6 +68,8 @@ def image_features(
         Of the image's content, see :func:`content_hash`.
     stain
         Normalise the stains first, fitted on this section's tissue.
+    symmetric
+        Average over the eight flips and turns of each patch, as ST-Net does at test time.
     cache
         Folder of earlier features; None to make them anew.
     show
@@ -75,7 +78,7 @@ def image_features(
     patches = cut_patches(
         alignment.image, alignment.places, alignment.microns_per_pixel, settings, name=alignment.which
     )
-    facts = {**encoder.facts(), **patches.facts(), "stain_normalised": stain}
+    facts = {**encoder.facts(), **patches.facts(), "stain_normalised": stain, "symmetric": symmetric}
     key = digest(
         {
             "image": image_hash,
@@ -93,7 +96,8 @@ def image_features(
     with progress("encoding patches", len(patches), show=show, unit="patches") as advance:
         for block in patches.blocks():
             pixels = block.pixels if normalise is None else normalise(block.pixels)
-            features[block.rows] = encoder(pixels)
+            turned = [symmetry(pixels, number) for number in range(8)] if symmetric else [pixels]
+            features[block.rows] = np.mean([encoder(each) for each in turned], axis=0)
             advance(len(block.rows))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,8 @@ class PrepareSettings:
         ``colour``, ``convolutions``, or the folder of a ViT or DINOv2.
     stain
         Normalise the stains.
+    symmetric
+        Average features over the eight flips and turns of each patch.
     patient
         Whose tissue it is; sections of one patient stay on one side of a split.
     species, assay
@@ -74,6 +76,7 @@ class PrepareSettings:
     patches: PatchSettings = field(default_factory=PatchSettings)
     encoder: str = "colour"
     stain: bool = False
+    symmetric: bool = False
     patient: str | None = None
     species: str | None = None
     assay: str | None = None
@@ -149,6 +152,7 @@ def prepare(
                     settings.patches,
                     image_hash=(image_hash := content_hash(alignment.source)),
                     stain=settings.stain,
+                    symmetric=settings.symmetric,
                     cache=settings.cache,
                     show=settings.progress,
                 )

@@ -284,6 +284,7 @@ ENCODED = (
     "patch_um",
     "patch_pixels",
     "stain_normalised",
+    "symmetric",
 )
 """Entries of the record that must agree between sections."""
 

@@ -190,6 +190,21 @@ def test_prepared_file_is_what_scanpy_expects(prepared: list[Path]) -> None:
     assert adata.obsm["X_image"].shape[1] == int(record["image_tokens"]) * 27
 
 
+def test_symmetric_features_do_not_change_when_the_tissue_is_turned(case, tmp_path: Path) -> None:
+    import anndata
+
+    from biolm.adapters.spatial.patches import PatchSettings
+
+    adata, image = case
+    turned, other = adata.copy(), np.ascontiguousarray(np.rot90(image, 2))
+    turned.obsm["spatial"] = np.array([image.shape[1], image.shape[0]]) - adata.obsm["spatial"]
+    settings = PrepareSettings(symmetric=True, patches=PatchSettings(pixels=32))
+    for name, one, picture in (("a", adata, image), ("b", turned, other)):
+        prepare(one, tmp_path / f"{name}.h5ad", image=picture, settings=settings)
+    a, b = (anndata.read_h5ad(tmp_path / f"{name}.h5ad").obsm["X_image"] for name in "ab")
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1.0)
+
+
 def test_features_come_from_the_cache_of_their_content(case, tmp_path: Path, monkeypatch) -> None:
     from biolm.adapters.spatial.patches import Patches, PatchSettings
 
