@@ -1,7 +1,7 @@
 """Fusion of genes and image on the shared sections C2 to C5, each left out in turn, beside ridge baselines.
 
-``python benchmarks/spatial_fusion.py --seeds 3`` takes about a quarter of an hour of CPU time. All four sections are of one
-patient.
+``python benchmarks/spatial_fusion.py --seeds 3`` takes about a quarter of an hour of CPU time. All four
+sections are of one patient.
 """
 
 from __future__ import annotations
