@@ -15,7 +15,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -32,9 +31,6 @@ __all__ = [
     "Antibody",
     "Common",
     "Letters",
-    "Reading",
-    "ReadingOptions",
-    "Sharded",
     "add",
     "annotation",
     "offered",
@@ -60,55 +56,6 @@ class Common:
         bool, Option(help="Print nothing but errors on stderr.", flags=("--quiet", "-q"), panel="Run")
     ] = False
     debug: Annotated[bool, Option(help="Print the traceback of a failure.", panel="Run")] = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadingOptions(Common):
-    """Options of every command that reads cells."""
-
-    layer: Annotated[str | None, typer.Option(help="Matrix to read: a layer, or raw.", show_default="X")] = (
-        None
-    )
-    transpose: Annotated[
-        bool, typer.Option("--transpose", help="The text table or mtx folder is genes x cells.")
-    ] = False
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False
-    allow_normalised: Annotated[
-        bool, typer.Option("--allow-normalised", help="Take values that are not counts.")
-    ] = False
-    gene_column: Annotated[
-        str | None, typer.Option(help="index or a var column with gene names.", show_default="found")
-    ] = None
-    minimum_match: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of genes the model must know.")
-    ] = 0.1
-    match: Annotated[
-        str,
-        typer.Option(help="resolve: genes by any of their names; published: as its authors look them up."),
-    ] = "resolve"
-    species: Annotated[
-        str | None, typer.Option(help="human or mouse.", show_default="told from the names")
-    ] = None
-
-    def among(self, settings: type[Any]) -> dict[str, Any]:
-        """The options that are fields of a settings dataclass, and whether to draw progress."""
-        names = {field.name for field in dataclasses.fields(settings)}
-        chosen = {name: value for name, value in vars(self).items() if name in names}
-        return chosen | {"progress": not self.quiet}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sharded(Common):
-    """The option of commands that can do a part of their rows."""
-
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            help="Do part i of n of a table of cells, such as 2/7, into a folder for biolm merge.",
-            show_default="all",
-        ),
-    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,16 +103,6 @@ class Antibody(Common):
         from biolm.models.registry import load
 
         return load(model, **given)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reading(ReadingOptions):
-    """Input and options of every command that reads one file of cells."""
-
-    input: Annotated[
-        Path,
-        typer.Argument(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv."),
-    ]
 
 
 def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type[Common]) -> None:
