@@ -21,6 +21,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import EmbedOptions
+from biolm.models.systems import scconcept
 
 TOLERANCE = 2e-5
 
@@ -76,6 +77,23 @@ def test_recorded_tokens_and_vectors_of_counts(folder: Path, wanted: dict[str, t
     for budget in (90, 5000):
         vectors = model.embed(block, match, EmbedOptions(device="cpu", batch_tokens=budget))
         assert relative(torch.from_numpy(vectors), wanted["predict/cls_cell_emb"]) < TOLERANCE
+
+
+def test_recorded_losses(goldens: Path, wanted: dict[str, torch.Tensor]) -> None:
+    weights = torch.load(goldens / "scconcept" / "model.ckpt", weights_only=True)["state_dict"]
+    scale = float(weights["logit_scale"].exp())
+    first, second, kept = (wanted[f"given/{name}"] for name in ("a", "b", "items_mask"))
+    found = {
+        "given/clip_loss": scconcept.clip_loss(first, second, scale),
+        "given/clip_loss_masked": scconcept.clip_loss(first, second, scale, kept),
+        "given/2n_way_loss": scconcept.two_way_loss(first, second, scale),
+    }
+    views = wanted["step/cell_embs_1"], wanted["step/cell_embs_2"]
+    found["step/loss_n_way"] = scconcept.clip_loss(*views, scale)
+    found["step/loss_2n_way"] = scconcept.two_way_loss(*views, scale)
+    for name, loss in found.items():
+        assert relative(loss, wanted[name][0]) < TOLERANCE, name
+    assert relative(scconcept.clip_loss(first, second, scale * 1.1), wanted["given/clip_loss"][0]) > 1e-3
 
 
 def test_each_detail_matters(folder: Path, wanted: dict[str, torch.Tensor]) -> None:

@@ -47,6 +47,17 @@ def test_recorded_encodings(goldens: Path, wanted: dict[str, torch.Tensor]) -> N
         network.classify(encodings)
 
 
+def test_recorded_losses(wanted: dict[str, torch.Tensor]) -> None:
+    views = wanted["projection"][:, 0], wanted["projection_masked"][:, 0]
+    assert relative(sctrans.nt_xent(*views, 0.1), wanted["ntxent_t01"][0]) < TOLERANCE
+    encodings = wanted["encoding"][:, 0], wanted["encoding_masked"][:, 0]
+    assert relative(sctrans.nt_xent(*encodings, 0.5), wanted["ntxent_t05_on_encodings"][0]) < TOLERANCE
+    assert relative(sctrans.nt_xent(*views, 0.2), wanted["ntxent_t01"][0]) > 1e-3
+    for name, smoothing in (("0", 0.0), ("01", 0.1)):
+        loss = sctrans.smoothed_loss(wanted["logits"], wanted["targets"], smoothing)
+        assert relative(loss, wanted[f"label_smoothing_loss_{name}"][0]) < TOLERANCE
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("detail", ["heads", "query row", "scaled values"])
 def test_each_detail_matters(

@@ -31,7 +31,7 @@ from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
 
-__all__ = ["ScConcept", "load", "load_tokenizer", "read_core", "recognises"]
+__all__ = ["ScConcept", "clip_loss", "load", "load_tokenizer", "read_core", "recognises", "two_way_loss"]
 
 _WEIGHTS, _GENES = "model.ckpt", "gene_mappings"
 _CLS, _SPECIAL = 0, ("<cls>", "<pad>")
@@ -99,6 +99,28 @@ class ScConcept(TokenCellModel):
             return super()._vectors(batch, options)
         first = self.core(batch, logits=False).last_hidden_state[batch.offsets[:-1].long()]
         return nn.functional.normalize(first @ self.projection.to(first).T, dim=1)
+
+
+def clip_loss(first: Tensor, second: Tensor, scale: float, kept: Tensor | None = None) -> Tensor:
+    """Contrast of two panels of the same cells ``(b, d)``, each direction in turn.
+
+    As published, cells that are not ``kept`` have logits of 0 rather than none, and count in no mean.
+    """
+    logits = scale * nn.functional.normalize(first, dim=1) @ nn.functional.normalize(second, dim=1).T
+    kept = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if kept is None else kept
+    logits = logits * (kept[:, None] & kept)
+    own = torch.arange(len(logits), device=logits.device)[kept]
+    halves = [nn.functional.cross_entropy(rows[kept], own) for rows in (logits, logits.T)]
+    return (halves[0] + halves[1]) / 2
+
+
+def two_way_loss(first: Tensor, second: Tensor, scale: float) -> Tensor:
+    """Contrast of both panels with all other cells of both; as published, a view with itself has logit 0."""
+    a, b = (nn.functional.normalize(x, dim=1) for x in (first, second))
+    logits = scale * torch.cat((a, b)) @ torch.cat((b, a)).T
+    n, places = len(a), torch.arange(2 * len(a), device=a.device)
+    logits = logits * (places[:, None] != places.roll(n))
+    return nn.functional.cross_entropy(logits, places)
 
 
 def recognises(folder: Path) -> bool:

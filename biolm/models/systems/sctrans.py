@@ -30,7 +30,7 @@ from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
-__all__ = ["ScTrans", "load", "load_tokenizer", "read_network", "recognises"]
+__all__ = ["ScTrans", "load", "load_tokenizer", "nt_xent", "read_network", "recognises", "smoothed_loss"]
 
 _WEIGHTS = ("pretrained_model.pth", "finetuned_model.pth")
 _GENES = "reference_word_dic.pk"
@@ -153,6 +153,26 @@ class ScTrans(CellNetwork):
         """Vectors ``(b, d)``."""
         encodings: Tensor = self.network(batch)[0]
         return self.network.projection_head(encodings) if how == "projection" else encodings  # type: ignore
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
+    """Contrast of two views ``(b, d)`` as published: the temperature grows with the root of the width."""
+    n = len(first)
+    both = nn.functional.normalize(torch.cat((first, second)), dim=1)
+    raised = (both @ both.T / (temperature * both.shape[1] ** 0.5)).exp()
+    others = raised.sum(1) - raised.diagonal() + 1e-7
+    pairs = torch.arange(2 * n, device=both.device).roll(n)
+    # The published code divides by the sums of the columns, and similarity is symmetric.
+    shares = raised[torch.arange(2 * n), pairs] / others[pairs]
+    loss: Tensor = -(shares + 1e-7).log().mean()
+    return loss
+
+
+def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of ``(b, c)`` with a fraction of each target spread over all classes, as published."""
+    logs = (logits.softmax(1) + 1e-8).log()
+    own = logs.gather(1, targets.reshape(-1, 1))[:, 0]
+    return -((1 - smoothing) * own + smoothing * logs.mean(1)).mean()
 
 
 def _weights(folder: Path) -> Path | None:
