@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ __all__ = [
     "alone",
     "check_free_space",
     "claiming",
+    "discard",
     "install",
     "owning",
     "refuse_existing",
     "remove",
     "replacing",
+    "tidy",
     "writing",
 ]
 
@@ -104,12 +107,63 @@ def install(finished: Path, target: Path) -> None:
     """Rename a finished file or folder to its final name, replacing what was there."""
     if target.is_dir() and not target.is_symlink():
         # A folder cannot be renamed over a folder that holds something: step aside first.
-        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        old = target.with_name(f".{target.name}.old-{_me()}")
         target.rename(old)
         finished.rename(target)
         shutil.rmtree(old)
     else:
         finished.replace(target)
+
+
+def tidy(target: Path) -> None:
+    """Put right what a process that was killed left beside ``target``.
+
+    A folder that had stepped aside for its successor comes back where that never came; temporary files of
+    processes of this machine that are gone are removed. Those of other machines, which may share the disk,
+    are left alone.
+    """
+    pattern = re.compile(
+        rf"\.(?:{re.escape(target.name)}\.old|{re.escape(target.stem)}\.partial)-{_node()}-(\d+)"
+    )
+    if not target.parent.is_dir():
+        return
+    for path in target.parent.iterdir():
+        found = pattern.match(path.name)
+        if found is None or _alive(int(found[1])):
+            continue
+        if ".old-" in path.name and not target.exists():
+            path.rename(target)
+        else:
+            remove(path)
+
+
+def discard(folder: Path, target: Path) -> None:
+    """Remove a working folder of ``target``: gone at once, and what a kill leaves goes by :func:`tidy`."""
+    trash = target.with_name(f".{target.stem}.partial-{_me()}{target.suffix}")
+    try:
+        folder.rename(trash)
+    except FileNotFoundError:
+        return
+    remove(trash)
+
+
+def _node() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "here"
+
+
+def _me() -> str:
+    """Names this process among those of all machines that may write beside it."""
+    return f"{_node()}-{os.getpid()}"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is there, and somebody else's
+    return True
 
 
 @contextmanager
@@ -143,8 +197,9 @@ def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     ...     target.read_text()
     'whole'
     """
+    tidy(target)
     refuse_existing(target, overwrite=overwrite)
-    temporary = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.partial-{_me()}{target.suffix}")
     try:
         with writing(target):
             yield temporary

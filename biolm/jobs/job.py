@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError
-from biolm.io.atomic import check_free_space, install, refuse_existing, writing
+from biolm.errors import ConfigError, InputError
+from biolm.io.atomic import check_free_space, install, refuse_existing, tidy, writing
+from biolm.io.provenance import stamp
 from biolm.jobs.shards import Shard, ShardRecord, write_record
-from biolm.jobs.spool import Arrays, Parts, Spool
+from biolm.jobs.spool import MADE, Arrays, Parts, Spool, was_named
 from biolm.progress import progress
 
 __all__ = ["Job", "RunChoices", "block_ends", "check_outputs", "write_whole"]
@@ -71,6 +72,9 @@ class Job:
         that belong beside it have its name with another ending.
     facts
         What merging needs beside ``same``, such as the path of the input.
+    inputs
+        Files that were read, by the name of their stamp (:func:`biolm.io.provenance.stamp`) in
+        ``same["input"]``; they must be at the end what they were at the beginning.
     size
         Bytes that the job writes, about.
     label, unit
@@ -102,6 +106,7 @@ class Job:
     compute: Callable[[Any], Arrays]
     finish: Callable[[Parts, Path], Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
     size: int = 0
     label: str = "working"
     unit: str = "rows"
@@ -128,15 +133,19 @@ class Job:
         count = len(self.ends) - 1
         shard = None if choices.shard is None else Shard.parse(choices.shard)
         first, last = (0, count) if shard is None else shard.blocks(count)
-        refuse_existing(output, overwrite=choices.overwrite)
+        tidy(output)
         same = {name: value for name, value in self.same.items() if name != "provenance"}
         spool = Spool(output, {**same, "shard": str(shard or "")}, first, last)
+        if spool.settle() and choices.resume:
+            return int(self.ends[last] - self.ends[first])
+        refuse_existing(output, overwrite=choices.overwrite)
         with spool.open(resume=choices.resume, overwrite=choices.overwrite):
             check_free_space(
                 output, self.size if shard is None else self.size * (last - first) // max(count, 1)
             )
             self._work(spool, show=choices.progress)
             rows = int(self.ends[last] - self.ends[first])
+            self._check_inputs()
             if shard is None:
                 write_whole(spool.folder, output, lambda made: self.finish(spool.parts(), made))
                 return rows
@@ -153,6 +162,12 @@ class Job:
                 (spool.folder / "job.json").unlink()
                 install(spool.folder, output)
             return rows
+
+    def _check_inputs(self) -> None:
+        """Refuse results of an input that was replaced, cut or written to while it was read."""
+        for name, path in self.inputs.items():
+            if stamp(path) != self.same["input"][name]:
+                raise InputError(f"{path} changed while it was read; run the job again on a file that stays")
 
     def _work(self, spool: Spool, *, show: bool) -> None:
         start, total = (
@@ -195,6 +210,9 @@ def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -
     ConfigError
         If a shard is named like a file.
     """
+    tidy(output)
+    if choices.resume and was_named(output):
+        return
     if choices.shard is None:
         for ending in endings:
             refuse_existing(output.with_suffix(ending), overwrite=choices.overwrite)
@@ -219,6 +237,7 @@ def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> Non
     made = folder / f"output{output.suffix}"
     with writing(output):
         write(made)
+        (folder / MADE).touch()
         for path in sorted(folder.glob("output*")):
             if path != made:
                 install(path, output.with_suffix(path.suffix))

@@ -19,16 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError, OutputError
-from biolm.io.atomic import owning, remove, writing
+from biolm.io.atomic import discard, owning, remove, writing
 from biolm.io.provenance import plain
 from biolm.progress import log
 
-__all__ = ["Arrays", "Parts", "Spool"]
+__all__ = ["MADE", "Arrays", "Parts", "Spool", "was_named"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """What one block gives: arrays by name, numbers or texts."""
 
 _ENDING = ".block"
+MADE = "made"  # stands in the folder from when the whole output is written until it is cleared up
 _TEXT, _LENGTHS = ".text", ".lengths"
 # Results up to this many bytes are joined in memory, larger ones in a file.
 _IN_MEMORY = 1 << 26
@@ -86,6 +87,17 @@ class Spool:
                 self._close(keep=self._refused or (self.next > self.first and (interrupted or self._keep)))
                 raise
             self._close(keep=False)
+
+    def settle(self) -> bool:
+        """Clear up after a job that was killed once its output had its name; whether it was this job."""
+        if not was_named(self._output):
+            return False
+        try:
+            ours = self._belongs()
+        except OutputError:
+            ours = False
+        discard(self.folder, self._output)
+        return ours
 
     def _continue(self, *, resume: bool, overwrite: bool) -> None:
         self._refused = True
@@ -148,7 +160,7 @@ class Spool:
 
     def _close(self, *, keep: bool) -> None:
         if not keep:
-            remove(self.folder)
+            discard(self.folder, self._output)
             return
         # Of the output itself nothing half-written stays, nor of a block.
         for path in (
@@ -157,6 +169,12 @@ class Spool:
             *self.folder.glob("*.joined"),
         ):
             remove(path)
+
+
+def was_named(output: Path) -> bool:
+    """Whether an output has its name while its folder is still there: its job was killed in between."""
+    folder = output.with_name(f"{output.name}.partial")
+    return output.exists() and (folder / MADE).exists() and not any(folder.glob("output*"))
 
 
 class Parts:

@@ -227,6 +227,7 @@ def embed_file(
                 "transpose": settings.transpose,
                 "overwrite": settings.overwrite,
             },
+            inputs=_inputs(source),
             ends=ends,
             blocks=prepared.blocks,
             compute=prepared.compute,
@@ -290,6 +291,11 @@ def merge_vectors(
         writer.check(source, form, job["key"], overwrite=facts["overwrite"])
         write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, source))
     return len(vectors)
+
+
+def _inputs(source: Any) -> dict[str, Path]:
+    """The file that must not change while it is read, by the name of its stamp."""
+    return {} if source.path is None else {"stamp": Path(source.path)}
 
 
 def _prepared(modality: Modality, data: Any, source: Any, model: Any, settings: EmbedSettings) -> Embedding:

@@ -162,6 +162,7 @@ def tokenize_file(
         rows = Job(
             kind=KIND,
             same={"input": work.same(), "provenance": facts, "step": settings.block_rows},
+            inputs={} if source.path is None else {"stamp": Path(source.path)},
             ends=work.ends,
             blocks=work.blocks,
             compute=compute,

@@ -97,6 +97,7 @@ def predict_file(
                 "annotator": "" if isinstance(annotator, Annotator) else str(Path(annotator).resolve()),
                 "model": None if model is None or isinstance(model, CellModel) else str(model),
             },
+            inputs={} if source.path is None else {"stamp": source.path},
             ends=work.job.ends,
             blocks=work.job.blocks,
             compute=work.compute,

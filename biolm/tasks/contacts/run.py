@@ -190,6 +190,7 @@ def contacts_file(
             "model": plain(reader.describe()),
             "options": {name: getattr(settings, name) for name in ("least", "fit", "device", "letters")},
         },
+        inputs={"stamp": Path(path)},
         ends=np.array(ends, np.int64),
         blocks=work.blocks,
         compute=work.compute,

@@ -92,6 +92,7 @@ def perturb_file(
                 "model": str(model) if isinstance(model, str | Path) else "",
                 "wanted": {"delete": wanted.delete, "overexpress": wanted.overexpress, "genes": genes},
             },
+            inputs={} if source.path is None else {"stamp": source.path},
             ends=plan.ends,
             blocks=plan.blocks,
             compute=plan.compute,

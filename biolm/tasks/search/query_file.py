@@ -117,6 +117,7 @@ def query_file(
                 "layer": settings.layer,
                 "index": "" if isinstance(asked.index, Index) else str(Path(asked.index).resolve()),
             },
+            inputs={} if source.path is None else {"stamp": source.path},
             ends=job.ends,
             blocks=job.blocks,
             compute=compute,

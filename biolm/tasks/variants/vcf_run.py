@@ -118,6 +118,7 @@ def score_vcf(
             kind=KIND,
             same=same,
             facts={"input": str(Path(path).resolve())},
+            inputs={"vcf": Path(path)},
             ends=ends,
             blocks=work.blocks,
             compute=work.compute,
