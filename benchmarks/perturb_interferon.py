@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -105,7 +106,10 @@ def one_seed(
             cells = open_changing(model, source.take(perturbed.astype(np.int64)), match, options)
             all_cells = np.arange(len(perturbed))
             before = every[perturbed].mean(0)
-            random = [matched.draw(edit, cells.expressed[i], int(perturbed[i]), 0, 1)[0] for i in all_cells]
+            random = [
+                matched.draw(edit, cells.expressed[i], int(perturbed[i]), 0, 1, partial(cells.changes, i))[0]
+                for i in all_cells
+            ]
             shifts[name] = (
                 cells.vectors(all_cells, [edit] * len(all_cells)).mean(0) - before,
                 cells.vectors(all_cells, random).mean(0) - before,

@@ -30,6 +30,7 @@ from biolm.tasks.annotate.annotator import (
     taken_apart,
 )
 from biolm.tasks.annotate.frozen import Frozen
+from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.sequences import table_of_letters, vectors_of
 from biolm.tasks.annotate.tune_sequences import said_of
 
@@ -191,6 +192,8 @@ def load_sequence_annotator(
     ------
     CheckpointError
         If the folder holds none, is damaged, or the model is another one.
+    InputError
+        If one of its classes is called ``unknown``.
     """
     from biolm.core.checkpoint import read_weights
 
@@ -200,6 +203,7 @@ def load_sequence_annotator(
             f"{folder} holds no annotator of sequences; give a folder that annotate fit wrote"
         )
     content = read_annotator_file(place, FILE)
+    refuse_unknown(content.get("classes", ()), f"label {content.get('label')!r} of the annotator {folder}")
     if content.get("trained") and model is not None:
         raise ConfigError(f"the annotator {folder} holds its own trained model; leave `model` out")
     where = model or (place / MODEL if content["trained"] else content["model"]["name"])

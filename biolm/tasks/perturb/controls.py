@@ -5,6 +5,8 @@ Dimensions: ``m`` genes of the vocabulary · ``n`` cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,9 +42,17 @@ class MatchedGenes:
         self._seed = seed
 
     def draw(
-        self, edit: Edit, expressed: NDArray[np.int64], cell: int, number: int, count: int
+        self,
+        edit: Edit,
+        expressed: NDArray[np.int64],
+        cell: int,
+        number: int,
+        count: int,
+        changes: Callable[[Edit], bool],
     ) -> list[Edit]:
         """``count`` edits of the same kind with other genes; fewer where there are none.
+
+        Like the edit itself, each changes something in the cell: one that does not has a shift of 0.
 
         Parameters
         ----------
@@ -54,20 +64,25 @@ class MatchedGenes:
             Row number of the cell and number of the edit.
         count
             How many.
+        changes
+            Whether an edit changes anything in this cell.
         """
         rng = np.random.default_rng([self._seed, cell, number])
         drawn: list[Edit] = []
         for _ in range(count):
-            taken = set(edit.genes)
-            chosen: list[int] = []
+            chosen: tuple[int, ...] = ()
             for gene in edit.genes:
+                taken = {*edit.genes, *chosen}
                 near = [row for row in self._near(gene, expressed).tolist() if row not in taken]
-                if not near:
+                last = len(chosen) == len(edit.genes) - 1
+                while near:
+                    row = near.pop(int(rng.integers(len(near))))
+                    if not last or changes(_like(edit, (*chosen, row))):
+                        break
+                else:
                     return drawn
-                chosen.append(near[int(rng.integers(len(near)))])
-                taken.add(chosen[-1])
-            cut = len(edit.deleted)
-            drawn.append(Edit(tuple(chosen[:cut]), tuple(chosen[cut:])))
+                chosen = (*chosen, row)
+            drawn.append(_like(edit, chosen))
         return drawn
 
     def _near(self, gene: int, expressed: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -79,3 +94,9 @@ class MatchedGenes:
         place = self._place[gene]
         around = self._order[max(0, place - _AROUND) : place + _AROUND + 1]
         return around[~np.isin(around, expressed)]
+
+
+def _like(edit: Edit, genes: tuple[int, ...]) -> Edit:
+    """An edit of the same kind with other genes."""
+    cut = len(edit.deleted)
+    return Edit(genes[:cut], genes[cut:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -205,7 +206,10 @@ def _pairs(
         for number, edit in enumerate(edits):
             if not have.issuperset(edit.deleted) or not cells.changes(cell, edit):
                 continue
-            drawn = matched.draw(edit, expressed, int(rows[cell]), number, controls) if controls else []
+            drawn: list[Edit] = []
+            if controls:
+                changes = partial(cells.changes, cell)
+                drawn = matched.draw(edit, expressed, int(rows[cell]), number, controls, changes)
             for place, one in enumerate([edit, *drawn]):
                 held.cells.append(cell)
                 held.numbers.append(number)

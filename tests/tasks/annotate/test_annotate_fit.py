@@ -18,6 +18,7 @@ from biolm.errors import (
     InputError,
     OutputError,
 )
+from biolm.io.digests import SEAL
 from biolm.models.systems import genetext
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import COMPARED
@@ -136,11 +137,26 @@ def test_a_class_called_unknown_is_refused_and_can_be_left_out(kinds):
     )
 
 
+def test_blanks_around_a_label_are_no_part_of_it(kinds):
+    cells = kinds.copy()
+    labels = cells.obs["kind"].astype(object).to_numpy()
+    bare = np.flatnonzero(labels == "B")
+    labels[bare[:10]], labels[bare[10:13]] = "B ", " "
+    cells.obs["kind"] = labels
+    fitted = annotate.fit(cells, label="kind", method="knn").heads[0]
+    assert fitted.classes == ("B", "NK", "T")
+    without = kinds[~np.isin(np.arange(len(kinds)), bare[10:13])].copy()
+    same = annotate.fit(without, label="kind", method="knn").heads[0]
+    assert fitted.report["held_out"] == same.report["held_out"]
+
+
 def test_an_annotator_of_before_with_a_class_called_unknown_is_refused(folder, query, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(folder, old)
     facts = json.loads((old / "annotation.json").read_text())
     facts["heads"][0]["classes"][0] = "unknown"
+    # Files from before there were digests hold none.
+    del facts[SEAL]
     (old / "annotation.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="a class called 'unknown'"):
         annotate.predict(query, old, copy=True)

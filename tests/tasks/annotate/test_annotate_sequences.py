@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from biolm.adapters.sequences import Tally, make_tokenizer
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
+from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
 from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
@@ -163,6 +165,18 @@ def test_other_models_and_folders_are_refused(place: Path, tmp_path: Path) -> No
         load_sequence_annotator(place / "model")
 
 
+def test_an_annotator_of_before_with_a_class_called_unknown_is_refused(place: Path, tmp_path: Path) -> None:
+    fit(place, method="knn", output=tmp_path / "old")
+    file = tmp_path / "old" / "annotation.json"
+    facts = json.loads(file.read_text())
+    facts["classes"][0] = "unknown"
+    # Files from before there were digests hold none.
+    del facts[SEAL]
+    file.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"label 'kind' of the annotator .* a class called 'unknown'"):
+        predict_sequences(place / "p.fasta", tmp_path / "old", device="cpu")
+
+
 def test_the_command(place: Path, tmp_path: Path) -> None:
     from biolm.cli.main import app
 
@@ -209,6 +223,23 @@ def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path)
         read_samples(awkward / "an.fasta", awkward / "an_res_short.fasta", "labels", model, settings)
     with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(`per_residue=True`\)"):
         read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, FitSettings())
+
+
+def test_blanks_around_a_label_are_no_part_of_it(place: Path, tmp_path: Path) -> None:
+    rows = (place / "labels.tsv").read_text().replace("rich", "rich ", 7).splitlines()
+    for number in (3, 4, 9):
+        cells = rows[number].split("\t")
+        rows[number] = "\t".join([cells[0], " ", *cells[2:]])
+    (tmp_path / "blanks.tsv").write_text("\n".join(rows) + "\n")
+    annotator = fit_sequences(
+        place / "p.fasta",
+        tmp_path / "blanks.tsv",
+        label="kind",
+        model=place / "model",
+        method="knn",
+        device="cpu",
+    )
+    assert annotator.classes == ("poor", "rich")
 
 
 def test_unknown_letters_follow_the_policy(place: Path, tmp_path: Path) -> None:

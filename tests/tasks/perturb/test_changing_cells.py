@@ -150,3 +150,14 @@ def test_cells_in_which_nothing_changes_are_not_counted() -> None:
     found = perturb(adata, model=make_model(), overexpress=["gene0"], controls=0)
     assert found.columns["cells"].tolist() == [len(adata) - highest.sum()]
     assert np.isnan(found.shifts.shift[highest, 0]).all()
+
+
+def test_no_control_raises_the_highest_gene_of_a_cell() -> None:
+    adata = make_cells(30)
+    counts = adata.X.toarray()
+    found = perturb(adata, model=make_model(), overexpress=["gene1", "gene2", "gene3"], controls=5)
+    drawn = found.shifts.drawn
+    assert (drawn >= 0).any()
+    # Ranks: raising the gene that already stands first changes no token.
+    first = np.argmax(counts, 1)
+    assert not (drawn == first[:, None, None]).any()

@@ -44,7 +44,7 @@ def test_controls_are_like_the_gene_and_never_the_gene(cell: int, size: int, del
     matched = MatchedGenes(np.arange(200), levels, seed=5)
     genes = tuple(int(gene) for gene in rng.choice(expressed if delete else 200, size, replace=False))
     edit = Edit(deleted=genes) if delete else Edit(raised=genes)
-    drawn = matched.draw(edit, expressed, cell, 7, 3)
+    drawn = matched.draw(edit, expressed, cell, 7, 3, lambda one: True)
     assert len(drawn) == 3
     place = {int(gene): number for number, gene in enumerate(expressed)}
     order = {int(gene): number for number, gene in enumerate(np.argsort(-levels, kind="stable"))}
@@ -58,4 +58,20 @@ def test_controls_are_like_the_gene_and_never_the_gene(cell: int, size: int, del
                 assert abs(place[gene] - place[control]) <= 10
             else:
                 assert abs(order[gene] - order[control]) <= 50
-    assert matched.draw(edit, expressed, cell, 7, 3) == drawn
+    assert matched.draw(edit, expressed, cell, 7, 3, lambda one: True) == drawn
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(0, 3))
+def test_controls_that_change_nothing_are_not_drawn(cell: int, size: int, modulus: int) -> None:
+    rng = np.random.default_rng(cell)
+    expressed = rng.permutation(200)[:30]
+    matched = MatchedGenes(np.arange(200), rng.random(200), seed=5)
+    edit = Edit(raised=tuple(int(gene) for gene in rng.choice(expressed, size, replace=False)))
+
+    def changes(one: Edit) -> bool:
+        return modulus > 0 and any(gene % modulus == 0 for gene in one.genes)
+
+    drawn = matched.draw(edit, expressed, cell, 7, 3, changes)
+    assert all(changes(one) and len(one.genes) == size for one in drawn)
+    assert len(drawn) == (0 if modulus == 0 else 3)
