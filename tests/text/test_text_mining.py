@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.text import read_documents
@@ -115,6 +116,22 @@ def test_co_mentions_one_vote_a_document():
     assert pair.p == pytest.approx(3 / 21)
     assert pair.q >= pair.p
     assert co_mentions([[], []]) == []
+
+
+def test_names_that_are_independent_seldom_pass():
+    """Each name stands in a document by chance alone, rare and common ones alike."""
+    draws, names, documents = 60, 24, 80
+    passed, any_discovery = 0, 0
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        held = rng.random((documents, names)) < np.linspace(0.1, 0.6, names)
+        found = co_mentions([[f"g{place:02}" for place in np.flatnonzero(row)] for row in held], least=1)
+        passed += sum(pair.p <= 0.05 for pair in found)
+        any_discovery += any(pair.q <= 0.05 for pair in found)
+    # Counts are whole, so the rate stays below the level; pairs of one draw share names.
+    rate = passed / (draws * names * (names - 1) / 2)
+    assert 0.02 < rate < 0.055
+    assert any_discovery <= binom.ppf(0.999, draws, 0.05)
 
 
 def test_network_of_real_abstracts(data_text, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from biolm.io.anndata.elements import new_array
 from biolm.io.anndata.vectors import Addition
+from biolm.io.cells.frame import decoded
 from biolm.io.cells.hdf5 import open_hdf5
 from biolm.io.contained import open_zarr
 
@@ -91,6 +92,6 @@ def _copy_array(old: Any, group: Any, name: str) -> None:
 def _as_text(values: Any) -> Any:
     """Text as objects: what HDF5 gives as bytes, decoded."""
     decode = np.vectorize(
-        lambda text: text.decode() if isinstance(text, bytes) else str(text), otypes=[object]
+        lambda text: decoded(text) if isinstance(text, bytes) else str(text), otypes=[object]
     )
     return decode(values)

@@ -15,7 +15,7 @@ from biolm.errors import InputError
 from biolm.io.cells.labels import spelled_number
 from biolm.io.cells.source import Table
 
-__all__ = ["as_plain", "as_text", "categorical", "encoded_table", "read_values"]
+__all__ = ["as_plain", "as_text", "categorical", "decoded", "encoded_table", "read_values"]
 
 
 def encoded_table(node: Any, name: object, uns: Any = None) -> Table:
@@ -78,7 +78,7 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
 def as_plain(values: NDArray[Any]) -> NDArray[Any]:
     """Objects, bytes and variable-width strings as fixed-width strings; numbers as they are."""
     if values.dtype.kind == "S":
-        return np.array([_decoded(value) for value in values.ravel().tolist()], np.str_).reshape(values.shape)
+        return np.array([decoded(value) for value in values.ravel().tolist()], np.str_).reshape(values.shape)
     if values.dtype.kind in "OT":
         return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
     return values
@@ -87,13 +87,13 @@ def as_plain(values: NDArray[Any]) -> NDArray[Any]:
 def _text(value: Any) -> str:
     """One string, whatever h5py made of it; '' for a missing one."""
     if isinstance(value, bytes):
-        return _decoded(value)
+        return decoded(value)
     if isinstance(value, float):
         return spelled_number(value)
     return "" if value is None or value != value else str(value)
 
 
-def _decoded(value: bytes) -> str:
+def decoded(value: bytes) -> str:
     """Text of a file; what is no UTF-8 was written by a tool that knew Latin-1 alone."""
     try:
         return value.decode()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.cells.frame import decoded
 
 __all__ = ["LEAST_MATCHED", "as_text", "join_names"]
 
@@ -74,5 +75,5 @@ def as_text(values: NDArray[Any]) -> NDArray[np.str_]:
     ['cell-1', 'cell-2']
     """
     return np.array(
-        [value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()], np.str_
+        [decoded(value) if isinstance(value, bytes) else str(value) for value in values.tolist()], np.str_
     )

@@ -299,7 +299,7 @@ def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
         try:
             with h5py.File(path, "r") as file:
                 names += [key.decode() if isinstance(key, bytes) else str(key) for key in file["keys"][:]]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(
                 f"{path} is missing or damaged; get the folder with the authors' transcriptformer download"
             ) from error
