@@ -244,3 +244,23 @@ def test_transform_is_applied_on_the_way_out(adata, tmp_path):
         write_result(cells, tmp_path / "out.h5ad", "h5ad", doubled)
     np.testing.assert_array_equal(read(tmp_path / "out.h5ad").obsm["X_m"], 2 * plain.vectors)
     np.testing.assert_array_equal(doubled.whole(), 2 * plain.vectors)
+
+
+@pytest.mark.parametrize("text", ["lung", "naïve", "β cell"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_text_of_fixed_length_is_read_and_converted(
+    adata: AnnData, tmp_path: Path, text: str, encoding: str
+) -> None:
+    """Strings of fixed length in HDF5, in UTF-8 or as tools wrote them that knew Latin-1 alone."""
+    raw = text.encode(encoding, "ignore")
+    path = stored(adata, tmp_path, "h5ad")
+    with h5py.File(path, "r+") as file:
+        file["obs"].attrs["column-order"] = np.array(["kept"], object)
+        file["obs/kept"] = np.full(adata.n_obs, raw, f"S{len(raw)}")
+        file["obs/kept"].attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
+    wanted = raw.decode(encoding)
+    with open_cells(path) as cells:
+        assert set(cells.obs_column("kept").tolist()) == {wanted}
+        write_result(cells, tmp_path / "out.zarr", "zarr", result_for(adata.n_obs))
+    with open_cells(tmp_path / "out.zarr") as cells:
+        assert set(cells.obs_column("kept").tolist()) == {wanted}
