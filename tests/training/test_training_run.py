@@ -206,8 +206,8 @@ def test_a_folder_is_not_overwritten_and_a_run_keeps_its_config(config, tmp_path
     train(config(trainer__max_steps=1), tmp_path / "run")
     with pytest.raises(OutputError, match="--resume"):
         train(config(trainer__max_steps=1), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"trainer.max_steps is 2, but the run in .* began with 1"):
-        train(config(trainer__max_steps=2), tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match=r"trainer.accumulate is 2, but the run in .* began with 1"):
+        train(config(trainer__max_steps=1, trainer__accumulate=2), tmp_path / "run", resume=True)
 
 
 def test_plans_tell_sizes_and_steps(config, cells):

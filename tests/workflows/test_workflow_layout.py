@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,7 +111,8 @@ def test_maps_models_and_datasets_are_planned(laid: Callable[[str], Any]) -> Non
 @pytest.fixture
 def common() -> dict[str, Any]:
     """The functions that both workflows share."""
-    return runpy.run_path(str(WORKFLOWS / "common.smk"))
+    workflow = SimpleNamespace(basedir=str(WORKFLOWS / "embed" / "workflow"))
+    return runpy.run_path(str(WORKFLOWS / "common.smk"), {"workflow": workflow})
 
 
 @pytest.mark.workflow

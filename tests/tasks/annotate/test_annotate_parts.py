@@ -89,6 +89,6 @@ def test_the_threshold_rejects_the_share_that_was_asked():
 def test_scores_are_those_of_scikit_learn():
     draws = np.random.default_rng(0)
     truth, held = draws.integers(0, 4, 200), draws.dirichlet(np.ones(4), 200)
-    scores = row("x", truth, held, 0)
+    scores = row("x", truth, held, 0).facts
     assert scores["macro_f1"] == pytest.approx(f1_score(truth, held.argmax(1), average="macro"), abs=1e-6)
     assert scores["accuracy"] == pytest.approx(accuracy_score(truth, held.argmax(1)), abs=1e-6)
