@@ -11,7 +11,7 @@ import typer
 
 from biolm.cli.arguments import SUMMARY, Common
 from biolm.io.sequences import is_sequence_file
-from biolm.options import Option, chosen_options, refuse_unused
+from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
 
@@ -66,15 +66,9 @@ def run(chosen: Arguments) -> None:
 
 def _sequences(chosen: Arguments) -> None:
     """The same for sequences."""
-    refuse_unused(chosen, "sequences")
-    from biolm.io.atomic import refuse_existing
-    from biolm.tasks.annotate.predict_sequences import predict_sequences, write_found
+    from biolm.tasks.annotate.predict_sequences import predict_sequence_file
 
-    refuse_existing(chosen.output, overwrite=chosen.overwrite)
-    options = chosen_options(chosen, PredictSettings)
-    options.pop("overwrite", None)
-    found = predict_sequences(chosen.input, chosen.annotator, model=chosen.model, **options)
-    write_found(found, chosen.output, overwrite=chosen.overwrite)
-    log.info("wrote %s: %s sequences", chosen.output, f"{len(found.block):,}")
+    many = predict_sequence_file(chosen.input, chosen.output, chosen.annotator, chosen, chosen.model)
+    log.info("wrote %s: %s sequences", chosen.output, f"{many:,}")
     if chosen.json:
-        typer.echo(json.dumps({"output": str(chosen.output), "sequences": len(found.block)}, indent=1))
+        typer.echo(json.dumps({"output": str(chosen.output), "sequences": many}, indent=1))

@@ -20,6 +20,7 @@ _MERGERS = {
     "vectors": "biolm.tasks.embed:merge_vectors",
     "tokens": "biolm.tasks.tokenize:merge_tokens",
     "calls": "biolm.tasks.annotate.predict_file:merge_calls",
+    "sequence labels": "biolm.tasks.annotate.predict_sequences:merge_sequence_labels",
     "contacts": "biolm.tasks.contacts.run:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
     "perturbations": "biolm.tasks.perturb.file:merge_perturbations",

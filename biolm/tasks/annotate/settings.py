@@ -229,7 +229,7 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
     # Vectors are made as those that the annotator was fitted on.
     unused: ClassVar[dict[str, tuple[str, ...]]] = {
         "*": ("pool", "hidden_state"),
-        "sequences": ("seed", "precision", "compile", "block_rows", "resume", "shard", "format"),
+        "sequences": ("seed", "precision", "compile", "format"),
     }
 
     key: Annotated[str | None, Option(help="Name of the result.", shown="biolm_LABEL", panel="Output")] = None

@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import biolm
 from biolm.adapters.sequences import Tally, make_tokenizer
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.core import CoreConfig, Transformer
@@ -19,9 +20,11 @@ from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
 from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
+from biolm.tasks.annotate import predict_sequences as predict_module
 from biolm.tasks.annotate.fit_sequences import fit_sequences
-from biolm.tasks.annotate.predict_sequences import predict_sequences, write_found
+from biolm.tasks.annotate.predict_sequences import predict_sequence_file, predict_sequences, write_found
 from biolm.tasks.annotate.sequence_annotator import load_sequence_annotator
+from biolm.tasks.annotate.settings import PredictSettings
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
@@ -192,6 +195,65 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
     assert run(*predicted).exit_code == 0
     assert (tmp_path / "found.tsv").read_text().startswith("name\tbiolm_kind\tbiolm_kind_confidence")
     assert run(*predicted).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "ending"),
+    [
+        ({}, "h5ad"),
+        ({}, "parquet"),
+        ({"label": "share", "numbers": True}, "csv"),
+        ({"labels": "letters.fasta", "label": "labels", "per_residue": True}, "tsv"),
+        ({"method": "head", "rate": 0.02, "epochs": 1}, "tsv"),
+    ],
+)
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
+    place: Path, tmp_path: Path, options: dict[str, Any], ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(place, output=tmp_path / "made", **options)
+    path = tmp_path / "some.fasta"
+    path.write_text((place / "p.fasta").read_text() + ">odd\nMKJLLLLLLL*\n")
+
+    def job(name: str, **more: Any) -> Path:
+        settings = PredictSettings(device="cpu", block_rows=16, **more)
+        assert predict_sequence_file(path, tmp_path / name, tmp_path / "made", settings) > 0
+        return tmp_path / name
+
+    whole = job(f"whole.{ending}")
+    parts = [job(f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
+    compute, calls = predict_module._Work.compute, []
+
+    def dying(self: Any, block: SequenceBlock) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(block)
+        return compute(self, block)
+
+    monkeypatch.setattr(predict_module._Work, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job(f"part.{ending}")
+    monkeypatch.setattr(predict_module._Work, "compute", compute)
+    job(f"part.{ending}", resume=True)
+    # Merging reads neither the sequences nor the annotator.
+    path.rename(tmp_path / "moved.fasta")
+    (tmp_path / "made").rename(tmp_path / "gone")
+    merged = biolm.merge(parts[::-1], tmp_path / f"merged.{ending}")
+    for other in (merged, tmp_path / f"part.{ending}"):
+        assert other.read_bytes() == whole.read_bytes()
+        if ending in ("tsv", "csv"):
+            assert other.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
+    with pytest.raises(ConfigError, match="leave the input out"):
+        biolm.merge(parts, tmp_path / f"more.{ending}", data=path)
+
+
+def test_what_a_prediction_does_not_use_is_refused(place: Path, tmp_path: Path) -> None:
+    annotator = fit(place, method="knn")
+    for option in ({"shard": "1/2"}, {"resume": True}):
+        with pytest.raises(ConfigError, match=f"`{next(iter(option))}` is for jobs that write a file"):
+            predict_sequences(place / "p.fasta", annotator, **option)
+    with pytest.raises(ConfigError, match="a shard is a folder"):
+        predict_sequence_file(place / "p.fasta", tmp_path / "x.tsv", annotator, PredictSettings(shard="1/2"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_of_letters() -> None:
