@@ -11,12 +11,15 @@ import torch
 import biolm
 from biolm.adapters.sequences import Tally, make_tokenizer
 from biolm.core import CoreConfig, Transformer
-from biolm.errors import InputError
+from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
 from biolm.tasks.contacts.contacts import contacts
 from biolm.tasks.generate.prompts import read_prompts, usable_prompts
+from biolm.tasks.generate.run import generate_file
+from biolm.tasks.generate.settings import GenerateSettings
+from biolm.tasks.tokenize import TokenizeSettings, tokenize_file
 from biolm.training.sequences import SequenceExamples
 
 TEXTS = {"clean": "MKTAYIAKQR", "stop": "MKTAYIAKQR*", "gap": "MK--TAYI..AKQR*", "lower": "mktayiakqr"}
@@ -96,12 +99,41 @@ def test_prompts(model: SequenceModel) -> None:
     assert [prompt.letters for prompt in prompts] == ["MKT", "MKT"]
     with pytest.raises(InputError, match="does not know \\('1'\\)"):
         usable_prompts(read_prompts(["M1T"]), decoder)
+    met = Tally()
+    kept = usable_prompts(read_prompts(["M1T", "1MK-T", "MKT"]), decoder, "skip", met)
+    assert [prompt.name for prompt in kept] == ["prompt2", "prompt3"]
+    assert (met.skipped, met.gaps, met.marks, dict(met.letters)) == (1, 1, 1, {"1": 1})
+    with pytest.raises(InputError, match="every prompt was left out"):
+        usable_prompts(read_prompts(["M1T"]), decoder, "skip")
     open_places = usable_prompts(read_prompts(["MK<mask>T"]), model)
     assert open_places[0].places == [2]
     made = biolm.generate(model, "MK<mask>T", temperature=0)
     assert (made[0].sequence[:2], made[0].sequence[3:]) == ("MK", "T")
     with pytest.raises(InputError, match="masks a place, but the model has no mask"):
         usable_prompts(read_prompts(["MK<mask>T"]), decoder)
+
+
+def test_generated_files_tell_what_was_met(tmp_path: Path) -> None:
+    decoder, told = small("progen2", causal=True), {}
+    for policy in ("error", "skip"):
+        settings = GenerateSettings(letters=policy, max_length=8, device="cpu")
+        prompts = ["MK-T"] if policy == "error" else ["MK-T", "M1T"]
+        told[policy] = generate_file(decoder, tmp_path / f"{policy}.fasta", prompts, settings).plain()[
+            "letters"
+        ]
+    assert (told["error"]["gaps"], told["error"]["skipped"]) == (1, 0)
+    assert (told["skip"]["gaps"], told["skip"]["skipped"]) == (1, 1)
+    with pytest.raises(ConfigError, match="`letters` must be one of error, skip"):
+        GenerateSettings(letters="unknown")
+
+
+def test_tokens_tell_what_was_met(model: SequenceModel, fasta: Path, tmp_path: Path) -> None:
+    found = tokenize_file(fasta, tmp_path / "t.parquet", model, TokenizeSettings()).provenance
+    assert (found["letters"], found["final_stops"], found["gaps"]) == ("unknown", 2, 4)
+    fasta.write_text(fasta.read_text() + ">odd\nMKJ\n")
+    settings = TokenizeSettings(letters="skip")
+    found = tokenize_file(fasta, tmp_path / "s.parquet", model, settings).provenance
+    assert (found["letters"], found["skipped"], found["unknown_letters"]) == ("skip", 1, {"J": 1})
 
 
 def test_training(model: SequenceModel, fasta: Path, caplog: pytest.LogCaptureFixture) -> None:

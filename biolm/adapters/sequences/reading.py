@@ -21,7 +21,7 @@ from biolm.adapters.sequences.base import MASKED, Policy, SequenceTokenizer, Tal
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
 
-__all__ = ["admitted", "cleaned", "kept_letters", "with_masks"]
+__all__ = ["admitted", "admitted_rows", "cleaned", "kept_letters", "with_masks"]
 
 _STOP = ord("*")
 _SPELLED = re.compile(rb"<mask>|\[mask\]", re.IGNORECASE)
@@ -70,9 +70,17 @@ def admitted(
     InputError
         As :func:`cleaned`, and for a letter without a token if the policy is ``error``.
     """
+    block, rows = admitted_rows(block, tokenizer, policy, tally)
+    return block if len(rows) == len(block) else block.take(rows)
+
+
+def admitted_rows(
+    block: SequenceBlock, tokenizer: SequenceTokenizer, policy: Policy, tally: Tally
+) -> tuple[SequenceBlock, NDArray[np.int64]]:
+    """All records, cleaned, and the rows of those that a model is to read; as :func:`admitted`."""
     block = cleaned(block, tokenizer, tally)
     tokens = tokenizer.tokenize(block, policy=policy, tally=tally)
-    return block if len(tokens) == len(block) else block.take(tokens.index - block.start)
+    return block, np.asarray(tokens.index - block.start, np.int64)
 
 
 def with_masks(
@@ -105,7 +113,7 @@ def with_masks(
 
 
 def kept_letters(
-    block: SequenceBlock, tokenizer: SequenceTokenizer, tally: Tally | None = None
+    block: SequenceBlock, tokenizer: SequenceTokenizer, tally: Tally | None = None, *, whole: bool = True
 ) -> NDArray[np.bool_]:
     """``(r,)`` letters that are read: all but gaps, marks of a tokeniser and the stops at ends of proteins.
 
@@ -113,6 +121,8 @@ def kept_letters(
     ----------
     block, tokenizer, tally
         As of :func:`cleaned`.
+    whole
+        Whether the block holds whole records; the last letter of a piece is no final stop.
     """
     kept = np.ones(len(block.letters), bool)
     if tokenizer.kind == "text":
@@ -123,7 +133,7 @@ def kept_letters(
     marks |= _ends(block, kept, _code(tokenizer, "suffix"), first=False)
     kept &= ~marks
     stops = np.zeros(len(kept), bool)
-    if tokenizer.kind == "protein" and "*" not in tokenizer.vocabulary:
+    if whole and tokenizer.kind == "protein" and "*" not in tokenizer.vocabulary:
         while (found := _ends(block, kept, _STOP, first=False)).any():
             stops |= found
             kept &= ~found

@@ -76,33 +76,56 @@ def read_prompts(given: str | Path | Sequence[str] | SequenceBlock | None) -> li
     return [Prompt(name, block.text(row).upper()) for row, name in enumerate(block.names)]
 
 
-def usable_prompts(prompts: Sequence[Prompt], reader: SequenceModel) -> list[Prompt]:
+def usable_prompts(
+    prompts: Sequence[Prompt], reader: SequenceModel, letters: str = "error", tally: Tally | None = None
+) -> list[Prompt]:
     """Prompts as the model is to read them: without gaps, final stops and marks of its tokeniser.
+
+    Parameters
+    ----------
+    prompts
+        As :func:`read_prompts` gives them.
+    reader
+        The model.
+    letters
+        ``error`` or ``skip``, for prompts with letters that the model does not know.
+    tally
+        Counts what is taken out and left out.
 
     Raises
     ------
     InputError
-        If there is none, one is of the other kind of sequence, or holds a letter that the model does not
-        know.
+        If there is none or none is left, one is of the other kind of sequence, or holds a letter that the
+        model does not know.
     """
     if not prompts:
         raise InputError("there is no prompt; give one or leave prompts out")
-    tally = Tally()
-    found = [_cleaned(prompt, reader, tally) if prompt.letters else prompt for prompt in prompts]
+    tally = Tally() if tally is None else tally
+    cleaner = [_cleaned(prompt, reader, tally) if prompt.letters else prompt for prompt in prompts]
+    found = [prompt for prompt in cleaner if _known(prompt, reader, letters, tally)]
     if sentence := tally.sentence():
         log.warning("prompts: %s", sentence)
-    for prompt in found:
-        bare = SequenceBlock.of([prompt.letters.replace(OPEN, "")], [prompt.name])
-        check_kind(bare, reader.kind, name=f"prompt {prompt.name!r}")
-        unknown = Tally()
-        reader.tokenize(bare, policy="unknown", tally=unknown)
-        if unknown.letters:
-            named = ", ".join(repr(letter) for letter in sorted(unknown.letters)[:6])
-            raise InputError(
-                f"prompt {prompt.name!r} holds letters that model {reader.name}, which reads "
-                f"{_WORDS[reader.kind]}, does not know ({named}); correct it"
-            )
+    if not found:
+        raise InputError("every prompt was left out for letters that the model does not know; correct them")
     return found
+
+
+def _known(prompt: Prompt, reader: SequenceModel, letters: str, tally: Tally) -> bool:
+    """Whether the model knows every letter of a prompt."""
+    bare = SequenceBlock.of([prompt.letters.replace(OPEN, "")], [prompt.name])
+    check_kind(bare, reader.kind, name=f"prompt {prompt.name!r}")
+    unknown = Tally()
+    reader.tokenize(bare, policy="unknown", tally=unknown)
+    if not unknown.letters:
+        return True
+    if letters == "error":
+        named = ", ".join(repr(letter) for letter in sorted(unknown.letters)[:6])
+        raise InputError(
+            f"prompt {prompt.name!r} holds letters that model {reader.name}, which reads "
+            f"{_WORDS[reader.kind]}, does not know ({named}); correct it or leave it out (`letters='skip'`)"
+        )
+    reader.tokenize(bare, policy="skip", tally=tally)
+    return False
 
 
 def _cleaned(prompt: Prompt, reader: SequenceModel, tally: Tally) -> Prompt:

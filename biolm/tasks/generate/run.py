@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import check_kind
+from biolm.adapters.sequences import Tally, check_kind
 from biolm.errors import ConfigError, OutputError
 from biolm.io.provenance import digest, plain
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
@@ -55,6 +55,8 @@ class GenerateSummary:
         How many repeat an earlier one.
     copies
         How many are near a record of the reference; None without one.
+    letters
+        What was met in the letters of the prompts: taken out, left out, masked.
     """
 
     output: Path
@@ -63,6 +65,7 @@ class GenerateSummary:
     unfinished: int
     duplicates: int
     copies: int | None
+    letters: Mapping[str, Any]
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -165,7 +168,10 @@ def generate_file(
             "model": plain(work.reader.describe()),
             "options": options,
         },
-        facts={"reference": None if reference is None else str(Path(reference).resolve())},
+        facts={
+            "reference": None if reference is None else str(Path(reference).resolve()),
+            "letters": work.tally.facts(),
+        },
         ends=block_ends(len(work.units), _BATCHES * settings.batch_size),
         blocks=work.blocks,
         compute=compute,
@@ -173,7 +179,7 @@ def generate_file(
         label="generating",
         unit="sequences",
     ).run(target, settings)
-    return _summary(made, target, settings.near)
+    return _summary(made, target, settings.near, work.tally)
 
 
 def merge_generated(
@@ -220,7 +226,7 @@ def _write(made: list[GeneratedSequence], path: Path, target: Path, near: float)
     path.write_text("".join(_record(each, near) for each in kept), encoding="ascii")
 
 
-def _summary(made: list[GeneratedSequence], target: Path, near: float) -> GenerateSummary:
+def _summary(made: list[GeneratedSequence], target: Path, near: float, tally: Tally) -> GenerateSummary:
     kept = [each for each in made if each.sequence]
     copies = [each.identity >= near for each in kept if each.identity is not None]
     return GenerateSummary(
@@ -230,6 +236,7 @@ def _summary(made: list[GeneratedSequence], target: Path, near: float) -> Genera
         unfinished=sum(each.end == "length" for each in kept),
         duplicates=sum(bool(each.duplicate_of) for each in kept),
         copies=sum(copies) if copies else None,
+        letters=tally.facts(),
     )
 
 
@@ -241,6 +248,7 @@ class _Work:
     prompts: Sequence[Prompt]
     settings: GenerateSettings
     writes: bool
+    tally: Tally
 
     @classmethod
     def of(
@@ -259,9 +267,10 @@ class _Work:
             raise ConfigError(
                 f"model {reader.name} has no head for tokens, so it cannot make sequences; use another"
             )
-        begun = usable_prompts(read_prompts(prompts), reader)
+        tally = Tally()
+        begun = usable_prompts(read_prompts(prompts), reader, settings.letters, tally)
         reader.core.to(pick_device(settings.device))
-        return cls(reader=reader, prompts=begun, settings=settings, writes=writes)
+        return cls(reader=reader, prompts=begun, settings=settings, writes=writes, tally=tally)
 
     @property
     def protein(self) -> bool:

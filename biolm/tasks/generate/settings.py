@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from biolm.jobs.settings import RunSettings
 from biolm.options import Option, check_options, refuse_unused
@@ -45,6 +45,9 @@ class GenerateSettings(RunSettings):
         Also write letters that stand for several, such as X and N, and rare ones, such as U.
     near
         Identity to a sequence of the reference from which on a sequence counts as its copy.
+    letters
+        What is done with prompts that hold letters that the model does not know: ``error`` stops, ``skip``
+        leaves the prompt out. None is read as unknown, since it could not be written again.
     seed
         Fixes every draw. Probabilities are the same to rounding whatever the batch size.
     batch_size
@@ -90,6 +93,14 @@ class GenerateSettings(RunSettings):
     ] = 0
     ambiguous: Annotated[bool, Option(help="Also write letters such as X and N.", panel=_SAMPLING)] = False
     near: Annotated[float, Option(help="Identity from which on one counts as a copy.", above=0, max=1)] = 0.9
+    letters: Annotated[
+        Literal["error", "skip"],
+        Option(
+            help="Prompts with letters that the model does not know: error, or skip the prompt.",
+            choices=("error", "skip"),
+            panel="Sequences",
+        ),
+    ] = "error"
     seed: Annotated[int, Option(help="Seed of every draw.", min=0, panel="Run")] = 0
     batch_size: Annotated[int, Option(help="Sequences made together.", min=1, panel="Run")] = 32
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biolm.adapters.sequences import Tally
+from biolm.errors import InputError
 from biolm.progress import log
 from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Assays
 from biolm.tasks.sequence_benchmarks.score import BenchmarkScore
@@ -24,8 +26,12 @@ __all__ = ["mean_of_assays", "score_assays"]
 _MEAN = "mean of assays"
 
 
-def score_assays(assays: Assays, reader: SequenceModel, settings: BenchmarkSettings) -> list[BenchmarkScore]:
+def score_assays(
+    assays: Assays, reader: SequenceModel, settings: BenchmarkSettings, met: dict[str, Tally]
+) -> list[BenchmarkScore]:
     """Spearman's correlation of every assay, by the model's usual method and by BLOSUM62, and their means.
+
+    What is met in the letters of each protein is put into ``met``.
 
     Raises
     ------
@@ -33,6 +39,7 @@ def score_assays(assays: Assays, reader: SequenceModel, settings: BenchmarkSetti
         If the model reads no proteins, or an assay does not fit its protein.
     """
     options = VariantSettings(
+        letters=settings.letters,
         batch_tokens=settings.batch_tokens,
         device=settings.device,
         seed=settings.seed,
@@ -44,8 +51,15 @@ def score_assays(assays: Assays, reader: SequenceModel, settings: BenchmarkSetti
         if settings.datasets and path.stem not in settings.datasets:
             continue
         log.info("%s: %s", BENCHMARKS["proteingym"], path.stem)
+        tally = met.setdefault(path.stem, Tally())
+        try:
+            found = score_assay(read_assay(path, reference=assays.reference), reader, options, tally=tally)
+        except InputError as error:
+            if not tally.skipped:
+                raise
+            log.warning("%s is left out: %s", path.stem, error)
+            continue
         places[path.stem] = row
-        found = score_assay(read_assay(path, reference=assays.reference), reader, options)
         for name, numbers in found.correlations.items():
             method = name.removeprefix(f"{options.key.lower()}_").replace("_", "-")
             scores.append(

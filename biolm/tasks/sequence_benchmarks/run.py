@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Tally, admitted, check_kind
+from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences.reading import admitted_rows
 from biolm.adapters.sequences.spectrum import kmer_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
+from biolm.jobs.settings import SequenceSettings
 from biolm.options import Option, check_options, read_options
 from biolm.progress import log, progress
 from biolm.scoring.baselines import BASELINES, fit_linear
@@ -33,8 +35,8 @@ _ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkSettings:
-    """Choices of a job.
+class BenchmarkSettings(SequenceSettings):
+    """Choices of a job, beside ``letters``: records that it skips are left out with their labels.
 
     Parameters
     ----------
@@ -129,6 +131,7 @@ def evaluate_sequences(
         )
     reader = sequence_model(model)
     scores: list[BenchmarkScore] = []
+    met: dict[str, Tally] = {}
     left_out: list[str] = []
     for found in _chosen(sets, settings):
         try:
@@ -139,11 +142,11 @@ def evaluate_sequences(
             log.warning("%s is left out: %s", found.name, error)
             left_out.append(str(error))
             continue
-        scores += _score_set(found, reader, settings)
+        scores += _score_set(found, reader, settings, met.setdefault(found.name, Tally()))
     if assays is not None and not (sets and reader.kind == "dna"):
         from biolm.tasks.sequence_benchmarks.assays import score_assays
 
-        scores += score_assays(assays, reader, settings)
+        scores += score_assays(assays, reader, settings, met)
     elif assays is not None:
         log.warning("ProteinGym is left out: model %s reads DNA", reader.name)
     if not scores and left_out:
@@ -153,7 +156,7 @@ def evaluate_sequences(
         raise ConfigError(f"{place} holds no data set {', '.join(settings.datasets)}; it has {known}")
     if target is not None:
         with replacing(target, overwrite=settings.overwrite) as temporary:
-            write_scores(temporary, scores, reader.describe(), settings)
+            write_scores(temporary, scores, reader.describe(), settings, met)
     return scores
 
 
@@ -169,9 +172,10 @@ def _check_kind(found: Found, reader: SequenceModel) -> None:
     check_kind(found.read("train").block, reader.kind, name=found.name)
 
 
-def _score_set(found: Found, reader: SequenceModel, settings: BenchmarkSettings) -> Iterator[BenchmarkScore]:
+def _score_set(
+    found: Found, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
+) -> Iterator[BenchmarkScore]:
     """All methods on one data set."""
-    tally = Tally()
     train, test = (_read(found, side, reader, settings, tally) for side in ("train", "test"))
     if sentence := tally.sentence():
         log.warning("%s: %s", found.name, sentence)
@@ -221,9 +225,15 @@ def _scored(
 def _read(
     found: Found, side: str, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
 ) -> Labelled:
-    """The sequences of a side as the model is to read them; unknown letters are counted."""
+    """The sequences of a side that the model is to read; unknown letters are counted."""
     held = _some(found.read(side), settings)
-    return replace(held, block=admitted(held.block, reader.tokenizer, "unknown", tally))
+    block, rows = admitted_rows(held.block, reader.tokenizer, settings.letters, tally)
+    if not len(rows):
+        raise InputError(
+            f"every sequence of {found.name} ({side}) was left out; read letters as unknown "
+            "(`letters='unknown'`)"
+        )
+    return replace(held, block=block).take(rows)
 
 
 def _some(side: Labelled, settings: BenchmarkSettings) -> Labelled:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import biolm
+from biolm.adapters.sequences import Tally
 from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS
 from biolm.tasks.sequence_benchmarks.score import BenchmarkScore
 
@@ -30,6 +31,9 @@ class _Settings(Protocol):
 
     @property
     def seed(self) -> int: ...
+
+    @property
+    def letters(self) -> str: ...
 
 
 def as_rows(scores: Sequence[BenchmarkScore]) -> list[dict[str, Any]]:
@@ -64,7 +68,11 @@ def markdown(scores: Sequence[BenchmarkScore]) -> str:
 
 
 def write_scores(
-    folder: Path, scores: Sequence[BenchmarkScore], model: Mapping[str, Any], settings: _Settings
+    folder: Path,
+    scores: Sequence[BenchmarkScore],
+    model: Mapping[str, Any],
+    settings: _Settings,
+    met: Mapping[str, Tally],
 ) -> None:
     """Write ``scores.json``, ``scores.tsv`` and ``scores.md`` into a new folder.
 
@@ -78,13 +86,16 @@ def write_scores(
         What :meth:`~biolm.models.sequence_model.SequenceModel.describe` says.
     settings
         Choices that the scores depend on.
+    met
+        Letters of each data set that are not simply read.
     """
     folder.mkdir()
     rows = as_rows(scores)
     facts = {
         "biolm_version": biolm.__version__,
         "model": dict(model),
-        "settings": {"most": settings.most, "pool": settings.pool, "seed": settings.seed},
+        "settings": {name: getattr(settings, name) for name in ("most", "pool", "seed", "letters")},
+        "letters": {name: tally.facts() for name, tally in met.items()},
         "scores": rows,
     }
     (folder / "scores.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

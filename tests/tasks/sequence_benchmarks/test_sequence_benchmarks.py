@@ -151,6 +151,32 @@ def test_scores_stand_beside_their_baselines(folder: Path, dna: SequenceModel, t
         biolm.evaluate_sequences(folder, dna, output=tmp_path / "out")
 
 
+def test_letters_follow_the_policy_and_are_told(
+    windows: dict[str, list[str]], dna: SequenceModel, tmp_path: Path
+) -> None:
+    for side, span in (("train", slice(0, 20)), ("test", slice(20, 32))):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        for name in windows:
+            place = tmp_path / "set" / side / name
+            place.mkdir()
+            for number, text in enumerate(windows[name][span]):
+                # One record of each class and side has a letter that no base is called by.
+                (place / f"{number:04}.txt").write_text(f"{text[:9]}Z{text[10:]}" if number == 3 else text)
+    told = {}
+    for policy in ("unknown", "skip"):
+        out = tmp_path / policy
+        scores = biolm.evaluate_sequences(tmp_path / "set", dna, output=out, device="cpu", letters=policy)
+        facts = json.loads((out / "scores.json").read_text())
+        assert facts["settings"]["letters"] == policy
+        told[policy] = (scores[0].train, scores[0].test, *facts["letters"].values())
+    train, test, counts = told["unknown"]
+    assert (train, test, counts["with_unknown_letters"], counts["skipped"]) == (40, 24, 4, 0)
+    train, test, counts = told["skip"]
+    assert (train, test, counts["with_unknown_letters"], counts["skipped"]) == (38, 22, 4, 4)
+    with pytest.raises(InputError, match="letter 'Z' at place 10"):
+        biolm.evaluate_sequences(tmp_path / "set", dna, device="cpu", letters="error")
+
+
 def test_a_set_can_be_chosen_and_made_smaller(folder: Path, dna: SequenceModel) -> None:
     few = biolm.evaluate_sequences(folder, dna, datasets=("NT/H3",), most=30, device="cpu")
     assert {(score.dataset, score.train, score.test) for score in few} == {("NT/H3", 30, 30)}
