@@ -90,6 +90,9 @@ class DataConfig:
     long
         Of sequences longer than the model ``crop`` takes another piece in each epoch, ``window`` makes an
         example of each piece; ``auto`` crops proteins and windows DNA.
+    letters
+        Of sequences with residues or bases that the model does not know: ``unknown`` reads them as its
+        unknown token, ``skip`` leaves the whole record out, ``error`` stops.
     groups
         What is held out together: of cells an obs column such as ``donor``; of sequences a table by tabs
         (group, member), or ``clusters`` of similar ones, found by shared k-mers.
@@ -113,6 +116,7 @@ class DataConfig:
     pool: int = 4096
     workers: int = 0
     long: Literal["auto", "crop", "window"] = "auto"
+    letters: Literal["error", "unknown", "skip"] = "unknown"
     groups: str | None = None
     identity: float | None = None
 

@@ -128,6 +128,7 @@ def sequence_examples(
         None if folder is None else folder / "sequences",
         seed=config.seed,
         long=long,
+        letters=config.data.letters,
     )
 
 

@@ -9,7 +9,9 @@ import logging
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences import Policy, Tally, check_kind
 from biolm.adapters.sequences.kind import check_one_kind
 from biolm.adapters.sequences.reading import kept_letters
 from biolm.batch import Tokens
@@ -25,6 +27,7 @@ from biolm.io.copied import copied
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
+from biolm.training.sequence_letters import known_records, pieces, read_lengths
 
 __all__ = ["SequenceExamples"]
 
@@ -50,6 +53,14 @@ class SequenceExamples:
     long
         What becomes of a record longer than the model: ``crop`` takes another piece of it in each epoch,
         chosen by a hash of (seed, epoch, example); ``window`` makes an example of each of its pieces.
+    letters
+        What becomes of records with letters that the model does not know.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or holds another kind of sequences, for an unknown letter if that is an
+        error, or if all records are left out.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class SequenceExamples:
         *,
         seed: int,
         long: Literal["crop", "window"],
+        letters: Policy = "unknown",
     ) -> None:
         self.language, self.seed, self.long, self.epoch = language, seed, long, 0
         self.random_access = True
@@ -67,9 +79,21 @@ class SequenceExamples:
         assert language.max_length is not None
         self.longest = language.max_length
         self.width = (self.longest - sum(language.special)) * language.tokenizer.stride
-        self.record, self.begin = _pieces(self.store.lengths, self.width, long)
-        self.tally = Tally()
+        # What is found in whole records; blocks() counts the rest where it is read.
+        self._found = Tally()
+        tokenizer = language.tokenizer
+        self.lengths = read_lengths(self.store, tokenizer, self._found)
+        if long == "crop":
+            self.record = np.arange(len(self.lengths))
+            self.begin = np.zeros(len(self.lengths), np.int64)
+        else:
+            self.record, self.begin = pieces(self.lengths, self.width)
         self._check(files[0])
+        if letters != "unknown":
+            known = known_records(self.store, self.lengths, self.width, tokenizer, letters, self._found)
+            kept = known[self.record]
+            self.record, self.begin = self.record[kept], self.begin[kept]
+        self.tally = Tally()
 
     def _check(self, path: Path) -> None:
         first = np.arange(min(len(self.record), 256))
@@ -88,7 +112,7 @@ class SequenceExamples:
 
     def _letters(self, rows: NDArray[np.int64]) -> Any:
         record, begin = self.record[rows], self.begin[rows]
-        lengths = self.store.lengths[record]
+        lengths = self.lengths[record]
         if self.long == "crop":
             room = (lengths - self.width).clip(0)
             keys = torch.from_numpy(rows.astype(np.int64))
@@ -103,13 +127,13 @@ class SequenceExamples:
     def _tokens(self, rows: NDArray[np.int64], tally: Tally | None) -> Tokens:
         block = self._letters(rows)
         # A piece of a chromosome may be all gap; it keeps its special tokens.
-        block = block.keep(kept_letters(block, self.language.tokenizer, tally))
+        block = block.keep(kept_letters(block, self.language.tokenizer, tally, whole=False))
         tokens = self.language.tokenizer.tokenize(block, tally=tally)
         return _shortened(tokens, rows, self.longest, self.language.special[1])
 
     def blocks(self) -> Iterator[Tokens]:
         """All examples in order; letters that have no token are counted in ``tally``."""
-        self.tally = Tally()
+        self.tally = replace(self._found, letters=Counter(self._found.letters))
         for start in range(0, len(self.record), _BLOCK):
             yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)
         if sentence := self.tally.sentence():
@@ -130,16 +154,6 @@ def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> 
 def _build(files: list[Path], place: Path) -> None:
     check_one_kind(files)
     build_store(opened(files), place)
-
-
-def _pieces(lengths: NDArray[np.int64], width: int, long: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``(n,)`` record and first letter of each example."""
-    if long == "crop":
-        return np.arange(len(lengths)), np.zeros(len(lengths), np.int64)
-    counts = -(-lengths // width)
-    record = np.repeat(np.arange(len(lengths)), counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    return record, (np.arange(len(record)) - first) * width
 
 
 def _shortened(tokens: Tokens, rows: NDArray[np.int64], limit: int, suffix: int) -> Tokens:

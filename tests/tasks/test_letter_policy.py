@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -143,6 +144,29 @@ def test_training(model: SequenceModel, fasta: Path, caplog: pytest.LogCaptureFi
     np.testing.assert_array_equal(tokens.ids, wanted.ids)
     assert (examples.tally.stops, examples.tally.gaps) == (2, 4)
     assert "taken out: 2 final stops (*), 4 gaps (- and .)" in caplog.text
+
+
+@pytest.mark.parametrize("long", ["crop", "window"])
+def test_stops_of_long_proteins_are_counted_and_never_trained_on(
+    model: SequenceModel, tmp_path: Path, long: Literal["crop", "window"]
+) -> None:
+    # 48 letters fit the model: the third record has a stop inside, where a piece may end.
+    texts = ["MKTAYIAKQR" * 20 + "*", "M" * 48 + "**-", "A" * 47 + "*" + "A" * 80 + "*", "MKV*"]
+    path = tmp_path / "long.fasta"
+    path.write_text("".join(f">r{n}\n{text}\n" for n, text in enumerate(texts)))
+    examples = SequenceExamples([path], model.language, None, seed=0, long=long)
+    for epoch in range(3):
+        for tokens in examples.at(epoch).blocks():
+            unknown = int((tokens.ids == model.tokenizer.special.unknown).sum())
+            assert unknown == 1 if long == "window" else unknown <= 1
+        assert examples.at(epoch).tally.stops == 5
+        assert examples.at(epoch).tally.gaps == 1
+    kept = SequenceExamples([path], model.language, None, seed=0, long=long, letters="skip")
+    assert set(kept.record.tolist()) == {0, 1, 3}
+    list(kept.blocks())
+    assert (kept.tally.skipped, kept.tally.records, dict(kept.tally.letters)) == (1, 1, {"*": 1})
+    with pytest.raises(InputError, match=r"letter '\*' at place 48 of record 'r2'"):
+        SequenceExamples([path], model.language, None, seed=0, long=long, letters="error")
 
 
 def test_rna_is_read_as_dna_by_byte_pairs() -> None:

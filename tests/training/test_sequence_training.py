@@ -232,5 +232,21 @@ def test_what_was_taken_out_is_written_down(proteins: Path, tmp_path: Path) -> N
     ))  # fmt: skip
     biolm.pretrain(settings(path, trainer={"max_steps": 2}), output=tmp_path / "run")
     held = json.loads((tmp_path / "run" / "data.json").read_text())["letters"]
-    assert held["final_stops"] > 40
+    # Every record counts once, cropped or not.
+    assert held["final_stops"] == proteins.read_text().count(">")
     assert held["unknown_letters"] == {}
+
+
+def test_records_with_unknown_letters_follow_the_policy(proteins: Path, tmp_path: Path) -> None:
+    path = tmp_path / "odd.fasta"
+    path.write_text(proteins.read_text() + ">odd\nMKV" + "A" * 60 + "J\n")
+    many = proteins.read_text().count(">")
+    run = settings(path, data={"letters": "skip"}, trainer={"max_steps": 2})
+    assert len(prepare(build(run)).examples) == many
+    biolm.pretrain(run, output=tmp_path / "run")
+    held = json.loads((tmp_path / "run" / "data.json").read_text())["letters"]
+    assert (held["skipped"], held["unknown_letters"]) == (1, {"J": 1})
+    with pytest.raises(InputError, match="letter 'J' at place 64 of record 'odd'"):
+        prepare(build(settings(path, data={"letters": "error"})))
+    with pytest.raises(ConfigError, match="letters"):
+        build(settings(path, data={"letters": "some"}))

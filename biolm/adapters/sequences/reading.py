@@ -21,7 +21,7 @@ from biolm.adapters.sequences.base import MASKED, Policy, SequenceTokenizer, Tal
 from biolm.errors import InputError
 from biolm.io.sequences.block import SequenceBlock
 
-__all__ = ["admitted", "admitted_rows", "cleaned", "kept_letters", "with_masks"]
+__all__ = ["admitted", "admitted_rows", "cleaned", "kept_letters", "mark_code", "with_masks"]
 
 _STOP = ord("*")
 _SPELLED = re.compile(rb"<mask>|\[mask\]", re.IGNORECASE)
@@ -129,8 +129,8 @@ def kept_letters(
         return kept
     gaps = np.isin(block.letters, (ord("-"), ord(".")))
     kept &= ~gaps
-    marks = _ends(block, kept, _code(tokenizer, "prefix"), first=True)
-    marks |= _ends(block, kept, _code(tokenizer, "suffix"), first=False)
+    marks = _ends(block, kept, mark_code(tokenizer, "prefix"), first=True)
+    marks |= _ends(block, kept, mark_code(tokenizer, "suffix"), first=False)
     kept &= ~marks
     stops = np.zeros(len(kept), bool)
     if whole and tokenizer.kind == "protein" and "*" not in tokenizer.vocabulary:
@@ -159,7 +159,7 @@ def _ends(
     return found
 
 
-def _code(tokenizer: SequenceTokenizer, side: str) -> int | None:
+def mark_code(tokenizer: SequenceTokenizer, side: str) -> int | None:
     """The letter that stands for the only special token at one side of a sequence; None for none."""
     ids = getattr(tokenizer.special, side)
     if len(ids) != 1:
