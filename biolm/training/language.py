@@ -34,6 +34,7 @@ from biolm.vocab.union import GeneUnion, naming_column
 __all__ = [
     "SPECIAL",
     "Vocabulary",
+    "in_settings",
     "language_of_data",
     "language_of_folder",
     "match_files",
@@ -55,7 +56,7 @@ _HERE = {
 }
 
 
-def _setting(name: str, value: str | None) -> str:
+def in_settings(name: str, value: str | None) -> str:
     """An option in a message, as the settings of a run write it."""
     return f"data.{name}" if value is None else f"data.{name}: {value.lower() if value == 'True' else value}"
 
@@ -207,7 +208,7 @@ def naming_file(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = spelled(str(error), _setting)
+        text = spelled(str(error), in_settings)
         for word, here in _HERE.items():
             text = text.replace(word, here)
         raise type(error)(text if str(path) in text else f"{path}: {text}") from error

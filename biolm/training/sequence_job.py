@@ -16,8 +16,9 @@ from biolm.adapters.sequences.clusters import cluster_sequences
 from biolm.errors import ConfigError, InputError
 from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
+from biolm.options import spelled
 from biolm.training.config import RunConfig
-from biolm.training.language import Vocabulary
+from biolm.training.language import Vocabulary, in_settings
 from biolm.training.sequences import SequenceExamples
 
 __all__ = ["SequenceVocabulary", "read_groups", "sequence_examples", "sequence_groups", "sequence_vocabulary"]
@@ -122,14 +123,17 @@ def sequence_examples(
     long = config.data.long
     if long == "auto":
         long = "crop" if vocabulary.sequences.tokenizer.kind == "protein" else "window"
-    return SequenceExamples(
-        files,
-        vocabulary.sequences,
-        None if folder is None else folder / "sequences",
-        seed=config.seed,
-        long=long,
-        letters=config.data.letters,
-    )
+    try:
+        return SequenceExamples(
+            files,
+            vocabulary.sequences,
+            None if folder is None else folder / "sequences",
+            seed=config.seed,
+            long=long,
+            letters=config.data.letters,
+        )
+    except InputError as error:
+        raise InputError(spelled(str(error), in_settings)) from error
 
 
 def sequence_groups(

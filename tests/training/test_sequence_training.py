@@ -246,7 +246,7 @@ def test_records_with_unknown_letters_follow_the_policy(proteins: Path, tmp_path
     biolm.pretrain(run, output=tmp_path / "run")
     held = json.loads((tmp_path / "run" / "data.json").read_text())["letters"]
     assert (held["skipped"], held["unknown_letters"]) == (1, {"J": 1})
-    with pytest.raises(InputError, match="letter 'J' at place 64 of record 'odd'"):
+    with pytest.raises(InputError, match=r"'J' at place 64 of record 'odd' .*\(data.letters: unknown\)"):
         prepare(build(settings(path, data={"letters": "error"})))
     with pytest.raises(ConfigError, match="letters"):
         build(settings(path, data={"letters": "some"}))
