@@ -23,6 +23,7 @@ _MERGERS = {
     "sequence labels": "biolm.tasks.annotate.predict_sequences:merge_sequence_labels",
     "contacts": "biolm.tasks.contacts.run:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
+    "mutations": "biolm.tasks.variants.assay_run:merge_assay",
     "perturbations": "biolm.tasks.perturb.file:merge_perturbations",
     "variants": "biolm.tasks.variants.vcf_run:merge_vcf",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",

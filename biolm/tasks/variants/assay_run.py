@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally
-from biolm.errors import InputError
-from biolm.io.provenance import digest
-from biolm.io.table import check_table, write_table
-from biolm.progress import log, progress
+from biolm.errors import ConfigError, InputError
+from biolm.io.provenance import digest, stamp
+from biolm.io.table import TABLES, check_table, table_format, write_table
+from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Parts
+from biolm.progress import progress
 from biolm.tasks.variants.assay import Assay
-from biolm.tasks.variants.baseline import blosum_scores, rank_correlation
+from biolm.tasks.variants.assay_work import AssayWork, Layout
 from biolm.tasks.variants.methods import MARGINALS, check_reads, choose_methods
-from biolm.tasks.variants.proteins import letter_ids, sequence_borders, sequence_scores, table_scores
-from biolm.tasks.variants.settings import VariantScores, VariantSettings, gather
+from biolm.tasks.variants.proteins import letter_ids
+from biolm.tasks.variants.settings import VariantScores, VariantSettings
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["SCHEMA", "score_assay"]
+__all__ = ["SCHEMA", "merge_assay", "score_assay"]
+
+KIND = "mutations"
 
 SCHEMA = "biolm.variants/1"
 
@@ -34,6 +39,7 @@ def score_assay(
     settings: VariantSettings,
     output: Path | None = None,
     *,
+    path: Path | None = None,
     tally: Tally | None = None,
 ) -> VariantScores:
     """Score every variant of a protein by every method asked for.
@@ -47,7 +53,9 @@ def score_assay(
     settings
         Choices of the job.
     output
-        ``.csv``, ``.tsv`` or ``.parquet``: the columns of the input and the scores.
+        ``.csv``, ``.tsv`` or ``.parquet``: the columns of the input and the scores; a folder for a shard.
+    path
+        The file that the variants were read from.
     tally
         Letters of the unchanged protein that the model does not know, and what was taken out of it.
 
@@ -64,58 +72,93 @@ def score_assay(
     for name in names.values():
         if name in assay.columns:
             raise InputError(f"the table has a column {name} already; choose another `key`")
-    if output is not None:
-        check_table(output, overwrite=settings.overwrite)
+    if output is None:
+        settings.check_in_memory()
+    elif settings.shard is None:
+        text = table_format(output) != "parquet"
+        check_outputs(output, (output.suffix, ".json") if text else (output.suffix,), settings)
+    else:
+        check_outputs(output, tuple(f".{name}" for name in TABLES), settings)
     _check_letters(assay, model, settings)
-    scores = _scores(assay, model, methods, settings, output)
-    _tell(scores)
-    if settings.baseline:
-        scores["blosum62"] = blosum_scores(assay.wild, assay.variants)
-    correlations = {}
-    if assay.measured is not None:
-        for method, name in names.items():
-            correlations[name] = rank_correlation(scores[method], assay.measured, seed=settings.seed)
     held = Tally() if tally is None else tally
-    about = {"seed": settings.seed, "spearman": correlations, "offset": settings.offset}
-    facts = settings.facts(model, methods, **about, **_about(assay), **held.facts())
-    columns: dict[str, NDArray[Any]] = dict(assay.columns)
-    columns |= {name: scores[method].astype(np.float32) for method, name in names.items()}
-    if output is not None:
-        write_table(output, [columns], facts, schema=SCHEMA, overwrite=settings.overwrite)
-    return VariantScores(
-        columns=columns, names=tuple(names.values()), correlations=correlations, facts=facts, output=output
+    about = {"seed": settings.seed, "offset": settings.offset}
+    layout = Layout(
+        columns=tuple(assay.columns),
+        names=names,
+        whole=tuple(method for method in methods if method not in MARGINALS),
+        seed=settings.seed,
+        facts=settings.facts(model, methods, **about, **_about(assay), **held.facts()),
     )
+    work = AssayWork(assay=assay, model=model, methods=methods, settings=settings)
+    if output is None:
+        with progress("scoring", int(work.ends[-1]), show=settings.progress, unit="steps") as advance:
+            results = []
+            for item in work.blocks(0, len(work.ends) - 1):
+                results.append(work.compute(item))
+                advance(item.last - item.first)
+        return layout.gathered(results)
+    found: list[VariantScores] = []
+
+    def finish(parts: Parts, made: Path) -> None:
+        found.append(layout.gathered(parts))
+        write_table(made, [found[0].columns], found[0].facts, schema=SCHEMA)
+
+    rows = Job(
+        kind=KIND,
+        same={
+            "input": {"stamp": stamp(path), **_about(assay)},
+            "model": layout.facts,
+            "options": {"key": settings.key, "baseline": settings.baseline, "device": settings.device},
+        },
+        facts={"layout": asdict(layout)},
+        inputs={} if path is None else {"stamp": path},
+        ends=work.ends,
+        blocks=work.blocks,
+        compute=work.compute,
+        finish=finish,
+        label="scoring",
+        unit="steps",
+    ).run(output, settings)
+    if not found:
+        return VariantScores(columns={"row": np.arange(rows)}, names=(), facts=layout.facts, output=output)
+    return replace(found[0], output=output)
 
 
-def _scores(
-    assay: Assay,
-    model: SequenceModel,
-    methods: tuple[str, ...],
-    settings: VariantSettings,
-    output: Path | None,
-) -> dict[str, NDArray[np.float64]]:
-    options = settings.options(longest=settings.window)
-    tables = [method for method in methods if method in MARGINALS]
-    whole = [method for method in methods if method not in MARGINALS]
-    found = {
-        method: table_scores(model, assay.wild, assay.variants, method, options, show=settings.progress)
-        for method in tables
-    }
-    if not whole:
-        return found
-    sequences = [each.sequence for each in assay.variants]
+def merge_assay(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the table of all shards as the whole job would; how many variants there are.
 
-    def blocks(start: int) -> Iterator[NDArray[np.float64]]:
-        with progress(
-            "scoring", len(sequences), start=start, show=settings.progress, unit="variants"
-        ) as advance:
-            for block in sequence_scores(model, assay.wild, sequences, whole, options, start=start):
-                yield block
-                advance(len(block))
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        ``.parquet``, ``.csv`` or ``.tsv``.
+    data
+        Not used: the shards hold all that is written.
+    form
+        Not used: the ending says it.
 
-    job = settings.facts(model, tuple(whole), **_about(assay))
-    values = gather(blocks, sequence_borders(sequences, whole), len(whole), job, settings, output)
-    return found | {method: values[:, place].astype(np.float64) for place, method in enumerate(whole)}
+    Raises
+    ------
+    ConfigError
+        If the input or a format is named.
+    """
+    if data is not None:
+        raise ConfigError("shards of a table of mutations hold all that is written; leave the input out")
+    if form is not None:
+        raise ConfigError("a table is written by the ending of the output; leave the format out")
+    check_table(target, overwrite=True)
+    held = records[0].facts["layout"]
+    lists = {name: tuple(held[name]) for name in ("columns", "whole")}
+    found = Layout(**{**held, **lists}).gathered(parts)
+    write_whole(
+        parts.folder, target, lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA)
+    )
+    return len(found)
 
 
 def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings) -> None:
@@ -130,20 +173,6 @@ def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings
             raise InputError(
                 f"{each.where}: model {model.name} has no token for the letter {bad[0]!r}; leave the variant "
                 "out, or give it no score (`letters='unknown'`)"
-            )
-
-
-def _tell(scores: Mapping[str, NDArray[np.float64]]) -> None:
-    for method, values in scores.items():
-        if without := int(np.isnan(values).sum()):
-            why = "insertions and deletions have no marginal, use pseudo-perplexity or one-pass; "
-            log.warning(
-                "%d of %d variants have no score by %s: %sstops, frame shifts and letters that the model "
-                "does not know have none",
-                without,
-                len(values),
-                method,
-                why if method in MARGINALS else "",
             )
 
 

@@ -26,7 +26,7 @@ from biolm.models.windows import cut_windows
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
-__all__ = ["Groups", "TokenScores", "masked", "read_once", "token_scores"]
+__all__ = ["Groups", "TokenScores", "masked", "masked_step", "read_once", "token_scores"]
 
 # Numbers of logits that are held at a time, and batches of hidden copies that are laid out ahead.
 _LOGITS, _AHEAD = 1 << 25, 8
@@ -139,8 +139,7 @@ def masked(
     """
     mask = model.tokenizer.special.mask
     assert mask is not None
-    longest = _longest(model, tokens, options)
-    step = max(1, _AHEAD * options.batch_tokens // longest)
+    longest, step = _longest(model, tokens, options), masked_step(model, tokens, options)
     found = np.empty(groups.targets.shape, np.float32)
     for first in range(0, len(groups), step):
         last = min(first + step, len(groups))
@@ -159,6 +158,11 @@ def masked(
         if advance is not None:
             advance(last - first)
     return found
+
+
+def masked_step(model: SequenceModel, tokens: Tokens, options: SequenceOptions) -> int:
+    """How many groups :func:`masked` reads together; cut at multiples of it, a job gives the same bytes."""
+    return max(1, _AHEAD * options.batch_tokens // _longest(model, tokens, options))
 
 
 def read_once(

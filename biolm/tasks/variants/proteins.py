@@ -5,23 +5,29 @@ Dimensions: ``m`` variants · ``p`` places that any of them changes · ``c`` let
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
-from biolm.progress import progress
 from biolm.tasks.variants.mutations import Mutation
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
-__all__ = ["ProteinVariant", "letter_ids", "sequence_borders", "sequence_scores", "table_scores"]
+__all__ = [
+    "ProteinVariant",
+    "Substitutions",
+    "WholeSequences",
+    "letter_ids",
+    "marginal_sums",
+    "sequence_borders",
+]
 
 # Letters of a block: of sequences that are read once, and of those whose letters are hidden one by one.
 _READ, _HIDDEN = 1 << 18, 1 << 13
@@ -46,94 +52,143 @@ class ProteinVariant:
     where: str = ""
 
 
-def table_scores(
-    model: SequenceModel,
-    wild: str,
-    variants: Sequence[ProteinVariant],
-    method: str,
-    options: SequenceOptions,
-    *,
-    show: bool = False,
-) -> NDArray[np.float64]:
-    """Sum over its mutations of log p(mutant) - log p(wild type), both in the unchanged protein.
-
-    After Meier et al. (2021): ``masked-marginal`` hides each changed place in turn, one pass a place;
-    ``wt-marginal`` hides nothing and takes one pass in all.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Substitutions:
+    """What variants change in the unchanged protein: all that a marginal of theirs is a sum of.
 
     Parameters
     ----------
-    model
-        An encoder with a token for each residue.
-    wild
-        The unchanged protein.
-    variants
-        Variants, all with their mutations.
-    method
-        ``wt-marginal`` or ``masked-marginal``.
-    options
-        Budget, device, precision, longest window.
-    show
-        Whether to draw progress.
+    model, wild
+        An encoder with a token for each residue; the unchanged protein.
+    places
+        ``(p,)`` places that any variant changes.
+    ids
+        ``(c,)`` tokens of the letters that are there or come there.
+    sums
+        Arrays by name: ``start`` ``(m,)`` is NaN for variants without a marginal and 0 for others; a change
+        of the variant ``variant`` at ``places[place]`` goes from the letter ``wild`` to ``mutant``.
+    """
+
+    model: SequenceModel
+    wild: str
+    places: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    sums: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(
+        cls, model: SequenceModel, wild: str, variants: Sequence[ProteinVariant], method: str
+    ) -> Substitutions:
+        """The changes of some variants.
+
+        Parameters
+        ----------
+        model
+            An encoder with a token for each residue.
+        wild
+            The unchanged protein.
+        variants
+            ``m`` variants with their mutations.
+        method
+            Names the marginal in messages.
+
+        Raises
+        ------
+        InputError
+            If no variant is made of substitutions, and one could be scored by another method.
+        ConfigError
+            If the model has no token for each residue.
+        """
+        if not model.tokenizer.one_to_one:
+            raise ConfigError(
+                f"model {model.name} has no token for each residue; use pseudo-perplexity or one-pass"
+            )
+        if variants and all(v.mutations is None for v in variants) and any(v.sequence for v in variants):
+            raise InputError(
+                f"{variants[0].where}: the {method} needs mutations such as A24G, which insertions and "
+                "deletions have not; use pseudo-perplexity or one-pass"
+            )
+        every = [(row, change) for row, each in enumerate(variants) for change in each.mutations or ()]
+        letters = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
+        column = {letter: place for place, letter in enumerate(letters)}
+        ids = letter_ids(model, letters)
+        places = np.unique([change.place for _, change in every]).astype(np.int64)
+        start = np.where([each.mutations is None for each in variants], np.nan, 0.0)
+        rows = []
+        for variant, change in every:
+            if change.wild == change.mutant:
+                continue
+            before, after = column[change.wild], column[change.mutant]
+            if min(ids[before], ids[after]) < 0:
+                start[variant] = np.nan
+                continue
+            rows.append((variant, np.searchsorted(places, change.place), before, after))
+        found = np.array(rows, np.int64).reshape(-1, 4)
+        names = ("variant", "place", "wild", "mutant")
+        sums = {"start": start, **{name: found[:, at].copy() for at, name in enumerate(names)}}
+        return cls(model=model, wild=wild, places=places, ids=ids, sums=sums)
+
+    def borders(self, method: str, options: SequenceOptions) -> NDArray[np.int64]:
+        """Where blocks of ``places`` begin and end; the unmasked protein is one pass."""
+        from biolm.tasks.variants.likelihood import masked_step
+
+        if method == "wt-marginal":
+            return np.array([0, len(self.places)])
+        step = masked_step(self.model, self.model.tokenize(SequenceBlock.of([self.wild])), options)
+        return np.append(np.arange(0, len(self.places), step), len(self.places))
+
+    def table(self, method: str, first: int, last: int, options: SequenceOptions) -> NDArray[np.float32]:
+        """``(·, c)`` log-probabilities of the letters at ``places[first:last]``.
+
+        After Meier et al. (2021): ``masked-marginal`` masks each place in turn, one pass a place;
+        ``wt-marginal`` masks nothing and takes one pass in all.
+
+        Parameters
+        ----------
+        method
+            ``wt-marginal`` or ``masked-marginal``.
+        first, last
+            Two of :meth:`borders`.
+        options
+            Budget, device, precision, longest window.
+        """
+        from biolm.tasks.variants.likelihood import Groups, masked, read_once
+
+        tokens = self.model.tokenize(SequenceBlock.of([self.wild]))
+        places = self.places[first:last]
+        if method == "wt-marginal":
+            targets = np.tile(self.ids.clip(0), (len(self.wild), 1))
+            return read_once(self.model, tokens, targets, options)[places]
+        targets = np.tile(self.ids.clip(0), (len(places), 1))
+        groups = Groups.single(np.zeros(len(places), np.int64), places, targets)
+        return masked(self.model, tokens, groups, options)
+
+
+def marginal_sums(sums: Mapping[str, NDArray[Any]], table: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``(m,)`` sum over its mutations of log p(mutant) - log p(wild type), both in the unchanged protein.
+
+    Parameters
+    ----------
+    sums
+        As of :class:`Substitutions`.
+    table
+        ``(p, c)`` log-probabilities of all its places.
 
     Returns
     -------
-    ``(m,)``; 0 for a variant without mutations, NaN where its changes are no substitutions or the model has
-    no token for a letter of them.
-
-    Raises
-    ------
-    InputError
-        If no variant is made of substitutions, and one could be scored by another method.
-    ConfigError
-        If the model has no token for each residue.
+    0 for a variant without mutations, NaN where its changes are no substitutions or the model has no token
+    for a letter of them.
     """
-    from biolm.tasks.variants.likelihood import Groups, masked, read_once
-
-    if not model.tokenizer.one_to_one:
-        raise ConfigError(
-            f"model {model.name} has no token for each residue; use pseudo-perplexity or one-pass"
-        )
-    if variants and all(each.mutations is None for each in variants) and any(v.sequence for v in variants):
-        raise InputError(
-            f"{variants[0].where}: the {method} needs mutations such as A24G, which insertions and deletions "
-            "have not; use pseudo-perplexity or one-pass"
-        )
-    every = [(row, change) for row, each in enumerate(variants) for change in each.mutations or ()]
-    letters = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
-    column = {letter: place for place, letter in enumerate(letters)}
-    ids = letter_ids(model, letters)
-    places = np.unique([change.place for _, change in every]).astype(np.int64)
-    tokens = model.tokenize(SequenceBlock.of([wild]))
-    with progress(method, len(places), show=show, unit="places") as advance:
-        if method == "masked-marginal":
-            targets = np.tile(ids.clip(0), (len(places), 1))
-            groups = Groups.single(np.zeros(len(places), np.int64), places, targets)
-            table = masked(model, tokens, groups, options, advance)
-        else:
-            table = read_once(model, tokens, np.tile(ids.clip(0), (len(wild), 1)), options)[places]
-    scores = np.where([each.mutations is None for each in variants], np.nan, 0.0)
-    row_of = {place: row for row, place in enumerate(places.tolist())}
-    for variant, change in every:
-        if change.wild == change.mutant:
-            continue
-        if min(ids[column[change.wild]], ids[column[change.mutant]]) < 0:
-            scores[variant] = np.nan
-            continue
-        held = table[row_of[change.place]]
-        scores[variant] += float(held[column[change.mutant]]) - float(held[column[change.wild]])
+    scores: NDArray[np.float64] = np.array(sums["start"], np.float64)
+    held = table.astype(np.float64)
+    place = sums["place"]
+    np.add.at(scores, sums["variant"], held[place, sums["mutant"]] - held[place, sums["wild"]])
     return scores
 
 
-def sequence_scores(
-    model: SequenceModel,
-    wild: str,
-    sequences: Sequence[str],
-    methods: Sequence[str],
-    options: SequenceOptions,
-    *,
-    start: int = 0,
-) -> Iterator[NDArray[np.float64]]:
-    """How much likelier whole mutated proteins are than the unchanged one, block by block.
+@dataclass(kw_only=True)
+class WholeSequences:
+    """How much likelier whole mutated proteins are than the unchanged one.
 
     ``pseudo-perplexity`` and ``one-pass`` give log pseudo-perplexity of the wild type minus that of the
     variant, which are means over residues, so that insertions and deletions can be compared. ``causal`` gives
@@ -141,46 +196,52 @@ def sequence_scores(
 
     Parameters
     ----------
-    model
-        The model.
-    wild
-        The unchanged protein.
+    model, wild
+        The model; the unchanged protein.
     sequences
-        The mutated ones.
+        ``m`` mutated ones.
     methods
-        Among ``pseudo-perplexity``, ``one-pass`` and ``causal``.
+        ``k`` among ``pseudo-perplexity``, ``one-pass`` and ``causal``.
     options
         Budget, device, precision, longest window.
-    start
-        First sequence, one of :func:`sequence_borders`.
-
-    Yields
-    ------
-    ``(·, k)`` scores of consecutive sequences by each method; NaN for '' and where the model has no token for
-    a letter that the wild type does not have.
     """
-    from biolm.tasks.variants.likelihood import token_scores
 
-    wild = wild.upper()
-    letters = sorted(set("".join(sequences).upper()) - set(wild))
-    strange = {
-        letter for letter, number in zip(letters, letter_ids(model, letters), strict=True) if number < 0
-    }
+    model: SequenceModel
+    wild: str
+    sequences: Sequence[str]
+    methods: Sequence[str]
+    options: SequenceOptions
 
-    def measure(texts: list[str], method: str) -> NDArray[np.float64]:
-        scores = token_scores(model, model.tokenize(SequenceBlock.of(texts)), method, options)
-        return scores.sums if method == "causal" else scores.means
+    def scores(self, first: int, last: int) -> NDArray[np.float64]:
+        """``(·, k)`` scores of the sequences ``first`` to ``last``, two of :func:`sequence_borders`.
 
-    zeros = [float(measure([wild], method)[0]) for method in methods]
-    borders = sequence_borders(sequences, methods).tolist()
-    for first, last in pairwise(borders[borders.index(start) :]):
-        texts = [text.upper() for text in sequences[first:last]]
-        unique = [text for text in dict.fromkeys(texts) if text and strange.isdisjoint(text)]
+        NaN for '' and where the model has no token for a letter that the wild type does not have.
+        """
+        texts = [text.upper() for text in self.sequences[first:last]]
+        unique = [text for text in dict.fromkeys(texts) if text and self._strange.isdisjoint(text)]
         row = {text: place for place, text in enumerate(unique)}
-        block = np.full((len(unique) + 1, len(methods)), np.nan)
-        for place, (method, zero) in enumerate(zip(methods, zeros, strict=True)):
-            block[:-1, place] = measure(unique, method) - zero if unique else 0
-        yield block[[row.get(text, -1) for text in texts]]
+        block = np.full((len(unique) + 1, len(self.methods)), np.nan)
+        for place, (method, zero) in enumerate(zip(self.methods, self._zeros, strict=True)):
+            block[:-1, place] = self._measure(unique, method) - zero if unique else 0
+        return block[[row.get(text, -1) for text in texts]]
+
+    @cached_property
+    def _zeros(self) -> list[float]:
+        """Likelihood of the wild type by each method."""
+        return [float(self._measure([self.wild.upper()], method)[0]) for method in self.methods]
+
+    @cached_property
+    def _strange(self) -> set[str]:
+        """Letters that only variants have and the model does not know."""
+        letters = sorted(set("".join(self.sequences).upper()) - set(self.wild.upper()))
+        ids = letter_ids(self.model, letters)
+        return {letter for letter, number in zip(letters, ids, strict=True) if number < 0}
+
+    def _measure(self, texts: list[str], method: str) -> NDArray[np.float64]:
+        from biolm.tasks.variants.likelihood import token_scores
+
+        scores = token_scores(self.model, self.model.tokenize(SequenceBlock.of(texts)), method, self.options)
+        return scores.sums if method == "causal" else scores.means
 
 
 def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArray[np.int64]:

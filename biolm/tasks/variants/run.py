@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError
 from biolm.io.sequences import is_sequence_file
-from biolm.tasks.variants.settings import VariantScores, VariantSettings
+from biolm.options import read_options, refuse_unused
+from biolm.tasks.variants.settings import (
+    INTERVAL_SCAN,
+    LIST,
+    PROTEIN_SCAN,
+    TABLE,
+    VCF,
+    VariantScores,
+    VariantSettings,
+)
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -74,23 +83,26 @@ def score_variants(
     from biolm.jobs.bind import sequence_model
 
     methods = (method,) if isinstance(method, str) else tuple(method)
-    settings = VariantSettings(method=methods, **options)
+    settings: VariantSettings = read_options(
+        VariantSettings, {"method": methods, **options}, "score-variants"
+    )
     target = None if output is None else Path(output)
     drawn = None if picture is None else Path(picture)
     kind = _kind(data, scan=scan)
+    refuse_unused(settings, kind)
     _check(kind, sequence=sequence, reference=reference, assays=assays, picture=picture)
     reader = sequence_model(model)
-    if kind == "vcf":
+    if kind == VCF:
         from biolm.tasks.variants.vcf_run import score_vcf
 
         assert reference is not None
         assert isinstance(data, str | Path)
         return score_vcf(data, reference, reader, settings, target)
-    if kind in ("protein", "intervals"):
+    if kind in (PROTEIN_SCAN, INTERVAL_SCAN):
         from biolm.tasks.variants.scan import scan_intervals, scan_protein
 
         assert isinstance(data, str | Path)
-        if kind == "protein":
+        if kind == PROTEIN_SCAN:
             return scan_protein(data, reader, settings, target, drawn)
         assert reference is not None
         return scan_intervals(data, reference, reader, settings, target, drawn)
@@ -109,50 +121,48 @@ def score_variants(
     else:
         assert wild is not None
         assay = Assay.of(clean(wild), data, offset=settings.offset)
-    return score_assay(assay, reader, settings, target, tally=tally)
+    path = Path(data) if isinstance(data, str | Path) else None
+    return score_assay(assay, reader, settings, target, path=path, tally=tally)
 
 
 def _kind(data: str | Path | Sequence[str], *, scan: bool) -> str:
-    """``vcf``, ``protein``, ``intervals``, ``table`` or ``mutations``."""
+    """What is scored, as messages name it."""
     if not isinstance(data, str | Path):
         if scan:
             raise ConfigError("a scan reads a protein as FASTA or intervals as BED; give such a file")
-        return "mutations"
+        return LIST
     name = str(data).lower().removesuffix(".gz").removesuffix(".bgz")
     if scan:
         if name.endswith(".bed"):
-            return "intervals"
+            return INTERVAL_SCAN
         if is_sequence_file(data):
-            return "protein"
+            return PROTEIN_SCAN
         raise ConfigError(f"a scan reads a protein as FASTA or intervals as BED, not {data}")
     if name.endswith(".vcf"):
-        return "vcf"
+        return VCF
     if is_sequence_file(data):
         raise ConfigError(
             f"{data} holds sequences but no variants; ask for a scan (`scan=True`) or name mutations"
         )
-    return "table"
+    return TABLE
 
 
 def _check(kind: str, **given: object) -> None:
     """Refuse arguments that the input has no use for, and ask for those that it needs."""
-    needs = {"vcf": ("reference",), "intervals": ("reference",), "mutations": ("sequence",)}.get(kind, ())
-    takes = {"table": ("sequence", "assays"), "protein": ("picture",), "intervals": ("picture",)}.get(
-        kind, ()
-    )
-    words = {
-        "vcf": "a VCF",
-        "intervals": "a scan of intervals",
-        "mutations": "a list of mutations",
-        "table": "a table of mutations",
-        "protein": "a scan of a protein",
-    }
+    needs = {VCF: ("reference",), INTERVAL_SCAN: ("reference",), LIST: ("sequence",)}.get(kind, ())
+    takes = {
+        TABLE: ("sequence", "assays"),
+        PROTEIN_SCAN: ("picture",),
+        INTERVAL_SCAN: ("picture",),
+    }.get(kind, ())
     for name, value in given.items():
         if name in needs and value is None:
             what = "the genome" if name == "reference" else "the protein"
-            raise ConfigError(f"{words[kind]} needs {what}; give {name}")
+            raise ConfigError(f"{kind} needs {what}; give `{name}`")
         if value is not None and name not in (*needs, *takes):
-            raise ConfigError(f"{words[kind]} has no use for {name}; leave it out")
+            raise ConfigError(f"`{name}` means nothing for {kind}; leave it out")
+    if given["sequence"] is not None and given["assays"] is not None:
+        raise ConfigError("`sequence` and `assays` both name the unchanged protein; give one")
 
 
 def _wild(sequence: str | Path) -> str:

@@ -102,7 +102,7 @@ def scan_protein(
         for other in RESIDUES
         if other != letter
     ]
-    found = score_assay(Assay.of(wild, mutants), model, settings, output, tally=tally)
+    found = score_assay(Assay.of(wild, mutants), model, settings, output, path=Path(path), tally=tally)
     if picture is not None:
         values = np.asarray(found.columns[found.names[0]])
         draw_scan([_grid(name, wild, 1, RESIDUES, values)], picture, overwrite=settings.overwrite)
@@ -149,7 +149,13 @@ def scan_intervals(
         variants = [each for pair in zip(intervals, letters, strict=True) for each in _changes(*pair)]
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
-        facts = settings.facts(model, (method,), strands=settings.strands, width=settings.width(model))
+        facts = settings.facts(
+            model,
+            (method,),
+            strands=settings.strands,
+            average=settings.average,
+            width=settings.width(model),
+        )
         tally = Tally()
         for _ in look_at_windows(store, variants, model, settings, tally):
             pass

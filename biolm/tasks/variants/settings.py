@@ -8,26 +8,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import biolm
-from biolm.adapters.sequences import Policy, check_policy
+from biolm.adapters.sequences import Policy
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
 from biolm.jobs.settings import RunSettings
 from biolm.jobs.spool import Spool
+from biolm.options import Option, check_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
-__all__ = ["VariantScores", "VariantSettings", "gather"]
+__all__ = [
+    "INTERVAL_SCAN",
+    "LIST",
+    "PROTEIN_SCAN",
+    "TABLE",
+    "VCF",
+    "VariantScores",
+    "VariantSettings",
+    "gather",
+]
 
 _WIDTH = 512
+
+TABLE, LIST, PROTEIN_SCAN = "a table of mutations", "a list of mutations", "a scan of a protein"
+VCF, INTERVAL_SCAN = "a VCF", "a scan of intervals"
+"""What is scored, as messages name it."""
+_PROTEINS, _DNA = (TABLE, LIST, PROTEIN_SCAN), (VCF, INTERVAL_SCAN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +62,7 @@ class VariantSettings(RunSettings):
         DNA: mean log-likelihood of the tokens of a window in place of their sum, as the authors of Evo 2
         score variants.
     distances
-        DNA: also compare the embeddings of both alleles.
+        VCF: also compare the embeddings of both alleles.
     baseline
         Proteins: add BLOSUM62.
     letters
@@ -60,7 +75,10 @@ class VariantSettings(RunSettings):
     batch_tokens, device, precision
         As of :class:`~biolm.models.model.EmbedOptions`.
     seed
-        Of the bootstrap.
+        Of the bootstrap of a table with measurements.
+    shard
+        Of a table or list of mutations, or a VCF: do a part of the job only, such as ``2/7``, into a folder
+        for ``biolm merge``.
     overwrite
         Whether existing outputs may be replaced.
     progress
@@ -72,31 +90,74 @@ class VariantSettings(RunSettings):
         If a value is out of range.
     """
 
-    method: tuple[str, ...] = ("auto",)
-    window: int | None = None
-    strands: str = "both"
-    average: bool = False
-    distances: bool = False
-    baseline: bool = True
-    letters: Policy = "unknown"
-    offset: int = 0
-    key: str = "BIOLM"
-    batch_tokens: int = 16_384
-    device: str = "auto"
-    precision: str = "float32"
-    seed: int = 0
-    overwrite: bool = False
-    progress: bool = False
+    unused: ClassVar[dict[str, tuple[str, ...]]] = {"*": ("format",)}
+
+    method: Annotated[
+        tuple[str, ...],
+        Option(
+            help="wt-marginal, masked-marginal, pseudo-perplexity, one-pass, causal; may be repeated.",
+            shown="the model's usual",
+        ),
+    ] = ("auto",)
+    window: Annotated[
+        int | None,
+        Option(help="Tokens of a window of a protein; bases around a variant.", min=1, shown="model's; 512"),
+    ] = None
+    strands: Annotated[
+        str,
+        Option(
+            help="DNA: both (mean with the reverse complement) or forward.",
+            choices=("both", "forward"),
+            only=_DNA,
+        ),
+    ] = "both"
+    average: Annotated[
+        bool, Option(help="DNA: mean over a window's tokens in place of the sum.", only=_DNA)
+    ] = False
+    distances: Annotated[bool, Option(help="VCF: also compare embeddings of both alleles.", only=(VCF,))] = (
+        False
+    )
+    baseline: Annotated[bool, Option(help="Proteins: add BLOSUM62 beside the model.", only=_PROTEINS)] = True
+    letters: Annotated[
+        Policy,
+        Option(
+            help="Residues or bases the model does not know: error, unknown or skip the record.",
+            choices=("error", "unknown", "skip"),
+        ),
+    ] = "unknown"
+    offset: Annotated[
+        int,
+        Option(help="Proteins: by how much written places exceed those of the sequence.", only=(TABLE, LIST)),
+    ] = 0
+    key: Annotated[str, Option(help="Begins the names of the new columns or fields.", panel="Output")] = (
+        "BIOLM"
+    )
+    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    precision: Annotated[
+        str,
+        Option(
+            help="float32, bfloat16 or float16.", choices=("float32", "bfloat16", "float16"), panel="Model"
+        ),
+    ] = "float32"
+    seed: Annotated[
+        int, Option(help="Seed of the bootstrap of a table.", min=0, panel="Run", only=(TABLE,))
+    ] = 0
+    shard: Annotated[
+        str | None,
+        Option(
+            help="Do part i of n, such as 2/7, into a folder for biolm merge; scans are done whole.",
+            shown="all",
+            panel="Run",
+            only=(TABLE, LIST, VCF),
+        ),
+    ] = None
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
 
     def __post_init__(self) -> None:
+        check_options(self)
         self.check_run()
-        check_policy(self.letters)
-        if self.strands not in ("both", "forward"):
-            raise ConfigError(f"strands must be both or forward, not {self.strands!r}")
-        if self.precision not in ("float32", "bfloat16", "float16"):
-            raise ConfigError(f"precision must be float32, bfloat16 or float16, not {self.precision!r}")
-        if self.batch_tokens < 1 or (self.window is not None and self.window < 1):
-            raise ConfigError("batch tokens and window must be at least 1")
         if not self.key.isidentifier():
             raise ConfigError(f"key must be a word of letters, digits and _, not {self.key!r}")
 
@@ -198,8 +259,6 @@ def gather(
     -------
     ``(m, k)``.
     """
-    if settings.shard is not None:
-        raise ConfigError("a shard is for a VCF; score a table or a scan whole")
     if not borders[-1]:
         return np.zeros((0, width), np.float32)
     if output is None:

@@ -135,9 +135,9 @@ def test_bad_tables_are_named_with_their_line(change, words, model, table):
 def test_what_cannot_be_done_is_named(model, table, tmp_path):
     with pytest.raises(ConfigError, match=r"needs a model of proteins, but small reads DNA"):
         biolm.score_variants(table, model=small_model("dna"))
-    with pytest.raises(ConfigError, match="needs the protein; give sequence"):
+    with pytest.raises(ConfigError, match="needs the protein; give `sequence`"):
         biolm.score_variants(["K2R"], model=model)
-    with pytest.raises(ConfigError, match="has no use for reference"):
+    with pytest.raises(ConfigError, match="`reference` means nothing for a table of mutations"):
         biolm.score_variants(table, model=model, reference="genome.fa")
     with pytest.raises(ConfigError, match="no method 'best'"):
         biolm.score_variants(table, model=model, method="best")
@@ -194,6 +194,58 @@ def test_a_killed_job_goes_on(model, tmp_path, monkeypatch):
         found.columns["biolm_pseudo_perplexity"], wanted.columns["biolm_pseudo_perplexity"]
     )
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(model, table, tmp_path, monkeypatch, ending):
+    from biolm.tasks.variants import assay_work, likelihood, proteins
+
+    monkeypatch.setattr(proteins, "_HIDDEN", 40)
+    monkeypatch.setattr(likelihood, "_AHEAD", 1)
+    methods = ("masked-marginal", "wt-marginal", "one-pass", "pseudo-perplexity")
+
+    def job(name, **more):
+        asked = {"model": model, "method": methods, "sequence": WILD, "batch_tokens": 40, "seed": 3}
+        biolm.score_variants(table, output=tmp_path / name, **asked, **more)
+        return tmp_path / name
+
+    whole = job(f"whole.{ending}")
+    parts = [job(f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
+    assert min(len(list(part.glob("*.block"))) for part in parts) > 1
+    compute, calls = assay_work.AssayWork.compute, []
+
+    def dying(self, item):
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        calls.append(item)
+        return compute(self, item)
+
+    monkeypatch.setattr(assay_work.AssayWork, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        job(f"part.{ending}")
+    calls[:] = calls[:2]
+    with pytest.raises(KeyboardInterrupt):
+        job("s4", shard="2/2")
+    monkeypatch.setattr(assay_work.AssayWork, "compute", compute)
+    job(f"part.{ending}", resume=True)
+    parts_of_two = [job("s5", shard="1/2"), job("s4", shard="2/2", resume=True)]
+    table.unlink()
+    made = [
+        tmp_path / f"part.{ending}",
+        biolm.merge(parts[::-1], tmp_path / f"three.{ending}"),
+        biolm.merge(parts_of_two, tmp_path / f"two.{ending}"),
+    ]
+    for other in made:
+        assert other.read_bytes() == whole.read_bytes()
+        if ending == "csv":
+            assert other.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
+    with pytest.raises(ConfigError, match="leave the input out"):
+        biolm.merge(parts, tmp_path / f"more.{ending}", data=table)
+    with pytest.raises(ConfigError, match="a shard is a folder"):
+        biolm.score_variants(["K2R"], model=model, sequence=WILD, output=tmp_path / "x.csv", shard="1/2")
+    for option in ({"shard": "1/2"}, {"resume": True}):
+        with pytest.raises(ConfigError, match="is for jobs that write a file"):
+            biolm.score_variants(["K2R"], model=model, sequence=WILD, **option)
 
 
 def test_mutations_are_written_as_read():

@@ -95,10 +95,10 @@ def test_what_tables_mean(awkward: Path, protein: SequenceModel, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("v5_offset.csv", r"line 2 .* expects Y at place 24 .*; all of them fit with --offset 23"),
+        ("v5_offset.csv", r"line 2 .* expects Y at place 24 .*; all of them fit with `offset=23`"),
         ("v9_stopseq.csv", r"line 2 .* needs mutations such as A24G, .*; use pseudo-perplexity or one-pass"),
         ("v14_twice.csv", r"line 2 .* 'A5G:A5Y' changes one place twice"),
-        ("v15_dupcol.csv", r"has a column biolm_masked_marginal already; choose another --key"),
+        ("v15_dupcol.csv", r"has a column biolm_masked_marginal already; choose another `key`"),
         ("long_mut.csv", r"line 2 .*mutation I1A expects I at place 1 but the protein has Y"),
     ],
 )
@@ -269,8 +269,8 @@ def test_a_deletion_longer_than_the_window_costs_no_other_score(awkward: Path, d
         ("w7_noheader.vcf", r"is no VCF: it has no line '#CHROM"),
         ("w8_spaces.vcf", r"line 4 .* has no INFO column; a VCF line has at least eight, by tabs"),
         ("w11_noinfo.vcf", r"line 3 .* has no INFO column"),
-        ("w13_existing.vcf", r"line 3 .* holds BIOLM scores already; choose another --key"),
-        ("w14_hdrkey.vcf", r"line 4 .* has BIOLM scores in INFO already; choose another --key"),
+        ("w13_existing.vcf", r"line 3 .* holds BIOLM scores already; choose another `key`"),
+        ("w14_hdrkey.vcf", r"line 4 .* has BIOLM scores in INFO already; choose another `key`"),
     ],
 )
 def test_what_vcfs_are_refused_with(awkward: Path, dna: SequenceModel, name: str, sentence: str) -> None:

@@ -15,12 +15,22 @@ from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_model import SequenceOptions
 from biolm.tasks.variants.likelihood import Groups, masked, read_once, token_scores
 from biolm.tasks.variants.methods import choose_methods
-from biolm.tasks.variants.proteins import ProteinVariant, sequence_scores, table_scores
+from biolm.tasks.variants.proteins import ProteinVariant, Substitutions, WholeSequences, marginal_sums
 
 TEXTS = ["MKTAYIAKQRQISFVK", "ACDEFGHIKLMNPQRSTVWY", "MK", "WWLAGVA"]
 BASES = ["ACGTACGTTTGACC", "GATTACA", "ACGTTTGACCAGTAGGACCA", "GG"]
 SMALL = SequenceOptions(batch_tokens=50)
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
+
+
+def table_scores(model, wild, variants, method):
+    changes = Substitutions.of(model, wild, variants, method)
+    return marginal_sums(changes.sums, changes.table(method, 0, len(changes.places), SMALL))
+
+
+def sequence_scores(model, wild, sequences, method):
+    whole = WholeSequences(model=model, wild=wild, sequences=sequences, methods=[method], options=SMALL)
+    return whole.scores(0, len(sequences))[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +175,7 @@ def test_marginals_are_differences_at_the_mutated_residue(method, encoder):
             total += float(row[vocabulary[change.mutant]] - row[vocabulary[change.wild]])
         return total
 
-    found = table_scores(encoder, wild, variants, method, SMALL)
+    found = table_scores(encoder, wild, variants, method)
     wanted = [slow(text) for text in ("M1K", "K2R", "A4G:K16W", "wt", "K16A")]
     np.testing.assert_allclose(found, wanted, **CLOSE)
     np.testing.assert_allclose(found[2], slow("A4G") + slow("K16W"), **CLOSE)
@@ -173,14 +183,14 @@ def test_marginals_are_differences_at_the_mutated_residue(method, encoder):
 
 def test_whole_sequences_are_held_against_the_wild_type(encoder, decoder):
     wild, others = TEXTS[0], [TEXTS[0], "MKTAYIAKQRQISFVKK", "MKTAYIAK", "MRTAYIAKQRQISFVK", "MKTAYIAK"]
-    found = np.concatenate(list(sequence_scores(encoder, wild, others, ["pseudo-perplexity"], SMALL)))[:, 0]
+    found = sequence_scores(encoder, wild, others, "pseudo-perplexity")
     zero = np.mean(slow_pseudo(encoder, wild))
     np.testing.assert_allclose(
         found, [np.mean(slow_pseudo(encoder, text)) - zero for text in others], **CLOSE
     )
     assert abs(found[0]) < 1e-6
     first, *rest = BASES
-    found = np.concatenate(list(sequence_scores(decoder, first, rest, ["causal"], SMALL)))[:, 0]
+    found = sequence_scores(decoder, first, rest, "causal")
     wanted = [sum(slow_causal(decoder, text)) - sum(slow_causal(decoder, first)) for text in rest]
     np.testing.assert_allclose(found, wanted, **CLOSE)
 
@@ -223,9 +233,7 @@ def test_marginals_are_those_of_transformers(tmp_path):
                 total += float(row[vocabulary[change.mutant]] - row[vocabulary[change.wild]])
             wanted.append(total)
         assert np.ptp(wanted) > 1
-        np.testing.assert_allclose(
-            table_scores(model, wild, variants, method, SMALL), wanted, rtol=1e-4, atol=1e-4
-        )
+        np.testing.assert_allclose(table_scores(model, wild, variants, method), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_methods_that_a_model_does_not_offer_are_named(encoder, decoder):
