@@ -22,11 +22,12 @@ from biolm.io.spatial.images import open_image
 from biolm.models.systems.image_encoders import VitEncoder, make_encoder
 from biolm.scoring.expression import pearson_columns
 from biolm.tasks.spatial.align import align
+from biolm.tasks.spatial.arms import ArmScores
 from biolm.tasks.spatial.features import content_hash, image_features
 from biolm.tasks.spatial.prepare import PrepareSettings, prepare
 from biolm.tasks.spatial.prepared import load_prepared
 from biolm.tasks.spatial.report import arm_text
-from biolm.tasks.spatial.train import TrainSettings, train
+from biolm.tasks.spatial.train import TrainSettings, make_folds, score_fold
 from biolm.training.spatial_fit import ALPHAS, FitSettings
 
 NAMES = ("C2", "C3", "C4", "C5")
@@ -135,6 +136,23 @@ def patches_per_second(data: Path) -> float:
         return len(patches) / (time.process_time() - start)
 
 
+def fusion(sections: dict, contrast: float, seeds: int, epochs: int) -> dict:
+    """All arms, seed after seed; the figures so far are printed after each seed."""
+    held = list(sections.values())
+    scores = ArmScores()
+    start = time.process_time()
+    for seed in range(seeds):
+        settings = TrainSettings(
+            fit=FitSettings(contrast=contrast, epochs=epochs), seed=seed, seeds=1, controls=contrast > 0
+        )
+        for fold in make_folds(held, "section", 0):
+            score_fold(fold, settings, scores)
+            used = time.process_time() - start
+            print(f"contrast {contrast}, seed {seed}, {fold.name} left out, {used:.0f} CPU s", flush=True)
+        print(f"\ncontrast {contrast}, {seed + 1} seeds\n{arm_text(scores)}\n", flush=True)
+    return scores.as_dict()
+
+
 def main() -> None:
     """Prepare, score, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,27 +160,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("benchmarks/spatial_work"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--fusion-only", action="store_true", help="skip the speed of patches and ridge")
+    parser.add_argument("--contrast", choices=("with", "without", "both"), default="both")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.work.mkdir(parents=True, exist_ok=True)
     sections = prepared(chosen.data, chosen.work)
-    print("patches a CPU-second:", round(patches_per_second(chosen.data)), flush=True)
-    for kind, columns in ridge(sections, other_features(chosen.data, chosen.work)).items():
-        text = "; ".join(f"{name} {values} mean {np.mean(values):.3f}" for name, values in columns.items())
-        print(f"ridge, {kind}: {text}", flush=True)
-    results = {}
-    for contrast in (0.1, 0.0):
-        start = time.process_time()
-        settings = TrainSettings(
-            fit=FitSettings(contrast=contrast, epochs=chosen.epochs),
-            seeds=chosen.seeds,
-            controls=contrast > 0,
-        )
-        found = train(list(sections.values()), settings=settings)
-        assert found.scores is not None
-        print(f"\ncontrast {contrast}, {time.process_time() - start:.0f} CPU s", flush=True)
-        print(arm_text(found.scores), flush=True)
-        results[f"contrast {contrast}"] = found.scores.as_dict()
+    if not chosen.fusion_only:
+        print("patches a CPU-second:", round(patches_per_second(chosen.data)), flush=True)
+        for kind, columns in ridge(sections, other_features(chosen.data, chosen.work)).items():
+            text = "; ".join(
+                f"{name} {values} mean {np.mean(values):.3f}" for name, values in columns.items()
+            )
+            print(f"ridge, {kind}: {text}", flush=True)
+    contrasts = {"with": (0.1,), "without": (0.0,), "both": (0.1, 0.0)}[chosen.contrast]
+    results = {f"contrast {c}": fusion(sections, c, chosen.seeds, chosen.epochs) for c in contrasts}
     (chosen.work / "results.json").write_text(json.dumps(results, indent=1))
 
 

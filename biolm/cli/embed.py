@@ -25,7 +25,8 @@ class Arguments(EmbedSettings, Antibody):
     input: Annotated[
         Path,
         Option(
-            help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA, FASTQ, GenBank; - for stdin.",
+            help="Cells: h5ad, zarr, loom, 10x, csv. Sections: the instrument's folder. "
+            "Sequences: FASTA, FASTQ, GenBank; - for stdin.",
             argument=True,
             panel="Input",
         ),

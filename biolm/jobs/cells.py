@@ -34,7 +34,16 @@ from biolm.vocab.match import GeneMatch
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["MODALITY", "CellEmbedding", "cut", "empty_cells", "input_facts", "prepare", "whole_table"]
+__all__ = [
+    "MODALITY",
+    "CellEmbedding",
+    "CellWriter",
+    "cut",
+    "empty_cells",
+    "input_facts",
+    "prepare",
+    "whole_table",
+]
 
 # Cells read at a time: fewer make reading slow, more take memory.
 _READ_ROWS = 8192
@@ -167,8 +176,16 @@ def prepare(
     model: CellModel,
     settings: CellSettings,
     reopen: Callable[[str], CellSource] | None = None,
+    made: type[CellEmbedding] = CellEmbedding,
 ) -> CellEmbedding:
-    """Check that source, model and settings fit, before any work; ``reopen`` as for :func:`fit`.
+    """Check that source, model and settings fit, before any work.
+
+    Parameters
+    ----------
+    source, model, settings, reopen
+        As for :func:`fit`.
+    made
+        What is made of them.
 
     Raises
     ------
@@ -186,7 +203,7 @@ def prepare(
     match = fit(source, model, settings, reopen)
     if getattr(settings, "adapt", False):
         model = model.adapted(source, match)
-    return CellEmbedding(
+    return made(
         source=source,
         model=model,
         match=match,
@@ -196,7 +213,7 @@ def prepare(
     )
 
 
-class _Writer:
+class CellWriter:
     """Vectors of cells enter a copy of the table that they were made from."""
 
     formats = FORMATS
@@ -338,7 +355,7 @@ MODALITY = Modality(
     recognises=lambda data: not isinstance(data, str | Path),
     open=_open,
     embedding=prepare,
-    writer=_Writer(),
+    writer=CellWriter(),
     tokens=CellTokens.of,
 )
 """The entry of cells; a path that nobody recognises is theirs, so that their readers say what they read."""

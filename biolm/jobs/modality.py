@@ -144,7 +144,9 @@ class Modality:
     Parameters
     ----------
     name
-        What it is called; a model says by it what it reads.
+        What it is called.
+    read_as
+        The kind of data that models which read it name, and whose options it takes; its own name by default.
     recognises
         Whether data (a path, or an object in memory) are of this kind.
     open
@@ -165,9 +167,19 @@ class Modality:
     embedding: Callable[[Any, Any, Any, Any], Embedding]
     writer: Writer
     tokens: Callable[[Any, Any, Any], Any] | None = None
+    read_as: str = ""
+
+    @property
+    def reads(self) -> str:
+        """The kind of data that models of it read."""
+        return self.read_as or self.name
 
 
-_BUILT_IN = {"sequences": "biolm.jobs.sequences:MODALITY", "cells": "biolm.jobs.cells:MODALITY"}
+_BUILT_IN = {
+    "sequences": "biolm.jobs.sequences:MODALITY",
+    "sections": "biolm.jobs.sections:MODALITY",
+    "cells": "biolm.jobs.cells:MODALITY",
+}
 _LAST = "cells"  # its readers say what can be read, so that they refuse what nobody recognises
 
 
@@ -178,7 +190,7 @@ def available() -> dict[str, Modality]:
     Examples
     --------
     >>> sorted(available())
-    ['cells', 'sequences']
+    ['cells', 'sections', 'sequences']
     """
     found: dict[str, Modality] = {}
     for name, place in _BUILT_IN.items():

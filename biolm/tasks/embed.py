@@ -69,8 +69,8 @@ def embed(
     Parameters
     ----------
     data
-        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table of cells; or of a FASTA, FASTQ,
-        GenBank or EMBL file of sequences.
+        An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table of cells; of a folder of a section,
+        such as Space Ranger's ``outs``; or of a FASTA, FASTQ, GenBank or EMBL file of sequences.
     model
         Built-in name, folder of a checkpoint, hub id, or a loaded model.
     output
@@ -106,8 +106,8 @@ def embed(
         return embed_file(data, output, model, settings).output
     settings.check_in_memory()
     modality = modality_of(data)
-    refuse_unused(settings, modality.name)
-    reader = _reader(modality.name, model, settings)
+    refuse_unused(settings, modality.reads)
+    reader = _reader(modality.reads, model, settings)
     with modality.open(data, settings) as source:
         prepared = _prepared(modality, data, source, reader, settings)
         reader = prepared.model
@@ -191,11 +191,11 @@ def embed_file(
     """
     began, target = time.monotonic(), Path(output)
     modality = modality_of(path)
-    refuse_unused(settings, modality.name)
+    refuse_unused(settings, modality.reads)
     writer = modality.writer
     form = "shard" if settings.shard else format_of(target, settings.format, writer.formats)
     check_outputs(target, _endings(target, form, writer.formats), settings)
-    reader = _reader(modality.name, model, settings)
+    reader = _reader(modality.reads, model, settings)
     with modality.open(path, settings) as source:
         prepared = _prepared(modality, path, source, reader, settings)
         reader = prepared.model

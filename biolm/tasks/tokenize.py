@@ -175,7 +175,7 @@ def tokenize_file(
 
 def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSettings) -> Any:
     """What tokenises a source; the weights of a folder are not read."""
-    refuse_unused(settings, modality.name)
+    refuse_unused(settings, modality.reads)
     if modality.tokens is None:
         raise ConfigError(f"{modality.name} have no tokens of their own; embed them instead")
     if not isinstance(model, str | Path):

@@ -8,10 +8,10 @@ from biolm.errors import ConfigError
 from biolm.io.anndata.vectors import Addition, CellVectors, check_key
 from biolm.io.cells.block import CellSource
 
-__all__ = ["FORMATS", "check_store", "format_of", "side_car", "write_result", "write_store"]
+__all__ = ["FORMATS", "STORES", "check_store", "format_of", "side_car", "write_result", "write_store"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy")
-_STORES = ("h5ad", "zarr")
+STORES = ("h5ad", "zarr")
 
 
 def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = FORMATS) -> str:
@@ -73,7 +73,7 @@ def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> 
     InputError, OutputError
         As :func:`biolm.io.anndata.vectors.check_key`.
     """
-    if form in _STORES and source.kind in _STORES and source.path is not None:
+    if form in STORES and source.kind in STORES and source.path is not None:
         from biolm.io.anndata.convert import reading
 
         with reading(source.path) as root:
@@ -86,7 +86,7 @@ def write_store(source: CellSource, target: Path, form: str, result: Addition) -
     from biolm.io.anndata import convert as write_convert
     from biolm.io.anndata import copy as write_copy
 
-    if source.path is None or source.kind not in _STORES:
+    if source.path is None or source.kind not in STORES:
         write_build.build(source, target, form, result)
     elif (source.kind, form) == ("h5ad", "h5ad"):
         write_copy.copy_h5ad(source.path, target, result)

@@ -5,7 +5,9 @@ Dimensions: ``n`` spots of the section.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -13,15 +15,36 @@ from biolm.io.cells.block import CellBlock, CellSource
 from biolm.io.cells.source import OpenCells, Table
 from biolm.io.spatial.section import Section
 
-__all__ = ["section_cells"]
+__all__ = ["SectionCells", "section_cells"]
 
 
-def section_cells(section: Section) -> OpenCells:
-    """The spots of a section, in its order, with the columns of its table; closing it closes the section."""
+@dataclass(slots=True, kw_only=True)
+class SectionCells(OpenCells):
+    """A section as an open table of cells.
+
+    Parameters
+    ----------
+    section
+        The section, with places and images.
+    """
+
+    section: Section
+
+
+def section_cells(section: Section, path: Path | None = None) -> SectionCells:
+    """The spots of a section, in its order, with the columns of its table; closing it closes the section.
+
+    Parameters
+    ----------
+    section
+        The section.
+    path
+        The folder it was read from, to know it again; None for data in memory.
+    """
     genes = dict(section.source.gene_columns())
     index = genes.pop("index")
-    return OpenCells(
-        path=None,
+    return SectionCells(
+        path=path,
         kind="section",
         matrix="X",
         rows=_SectionRows(section.source, section),
@@ -32,6 +55,7 @@ def section_cells(section: Section) -> OpenCells:
         var=Table(lambda: index, {name: partial(np.asarray, column) for name, column in genes.items()}),
         offered=["X"],
         on_close=section.close,
+        section=section,
     )
 
 

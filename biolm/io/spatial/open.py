@@ -20,7 +20,7 @@ from biolm.io.spatial.section import Section
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Layout", "SectionOptions", "open_section"]
+__all__ = ["Layout", "SectionOptions", "is_section_folder", "open_section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,15 @@ def open_section(source: str | Path | AnnData, options: SectionOptions | None = 
         "MERSCOPE "
         "folder, a folder with a count and a spot table, a SpatialData zarr, or an h5ad with obsm['spatial']"
     )
+
+
+def is_section_folder(path: Path) -> bool:
+    """Whether it is a folder of a layout of sections; a store of AnnData is a table of cells."""
+    if not path.is_dir():
+        return False
+    from biolm.io.spatial.layouts import anndata_store
+
+    return not anndata_store.recognises(path) and any(layout.recognises(path) for layout in _layouts())
 
 
 def _layouts() -> list[Layout]:
