@@ -33,9 +33,9 @@ class Arguments(Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Fetch published weights from the hub, show their licence, and print the folder.
+    """Fetch published weights and show their licence.
 
-    What was fetched before is kept; an interrupted fetch goes on where it stopped.
+    Prints the folder. What was fetched before is kept; an interrupted fetch goes on where it stopped.
     """
     from biolm.models.hub import download, hub_of
 

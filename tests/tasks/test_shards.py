@@ -172,7 +172,7 @@ def test_a_killed_shard_is_resumed(cells, wholes, tmp_path):
 def test_what_does_not_belong_together_is_told(cells, parts, tmp_path):
     one, two, three = parts[3]
     for given_, message in (
-        ([one, three], "missing: shard 2/3; make it with --shard 2/3"),
+        ([one, three], r"missing: shard 2/3; make it with `shard='2/3'`"),
         ([one, two, two, three], "shard 2/3 is given twice"),
         ([one, two, parts[7][2]], "shards of one number of parts"),
         ([one, two, tmp_path], "is no finished shard; make it with --shard"),
@@ -214,7 +214,7 @@ def test_a_shard_that_is_none(cells, tmp_path, text):
 def test_shards_are_folders_without_a_format(cells, tmp_path):
     with pytest.raises(ConfigError, match="a shard is a folder"):
         biolm.embed(cells, output=tmp_path / "x.npy", shard="1/2")
-    with pytest.raises(ConfigError, match="has no format"):
+    with pytest.raises(ConfigError, match="has no `format`"):
         biolm.embed(cells, output=tmp_path / "x", shard="1/2", format="npy")
     with pytest.raises(ConfigError, match="give an output"):
         biolm.embed(cells, shard="1/2")
