@@ -33,7 +33,7 @@ NOT_FLIPPED = {
         "begin_ids",
         "norm_eps_outside",
     ),
-    *("mixer", "mixer_options", "norm_eps_outside"),
+    *("mixer", "mixer_options", "project_tokens"),
     *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention", "token_norm"),
 }
 
@@ -98,7 +98,6 @@ def _rope(change: Callable[[CoreConfig], Change]) -> Flip:
 
 FLIPS: dict[str, Flip] = {
     "n_segments": lambda c: {"n_segments": 0} if c.n_segments else None,
-    "project_tokens": lambda c: {"project_tokens": False} if c.project_tokens and c.head == "none" else None,
     "alibi_scaled": lambda c: {"alibi_scaled": not c.alibi_scaled} if c.position == "alibi" else None,
     "embed_norm": _off("embed_norm"),
     "embed_norm_bias": _off("embed_norm_bias", lambda c: c.embed_norm and c.norm == "layernorm"),

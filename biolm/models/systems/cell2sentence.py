@@ -136,7 +136,7 @@ class Cell2Sentence(TokenCellModel):
 def gene_ranking(sentence: str, genes: Sequence[str]) -> tuple[list[str], int]:
     """Genes of a sentence that a model wrote, by rank, and how many of its words are no genes.
 
-    A gene that comes several times stands at its mean rank, as published.
+    A gene that comes several times stands at its mean rank among the genes, as published.
 
     Examples
     --------
@@ -146,9 +146,8 @@ def gene_ranking(sentence: str, genes: Sequence[str]) -> tuple[list[str], int]:
     known = {gene.upper() for gene in genes}
     words = sentence.upper().split()
     places: dict[str, list[int]] = {}
-    for rank, word in enumerate(words):
-        if word in known:
-            places.setdefault(word, []).append(rank)
+    for rank, word in enumerate(word for word in words if word in known):
+        places.setdefault(word, []).append(rank)
     ranked = sorted(places, key=lambda gene: (sum(places[gene]) / len(places[gene]), places[gene][0]))
     return ranked, len(words) - sum(map(len, places.values()))
 

@@ -212,8 +212,8 @@ def test_negative_control_scores_at_chance_everywhere(shared: Path) -> None:
         (None, {"embeddings": "X_other"}, "no embedding 'X_other'; obsm holds protein, X_noise"),
         (None, {"embeddings": []}, "name an embedding of obsm"),
         (None, {"layer": "counts"}, "counts"),
-        (None, {"folds": 1}, "at least 2 folds"),
-        (None, {"shares": (0.0,)}, "label shares lie above 0"),
+        (None, {"folds": 1}, "`folds` must be at least 2"),
+        (None, {"shares": (0.0,)}, "`shares` must be above 0"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(blood: anndata.AnnData, change, options, message) -> None:
