@@ -22,6 +22,7 @@ from biolm.batch import Tokens
 from biolm.cli.main import app
 from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.io.tokens import read_tokens, token_metadata
+from biolm.options import refuse_unused
 from biolm.tasks.pack import PackSettings
 from biolm.tasks.perturb.run import perturb
 
@@ -195,9 +196,9 @@ def test_what_the_published_rule_cannot_do_is_said(goldens: Path, folder: Folder
         biolm.tokenize(small(["CD3D", "MS4A1"], "ensembl_id"), model=made, match="published")
     with pytest.raises(ConfigError, match="model genetext finds genes by the names that biolm resolves"):
         biolm.embed(small(genes, "ensembl_id"), match="published")
-    with pytest.raises(ConfigError, match="match must be one of resolve, published"):
+    with pytest.raises(ConfigError, match="`match` must be one of resolve, published"):
         biolm.embed(small(genes, "ensembl_id"), match="exact")
     with pytest.raises(ConfigError, match="asks for no species"):
         biolm.tokenize(small(genes, "ensembl_id"), model=made, match="published", species="human")
-    with pytest.raises(ConfigError, match="packing reads no model"):
-        PackSettings(match="published")
+    with pytest.raises(ConfigError, match="`match` is"):
+        refuse_unused(PackSettings(match="published"), "cells")

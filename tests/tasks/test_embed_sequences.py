@@ -201,13 +201,13 @@ def test_bad_input_is_named(model, fasta, tmp_path):
 
 
 def test_options_of_the_other_kind_are_refused(model, fasta, h5ad):
-    with pytest.raises(ConfigError, match="gene_column is for cells"):
+    with pytest.raises(ConfigError, match="`gene_column` is for cells"):
         biolm.embed(fasta, model=model, gene_column="symbol")
-    with pytest.raises(ConfigError, match="per_residue is for sequences"):
+    with pytest.raises(ConfigError, match="`per_residue` is for sequences"):
         biolm.embed(h5ad(), per_residue=True)
     with pytest.raises(ConfigError, match="model genetext reads no sequences"):
         biolm.embed(fasta)
-    with pytest.raises(ConfigError, match="takes no pool"):
+    with pytest.raises(ConfigError, match="takes no `pool`"):
         biolm.embed(fasta, model=model, per_residue=True, pool="max")
     with pytest.raises(ConfigError, match="has no pool 'median'"):
         biolm.embed(fasta, model=model, pool="median")

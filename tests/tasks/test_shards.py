@@ -175,7 +175,7 @@ def test_what_does_not_belong_together_is_told(cells, parts, tmp_path):
         ([one, three], r"missing: shard 2/3; make it with `shard='2/3'`"),
         ([one, two, two, three], "shard 2/3 is given twice"),
         ([one, two, parts[7][2]], "shards of one number of parts"),
-        ([one, two, tmp_path], "is no finished shard; make it with --shard"),
+        ([one, two, tmp_path], "is no finished shard; make it with `shard`"),
         ([], "no shards to merge"),
     ):
         with pytest.raises(InputError, match=message):

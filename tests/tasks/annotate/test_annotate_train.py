@@ -158,7 +158,7 @@ def test_the_commands_fit_and_predict(kinds, query, tmp_path):
     for wrong, status, words in (
         ([*fit, "--label", "no"], 1, "exists already"),
         ([*predict, "-o", str(tmp_path / "x.npy")], 2, "h5ad or zarr"),
-        ([*predict, "-o", str(tmp_path / "x.h5ad"), "--coarse", "T"], 2, "give an ontology"),
+        ([*predict, "-o", str(tmp_path / "x.h5ad"), "--coarse", "T"], 2, "give both --ontology and --coarse"),
     ):
         done = CliRunner().invoke(app, wrong)
         assert done.exit_code == status
