@@ -87,7 +87,7 @@ def _table(group: Any, names: tuple[str, ...], length: int, path: Path) -> Table
     for name, node in group.items():
         if name.lower() in names and getattr(node, "shape", (length,)) != (length,):
             raise InputError(
-                f"{path} is damaged: {group.name}/{name} holds {node.shape} names of {length}; "
+                f"{path} is damaged: {group.name}/{name} names {len(node):,} of {length:,}; "
                 "write it again from its source"
             )
     fitting = {name: node for name, node in group.items() if getattr(node, "shape", None) == (length,)}
