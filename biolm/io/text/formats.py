@@ -1,16 +1,14 @@
 """Read and write documents: formats by name, recognised by the ending and the content.
 
-============  ===================================================================================
-``bioc-xml``  BioC XML: every mention, relations, passages
-``bioc-json`` the same as JSON
-``pubtator``  title, abstract, contiguous mentions, relations between identifiers
-``brat``      a folder of ``.txt`` and ``.ann``: mentions, relations between mentions
-``conll``     words and tags (IOB1, IOB2, BIOES, BILOU)
-``jsonl``     one JSON object a line; holds everything
-``medline``   MEDLINE or PubMed XML (read only)
-``nbib``      MEDLINE display format (read only)
-``text``      one document a file · ``lines`` one document a line
-============  ===================================================================================
+- ``bioc-xml``: BioC XML: every mention, relations, passages
+- ``bioc-json``: the same as JSON
+- ``pubtator``: title, abstract, contiguous mentions, relations between identifiers
+- ``brat``: a folder of ``.txt`` and ``.ann``: mentions, relations between mentions
+- ``conll``: words and tags (IOB1, IOB2, BIOES, BILOU)
+- ``jsonl``: one JSON object a line; holds everything
+- ``medline``: MEDLINE or PubMed XML (read only)
+- ``nbib``: MEDLINE display format (read only)
+- ``text``: one document a file · ``lines`` one document a line
 """
 
 from __future__ import annotations
