@@ -28,10 +28,10 @@ from biolm.adapters.sequences.clusters import cluster_sequences, write_clusters
 from biolm.io.sequences import SequenceStore, build_store, open_sequences
 from biolm.objectives.base import Prepared
 from biolm.training.config import RunConfig
-from biolm.training.config_read import read_config
-from biolm.training.job import make_objective
-from biolm.training.loader import Reader, Stream
-from biolm.training.prepare import prepare
+from biolm.training.config.read import read_config
+from biolm.training.data.loader import Reader, Stream
+from biolm.training.run.job import make_objective
+from biolm.training.run.prepare import prepare
 
 RECIPE = Path(__file__).resolve().parent.parent / "workflows/pretrain/protein-mini.yaml"
 # Neighbours that each n-gram reads, as offsets from the residue.

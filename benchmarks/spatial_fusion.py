@@ -28,7 +28,7 @@ from biolm.tasks.spatial.prepare import PrepareSettings, prepare
 from biolm.tasks.spatial.prepared import load_prepared
 from biolm.tasks.spatial.report import arm_text
 from biolm.tasks.spatial.train import TrainSettings, make_folds, score_fold
-from biolm.training.spatial_fit import ALPHAS, FitSettings
+from biolm.training.spatial.fit import ALPHAS, FitSettings
 
 NAMES = ("C2", "C3", "C4", "C5")
 

@@ -57,7 +57,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.spatial.folds import ModelSettings
     from biolm.tasks.spatial.report import arm_text
     from biolm.tasks.spatial.train import TrainSettings, train
-    from biolm.training.spatial_fit import FitSettings
+    from biolm.training.spatial.fit import FitSettings
 
     shape = ("targets", "tokens", "components", "neighbours", "gene_tokens", "width", "layers")
     niche = ("niche", "niche_um")

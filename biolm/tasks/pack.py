@@ -27,7 +27,7 @@ from biolm.io.token_store import write_tokens
 from biolm.jobs.settings import CELLS, SEQUENCES, ReadingSettings
 from biolm.options import Option, read_options, refuse_unused
 from biolm.progress import log, progress
-from biolm.training.sources import expand, holds_sequences, holds_tokens
+from biolm.training.data.sources import expand, holds_sequences, holds_tokens
 from biolm.vocab.union import GeneUnion
 
 __all__ = ["PackSettings", "PackSummary", "pack", "pack_files"]

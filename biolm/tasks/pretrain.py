@@ -10,7 +10,7 @@ from biolm.extras import need
 
 if TYPE_CHECKING:
     from biolm.training.config import RunConfig
-    from biolm.training.run import Result
+    from biolm.training.run.train import Result
 
 __all__ = ["plan_pretraining", "pretrain"]
 
@@ -51,7 +51,7 @@ def pretrain(
     >>> model = biolm.load(result.model)  # doctest: +SKIP
     """
     chosen = _config(config, changes)
-    from biolm.training.run import train
+    from biolm.training.run.train import train
 
     return train(chosen, Path(output), resume=resume)
 
@@ -69,8 +69,8 @@ def plan_pretraining(
         As :func:`pretrain`.
     """
     chosen = _config(config, changes)
-    from biolm.training.job import make_objective
-    from biolm.training.prepare import prepare
+    from biolm.training.run.job import make_objective
+    from biolm.training.run.prepare import prepare
 
     job = prepare(chosen)
     make_objective(job)
@@ -80,7 +80,7 @@ def plan_pretraining(
 def _config(config: str | Path | dict[str, Any] | RunConfig, changes: Sequence[str]) -> RunConfig:
     need("training", "train", "yaml", "pytorch_lightning")
     from biolm.training.config import RunConfig
-    from biolm.training.config_read import build, change, read_config
+    from biolm.training.config.read import build, change, read_config
 
     if isinstance(config, str | Path):
         return read_config(config, changes)

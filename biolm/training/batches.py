@@ -13,7 +13,7 @@ import numpy as np
 
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock, CellSource, open_cells
-from biolm.training.plan import Plan
+from biolm.training.data.plan import Plan
 
 if TYPE_CHECKING:
     from anndata import AnnData

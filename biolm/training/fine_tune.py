@@ -23,12 +23,12 @@ from biolm.models.native import Saved, save
 from biolm.models.registry import load
 from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel
-from biolm.training.config_read import build
-from biolm.training.job import Job, head_facts, plan_job, read_kinds
-from biolm.training.labels import LabelColumn, Labels
-from biolm.training.module import Pretraining
-from biolm.training.run import make_module, run_job, saved_of
-from biolm.training.start import start_of
+from biolm.training.config.read import build
+from biolm.training.data.labels import LabelColumn, Labels
+from biolm.training.run.job import Job, head_facts, plan_job, read_kinds
+from biolm.training.run.module import Pretraining
+from biolm.training.run.start import start_of
+from biolm.training.run.train import make_module, run_job, saved_of
 
 __all__ = ["FineTuned", "TokenExamples", "fine_tune"]
 

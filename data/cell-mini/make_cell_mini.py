@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import biolm
-from biolm.training.config_read import read_config
+from biolm.training.config.read import read_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "workflows/pretrain/cell-mini.yaml"
 # Unlabelled; no cell of a set that judges (benchmarks/_judges.py), nor of one that the demo scores.

@@ -15,7 +15,7 @@ from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.io.cells import open_cells
 from biolm.tasks.evaluate.data import read
 from biolm.tasks.evaluate.settings import EvaluateSettings
-from biolm.training.labels import encode_classes
+from biolm.training.data.labels import encode_classes
 
 anndata = pytest.importorskip("anndata")
 
@@ -116,7 +116,7 @@ def test_sequences_are_no_table_of_cells(shared: Path) -> None:
 
 def test_training_refuses_a_normalised_sample_when_it_reads_it(awkward: Path) -> None:
     from biolm.models.registry import load_tokenizer
-    from biolm.training.cells import CellExamples
+    from biolm.training.data.cells import CellExamples
 
     path, language = awkward / "one_sample_normalised.h5ad", load_tokenizer("biolm-cell-mini")
     with open_cells(path) as source:

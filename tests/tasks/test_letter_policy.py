@@ -21,7 +21,7 @@ from biolm.tasks.generate.prompts import read_prompts, usable_prompts
 from biolm.tasks.generate.run import generate_file
 from biolm.tasks.generate.settings import GenerateSettings
 from biolm.tasks.tokenize import TokenizeSettings, tokenize_file
-from biolm.training.sequences import SequenceExamples
+from biolm.training.data.sequences import SequenceExamples
 
 TEXTS = {"clean": "MKTAYIAKQR", "stop": "MKTAYIAKQR*", "gap": "MK--TAYI..AKQR*", "lower": "mktayiakqr"}
 

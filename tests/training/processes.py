@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from biolm.errors import TrainingError
-from biolm.training.config_read import read_config
-from biolm.training.module import Pretraining
-from biolm.training.run import train
+from biolm.training.config.read import read_config
+from biolm.training.run.module import Pretraining
+from biolm.training.run.train import train
 
 STEP = 3
 

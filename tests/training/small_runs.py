@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from biolm.training.module import Pretraining
+from biolm.training.run.module import Pretraining
 
 CORE = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
 

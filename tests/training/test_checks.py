@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from biolm.errors import ConfigError
-from biolm.training.config_read import build
-from biolm.training.job import make_objective
-from biolm.training.loader import Stream
-from biolm.training.prepare import prepare
-from biolm.training.run import reader_of, train
+from biolm.training.config.read import build
+from biolm.training.data.loader import Stream
+from biolm.training.run.job import make_objective
+from biolm.training.run.prepare import prepare
+from biolm.training.run.train import reader_of, train
 
 CORE = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
 

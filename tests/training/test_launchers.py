@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from biolm.errors import ConfigError
-from biolm.training import ranks
-from biolm.training.config_read import build, write_config
-from biolm.training.run import train
+from biolm.training.config.read import build, write_config
+from biolm.training.run import ranks
+from biolm.training.run.train import train
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "4"}
 SRUN = {

@@ -19,10 +19,10 @@ from small_runs import CORE, break_at, same, values_of, weights, write_cells, wr
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError, InputError, OutputError, TrainingError
-from biolm.training import cells as examples
-from biolm.training.config_read import build, read_config
-from biolm.training.module import Pretraining
-from biolm.training.run import train
+from biolm.training.config.read import build, read_config
+from biolm.training.data import cells as examples
+from biolm.training.run.module import Pretraining
+from biolm.training.run.train import train
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_a_run_goes_on_without_a_second_look_at_the_data(cells, tmp_path, monkey
         raise AssertionError("the data were looked at again")
 
     monkeypatch.setattr(examples.CellExamples, "blocks", looked)
-    monkeypatch.setattr("biolm.training.prepare.language_of_data", looked)
+    monkeypatch.setattr("biolm.training.run.prepare.language_of_data", looked)
     train(config, tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
@@ -331,7 +331,7 @@ def test_infinite_values_are_blamed_not_the_rate(cells, tmp_path, monkeypatch):
 
 def test_a_run_that_made_no_step_leaves_no_folder(cells, tmp_path, monkeypatch):
     break_at(monkeypatch, 0)
-    monkeypatch.setattr("biolm.training.run._fit", lambda *args: 1 / 0)
+    monkeypatch.setattr("biolm.training.run.train._fit", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(build(values_of(cells)), tmp_path / "run")
     assert not (tmp_path / "run").exists()

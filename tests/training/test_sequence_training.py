@@ -15,8 +15,8 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock, build_store, opened
 from biolm.models.sequence_model import SequenceModel
 from biolm.tasks.pretrain import plan_pretraining
-from biolm.training.config_read import build
-from biolm.training.prepare import prepare
+from biolm.training.config.read import build
+from biolm.training.run.prepare import prepare
 
 CORE = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32}
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from small_runs import same, values_of, weights, write_folder
 
-from biolm.training.config_read import build
-from biolm.training.module import Pretraining
-from biolm.training.run import train
-from biolm.training.stop import Stop
+from biolm.training.config.read import build
+from biolm.training.run.module import Pretraining
+from biolm.training.run.stop import Stop
+from biolm.training.run.train import train
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def cells(tmp_path):
 
 def test_signals_passed_on_are_one_wish(monkeypatch):
     now = [5.0]
-    monkeypatch.setattr("biolm.training.stop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("biolm.training.run.stop.time.monotonic", lambda: now[0])
     stop = Stop()
     for later in (0.0, 0.3, 0.9):
         now[0] = 5.0 + later
@@ -46,7 +46,9 @@ def test_readers_end_with_a_process_that_fails(cells, tmp_path):
     values["data"]["workers"] = 2
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
     script = "import tempfile\nkept = tempfile.TemporaryDirectory()\n"
-    script += "from biolm.training.config_read import read_config\nfrom biolm.training import run\n"
+    script += (
+        "from biolm.training.config.read import read_config\nfrom biolm.training.run import train as run\n"
+    )
     script += "run.Pretraining.training_step = lambda *args: 1 / 0\n"
     script += "run.train(read_config('run.yaml'), run.Path('run'))\n"
     done = subprocess.run(

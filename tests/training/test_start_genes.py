@@ -9,8 +9,8 @@ from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, GeneMatchError
 from biolm.models.language import CellLanguage
 from biolm.models.systems.genetext import load
-from biolm.training.initialise import initialise, start_genes
-from biolm.training.language import Vocabulary
+from biolm.training.data.vocabulary import Vocabulary
+from biolm.training.run.initialise import initialise, start_genes
 from biolm.vocab.genes import GeneVocabulary
 
 

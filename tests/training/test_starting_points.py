@@ -12,11 +12,11 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.lora import LoraConfig, add_lora
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.cells import open_cells
-from biolm.training.config_read import build
-from biolm.training.module import Pretraining
-from biolm.training.prepare import prepare
-from biolm.training.run import make_module, train
-from biolm.training.start import plain_weights
+from biolm.training.config.read import build
+from biolm.training.run.module import Pretraining
+from biolm.training.run.prepare import prepare
+from biolm.training.run.start import plain_weights
+from biolm.training.run.train import make_module, train
 
 CORE = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 16}
 

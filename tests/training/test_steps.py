@@ -12,13 +12,13 @@ from biolm.batch import Tokens
 from biolm.core import CoreConfig, Transformer
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make, make_all
-from biolm.training.config_read import build
+from biolm.training.config.read import build
+from biolm.training.data.labels import Labels
+from biolm.training.data.loader import Reader, Stream
+from biolm.training.data.plan import Plan
 from biolm.training.fine_tune import TokenExamples
-from biolm.training.labels import Labels
-from biolm.training.loader import Reader, Stream
-from biolm.training.module import Pretraining
-from biolm.training.plan import Plan
-from biolm.training.steps import StepBatch, Steps
+from biolm.training.run.module import Pretraining
+from biolm.training.run.steps import StepBatch, Steps
 
 CORE = CoreConfig(
     vocab_size=20, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="mlm", value_encoder="continuous"

@@ -8,12 +8,12 @@ import pytest
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock
-from biolm.training.cells import DrawnCells
-from biolm.training.config_read import build
-from biolm.training.job import make_objective
-from biolm.training.loader import Stream
-from biolm.training.prepare import prepare
-from biolm.training.run import reader_of
+from biolm.training.config.read import build
+from biolm.training.data.cells import DrawnCells
+from biolm.training.data.loader import Stream
+from biolm.training.run.job import make_objective
+from biolm.training.run.prepare import prepare
+from biolm.training.run.train import reader_of
 
 
 @pytest.fixture(scope="module")

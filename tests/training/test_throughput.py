@@ -11,13 +11,13 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
-from biolm.training.callbacks import Save
-from biolm.training.checkpoint import Progress, restore
-from biolm.training.config_read import build
-from biolm.training.folder import checkpoints
-from biolm.training.module import Pretraining
-from biolm.training.stop import Stop
-from biolm.training.throughput import Throughput, peak_flops, step_flops
+from biolm.training.config.read import build
+from biolm.training.run.callbacks import Save
+from biolm.training.run.checkpoint import Progress, restore
+from biolm.training.run.folder import checkpoints
+from biolm.training.run.module import Pretraining
+from biolm.training.run.stop import Stop
+from biolm.training.run.throughput import Throughput, peak_flops, step_flops
 
 SIZES = {"vocab_size": 50, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_ff": 24}
 
@@ -62,7 +62,7 @@ def test_operations_are_those_that_are_done(alone, switches):
 
 def test_rates_leave_pauses_out(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("biolm.training.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("biolm.training.run.throughput.time.perf_counter", lambda: now[0])
     core = Transformer(CoreConfig(**SIZES, head="mlm"))
     _, prepared = prepared_of(core)
     count = Throughput(peak=1e9)

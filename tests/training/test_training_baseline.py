@@ -10,11 +10,11 @@ from biolm.batch import Tokens
 from biolm.core import CoreConfig
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
-from biolm.training.baseline import learnt_baseline, worse_than_guessing
-from biolm.training.config_read import build
-from biolm.training.loader import Reader, Stream
-from biolm.training.plan import Plan
-from biolm.training.run import train
+from biolm.training.config.read import build
+from biolm.training.data.loader import Reader, Stream
+from biolm.training.data.plan import Plan
+from biolm.training.run.baseline import learnt_baseline, worse_than_guessing
+from biolm.training.run.train import train
 
 CORE = CoreConfig(vocab_size=12, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
 

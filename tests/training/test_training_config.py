@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from biolm.errors import ConfigError
-from biolm.training.config_read import build, change, read_config, write_config
+from biolm.training.config.read import build, change, read_config, write_config
 
 DATA = {"data": {"paths": ["cells.h5ad"]}}
 

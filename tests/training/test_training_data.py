@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Prepared
-from biolm.training import cells as examples
-from biolm.training.cells import CellExamples, StoredExamples, survey
-from biolm.training.checks import check_tokens
 from biolm.training.config import DataConfig, ModelConfig
-from biolm.training.language import language_of_data, language_of_folder, match_files
-from biolm.training.loader import Reader, Stream
-from biolm.training.plan import Plan, groups
-from biolm.training.sources import expand, holds_tokens
+from biolm.training.data import cells as examples
+from biolm.training.data.cells import CellExamples, StoredExamples, survey
+from biolm.training.data.loader import Reader, Stream
+from biolm.training.data.plan import Plan, groups
+from biolm.training.data.sources import expand, holds_tokens
+from biolm.training.data.vocabulary import language_of_data, language_of_folder, match_files
+from biolm.training.run.checks import check_tokens
 
 
 class Numbers:
@@ -297,8 +297,8 @@ def test_few_files_are_open_at_a_time(two_files, monkeypatch):
 
 def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
     import biolm
-    from biolm.training.config_read import build
-    from biolm.training.prepare import prepare
+    from biolm.training.config.read import build
+    from biolm.training.run.prepare import prepare
 
     store = biolm.pack(two_files, tmp_path / "store")
     core = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
@@ -310,8 +310,8 @@ def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
 def test_a_bad_value_is_told_with_its_file(two_files, tmp_path):
     import anndata
 
-    from biolm.training.config_read import build
-    from biolm.training.prepare import prepare
+    from biolm.training.config.read import build
+    from biolm.training.run.prepare import prepare
 
     held = anndata.read_h5ad(two_files / "b.h5ad")
     counts = np.tile(held.X, (400, 1))

@@ -10,11 +10,11 @@ from small_runs import break_at
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError, TrainingError
-from biolm.training.config_read import build
-from biolm.training.job import memory_estimate
-from biolm.training.module import Pretraining
-from biolm.training.prepare import prepare
-from biolm.training.run import train
+from biolm.training.config.read import build
+from biolm.training.run.job import memory_estimate
+from biolm.training.run.module import Pretraining
+from biolm.training.run.prepare import prepare
+from biolm.training.run.train import train
 
 CORE = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 16, "dropout_residual": 0.1}
 

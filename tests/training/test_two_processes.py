@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 import biolm
 from biolm.errors import ConfigError
-from biolm.training.config_read import build, read_config
-from biolm.training.run import train
+from biolm.training.config.read import build, read_config
+from biolm.training.run.train import train
 
 pytestmark = pytest.mark.slow
 

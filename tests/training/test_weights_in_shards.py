@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError
-from biolm.training.shards import all_finite, gather, shard, spread
+from biolm.training.run.shards import all_finite, gather, shard, spread
 
 CORE = CoreConfig(
     vocab_size=33, d_model=64, n_layers=3, n_heads=2, d_ff=64, head="mlm", tied=True, position="rope"

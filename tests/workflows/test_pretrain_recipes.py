@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.cli.main import app
-from biolm.training.config_read import read_config
+from biolm.training.config.read import read_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflows" / "pretrain"
 RECIPES = sorted(FOLDER.glob("*.yaml"))

@@ -305,8 +305,8 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     if data is None:
         raise ConfigError(f"method {settings.method} trains on cells; give some")
     reader = token_model_of(model)
+    from biolm.training.data.labels import IGNORED, LabelColumn
     from biolm.training.fine_tune import fine_tune
-    from biolm.training.labels import IGNORED, LabelColumn
 
     with open_cells(data, matrix=settings.matrix) as source:
         job: CellEmbedding = prepare(source, reader, settings)

@@ -112,7 +112,7 @@ def _column(
     model: SequenceModel,
 ) -> Any:
     """Labels of the pieces, or of their tokens."""
-    from biolm.training.labels import LabelColumn
+    from biolm.training.data.labels import LabelColumn
 
     missing: Any = _IGNORED if samples.classes else np.nan
     kind: Any = np.int64 if samples.classes else np.float32

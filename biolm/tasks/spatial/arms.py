@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from biolm.models.systems.gene_image import GeneImageModel
 from biolm.scoring.expression import Interval, bootstrap_mean, paired_gain, pearson_columns
 from biolm.scoring.retrieval import RECALLS, Retrieval, retrieve_both_ways
-from biolm.training.spatial_data import SpotArrays, other_spots
-from biolm.training.spatial_fit import predict_arrays
+from biolm.training.spatial.arrays import SpotArrays, other_spots
+from biolm.training.spatial.fit import predict_arrays
 
 __all__ = ["ARMS", "ArmScores", "coordinate_arm", "depth_arm", "model_arms"]
 

@@ -22,8 +22,8 @@ from biolm.io.provenance import plain
 from biolm.models.systems.gene_image_store import SavedModel, load_gene_image
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
 from biolm.tasks.spatial.train import ENCODED
-from biolm.training.spatial_data import SpotArrays, section_arrays
-from biolm.training.spatial_fit import predict_arrays
+from biolm.training.spatial.arrays import SpotArrays, section_arrays
+from biolm.training.spatial.fit import predict_arrays
 
 if TYPE_CHECKING:
     from anndata import AnnData

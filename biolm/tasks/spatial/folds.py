@@ -19,7 +19,7 @@ from biolm.errors import InputError
 from biolm.models.systems.gene_image import GeneImageConfig
 from biolm.settings import check_least
 from biolm.tasks.spatial.prepared import Prepared
-from biolm.training.spatial_data import SpotArrays, join_arrays, nonzero_medians, section_arrays
+from biolm.training.spatial.arrays import SpotArrays, join_arrays, nonzero_medians, section_arrays
 
 __all__ = ["FoldArrays", "FoldSections", "ModelSettings", "fold_arrays"]
 

@@ -17,7 +17,7 @@ from biolm.report.tissue import draw_values
 from biolm.scoring.expression import pearson_columns
 from biolm.tasks.spatial.embed import model_arrays, write_addition
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
-from biolm.training.spatial_fit import predict_arrays
+from biolm.training.spatial.fit import predict_arrays
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -16,7 +16,7 @@ from biolm.models.systems.gene_image_store import SavedModel, load_gene_image
 from biolm.scoring.retrieval import RECALLS, retrieve_both_ways
 from biolm.tasks.spatial.embed import model_arrays
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
-from biolm.training.spatial_fit import predict_arrays
+from biolm.training.spatial.fit import predict_arrays
 
 if TYPE_CHECKING:
     from anndata import AnnData

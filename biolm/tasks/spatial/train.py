@@ -22,8 +22,8 @@ from biolm.tasks.spatial.arms import ArmScores, coordinate_arm, depth_arm, model
 from biolm.tasks.spatial.folds import FoldArrays, FoldSections, ModelSettings, fold_arrays
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
 from biolm.tasks.spatial.report import write_training_report
-from biolm.training.spatial_data import join_arrays
-from biolm.training.spatial_fit import FitSettings, Fitted, fit
+from biolm.training.spatial.arrays import join_arrays
+from biolm.training.spatial.fit import FitSettings, Fitted, fit
 
 if TYPE_CHECKING:
     from anndata import AnnData

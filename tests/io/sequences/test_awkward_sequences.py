@@ -14,8 +14,8 @@ from biolm.io.intervals import read_bed
 from biolm.io.sequences import SequenceBlock, SequenceStore, build_store, concatenate_blocks, open_sequences
 from biolm.io.sequences.open import opened
 from biolm.io.structures import read_chain
-from biolm.training.config_read import read_config
-from biolm.training.sources import expand
+from biolm.training.config.read import read_config
+from biolm.training.data.sources import expand
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from biolm.tasks.annotate.gene_labels import read_gene_table
 @pytest.fixture(scope="module")
 def model(kinds, tmp_path_factory):
     """A tiny model of cells, hardly trained."""
-    from biolm.training.config_read import build
-    from biolm.training.run import train
+    from biolm.training.config.read import build
+    from biolm.training.run.train import train
 
     folder = tmp_path_factory.mktemp("tiny")
     cells = kinds.copy()

@@ -65,7 +65,7 @@ def model_folder(prepared: list[Path], tmp_path_factory: pytest.TempPathFactory)
     """A small model trained on them, scored with one seed."""
     from biolm.tasks.spatial.folds import ModelSettings
     from biolm.tasks.spatial.train import TrainSettings, train
-    from biolm.training.spatial_fit import FitSettings
+    from biolm.training.spatial.fit import FitSettings
 
     folder = tmp_path_factory.mktemp("model") / "fusion"
     settings = TrainSettings(

@@ -52,8 +52,8 @@ def test_embed_writes_vectors_of_both_sides(prepared: list[Path], model_folder: 
 def test_contrast_vectors_are_taken_before_fusion(prepared: list[Path], model_folder: Path) -> None:
     from biolm.models.systems.gene_image_store import load_gene_image
     from biolm.tasks.spatial.embed import model_arrays
-    from biolm.training.spatial_data import other_spots
-    from biolm.training.spatial_fit import predict_arrays
+    from biolm.training.spatial.arrays import other_spots
+    from biolm.training.spatial.fit import predict_arrays
 
     saved = load_gene_image(model_folder)
     arrays = model_arrays(saved, load_prepared(prepared[0]))

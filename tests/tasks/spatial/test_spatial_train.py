@@ -15,8 +15,8 @@ from biolm.models.systems.gene_image_store import load_gene_image
 from biolm.scoring.spatial_splits import choose_split
 from biolm.tasks.spatial.arms import ARMS
 from biolm.tasks.spatial.prepared import load_prepared
-from biolm.training.spatial_data import other_spots, section_arrays
-from biolm.training.spatial_fit import predict_arrays
+from biolm.training.spatial.arrays import other_spots, section_arrays
+from biolm.training.spatial.fit import predict_arrays
 
 
 def predictions(saved, adata, mode: str = "both") -> np.ndarray:
@@ -105,7 +105,7 @@ def test_trap_9_the_wrong_image_is_worse_where_the_image_counts(model_folder: Pa
 def test_trap_8_contrast_is_reported_beside_chance(prepared: list[Path]) -> None:
     """A.5 trap 8: a contrastive loss that sits at log(batch) is seen, and patients are kept apart."""
     from biolm.tasks.spatial.folds import FoldSections, ModelSettings, fold_arrays
-    from biolm.training.spatial_fit import FitSettings, fit
+    from biolm.training.spatial.fit import FitSettings, fit
 
     sections = [load_prepared(path) for path in prepared]
     settings = ModelSettings(targets=6, tokens=8, components=5, neighbours=4, width=16, layers=1, heads=2)
@@ -139,7 +139,7 @@ def test_niches_are_predicted_beside_the_training_mean(prepared: list[Path]) -> 
 
     from biolm.tasks.spatial.folds import ModelSettings
     from biolm.tasks.spatial.train import TrainSettings, train
-    from biolm.training.spatial_fit import FitSettings
+    from biolm.training.spatial.fit import FitSettings
 
     sections = []
     for path in prepared:

@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from biolm.batch import Batch
 from biolm.objectives.base import Prepared
-from biolm.training.cells import Examples
-from biolm.training.labels import Labels
-from biolm.training.plan import Group, Plan, groups
+from biolm.training.data.cells import Examples
+from biolm.training.data.labels import Labels
+from biolm.training.data.plan import Group, Plan, groups
 
 __all__ = ["Item", "Reader", "Stream"]
 

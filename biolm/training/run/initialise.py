@@ -16,7 +16,7 @@ from biolm.core import Transformer
 from biolm.errors import ConfigError
 from biolm.models.registry import load
 from biolm.models.systems.genetext import GeneText
-from biolm.training.language import Vocabulary
+from biolm.training.data.vocabulary import Vocabulary
 
 __all__ = ["initialise", "start_genes"]
 

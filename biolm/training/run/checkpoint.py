@@ -21,9 +21,9 @@ from biolm.errors import CheckpointError
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.models.native import Saved, save
-from biolm.training.folder import checkpoints
-from biolm.training.module import Pretraining
-from biolm.training.shards import gather
+from biolm.training.run.folder import checkpoints
+from biolm.training.run.module import Pretraining
+from biolm.training.run.shards import gather
 
 __all__ = ["Progress", "restore", "thin_out", "training_state", "write_checkpoint"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from biolm.errors import ConfigError, GeneMatchError
 from biolm.settings import nearest
-from biolm.training.language import Vocabulary
+from biolm.training.data.vocabulary import Vocabulary
 
 __all__ = ["numbered"]
 

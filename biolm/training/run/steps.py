@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from biolm.objectives.base import Criterion, Prepared
-from biolm.training.loader import Stream
-from biolm.training.plan import groups
+from biolm.training.data.loader import Stream
+from biolm.training.data.plan import groups
 
 __all__ = ["StepBatch", "Steps"]
 

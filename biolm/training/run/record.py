@@ -14,8 +14,8 @@ from biolm.errors import ConfigError
 from biolm.extras import advice
 from biolm.io.atomic import replacing
 from biolm.progress import progress, speaks
-from biolm.training.module import Means, Pretraining
-from biolm.training.throughput import peak_flops
+from biolm.training.run.module import Means, Pretraining
+from biolm.training.run.throughput import peak_flops
 
 __all__ = ["Bar", "Csv", "Record", "TensorBoard"]
 

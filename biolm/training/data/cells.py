@@ -27,7 +27,7 @@ from biolm.io.copied import copied
 from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
 from biolm.models.language import CellLanguage
 from biolm.progress import progress, speaks
-from biolm.training.language import naming_file
+from biolm.training.data.vocabulary import naming_file
 from biolm.vocab.match import GeneMatch
 
 __all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey", "survey"]

@@ -29,10 +29,10 @@ from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, stamp
 from biolm.models.native import language_facts
 from biolm.training.config import RunConfig
-from biolm.training.config_read import read_config, write_config
+from biolm.training.config.read import read_config, write_config
 
 if TYPE_CHECKING:
-    from biolm.training.job import Job
+    from biolm.training.run.job import Job
 
 __all__ = [
     "LEARNING",

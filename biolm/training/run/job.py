@@ -25,21 +25,21 @@ from biolm.objectives.base import Criterion, LabelKind
 from biolm.objectives.registry import find, label_kinds, read_settings, split_part
 from biolm.progress import log
 from biolm.settings import read_fields
-from biolm.training.cells import Examples, Survey, survey
-from biolm.training.checks import (
+from biolm.training.config import RunConfig
+from biolm.training.data.cells import Examples, Survey, survey
+from biolm.training.data.labels import Labels
+from biolm.training.data.names import numbered
+from biolm.training.data.plan import Plan
+from biolm.training.data.sequence_job import (
+    SequenceVocabulary,
+)
+from biolm.training.data.vocabulary import Vocabulary
+from biolm.training.run.checks import (
     check_core,
     check_levels,
     check_objective,
 )
-from biolm.training.config import RunConfig
-from biolm.training.labels import Labels
-from biolm.training.language import Vocabulary
-from biolm.training.names import numbered
-from biolm.training.plan import Plan
-from biolm.training.sequence_job import (
-    SequenceVocabulary,
-)
-from biolm.training.start import Start
+from biolm.training.run.start import Start
 
 __all__ = ["Job", "core_config", "head_facts", "make_objective", "plan_job", "read_kinds"]
 

@@ -19,13 +19,13 @@ from biolm.objectives.base import Criterion, Prepared, Score
 from biolm.objectives.baseline import Baseline
 from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
-from biolm.training.folder import checkpoints
-from biolm.training.loader import Item
-from biolm.training.schedule import parameter_groups, rate_share
-from biolm.training.shards import shard, spread
-from biolm.training.start import plain_weights
-from biolm.training.steps import StepBatch
-from biolm.training.throughput import Throughput
+from biolm.training.data.loader import Item
+from biolm.training.run.folder import checkpoints
+from biolm.training.run.schedule import parameter_groups, rate_share
+from biolm.training.run.shards import shard, spread
+from biolm.training.run.start import plain_weights
+from biolm.training.run.steps import StepBatch
+from biolm.training.run.throughput import Throughput
 
 __all__ = ["Means", "Pretraining"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.training.config import RunConfig
-from biolm.training.labels import IGNORED, encode_classes
+from biolm.training.data.labels import IGNORED, encode_classes
 
 __all__ = ["cell_groups", "hold_out"]
 

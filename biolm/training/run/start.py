@@ -25,8 +25,8 @@ from biolm.objectives.base import Criterion
 from biolm.objectives.weighted import Weighted
 from biolm.settings import read_fields
 from biolm.training.config import ModelConfig
-from biolm.training.language import Vocabulary, with_settings
-from biolm.training.sequence_job import SequenceVocabulary
+from biolm.training.data.sequence_job import SequenceVocabulary
+from biolm.training.data.vocabulary import Vocabulary, with_settings
 
 __all__ = ["Start", "adapt", "load_start", "plain_weights", "reuse_heads", "start_of"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from biolm.core.lora import LoraConfig
 from biolm.core.pooling import POOLS
 from biolm.errors import ConfigError
-from biolm.training.config_data import DataConfig, LabelConfig, check_positive
+from biolm.training.config.data import DataConfig, LabelConfig, check_positive
 
 __all__ = [
     "DataConfig",
@@ -53,7 +53,7 @@ class ModelConfig:
         Deviation of the first weights.
     init_genes
         Table of gene vectors that the gene tokens' embeddings start from: ``genetext`` or a folder of that
-        kind; see :func:`~biolm.training.initialise.start_genes`. Without it they are random.
+        kind; see :func:`~biolm.training.run.initialise.start_genes`. Without it they are random.
     pool, hidden_state
         How the saved model makes a cell's vector; -1 is the last hidden state.
     """

@@ -15,14 +15,14 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.cells import label_text, open_cells
 from biolm.io.label_table import read_label_table
 from biolm.settings import nearest
-from biolm.training.cells import CellExamples, Examples
 from biolm.training.config import LabelConfig, RunConfig
-from biolm.training.labels import LabelColumn, Labels, encode_classes, read_numbers
-from biolm.training.sequences import SequenceExamples
+from biolm.training.data.cells import CellExamples, Examples
+from biolm.training.data.labels import LabelColumn, Labels, encode_classes, read_numbers
+from biolm.training.data.sequences import SequenceExamples
 
 if TYPE_CHECKING:
     from biolm.objectives.base import LabelKind
-    from biolm.training.language import Vocabulary
+    from biolm.training.data.vocabulary import Vocabulary
 
 __all__ = ["column_of", "read_labels"]
 

@@ -14,13 +14,13 @@ from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings, split_part
 from biolm.objectives.weighted import Weighted
 from biolm.objectives.whole_cell import WholeCell
-from biolm.training.cells import CellExamples
 from biolm.training.config import DataConfig, RunConfig
-from biolm.training.labels import Labels
-from biolm.training.language import Vocabulary
+from biolm.training.data.cells import CellExamples
+from biolm.training.data.labels import Labels
+from biolm.training.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from biolm.training.job import Job
+    from biolm.training.run.job import Job
 
 __all__ = ["check_core", "check_levels", "check_objective", "check_tokens", "refuse_cell_settings"]
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from biolm.objectives.base import Criterion
 from biolm.objectives.baseline import Baseline
 from biolm.progress import progress, speaks
-from biolm.training.loader import Reader, Stream
+from biolm.training.data.loader import Reader, Stream
 
 __all__ = ["learnt_baseline", "worse_than_guessing"]
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 from biolm.errors import ConfigError
 from biolm.progress import log
-from biolm.training.cells import CellExamples, Examples, StoredExamples
-from biolm.training.checks import check_tokens, refuse_cell_settings
 from biolm.training.config import RunConfig
-from biolm.training.folder import known_lengths, last_checkpoint
-from biolm.training.groups import cell_groups, hold_out
-from biolm.training.job import Job, plan_job, read_kinds
-from biolm.training.label_files import column_of, read_labels
-from biolm.training.language import Vocabulary, language_of_data, language_of_folder, match_files
-from biolm.training.sequence_job import (
+from biolm.training.data.cells import CellExamples, Examples, StoredExamples
+from biolm.training.data.groups import cell_groups, hold_out
+from biolm.training.data.label_files import column_of, read_labels
+from biolm.training.data.sequence_job import (
     SequenceVocabulary,
     sequence_examples,
     sequence_groups,
     sequence_vocabulary,
 )
-from biolm.training.sources import expand, holds_sequences, holds_tokens
-from biolm.training.start import Start, load_start
+from biolm.training.data.sources import expand, holds_sequences, holds_tokens
+from biolm.training.data.vocabulary import Vocabulary, language_of_data, language_of_folder, match_files
+from biolm.training.run.checks import check_tokens, refuse_cell_settings
+from biolm.training.run.folder import known_lengths, last_checkpoint
+from biolm.training.run.job import Job, plan_job, read_kinds
+from biolm.training.run.start import Start, load_start
 
 __all__ = ["prepare"]
 

@@ -18,8 +18,8 @@ from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.options import spelled
 from biolm.training.config import RunConfig
-from biolm.training.language import Vocabulary, in_settings
-from biolm.training.sequences import SequenceExamples
+from biolm.training.data.sequences import SequenceExamples
+from biolm.training.data.vocabulary import Vocabulary, in_settings
 
 __all__ = ["SequenceVocabulary", "read_groups", "sequence_examples", "sequence_groups", "sequence_vocabulary"]
 

@@ -27,12 +27,13 @@ from biolm.extras import need
 from biolm.io.atomic import claiming, remove
 from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
-from biolm.training.baseline import learnt_baseline
-from biolm.training.callbacks import Save
-from biolm.training.cells import CellExamples
-from biolm.training.checkpoint import Progress, restore
 from biolm.training.config import RunConfig, TrainerConfig
-from biolm.training.folder import (
+from biolm.training.data.cells import CellExamples
+from biolm.training.data.loader import Reader, Stream
+from biolm.training.run.baseline import learnt_baseline
+from biolm.training.run.callbacks import Save
+from biolm.training.run.checkpoint import Progress, restore
+from biolm.training.run.folder import (
     LEARNING,
     absolute,
     accept,
@@ -43,16 +44,15 @@ from biolm.training.folder import (
     remember,
     stored_config,
 )
-from biolm.training.initialise import initialise, start_genes
-from biolm.training.job import Job, head_facts, make_objective
-from biolm.training.loader import Reader, Stream
-from biolm.training.module import Pretraining
-from biolm.training.prepare import prepare
-from biolm.training.ranks import check_processes, environment, is_first, started_by_first
-from biolm.training.record import Bar, Record
-from biolm.training.start import adapt, reuse_heads
-from biolm.training.steps import Steps
-from biolm.training.stop import stopping
+from biolm.training.run.initialise import initialise, start_genes
+from biolm.training.run.job import Job, head_facts, make_objective
+from biolm.training.run.module import Pretraining
+from biolm.training.run.prepare import prepare
+from biolm.training.run.ranks import check_processes, environment, is_first, started_by_first
+from biolm.training.run.record import Bar, Record
+from biolm.training.run.start import adapt, reuse_heads
+from biolm.training.run.steps import Steps
+from biolm.training.run.stop import stopping
 
 __all__ = ["BatchModule", "Result", "make_module", "reader_of", "run_job", "saved_of", "train"]
 
@@ -194,7 +194,7 @@ def run_job(
     Parameters
     ----------
     job, module
-        From :func:`~biolm.training.job.plan_job` and :func:`make_module`.
+        From :func:`~biolm.training.run.job.plan_job` and :func:`make_module`.
     folder
         Of the run.
     resume

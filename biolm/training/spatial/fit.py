@@ -21,7 +21,7 @@ from biolm.models.systems.gene_image import MODES, GeneImageConfig, GeneImageMod
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.scoring.expression import pearson_columns
 from biolm.settings import check_least, check_share
-from biolm.training.spatial_data import SpotArrays
+from biolm.training.spatial.arrays import SpotArrays
 
 __all__ = ["FitSettings", "Fitted", "fit", "predict_arrays"]
 

@@ -20,7 +20,7 @@ from biolm.errors import ConfigError
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-    from biolm.training.module import Pretraining
+    from biolm.training.run.module import Pretraining
 
 __all__ = ["all_finite", "gather", "shard", "spread"]
 

@@ -27,7 +27,7 @@ from biolm.io.copied import copied
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
-from biolm.training.sequence_letters import known_records, pieces, read_lengths
+from biolm.training.data.sequence_letters import known_records, pieces, read_lengths
 
 __all__ = ["SequenceExamples"]
 

@@ -15,12 +15,12 @@ from biolm.errors import TrainingError
 from biolm.io.atomic import replacing
 from biolm.models.native import Saved, save
 from biolm.objectives.registry import split_part
-from biolm.training.baseline import worse_than_guessing
-from biolm.training.checkpoint import Progress, thin_out, training_state, write_checkpoint
-from biolm.training.module import Means, Pretraining
-from biolm.training.record import Record
-from biolm.training.shards import all_finite, gather
-from biolm.training.stop import Stop
+from biolm.training.run.baseline import worse_than_guessing
+from biolm.training.run.checkpoint import Progress, thin_out, training_state, write_checkpoint
+from biolm.training.run.module import Means, Pretraining
+from biolm.training.run.record import Record
+from biolm.training.run.shards import all_finite, gather
+from biolm.training.run.stop import Stop
 
 __all__ = ["Save"]
 

@@ -1,0 +1,1 @@
+"""A run: prepared, started, trained, validated and written down; ``folder`` is what it leaves."""

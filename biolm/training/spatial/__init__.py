@@ -1,0 +1,1 @@
+"""Training of gene-image models on sections, which fit into memory."""
