@@ -231,18 +231,21 @@ BUILT_IN: tuple[Entry, ...] = (
         module="biolm.models.systems.evo2",
         summary="Evo 2: genomes of all domains of life, decoder of convolutions and attention",
         files="its .yml config (or config.json) and NAME.pt, its parts or safetensors",
+        reads="DNA",
     ),
     Entry(
         name="evo1",
         module="biolm.models.systems.evo1",
         summary="Evo 1 and 1.5: prokaryotic genomes, decoder of convolutions and attention",
         files="config.json and its weights",
+        reads="DNA",
     ),
     Entry(
         name="hyenadna",
         module="biolm.models.systems.hyenadna",
         summary="HyenaDNA: human genome, decoder of convolutions",
         files="config.json and its weights, or the weights.ckpt of the first release",
+        reads="DNA",
     ),
     Entry(
         name="sctrans",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import small_systems
 import torch
-from perturb import perturb, relative
+from perturb import relative
 
 import biolm
 from biolm.errors import CheckpointError, ConfigError
@@ -15,24 +16,9 @@ from biolm.models.systems.cell2sentence import gene_ranking
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, shipped_cells: Path) -> Path:
-    """A small GPT-NeoX with a tokeniser of words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        genes = [str(name).upper() for name in source.gene_columns()["index"]]
-    text = "The following is a list of gene names ordered by descending expression level in a cell"
-    words = dict.fromkeys(["<unk>", *text.split(), *genes])
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("c2s")
-    config = GPTNeoXConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=200, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    perturb(GPTNeoXForCausalLM(config)).save_pretrained(place)
-    tokenizer.save(str(place / "tokenizer.json"))
+    small_systems.cell2sentence(place)
     return place
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import small_systems
 import torch
 from perturb import relative
 
@@ -16,7 +17,7 @@ from biolm.errors import CheckpointError
 from biolm.io.cells import open_cells
 from biolm.models.systems import concerto
 
-WIDTH, OUT, GENES = 12, 10, 200
+OUT, GENES = 10, 200
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
@@ -30,40 +31,16 @@ def test_recorded_losses(goldens: Path, temperature: float) -> None:
     assert relative(concerto.byol_loss(first, second), torch.from_numpy(wanted["byol_loss"])) < 1e-6
 
 
-def _keras() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    attention = "attention_with_context/attention_with_context/attention_with_context"
-    shapes = {
-        "Gene-Embedding/Gene-Embedding/embeddings:0": (GENES, WIDTH),
-        f"{attention}_W:0": (WIDTH, WIDTH),
-        f"{attention}_b:0": (WIDTH,),
-        f"{attention}_u:0": (WIDTH,),
-        "projection-1/projection-1/kernel:0": (WIDTH, OUT),
-        "projection-1/projection-1/bias:0": (OUT,),
-    }
-    for name, width in (("Gene-BN-1", 1), ("Gene-BN-3", WIDTH)):
-        shapes |= {f"{name}/{name}/{part}:0": (width,) for part in ("gamma", "beta", "moving_mean")}
-    found = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-    for name, width in (("Gene-BN-1", 1), ("Gene-BN-3", WIDTH)):
-        found[f"{name}/{name}/moving_variance:0"] = rng.uniform(0.5, 1.5, width).astype(np.float32)
-    return found
-
-
 @pytest.fixture
-def folder(tmp_path: Path, shipped_cells: Path) -> Path:
-    """A teacher's weights as Keras saves them, and its genes."""
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        names = [str(name) for name in source.gene_columns()["index"]][:GENES]
-    (tmp_path / "genes.txt").write_text("\n".join(names))
-    with h5py.File(tmp_path / "weight_encoder_epoch3.h5", "w") as file:
-        for name, array in _keras().items():
-            file[name] = array
+def folder(tmp_path: Path) -> Path:
+    small_systems.concerto(tmp_path)
     return tmp_path
 
 
 def _reference(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The teacher on one cell, written out in float64."""
-    held = {name.split("/", 1)[1].removesuffix(":0"): x.astype(np.float64) for name, x in _keras().items()}
+    weights = small_systems.concerto_weights(GENES)
+    held = {name.split("/", 1)[1].removesuffix(":0"): x.astype(np.float64) for name, x in weights.items()}
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         gamma, beta, mean, var = (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_systems
 import torch
-from perturb import perturb, relative
+from perturb import relative
 from safetensors.torch import load_file
 
 from biolm.batch import Batch
@@ -47,32 +48,10 @@ def test_recorded_states_logits_and_embeddings(goldens: Path, version: str) -> N
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
-def folder(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shipped_cells: Path
-) -> Path:
-    """A small Geneformer of genes of the shipped cells, as the published one is laid out."""
-    return _write_folder(tmp_path_factory.mktemp("geneformer"), request.param, shipped_cells)
-
-
-def _write_folder(folder: Path, version: str, shipped_cells: Path) -> Path:
-    from transformers import BertConfig, BertForMaskedLM
-
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        names = source.gene_columns()["ensembl_id"]
-    genes = sorted({str(name) for name in names if str(name)})[:400]
-    special = ["<pad>", "<mask>"] + (["<cls>", "<eos>"] if version == "v2" else [])
-    rng = np.random.default_rng(0)
-    tokens = {name: i for i, name in enumerate(special + genes)}
-    medians = {gene: float(x) for gene, x in zip(genes, rng.lognormal(0, 1, len(genes)), strict=True)}
-    config = BertConfig(
-        vocab_size=len(tokens), hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-        intermediate_size=48, max_position_embeddings=200, hidden_act="relu", layer_norm_eps=1e-12,
-    )  # fmt: skip
-    perturb(BertForMaskedLM(config)).save_pretrained(folder)
-    (folder / "token_dictionary.json").write_text(json.dumps(tokens))
-    with (folder / "gene_median_dictionary.pkl").open("wb") as file:
-        pickle.dump({gene: np.float64(x) for gene, x in medians.items()}, file)
-    return folder
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("geneformer")
+    small_systems.geneformer(place, version=request.param)
+    return place
 
 
 def test_cells_to_vectors_equals_transformers(folder: Path, shipped_cells: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_systems
 import torch
 from flips import flipped_configs
 from perturb import relative
@@ -18,7 +19,6 @@ import biolm
 from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
-from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import EmbedOptions
 from biolm.models.systems import scconcept
@@ -32,16 +32,8 @@ def wanted(goldens: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def folder(goldens: Path, tmp_path: Path, shipped_cells: Path) -> Path:
-    """The recorded folder with a gene mapping, as it is published."""
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        names = [str(name) for name in source.gene_columns()["ensembl_id"] if str(name)][:258]
-    (tmp_path / "gene_mappings").mkdir()
-    rows = [f"{name},{token}" for token, name in enumerate(["<cls>", "<pad>", *names])]
-    (tmp_path / "gene_mappings" / "hsapiens.csv").write_text("\n".join(["gene_id,token", *rows]))
-    for name in ("config.json", "model.ckpt"):
-        shutil.copy(goldens / "scconcept" / name, tmp_path / name)
-        (tmp_path / name).chmod(0o644)
+def folder(goldens: Path, tmp_path: Path) -> Path:
+    small_systems.scconcept(tmp_path, goldens)
     return tmp_path
 
 

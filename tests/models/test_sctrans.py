@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_systems
 import torch
 from perturb import relative
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from safetensors.torch import load_file
 import biolm
 from biolm.batch import Batch
 from biolm.errors import CheckpointError, ConfigError
-from biolm.io.cells import open_cells
 from biolm.models.systems import sctrans
 
 TOLERANCE = 2e-5
@@ -75,20 +73,8 @@ def test_each_detail_matters(
 
 
 @pytest.fixture
-def folder(goldens: Path, tmp_path: Path, shipped_cells: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The recorded weights with a dictionary as scTrans pickles it: an object of its own class."""
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        names = [str(name).lower() for name in source.gene_columns()["index"]][:318]
-    numbers = {name: number for number, name in enumerate(["[pad]", "[cls]", *names])}
-    module = types.ModuleType("models.utils")
-    kind = type("WordIdxDic", (), {"__module__": "models.utils"})
-    module.WordIdxDic = kind
-    monkeypatch.setitem(sys.modules, "models", types.ModuleType("models"))
-    monkeypatch.setitem(sys.modules, "models.utils", module)
-    held = kind()
-    held.word2idx_dic, held.idx2word_dic = numbers, {v: k for k, v in numbers.items()}
-    (tmp_path / "reference_word_dic.pk").write_bytes(pickle.dumps(held))
-    (tmp_path / "pretrained_model.pth").write_bytes((goldens / "sctrans" / "pretrained.pth").read_bytes())
+def folder(goldens: Path, tmp_path: Path) -> Path:
+    small_systems.sctrans(tmp_path, goldens)
     return tmp_path
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import small_systems
 import torch
 from perturb import relative
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from safetensors.torch import load_file
 import biolm
 from biolm.batch import Batch
 from biolm.errors import CheckpointError, ConfigError, InputError
-from biolm.io.cells import open_cells
 from biolm.models.systems import transcriptformer
 from biolm.models.systems.transcriptformer import TranscriptNetwork, zero_truncated_nll
 
@@ -101,21 +99,8 @@ def test_each_detail_matters(
 
 
 @pytest.fixture
-def folder(goldens: Path, tmp_path: Path, shipped_cells: Path) -> Path:
-    """The recorded weights, with vocabularies in files as they are published."""
-    golden = goldens / "transcriptformer"
-    config = json.loads((golden / "config.json").read_text())
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        genes = [str(name) for name in source.gene_columns()["ensembl_id"] if str(name)][:150]
-    special = ["unknown", "[PAD]", "[START]", "[END]", "[RD]", "[CELL]", "[MASK]"]
-    data = {"special_tokens": special, "esm2_mappings": ["homo_sapiens_gene.h5"], "clip_counts": 30}
-    model = {"data_config": data, "model_config": config["model_config"]}
-    (tmp_path / "config.json").write_text(json.dumps({"model": model}))
-    (tmp_path / "vocabs").mkdir()
-    (tmp_path / "vocabs" / "assay_vocab.json").write_text(json.dumps(config["aux_vocab"]["assay"]))
-    with h5py.File(tmp_path / "vocabs" / "homo_sapiens_gene.h5", "w") as file:
-        file["keys"] = np.array(genes, dtype="S")
-    shutil.copy(golden / "model_weights.pt", tmp_path / "model_weights.pt")
+def folder(goldens: Path, tmp_path: Path) -> Path:
+    small_systems.transcriptformer(tmp_path, goldens)
     return tmp_path
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_systems
 import torch
 from perturb import relative
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from safetensors.torch import load_file
 import biolm
 from biolm.batch import Batch, Tokens
 from biolm.errors import CheckpointError, ConfigError
-from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.models.systems import uce
 from biolm.vocab.genes import GeneVocabulary
@@ -120,19 +118,8 @@ def test_recorded_sentences_and_draws_by_hash(wanted: dict[str, torch.Tensor]) -
 
 
 @pytest.fixture
-def folder(goldens: Path, tmp_path: Path, shipped_cells: Path) -> Path:
-    """The recorded weights with side files as figshare has them."""
-    with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
-        names = [str(name) for name in source.gene_columns()["index"]][:400]
-    for name in ("config.json", "model.torch"):
-        shutil.copy(goldens / "uce" / name, tmp_path / name)
-    (tmp_path / "protein_embeddings").mkdir()
-    proteins = {name: torch.zeros(4) for name in names}
-    path = tmp_path / "protein_embeddings" / "Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt"
-    torch.save(proteins, path)
-    (tmp_path / "species_offsets.pkl").write_bytes(pickle.dumps({"human": 10}))
-    lines = [f"human,{name},{number % 7},{1000 - number}" for number, name in enumerate(names)]
-    (tmp_path / "species_chrom.csv").write_text("\n".join(["species,gene_symbol,chromosome,start", *lines]))
+def folder(goldens: Path, tmp_path: Path) -> Path:
+    small_systems.uce(tmp_path, goldens)
     return tmp_path
 
 

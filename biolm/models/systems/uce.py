@@ -105,12 +105,15 @@ class Sentences:
     ) -> list[int]:
         low, high = cell_seeds(np.array([number]), seed, 0)
         pair = (low[0], high[0])
+        # In the order of the vocabulary, so that the order of a file's columns draws nothing else.
+        order = np.argsort(genes, kind="stable")
+        genes, counts = genes[order], counts[order]
         heights = np.cumsum(np.log1p(counts.astype(np.float64)))
         at = uniform(pair, np.arange(self.draws, dtype=np.int32)) * heights[-1]
         drawn = genes[np.minimum(np.searchsorted(heights, at, side="right"), len(genes) - 1)]
         present = np.unique(self.chromosome[drawn])
-        order = np.argsort(uniform(pair, (present + self.draws).astype(np.int32)))
-        return self._written(drawn, present[order])
+        turns = np.argsort(uniform(pair, (present + self.draws).astype(np.int32)))
+        return self._written(drawn, present[turns])
 
     def _drawn_in_turn(
         self, number: int, counts: NDArray[np.float32], genes: NDArray[np.int32], seed: int
