@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import biolm
 from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.result import FORMATS, check_store, write_result
@@ -22,12 +22,14 @@ from biolm.io.anndata.vectors import CellVectors
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.bind import fit
+from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
 from biolm.jobs.modality import Modality
 from biolm.jobs.settings import CellSettings
+from biolm.jobs.shards import ShardRecord, check_same_input
 from biolm.jobs.spool import Arrays, Parts
 from biolm.jobs.tokens import CellTokens
-from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.model import CellModel
 from biolm.progress import log, progress
 from biolm.vocab.match import GeneMatch
 
@@ -38,6 +40,7 @@ __all__ = [
     "MODALITY",
     "CellEmbedding",
     "CellWriter",
+    "cells_of_shards",
     "cut",
     "empty_cells",
     "input_facts",
@@ -104,17 +107,7 @@ class CellEmbedding:
         InputError
             If the model gives values that are not finite.
         """
-        chosen = self.settings
-        options = EmbedOptions(
-            pool=chosen.pool,
-            batch_tokens=chosen.batch_tokens,
-            device=chosen.device,
-            seed=chosen.seed,
-            hidden_state=chosen.hidden_state,
-            precision=chosen.precision,
-            compile=chosen.compile,
-        )
-        vectors = self.model.embed(block, self.match, options)
+        vectors = self.model.embed(block, self.match, embed_options(self.settings))
         vectors[empty_cells(block, self.match)] = 0
         broken = ~np.isfinite(vectors).all(1)
         if broken.any():
@@ -135,40 +128,30 @@ class CellEmbedding:
 
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how."""
-        chosen = self.settings
-        names = ("pool", "batch_tokens", "device", "seed", "hidden_state", "precision")
-        options = {name: getattr(chosen, name) for name in names}
-        options |= {"gene_column": self.match.report.column, "match": chosen.match, "step": self.step}
-        return {"input": input_facts(self.source), "options": options}
+        reading = {"gene_column": self.match.report.column, "match": self.settings.match, "step": self.step}
+        return {"input": input_facts(self.source), "options": embedding_options(self.settings) | reading}
 
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors are made; no date and no path."""
         chosen = self.settings
-        record: dict[str, Any] = plain(
-            {
-                "model": self.model.name,
-                "checkpoint": self.facts,
-                "biolm_version": biolm.__version__,
-                "parameters": {
-                    "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
-                    "hidden_state": chosen.hidden_state,
-                    "device": chosen.device,
-                    "precision": chosen.precision,
-                    "centred": getattr(chosen, "centre", False),
-                    "adapted": getattr(chosen, "adapt", False) or None,
-                    "allow_normalised": chosen.allow_normalised,
-                    "minimum_match": chosen.minimum_match,
-                    "match": chosen.match,
-                    "species": chosen.species,
-                },
-                "genes": self.match.report.as_dict(),
-                "matrix": self.source.matrix,
-                "panel": self.panel or None,
-                "seed": chosen.seed,
-                "cells": self.source.n_cells,
-            }
+        reading = {
+            "centred": getattr(chosen, "centre", False),
+            "adapted": getattr(chosen, "adapt", False) or None,
+            "allow_normalised": chosen.allow_normalised,
+            "minimum_match": chosen.minimum_match,
+            "match": chosen.match,
+            "species": chosen.species,
+        }
+        return provenance_of(
+            self.model,
+            self.facts,
+            model_parameters(self.model, chosen, **reading),
+            genes=self.match.report.as_dict(),
+            matrix=self.source.matrix,
+            panel=self.panel or None,
+            seed=chosen.seed,
+            cells=self.source.n_cells,
         )
-        return record
 
 
 def prepare(
@@ -192,9 +175,7 @@ def prepare(
     InputError, GeneMatchError, ConfigError
         If they do not.
     """
-    if settings.pool is not None and settings.pool not in model.pools:
-        offered = ", ".join(model.pools) or "none"
-        raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
+    check_pool(model, settings)
     if model.reads == "group" and settings.block_rows is not None:
         raise ConfigError(
             f"a vector of {model.name} depends on the cells that it is read with, which the model chooses; "
@@ -330,6 +311,29 @@ def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
 
 def _open(data: Any, settings: Any) -> CellSource:
     return open_cells(data, matrix=settings.matrix)
+
+
+@contextmanager
+def cells_of_shards(record: ShardRecord, data: Any, matrix: str) -> Iterator[CellSource]:
+    """The cells that shards were made from, open.
+
+    Parameters
+    ----------
+    record
+        Of one shard.
+    data
+        The cells, if they were moved since.
+    matrix
+        What is read of them.
+
+    Raises
+    ------
+    InputError
+        If the cells changed.
+    """
+    with open_cells(record.facts["input"] if data is None else data, matrix=matrix) as source:
+        check_same_input(input_facts(source), record.job["input"], source.path)
+        yield source
 
 
 def input_facts(source: CellSource) -> dict[str, Any]:

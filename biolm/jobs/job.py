@@ -19,11 +19,20 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import check_free_space, install, refuse_existing, tidy, writing
 from biolm.io.provenance import stamp
-from biolm.jobs.shards import Shard, ShardRecord, write_record
+from biolm.jobs.shards import Shard, ShardRecord, read_shard, write_record
 from biolm.jobs.spool import MADE, Arrays, Parts, Spool, was_named
 from biolm.progress import progress
 
-__all__ = ["Job", "RunChoices", "block_ends", "check_outputs", "write_whole"]
+__all__ = [
+    "Job",
+    "RunChoices",
+    "block_ends",
+    "check_outputs",
+    "made_from",
+    "shard_parts",
+    "watched",
+    "write_whole",
+]
 
 
 class RunChoices(Protocol):
@@ -189,6 +198,21 @@ def block_ends(rows: int, step: int) -> NDArray[np.int64]:
     [0, 2, 4, 5]
     """
     return np.append(np.arange(0, rows, step), rows).astype(np.int64)
+
+
+def watched(source: Any) -> dict[str, Path]:
+    """The file of a source, which must not change while it is read, by the name of its stamp."""
+    return {} if source.path is None else {"stamp": Path(source.path)}
+
+
+def made_from(given: Any) -> str:
+    """Where merging finds what a job was given: the whole path; empty for what is in memory."""
+    return str(Path(given).resolve()) if isinstance(given, str | Path) else ""
+
+
+def shard_parts(folder: Path) -> Parts:
+    """The results of a finished shard alone."""
+    return Parts.of_shards([(folder, read_shard(folder).digests)], folder)
 
 
 def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -> None:

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import biolm
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.io.anndata.rows import Rows, rows_to_anndata, write_new
 from biolm.io.anndata.vectors import CellVectors
 from biolm.io.provenance import digest, plain, stamp
+from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
 from biolm.jobs.modality import Source
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.spool import Arrays, Parts
-from biolm.models.model import EmbedOptions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,9 +54,7 @@ class RowEmbedding:
     """
 
     def __init__(self, source: Source, model: Any, settings: EmbedSettings, reopen: Any = None) -> None:  # noqa: ARG002
-        if settings.pool is not None and settings.pool not in model.pools:
-            offered = ", ".join(model.pools) or "none"
-            raise ConfigError(f"model {model.name} has no pool '{settings.pool}'; choose from: {offered}")
+        check_pool(model, settings)
         self.source, self.model, self.settings = source, model, settings
         self.facts: dict[str, Any] = plain(model.describe())
         self.binding = model.bind(source, settings)
@@ -85,17 +82,8 @@ class RowEmbedding:
             If the model gives values that are not finite.
         """
         start, rows = block
-        chosen = self.settings
-        options = EmbedOptions(
-            pool=chosen.pool,
-            batch_tokens=chosen.batch_tokens,
-            device=chosen.device,
-            seed=chosen.seed,
-            hidden_state=chosen.hidden_state,
-            precision=chosen.precision,
-            compile=chosen.compile,
-        )
-        vectors = np.asarray(self.model.embed(rows, self.binding, options), np.float32)
+        found = self.model.embed(rows, self.binding, embed_options(self.settings))
+        vectors = np.asarray(found, np.float32)
         if not np.isfinite(vectors).all():
             raise InputError(
                 f"model {self.model.name} gave values that are not finite from row {start} on; "
@@ -107,35 +95,20 @@ class RowEmbedding:
 
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how."""
-        names = ("pool", "batch_tokens", "device", "seed", "hidden_state", "precision", "block_rows")
         return {
             "input": {
                 "stamp": stamp(self.source.path),
                 "rows": len(self.source),
                 "names": digest({"names": self._names}),
             },
-            "options": {name: getattr(self.settings, name) for name in names},
+            "options": {**embedding_options(self.settings), "block_rows": self.settings.block_rows},
         }
 
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors are made; no date and no path."""
-        chosen = self.settings
-        record: dict[str, Any] = plain(
-            {
-                "model": self.model.name,
-                "checkpoint": self.facts,
-                "biolm_version": biolm.__version__,
-                "parameters": {
-                    "pool": chosen.pool or (self.model.pools[0] if self.model.pools else None),
-                    "hidden_state": chosen.hidden_state,
-                    "device": chosen.device,
-                    "precision": chosen.precision,
-                },
-                "seed": chosen.seed,
-                "rows": len(self.source),
-            }
-        )
-        return record
+        chosen = model_parameters(self.model, self.settings)
+        more = {"seed": self.settings.seed, "rows": len(self.source)}
+        return provenance_of(self.model, self.facts, chosen, **more)
 
 
 class RowWriter:

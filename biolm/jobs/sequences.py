@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import biolm
 from biolm.adapters.sequences import SequenceTokenizer, Tally, check_kind, cleaned
 from biolm.errors import ConfigError, InputError
 from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock, is_sequence_file, open_sequences
+from biolm.jobs.embedding import check_pool, provenance_of
 from biolm.jobs.modality import Modality
 from biolm.jobs.sequence_writer import SequenceWriter
 from biolm.jobs.settings import EmbedSettings
@@ -173,28 +173,16 @@ class SequenceEmbedding:
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors were made; no date and no path."""
         chosen = self.settings
-        record: dict[str, Any] = plain(
-            {
-                "model": self.model.name,
-                "checkpoint": self.facts,
-                "biolm_version": biolm.__version__,
-                "parameters": {
-                    "pool": "none" if chosen.per_residue else chosen.pool or self.model.pools[0],
-                    "hidden_state": chosen.hidden_state,
-                    "state": chosen.state,
-                    "device": chosen.device,
-                    "precision": chosen.precision,
-                    "letters": chosen.letters,
-                    "windows": chosen.windows,
-                    "window": chosen.window,
-                    "overlap": chosen.overlap,
-                },
-                "sequences": len(self.counts),
-                **self.tally.facts(),
-                "rows": int(self.counts.sum()),
-            }
+        names = ("hidden_state", "state", "device", "precision", "letters", "windows", "window", "overlap")
+        pool = "none" if chosen.per_residue else chosen.pool or self.model.pools[0]
+        return provenance_of(
+            self.model,
+            self.facts,
+            {"pool": pool, **{name: getattr(chosen, name) for name in names}},
+            sequences=len(self.counts),
+            **self.tally.facts(),
+            rows=int(self.counts.sum()),
         )
-        return record
 
 
 def prepare_sequences(
@@ -221,10 +209,7 @@ def prepare_sequences(
     InputError, ConfigError
         If they do not.
     """
-    if settings.pool is not None and settings.pool not in model.pools:
-        raise ConfigError(
-            f"model {model.name} has no pool '{settings.pool}'; choose from: {', '.join(model.pools)}"
-        )
+    check_pool(model, settings)
     tally, options = Tally(), _options(settings)
     names: list[str] = []
     counts, records = [], [0]

@@ -15,7 +15,7 @@ import numpy as np
 
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.anndata.result import format_of
-from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.job import Job, check_outputs, made_from, watched, write_whole
 from biolm.jobs.modality import Embedding, Modality, available, loaded_for, modality_of
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.shards import ShardRecord, check_same_input
@@ -222,12 +222,12 @@ def embed_file(
                 "provenance": provenance,
             },
             facts={
-                "input": str(Path(path).resolve()),
+                "input": made_from(path),
                 "layer": settings.layer,
                 "transpose": settings.transpose,
                 "overwrite": settings.overwrite,
             },
-            inputs=_inputs(source),
+            inputs=watched(source),
             ends=ends,
             blocks=prepared.blocks,
             compute=prepared.compute,
@@ -291,11 +291,6 @@ def merge_vectors(
         writer.check(source, form, job["key"], overwrite=facts["overwrite"])
         write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, source))
     return len(vectors)
-
-
-def _inputs(source: Any) -> dict[str, Path]:
-    """The file that must not change while it is read, by the name of its stamp."""
-    return {} if source.path is None else {"stamp": Path(source.path)}
 
 
 def _prepared(modality: Modality, data: Any, source: Any, model: Any, settings: EmbedSettings) -> Embedding:

@@ -16,7 +16,7 @@ from biolm.adapters.cells import concatenate
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.tokens import FORMATS, TokenWriter, token_format
-from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.job import Job, check_outputs, watched, write_whole
 from biolm.jobs.modality import Modality, modality_of
 from biolm.jobs.settings import ReadingSettings, RunSettings, SequenceSettings
 from biolm.jobs.shards import ShardRecord
@@ -162,7 +162,7 @@ def tokenize_file(
         rows = Job(
             kind=KIND,
             same={"input": work.same(), "provenance": facts, "step": settings.block_rows},
-            inputs={} if source.path is None else {"stamp": Path(source.path)},
+            inputs=watched(source),
             ends=work.ends,
             blocks=work.blocks,
             compute=compute,

@@ -15,8 +15,9 @@ from biolm.io.cells import open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
 from biolm.jobs.bind import loaded
-from biolm.jobs.job import Job, check_outputs, write_whole
-from biolm.jobs.shards import ShardRecord, check_same_input, read_shard
+from biolm.jobs.cells import cells_of_shards
+from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
+from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
 from biolm.tasks.perturb.measure import gathered
@@ -88,11 +89,11 @@ def perturb_file(
                 "provenance": plan.facts,
             },
             facts={
-                "input": str(Path(data).resolve()) if isinstance(data, str | Path) else "",
+                "input": made_from(data),
                 "model": str(model) if isinstance(model, str | Path) else "",
                 "wanted": {"delete": wanted.delete, "overexpress": wanted.overexpress, "genes": genes},
             },
-            inputs={} if source.path is None else {"stamp": source.path},
+            inputs=watched(source),
             ends=plan.ends,
             blocks=plan.blocks,
             compute=plan.compute,
@@ -101,9 +102,7 @@ def perturb_file(
             unit="cells",
         ).run(target, settings)
         if settings.shard is not None:
-            digests = read_shard(target).digests
-            parts = Parts.of_shards([(target, digests)], target)
-            found.append(plan.table(gathered(parts)))
+            found.append(plan.table(gathered(shard_parts(target))))
     return found[0]
 
 
@@ -138,10 +137,9 @@ def merge_perturbations(
     told = facts["wanted"]
     genes = told["genes"] if isinstance(told["genes"], str) else tuple(told["genes"])
     wanted = Wanted(tuple(told["delete"]), tuple(told["overexpress"]), genes)
-    place = facts["input"] if data is None else data
-    with open_cells(place, matrix=settings.matrix) as source:
+    with cells_of_shards(records[0], data, settings.matrix) as source:
+        place = facts["input"] if data is None else data
         plan = Plan.of(source, place, loaded(facts["model"]), wanted, replace(settings, progress=False))
-        check_same_input(plan.job.same()["input"], job["input"], source.path)
         if plan.job.facts != job["model"]:
             raise InputError(
                 f"the model {facts['model']} changed since the shards were made; make them again"

@@ -19,8 +19,9 @@ from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.jobs.embedding import embed_options
 from biolm.jobs.job import block_ends
-from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.model import CellModel
 from biolm.options import read_options
 from biolm.progress import log, progress
 from biolm.scoring.rates import adjusted
@@ -214,7 +215,7 @@ class Plan:
             combine=settings.combine,
         )
         rows = chosen_cells(source, settings)
-        goal = goal_state(job, settings, _embed_options(settings), rows)
+        goal = goal_state(job, settings, embed_options(settings), rows)
         shares = mean_shares(source, rows, job.match, len(model.vocabulary))
         matched = MatchedGenes(known.rows, shares, settings.seed)
         return cls(
@@ -244,7 +245,7 @@ class Plan:
             self.edits,
             model=self.job.model,
             match=self.job.match,
-            options=_embed_options(self.settings),
+            options=embed_options(self.settings),
             goal=None if self.goal is None else self.goal.mean,
             matched=self.matched,
             controls=self.settings.controls,
@@ -278,18 +279,6 @@ def _listed(genes: str | Path | Sequence[str]) -> tuple[list[str], bool]:
     if not names:
         raise InputError(f"{path} names no gene; give one name a line")
     return names, False
-
-
-def _embed_options(settings: PerturbSettings) -> EmbedOptions:
-    return EmbedOptions(
-        pool=settings.pool,
-        batch_tokens=settings.batch_tokens,
-        device=settings.device,
-        seed=settings.seed,
-        hidden_state=settings.hidden_state,
-        precision=settings.precision,
-        compile=settings.compile,
-    )
 
 
 def _table(

@@ -21,9 +21,9 @@ from biolm.io.atomic import refuse_existing
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
-from biolm.jobs.cells import input_facts, prepare
-from biolm.jobs.job import Job, check_outputs, write_whole
-from biolm.jobs.shards import ShardRecord, check_same_input, read_shard
+from biolm.jobs.cells import cells_of_shards, prepare
+from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
+from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
 from biolm.progress import log
@@ -113,11 +113,11 @@ def query_file(
                 "provenance": facts,
             },
             facts={
-                "input": str(Path(data).resolve()) if isinstance(data, str | Path) else "",
+                "input": made_from(data),
                 "layer": settings.layer,
-                "index": "" if isinstance(asked.index, Index) else str(Path(asked.index).resolve()),
+                "index": made_from(asked.index),
             },
-            inputs={} if source.path is None else {"stamp": source.path},
+            inputs=watched(source),
             ends=job.ends,
             blocks=job.blocks,
             compute=compute,
@@ -127,8 +127,7 @@ def query_file(
         )
         work.run(target, settings)
     if settings.shard is not None:
-        record = read_shard(target)
-        found.append(_joined(held, Parts.of_shards([(target, record.digests)], target), asked.inside, facts))
+        found.append(_joined(held, shard_parts(target), asked.inside, facts))
     log.info("%d of %d cells are out of reference", found[0].outside.sum(), len(found[0].outside))
     return found[0]
 
@@ -164,17 +163,14 @@ def merge_neighbours(
     if plain(dict(held.facts)) != job["index"]:
         raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
     found = _joined(held, parts, job["inside"], job["provenance"])
-    place = facts["input"] if data is None else data
-    with open_cells(place, matrix=facts["layer"] or "X") as source:
-        check_same_input(input_facts(source), job["input"], source.path)
+    with cells_of_shards(records[0], data, facts["layer"] or "X") as source:
         write_whole(parts.folder, target, lambda made: _write(found, held, source, made, target, job["key"]))
     return len(found.rows)
 
 
 def _joined(index: Index, parts: Parts, inside: float, facts: dict[str, Any]) -> Neighbours:
     held = list(parts)
-    rows = np.concatenate([part["rows"] for part in held])
-    distances = np.concatenate([part["distances"] for part in held])
+    rows, distances = (np.concatenate([part[name] for part in held]) for name in ("rows", "distances"))
     return transfer(index, rows, distances, inside=inside, facts=facts)
 
 
