@@ -152,7 +152,7 @@ def write_model(folder: Path) -> None:
 
 def whole_job(path: Path, model: Path, output: Path) -> dict[str, float]:
     """Tokenise a file as the command line does; CPU and wall seconds, peak MiB, tokens."""
-    from biolm.tasks.tokenize import TokenizeSettings, tokenize_file
+    from biolm.tasks.tokens.tokenize import TokenizeSettings, tokenize_file
 
     settings = TokenizeSettings(overwrite=True)
     tokenize_file(path.with_name("first.h5ad"), output, model, settings)

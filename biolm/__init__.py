@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
     from biolm.tasks.embed import embed
+    from biolm.tasks.evaluate.benchmarks.run import evaluate_sequences
     from biolm.tasks.evaluate.run import evaluate
     from biolm.tasks.generate.run import generate
     from biolm.tasks.merge import merge
-    from biolm.tasks.pack import pack
     from biolm.tasks.perturb.run import perturb
     from biolm.tasks.pretrain import pretrain
-    from biolm.tasks.sequence_benchmarks.run import evaluate_sequences
-    from biolm.tasks.tokenize import tokenize
+    from biolm.tasks.tokens.pack import pack
+    from biolm.tasks.tokens.tokenize import tokenize
     from biolm.tasks.variants.run import score_variants
 
 __version__ = "0.1.0"
@@ -66,12 +66,12 @@ _HOMES = {
     "annotate": ("biolm.annotate", ""),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
-    "evaluate_sequences": ("biolm.tasks.sequence_benchmarks.run", "evaluate_sequences"),
+    "evaluate_sequences": ("biolm.tasks.evaluate.benchmarks.run", "evaluate_sequences"),
     "generate": ("biolm.tasks.generate.run", "generate"),
     "genes": ("biolm.genes", ""),
     "load": ("biolm.models.registry", "load"),
     "merge": ("biolm.tasks.merge", "merge"),
-    "pack": ("biolm.tasks.pack", "pack"),
+    "pack": ("biolm.tasks.tokens.pack", "pack"),
     "perturb": ("biolm.tasks.perturb.run", "perturb"),
     "pl": ("biolm.pl", ""),
     "pp": ("biolm.pp", ""),
@@ -81,7 +81,7 @@ _HOMES = {
     "spatial": ("biolm.spatial", ""),
     "text": ("biolm.text", ""),
     "tl": ("biolm.tl", ""),
-    "tokenize": ("biolm.tasks.tokenize", "tokenize"),
+    "tokenize": ("biolm.tasks.tokens.tokenize", "tokenize"),
 }
 
 

@@ -26,6 +26,11 @@ def test_files_are_short() -> None:
     assert statistics.median(lengths[path] for path in MODULES) <= 150
 
 
+def test_verbs_are_grouped() -> None:
+    units = [path.stem for path in (REPOSITORY / "biolm/tasks").iterdir() if not path.name.startswith("__")]
+    assert len(units) <= 18
+
+
 def test_functions_are_short_and_take_few_arguments() -> None:
     sizes, crowded = [], []
     for path in MODULES:

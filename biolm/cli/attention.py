@@ -9,7 +9,7 @@ from typing import Annotated
 from biolm.cli.arguments import CELL_FILE, Common
 from biolm.options import Option, chosen_options
 from biolm.progress import log
-from biolm.tasks.attention import AttentionSettings
+from biolm.tasks.attention.cells import AttentionSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -34,7 +34,8 @@ def run(chosen: Arguments) -> None:
     Writes entropy and mean rank of attended tokens, by layer and head.
     """
     from biolm.io.atomic import refuse_existing
-    from biolm.tasks.attention import attention_of_cells, draw_attention, picture_format, write_attention
+    from biolm.report.picture import picture_format
+    from biolm.tasks.attention.cells import attention_of_cells, draw_attention, write_attention
 
     if chosen.picture is not None:
         picture_format(chosen.picture)

@@ -12,7 +12,7 @@ import typer
 from biolm.cli.arguments import Common
 from biolm.options import Option, chosen_options
 from biolm.progress import log
-from biolm.tasks.sequence_benchmarks.run import BenchmarkSettings
+from biolm.tasks.evaluate.benchmarks.run import BenchmarkSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -39,8 +39,8 @@ def run(chosen: Arguments) -> None:
 
     Frozen vectors and logistic regression beside k-mers; variants of proteins beside BLOSUM62.
     """
-    from biolm.tasks.sequence_benchmarks.run import evaluate_sequences
-    from biolm.tasks.sequence_benchmarks.tables import as_rows, markdown
+    from biolm.tasks.evaluate.benchmarks.run import evaluate_sequences
+    from biolm.tasks.evaluate.benchmarks.tables import as_rows, markdown
 
     options = chosen_options(chosen, BenchmarkSettings)
     scores = evaluate_sequences(chosen.folder, chosen.model, output=chosen.output, **options)

@@ -12,7 +12,7 @@ import typer
 from biolm.cli.arguments import Common
 from biolm.options import Option
 from biolm.progress import log
-from biolm.tasks.contacts.run import ContactSettings
+from biolm.tasks.attention.contacts_file import ContactSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -42,7 +42,7 @@ def run(chosen: Arguments) -> None:
 
     Reads the attention of a protein model; needs the weights of its contact regression, or structures.
     """
-    from biolm.tasks.contacts.run import contacts_file
+    from biolm.tasks.attention.contacts_file import contacts_file
 
     summary = contacts_file(chosen.input, chosen.output, chosen.model, chosen)
     log.info("wrote %s: %d proteins, %d pairs", summary.output, summary.sequences, summary.pairs)

@@ -12,7 +12,7 @@ import typer
 from biolm.cli.arguments import Common
 from biolm.options import Option
 from biolm.progress import log
-from biolm.tasks.entropy import EntropySettings
+from biolm.tasks.variants.entropy import EntropySettings
 
 __all__ = ["Arguments", "run"]
 
@@ -39,7 +39,7 @@ def run(chosen: Arguments) -> None:
 
     The entropy of the prediction of the next base, in bits, as bedGraph.
     """
-    from biolm.tasks.entropy import entropy_file
+    from biolm.tasks.variants.entropy import entropy_file
 
     summary = entropy_file(chosen.input, chosen.output, chosen.model, chosen)
     bases = summary.end - summary.start

@@ -12,7 +12,7 @@ import typer
 from biolm.cli.arguments import SUMMARY, Common
 from biolm.options import Option
 from biolm.progress import log
-from biolm.tasks.pack import PackSettings
+from biolm.tasks.tokens.pack import PackSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -38,7 +38,7 @@ def run(chosen: Arguments) -> None:
 
     The store is a folder of mapped arrays; embed, tokenize and pretrain read it like any other file.
     """
-    from biolm.tasks.pack import pack_files
+    from biolm.tasks.tokens.pack import pack_files
 
     summary = pack_files(chosen.input, chosen.output, chosen)
     log.info(

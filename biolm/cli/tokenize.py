@@ -12,7 +12,7 @@ import typer
 from biolm.cli.arguments import Common
 from biolm.options import Option
 from biolm.progress import log
-from biolm.tasks.tokenize import TokenizeSettings
+from biolm.tasks.tokens.tokenize import TokenizeSettings
 
 __all__ = ["Arguments", "run"]
 
@@ -37,7 +37,7 @@ class Arguments(TokenizeSettings, Common):
 
 def run(chosen: Arguments) -> None:
     """Turn every cell or sequence into tokens of a model."""
-    from biolm.tasks.tokenize import tokenize_file
+    from biolm.tasks.tokens.tokenize import tokenize_file
 
     summary = tokenize_file(chosen.input, chosen.output, chosen.model, chosen)
     log.info("wrote %s: %s rows, %s tokens", summary.output, f"{summary.cells:,}", f"{summary.tokens:,}")

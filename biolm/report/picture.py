@@ -13,15 +13,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from biolm.errors import ConfigError
 from biolm.io.atomic import replacing
 from biolm.report.maps import PALETTE, CellMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_maps", "umap_layout"]
+__all__ = ["draw_maps", "picture_format", "umap_layout"]
 
+_PICTURES = ("png", "svg", "pdf")
 MARKERS = ("o", "s", "^")
+
+
+def picture_format(path: Path) -> str:
+    """``png``, ``svg`` or ``pdf``, by the ending.
+
+    Raises
+    ------
+    ConfigError
+        For another ending.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in _PICTURES:
+        raise ConfigError(
+            f"{path} names no format for a picture; use an ending among .{', .'.join(_PICTURES)}"
+        )
+    return kind
 
 
 def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ from biolm.cli.main import app
 from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.io.tokens import read_tokens, token_metadata
 from biolm.options import refuse_unused
-from biolm.tasks.pack import PackSettings
 from biolm.tasks.perturb.run import perturb
+from biolm.tasks.tokens.pack import PackSettings
 
 Folder = Callable[[str], Path]
 MATCHES = ("published", "resolve")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from biolm.errors import ConfigError, OutputError
-from biolm.tasks.attention import FIGURES, attention_of_cells, draw_attention, write_attention
+from biolm.tasks.attention.cells import FIGURES, attention_of_cells, draw_attention, write_attention
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.io.structures import read_chain
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.contacts.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
-from biolm.tasks.contacts.run import ContactSettings, contacts_file
+from biolm.tasks.attention.contacts import ContactMap, contacts, fit_contacts, precision, read_chains
+from biolm.tasks.attention.contacts_file import ContactSettings, contacts_file
 
 pytest.importorskip("transformers")
 
@@ -243,7 +243,7 @@ def test_the_command_reports_precision(esm, tmp_path):
 
 @pytest.mark.parametrize("form", ["tsv", "npz"])
 def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(esm, tmp_path, monkeypatch, form):
-    from biolm.tasks.contacts import run
+    from biolm.tasks.attention import contacts_file as run
 
     monkeypatch.setattr(run, "_RECORDS", 2)
     model, _ = esm

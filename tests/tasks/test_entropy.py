@@ -18,7 +18,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, ConfigError, InputError
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.entropy import EntropySettings, entropy, entropy_file
+from biolm.tasks.variants.entropy import EntropySettings, entropy, entropy_file
 from biolm.vocab.lineage import lineage_tag
 
 SIZES: dict[str, Any] = {

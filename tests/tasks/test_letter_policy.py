@@ -16,11 +16,11 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
-from biolm.tasks.contacts.contacts import contacts
+from biolm.tasks.attention.contacts import contacts
 from biolm.tasks.generate.prompts import read_prompts, usable_prompts
 from biolm.tasks.generate.run import generate_file
 from biolm.tasks.generate.settings import GenerateSettings
-from biolm.tasks.tokenize import TokenizeSettings, tokenize_file
+from biolm.tasks.tokens.tokenize import TokenizeSettings, tokenize_file
 from biolm.training.data.sequences import SequenceExamples
 
 TEXTS = {"clean": "MKTAYIAKQR", "stop": "MKTAYIAKQR*", "gap": "MK--TAYI..AKQR*", "lower": "mktayiakqr"}

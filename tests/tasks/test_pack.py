@@ -21,7 +21,7 @@ from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.io.cells.write_store import packed_rows
-from biolm.tasks.pack import PackSettings, pack, pack_files
+from biolm.tasks.tokens.pack import PackSettings, pack, pack_files
 
 HUMAN = [f"ENSG{number:011d}" for number in range(1, 61)]
 MOUSE = [f"ENSMUSG{number:011d}" for number in range(1, 61)]
@@ -212,7 +212,7 @@ def test_a_job_goes_on_after_the_last_whole_block(files, tmp_path, monkeypatch, 
     """Interrupted in any file, the store at the end is the same to the byte."""
     folder, _ = files
     whole = biolm.pack(folder, tmp_path / "whole")
-    monkeypatch.setattr("biolm.tasks.pack._ROWS", 9)
+    monkeypatch.setattr("biolm.tasks.tokens.pack._ROWS", 9)
     done = []
 
     def stop(block, *args, **kwargs):
@@ -222,7 +222,7 @@ def test_a_job_goes_on_after_the_last_whole_block(files, tmp_path, monkeypatch, 
         return packed_rows(block, *args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr("biolm.tasks.pack.packed_rows", stop)
+        patched.setattr("biolm.tasks.tokens.pack.packed_rows", stop)
         with pytest.raises(KeyboardInterrupt):
             biolm.pack(folder, tmp_path / "s")
     partial = tmp_path / "s.partial"
@@ -242,7 +242,7 @@ def test_killed_and_resumed(files, tmp_path):
     """A process that is killed outright leaves a state to go on from."""
     folder, _ = files
     program = (
-        "import os, sys, time, biolm.tasks.pack as p; p._ROWS = 5; old = p.packed_rows\n"
+        "import os, sys, time, biolm.tasks.tokens.pack as p; p._ROWS = 5; old = p.packed_rows\n"
         "state = sys.argv[2] + '.partial/state.json'\n"
         "def slow(*a, **k): time.sleep(600 * os.path.exists(state)); return old(*a, **k)\n"
         "p.packed_rows = slow; p.pack(sys.argv[1], sys.argv[2])"

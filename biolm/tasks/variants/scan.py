@@ -21,7 +21,7 @@ from biolm.io.provenance import digest
 from biolm.io.sequences import SequenceStore
 from biolm.io.table import check_table, write_table
 from biolm.progress import log
-from biolm.tasks.attention import picture_format
+from biolm.report.picture import picture_format
 from biolm.tasks.variants.assay import Assay, read_protein
 from biolm.tasks.variants.assay_run import SCHEMA, score_assay
 from biolm.tasks.variants.genome import open_reference

@@ -27,8 +27,8 @@ from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.options import Option, check_options
 from biolm.progress import log
-from biolm.tasks.attention import picture_format
-from biolm.tasks.contacts.contacts import (
+from biolm.report.picture import picture_format
+from biolm.tasks.attention.contacts import (
     ContactMap,
     contact_model,
     contacts,
@@ -37,7 +37,7 @@ from biolm.tasks.contacts.contacts import (
     protein_blocks,
     read_chains,
 )
-from biolm.tasks.contacts.draw import draw_contacts
+from biolm.tasks.attention.contacts_draw import draw_contacts
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -117,7 +117,7 @@ class ContactSummary:
     sequences, pairs
         How many were read, and how many pairs of them are at least as probable as asked for.
     precision
-        Of the first sequence, by :data:`~biolm.tasks.contacts.contacts.RANGES`; empty without a structure.
+        Of the first sequence, by :data:`~biolm.tasks.attention.contacts.RANGES`; empty without a structure.
     letters
         What was met in the sequences that is not simply read; see :meth:`Tally.facts`.
     """

@@ -11,15 +11,15 @@ import numpy as np
 from biolm.adapters.sequences import Tally
 from biolm.errors import InputError
 from biolm.progress import log
-from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Assays
-from biolm.tasks.sequence_benchmarks.score import BenchmarkScore
+from biolm.tasks.evaluate.benchmarks.layouts import BENCHMARKS, Assays
+from biolm.tasks.evaluate.benchmarks.score import BenchmarkScore
 from biolm.tasks.variants.assay import read_assay
 from biolm.tasks.variants.assay_run import score_assay
 from biolm.tasks.variants.settings import VariantSettings
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
-    from biolm.tasks.sequence_benchmarks.run import BenchmarkSettings
+    from biolm.tasks.evaluate.benchmarks.run import BenchmarkSettings
 
 __all__ = ["mean_of_assays", "score_assays"]
 

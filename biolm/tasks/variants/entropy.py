@@ -20,7 +20,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.sequences import SequenceBlock, SequenceStore
 from biolm.options import Option, check_options
 from biolm.progress import progress
-from biolm.tasks.attention import picture_format
+from biolm.report.picture import picture_format
 from biolm.tasks.variants.genome import open_reference
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from biolm.jobs.bind import fit, loaded
 from biolm.jobs.settings import ReadingSettings
 from biolm.options import Option, read_options
 from biolm.progress import progress
+from biolm.report.picture import picture_format
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,11 +33,9 @@ __all__ = [
     "AttentionTable",
     "attention_of_cells",
     "draw_attention",
-    "picture_format",
     "write_attention",
 ]
 
-_PICTURES = ("png", "svg", "pdf")
 FIGURES = ("entropy", "entropy_share", "mean_rank", "rank_share")
 
 
@@ -151,22 +150,6 @@ def write_attention(table: AttentionTable, output: str | Path, *, overwrite: boo
             for head in range(heads):
                 figures = [f"{table.figures[name][layer, head]:.6g}" for name in FIGURES]
                 writer.writerow([layer, head, *figures])
-
-
-def picture_format(path: Path) -> str:
-    """``png``, ``svg`` or ``pdf``, by the ending.
-
-    Raises
-    ------
-    ConfigError
-        For another ending.
-    """
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in _PICTURES:
-        raise ConfigError(
-            f"{path} names no format for a picture; use an ending among .{', .'.join(_PICTURES)}"
-        )
-    return kind
 
 
 def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:

@@ -21,8 +21,8 @@ from biolm.io.sequences import open_sequences
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
 from biolm.scoring.baselines import Fitted
-from biolm.tasks.sequence_benchmarks.layouts import find_assays, find_sets
-from biolm.tasks.sequence_benchmarks.score import score_predictor
+from biolm.tasks.evaluate.benchmarks.layouts import find_assays, find_sets
+from biolm.tasks.evaluate.benchmarks.score import score_predictor
 from biolm.tasks.variants.assay import read_assay
 from biolm.tasks.variants.assay_run import score_assay
 from biolm.tasks.variants.settings import VariantSettings

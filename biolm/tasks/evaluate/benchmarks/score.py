@@ -27,7 +27,7 @@ class BenchmarkScore:
     Parameters
     ----------
     benchmark
-        A key of :data:`~biolm.tasks.sequence_benchmarks.layouts.BENCHMARKS`.
+        A key of :data:`~biolm.tasks.evaluate.benchmarks.layouts.BENCHMARKS`.
     dataset, method
         What was scored, and how.
     metric

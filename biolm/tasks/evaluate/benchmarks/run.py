@@ -22,9 +22,9 @@ from biolm.jobs.settings import SequenceSettings
 from biolm.options import Option, check_options, read_options
 from biolm.progress import log, progress
 from biolm.scoring.baselines import BASELINES, fit_linear
-from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS, Found, Labelled, find_assays, find_sets
-from biolm.tasks.sequence_benchmarks.score import BenchmarkScore, headline_of, score_predictor
-from biolm.tasks.sequence_benchmarks.tables import write_scores
+from biolm.tasks.evaluate.benchmarks.layouts import BENCHMARKS, Found, Labelled, find_assays, find_sets
+from biolm.tasks.evaluate.benchmarks.score import BenchmarkScore, headline_of, score_predictor
+from biolm.tasks.evaluate.benchmarks.tables import write_scores
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -91,7 +91,7 @@ def evaluate_sequences(
     Parameters
     ----------
     folder
-        One or more of the layouts that :mod:`biolm.tasks.sequence_benchmarks.layouts` names.
+        One or more of the layouts that :mod:`biolm.tasks.evaluate.benchmarks.layouts` names.
     model
         Checkpoint folder, hub id or loaded model.
     output
@@ -144,7 +144,7 @@ def evaluate_sequences(
             continue
         scores += _score_set(found, reader, settings, met.setdefault(found.name, Tally()))
     if assays is not None and not (sets and reader.kind == "dna"):
-        from biolm.tasks.sequence_benchmarks.assays import score_assays
+        from biolm.tasks.evaluate.benchmarks.assays import score_assays
 
         scores += score_assays(assays, reader, settings, met)
     elif assays is not None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from biolm.io.atomic import replacing
 from biolm.io.structures import Chain
-from biolm.tasks.attention import picture_format
-from biolm.tasks.contacts.contacts import ContactMap, align_chain
+from biolm.report.picture import picture_format
+from biolm.tasks.attention.contacts import ContactMap, align_chain
 
 __all__ = ["draw_contacts"]
 

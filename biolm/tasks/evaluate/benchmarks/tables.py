@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import biolm
 from biolm.adapters.sequences import Tally
-from biolm.tasks.sequence_benchmarks.layouts import BENCHMARKS
-from biolm.tasks.sequence_benchmarks.score import BenchmarkScore
+from biolm.tasks.evaluate.benchmarks.layouts import BENCHMARKS
+from biolm.tasks.evaluate.benchmarks.score import BenchmarkScore
 
 __all__ = ["as_rows", "markdown", "write_scores"]
 
