@@ -9,12 +9,29 @@ from typing import TypeVar
 
 from biolm.errors import BiolmError, InputError
 
-__all__ = ["each_named", "naming_damage"]
+__all__ = ["each_named", "naming_damage", "reason_of"]
 
 Item = TypeVar("Item")
 
 # What the machine says, not the file.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR}
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says about content, without the words of the language that raised it.
+
+    Examples
+    --------
+    >>> reason_of(KeyError("data"))
+    "it lacks 'data'"
+    >>> reason_of(TypeError("list indices must be integers or slices, not str"))
+    'a value is of another kind than expected'
+    """
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "a value is of another kind than expected"
+    return (str(error).strip().splitlines() or [""])[0][:200] or "no reason is given"
 
 
 @contextmanager
@@ -47,7 +64,7 @@ def naming_damage(
     >>> with naming_damage("cells.h5ad", "the table"):
     ...     {}["obs"]
     Traceback (most recent call last):
-    biolm.errors.InputError: cells.h5ad is damaged: the table cannot be read ('obs'); copy it again
+    biolm.errors.InputError: cells.h5ad is damaged: the table cannot be read (it lacks 'obs'); copy it again
     """
     try:
         yield
@@ -56,8 +73,7 @@ def naming_damage(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
             raise
-        reason = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
-        raise kind(f"{name} is damaged: {what} cannot be read ({reason}); {advice}") from error
+        raise kind(f"{name} is damaged: {what} cannot be read ({reason_of(error)}); {advice}") from error
 
 
 def each_named(

@@ -9,6 +9,7 @@ from typing import Any
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
+from biolm.io.damage import reason_of
 from biolm.models.address import HubAddress, hub_address
 
 __all__ = ["HUBS", "Hub", "download", "hub_of", "where_to_get"]
@@ -163,7 +164,7 @@ def download(
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {address.repository} here, and it could not be fetched from the hub "
-            f"({type(error).__name__}); check the name and the network, or give a local folder"
+            f"({reason_of(error)}); check the name and the network, or give a local folder"
         ) from error
     finally:
         enable_progress_bars()

@@ -204,7 +204,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(config, tmp_path):
 
 def test_a_folder_is_not_overwritten_and_a_run_keeps_its_config(config, tmp_path):
     train(config(trainer__max_steps=1), tmp_path / "run")
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="resume=True"):
         train(config(trainer__max_steps=1), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"trainer.accumulate is 2, but the run in .* began with 1"):
         train(config(trainer__max_steps=1, trainer__accumulate=2), tmp_path / "run", resume=True)

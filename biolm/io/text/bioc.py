@@ -12,6 +12,7 @@ from typing import IO, Any
 from xml.etree.ElementTree import Element
 
 from biolm.errors import InputError
+from biolm.io.damage import reason_of
 from biolm.io.text.document import Document, Mention, Passage, Relation, normalise_ids
 from biolm.io.text.losses import Losses
 from biolm.io.text.raw import RawDocument, RawMention, RawPassage
@@ -130,9 +131,7 @@ def _raw(document: Mapping[str, Any], where: str) -> RawDocument:
             _add_passage(raw, part)
         raw.relations += [_relation(each) for each in document.get("relations") or []]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{where} is not as BioC says ({type(error).__name__}: {error}); correct it"
-        ) from error
+        raise InputError(f"{where} is not as BioC says ({reason_of(error)}); correct it") from error
     return raw
 
 

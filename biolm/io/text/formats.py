@@ -111,7 +111,7 @@ def format_of(path: Path) -> str:
         return "nbib"
     if ending in (".txt", ""):
         return "text"
-    raise InputError(f"{path}: the format cannot be told from its name or beginning; give --format")
+    raise InputError(f"{path}: the format cannot be told from its name or beginning; name it (`format`)")
 
 
 def read_documents(
@@ -202,7 +202,7 @@ def _screened(found: Iterator[Document], options: ReadOptions, report: ReadRepor
         if not document.text.strip() and options.on_empty != "keep":
             if options.on_empty == "error":
                 raise InputError(
-                    f"document {document.name} is empty; take it out, or use --on-empty skip or keep"
+                    f'document {document.name} is empty; take it out, or leave such out (`on_empty="skip"`)'
                 )
             report.counts["empty documents, left out"] += 1
             continue
@@ -210,7 +210,7 @@ def _screened(found: Iterator[Document], options: ReadOptions, report: ReadRepor
         if seen[document.name] > 1:
             if options.on_duplicate == "error":
                 raise InputError(
-                    f"document {document.name} comes twice; take one out, or use --on-duplicate skip or keep"
+                    f'document {document.name} comes twice; take one out, or skip it (`on_duplicate="skip"`)'
                 )
             report.counts["documents whose name came before"] += 1
             if options.on_duplicate == "skip":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from biolm.errors import InputError
+from biolm.io.damage import reason_of
 from biolm.io.text.document import Document, Mention, Passage, Relation, normalise_ids
 from biolm.io.text.losses import Losses
 from biolm.io.text.source import lines_of, stem_of
@@ -39,7 +40,9 @@ def read_jsonl(path: Path) -> Iterator[Document]:
         try:
             yield document_of(record, f"{stem_of(path)}:{number}", where)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{where} is not as expected ({type(error).__name__}: {error})") from error
+            raise InputError(
+                f"{where} is no document as biolm reads it ({reason_of(error)}); correct it"
+            ) from error
 
 
 def document_of(record: Mapping[str, Any], name: str, where: str) -> Document:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.damage import reason_of
 from biolm.io.text.source import open_text
 
 __all__ = [
@@ -88,7 +89,9 @@ def read_squad(path: Path, *, on_mismatch: str = "error") -> list[Question]:
                     for item in paragraph["qas"]
                 ]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not in the form of SQuAD ({type(error).__name__} {error})") from error
+        raise InputError(
+            f"{path} is not in the form of SQuAD ({reason_of(error)}); fetch it again"
+        ) from error
     return found
 
 
@@ -101,7 +104,7 @@ def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismat
                 there = context[start : start + len(text)]
                 raise InputError(
                     f"{path}, question {item['id']}: the answer {text!r} is not at its answer_start {start} "
-                    f"({there!r} is there); correct it, or use --on-mismatch skip"
+                    f'({there!r} is there); correct it, or leave such answers out (`on_mismatch="skip"`)'
                 )
             continue
         answers.append((text,))
@@ -179,7 +182,9 @@ def read_bioasq(path: Path) -> list[Question]:
             name = str(item["id"])
             found.append(Question(name, item["body"], "\n".join(snippets), answers, kind=kind, metadata=rest))
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not in the form of BioASQ ({type(error).__name__} {error})") from error
+        raise InputError(
+            f"{path} is not in the form of BioASQ ({reason_of(error)}); fetch it again"
+        ) from error
     return found
 
 
@@ -241,5 +246,7 @@ def read_pubmedqa(path: Path, test_ids: Path | None = None) -> tuple[list[Questi
             made = Question(name, item["QUESTION"], contexts, ((answer,),), kind="yesno", metadata=metadata)
             (test if name in gold else train).append(made)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not in the form of PubMedQA ({type(error).__name__} {error})") from error
+        raise InputError(
+            f"{path} is not in the form of PubMedQA ({reason_of(error)}); fetch it again"
+        ) from error
     return train, test

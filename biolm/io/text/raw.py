@@ -288,7 +288,7 @@ def _checked(
         line = f", line {mention.line}" if mention.line else ""
         raise InputError(
             f"{raw.where}{line}: mention {mention.text!r} is said to lie at {at}, but {what}; "
-            "correct it, or use --on-mismatch skip or keep"
+            'correct it, or skip or keep it (`on_mismatch="skip"`)'
         )
     if policy == "keep" and spans is not None:
         report.counts["mentions that do not fit, kept"] += 1

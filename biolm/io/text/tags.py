@@ -79,7 +79,7 @@ class SchemeEvidence:
         place = self.against.get("IOB2") or next(iter(self.against.values()), "")
         raise InputError(
             f"the labels ({', '.join(sorted(self.seen))}) follow none of {', '.join(SCHEMES)} over the whole "
-            f"file; IOB2 is broken first at {place}; correct them or name the scheme (--scheme)"
+            f"file; IOB2 is broken first at {place}; correct them or name the scheme (`scheme`)"
         )
 
 

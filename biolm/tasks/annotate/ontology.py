@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.damage import reason_of
 
 __all__ = ["Ontology", "read_ontology"]
 
@@ -105,9 +106,7 @@ def read_ontology(path: str | Path) -> Ontology:
     except OSError as error:
         raise InputError(f"cannot read the ontology {file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file} is not a valid ontology ({type(error).__name__}: {error}); download it again"
-        ) from error
+        raise InputError(f"{file} is not a valid ontology ({reason_of(error)}); download it again") from error
     if not found.names or not found.parents:
         raise InputError(f"{file} holds no terms with parents; give the full ontology")
     return found

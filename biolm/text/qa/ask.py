@@ -11,6 +11,7 @@ import numpy as np
 
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
+from biolm.io.damage import reason_of
 from biolm.io.text.source import lines_of
 from biolm.scoring.calls import calibration
 from biolm.text.pieces import PieceTokenizer
@@ -49,7 +50,7 @@ def read_choices(path: Path) -> list[Choice]:
             question, answer = str(stored["question"]), stored.get("answer")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{where} is no question with options ({type(error).__name__} {error})"
+                f"{where} is no question with options ({reason_of(error)}); correct it"
             ) from error
         letters = [chr(65 + n) for n in range(len(options))]
         if isinstance(answer, str):

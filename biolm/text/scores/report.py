@@ -67,12 +67,12 @@ def evaluate_files(
     }
     wrong = [name for name, is_wrong in unused.items() if is_wrong]
     if wrong:
-        raise ConfigError(f"--{wrong[0]} does nothing for the kind {kind}; leave it out")
+        raise ConfigError(f"`{wrong[0]}` does nothing for the kind {kind}; leave it out")
     if kind == "perplexity":
         yield from _perplexity(found, model, stride, reading)
         return
     if gold is None:
-        raise ConfigError(f"the kind {kind} needs --gold")
+        raise ConfigError(f"the kind {kind} needs the right answers (`gold`)")
     if kind in ("ner", "bc5cdr"):
         yield from _documents(kind, found, gold, other, reading, lenient=lenient, seed=seed)
     elif kind in ("bleu", "rouge"):
@@ -138,7 +138,7 @@ def _lenient(gold: list[Document], found: list[Document]) -> str:
     for pair in pair_documents(gold, found):
         words = pair[0].words
         if not words:
-            raise ConfigError("--lenient scores tags, so it needs CoNLL files")
+            raise ConfigError("`lenient` scores tags, so it needs CoNLL files")
         begins = {start: n for n, (start, _) in enumerate(words)}
         ends = {end: n + 1 for n, (_, end) in enumerate(words)}
         for side, document in zip(sides, pair, strict=True):
@@ -185,7 +185,7 @@ def _perplexity(
     from biolm.text.scores.perplexity import perplexity
 
     if model is None:
-        raise ConfigError("perplexity needs --model, a causal model")
+        raise ConfigError("perplexity needs a causal model (`model`)")
     core, tokenizer = load_writer(model_folder(model))
     texts = [document.text for document in read_documents(path, reading)]
     found = perplexity(core, tokenizer, texts, stride=stride)

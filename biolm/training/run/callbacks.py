@@ -129,7 +129,7 @@ class Save(pl.Callback):
         if self._ends and module.step < module.steps and not trainer.should_stop:
             # Who started the processes may end all when one ends, and the first is still writing.
             trainer.strategy.barrier()
-            log.info("saved step %d; go on from there with --resume", module.step)
+            log.info("saved step %d; go on from there with `resume=True`", module.step)
             # Lightning kills all where one of those that it started ends with another status than 0.
             self.stop.now(self._ends if trainer.is_global_zero else self.stop.asked)
 

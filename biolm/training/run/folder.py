@@ -136,7 +136,9 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     """
     stored = folder / _CONFIG
     if folder.exists() and not resume:
-        raise OutputError(f"{folder} exists already; choose another folder, or go on with its run (--resume)")
+        raise OutputError(
+            f"{folder} exists already; choose another folder, or go on with its run (`resume=True`)"
+        )
     if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
         write_config(stored, config)
@@ -150,7 +152,7 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
             more = "; it may only grow" if key in _LONGER else ""
             raise ConfigError(
                 f"{key} is {now!r}, but the run in {folder} began with {before!r}{more}; go on with "
-                f"`biolm pretrain {stored} -o {folder} --resume`, or begin another run"
+                f"{stored} as it is (`resume=True`), or begin another run"
             )
     return False
 

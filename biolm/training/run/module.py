@@ -162,7 +162,7 @@ class Pretraining(pl.LightningModule):
         o, t = self.config.optimiser, self.config.trainer
         lower = f"lower optimiser.rate (now {o.rate:g})" + ("" if t.clip else ", or set trainer.clip,")
         if self.step and checkpoints(self.folder):
-            return f"{lower} and go on from the last good checkpoint with --resume"
+            return f"{lower} and go on from the last good checkpoint (`resume=True`)"
         return f"{lower} and begin again in another folder; there is no checkpoint yet"
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:  # noqa: ARG002

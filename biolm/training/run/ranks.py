@@ -47,7 +47,7 @@ def check_processes(devices: int, nodes: int) -> None:
             "trainer.nodes above 1 needs torchrun or srun, which start the processes of all machines"
         )
     if launcher == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise ConfigError("srun needs --ntasks-per-node, the devices of a machine, in place of --ntasks")
+        raise ConfigError("give srun the devices of a machine as its ntasks-per-node, in place of ntasks")
     started = int(os.environ["WORLD_SIZE"]) if launcher == "torchrun" else _tasks()
     if launcher is not None and started != devices * nodes:
         raise ConfigError(
