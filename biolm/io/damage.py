@@ -29,6 +29,8 @@ def reason_of(error: Exception) -> str:
     """
     if isinstance(error, KeyError):
         return f"it lacks {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text at byte {error.start}"
     if isinstance(error, TypeError | AttributeError | IndexError):
         return "a value is of another kind than expected"
     return (str(error).strip().splitlines() or [""])[0][:200] or "no reason is given"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import BiolmError, CheckpointError
+from biolm.io.damage import reason_of
 from biolm.io.unpack import gunzip
 
 __all__ = ["parse_json", "read_json"]
@@ -62,4 +63,4 @@ def parse_json(text: bytes | str, name: object, kind: type[BiolmError] = Checkpo
     except RecursionError as error:
         raise kind(f"{name} is JSON nested too deep to be read; fetch it again") from error
     except ValueError as error:
-        raise kind(f"{name} is not valid JSON ({error}); fetch it again") from error
+        raise kind(f"{name} is not valid JSON ({reason_of(error)}); fetch it again") from error

@@ -213,7 +213,7 @@ def modality_of(data: Any) -> Modality:
     return next((entry for entry in entries.values() if entry.recognises(data)), entries[_LAST])
 
 
-def loaded_for(modality: str, model: Any) -> Any:
+def loaded_for(modality: str, model: Any, *, whole: bool = True) -> Any:
     """The model itself, or the one of that name or folder.
 
     Parameters
@@ -222,15 +222,17 @@ def loaded_for(modality: str, model: Any) -> Any:
         The kind of data that it must read.
     model
         A name, a folder, a hub id or a loaded model.
+    whole
+        Off: of a name or folder only what tokenises, without weights.
 
     Raises
     ------
     ConfigError
         If it reads another kind of data.
     """
-    from biolm.models.registry import load
+    from biolm.models.registry import load, load_tokenizer
 
-    found = load(model) if isinstance(model, str | Path) else model
+    found = (load if whole else load_tokenizer)(model) if isinstance(model, str | Path) else model
     if getattr(found, "modality", None) != modality:
         named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
         raise ConfigError(f"model {named} reads no {modality}; choose a model of {modality}")

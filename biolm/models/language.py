@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from biolm.batch import Tokens
 from biolm.io.cells.block import CellBlock, CellSource
@@ -47,6 +47,7 @@ class CellLanguage:
         How the published system looks up genes; None for biolm's own.
     """
 
+    modality: ClassVar[str] = "cells"
     name: str
     vocabulary: GeneVocabulary
     tokenizer: Tokenizer

@@ -214,7 +214,11 @@ def _recognise(folder: Path) -> Entry:
         if module.recognises(folder):
             return entry
     held = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(held[:6]) + (", ..." if len(held) > 6 else "") if held else "nothing"
+    if not held:
+        raise CheckpointError(
+            f"no model recognises the folder {folder}: it is empty; fetch the checkpoint again"
+        )
+    shown = ", ".join(held[:6]) + (", ..." if len(held) > 6 else "")
     wanted = "; ".join(f"{entry.name} needs {entry.files}" for entry in available() if entry.files)
     raise CheckpointError(f"no model recognises the folder {folder}, which holds {shown}: {wanted}")
 

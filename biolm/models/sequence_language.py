@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from biolm.adapters.sequences import Policy, SequenceTokenizer, Tally, make_tokenizer
 from biolm.batch import Tokens
@@ -39,6 +39,7 @@ class SequenceLanguage:
         Names of the system's submodules in its authors' code, as patterns, and in the core.
     """
 
+    modality: ClassVar[str] = "sequences"
     name: str
     tokenizer: SequenceTokenizer
     max_length: int | None = None

@@ -45,7 +45,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 def test_a_folder_nothing_recognises(tmp_path):
-    with pytest.raises(CheckpointError, match="which holds nothing"):
+    with pytest.raises(CheckpointError, match="is empty; fetch"):
         registry.load(tmp_path)
     for number in range(9):
         (tmp_path / f"{number}.txt").write_text("")
@@ -59,7 +59,7 @@ def test_a_folder_with_the_name_of_a_built_in_is_a_folder_when_given_as_a_path(t
     monkeypatch.chdir(tmp_path)
     (tmp_path / "genetext").mkdir()
     assert registry.load("genetext").name == "genetext"
-    with pytest.raises(CheckpointError, match="which holds nothing"):
+    with pytest.raises(CheckpointError, match="is empty; fetch"):
         registry.load("./genetext")
 
 

@@ -110,7 +110,7 @@ def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog:
 
 
 def test_sequences_are_no_table_of_cells(shared: Path) -> None:
-    with pytest.raises(InputError, match=r"holds sequences \(FASTA\), no cells; choose a model of sequences"):
+    with pytest.raises(InputError, match=r"holds sequences \(FASTA\), no cells; give a file of cells"):
         open_cells(shared / "data" / "awkward" / "sequences" / "one.fasta")
 
 

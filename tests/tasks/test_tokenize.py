@@ -150,3 +150,10 @@ def test_bad_input_leaves_nothing(folders, cells, tmp_path):
 def test_impossible_settings(cells, wrong):
     with pytest.raises(ConfigError, match="must be at least 1"):
         biolm.tokenize(cells, model=Projection(), **wrong)
+
+
+def test_a_model_of_another_kind_of_data_is_named(tmp_path: Path) -> None:
+    fasta = tmp_path / "p.fa"
+    fasta.write_text(">a\nMKV\n")
+    with pytest.raises(ConfigError, match="genetext reads no sequences; choose a model of sequences"):
+        biolm.tokenize(fasta, model="genetext")

@@ -132,7 +132,7 @@ def _unknown(path: Path) -> str:
     if path.suffix in HDF5_NAMES:
         return why_not_hdf5(path)
     if path.is_file() and (letters := _sequences(path)):
-        return f"{path} holds sequences ({letters}), no cells; choose a model of sequences"
+        return f"{path} holds sequences ({letters}), no cells; give a file of cells, or a model of sequences"
     return f"{path} is none of the known formats: h5ad, zarr, loom, 10x .h5 or mtx folder, csv, tsv"
 
 

@@ -17,7 +17,7 @@ from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.tokens import FORMATS, TokenWriter, token_format
 from biolm.jobs.job import Job, check_outputs, watched, write_whole
-from biolm.jobs.modality import Modality, modality_of
+from biolm.jobs.modality import Modality, loaded_for, modality_of
 from biolm.jobs.settings import ReadingSettings, RunSettings, SequenceSettings
 from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
@@ -178,11 +178,7 @@ def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSetting
     refuse_unused(settings, modality.reads)
     if modality.tokens is None:
         raise ConfigError(f"{modality.name} have no tokens of their own; embed them instead")
-    if not isinstance(model, str | Path):
-        return modality.tokens(source, model, settings)
-    from biolm.models.registry import load_tokenizer
-
-    return modality.tokens(source, load_tokenizer(model), settings)
+    return modality.tokens(source, loaded_for(modality.reads, model, whole=False), settings)
 
 
 def merge_tokens(

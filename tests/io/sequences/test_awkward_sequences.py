@@ -282,7 +282,7 @@ NO_CELLS = ["x.fasta.bz2", "multi.fasta.gz", "joins.gbk", "q.fastq", "a6_semicol
 def test_sequences_are_no_cells_and_said_to_be_none(awkward: Path, name: str) -> None:
     from biolm.io.cells import open_cells
 
-    with pytest.raises(BiolmError, match=r"holds sequences \(.*\), no cells; choose a model of sequences"):
+    with pytest.raises(BiolmError, match=r"holds sequences \(.*\), no cells; give a file of cells"):
         open_cells(awkward / name)
 
 
