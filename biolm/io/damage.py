@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,6 +16,9 @@ Item = TypeVar("Item")
 
 # What the machine says, not the file.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR}
+
+# What Python says of its own objects, which tells a user nothing.
+_OF_PYTHON = re.compile(r"object|indices|argument|iterable|subscript|NoneType|operand|not .*'|out of range")
 
 
 def reason_of(error: Exception) -> str:
@@ -31,9 +35,10 @@ def reason_of(error: Exception) -> str:
         return f"it lacks {error}"
     if isinstance(error, UnicodeDecodeError):
         return f"it is no UTF-8 text at byte {error.start}"
-    if isinstance(error, TypeError | AttributeError | IndexError):
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, TypeError | AttributeError | IndexError) and (not said or _OF_PYTHON.search(said)):
         return "a value is of another kind than expected"
-    return (str(error).strip().splitlines() or [""])[0][:200] or "no reason is given"
+    return said or "no reason is given"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
+from biolm.io.damage import naming_damage
 from biolm.io.json_file import read_json
 from biolm.models.families.hf import FAMILIES, from_hf
 from biolm.models.running import pick_device
@@ -111,12 +112,10 @@ def _from_transformers(folder: Path) -> nn.Module:
         from transformers import AutoModel
     except ImportError as error:
         raise ConfigError(f"the model in {folder} needs transformers: {advice('text')}") from error
-    try:
+    with naming_damage(folder, "the model", CheckpointError):
         found: nn.Module = AutoModel.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder} holds no model that can be read ({error})") from error
     return found
 
 

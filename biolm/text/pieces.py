@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.damage import naming_damage
 from biolm.io.json_file import read_json
 from biolm.io.text.document import Span
 
@@ -177,22 +178,16 @@ def load_pieces(folder: Path) -> PieceTokenizer:
 
 
 def _engine(folder: Path) -> Any:
-    from tokenizers import Tokenizer
+    from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-    if (folder / "tokenizer.json").is_file():
-        try:
+    with naming_damage(folder, "the tokenizer", CheckpointError):
+        if (folder / "tokenizer.json").is_file():
             return Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:
-            raise CheckpointError(
-                f"{folder / 'tokenizer.json'} cannot be read ({error}); copy it again"
-            ) from error
-    if (folder / "vocab.txt").is_file():
-        return _word_pieces(folder)
-    if (folder / "merges.txt").is_file() and (folder / "vocab.json").is_file():
-        from tokenizers import ByteLevelBPETokenizer
-
-        made = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-        return made._tokenizer
+        if (folder / "vocab.txt").is_file():
+            return _word_pieces(folder)
+        if (folder / "merges.txt").is_file() and (folder / "vocab.json").is_file():
+            made = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+            return made._tokenizer
     return _from_transformers(folder)
 
 
@@ -217,13 +212,15 @@ def _from_transformers(folder: Path) -> Any:
         raise ConfigError(
             f"the tokenizer in {folder} needs transformers: pip install transformers"
         ) from error
-    try:
+    advice = "copy the tokenizer of the model there"
+    with naming_damage(folder, "its tokenizer", CheckpointError, advice):
         found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise CheckpointError(f"{folder} holds no tokenizer that can be read ({error})") from error
     if not getattr(found, "is_fast", False):
         raise CheckpointError(
             f"the tokenizer in {folder} is a slow one, which gives no places in the text; "
             "save a fast one beside it (tokenizer.json)"
         )
+    if set(found.get_vocab()) <= set(found.all_special_tokens):
+        # transformers makes an empty tokenizer, which reads every word as unknown, where files are missing.
+        raise CheckpointError(f"{folder} holds no tokenizer; {advice}")
     return found.backend_tokenizer

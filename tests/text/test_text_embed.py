@@ -81,3 +81,16 @@ def test_nearest():
     rows, cosines = nearest_texts(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]]), k=2)
     assert rows.tolist() == [[1, 2]]
     assert cosines[0, 0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "damaged"])
+def test_a_folder_without_a_tokenizer_is_refused(tiny, tmp_path, spoil):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    for path in folder.iterdir():
+        if path.name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+            path.unlink()
+    if spoil == "damaged":
+        (folder / "tokenizer.json").write_text('{"model": 3}')
+    with pytest.raises(CheckpointError, match=r"tokenizer.*cop"):
+        load_encoder(folder)
