@@ -25,6 +25,7 @@ from biolm.core.convolve import Modes, modal
 from biolm.core.layout import Layout
 
 KINDS = ("hyena_short", "hyena_medium", "hyena_long")
+MODAL = "hyena_modal"  # Evo 1's
 
 
 def seconds(work: Callable[[], object], least: float = 0.3) -> float:
@@ -42,7 +43,9 @@ def seconds(work: Callable[[], object], least: float = 0.3) -> float:
 def evo(width: int, mixers: tuple[str, ...], **changes: object) -> Transformer:
     """A core of Evo 2's form."""
     torch.manual_seed(0)
-    options = {"hyena_short": {"groups": 16}, "hyena_medium": {"groups": 16}}
+    options = {
+        "hyena_short": {"groups": 16}, "hyena_medium": {"groups": 16}, MODAL: {"modes": 8, "split": "heads"},
+    }  # fmt: skip
     fields = {
         "vocab_size": 512, "d_model": width, "n_layers": len(mixers), "n_heads": max(1, width // 64),
         "d_ff": width * 8 // 3 // 16 * 16, "max_length": 1 << 20, "position": "none", "causal": True,
@@ -57,13 +60,14 @@ def time_filter(width: int) -> None:
     """The long filter, milliseconds by length."""
     rates = -torch.rand(width, 16)
     modes = Modes(lambda steps: torch.exp(rates[:, :, None] * steps), torch.randn(width, 16), {})
-    print(
-        f"\n| hyena LI, {width} channels, bases | blocks | FFT | chosen | numpy rfft |\n|---|---|---|---|---|"
-    )
-    for length in (64, 256, 1024, 4096, 16384):
-        x = torch.randn(length, width)
-        layout = Layout.of(torch.tensor([0, length]), torch.arange(length), length)
-        plain, kernel = x.t().contiguous().numpy(), modes.kernel(length).numpy()
+    print(f"\n| hyena LI, {width} channels | blocks | FFT | chosen | numpy rfft | rfft / chosen |")
+    print("|---|---|---|---|---|---|")
+    for documents, length in ((1, 64), (32, 64), (1, 256), (1, 1024), (1, 4096), (1, 16384)):
+        total = documents * length
+        x = torch.randn(total, width)
+        layout = Layout.of(torch.arange(0, total + 1, length), torch.arange(length).repeat(documents), length)
+        plain = x.view(documents, length, width).transpose(1, 2).contiguous().numpy()
+        kernel = modes.kernel(length).numpy()
 
         def with_numpy(
             plain: np.ndarray = plain, kernel: np.ndarray = kernel, size: int = 2 * length
@@ -75,7 +79,8 @@ def time_filter(width: int) -> None:
             for how in ("blocks", "fft", "auto")
         ]
         times.append(seconds(with_numpy))
-        print(f"| {length:,} | " + " | ".join(f"{1e3 * each:.2f} ms" for each in times) + " |")
+        cells = " | ".join(f"{1e3 * each:.2f} ms" for each in times)
+        print(f"| {documents} x {length:,} bases | {cells} | {times[3] / times[2]:.2f} |")
 
 
 def plain_layer(core: Transformer, kind: str, x: Tensor) -> Tensor:
@@ -86,7 +91,10 @@ def plain_layer(core: Transformer, kind: str, x: Tensor) -> Tensor:
     z = mixer.project(h).t()[None]
     taps = mixer.filter.taps[:, None]
     z = F.conv1d(F.pad(z, (taps.shape[2] - 1, 0)), taps, groups=len(taps))[0]
-    outer, gate, value = z.view(-1, 3, z.shape[1]).unbind(1)
+    if kind == MODAL:
+        outer, gate, value = (p.flatten(0, 1) for p in z.view(mixer.filter.n_heads, 3, -1, len(x)).unbind(1))
+    else:
+        outer, gate, value = z.view(-1, 3, z.shape[1]).unbind(1)
     u, inner = gate * value, mixer.filter.inner
     if kind == "hyena_short":
         own = inner.taps.repeat_interleave(len(u) // len(inner.taps), 0)[:, None]
@@ -95,6 +103,12 @@ def plain_layer(core: Transformer, kind: str, x: Tensor) -> Tensor:
         length = u.shape[1]
         if kind == "hyena_medium":
             kernel = inner.taps.repeat_interleave(len(u) // len(inner.taps), 0)
+        elif kind == MODAL:
+            poles, residues = (torch.view_as_complex(part) for part in (inner.poles, inner.residues))
+            parts = torch.split(torch.arange(length), 512)
+            kernel = torch.cat(
+                [(residues[:, :, None] * poles[:, :, None] ** part).sum(1).real for part in parts], 1
+            )
         else:
             steps = torch.arange(length)
             kernel = torch.cat(
@@ -117,7 +131,7 @@ def time_layer(width: int, length: int = 8192) -> None:
     print(
         f"\n| one layer, width {width}, {length:,} bases | biolm | plain torch | ratio |\n|---|---|---|---|"
     )
-    for kind in KINDS:
+    for kind in (*KINDS, MODAL):
         core = evo(width, (kind,))
         batch = Batch.from_padded(torch.randint(65, 85, (1, length)))
         x = core.embeddings(batch)

@@ -109,7 +109,7 @@ class CoreConfig:
     embed_dim: int = 0  # 0: d_model. Smaller: factorised embedding (ALBERT)
     project_tokens: bool = False  # a factorised embedding is projected before positions come in (OPT-350m)
     embed_norm: bool = False  # norm after the sum of embeddings (BERT, ModernBERT)
-    embed_norm_bias: bool = True
+    embed_norm_bias: bool = True  # ModernBERT has none
     embed_scale: float = 1.0  # sqrt(d_model) in Gemma and BioGPT
     token_norm: bool = False  # norm on the token embedding alone, before the sum (scGPT)
     token_dropout: bool = False  # ESM: mask embeddings zeroed, the rest rescaled
@@ -130,8 +130,8 @@ class CoreConfig:
     rope_interleaved: bool = False  # pairs (0, 1), (2, 3) … (GPT-J) instead of halves
     rope_scaling: RopeScaling | None = None
     rope_rounding: Literal["none", "float16", "bfloat16"] = "none"  # of the angles (published ESM-2 files)
-    t5_buckets: int = 32
-    t5_max_distance: int = 128
+    t5_buckets: int = 32  # T5: ranges of distances with a bias of their own
+    t5_max_distance: int = 128  # T5: all larger ones share the last
 
     # Mask
     causal: bool = False
@@ -142,7 +142,7 @@ class CoreConfig:
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_eps: float = 1e-5
     norm_eps_outside: bool = False  # RMSNorm adds it to the root, not under it (Evo 1 and 2)
-    norm_bias: bool = True
+    norm_bias: bool = True  # of LayerNorm; ModernBERT has none
     norm_plus_one: bool = False  # weight stored as w - 1 (Gemma)
     block: Literal["pre", "post", "sandwich", "parallel"] = "pre"
     shared_norm: bool = True  # a parallel block with one norm (GPT-J) or two (GPT-NeoX)
@@ -170,7 +170,7 @@ class CoreConfig:
     # Head
     head: Literal["none", "linear", "mlm", "value"] = "none"
     head_activation: Activation = "gelu"
-    head_dense_bias: bool = True
+    head_dense_bias: bool = True  # ModernBERT has none
     head_bias: bool = False
     tied: bool = True
     logit_scale: float = 1.0  # T5: d_model ** -0.5 when tied

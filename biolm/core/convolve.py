@@ -196,11 +196,15 @@ class Modes:
         """The impulse response, ``(c, length)`` float32."""
         name = f"kernel {length}"
         if name not in self._kept:
-            steps = torch.arange(length, device=self.residues.device)
-            # In pieces: the powers of all steps together are larger than the model.
-            pieces = torch.split(steps, 256)
-            parts = [torch.einsum("cs,cse->ce", self.residues, self.power(some)) for some in pieces]
-            whole = torch.cat([_real(part) for part in parts], 1).float()
+            # The power of lag 64 n + m is one of n times one of m: products instead of exponentials.
+            size = min(BLOCK, length)
+            within = self.powers(size + 1)[:, :, :size]  # (c, s, m)
+            starts = torch.arange(0, length, size, device=self.residues.device)
+            parts = []
+            for some in torch.split(starts, 256):  # all together would be larger than the model
+                between = self.residues[:, :, None] * self.power(some)  # (c, s, n)
+                parts.append(_response(between, within.permute(2, 0, 1)).flatten(1))
+            whole = torch.cat(parts, 1)[:, :length].float()
             if length > _SHORT:
                 return whole
             self._kept[name] = whole

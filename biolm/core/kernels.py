@@ -27,7 +27,8 @@ from biolm.core.positions import PositionBias
 
 __all__ = ["attend", "attention_maps", "choose_kernel"]
 
-_MOST_MASK = 1 << 24  # entries of a mask that are held at a time
+_MOST_MASK = 1 << 24  # entries of a mask up to which a document is one call
+_MOST_ROWS = 1 << 22  # entries of a mask that are held at a time where it is not
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Layout, Rule, PositionBias | None], Tensor]
 
@@ -161,22 +162,62 @@ def _in_rows(
     """One document, some queries at a time: its whole mask may be larger than the model."""
     q0, q1, k0, k1 = span
     heads = 1 if bias is None else query.shape[1]
-    step = max(1, _MOST_MASK // ((k1 - k0) * heads))
+    step = max(1, _MOST_ROWS // ((k1 - k0) * heads))
     parts = []
     for start in range(q0, q1, step):
         stop = min(start + step, q1)
-        mask = _mask(layout, rule, bias, (start, stop, k0, k1))
+        first, last, masked = _seen(layout, rule, (start, stop, k0, k1))
+        own = slice(first - k0, last - k0)
         part = F.scaled_dot_product_attention(
             _heads_first(query[start - q0 : stop - q0], 1),
-            _heads_first(key, 1),
-            _heads_first(value, 1),
-            attn_mask=None if mask is None else mask.to(query.dtype),
+            _heads_first(key[own], 1),
+            _heads_first(value[own], 1),
+            attn_mask=_late_mask(layout, rule, bias, (start, stop, first, last), masked, query),
             dropout_p=rule.dropout,
             scale=rule.scale,
             enable_gqa=key.shape[1] != query.shape[1],
         )
         parts.append(part.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)
+
+
+def _seen(layout: Layout, rule: Rule, span: tuple[int, int, int, int]) -> tuple[int, int, int]:
+    """Of a document's keys the first and last that some queries see, and the first that one may not see.
+
+    Causal keys that lie in the order of their places: those after all queries are left out, and those before
+    all of them need no mask, unless a window ends there.
+    """
+    q0, q1, k0, k1 = span
+    places = layout.k_positions[k0:k1]
+    if not rule.causal or layout.private is not None or bool((places[1:] < places[:-1]).any()):
+        return k0, k1, k0
+    least, most = layout.q_positions[q0:q1].aminmax()
+    last = k0 + int(torch.searchsorted(places, most, right=True))
+    if rule.window:
+        first = k0 + int(torch.searchsorted(places, least - rule.window, right=True))
+        return first, last, first
+    return k0, last, k0 + int(torch.searchsorted(places, least, right=True))
+
+
+def _late_mask(
+    layout: Layout,
+    rule: Rule,
+    bias: PositionBias | None,
+    span: tuple[int, int, int, int],
+    masked: int,
+    query: Tensor,
+) -> Tensor | None:
+    """As :func:`_mask` where only keys from ``masked`` on may be hidden."""
+    start, stop, first, last = span
+    if bias is not None or masked <= first:
+        found = _mask(layout, rule, bias, span)
+        return None if found is None else found.to(query.dtype)
+    late = _mask(layout, rule, None, (start, stop, masked, last))
+    if late is None or not late.numel():
+        return None
+    whole = query.new_zeros((stop - start, last - first))
+    whole[:, masked - first :] = late
+    return whole
 
 
 def _cached_mask(

@@ -78,9 +78,25 @@ def test_modes_are_summed_inside_each_document(lengths: list[int], wide: bool, m
     modes = _modes(wide)
     x = torch.randn(sum(lengths), 3, generator=torch.Generator().manual_seed(sum(lengths)))
     found, _ = modal(x, modes, _layout(lengths), method=method)
-    kernel = modes.kernel(max(lengths))
+    # The definition, every lag by itself.
+    powers = modes.power(torch.arange(max(lengths)))
+    plain = torch.einsum("cs,cse->ce", modes.residues, powers)
+    kernel = (plain.real if plain.is_complex() else plain).float()
+    assert relative(modes.kernel(max(lengths)), kernel) < 1e-6
     assert relative(found.double(), _slow(x, kernel, lengths)) < 1e-5
     assert relative(fft_convolve(x, kernel, _layout(lengths)), found) < 1e-5
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_long_kernel_is_the_sum_of_its_modes(wide: bool) -> None:
+    """Longer than the pieces that it is computed in: 256 blocks of 64 lags."""
+    modes, length = _modes(wide), 64 * 256 + 100
+    steps = torch.arange(length)
+    parts = [torch.einsum("cs,cse->ce", modes.residues, modes.power(some)) for some in steps.split(512)]
+    lags = torch.cat(parts, 1)
+    found = modes.kernel(length)
+    assert found.shape == (3, length)
+    assert relative(found, lags.real if wide else lags) < 1e-6
 
 
 def test_the_state_is_the_sum_that_defines_it() -> None:

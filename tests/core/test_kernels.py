@@ -176,7 +176,10 @@ def test_maps_are_the_weights_that_were_used(scene: Scene) -> None:
 
 @pytest.mark.parametrize("bias", [None, "alibi"])
 @pytest.mark.parametrize("window", [0, 9])
-def test_a_large_mask_is_made_in_rows(monkeypatch: pytest.MonkeyPatch, bias: str | None, window: int) -> None:
+@pytest.mark.parametrize("keys", ["causal", "both ways", "private", "mixed places"])
+def test_a_large_mask_is_made_in_rows(
+    monkeypatch: pytest.MonkeyPatch, bias: str | None, window: int, keys: str
+) -> None:
     """New tokens against a long past: equal to the whole mask, whatever fits at a time."""
     from biolm.core import kernels
     from biolm.core.layout import Layout, Rule
@@ -185,12 +188,47 @@ def test_a_large_mask_is_made_in_rows(monkeypatch: pytest.MonkeyPatch, bias: str
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(13, 4, 8, generator=generator)
     key, value = (torch.randn(50, 2, 8, generator=generator) for _ in range(2))
+    places = torch.arange(50)
+    if keys == "mixed places":
+        places = torch.cat((torch.randperm(37, generator=generator), places[37:]))
+    private = None
+    if keys == "private":
+        private = torch.rand(50, generator=generator) < 0.3
     layout = Layout(
-        torch.tensor([0, 13]), torch.tensor([0, 50]), torch.arange(37, 50), torch.arange(50), 13, 50
+        torch.tensor([0, 13]), torch.tensor([0, 50]), torch.arange(37, 50), places, 13, 50, private
     )
-    rule = Rule(causal=True, window=window, scale=0.3)
+    rule = Rule(causal=keys != "both ways", window=window, scale=0.3)
     added = None if bias is None else AlibiBias(4)
     whole = kernels.attend(query, key, value, layout, rule, bias=added)
+    plain = kernels.attend(query, key, value, layout, rule, bias=added, kernel="math")
+    assert torch.allclose(plain, whole, atol=1e-6)
     monkeypatch.setattr(kernels, "_MOST_MASK", 160)
+    monkeypatch.setattr(kernels, "_MOST_ROWS", 160)
     monkeypatch.setattr(kernels, "_cached_mask", None)
     assert torch.allclose(kernels.attend(query, key, value, layout, rule, bias=added), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [0, 500])
+def test_memory_of_a_long_past_does_not_grow_with_its_square(window: int) -> None:
+    """Entries of the masks and scores that a part of a sequence makes: a bounded number at a time."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from biolm.core import kernels
+    from biolm.core.layout import Layout, Rule
+
+    class Largest(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                self.most = max(self.most, out.untyped_storage().nbytes())
+            return out
+
+    new, past = 2048, 50_000
+    query, key = torch.zeros(new, 1, 4), torch.zeros(past + new, 1, 4)
+    ends = torch.tensor([0, new]), torch.tensor([0, past + new])
+    layout = Layout(*ends, torch.arange(past, past + new), torch.arange(past + new), new, past + new)
+    with Largest() as seen, torch.inference_mode():
+        kernels.attend(query, key, key, layout, Rule(causal=True, window=window), kernel="sdpa")
+    assert seen.most <= 4 * kernels._MOST_ROWS

@@ -269,23 +269,33 @@ def test_joined_files_read_as_one(tmp_path: Path) -> None:
         assert joined.seek(-1, io.SEEK_END) == 767
 
 
-def test_published_shapes_have_the_published_parameters() -> None:
-    """Sizes and layers of evo2_7b (7b-1m), counted without making them."""
-    rhythm = [("hcs", 0), ("hcm", 1), ("hcl", 2)]
-    attention = [3, 10, 17, 24, 31]
-    lists: dict[str, list[int]] = {"attn_layer_idxs": attention}
-    others = [layer for layer in range(32) if layer not in attention]
-    for name, place in rhythm:
-        lists[f"{name}_layer_idxs"] = others[place::3]
+# Width, layers, attention layers, heads, inner width, groups, parameters.
+SEVEN, FORTY = [3, 10, 17, 24, 31], [3, 10, 17, 24, 31, 35, 42, 49]
+PUBLISHED: dict[str, tuple[int, int, list[int], int, int, int, int]] = {
+    "1b_base": (1920, 25, [3, 10, 17, 24], 15, 5120, 128, 1_107_989_760),
+    "7b_base": (4096, 32, SEVEN, 32, 11008, 256, 6_481_059_584),
+    "7b": (4096, 32, SEVEN, 32, 11264, 256, 6_581_722_880),
+    "20b": (8192, 24, [3, 10, 17], 64, 22528, 512, 19_738_780_160),
+    "40b_base": (8192, 50, FORTY, 64, 21888, 512, 40_331_142_144),
+    "40b": (8192, 50, FORTY, 64, 22528, 512, 41_117_574_144),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_shapes_have_the_published_parameters(name: str) -> None:
+    """Counted without making them."""
+    width, layers, attention, heads, inner, groups, parameters = PUBLISHED[name]
+    others = [layer for layer in range(layers) if layer not in attention]
+    lists = {f"{kind}_layer_idxs": others[place::3] for place, kind in enumerate(("hcs", "hcm", "hcl"))}
     values = {
-        **evo2.published_config(CONFIG), **lists,
-        "hidden_size": 4096, "num_layers": 32, "num_attention_heads": 32,
-        "inner_mlp_size": 11264, "hcs_filter_groups": 256, "hcm_filter_groups": 256, "state_size": 16,
+        **evo2.published_config(CONFIG), **lists, "attn_layer_idxs": attention,
+        "hidden_size": width, "num_layers": layers, "num_attention_heads": heads, "inner_mlp_size": inner,
+        "hcs_filter_groups": groups, "hcm_filter_groups": groups, "state_size": 16,
     }  # fmt: skip
     config = evo2.core_config(values)
     with torch.device("meta"):
         model = Transformer(config)
-    assert model.n_parameters == 6_581_722_880
+    assert model.n_parameters == parameters
 
 
 def test_evo1_divides_positions_of_the_long_model() -> None:

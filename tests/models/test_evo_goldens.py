@@ -240,6 +240,17 @@ def _exchange(weight: Tensor) -> Tensor:
     return turned[:, [1, 0, 2]].reshape(weight.shape)
 
 
+def _three_blocks(core: Transformer) -> Transformer:
+    """Gates and value taken as three blocks of channels, though they lie head by head."""
+    heads = core.config.n_heads
+
+    def change(rows: Tensor) -> Tensor:
+        return rows.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+
+    parts = ("project.weight", "project.bias", "filter.taps", "filter.bias")
+    return _both(*(_weights(f"attention.{part}", change) for part in parts))(core)
+
+
 def _both(*changes: Callable[[Transformer], Transformer]) -> Callable[[Transformer], Transformer]:
     def changed(core: Transformer) -> Transformer:
         for change in changes:
@@ -275,7 +286,8 @@ EVO2 = {
     "epsilon under the root": (_both(_config(norm_eps=1e-5), _config(norm_eps_outside=False)), 5e-5),
 }
 EVO1 = {
-    "split in three": (_options("hyena", split="interleaved"), 1.0),
+    "projection as three blocks": (_three_blocks, 1.0),
+    "split as Evo 2": (_options("hyena", split="interleaved"), 1.0),
     "poles conjugated": (_weights("poles", lambda t: t * torch.tensor([1.0, -1.0])), 0.5),
     "residues real": (_weights("residues", lambda t: t * torch.tensor([1.0, 0.0])), 0.5),
     "no bias of the taps": (_weights("filter.bias", torch.zeros_like), 0.5),

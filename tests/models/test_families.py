@@ -6,7 +6,10 @@ at the default initialisation even a wrong activation would pass.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from parity import (
 )
 from safetensors.torch import load_file, save_file
 
+from biolm.core import CoreConfig
 from biolm.errors import CheckpointError
 from biolm.models.families.hf import family, from_hf, to_hf
 
@@ -135,3 +139,19 @@ def test_every_switch_has_a_flip_that_some_family_shows() -> None:
     for model_type, number in cases():
         left -= {name for name, _ in flipped_configs(make_core_config(model_type, number), sorted(left))}
     assert not left
+
+
+def test_a_field_of_one_family_alone_says_whose_it_is() -> None:
+    """Every field of the core config that fewer than two families set has a comment beside it."""
+    defaults = {each.name: each.default for each in fields(CoreConfig)}
+    users: dict[str, set[str]] = {name: set() for name in defaults}
+    for model_type, number in cases():
+        config = make_core_config(model_type, number)
+        for name, default in defaults.items():
+            if getattr(config, name) != default:
+                users[name].add(model_type)
+    source = inspect.getsource(CoreConfig)
+    lone = {name for name, found in users.items() if len(found) < 2}
+    assert {"embed_norm_bias", "first_activation", "token_norm", "t5_buckets"} <= lone
+    silent = [name for name in lone if not re.search(rf"^    {name}: .*#", source, re.MULTILINE)]
+    assert not silent

@@ -7,7 +7,6 @@ decoder begins with :func:`start_ids`. Source of shapes and names: ``transformer
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any
 
 from torch import Tensor
 
-from biolm.core.checkpoint import find_weights, load_strict, read_weights, write_weights
+from biolm.core.checkpoint import find_weights, read_weights
 from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.families.fields import activation, activation_name, pad_id
 from biolm.models.families.keys import Key, KeyTable, dropped
-from biolm.models.families.t5 import Copied
+from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
 __all__ = [
     "EXAMPLES",
@@ -116,11 +115,7 @@ KEYS = KeyTable(
 
 SEQ2SEQ_KEYS = KeyTable(
     [
-        Key(
-            "shared.weight",
-            tuple(f"{part}.embeddings.token.weight" for part in ("encoder", "decoder")),
-            Copied(),
-        ),
+        SHARED_EMBEDDING,
         *_stack("encoder", "encoder.", cross=False),
         *_stack("decoder", "decoder.", cross=True),
         Key("/final_logits_bias", "decoder.head.bias", Row()),
@@ -220,26 +215,18 @@ def load_seq2seq(folder: str | Path) -> EncoderDecoder:
     # A buffer of zeros in published files, which older ones leave out.
     if "final_logits_bias" not in tensors:
         tensors["final_logits_bias"] = next(iter(tensors.values())).new_zeros(1, config["vocab_size"])
-    decoder = decoder_config(config)
-    model = EncoderDecoder(core_config(config), decoder)
-    ours = SEQ2SEQ_KEYS.theirs_to_ours(tensors, decoder, folder)
-    load_strict(model, ours, folder, lambda name: SEQ2SEQ_KEYS.published(name, decoder))
-    return model.eval()
+    return load_pair(folder, SEQ2SEQ_KEYS, core_config(config), decoder_config(config), tensors)
 
 
 def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
     """Write a folder that ``BartForConditionalGeneration.from_pretrained`` loads."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     decoder = model.decoder.config
-    write_weights(folder / "model.safetensors", SEQ2SEQ_KEYS.ours_to_theirs(model.state_dict(), decoder))
     config = {
         **hf_config(model.encoder.config),
         "architectures": ["BartForConditionalGeneration"],
         "decoder_layers": decoder.n_layers,
         "decoder_attention_heads": decoder.n_heads,
         "decoder_ffn_dim": decoder.d_ff,
-        "is_encoder_decoder": True,
         "decoder_start_token_id": 2,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_pair(model, folder, SEQ2SEQ_KEYS, config)

@@ -11,17 +11,37 @@ from typing import Any
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
 from biolm.models.families.fields import has_head, pad_id, rope, rope_parameters, tied
-from biolm.models.families.keys import Key
+from biolm.models.families.keys import Key, Transposed
 
 __all__ = [
+    "CONV1D_KEYS",
+    "attention_keys",
     "causal_head",
+    "gpt_fields",
     "hf_common",
+    "hf_gpt",
     "hf_layer_types",
     "hf_rope",
+    "hf_sizes",
     "lm_head_keys",
     "rope_fields",
+    "size_fields",
     "windowed_layers",
 ]
+
+CONV1D_KEYS = [
+    Key("h.{}.ln_1.*", "layers.{}.attn_norm.*"),
+    Key(
+        "h.{}.attn.c_attn.*",
+        tuple(f"layers.{{}}.attention.{part}.*" for part in ("query", "key", "value")),
+        Transposed(),
+    ),
+    Key("h.{}.attn.c_proj.*", "layers.{}.attention.out.*", Transposed()),
+    Key("h.{}.ln_2.*", "layers.{}.mlp_norm.*"),
+    Key("h.{}.mlp.c_fc.*", "layers.{}.mlp.up.*", Transposed()),
+    Key("h.{}.mlp.c_proj.*", "layers.{}.mlp.down.*", Transposed()),
+]
+"""Layers of GPT-1 and GPT-2, whose matrices are stored the other way round."""
 
 
 def causal_head(config: dict[str, Any], *, tie: bool) -> dict[str, Any]:
@@ -57,6 +77,74 @@ def lm_head_keys(*names: str) -> list[Key]:
         Key(first, "head.decoder.weight", also=tuple(also), when=_untied),
         Key(first, also=tuple(also), when=lambda config: not _untied(config)),
     ]
+
+
+def attention_keys(out: str = "o_proj") -> list[Key]:
+    """Lines for four separate matrices in ``self_attn``; ``out`` is the name of the last."""
+    parts = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), (out, "out"))
+    return [
+        Key(f"layers.{{}}.self_attn.{theirs}.*", f"layers.{{}}.attention.{ours}.*") for theirs, ours in parts
+    ]
+
+
+def gpt_fields(config: dict[str, Any], *, dropout: float = 0.1) -> dict[str, Any]:
+    """Core fields that GPT-1, GPT-2 and GPT-J read alike; ``dropout`` is the family's default."""
+    return {
+        "vocab_size": config["vocab_size"],
+        "d_model": config["n_embd"],
+        "n_layers": config["n_layer"],
+        "n_heads": config["n_head"],
+        "d_ff": config.get("n_inner") or 4 * config["n_embd"],
+        "max_length": config["n_positions"],
+        "norm_eps": config.get("layer_norm_epsilon", 1e-5),
+        "dropout_embed": config.get("embd_pdrop", dropout),
+        "dropout_residual": config.get("resid_pdrop", dropout),
+        "dropout_attention": config.get("attn_pdrop", dropout),
+    }
+
+
+def hf_gpt(config: CoreConfig) -> dict[str, Any]:
+    """Lines of ``config.json`` that GPT-1, GPT-2 and GPT-J write alike."""
+    return {
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_positions": config.max_length,
+        "layer_norm_epsilon": config.norm_eps,
+        "embd_pdrop": config.dropout_embed,
+        "resid_pdrop": config.dropout_residual,
+        "attn_pdrop": config.dropout_attention,
+    }
+
+
+def size_fields(config: dict[str, Any], *, max_length: int | None = None) -> dict[str, Any]:
+    """Core fields of sizes, as most families name them; ``max_length`` where the file gives none."""
+    heads = config["num_attention_heads"]
+    return {
+        "vocab_size": config["vocab_size"],
+        "d_model": config["hidden_size"],
+        "n_layers": config["num_hidden_layers"],
+        "n_heads": heads,
+        "n_kv_heads": config.get("num_key_value_heads") or heads,
+        "d_ff": config["intermediate_size"],
+        "max_length": config["max_position_embeddings"]
+        if max_length is None
+        else config.get("max_position_embeddings", max_length),
+        "dropout_attention": config.get("attention_dropout") or 0.0,
+    }
+
+
+def hf_sizes(config: CoreConfig) -> dict[str, Any]:
+    """Lines of ``config.json`` for :func:`size_fields`."""
+    return {
+        "hidden_size": config.d_model,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "intermediate_size": config.d_ff,
+        "max_position_embeddings": config.max_length,
+        "attention_dropout": config.dropout_attention,
+    }
 
 
 def hf_common(config: CoreConfig, model_type: str, name: str, headed: str = "ForCausalLM") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import causal_head, hf_common, lm_head_keys
+from biolm.models.families.decoders import causal_head, gpt_fields, hf_common, hf_gpt, lm_head_keys
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
@@ -41,27 +41,17 @@ KEYS = KeyTable(
 
 def core_config(config: dict[str, Any]) -> CoreConfig:
     """Core config of a GPT-J ``config.json``."""
-    width = config["n_embd"]
     head = causal_head(config, tie=False)
     return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        n_layers=config["n_layer"],
-        n_heads=config["n_head"],
-        d_ff=config.get("n_inner") or 4 * width,
-        max_length=config["n_positions"],
         position="rope",
         rope_dim=config.get("rotary_dim", 64),
         rope_interleaved=True,
-        norm_eps=config.get("layer_norm_epsilon", 1e-5),
         block="parallel",
         qkv_bias=False,
         out_bias=False,
         activation=activation(config.get("activation_function", "gelu_new")),
         head_bias=head["head"] == "linear",
-        dropout_embed=config.get("embd_pdrop", 0.0),
-        dropout_residual=config.get("resid_pdrop", 0.0),
-        dropout_attention=config.get("attn_pdrop", 0.0),
+        **gpt_fields(config, dropout=0.0),
         **head,
     )
 
@@ -70,15 +60,8 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
     """The ``config.json`` that ``transformers`` loads for a core config of this family."""
     return {
         **hf_common(config, "gptj", "GPTJ"),
-        "n_embd": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
+        **hf_gpt(config),
         "n_inner": config.d_ff,
-        "n_positions": config.max_length,
         "rotary_dim": config.rope_dim,
-        "layer_norm_epsilon": config.norm_eps,
         "activation_function": activation_name(config.activation),
-        "embd_pdrop": config.dropout_embed,
-        "resid_pdrop": config.dropout_residual,
-        "attn_pdrop": config.dropout_attention,
     }

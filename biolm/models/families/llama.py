@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import causal_head, hf_common, hf_rope, lm_head_keys, rope_fields
+from biolm.models.families.decoders import (
+    attention_keys,
+    causal_head,
+    hf_common,
+    hf_rope,
+    hf_sizes,
+    lm_head_keys,
+    rope_fields,
+    size_fields,
+)
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
@@ -48,10 +57,7 @@ EXAMPLES: list[dict[str, Any]] = [
 
 LAYER_KEYS = [
     Key("embed_tokens.weight", "embeddings.token.weight"),
-    Key("layers.{}.self_attn.q_proj.*", "layers.{}.attention.query.*"),
-    Key("layers.{}.self_attn.k_proj.*", "layers.{}.attention.key.*"),
-    Key("layers.{}.self_attn.v_proj.*", "layers.{}.attention.value.*"),
-    Key("layers.{}.self_attn.o_proj.*", "layers.{}.attention.out.*"),
+    *attention_keys(),
     Key("layers.{}.mlp.gate_proj.*", "layers.{}.mlp.gate.*"),
     Key("layers.{}.mlp.up_proj.*", "layers.{}.mlp.up.*"),
     Key("layers.{}.mlp.down_proj.*", "layers.{}.mlp.down.*"),
@@ -86,14 +92,8 @@ def core_fields(
     head_dim = config.get("head_dim") or width // heads
     bias = bool(config.get("attention_bias", False))
     return {
-        "vocab_size": config["vocab_size"],
-        "d_model": width,
-        "n_layers": config["num_hidden_layers"],
-        "n_heads": heads,
-        "n_kv_heads": config.get("num_key_value_heads") or heads,
+        **size_fields(config),
         "head_dim": head_dim,
-        "d_ff": config["intermediate_size"],
-        "max_length": config["max_position_embeddings"],
         "norm": "rmsnorm",
         "norm_eps": config.get("rms_norm_eps", 1e-6),
         "qkv_bias": bias,
@@ -102,7 +102,6 @@ def core_fields(
         "activation": activation(config.get("hidden_act", "silu")),
         "mlp_bias": False,
         "mlp_out_bias": False,
-        "dropout_attention": config.get("attention_dropout") or 0.0,
         **rope_fields(config, head_dim, theta=theta, layer_type=layer_type),
         **causal_head(config, tie=tie),
     }
@@ -119,16 +118,10 @@ def hf_fields(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
     return {
         **hf_common(config, model_type, name),
         **hf_rope(config),
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
+        **hf_sizes(config),
         "head_dim": config.head_dim,
-        "intermediate_size": config.d_ff,
-        "max_position_embeddings": config.max_length,
         "rms_norm_eps": config.norm_eps,
         "attention_bias": config.qkv_bias,
-        "attention_dropout": config.dropout_attention,
         "hidden_act": activation_name(config.activation),
     }
 

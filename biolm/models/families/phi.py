@@ -9,7 +9,16 @@ from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.decoders import causal_head, hf_common, hf_rope, lm_head_keys, rope_fields
+from biolm.models.families.decoders import (
+    attention_keys,
+    causal_head,
+    hf_common,
+    hf_rope,
+    hf_sizes,
+    lm_head_keys,
+    rope_fields,
+    size_fields,
+)
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
@@ -32,10 +41,7 @@ KEYS = KeyTable(
     [
         Key("embed_tokens.weight", "embeddings.token.weight"),
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
-        Key("layers.{}.self_attn.q_proj.*", "layers.{}.attention.query.*"),
-        Key("layers.{}.self_attn.k_proj.*", "layers.{}.attention.key.*"),
-        Key("layers.{}.self_attn.v_proj.*", "layers.{}.attention.value.*"),
-        Key("layers.{}.self_attn.dense.*", "layers.{}.attention.out.*"),
+        *attention_keys("dense"),
         Key("layers.{}.mlp.fc1.*", "layers.{}.mlp.up.*"),
         Key("layers.{}.mlp.fc2.*", "layers.{}.mlp.down.*"),
         Key("final_layernorm.*", "final_norm.*"),
@@ -66,20 +72,13 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     width, heads = config["hidden_size"], config["num_attention_heads"]
     head = causal_head(config, tie=False)
     return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        n_layers=config["num_hidden_layers"],
-        n_heads=heads,
-        n_kv_heads=config.get("num_key_value_heads") or heads,
-        d_ff=config["intermediate_size"],
-        max_length=config.get("max_position_embeddings", 2048),
+        **size_fields(config, max_length=2048),
         norm_eps=config.get("layer_norm_eps", 1e-5),
         block="parallel",
         activation=activation(config.get("hidden_act", "gelu_new")),
         head_bias=head["head"] == "linear",
         dropout_embed=config.get("embd_pdrop", 0.0),
         dropout_residual=config.get("resid_pdrop", 0.0),
-        dropout_attention=config.get("attention_dropout", 0.0),
         **rope_fields({"partial_rotary_factor": 0.5, **config}, width // heads),
         **head,
     )
@@ -90,16 +89,10 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
     return {
         **hf_common(config, "phi", "Phi"),
         **hf_rope(config),
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "max_position_embeddings": config.max_length,
+        **hf_sizes(config),
         "layer_norm_eps": config.norm_eps,
         "partial_rotary_factor": config.rope_dim / config.head_dim,
         "hidden_act": activation_name(config.activation),
         "embd_pdrop": config.dropout_embed,
         "resid_pdrop": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
     }

@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import causal_head, hf_common, hf_rope, lm_head_keys, rope_fields
+from biolm.models.families.decoders import (
+    attention_keys,
+    causal_head,
+    hf_common,
+    hf_rope,
+    hf_sizes,
+    lm_head_keys,
+    rope_fields,
+    size_fields,
+)
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
@@ -51,10 +60,7 @@ KEYS = KeyTable(
         Key("embed_tokens.weight", "embeddings.token.weight"),
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
         Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
-        Key("layers.{}.self_attn.q_proj.*", "layers.{}.attention.query.*"),
-        Key("layers.{}.self_attn.k_proj.*", "layers.{}.attention.key.*"),
-        Key("layers.{}.self_attn.v_proj.*", "layers.{}.attention.value.*"),
-        Key("layers.{}.self_attn.o_proj.*", "layers.{}.attention.out.*"),
+        *attention_keys(),
         Key("layers.{}.mlp.gate_proj.weight", "layers.{}.mlp.gate.weight"),
         Key("layers.{}.mlp.up_proj.weight", "layers.{}.mlp.up.weight"),
         Key("layers.{}.mlp.down_proj.weight", "layers.{}.mlp.down.weight"),
@@ -71,13 +77,7 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     """Core config of a StableLM ``config.json``."""
     width, heads = config["hidden_size"], config["num_attention_heads"]
     return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        n_layers=config["num_hidden_layers"],
-        n_heads=heads,
-        n_kv_heads=config.get("num_key_value_heads") or heads,
-        d_ff=config["intermediate_size"],
-        max_length=config.get("max_position_embeddings", 4096),
+        **size_fields(config, max_length=4096),
         norm_eps=config.get("layer_norm_eps", 1e-5),
         block="parallel" if config.get("use_parallel_residual") else "pre",
         qkv_bias=bool(config.get("use_qkv_bias", False)),
@@ -88,7 +88,6 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         mlp_bias=False,
         mlp_out_bias=False,
         dropout_residual=config.get("hidden_dropout", 0.0),
-        dropout_attention=config.get("attention_dropout", 0.0),
         **rope_fields({"partial_rotary_factor": 0.25, **config}, width // heads),
         **causal_head(config, tie=False),
     )
@@ -99,12 +98,7 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
     return {
         **hf_common(config, "stablelm", "StableLm"),
         **hf_rope(config),
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "max_position_embeddings": config.max_length,
+        **hf_sizes(config),
         "layer_norm_eps": config.norm_eps,
         "partial_rotary_factor": config.rope_dim / config.head_dim,
         "use_parallel_residual": config.block == "parallel",
@@ -112,5 +106,4 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
         "qk_layernorm": config.qk_norm == "each",
         "hidden_act": activation_name(config.activation),
         "hidden_dropout": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
     }

@@ -7,20 +7,18 @@ is used; :func:`load_seq2seq` loads encoder and decoder. Source of shapes and na
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights, write_weights
+from biolm.core.checkpoint import find_weights, read_weights
 from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
 __all__ = [
     "EXAMPLES",
@@ -47,18 +45,6 @@ EXAMPLES: list[dict[str, Any]] = [
     {**_SMALL, "num_layers": 2, "d_ff": 24, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
 ]
 """Small ``config.json`` dictionaries of T5 and T5 1.1."""
-
-
-class Copied:
-    """One published tensor that the core has in two places."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """The same for each."""
-        return [tensor] * names
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """Either."""
-        return parts[0]
 
 
 def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
@@ -108,11 +94,7 @@ KEYS = KeyTable(
 
 SEQ2SEQ_KEYS = KeyTable(
     [
-        Key(
-            "shared.weight",
-            tuple(f"{part}.embeddings.token.weight" for part in ("encoder", "decoder")),
-            Copied(),
-        ),
+        SHARED_EMBEDDING,
         *_stack("encoder", "encoder.", cross=False),
         *_stack("decoder", "decoder.", cross=True),
         Key("lm_head.weight", "decoder.head.decoder.weight", when=lambda core: not core.tied),
@@ -213,28 +195,20 @@ def load_seq2seq(folder: str | Path) -> EncoderDecoder:
     tensors = read_weights(find_weights(folder))
     # Configs of transformers 5 call every T5 tied; only the file tells whether the head has its own matrix.
     decoder = replace(decoder_config(config), tied="lm_head.weight" not in tensors)
-    check_size(decoder, tensors, folder)
-    model = EncoderDecoder(core_config(config), decoder)
-    ours = SEQ2SEQ_KEYS.theirs_to_ours(tensors, decoder, folder)
-    load_strict(model, ours, folder, lambda name: SEQ2SEQ_KEYS.published(name, decoder))
-    return model.eval()
+    return load_pair(folder, SEQ2SEQ_KEYS, core_config(config), decoder, tensors)
 
 
 def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
     """Write a folder that ``T5ForConditionalGeneration.from_pretrained`` loads."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     decoder = model.decoder.config
-    write_weights(folder / "model.safetensors", SEQ2SEQ_KEYS.ours_to_theirs(model.state_dict(), decoder))
     scaled = decoder.logit_scale != 1.0
     config = {
         **hf_config(model.encoder.config),
         "architectures": ["T5ForConditionalGeneration"],
         "num_decoder_layers": decoder.n_layers,
-        "is_encoder_decoder": True,
         "decoder_start_token_id": decoder.pad_id,
         # Version 4 reads the first of the two, version 5 the second.
         "tie_word_embeddings": scaled,
         "scale_decoder_outputs": scaled,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_pair(model, folder, SEQ2SEQ_KEYS, config)
