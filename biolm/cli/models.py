@@ -27,14 +27,14 @@ class Arguments(Common):
 
 def run(chosen: Arguments) -> None:
     """List the models and systems that can be loaded."""
+    from biolm.models.cards import facts_of
     from biolm.models.registry import available
 
     entries = [entry for entry in available() if not entry.hidden]
     if chosen.json:
         names = ("name", "reads", "built_in", "files", "summary")
-        typer.echo(
-            json.dumps([{name: getattr(entry, name) for name in names} for entry in entries], indent=1)
-        )
+        rows = [{name: getattr(entry, name) for name in names} | facts_of(entry.name) for entry in entries]
+        typer.echo(json.dumps(rows, indent=1))
         return
     for reads in dict.fromkeys(entry.reads for entry in entries):
         typer.echo(f"{reads[0].upper()}{reads[1:]}:")
@@ -48,7 +48,18 @@ def run(chosen: Arguments) -> None:
 
 
 def _show(entry: Entry) -> None:
-    for number, line in enumerate(wrap(entry.summary, 54)):
-        typer.echo(f"  {'' if number else entry.name:24}{line}")
-    for line in wrap(f"needs {entry.files}" if entry.files else "", 54):
-        typer.echo(f"  {'':24}{line}")
+    from biolm.models.cards import CARDS, facts_of
+
+    facts = facts_of(entry.name)
+    parts = [entry.summary]
+    if entry.files:
+        parts.append(f"needs {entry.files}")
+    if facts["get"]:
+        parts.append(f"weights: {facts['get']}")
+    if card := CARDS.get(entry.name):
+        parts.append(f"licences: code {card.code}; weights {facts['licence_of_weights']}")
+        parts.append(f"{', '.join(card.species)}; {card.genes}; {card.wants}")
+        parts.append(f"cannot {card.cannot}")
+    for number, part in enumerate(parts):
+        for line, text in enumerate(wrap(part, 54)):
+            typer.echo(f"  {'' if number or line else entry.name:24}{text}")

@@ -96,42 +96,38 @@ BUILT_IN: tuple[Entry, ...] = (
         name="scfoundation",
         module="biolm.models.systems.scfoundation",
         summary="scFoundation: expressed ones of 19,264 human genes with continuous values; encoder and "
-        "Performer decoder; code Apache-2.0, weights for non-commercial research",
+        "Performer decoder",
         files="models.ckpt and OS_scRNA_gene_index.19264.tsv (or genes.txt)",
     ),
     Entry(
         name="scbert",
         module="biolm.models.systems.scbert",
-        summary="scBERT: every one of 16,906 human genes with its bin of expression, Performer; "
-        "code GPL-3.0, weights from its authors",
+        summary="scBERT: every one of 16,906 human genes with its bin of expression, Performer",
         files="panglao_pretrain*.pth and genes.txt or panglao_10000.h5ad",
     ),
     Entry(
         name="celllm",
         module="biolm.models.systems.celllm",
-        summary="CellLM: expressed human genes with bins of expression, Performer; code MIT, weights from "
-        "OpenBioMed",
+        summary="CellLM: expressed human genes with bins of expression, Performer",
         files="checkpoint*.pth and genes.txt",
     ),
     Entry(
         name="nicheformer",
         module="biolm.models.systems.nicheformer",
         summary="Nicheformer: human and mouse genes ranked over technology means, encoder; "
-        "dissociated and spatial cells; theislab/Nicheformer, code BSD-3-Clause",
+        "dissociated and spatial cells",
         files="nicheformer.ckpt, model.h5ad and the TECHNOLOGY_mean_script.npy of the published repository",
     ),
     Entry(
         name="scimilarity",
         module="biolm.models.systems.scimilarity",
-        summary="SCimilarity: counts of 28,000 human genes, encoder trained on triplets of cells; weights on "
-        "Zenodo (record 10685499), code Apache-2.0",
+        summary="SCimilarity: counts of 28,000 human genes, encoder trained on triplets of cells",
         files="encoder.ckpt and gene_order.tsv",
     ),
     Entry(
         name="tgpt",
         module="biolm.models.systems.tgpt",
-        summary="tGPT: top 62 human genes of a cell as a sentence, GPT-2; "
-        "lixiangchun/transcriptome-gpt-1024-8-16-64, code GPL-3, weights without a stated licence",
+        summary="tGPT: top 62 human genes of a cell as a sentence, GPT-2",
         files="config.json, its weights and the tokenizer.json of whole genes",
     ),
     Entry(
@@ -256,26 +252,26 @@ BUILT_IN: tuple[Entry, ...] = (
     Entry(
         name="scconcept",
         module="biolm.models.systems.scconcept",
-        summary="scConcept: genes ranked by count, contrasted over gene panels; theislab/scConcept, MIT",
+        summary="scConcept: genes ranked by count, contrasted over gene panels",
         files="model.ckpt, config.yaml and gene_mappings/SPECIES.csv",
     ),
     Entry(
         name="uce",
         module="biolm.models.systems.uce",
-        summary="UCE: genes drawn by expression as protein vectors, any species; weights on figshare, MIT",
+        summary="UCE: genes drawn by expression as protein vectors, any species",
         files="4layer_model.torch or 33l_*.torch, species_chrom.csv, species_offsets.pkl and "
         "protein_embeddings/",
     ),
     Entry(
         name="cellplm",
         module="biolm.models.systems.cellplm",
-        summary="CellPLM: cells as tokens that see the other cells of their group; human; BSD-2-Clause",
+        summary="CellPLM: cells as tokens that see the other cells of their group",
         files="NAME.config.json with its gene_list, and NAME.best.ckpt",
     ),
     Entry(
         name="transcriptformer",
         module="biolm.models.systems.transcriptformer",
-        summary="TranscriptFormer: genes as protein vectors, count-biased decoder, 12 species; MIT",
+        summary="TranscriptFormer: genes as protein vectors, count-biased decoder, 12 species",
         files="config.json, model_weights.pt, vocabs/*.h5 and vocabs/assay_vocab.json",
     ),
     Entry(
@@ -288,7 +284,13 @@ BUILT_IN: tuple[Entry, ...] = (
         name="cell2sentence",
         module="biolm.models.systems.cell2sentence",
         summary="Cell2Sentence: a cell as ranked gene names, read by a language model: -m "
-        "'cell2sentence?model=FOLDER'; vandijklab/C2S-Pythia-410m-cell-type-prediction, code Apache-2.0",
+        "'cell2sentence?model=FOLDER'",
+    ),
+    Entry(
+        name="tahoe",
+        module="biolm.models.systems.tahoe",
+        summary="Tahoe-x1: genes with binned counts, encoder of 70 million to 3 billion parameters",
+        files="model.safetensors, model_config.yml, collator_config.yml and vocab.json",
     ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(

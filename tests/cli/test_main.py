@@ -131,6 +131,13 @@ def test_models_lists_built_in_and_systems():
     built_in = {row["name"]: row["built_in"] for row in rows}
     assert built_in["genetext"] is True
     assert built_in["scgpt"] is False
+    cells = {row["name"]: row for row in rows if row["reads"] == "cells"}
+    wanted = ("licence_of_code", "licence_of_weights", "species", "gene_ids", "input", "cannot")
+    assert all(row[field] for row in cells.values() for field in wanted)
+    assert cells["tahoe"]["hub"] == "tahoebio/Tahoe-x1:70m-model"
+    assert cells["scconcept"]["species"] == ["human"]
+    assert cells["cell2sentence"]["commercial_use"] is False
+    assert "lixiangchun/transcriptome-gpt-1024-8-16-64" in text
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -195,6 +195,62 @@ def cell2sentence(folder: Path, goldens: Path | None = None) -> str:
     return f"cell2sentence?model={folder}&genes=30"
 
 
+TAHOE: Mapping[str, Any] = {
+    "d_model": 24, "n_layers": 2, "n_heads": 3, "expansion_ratio": 2, "norm_scheme": "pre",
+    "transformer_activation": "relu", "attn_config": {"attn_impl": "flash", "kv_nheads": 3},
+    "norm_config": {"norm_type": "layernorm", "eps": 1e-5}, "gene_encoder": {"use_norm": True},
+    "expression_encoder": {"activation": "relu", "max_value": 512, "use_norm": True},
+    "expression_decoder": {"n_outputs": 1, "n_layers": 1},
+}  # fmt: skip
+"""The fields of a small ``model_config.yml`` of Tahoe-x1."""
+
+
+def tahoe_weights(genes: int, settings: Mapping[str, Any] = TAHOE) -> dict[str, torch.Tensor]:
+    """Random weights of Tahoe-x1 under their published names."""
+    generator = torch.Generator().manual_seed(0)
+    width, inner = settings["d_model"], settings["expansion_ratio"] * settings["d_model"]
+    linear = {"expression_encoder.linear1": (width, 1), "expression_encoder.linear2": (width, width)}
+    norms = ["gene_encoder.enc_norm", "expression_encoder.norm", "transformer_encoder.norm"]
+    for number in range(settings["n_layers"]):
+        layer = f"transformer_encoder.layers.{number}"
+        linear |= {
+            f"{layer}.self_attn.Wqkv": (3 * width, width),
+            f"{layer}.self_attn.out_proj": (width, width),
+            f"{layer}.up_proj": (inner, width),
+            f"{layer}.down_proj": (width, inner),
+        }
+        if settings.get("use_glu"):
+            linear[f"{layer}.gate_proj"] = (inner, width)
+        norms += [f"{layer}.norm1", f"{layer}.norm2"]
+    linear |= {
+        "expression_decoder.linear_layers.0": (width, width),
+        "expression_decoder.out_proj": (1, width),
+    }
+    shapes = {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    shapes |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+    shapes |= {"gene_encoder.embedding.weight": (genes, width), "flag_encoder.weight": (2, width)}
+    found = {name: 0.4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name in norms:
+        found[f"{name}.weight"] += 1
+    return {f"model.{name}": tensor for name, tensor in found.items()}
+
+
+def tahoe(folder: Path, goldens: Path | None = None, **settings: Any) -> str:
+    """A small Tahoe-x1 that was trained with a drug token."""
+    from safetensors.torch import save_file
+
+    names = ["<pad>", "<cls>", "<drug>", *gene_names("ensembl_id", 300)]
+    (folder / "vocab.json").write_text(json.dumps({name: token for token, name in enumerate(names)}))
+    model = {**TAHOE, **settings}
+    # JSON is YAML too.
+    (folder / "model_config.yml").write_text(json.dumps(model))
+    collator = {"num_bins": 51, "pad_value": -2, "keep_first_n_tokens": 2, "use_chem_token": True}
+    (folder / "collator_config.yml").write_text(json.dumps(collator))
+    save_file(tahoe_weights(len(names), model), folder / "model.safetensors")
+    return f"{folder}?max_length=80"
+
+
 def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
     """The recorded folder as it is."""
 
@@ -207,7 +263,7 @@ def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
 BUILT_IN = ("genetext", "cellfactors", "cellama", "biolm-cell-mini")
 """Systems that ship with biolm."""
 
-WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence")
+WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe")
 """Systems whose small folders need no recorded files."""
 
 FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
@@ -226,6 +282,7 @@ FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
     "concerto": concerto,
     "cellplm": _recorded("cellplm", "?group=donor&cluster=expected"),
     "cell2sentence": cell2sentence,
+    "tahoe": tahoe,
 }
 """Writes a small folder of each system and gives what a user types for it."""
 

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
+from biolm.models.cards import CARDS, facts_of
 from biolm.models.model import CellModel
 from biolm.models.registry import available
 from biolm.tasks.embed import embed
@@ -69,6 +70,7 @@ SYSTEMS: Mapping[str, System] = {
     "concerto": System(),
     "cellplm": System(group=True),
     "cell2sentence": System(),
+    "tahoe": System(drawn=frozenset({LONG}), ordered=True, longest=80),
 }
 
 
@@ -95,7 +97,7 @@ class Asked:
 
 def test_every_registered_system_of_cells_is_asked() -> None:
     registered = {entry.name for entry in available() if entry.reads == "cells" and "biolm." in entry.module}
-    assert registered == set(SYSTEMS)
+    assert registered == set(SYSTEMS) == set(CARDS)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
@@ -253,6 +255,16 @@ def test_normalised_values_are_refused_where_counts_are_wanted(asked: Asked) -> 
             asked.vectors(logged)
     else:
         assert np.isfinite(asked.vectors(logged)).all()
+
+
+def test_its_card_agrees_with_the_model(asked: Asked) -> None:
+    card = CARDS[asked.model.name]
+    assert card.wants.startswith("raw counts") == asked.model.wants_counts
+    # The recorded Nicheformer names its genes by symbols, the published one by Ensembl ids.
+    if card.genes in ("Ensembl ids", "symbols") and asked.model.name != "nicheformer":
+        assert (card.genes == "Ensembl ids") == (asked.model.vocabulary.kind == "ensembl")
+    assert card.cannot
+    assert facts_of(asked.model.name)["licence_of_weights"]
 
 
 def test_by_command(asked: Asked, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import load_strict, read_torch
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.json_file import read_json
+from biolm.io.yaml_file import read_yaml
 from biolm.models.families.keys import Key, KeyTable, Rows
 from biolm.models.language import CellLanguage
 from biolm.models.model import EmbedOptions
@@ -131,16 +132,8 @@ def recognises(folder: Path) -> bool:
 def _settings(folder: Path) -> dict[str, Any]:
     """The model's part of ``config.yaml`` or ``config.json``."""
     path = folder / "config.yaml"
-    if not path.is_file():
-        held = read_json(folder / "config.json")
-    else:
-        import yaml
-
-        try:
-            held = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{path} is not valid YAML; fetch it again") from error
-    found = held.get("model", held) if isinstance(held, dict) else None
+    held = read_yaml(path) if path.is_file() else read_json(folder / "config.json")
+    found = held.get("model", held)
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no settings of a model; fetch it again")
     return found

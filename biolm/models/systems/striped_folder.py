@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.io.parts import JoinedFile, find_parts
+from biolm.io.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,21 +46,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise CheckpointError(f"{folder} holds several configs ({names}); leave the one of these weights")
-    return _read_yaml(found[0]) if found else read_json(folder / "config.json")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise ConfigError(f"reading {path} needs pyyaml: pip install pyyaml") from error
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid YAML; fetch it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no fields; fetch it again")
-    return content
+    return read_yaml(found[0]) if found else read_json(folder / "config.json")
 
 
 def holds(folder: Path, field: str) -> bool:
