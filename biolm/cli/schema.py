@@ -22,7 +22,7 @@ class Arguments(Common):
     name: Annotated[
         str,
         Option(
-            help="embed-config, embed-samples, annotate-config or annotate-samples.",
+            help="embed-, benchmark- or annotate-config, or -samples of one of them.",
             argument=True,
             panel="Input",
         ),

@@ -13,7 +13,16 @@ from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
 from biolm.cli.workflow_schema import Section
 from biolm.options import Option
 
-__all__ = ["SHEETS", "AnnotateConfig", "EmbedConfig", "EmbedSample", "Query", "Reference"]
+__all__ = [
+    "SHEETS",
+    "AnnotateConfig",
+    "BenchmarkConfig",
+    "Dataset",
+    "EmbedConfig",
+    "EmbedSample",
+    "Query",
+    "Reference",
+]
 
 # Names become parts of paths and of keys in tables of cells.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -59,6 +68,49 @@ class EmbedConfig:
         Section(
             of=evaluate.Arguments,
             without=_SHARDED | {"embedding", "label", "batch", "groups"},
+            help="Options of biolm evaluate.",
+        ),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A row of the sample sheet of ``workflows/benchmark``."""
+
+    dataset: Annotated[str, Option(help="Name of the dataset; it names the results.", pattern=_NAME)]
+    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    label: Annotated[str, Option(help="Column of obs with the cell types.")]
+    batch: Annotated[str | None, Option(help="Column of obs that integration should remove.")] = None
+    groups: Annotated[str | None, Option(help="Column of obs whose groups stay whole in folds.")] = None
+    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """``config/config.yaml`` of ``workflows/benchmark``."""
+
+    samples: Annotated[str, Option(help="Sample sheet, separated by tabs.")]
+    systems: Annotated[
+        dict[str, str],
+        Option(
+            help="By name in the results: built-in name, folder of a checkpoint with its options, or hub id.",
+            pattern=_NAME,
+        ),
+    ]
+    seeds: Annotated[list[int], Option(help="Seeds of draws and folds.")] = field(default_factory=lambda: [0])
+    embed: Annotated[
+        dict[str, Any],
+        Section(
+            of=embed.Arguments,
+            without=_SHARDED | _SEQUENCES | {"seed"},
+            help="Options of biolm embed.",
+        ),
+    ] = field(default_factory=dict)
+    evaluate: Annotated[
+        dict[str, Any],
+        Section(
+            of=evaluate.Arguments,
+            without=_SHARDED | {"embedding", "label", "batch", "groups", "seed"},
             help="Options of biolm evaluate.",
         ),
     ] = field(default_factory=dict)
@@ -115,6 +167,8 @@ class AnnotateConfig:
 SHEETS: dict[str, tuple[type[Any], str]] = {
     "embed-config": (EmbedConfig, "config of workflows/embed"),
     "embed-samples": (EmbedSample, "a row of the sample sheet of workflows/embed"),
+    "benchmark-config": (BenchmarkConfig, "config of workflows/benchmark"),
+    "benchmark-samples": (Dataset, "a row of the sample sheet of workflows/benchmark"),
     "annotate-config": (AnnotateConfig, "config of workflows/annotate"),
     "annotate-samples": (Query, "a row of the sample sheet of workflows/annotate"),
 }

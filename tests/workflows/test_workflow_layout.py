@@ -20,7 +20,7 @@ from biolm.cli.workflow_config import SHEETS
 from biolm.cli.workflow_schema import schema_of
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-NAMES = ("annotate", "embed")
+NAMES = ("annotate", "benchmark", "embed")
 SAMPLES = "config/samples.tsv"
 
 
@@ -108,9 +108,31 @@ def test_maps_models_and_datasets_are_planned(laid: Callable[[str], Any]) -> Non
     assert counts | {"embed": "8", "merge": "2", "merge_last": "2", "evaluate": "1"} == counts
 
 
+@pytest.mark.workflow
+def test_systems_and_seeds_are_planned(laid: Callable[[str], Any]) -> None:
+    flow = laid("benchmark")
+    status, printed = flow.run("--dry-run")
+    assert status == 0, printed
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, flags=re.M))
+    assert counts | {"embed": "4", "evaluate": "2", "table": "1"} == counts
+    flow.edit("config/config.yaml", "seeds: [0, 1]", "seeds: [1, 1]")
+    status, printed = flow.run("--dry-run")
+    assert status == 1
+    assert "names a seed twice" in printed
+
+
+def test_the_benchmark_names_every_system_of_cells() -> None:
+    from biolm.models.registry import available
+
+    text = (WORKFLOWS / "benchmark" / "config" / "config.yaml").read_text(encoding="utf-8")
+    for entry in available():
+        if entry.reads == "cells" and "biolm." in entry.module:
+            assert re.search(rf"^  (# )?{entry.name}: ", text, flags=re.M), entry.name
+
+
 @pytest.fixture
 def common() -> dict[str, Any]:
-    """The functions that both workflows share."""
+    """The functions that the workflows share."""
     workflow = SimpleNamespace(basedir=str(WORKFLOWS / "embed" / "workflow"))
     return runpy.run_path(str(WORKFLOWS / "common.smk"), {"workflow": workflow})
 

@@ -65,6 +65,23 @@ def test_embed_runs_whole_after_a_kill(
     assert "Nothing to be done" in printed
 
 
+def test_benchmark_runs_whole(laid: Callable[[str], Any]) -> None:
+    flow = laid("benchmark")
+    status, printed = flow.run("--cores", "2")
+    assert status == 0, printed
+    head, *lines = (flow.results / "scores.tsv").read_text().splitlines()
+    assert head.split("\t") == ["dataset", "question", "method", "metric", "mean", "sd", "seeds"]
+    rows = [line.split("\t") for line in lines]
+    assert {row[2] for row in rows} >= {"X_genetext", "X_biolm-cell-mini", "PCA-50", "HVG-2000"}
+    assert {row[6] for row in rows} == {"2"}
+    # Other seeds cut other folds.
+    assert any(float(row[5]) > 0 for row in rows)
+    page = (flow.results / "report.html").read_text()
+    assert "biolm-cell-mini" in page
+    assert "PCA-50" in page
+    assert not list(flow.results.glob("vectors/*/*/*.h5ad"))
+
+
 def test_annotate_runs_whole(laid: Callable[[str], Any], shipped_cells: Path, tmp_path: Path) -> None:
     from biolm.tasks.annotate.predict_file import predict_file
     from biolm.tasks.annotate.settings import PredictSettings
