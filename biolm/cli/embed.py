@@ -26,7 +26,7 @@ class Arguments(EmbedSettings, Antibody):
         Path,
         Option(
             help="Cells: h5ad, zarr, loom, 10x, csv. Sections: the instrument's folder. "
-            "Sequences: FASTA, FASTQ, GenBank; - for stdin.",
+            "Sequences: FASTA, FASTQ, GenBank; - for stdin. Documents: jsonl, pubtator, BioC ...",
             argument=True,
             panel="Input",
         ),

@@ -6,60 +6,46 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.text_arguments import TextInput, documents_of
-from biolm.options import Option
+from biolm.cli.text_arguments import TextInput
+from biolm.jobs.settings import EmbedSettings, RunSettings
+from biolm.options import Option, options_of
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(TextInput):
+class Arguments(TextInput, RunSettings):
     """Options of ``biolm text embed``."""
 
     output: Annotated[
-        Path, Option(help="File to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
+        Path,
+        Option(
+            help="File to write: .h5ad, .zarr, .parquet or .npy.", flags=("--output", "-o"), panel="Output"
+        ),
     ]
     model: Annotated[
         str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
     ] = "minilm"
+    key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel="Output")] = None
     pool: Annotated[str | None, Option(help="mean or cls.", shown="the folder's own", panel="Model")] = None
     overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
+        int | None, Option(help="Pieces that windows share.", min=0, shown="a quarter of a window")
     ] = None
     batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
+    block_rows: Annotated[
+        int | None, Option(help="Documents worked on at a time.", min=1, shown="256", panel="Run")
+    ] = None
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
     """Turn every document into a vector; texts longer than the model are read in windows, never cut."""
-    import numpy as np
+    from biolm.tasks.embed import embed_file
+    from biolm.text.documents import DocumentFile
 
-    from biolm.io.table import check_table, write_table
-    from biolm.text.embed import embed_texts, load_encoder
-    from biolm.text.models import model_folder
-    from biolm.text.windows import LengthReport
-
-    check_table(chosen.output, overwrite=chosen.overwrite)
-    documents, _ = documents_of(chosen)
-    encoder = load_encoder(model_folder(chosen.model), pool=chosen.pool)
-    lengths = LengthReport(encoder.longest)
-    vectors = embed_texts(
-        encoder,
-        [document.text for document in documents],
-        overlap=chosen.overlap,
-        batch_tokens=chosen.batch_tokens,
-        device=chosen.device,
-        report=lengths,
-    )
-    columns = {"document": np.array([document.name for document in documents])}
-    columns |= {f"axis_{axis}": vectors[:, axis] for axis in range(vectors.shape[1])}
-    facts = {
-        "model": chosen.model,
-        "pool": encoder.pool,
-        "normalised": encoder.normalise,
-        "lengths": str(lengths),
-    }
-    write_table(chosen.output, [columns], facts, schema="biolm.text_vectors/1", overwrite=chosen.overwrite)
-    log.info("%s", lengths)
-    log.info("wrote %s: %d documents, %d wide", chosen.output, *vectors.shape)
+    own = set(options_of(EmbedSettings)) & set(options_of(Arguments))
+    settings = EmbedSettings(progress=not chosen.quiet, **{name: getattr(chosen, name) for name in own})
+    data = DocumentFile(chosen.input, chosen.reading())
+    summary = embed_file(data, chosen.output, chosen.model, settings)
+    log.info("wrote %s: %d documents, %d wide", summary.output, summary.cells, summary.width)

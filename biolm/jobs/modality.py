@@ -156,6 +156,8 @@ class Modality:
         argument opens another matrix of the same data, so that a refusal can name one that would do.
     writer
         Writes vectors.
+    load
+        Loads a model of the kind by name or folder; :func:`biolm.models.registry.load` by default.
     tokens
         Makes what tokenises an open source, from the torch-free half of a model and the settings of a job
         (:mod:`biolm.jobs.tokens`); None where the kind has no tokens.
@@ -168,6 +170,7 @@ class Modality:
     writer: Writer
     tokens: Callable[[Any, Any, Any], Any] | None = None
     read_as: str = ""
+    load: Callable[[str | Path], Any] | None = None
 
     @property
     def reads(self) -> str:
@@ -178,6 +181,7 @@ class Modality:
 _BUILT_IN = {
     "sequences": "biolm.jobs.sequences:MODALITY",
     "sections": "biolm.jobs.sections:MODALITY",
+    "documents": "biolm.text.documents:MODALITY",
     "cells": "biolm.jobs.cells:MODALITY",
 }
 _LAST = "cells"  # its readers say what can be read, so that they refuse what nobody recognises
@@ -190,7 +194,7 @@ def available() -> dict[str, Modality]:
     Examples
     --------
     >>> sorted(available())
-    ['cells', 'sections', 'sequences']
+    ['cells', 'documents', 'sections', 'sequences']
     """
     found: dict[str, Modality] = {}
     for name, place in _BUILT_IN.items():
@@ -232,7 +236,8 @@ def loaded_for(modality: str, model: Any, *, whole: bool = True) -> Any:
     """
     from biolm.models.registry import load, load_tokenizer
 
-    found = (load if whole else load_tokenizer)(model) if isinstance(model, str | Path) else model
+    own = available()[modality].load
+    found = (own or (load if whole else load_tokenizer))(model) if isinstance(model, str | Path) else model
     if getattr(found, "modality", None) != modality:
         named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
         raise ConfigError(f"model {named} reads no {modality}; choose a model of {modality}")

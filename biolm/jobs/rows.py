@@ -3,7 +3,8 @@
 Dimensions: ``n`` rows · ``k`` blocks · ``d`` width of the embedding.
 
 The model of such a kind offers ``name``, ``modality``, ``width``, ``pools``, ``block_rows``,
-``bind(source, settings)``, ``embed(block, binding, options)`` and ``describe()``.
+``bind(source, settings)``, ``embed(block, binding, options)`` and ``describe()``. What a binding names as its
+``facts`` enters the provenance.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class RowEmbedding:
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors are made; no date and no path."""
         chosen = model_parameters(self.model, self.settings)
-        more = {"seed": self.settings.seed, "rows": len(self.source)}
+        more = {"seed": self.settings.seed, "rows": len(self.source), **getattr(self.binding, "facts", {})}
         return provenance_of(self.model, self.facts, chosen, **more)
 
 

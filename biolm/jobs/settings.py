@@ -22,7 +22,7 @@ __all__ = [
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 MATCHES = ("resolve", "published")
-CELLS, SEQUENCES = ("cells",), ("sequences",)
+CELLS, SEQUENCES, LONG_ROWS = ("cells",), ("sequences",), ("sequences", "documents")
 """For which kinds of data an option is."""
 _INPUT, _MODEL, _OUTPUT, _RUN = "Input", "Model", "Output", "Run"
 
@@ -317,7 +317,7 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
     overlap: Annotated[
         int | None,
         Option(
-            help="Tokens that windows share.", min=0, shown="a quarter", panel="Sequences", only=SEQUENCES
+            help="Tokens that windows share.", min=0, shown="a quarter", panel="Sequences", only=LONG_ROWS
         ),
     ] = None
     per_residue: Annotated[

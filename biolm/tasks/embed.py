@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
 
@@ -70,7 +70,8 @@ def embed(
     ----------
     data
         An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table of cells; of a folder of a section,
-        such as Space Ranger's ``outs``; or of a FASTA, FASTQ, GenBank or EMBL file of sequences.
+        such as Space Ranger's ``outs``; of a FASTA, FASTQ, GenBank or EMBL file of sequences; or of documents
+        (JSONL, PubTator, BioC, MEDLINE, nbib, CoNLL, a BRAT folder).
     model
         Built-in name, folder of a checkpoint, hub id, or a loaded model.
     output
@@ -101,7 +102,7 @@ def embed(
     """
     settings: EmbedSettings = read_options(EmbedSettings, options, "embed")
     if output is not None:
-        if not isinstance(data, str | Path):
+        if _is_table(data):
             raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")
         return embed_file(data, output, model, settings).output
     settings.check_in_memory()
@@ -112,7 +113,7 @@ def embed(
         prepared = _prepared(modality, data, source, reader, settings)
         reader = prepared.model
         key = settings.key or f"X_{reader.name}"
-        given = None if isinstance(data, str | Path) else data
+        given = data if _is_table(data) else None
         if given is not None:
             _protect(given, key, overwrite=settings.overwrite)
         ends = prepared.ends
@@ -127,7 +128,7 @@ def embed(
         result = modality.writer.result(vectors, key, prepared.provenance(), centre=settings.centre)
         if given is None:
             return modality.writer.table(source, result, parts)
-    adata: AnnData = given.copy() if copy else given
+    adata = given.copy() if copy else given
     result.attach(adata)
     return adata
 
@@ -165,7 +166,7 @@ class EmbedSummary:
 
 
 def embed_file(
-    path: str | Path,
+    path: Any,
     output: str | Path,
     model: str | Path | CellModel | SequenceModel,
     settings: EmbedSettings,
@@ -175,7 +176,8 @@ def embed_file(
     Parameters
     ----------
     path
-        Any file that a kind of data recognises; ``-`` for sequences on the standard input.
+        Any file that a kind of data recognises, or what it takes in a file's place; ``-`` for sequences on
+        the standard input.
     output
         ``.h5ad`` or ``.zarr`` (for cells a copy of the input with the vectors), ``.parquet`` or ``.npy``,
         for sequences also ``.pt``; a folder for a shard.
@@ -222,7 +224,7 @@ def embed_file(
                 "provenance": provenance,
             },
             facts={
-                "input": made_from(path),
+                "input": made_from(source.path),
                 "layer": settings.layer,
                 "transpose": settings.transpose,
                 "overwrite": settings.overwrite,
@@ -305,6 +307,11 @@ def _endings(target: Path, form: str, formats: tuple[str, ...]) -> tuple[str, ..
     if form == "shard":
         return tuple(f".{name}" for name in formats)
     return (target.suffix, ".json") if form == "npy" else (target.suffix,)
+
+
+def _is_table(data: Any) -> TypeGuard[AnnData]:
+    """Whether vectors are written into the data themselves."""
+    return hasattr(data, "obsm")
 
 
 def _protect(adata: AnnData, key: str, *, overwrite: bool) -> None:

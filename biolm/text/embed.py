@@ -5,7 +5,7 @@ Dimensions: ``n`` texts · ``t`` pieces of a batch · ``d`` width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from biolm.models.running import pick_device
 from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.windows import LengthReport, best_windows, check_stride, window_starts
 
-__all__ = ["TextEncoder", "embed_texts", "load_encoder", "nearest_texts"]
+__all__ = ["POOLS", "TextEncoder", "embed_texts", "length_report", "load_encoder", "nearest_texts"]
 
 POOLS = ("mean", "cls")
 # Heads that an encoder's folder may hold besides.
@@ -152,7 +152,6 @@ def embed_texts(
     overlap: int | None = None,
     batch_tokens: int = 8192,
     device: str = "auto",
-    report: LengthReport | None = None,
 ) -> NDArray[np.float32]:
     """Vectors ``(n, d)``; a text longer than the model is read in windows, never cut.
 
@@ -171,21 +170,16 @@ def embed_texts(
         Pieces of a batch, about.
     device
         Where to run.
-    report
-        Told about texts longer than the model.
     """
     tokenizer = encoder.tokenizer
     specials = len(tokenizer.prefix) + len(tokenizer.suffix)
-    room = encoder.longest - specials
-    shared = check_stride(room, overlap)
+    room, shared = _windows(encoder, overlap)
     where = pick_device(device)
     encoder.model.to(where)
     windows: list[tuple[int, NDArray[np.int64], NDArray[np.bool_]]] = []
     for row, pieces in enumerate(tokenizer.many(list(texts))):
         starts = window_starts(len(pieces), room, shared)
         owner = best_windows(len(pieces), room, starts)
-        if report is not None:
-            report.add(len(pieces), len(starts))
         for number, start in enumerate(starts if len(pieces) else []):
             ids = tokenizer.framed(pieces.ids[start : start + room])
             counted = np.ones(len(ids), bool)
@@ -194,6 +188,37 @@ def embed_texts(
             windows.append((row, ids, counted))
     windows.sort(key=lambda each: (-len(each[1]), each[0]))
     return _pooled(encoder, windows, len(texts), batch_tokens, where)
+
+
+def length_report(encoder: TextEncoder, texts: Iterable[str], overlap: int | None = None) -> LengthReport:
+    """How many texts are longer than the model, and in how many windows they are read.
+
+    Parameters
+    ----------
+    encoder
+        The model.
+    texts
+        Any lengths; taken as they come.
+    overlap
+        Pieces that neighbouring windows share; a quarter of a window by default.
+
+    Raises
+    ------
+    ConfigError
+        If windows cannot share so many.
+    """
+    room, shared = _windows(encoder, overlap)
+    report = LengthReport(encoder.longest)
+    for text in texts:
+        pieces = len(encoder.tokenizer.many([text])[0])
+        report.add(pieces, len(window_starts(pieces, room, shared)))
+    return report
+
+
+def _windows(encoder: TextEncoder, overlap: int | None) -> tuple[int, int]:
+    """Pieces of the text in a window, and how many of them two windows share."""
+    room = encoder.longest - len(encoder.tokenizer.prefix) - len(encoder.tokenizer.suffix)
+    return room, check_stride(room, overlap)
 
 
 def _pooled(

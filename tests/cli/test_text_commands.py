@@ -77,7 +77,7 @@ def test_evaluate(run, tmp_path):
     assert "does nothing for the kind" in run(
         "evaluate", "x.txt", "--gold", "x.txt", "--kind", "bleu", "--lenient", status=2
     )
-    assert "needs --gold" in run("evaluate", "x.txt", status=2)
+    assert "needs the right answers (--gold)" in run("evaluate", "x.txt", status=2)
     asked = {
         "data": [
             {

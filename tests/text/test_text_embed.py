@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from biolm.errors import CheckpointError, ConfigError
-from biolm.text.embed import embed_texts, load_encoder, nearest_texts
-from biolm.text.windows import LengthReport
+from biolm.text.embed import embed_texts, length_report, load_encoder, nearest_texts
 
 
 def test_minilm_is_pooled_as_its_folder_says(minilm):
@@ -33,10 +32,10 @@ def test_minilm_is_pooled_as_its_folder_says(minilm):
 
 def test_trap_9_long_texts_are_read_whole(tiny):
     encoder = load_encoder(tiny)
-    report = LengthReport(encoder.longest)
     head = "patients had gastric ulcers " * 30
-    a, b = embed_texts(encoder, [head + "aspirin", head + "the the"], report=report)
-    assert report.long == 2
+    texts = [head + "aspirin", head + "the the"]
+    a, b = embed_texts(encoder, texts)
+    assert length_report(encoder, [*texts, "aspirin"]).long == 2
     assert not np.allclose(a, b)
     [empty] = embed_texts(encoder, [""])
     assert not empty.any()
