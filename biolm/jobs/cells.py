@@ -5,6 +5,7 @@ Dimensions: ``n`` cells of a block · ``g`` genes of the file · ``d`` width of 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.result import FORMATS, check_store, write_result
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.vectors import PLACES, CellVectors
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.bind import fit
@@ -282,6 +283,7 @@ def whole_table(source: CellSource) -> AnnData:
         sp.vstack(blocks, format="csr"),
         obs=pd.DataFrame(cells, index=source.cell_names()),
         var=pd.DataFrame(genes, index=names),
+        obsm={} if source.places is None else {PLACES: source.places},
     )
 
 
@@ -338,13 +340,16 @@ def cells_of_shards(record: ShardRecord, data: Any, matrix: str) -> Iterator[Cel
 
 def input_facts(source: CellSource) -> dict[str, Any]:
     """What tells one input from another: wherever it lies: its contents, cells and genes."""
-    return {
+    facts: dict[str, Any] = {
         "stamp": stamp(source.path),
         "matrix": source.matrix,
         "cells": source.n_cells,
         "cell_names": digest({"names": source.cell_names()}),
         "genes": digest(source.gene_columns()),
     }
+    if source.places is not None:
+        facts["places"] = hashlib.sha256(source.places.astype("<f8").tobytes()).hexdigest()
+    return facts
 
 
 def _files(path: Path) -> Iterator[os.stat_result]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.anndata.convert import creating
-from biolm.io.anndata.elements import child, new_array, put_frame, tag
-from biolm.io.anndata.vectors import Addition
+from biolm.io.anndata.elements import child, new_array, put, put_frame, tag
+from biolm.io.anndata.vectors import PLACES, Addition
 from biolm.io.cells.block import CellSource
 from biolm.io.cells.open import open_cells
 
@@ -59,6 +59,8 @@ def build(source: CellSource, target: Path, form: str, result: Addition) -> None
         put_frame(root, "obs", source.cell_names(), cells)
         genes = whole.gene_columns()
         put_frame(root, "var", genes.pop("index"), genes)
+        if source.places is not None:
+            put(root["obsm"], PLACES, source.places)
         result.add(root)
 
 

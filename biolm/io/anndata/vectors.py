@@ -19,7 +19,10 @@ from biolm.io.anndata.elements import child, put_chunks
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Addition", "CellVectors", "check_key"]
+__all__ = ["PLACES", "Addition", "CellVectors", "check_key"]
+
+PLACES = "spatial"
+"""Name in ``obsm`` of where cells lie in their section, as scanpy has it."""
 
 
 class Addition(Protocol):

@@ -122,6 +122,9 @@ class CellSource(Protocol):
         not gene expression.
     notes
         What the user should know: what was left out, what was assumed.
+    places
+        ``(n_cells, 2)`` where each cell lies in its section, x before y, of data whose copy would not have
+        them already; None for all others.
     """
 
     path: Path | None
@@ -130,6 +133,7 @@ class CellSource(Protocol):
     n_cells: int
     n_genes: int
     notes: tuple[str, ...]
+    places: NDArray[np.float64] | None
 
     def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
         """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time."""

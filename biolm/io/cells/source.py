@@ -82,6 +82,8 @@ class OpenCells:
         What the user should know: what was left out, what was assumed.
     every_feature
         Matrix and table of genes before features of other types were left out.
+    places
+        As in the protocol.
     """
 
     path: Path | None
@@ -94,6 +96,7 @@ class OpenCells:
     on_close: Callable[[], None]
     notes: tuple[str, ...] = ()
     every_feature: tuple[Rows, Table] | None = field(default=None, repr=False)
+    places: NDArray[np.float64] | None = field(default=None, repr=False)
     _check: Check | None = field(init=False, default=None, repr=False)
     n_cells: int = field(init=False)
     n_genes: int = field(init=False)

@@ -55,6 +55,7 @@ def section_cells(section: Section, path: Path | None = None) -> SectionCells:
         var=Table(lambda: index, {name: partial(np.asarray, column) for name, column in genes.items()}),
         offered=["X"],
         on_close=section.close,
+        places=np.ascontiguousarray(section.xy, np.float64),
         section=section,
     )
 

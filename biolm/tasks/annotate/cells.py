@@ -204,6 +204,7 @@ class ChosenCells:
         self.n_cells, self.n_genes = len(chosen), whole.n_genes
         self.random_access, self.notes = whole.random_access, whole.notes
         self.whole, self.chosen = whole, chosen
+        self.places = None if whole.places is None else whole.places[chosen]
         # What does not depend on the rows is the whole source's.
         self.matrices = whole.matrices
         self.watch = whole.watch

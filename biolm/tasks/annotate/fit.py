@@ -14,7 +14,8 @@ import numpy as np
 import biolm
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -91,7 +92,7 @@ def fit(
         raise ConfigError("name one label column, or several different ones (`label`)")
     if output is not None:
         refuse_existing(Path(output), overwrite=settings.overwrite)
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         annotator = _fit(source, names, model, settings)
     if output is not None:
         with replacing(Path(output), overwrite=settings.overwrite) as folder:

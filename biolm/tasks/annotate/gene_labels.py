@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import open_cells
+from biolm.io.cell_tables import open_table
 from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -287,7 +287,7 @@ def _levels(
     """``(r, 2)`` log mean count and share of cells of each gene: what a label may come down to."""
     if data is None:
         return None
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         match = prepare(source, model, settings).match
         sums, found = np.zeros(len(model.vocabulary)), np.zeros(len(model.vocabulary))
         for block in source.blocks():
@@ -308,7 +308,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     from biolm.training.data.labels import IGNORED, LabelColumn
     from biolm.training.fine_tune import fine_tune
 
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         job: CellEmbedding = prepare(source, reader, settings)
         tokens = read_tokens(job)
     token_ids = np.asarray(reader.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked above

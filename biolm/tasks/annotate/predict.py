@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError, GeneMatchError
 from biolm.io.anndata.columns import CellAdditions
-from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.models.model import CellModel
@@ -93,7 +94,7 @@ def predict(
     settings.check_in_memory()
     refuse_unused(settings, "cells")
     used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         adata = whole_table(source) if isinstance(data, str | Path) else data
         added = _additions(source, used, settings)
         added.check_free(adata.obs, adata.uns.get("biolm", {}), overwrite=settings.overwrite)

@@ -15,7 +15,8 @@ import numpy as np
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import Coded
 from biolm.io.anndata.result import format_of, write_store
-from biolm.io.cells import CellSource, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.cells import input_facts
 from biolm.jobs.job import Job, check_outputs, write_whole
@@ -75,7 +76,7 @@ def predict_file(
     if settings.shard and in_memory:
         raise ConfigError("a shard is merged with the annotator of a folder; save it and give the folder")
     used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
-    with open_cells(path, matrix=settings.matrix) as source:
+    with open_table(path, matrix=settings.matrix) as source:
         coarse = rolled(used, settings)
         nothing = additions(used, settings, Judged.nothing(used), coarse)
         nothing.check_free(dict.fromkeys(source.obs_columns()), {}, overwrite=settings.overwrite)
@@ -165,7 +166,7 @@ def merge_calls(
     if digest_of(folder) != job["annotator"]:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
-    with open_cells(facts["input"] if data is None else data, matrix=job["input"]["matrix"]) as source:
+    with open_table(facts["input"] if data is None else data, matrix=job["input"]["matrix"]) as source:
         check_same_input(input_facts(source), job["input"], source.path)
         found = Judged.of_parts(annotator, parts)
         added = additions(annotator, settings, found, job["options"]["coarse"])

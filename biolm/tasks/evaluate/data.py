@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import BiolmError, ConfigError, InputError
+from biolm.io.cell_tables import open_table
 from biolm.io.cells import label_text
 from biolm.io.cells.memory import series_values
 from biolm.jobs.bind import loaded
@@ -87,7 +88,7 @@ def read(
     """
     if len(set(embeddings)) < len(embeddings) or not (embeddings or models):
         raise ConfigError("name an embedding of obsm (-e X_pca), each once, or a model (-m genetext)")
-    table = _open(data)
+    table = _open(data, embeddings)
     names = _column(table, settings.label, "label")
     networks = {f"X_{network.name}": network for network in map(loaded, models)}
     embeddings = [*embeddings, *(key for key in networks if key in table.obsm and key not in embeddings)]
@@ -155,20 +156,24 @@ def _recorded(table: AnnData, keys: set[str]) -> dict[str, CellModel]:
     return found
 
 
-def _open(data: str | Path | AnnData) -> Any:
+def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
+    """The table with embeddings and columns; of data that hold no embeddings, the columns alone."""
     import anndata
+    import pandas as pd
 
     if not isinstance(data, str | Path):
         return data
-    from biolm.io.cells import open_cells
-
-    with open_cells(data) as source:
+    with open_table(data) as source:
+        if source.kind not in ("h5ad", "zarr"):
+            if embeddings:
+                raise InputError(
+                    f"{data} ({source.kind}) holds no embeddings; embed it into an .h5ad or .zarr first, or "
+                    "name a model (-m genetext)"
+                )
+            cells = {name: source.obs_column(name) for name in source.obs_columns()}
+            return anndata.AnnData(obs=pd.DataFrame(cells, index=source.cell_names()))
         kind = source.kind
-    if kind == "h5ad":
-        return anndata.read_h5ad(data, backed="r")
-    if kind == "zarr":
-        return anndata.read_zarr(data)
-    raise InputError(f"{data} is {kind}, which holds no embeddings; embed it into an .h5ad or .zarr first")
+    return anndata.read_h5ad(data, backed="r") if kind == "h5ad" else anndata.read_zarr(data)
 
 
 def _column(table: Any, name: str, role: str) -> NDArray[np.str_]:
@@ -253,13 +258,12 @@ def _part(
     from scipy.sparse import csr_matrix
 
     from biolm.adapters.cells.counts import check_counts
-    from biolm.io.cells import open_cells
 
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         check_counts(
             source,
             allow_normalised=settings.allow_normalised,
-            reopen=lambda name: open_cells(data, matrix=name),
+            reopen=lambda name: open_table(data, matrix=name),
         )
         for note in source.notes:
             log.warning("%s", note)

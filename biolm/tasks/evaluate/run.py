@@ -88,7 +88,8 @@ def evaluate(
     Parameters
     ----------
     data
-        An AnnData, or an h5ad or zarr, with raw counts and the embeddings in ``obsm``.
+        An AnnData, or an h5ad or zarr, with raw counts and the embeddings in ``obsm``; with ``model`` alone
+        any table of cells, or the folder of a section.
     embeddings
         Keys of ``obsm``; may be left out where ``model`` is given.
     label, batch

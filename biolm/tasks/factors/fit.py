@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from biolm.adapters.cells.factors import human_match, log_counts, panel_of
 from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import CellBlock, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellBlock
 from biolm.jobs.bind import fit
 from biolm.models.model import EmbedOptions
 from biolm.models.systems import cellfactors, genetext
@@ -138,7 +139,7 @@ def _sampled(
     """Counts of evenly spaced cells of a file, in columns of human genes."""
     from scipy.sparse import csr_matrix, save_npz, vstack
 
-    with open_cells(file, matrix=settings.matrix) as source:
+    with open_table(file, matrix=settings.matrix) as source:
         match = human_match(fit(source, text, settings), text.human)
         known = np.flatnonzero(match.target >= 0)
         entries = (np.ones(len(known)), (known, match.target[known]))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.batch import Batch
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import open_cells
+from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
 from biolm.jobs.bind import fit, loaded
 from biolm.jobs.settings import ReadingSettings
@@ -102,7 +102,7 @@ def attention_network(
     if layer_number is not None and not 0 <= layer_number < depth:
         raise ConfigError(f"the model has layers 0 to {depth - 1}, not {layer_number}")
     reader.core.to(pick_device(device))
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         match = fit(source, reader, settings)
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(np.int64))
         tokens = reader.tokenize(source.take(rows), match, seed=settings.seed)

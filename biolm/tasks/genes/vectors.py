@@ -16,7 +16,8 @@ import biolm
 from biolm.batch import Batch, Tokens, pack
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
-from biolm.io.cells import label_text, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import label_text
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded, match_genes
@@ -149,7 +150,7 @@ def static(
     facts["biolm_version"] = biolm.__version__
     if data is None:
         return GeneVectors(ids, ids, table, plain(facts))
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         match = match_genes(source, reader, settings)
         rows, names = genes_of_file(source.gene_columns(), match.target)
     facts["genes"] = match.report.as_dict()
@@ -192,8 +193,8 @@ def contextual(
     if minimum_cells < 1:
         raise ConfigError(f"minimum cells must be at least 1, not {minimum_cells}")
     reader = token_model_of(loaded(model))
-    with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, reader, settings, lambda name: open_cells(data, matrix=name))
+    with open_table(data, matrix=settings.matrix) as source:
+        job = prepare(source, reader, settings, lambda name: open_table(data, matrix=name))
         titles, codes = _groups(source, group)
         rows, names = genes_of_file(source.gene_columns(), job.match.target)
         sums = _Sums(reader, rows, len(titles), settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import open_cells
+from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
 from biolm.jobs.bind import loaded
@@ -69,7 +69,7 @@ def perturb_file(
         check_outputs(target, tuple(f".{name}" for name in TABLES), settings)
         if isinstance(model, CellModel) or not isinstance(data, str | Path):
             raise ConfigError("a shard is merged with the file and the model; give their paths or names")
-    with open_cells(data, matrix=settings.matrix) as source:
+    with open_table(data, matrix=settings.matrix) as source:
         plan = Plan.of(source, data, loaded(model), wanted, settings)
         found: list[Perturbation] = []
 

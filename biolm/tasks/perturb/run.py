@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import InputError
-from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -125,7 +126,7 @@ def perturb(
     )
     if output is None:
         settings.check_in_memory()
-        with open_cells(data, matrix=settings.matrix) as source:
+        with open_table(data, matrix=settings.matrix) as source:
             plan = Plan.of(source, data, loaded(model), wanted, settings)
             with progress("perturbing", len(plan.rows), show=settings.progress) as advance:
                 parts = []
@@ -203,7 +204,7 @@ class Plan:
             If a gene or state cannot be used.
         """
         listed, every = _listed(wanted.genes)
-        job = prepare(source, model, settings, lambda name: open_cells(data, matrix=name))
+        job = prepare(source, model, settings, lambda name: open_table(data, matrix=name))
         known = FileGenes(source.gene_columns(), job.match, model.vocabulary)
         edits = plan_edits(
             known,

@@ -18,7 +18,8 @@ import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.extras import need
 from biolm.io.atomic import refuse_existing
-from biolm.io.cells import CellBlock, CellSource, label_text, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellBlock, CellSource, label_text
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -146,7 +147,7 @@ def build(
     with ExitStack() as stack:
         jobs = []
         for data in many:
-            source = stack.enter_context(open_cells(data, matrix=chosen.matrix))
+            source = stack.enter_context(open_table(data, matrix=chosen.matrix))
             jobs.append(prepare(source, reader, chosen, _opener(data)))
         cells, batches = _tables(jobs, many, chosen)
         facts = _facts(jobs, chosen, _spoken(model))
@@ -358,7 +359,7 @@ def _facts(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> di
 
 def _opener(data: str | Path | AnnData) -> Callable[[str], CellSource]:
     """Opens another matrix of the same data."""
-    return lambda name: open_cells(data, matrix=name)
+    return lambda name: open_table(data, matrix=name)
 
 
 def _spoken(model: str | Path | CellModel) -> str:

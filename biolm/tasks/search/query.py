@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import CellAdditions, Coded
-from biolm.io.cells import open_cells
+from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -151,8 +151,8 @@ def query(
     settings = _settings(held, layer, options)
     if output is None:
         settings.check_in_memory()
-        with open_cells(data, matrix=settings.matrix) as source:
-            job = prepare(source, reader(held, model), settings, lambda name: open_cells(data, matrix=name))
+        with open_table(data, matrix=settings.matrix) as source:
+            job = prepare(source, reader(held, model), settings, lambda name: open_table(data, matrix=name))
             check_model(held, job)
             parts = [held.search(part, k) for part in job.vectors()]
             rows = np.concatenate([part[0] for part in parts])

@@ -18,7 +18,8 @@ from biolm.io.anndata.columns import CellAdditions
 from biolm.io.anndata.convert import reading
 from biolm.io.anndata.result import format_of, write_store
 from biolm.io.atomic import refuse_existing
-from biolm.io.cells import CellBlock, CellSource, open_cells
+from biolm.io.cell_tables import open_table
+from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, write_table
 from biolm.jobs.cells import cells_of_shards, prepare
@@ -87,8 +88,8 @@ def query_file(
         check_outputs(target, (".h5ad", ".zarr", *(f".{name}" for name in TABLES)), settings)
         if isinstance(asked.index, Index) or not isinstance(data, str | Path):
             raise ConfigError("a shard is merged with the index of a folder and the file; give their paths")
-    with open_cells(data, matrix=settings.matrix) as source:
-        job = prepare(source, reader(held, asked.model), settings, lambda name: open_cells(data, matrix=name))
+    with open_table(data, matrix=settings.matrix) as source:
+        job = prepare(source, reader(held, asked.model), settings, lambda name: open_table(data, matrix=name))
         check_model(held, job)
         _check_columns(source, target, held, asked.key, overwrite=settings.overwrite)
         facts = query_facts(held, job, asked.k, asked.inside)

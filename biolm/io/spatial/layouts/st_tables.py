@@ -1,7 +1,8 @@
 """Spatial Transcriptomics (the arrays before Visium): a count table and a table of spots.
 
 The count table has a row a spot, named by its array coordinates such as ``10x13``; the spot table has the
-columns ``x``, ``y``, ``pixel_x`` and ``pixel_y``. Published sections come so (her2st, cSCC).
+columns ``x``, ``y``, ``pixel_x`` and ``pixel_y``. Its other columns, such as a pathologist's ``label``, are
+kept. Published sections come so (her2st, cSCC).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.spatial.joins import join_names
@@ -23,6 +25,7 @@ USES = ("allow_unmatched",)
 PITCH_UM = 200.0
 _TEXT = (".tsv", ".csv", ".txt")
 _PLACES = {"x", "y", "pixel_x", "pixel_y"}
+_OWN = {*_PLACES, "new_x", "new_y", "selected", "array_x", "array_y"}
 
 
 def recognises(path: Path) -> bool:
@@ -43,7 +46,9 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     spots, table = found
     (names,), genes, counts = read_counts(table, 1)
     columns = read_columns(spots, [], ["x", "y", "pixel_x", "pixel_y"])
-    held = set(header_of(spots)[0])
+    held = header_of(spots)[0]
+    others = [name for name in held if name and name not in _OWN and held.count(name) == 1]
+    further = read_columns(spots, others, []) if others else {}
     chosen = (
         read_columns(spots, [], ["selected"])["selected"] == 1
         if "selected" in held
@@ -56,7 +61,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     rows, places, fraction = join_names(names, ids, str(path), allow_unmatched=options.allow_unmatched)
 
     def kept(name: str) -> Any:
-        return columns[name][chosen][places]
+        return {**columns, **further}[name][chosen][places]
 
     return Section(
         name=path.name,
@@ -65,7 +70,11 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
         rows=rows,
         names=names[rows],
         xy=np.stack((kept("pixel_x"), kept("pixel_y")), 1),
-        columns={"array_x": np.rint(kept("x")), "array_y": np.rint(kept("y"))},
+        columns={
+            "array_x": np.rint(kept("x")),
+            "array_y": np.rint(kept("y")),
+            **{name: _numbers_or_text(kept(name)) for name in others},
+        },
         spot_pitch_um=PITCH_UM,
         counted={
             "spots": len(names),
@@ -74,6 +83,13 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
             "spots_not_selected": int((~chosen).sum()),
         },
     )
+
+
+def _numbers_or_text(values: NDArray[np.str_]) -> NDArray[Any]:
+    try:
+        return values.astype(np.float64)
+    except ValueError:
+        return values
 
 
 def _tables(path: Path) -> tuple[Path, Path] | None:
