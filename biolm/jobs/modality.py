@@ -161,6 +161,9 @@ class Modality:
     tokens
         Makes what tokenises an open source, from the torch-free half of a model and the settings of a job
         (:mod:`biolm.jobs.tokens`); None where the kind has no tokens.
+    training
+        A :class:`~biolm.training.data.kinds.Kind`, in entries of other packages; None where no run trains on
+        this kind.
     """
 
     name: str
@@ -169,6 +172,7 @@ class Modality:
     embedding: Callable[[Any, Any, Any, Any], Embedding]
     writer: Writer
     tokens: Callable[[Any, Any, Any], Any] | None = None
+    training: Any = None
     read_as: str = ""
     load: Callable[[str | Path], Any] | None = None
 

@@ -24,6 +24,7 @@ from biolm.models.registry import load
 from biolm.models.sequence_model import SequenceModel
 from biolm.models.token_model import TokenCellModel
 from biolm.training.config.read import build
+from biolm.training.data.examples import Examples
 from biolm.training.data.labels import LabelColumn, Labels
 from biolm.training.run.job import Job, head_facts, plan_job, read_kinds
 from biolm.training.run.module import Pretraining
@@ -38,7 +39,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class TokenExamples:
+class TokenExamples(Examples):
     """Tokens in memory as examples of a run.
 
     Parameters
@@ -48,16 +49,11 @@ class TokenExamples:
     """
 
     def __init__(self, tokens: Tokens) -> None:
-        self.random_access = True
         self.tokens = replace(tokens, index=np.arange(len(tokens)))
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:
         """Tokens of the examples ``rows``."""
         return self.tokens.take(rows)
-
-    def at(self, epoch: int) -> TokenExamples:  # noqa: ARG002  # the same in every epoch
-        """The examples of an epoch."""
-        return self
 
     def blocks(self) -> Iterator[Tokens]:
         """All at once."""

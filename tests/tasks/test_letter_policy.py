@@ -156,11 +156,11 @@ def test_stops_of_long_proteins_are_counted_and_never_trained_on(
     path.write_text("".join(f">r{n}\n{text}\n" for n, text in enumerate(texts)))
     examples = SequenceExamples([path], model.language, None, seed=0, long=long)
     for epoch in range(3):
-        for tokens in examples.at(epoch).blocks():
+        seen = examples.at(epoch)
+        for tokens in seen.blocks():
             unknown = int((tokens.ids == model.tokenizer.special.unknown).sum())
             assert unknown == 1 if long == "window" else unknown <= 1
-        assert examples.at(epoch).tally.stops == 5
-        assert examples.at(epoch).tally.gaps == 1
+        assert (seen.tally.stops, seen.tally.gaps) == (5, 1)
     kept = SequenceExamples([path], model.language, None, seed=0, long=long, letters="skip")
     assert set(kept.record.tolist()) == {0, 1, 3}
     list(kept.blocks())

@@ -16,8 +16,8 @@ from biolm.io.cells import open_cells
 from biolm.io.token_store import TokenStore
 from biolm.io.tokens import TokenWriter
 from biolm.training.batches import cell_batches
-from biolm.training.data.cells import StoredExamples
 from biolm.training.data.sources import expand, holds_tokens
+from biolm.training.data.stored import StoredExamples
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,7 @@ def test_a_run_goes_on_without_a_second_look_at_the_data(cells, tmp_path, monkey
         raise AssertionError("the data were looked at again")
 
     monkeypatch.setattr(examples.CellExamples, "blocks", looked)
-    monkeypatch.setattr("biolm.training.run.prepare.language_of_data", looked)
+    monkeypatch.setattr("biolm.training.data.kinds.vocabulary_of_data", looked)
     train(config, tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 

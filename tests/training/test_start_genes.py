@@ -19,7 +19,7 @@ def of_genes(genes):
     tokenizer = RankTokenizer(token_ids=ids, medians=np.ones(len(genes)), max_length=64)
     language = CellLanguage(name="x", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
     tokens = {"<pad>": 0, "<mask>": 1} | {gene: int(token) for gene, token in zip(genes, ids, strict=True)}
-    return Vocabulary(language, tokens)
+    return Vocabulary.of_genes(language, tokens)
 
 
 def core_of(size, width):
@@ -57,6 +57,6 @@ def test_what_has_no_vectors_is_refused():
     with pytest.raises(GeneMatchError):
         start_genes(core, genes, "genetext")
     with pytest.raises(ConfigError, match="gene tokens"):
-        start_genes(core, Vocabulary(None, {}), "genetext")
+        start_genes(core, Vocabulary.of_genes(None, {}), "genetext")
     with pytest.raises(ConfigError, match="no model or folder"):
         start_genes(core, genes, "genetex")

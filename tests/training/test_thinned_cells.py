@@ -9,7 +9,6 @@ from biolm.adapters.cells.downsample import Downsampling
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock
 from biolm.training.config.read import build
-from biolm.training.data.cells import DrawnCells
 from biolm.training.data.loader import Stream
 from biolm.training.run.job import make_objective
 from biolm.training.run.prepare import prepare
@@ -69,7 +68,7 @@ def test_held_out_cells_stay_whole(job):
 
 
 def test_a_cell_that_would_lose_all_keeps_all(job):
-    epochs = [DrawnCells(job.examples, epoch).read(np.arange(3)) for epoch in range(20)]
+    epochs = [job.examples.at(epoch).read(np.arange(3)) for epoch in range(20)]
     # The first cell has one count, which almost every rate loses now and then.
     assert all(tokens.lengths[0] == epochs[0].lengths[0] for tokens in epochs)
 

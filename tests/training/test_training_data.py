@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Prepared
 from biolm.training.config import DataConfig, ModelConfig
-from biolm.training.data import cells as examples
-from biolm.training.data.cells import CellExamples, StoredExamples, survey
+from biolm.training.data import cell_files
+from biolm.training.data.cell_files import CellFiles
+from biolm.training.data.cells import CellExamples
+from biolm.training.data.examples import survey
+from biolm.training.data.gene_vocabulary import match_files, vocabulary_of_data
 from biolm.training.data.loader import Reader, Stream
 from biolm.training.data.plan import Plan, groups
 from biolm.training.data.sources import expand, holds_tokens
-from biolm.training.data.vocabulary import language_of_data, language_of_folder, match_files
-from biolm.training.run.checks import check_tokens
+from biolm.training.data.stored import StoredExamples, check_tokens
+from biolm.training.data.vocabulary import language_of_folder
 
 
 class Numbers:
@@ -144,12 +148,12 @@ def two_files(tmp_path_factory):
 def test_language_of_files_with_different_genes(two_files):
     files = expand([two_files])
     data = DataConfig(paths=(str(two_files),))
-    found = language_of_data(files, data, ModelConfig(max_length=64), "toy")
+    found = vocabulary_of_data(CellFiles(files), data, ModelConfig(max_length=64), "toy")
     # Gene 5 of the first file and gene 15 of the second are never expressed; 15 is expressed in the first.
     assert len(found.language.vocabulary) == 49
     assert found.size == 53
     assert found.mask_id == 1
-    backwards = language_of_data(files[::-1], data, ModelConfig(max_length=64), "toy")
+    backwards = vocabulary_of_data(CellFiles(files[::-1]), data, ModelConfig(max_length=64), "toy")
     assert backwards.tokens == found.tokens
     np.testing.assert_array_equal(backwards.language.tokenizer.medians, found.language.tokenizer.medians)
 
@@ -158,7 +162,7 @@ def test_medians_are_those_of_the_expressing_cells(two_files):
     import anndata
 
     data = DataConfig(paths=(str(two_files / "a.h5ad"),))
-    found = language_of_data([two_files / "a.h5ad"], data, ModelConfig(), "toy").language
+    found = vocabulary_of_data(CellFiles([two_files / "a.h5ad"]), data, ModelConfig(), "toy").language
     counts = anndata.read_h5ad(two_files / "a.h5ad").to_df()
     shares = counts.div(counts.sum(1), axis=0) * 1e4
     exact = shares.where(shares > 0).quantile(0.5, interpolation="lower")[list(found.vocabulary.genes)]
@@ -169,9 +173,11 @@ def test_medians_are_those_of_the_expressing_cells(two_files):
 def test_cells_read_by_number_are_those_read_in_order(two_files, adapter):
     files = expand([two_files / "*.h5ad"])
     data = DataConfig(paths=(str(two_files),))
-    found = language_of_data(files, data, ModelConfig(adapter=adapter, max_length=24), "toy").language
-    matches = match_files(files, found.vocabulary, data)
-    cells = CellExamples(files, matches, found, matrix="X", seed=0)
+    found = vocabulary_of_data(
+        CellFiles(files), data, ModelConfig(adapter=adapter, max_length=24), "toy"
+    ).language
+    matches = match_files(CellFiles(files), found.vocabulary, data)
+    cells = CellExamples(CellFiles(files), matches, found, seed=0)
     every = [tokens[row] for tokens in cells.blocks() for row in range(len(tokens))]
     assert [example.index for example in every] == list(range(80))
     rows = np.array([2, 3, 25, 29, 30, 31, 79])
@@ -191,7 +197,7 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     from biolm.models.native import Saved, load, save
 
     files = [two_files / "a.h5ad"]
-    found = language_of_data(files, DataConfig(paths=("a",)), model, "toy")
+    found = vocabulary_of_data(CellFiles(files), DataConfig(paths=("a",)), model, "toy")
     core = CoreConfig(vocab_size=found.size, d_model=8, n_layers=1, n_heads=2, d_ff=8, max_length=2048)
     folder = tmp_path / "model"
     folder.mkdir()
@@ -208,8 +214,9 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
         biolm.tokenize(files[0], model=str(folder), output=store)
     assert [holds_tokens(path) for path in (*stores, *files)] == [True, True, False]
     stored = StoredExamples(stores, tmp_path / "flat")
-    [cells] = CellExamples(files, match_files(files, found.language.vocabulary, DataConfig(paths=("a",))),
-                           found.language, matrix="X", seed=0).blocks()  # fmt: skip
+    opened = CellFiles(files)
+    matches = match_files(opened, found.language.vocabulary, DataConfig(paths=("a",)))
+    [cells] = CellExamples(opened, matches, found.language, seed=0).blocks()
     rows = np.array([0, 7, 33, 59])
     tokens = stored.read(rows)
     for place, row in enumerate(rows % 30):
@@ -228,7 +235,7 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     biolm.tokenize(two_files / "b.h5ad", model=str(folder), output=stores[0], overwrite=True)
     assert sum(map(len, StoredExamples(stores, tmp_path / "flat").blocks())) == 80
 
-    other = language_of_data([two_files / "b.h5ad"], DataConfig(paths=("a",)), model, "toy")
+    other = vocabulary_of_data(CellFiles([two_files / "b.h5ad"]), DataConfig(paths=("a",)), model, "toy")
     check_tokens(stores, found)
     with pytest.raises(InputError, match=r"x\.parquet holds tokens of toy with other genes"):
         check_tokens(stores, other)
@@ -257,8 +264,10 @@ def test_genes_are_one_whatever_files_call_them_and_in_any_order(tmp_path):
 
     def genes(*names):
         files = [tmp_path / f"{name}.h5ad" for name in names]
-        found = language_of_data(files, DataConfig(paths=("x",)), ModelConfig(adapter="bins"), "toy")
-        matches = match_files(files, found.language.vocabulary, DataConfig(paths=("x",)))
+        found = vocabulary_of_data(
+            CellFiles(files), DataConfig(paths=("x",)), ModelConfig(adapter="bins"), "toy"
+        )
+        matches = match_files(CellFiles(files), found.language.vocabulary, DataConfig(paths=("x",)))
         assert all((match.target >= 0).all() for match in matches)
         return found.language.vocabulary.genes
 
@@ -281,18 +290,68 @@ def test_genes_are_one_whatever_files_call_them_and_in_any_order(tmp_path):
 
 
 def test_few_files_are_open_at_a_time(two_files, monkeypatch):
-    monkeypatch.setattr(examples, "_OPEN", 1)
+    monkeypatch.setattr(cell_files, "_OPEN", 1)
     files = expand([two_files / "*.h5ad"]) * 3
     data = DataConfig(paths=(str(two_files),))
-    found = language_of_data(files[:2], data, ModelConfig(max_length=24), "toy").language
-    cells = CellExamples(files, match_files(files, found.vocabulary, data), found, matrix="X", seed=0)
+    found = vocabulary_of_data(CellFiles(files[:2]), data, ModelConfig(max_length=24), "toy").language
+    cells = CellExamples(
+        CellFiles(files), match_files(CellFiles(files), found.vocabulary, data), found, seed=0
+    )
     assert len(cells) == 240
     tokens = cells.read(np.array([3, 33, 83, 113, 163, 193]))
     for place in (0, 1):
         for again in (2, 4):
             assert tokens[place].ids.tolist() == tokens[place + again].ids.tolist()
-        assert len(cells._open) == 1
+        assert len(cells.files._open) == 1
     cells.close()
+
+
+@pytest.mark.parametrize("adapter", ["rank", "bins"])
+def test_each_file_is_opened_once_before_the_first_step(adapter, two_files, tmp_path, monkeypatch):
+    """Genes, medians, lengths, labels and groups are all read from one open file."""
+    import h5py
+
+    from biolm.training.config.read import build
+    from biolm.training.data import cell_files
+    from biolm.training.run.prepare import prepare
+    from biolm.training.run.train import make_module
+
+    for number, path in enumerate(sorted(two_files.glob("*.h5ad"))):
+        add_columns(path, tmp_path / f"{number}.h5ad")
+    opened = []
+    usual, usual_cells = h5py.File.__init__, cell_files.open_cells
+
+    def counted(self, name, *args, **kwargs):
+        if isinstance(name, str | Path):  # else a handle of a file that is open
+            opened.append(str(name))
+        usual(self, name, *args, **kwargs)
+
+    def counted_cells(path, **kwargs):
+        opened.append(str(path))
+        return usual_cells(path, **kwargs)
+
+    monkeypatch.setattr(h5py.File, "__init__", counted)
+    monkeypatch.setattr(cell_files, "open_cells", counted_cells)
+    values = {
+        "data": {"paths": str(tmp_path / "*.h5ad"), "groups": "donor", "validation": 0.3},
+        "model": {"adapter": adapter, "core": {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}},
+        "objectives": {"classify": {"column": "kind"}, "regress": {"column": "age"}},
+    }
+    job = prepare(build(values), tmp_path / "run")
+    make_module(job, tmp_path / "run")
+    job.examples.close()
+    # Once by our reader, which opens it once as HDF5.
+    assert sorted(opened) == sorted(2 * [str(tmp_path / f"{number}.h5ad") for number in range(2)])
+
+
+def add_columns(path, target):
+    import anndata
+
+    cells = anndata.read_h5ad(path)
+    cells.obs["donor"] = [f"d{number % 5}" for number in range(len(cells))]
+    cells.obs["kind"] = [f"k{number % 2}" for number in range(len(cells))]
+    cells.obs["age"] = np.arange(len(cells), dtype=float)
+    cells.write_h5ad(target)
 
 
 def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
@@ -350,7 +409,7 @@ def test_paths_are_spelled_out(two_files, tmp_path):
 def test_wrong_tokenizer_settings_are_named(two_files):
     model = ModelConfig(adapter="bins", tokenizer={"n_bin": 9})
     with pytest.raises(ConfigError, match="did you mean 'n_bins'"):
-        language_of_data([two_files / "a.h5ad"], DataConfig(paths=("a",)), model, "toy")
+        vocabulary_of_data(CellFiles([two_files / "a.h5ad"]), DataConfig(paths=("a",)), model, "toy")
     with pytest.raises(ConfigError, match="no tokeniser"):
         language_of_folder("genetext")
 

@@ -1,128 +1,36 @@
-"""Examples by number: cells tokenised as they are read, or stored tokens behind a memory map.
+"""Cells as examples: tokenised as they are read, with what an epoch draws.
 
-Dimensions: ``n`` examples of the whole data set · ``t`` tokens · ``v`` vocabulary.
+Dimensions: ``n`` examples of the whole data set.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells import RankTokenizer, concatenate
-from biolm.adapters.cells.counts import watch_counts
 from biolm.adapters.cells.downsample import Downsampling
 from biolm.adapters.cells.rows import by_column
 from biolm.adapters.cells.zeros import add_zeros
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import replacing
-from biolm.io.cells import CellBlock, CellSource, open_cells
-from biolm.io.copied import copied
-from biolm.io.token_store import TokenStore, is_token_store, token_blocks, write_tokens
+from biolm.io.cells import CellBlock, label_text
 from biolm.models.language import CellLanguage
-from biolm.progress import progress, speaks
-from biolm.training.data.vocabulary import naming_file
+from biolm.progress import log
+from biolm.settings import nearest
+from biolm.training.config import LabelConfig
+from biolm.training.data.cell_files import CellFiles, naming_file
+from biolm.training.data.examples import Examples
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellExamples", "DrawnCells", "Examples", "StoredExamples", "Survey", "survey"]
+__all__ = ["CellExamples"]
 
 
-class Examples(Protocol):
-    """What a loader needs of the data."""
-
-    @property
-    def random_access(self) -> bool:
-        """Whether examples are read as fast in any order as in their own."""
-        ...
-
-    def read(self, rows: NDArray[np.int64]) -> Tokens:
-        """Tokens of the examples ``rows`` (ascending); ``index`` holds their numbers."""
-        ...
-
-    def blocks(self) -> Iterator[Tokens]:
-        """All examples in order, in bounded memory."""
-        ...
-
-    def at(self, epoch: int) -> Examples:
-        """The examples as an epoch sees them; the same in all unless they are cut anew."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What one pass over the examples tells.
-
-    Parameters
-    ----------
-    lengths
-        ``(n,)`` tokens of each.
-    held_out
-        ``(n,)`` whether it is for validation.
-    """
-
-    lengths: NDArray[np.int64]
-    held_out: NDArray[np.bool_]
-
-
-def survey(
-    examples: Examples, vocab_size: int, share: float, seed: int, known: NDArray[np.int64] | None = None
-) -> Survey:
-    """Look at all examples once.
-
-    Parameters
-    ----------
-    examples
-        The data.
-    vocab_size
-        ``v``.
-    share
-        Chance of an example to be held out: a function of the seed and its number.
-    seed
-        Of the run.
-    known
-        ``(n,)`` tokens of each, where an earlier look has told.
-
-    Raises
-    ------
-    InputError
-        If a token lies outside the vocabulary, or no example is left to train or validate on.
-    """
-    if known is not None and isinstance(examples, Sized) and len(known) != len(examples):
-        known = None
-    lengths = _lengths(examples, vocab_size) if known is None else known
-    draws = np.random.Generator(np.random.PCG64([seed, 1]))
-    result = Survey(lengths, draws.random(len(lengths)) < share)
-    for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
-        if not (rows & (result.lengths > 0)).any() and (what == "train" or share > 0):
-            raise InputError(f"no example is left to {what} on; give more data or another data.validation")
-    return result
-
-
-def _lengths(examples: Examples, vocab_size: int) -> NDArray[np.int64]:
-    """``(n,)`` tokens of each example, which are checked on the way."""
-    lengths = []
-    total = len(examples) if isinstance(examples, Sized) else None
-    with progress("looking at the data", total, show=speaks(), unit="examples") as advance:
-        for tokens in examples.blocks():
-            if len(tokens.ids) and not 0 <= tokens.ids.min() <= tokens.ids.max() < vocab_size:
-                raise InputError(
-                    "the stored tokens do not belong to this vocabulary; give the one they were made with"
-                )
-            lengths.append(tokens.lengths)
-            advance(len(tokens))
-    return np.concatenate([np.zeros(0, np.int64), *lengths])
-
-
-_OPEN = 32  # files that a process keeps open at a time
-
-
-class CellExamples:
+class CellExamples(Examples):
     """Cells of one or more files, numbered through; tokenised when they are read.
 
     Parameters
@@ -133,87 +41,54 @@ class CellExamples:
         Where each file's genes go.
     language
         Tokeniser.
-    matrix
-        Which matrix of each file.
     seed
         Of the tokeniser's draws, and of down-sampling.
     downsample
-        How counts are thinned anew in each epoch; None to leave them.
+        How counts are down-sampled anew in each epoch; None to leave them.
     zeros
         Genes of value 0 that each cell gets beside its expressed ones, others in each epoch.
-    counts
-        Whether a cell whose values are no counts is refused when it is read.
     """
 
     def __init__(
         self,
-        files: list[Path],
+        files: CellFiles,
         matches: list[GeneMatch],
         language: CellLanguage,
         *,
-        matrix: str,
         seed: int,
         downsample: Downsampling | None = None,
         zeros: int = 0,
-        counts: bool = False,
     ) -> None:
-        self.files, self.matches, self.counts = files, matches, counts
-        self.matrix, self.seed, self.downsample, self.zeros = matrix, seed, downsample, zeros
-        # Cells at the tokeniser's limit must have room for zeros too.
-        self.language = _with_room(language, zeros) if zeros else language
-        self._open: dict[int, CellSource] = {}
-        self._process = os.getpid()
-        self.random_access = True
+        self.files, self.matches = files, matches
+        self.seed, self.downsample, self.zeros = seed, downsample, zeros
+        self.drawn = downsample is not None or zeros > 0
+        # Cells at the tokeniser's limit need places for zeros too.
+        self.language = _leaving_places(language, zeros) if zeros else language
         sizes = []
-        for number in range(len(files)):
-            source = self._source(number)
+        for _, source in files.each():
             sizes.append(source.n_cells)
             self.random_access &= source.random_access
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
-
-    def _source(self, number: int) -> CellSource:
-        """An open file; each process opens its own, as HDF5 handles do not survive a fork."""
-        if self._process != os.getpid():
-            self._open, self._process = {}, os.getpid()
-        source = self._open.pop(number, None)
-        if source is None:
-            if len(self._open) >= _OPEN:
-                # The one that was not used for longest.
-                self._open.pop(next(iter(self._open))).close()
-            source = open_cells(self.files[number], matrix=self.matrix)
-            if self.counts:
-                watch_counts(source)
-        self._open[number] = source
-        return source
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def close(self) -> None:
         """Close the files of this process."""
-        for source in self._open.values():
-            source.close()
-        self._open = {}
+        self.files.close()
 
-    def at(self, epoch: int) -> Examples:
-        """These examples, thinned and with the zeros that epoch draws."""
-        return DrawnCells(self, epoch) if self.downsample is not None or self.zeros else self
-
-    def read(self, rows: NDArray[np.int64], epoch: int | None = None) -> Tokens:
-        """Tokens of the cells ``rows`` (ascending); thinned for an epoch, whole without one."""
+    def read(self, rows: NDArray[np.int64]) -> Tokens:
+        """Tokens of the cells ``rows`` (ascending); down-sampled for an epoch, whole without one."""
         file = np.searchsorted(self.starts, rows, side="right") - 1
         cuts = np.flatnonzero(np.diff(file)) + 1
         parts = []
         for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
             number = int(numbers[0])
-            with naming_file(self.files[number]):
-                block = self._source(number).take(some - self.starts[number])
-                if epoch is not None and self.downsample is not None:
-                    block = self._thinned(block, some, epoch)
-                parts.append(self._tokens(block, number, some, epoch or 0))
+            with naming_file(self.files.paths[number]):
+                block = self.files.source(number).take(some - self.starts[number])
+                if self.epoch is not None and self.downsample is not None:
+                    block = self._downsampled(block, some, self.downsample, self.epoch)
+                parts.append(self._tokens(block, number, some, self.epoch or 0))
         return concatenate(parts)
 
     def _tokens(self, block: CellBlock, number: int, rows: NDArray[np.int64], epoch: int) -> Tokens:
@@ -224,105 +99,57 @@ class CellExamples:
             genes: Any = self.language.tokenizer
             token_of = by_column(match, np.asarray(genes.token_ids, np.int32), -1)
             tokens = add_zeros(tokens, block, token_of, self.zeros, seed=self.seed, epoch=epoch, keys=rows)
-        return _numbered(tokens, rows)
+        return Tokens(ids=tokens.ids, offsets=tokens.offsets, index=rows, values=tokens.values)
 
-    def _thinned(self, block: CellBlock, rows: NDArray[np.int64], epoch: int) -> CellBlock:
+    def _downsampled(
+        self, block: CellBlock, rows: NDArray[np.int64], settings: Downsampling, epoch: int
+    ) -> CellBlock:
         """Fewer counts; a cell that would lose all of them keeps them."""
-        assert self.downsample is not None
-        made = self.downsample.apply(block, seed=self.seed, epoch=epoch, keys=rows)
-        emptied = np.repeat(made.after == 0, np.diff(block.indptr))
-        return replace(block, data=np.where(emptied, block.data, made.block.data))
-
-    def blocks(self) -> Iterator[Tokens]:
-        """All cells in order."""
-        for number in range(len(self.files)):
-            for block in self._source(number).blocks():
-                rows = self.starts[number] + block.start + np.arange(len(block))
-                with naming_file(self.files[number]):
-                    tokens = self._tokens(block, number, rows, 0)
-                yield tokens
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnCells:
-    """Cells with what is drawn by seed, epoch and number of the cell: fewer counts, genes of value 0.
-
-    Parameters
-    ----------
-    cells
-        The whole cells.
-    epoch
-        Of the run.
-    """
-
-    cells: CellExamples
-    epoch: int
-
-    @property
-    def random_access(self) -> bool:
-        """As of the whole cells."""
-        return self.cells.random_access
-
-    def at(self, epoch: int) -> Examples:
-        """The cells as another epoch wants them."""
-        return self.cells.at(epoch)
-
-    def read(self, rows: NDArray[np.int64]) -> Tokens:
-        """Tokens of the cells ``rows`` (ascending)."""
-        return self.cells.read(rows, self.epoch)
+        fewer = settings.apply(block, seed=self.seed, epoch=epoch, keys=rows)
+        emptied = np.repeat(fewer.after == 0, np.diff(block.indptr))
+        return replace(block, data=np.where(emptied, block.data, fewer.block.data))
 
     def blocks(self) -> Iterator[Tokens]:
         """All cells in order, whole."""
-        return self.cells.blocks()
+        for number, (path, source) in enumerate(self.files.each()):
+            for block in source.blocks():
+                rows = self.starts[number] + block.start + np.arange(len(block))
+                with naming_file(path):
+                    tokens = self._tokens(block, number, rows, 0)
+                yield tokens
+
+    def column(self, name: str, chosen: LabelConfig) -> NDArray[Any]:
+        """``(n,)`` one obs column of all cells; missing in files that lack it, if another has it."""
+        if chosen.table is not None:
+            raise ConfigError(f"data.labels.{name}.table labels sequences; cells have labels in obs columns")
+        return _obs_column(self.files, chosen.column or name)
 
 
-class StoredExamples:
-    """Tokens of ``biolm tokenize`` or ``biolm pack``, in flat arrays that are mapped, not loaded.
-
-    Parameters
-    ----------
-    files
-        The stored tokens, numbered through.
-    folder
-        Where they are unpacked, unless they are one packed store already; with None only :meth:`blocks`
-        works then. Of several processes that share the folder one unpacks, the others wait for it.
-    """
-
-    def __init__(self, files: list[Path], folder: Path | None) -> None:
-        self.files = files
-        self.random_access = True
-        self.store: TokenStore | None = None
-        if len(files) == 1 and is_token_store(files[0]):
-            self.store = TokenStore(files[0])
-        elif folder is not None:
-            self.store = TokenStore(copied(files, folder, lambda place: _write(files, place)))
-
-    def at(self, epoch: int) -> Examples:  # noqa: ARG002  # the same in every epoch
-        """These examples."""
-        return self
-
-    def read(self, rows: NDArray[np.int64]) -> Tokens:
-        """Tokens of the examples ``rows``."""
-        assert self.store is not None
-        return self.store.read(rows)
-
-    def blocks(self) -> Iterator[Tokens]:
-        """All examples in order."""
-        if self.store is not None:
-            yield from self.store.blocks()
-            return
-        start = 0
-        for tokens in token_blocks(self.files):
-            yield _numbered(tokens, np.arange(start, start + len(tokens)))
-            start += len(tokens)
+def _obs_column(files: CellFiles, name: str) -> NDArray[Any]:
+    parts: list[NDArray[Any] | int] = []
+    known: dict[str, None] = {}
+    for _, source in files.each():
+        columns = source.obs_columns()
+        known |= dict.fromkeys(columns)
+        parts.append(source.obs_column(name) if name in columns else source.n_cells)
+    present = [part for part in parts if not isinstance(part, int)]
+    if not present:
+        have = nearest(name, list(known)) if known else "they have none"
+        raise InputError(f"no file of cells has the obs column {name!r}; {have}")
+    for path, part in zip(files.paths, parts, strict=True):
+        if isinstance(part, int):
+            log.warning("%s has no obs column %r: its cells count as unlabelled", path, name)
+    text = any(part.dtype.kind == "U" for part in present)
+    gap = "" if text else np.nan
+    return np.concatenate(
+        [
+            np.full(part, gap) if isinstance(part, int) else label_text(part) if text else part
+            for part in parts
+        ]
+    )
 
 
-def _write(files: list[Path], place: Path) -> None:
-    with replacing(place) as temporary:
-        write_tokens(files, temporary)
-
-
-def _with_room(language: CellLanguage, zeros: int) -> CellLanguage:
+def _leaving_places(language: CellLanguage, zeros: int) -> CellLanguage:
     tokenizer: Any = language.tokenizer
     if isinstance(tokenizer, RankTokenizer):
         raise ConfigError(
@@ -335,7 +162,3 @@ def _with_room(language: CellLanguage, zeros: int) -> CellLanguage:
             f"data.zeros {zeros} leaves no room for expressed genes in a max_length of {tokenizer.max_length}"
         )
     return replace(language, tokenizer=replace(tokenizer, max_length=tokenizer.max_length - zeros))
-
-
-def _numbered(tokens: Tokens, index: NDArray[np.int64]) -> Tokens:
-    return Tokens(ids=tokens.ids, offsets=tokens.offsets, index=index, values=tokens.values)

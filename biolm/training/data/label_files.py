@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.cells import label_text, open_cells
-from biolm.io.label_table import read_label_table
 from biolm.settings import nearest
 from biolm.training.config import LabelConfig, RunConfig
-from biolm.training.data.cells import CellExamples, Examples
 from biolm.training.data.labels import LabelColumn, Labels, encode_classes, read_numbers
-from biolm.training.data.sequences import SequenceExamples
 
 if TYPE_CHECKING:
     from biolm.objectives.base import LabelKind
+    from biolm.training.data.examples import Examples
     from biolm.training.data.vocabulary import Vocabulary
 
-__all__ = ["column_of", "read_labels"]
-
-log = logging.getLogger("biolm")
+__all__ = ["read_labels"]
 
 
 def read_labels(
@@ -68,63 +61,13 @@ def read_labels(
                 f"the column {name!r} holds vectors, which an obs table cannot; give them from Python "
                 "(biolm.training.fine_tune)"
             )
-        values = _values_of(examples, name, chosen)
+        values = examples.column(name, chosen)
         if kind == "numbers":
             columns[name] = LabelColumn(values=read_numbers(name, values, chosen.missing))
         else:
             codes, classes = encode_classes(values, chosen.classes, chosen.missing)
             columns[name] = LabelColumn(values=codes, classes=classes)
     return Labels(columns)
-
-
-def _values_of(examples: Examples, name: str, chosen: LabelConfig) -> NDArray[Any]:
-    """``(n,)`` values of a column, from obs or from a table of records."""
-    if isinstance(examples, SequenceExamples):
-        if chosen.table is None:
-            raise InputError(f"sequences have no column {name!r}; name a table (data.labels.{name}.table)")
-        table = read_label_table(chosen.table, examples.store.names)
-        return table.column(chosen.column or name)[examples.record]
-    if chosen.table is not None:
-        raise ConfigError(f"data.labels.{name}.table labels sequences; cells have labels in obs columns")
-    return column_of(examples, chosen.column or name)
-
-
-def column_of(examples: Examples, name: str) -> NDArray[Any]:
-    """``(n,)`` one obs column of all examples; missing in files that lack it, if another has it.
-
-    Examples that keep columns of their own offer them by a method ``column(name)``.
-
-    Raises
-    ------
-    InputError
-        If no file has the column, or the examples are no cells.
-    """
-    own = getattr(examples, "column", None)
-    if own is not None:
-        return np.asarray(own(name))
-    if not isinstance(examples, CellExamples):
-        raise InputError(f"stored tokens have no obs column {name!r}; train on the cells themselves")
-    parts: list[NDArray[Any] | int] = []
-    known: dict[str, None] = {}
-    for path in examples.files:
-        with open_cells(path, matrix=examples.matrix) as source:
-            known |= dict.fromkeys(source.obs_columns())
-            parts.append(source.obs_column(name) if name in source.obs_columns() else source.n_cells)
-    found = [part for part in parts if not isinstance(part, int)]
-    if not found:
-        have = nearest(name, list(known)) if known else "they have none"
-        raise InputError(f"no file of cells has the obs column {name!r}; {have}")
-    for path, part in zip(examples.files, parts, strict=True):
-        if isinstance(part, int):
-            log.warning("%s has no obs column %r: its cells count as unlabelled", path, name)
-    text = any(part.dtype.kind == "U" for part in found)
-    gap = "" if text else np.nan
-    return np.concatenate(
-        [
-            np.full(part, gap) if isinstance(part, int) else label_text(part) if text else part
-            for part in parts
-        ]
-    )
 
 
 def _of_genes(name: str, chosen: LabelConfig, kind: LabelKind, vocabulary: Vocabulary) -> LabelColumn:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from biolm.batch import Batch
 from biolm.objectives.base import Prepared
-from biolm.training.data.cells import Examples
+from biolm.training.data.examples import Examples
 from biolm.training.data.labels import Labels
 from biolm.training.data.plan import Group, Plan, groups
 

@@ -58,7 +58,7 @@ def _panel(panel: Any, vocabulary: Vocabulary) -> list[int]:
     names = [gene for gene in genes if isinstance(gene, str)]
     if not names:
         return numbers
-    language = vocabulary.language
+    language = vocabulary.genes
     if language is None:
         raise ConfigError(f"the panel with {names[0]!r} names genes, but the data hold none; leave it out")
     try:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,25 +19,41 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Policy, Tally, check_kind
+from biolm.adapters.sequences import Policy, Tally, check_kind, make_tokenizer
+from biolm.adapters.sequences.clusters import cluster_sequences
 from biolm.adapters.sequences.kind import check_one_kind
 from biolm.adapters.sequences.reading import kept_letters
 from biolm.batch import Tokens
+from biolm.errors import ConfigError, InputError
 from biolm.io.copied import copied
+from biolm.io.label_table import read_label_table
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
+from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
+from biolm.training.config import DataConfig, LabelConfig, RunConfig
+from biolm.training.data.examples import Examples
+from biolm.training.data.groups import read_groups
 from biolm.training.data.sequence_letters import known_records, pieces, read_lengths
+from biolm.training.data.vocabulary import Vocabulary
 
-__all__ = ["SequenceExamples"]
+__all__ = ["SequenceExamples", "sequence_vocabulary"]
 
 log = logging.getLogger("biolm")
 
 _CROP_STREAM = 11  # tells the draws of crops from those of masks
 _BLOCK = 4096
+_ADAPTERS: Mapping[str, dict[str, Any]] = {
+    "protein": {"family": "letters", "alphabet": "esm"},
+    "dna": {"family": "letters", "alphabet": "dna"},
+    "kmers": {"family": "kmers"},
+    "bpe": {"family": "bpe"},
+    "evo2": {"family": "letters", "alphabet": "evo2"},
+    "text": {"family": "letters", "alphabet": "byte"},
+}
 
 
-class SequenceExamples:
+class SequenceExamples(Examples):
     """Records of sequence files, or windows of them, numbered through; tokenised when they are read.
 
     Parameters
@@ -73,8 +89,8 @@ class SequenceExamples:
         long: Literal["crop", "window"],
         letters: Policy = "unknown",
     ) -> None:
-        self.language, self.seed, self.long, self.epoch = language, seed, long, 0
-        self.random_access = True
+        self.language, self.seed, self.long = language, seed, long
+        self.drawn = long == "crop"
         self.store = SequenceStore(_stored(self, files, folder))
         assert language.max_length is not None
         self.longest = language.max_length
@@ -102,21 +118,13 @@ class SequenceExamples:
     def __len__(self) -> int:
         return len(self.record)
 
-    def at(self, epoch: int) -> SequenceExamples:
-        """The examples as an epoch sees them."""
-        if epoch == self.epoch or self.long == "window":
-            return self
-        other = object.__new__(SequenceExamples)
-        other.__dict__ = {**self.__dict__, "epoch": epoch}
-        return other
-
     def _letters(self, rows: NDArray[np.int64]) -> Any:
         record, begin = self.record[rows], self.begin[rows]
         lengths = self.lengths[record]
         if self.long == "crop":
             room = (lengths - self.width).clip(0)
             keys = torch.from_numpy(rows.astype(np.int64))
-            chance = uniform(example_seeds(keys, self.epoch, self.seed, _CROP_STREAM), 0).numpy()
+            chance = uniform(example_seeds(keys, self.epoch or 0, self.seed, _CROP_STREAM), 0).numpy()
             begin = (chance * (room + 1)).astype(np.int64)
         return self.store.block(record, begin, np.minimum(begin + self.width, lengths))
 
@@ -138,6 +146,52 @@ class SequenceExamples:
             yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)
         if sentence := self.tally.sentence():
             log.warning("%s", sentence)
+
+    def column(self, name: str, chosen: LabelConfig) -> NDArray[Any]:
+        """``(n,)`` values of a column of the table of records that ``data.labels`` names."""
+        if chosen.table is None:
+            raise InputError(f"sequences have no column {name!r}; name a table (data.labels.{name}.table)")
+        table = read_label_table(chosen.table, self.store.names)
+        return table.column(chosen.column or name)[self.record]
+
+    def groups(self, data: DataConfig) -> NDArray[np.int64]:
+        """``(n,)`` group of each example: by a table, or ``clusters`` of records of an identity."""
+        if data.groups == "clusters":
+            every = np.arange(len(self.store.lengths))
+            block = self.store.block(every, np.zeros_like(self.store.lengths), self.store.lengths)
+            of_records = cluster_sequences(block, identity=data.identity)
+        else:
+            of_records = read_groups(Path(str(data.groups)).expanduser(), self.store.names)
+        return np.asarray(of_records[self.record])
+
+
+def sequence_vocabulary(config: RunConfig) -> Vocabulary:
+    """The tokeniser that ``model.adapter`` or ``data.vocabulary`` names.
+
+    Raises
+    ------
+    ConfigError
+        If the adapter reads no sequences, or a setting of the tokeniser is unknown.
+    CheckpointError
+        If ``data.vocabulary`` is no folder of a model of sequences.
+    """
+    if config.data.vocabulary is not None:
+        language = load_tokenizer(config.data.vocabulary)
+        if not isinstance(language, SequenceLanguage):
+            raise ConfigError(
+                f"{config.data.vocabulary} has no tokeniser of sequences; give a model that has"
+            )
+        longest = language.max_length or config.model.max_length
+        return Vocabulary.of_alphabet(replace(language, max_length=longest))
+    if config.model.adapter not in _ADAPTERS:
+        raise ConfigError(
+            f"data.paths names sequences, which model.adapter {config.model.adapter!r} does not read; "
+            f"use one of {', '.join(_ADAPTERS)}"
+        )
+    tokenizer = make_tokenizer({**_ADAPTERS[config.model.adapter], **config.model.tokenizer})
+    return Vocabulary.of_alphabet(
+        SequenceLanguage(name=config.name, tokenizer=tokenizer, max_length=config.model.max_length)
+    )
 
 
 def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> Path:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer
 from biolm.core import CoreConfig
-from biolm.errors import ConfigError, InputError
-from biolm.io.token_store import VOCABULARY, token_facts
+from biolm.errors import ConfigError
 from biolm.objectives.base import Criterion
 from biolm.objectives.registry import label_kinds, read_settings, split_part
 from biolm.objectives.weighted import Weighted
 from biolm.objectives.whole_cell import WholeCell
-from biolm.training.config import DataConfig, RunConfig
+from biolm.training.config import RunConfig
 from biolm.training.data.cells import CellExamples
 from biolm.training.data.labels import Labels
-from biolm.training.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from biolm.training.run.job import Job
 
-__all__ = ["check_core", "check_levels", "check_objective", "check_tokens", "refuse_cell_settings"]
-
-
-def refuse_cell_settings(data: DataConfig, kind: str) -> None:
-    """Refuse what only cells have.
-
-    Raises
-    ------
-    ConfigError
-        If counts are to be thinned, or zeros to be added.
-    """
-    if data.downsample is not None:
-        raise ConfigError(f"data.downsample thins the counts of cells, which {kind} lack; leave it out")
-    if data.zeros:
-        raise ConfigError(f"data.zeros is for cells; leave it out for {kind}")
+__all__ = ["check_core", "check_levels", "check_objective"]
 
 
 def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
@@ -57,25 +39,6 @@ def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
         raise ConfigError(
             f"model.hidden_state must lie in {-layers - 1}..{layers}, not {config.model.hidden_state}"
         )
-
-
-def check_tokens(files: Sequence[Path], vocabulary: Vocabulary) -> None:
-    """Refuse stored tokens that were made with another vocabulary.
-
-    Raises
-    ------
-    InputError
-        Naming the file. Tokens of earlier versions do not tell, and pass.
-    """
-    own = None if vocabulary.language is None else vocabulary.language.fingerprint
-    for path in files:
-        facts = token_facts(path)
-        theirs = facts.get(VOCABULARY)
-        if own is not None and theirs is not None and theirs != own:
-            raise InputError(
-                f"{path} holds tokens of {facts.get('model')} with other genes than those of data.vocabulary "
-                "or model.start; give the model they were made with"
-            )
 
 
 def check_levels(config: RunConfig, labels: Labels) -> None:
@@ -121,7 +84,7 @@ def check_objective(objective: Criterion, job: Job) -> None:
             "data.zeros needs model.core.position none: values of 0 stand behind the others, so their places "
             "would give them away"
         )
-    tokenizer: Any = None if job.vocabulary.language is None else job.vocabulary.language.tokenizer
+    tokenizer: Any = None if job.vocabulary.genes is None else job.vocabulary.genes.tokenizer
     normalised = isinstance(tokenizer, ContinuousTokenizer) and (tokenizer.log1p or tokenizer.target_sum)
     if objective.reads_counts and (normalised or isinstance(tokenizer, BinTokenizer)):
         raise ConfigError(

@@ -81,7 +81,7 @@ def start_genes(core: Transformer, vocabulary: Vocabulary, table: str, *, std: f
     found = load(table)
     if not isinstance(found, GeneText):
         raise ConfigError(f"model.init_genes {table!r} is no table of gene vectors; give genetext")
-    language = vocabulary.language
+    language = vocabulary.genes
     if language is None:
         raise ConfigError("model.init_genes is for gene tokens; leave it out")
     match = found.vocabulary.match({"index": np.array(language.vocabulary.genes)})

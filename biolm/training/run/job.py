@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
@@ -26,13 +25,10 @@ from biolm.objectives.registry import find, label_kinds, read_settings, split_pa
 from biolm.progress import log
 from biolm.settings import read_fields
 from biolm.training.config import RunConfig
-from biolm.training.data.cells import Examples, Survey, survey
+from biolm.training.data.examples import Examples, Survey, survey
 from biolm.training.data.labels import Labels
 from biolm.training.data.names import numbered
 from biolm.training.data.plan import Plan
-from biolm.training.data.sequence_job import (
-    SequenceVocabulary,
-)
 from biolm.training.data.vocabulary import Vocabulary
 from biolm.training.run.checks import (
     check_core,
@@ -45,8 +41,6 @@ __all__ = ["Job", "core_config", "head_facts", "make_objective", "plan_job", "re
 
 _CHUNK = 64  # neighbours that are read together from files in blocks
 _SIZES = {"d_model": 256, "n_layers": 6, "n_heads": 4, "d_ff": 512}
-_RANK = {"position": "learned", "head": "mlm", "embed_norm": True}
-_VALUES = {"position": "none", "head": "value", "value_encoder": "continuous"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +82,6 @@ class Job:
     @property
     def language(self) -> CellLanguage | SequenceLanguage | None:
         """The tokeniser; None where the tokens are given."""
-        if isinstance(self.vocabulary, SequenceVocabulary):
-            return self.vocabulary.sequences
         return self.vocabulary.language
 
     def summary(self) -> dict[str, Any]:
@@ -237,14 +229,8 @@ def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
     if "vocab_size" in config.model.core:
         raise ConfigError("model.core.vocab_size follows from the data; leave it out")
     chosen = read_fields(CoreConfig, config.model.core, "model.core")
-    usual: dict[str, Any] = {"pad_id": vocabulary.tokens.get("<pad>"), "mask_id": vocabulary.mask_id}
-    if isinstance(vocabulary, SequenceVocabulary):
-        usual |= vocabulary.core_settings()
-    else:
-        assert vocabulary.language is not None
-        tokenizer: Any = vocabulary.language.tokenizer
-        usual |= _RANK if isinstance(tokenizer, RankTokenizer) else _VALUES
-        usual["max_length"] = tokenizer.max_length or config.model.max_length
+    usual: dict[str, Any] = {"mask_id": vocabulary.mask_id, **vocabulary.core}
+    usual["max_length"] = usual.get("max_length") or config.model.max_length
     return CoreConfig(**{**_SIZES, **usual, **chosen, "vocab_size": vocabulary.size})
 
 

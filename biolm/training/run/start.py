@@ -25,7 +25,6 @@ from biolm.objectives.base import Criterion
 from biolm.objectives.weighted import Weighted
 from biolm.settings import read_fields
 from biolm.training.config import ModelConfig
-from biolm.training.data.sequence_job import SequenceVocabulary
 from biolm.training.data.vocabulary import Vocabulary, with_settings
 
 __all__ = ["Start", "adapt", "load_start", "plain_weights", "reuse_heads", "start_of"]
@@ -91,7 +90,7 @@ def start_of(
     config
         Its ``core`` may hold other dropout rates, its ``tokenizer`` other settings of the tokeniser.
     special_ids
-        Of a bare core: token ids that are never hidden, drawn or averaged.
+        Of a bare core: token ids that are never masked, drawn or averaged.
 
     Raises
     ------
@@ -103,7 +102,7 @@ def start_of(
         tokens = {f"<{number}>": number for number in special_ids}
         if core.config.mask_id is not None:
             tokens["<mask>"] = core.config.mask_id
-        return Start(core=core, vocabulary=Vocabulary(None, tokens))
+        return Start(core=core, vocabulary=Vocabulary.of_genes(None, tokens))
     if isinstance(model, SequenceModel):
         return Start(
             core=_with_dropout(model.core, config.core),
@@ -116,14 +115,14 @@ def start_of(
     tokens = read_vocabulary(_folder_of(model))
     return Start(
         core=_with_dropout(model.core, config.core),
-        vocabulary=Vocabulary(language, tokens),
+        vocabulary=Vocabulary.of_genes(language, tokens),
         pool=model.pools[0],
         hidden_state=model.hidden_state,
         heads=model.heads,
     )
 
 
-def _of_sequences(model: SequenceModel, config: ModelConfig) -> SequenceVocabulary:
+def _of_sequences(model: SequenceModel, config: ModelConfig) -> Vocabulary:
     """The tokeniser of a model, and the longest example: its own limit or a shorter one that was chosen."""
     for key in config.tokenizer:
         if key != "max_length":
@@ -135,7 +134,7 @@ def _of_sequences(model: SequenceModel, config: ModelConfig) -> SequenceVocabula
     if not isinstance(longest, int) or longest < 1 or (own is not None and longest > own):
         limit = "" if own is None else f" of at most {own}"
         raise ConfigError(f"model.tokenizer.max_length must be a whole number{limit}, not {longest!r}")
-    return SequenceVocabulary.of(replace(model.language, max_length=longest))
+    return Vocabulary.of_alphabet(replace(model.language, max_length=longest))
 
 
 def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:

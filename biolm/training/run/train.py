@@ -28,7 +28,6 @@ from biolm.io.atomic import claiming, remove
 from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.config import RunConfig, TrainerConfig
-from biolm.training.data.cells import CellExamples
 from biolm.training.data.loader import Reader, Stream
 from biolm.training.run.baseline import learnt_baseline
 from biolm.training.run.callbacks import Save
@@ -182,7 +181,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
                 remove(folder)
             raise
         finally:
-            if job is not None and isinstance(job.examples, CellExamples):
+            if job is not None:
                 job.examples.close()
 
 

@@ -11,7 +11,7 @@ from biolm.adapters.sequences import cluster_sequences, write_clusters
 from biolm.errors import ConfigError
 from biolm.io.sequences import SequenceBlock
 from biolm.io.sequences.letters import reverse_complement
-from biolm.training.data.sequence_job import read_groups
+from biolm.training.data.groups import read_groups
 
 RESIDUES = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
 
