@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,54 +303,6 @@ def test_few_files_are_open_at_a_time(two_files, monkeypatch):
             assert tokens[place].ids.tolist() == tokens[place + again].ids.tolist()
         assert len(cells.files._open) == 1
     cells.close()
-
-
-@pytest.mark.parametrize("adapter", ["rank", "bins"])
-def test_each_file_is_opened_once_before_the_first_step(adapter, two_files, tmp_path, monkeypatch):
-    """Genes, medians, lengths, labels and groups are all read from one open file."""
-    import h5py
-
-    from biolm.training.config.read import build
-    from biolm.training.data import cell_files
-    from biolm.training.run.prepare import prepare
-    from biolm.training.run.train import make_module
-
-    for number, path in enumerate(sorted(two_files.glob("*.h5ad"))):
-        add_columns(path, tmp_path / f"{number}.h5ad")
-    opened = []
-    usual, usual_cells = h5py.File.__init__, cell_files.open_cells
-
-    def counted(self, name, *args, **kwargs):
-        if isinstance(name, str | Path):  # else a handle of a file that is open
-            opened.append(str(name))
-        usual(self, name, *args, **kwargs)
-
-    def counted_cells(path, **kwargs):
-        opened.append(str(path))
-        return usual_cells(path, **kwargs)
-
-    monkeypatch.setattr(h5py.File, "__init__", counted)
-    monkeypatch.setattr(cell_files, "open_cells", counted_cells)
-    values = {
-        "data": {"paths": str(tmp_path / "*.h5ad"), "groups": "donor", "validation": 0.3},
-        "model": {"adapter": adapter, "core": {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}},
-        "objectives": {"classify": {"column": "kind"}, "regress": {"column": "age"}},
-    }
-    job = prepare(build(values), tmp_path / "run")
-    make_module(job, tmp_path / "run")
-    job.examples.close()
-    # Once by our reader, which opens it once as HDF5.
-    assert sorted(opened) == sorted(2 * [str(tmp_path / f"{number}.h5ad") for number in range(2)])
-
-
-def add_columns(path, target):
-    import anndata
-
-    cells = anndata.read_h5ad(path)
-    cells.obs["donor"] = [f"d{number % 5}" for number in range(len(cells))]
-    cells.obs["kind"] = [f"k{number % 2}" for number in range(len(cells))]
-    cells.obs["age"] = np.arange(len(cells), dtype=float)
-    cells.write_h5ad(target)
 
 
 def test_what_is_mapped_is_read_in_true_random_order(two_files, tmp_path):
