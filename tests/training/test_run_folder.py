@@ -226,7 +226,7 @@ def test_a_slower_run_may_go_on_and_another_one_may_not(cells, tmp_path, monkeyp
         train(build(values), tmp_path / "run")
     monkeypatch.undo()
     other = build({**values, "model": {"max_length": 24, "core": {**CORE, "d_ff": 16}}})
-    with pytest.raises(ConfigError, match=r"model.core.d_ff is 16, but .* began with 8; go on with .*config.yaml as it is"):
+    with pytest.raises(ConfigError, match=r"model.core.d_ff is 16, but .* began with 8; go on with .*yaml"):
         train(other, tmp_path / "run", resume=True)
     slower = {**values, "optimiser": {"rate": 1e-5}, "trainer": {**values["trainer"], "keep": 5}}
     caplog.set_level("INFO", "biolm")
