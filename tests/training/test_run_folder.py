@@ -290,7 +290,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it(cells, tmp_path, mo
     [
         ({}, 0, r"lower optimiser.rate \(now 0.001\) and begin again in another folder"),
         ({}, 1, "there is no checkpoint yet"),
-        ({"clip": 0}, 4, r"or set trainer.clip, and go on from the last good checkpoint with --resume"),
+        ({"clip": 0}, 4, r"or set trainer.clip, and go on from the last good checkpoint .`resume=True`"),
     ],
 )
 def test_advice_about_a_loss_that_is_no_number_can_be_followed(
