@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from own_dna_model import pieces
 
+from biolm import annotate
 from biolm.io.label_table import read_label_table
 from biolm.io.sequences import open_sequences
 from biolm.io.sequences.block import concatenate_blocks
-from biolm.tasks.annotate.fit_sequences import fit_sequences
 
 SETS = ("escherichia", "enterococcus")
 WINDOW, LEARNED, JUDGED = 1000, 400, 100  # bases, windows of each species to learn from and to judge on
@@ -109,9 +109,9 @@ def main() -> None:
         reports = {}
         for method in [m for m in chosen.methods if m == "linear"] if alone else chosen.methods:
             began = time.process_time()
-            annotator = fit_sequences(
+            annotator = annotate.fit(
                 chosen.output / f"{file}.fasta",
-                chosen.output / f"{file}.tsv",
+                labels=chosen.output / f"{file}.tsv",
                 label=label,
                 model=model,
                 method=method,
@@ -120,7 +120,7 @@ def main() -> None:
                 epochs=chosen.epochs,
                 device="cpu",
             )
-            reports[method] = dict(annotator.report) | {"cpu_seconds": time.process_time() - began}
+            reports[method] = dict(annotator.heads[0].report) | {"cpu_seconds": time.process_time() - began}
             print(f"{name}, {method}: {reports[method]['cpu_seconds']:.0f} CPU seconds", flush=True)
         if not reports:
             continue

@@ -28,7 +28,7 @@ from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.neighbours import Neighbours
-from biolm.tasks.annotate.predict_file import predict_file
+from biolm.tasks.annotate.predict import predict_file
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import MODEL, Common
-from biolm.errors import ConfigError
-from biolm.io.sequences import is_sequence_file
 from biolm.jobs.settings import SEQUENCES
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -50,36 +48,20 @@ def run(chosen: Arguments) -> None:
     Prints scores on held-out cells beside those of the baselines, and writes a folder for biolm annotate
     predict.
     """
-    options = chosen_options(chosen, FitSettings)
-    if is_sequence_file(chosen.input):
-        _sequences(chosen, options)
-        return
-    chosen.check_modality("cells")
     from biolm.tasks.annotate.fit import fit
     from biolm.tasks.annotate.table import table_of
 
-    annotator = fit(chosen.input, label=chosen.label, model=chosen.model, output=chosen.output, **options)
-    reports = {head.label: dict(head.report) for head in annotator.heads}
-    typer.echo(json.dumps(reports, indent=1) if chosen.json else table_of(reports), nl=True)
-    log.info("wrote %s", chosen.output)
-
-
-def _sequences(chosen: Arguments, options: dict[str, Any]) -> None:
-    """The same for sequences."""
-    chosen.check_modality("sequences")
-    if chosen.labels is None or len(chosen.label) != 1:
-        raise ConfigError("to label sequences give their labels (--labels TABLE) and one column (--label)")
-    from biolm.tasks.annotate.fit_sequences import fit_sequences
-    from biolm.tasks.annotate.sequence_text import report_text
-
-    annotator = fit_sequences(
+    options = chosen_options(chosen, FitSettings)
+    annotator = fit(
         chosen.input,
-        chosen.labels,
-        label=chosen.label[0],
+        label=chosen.label,
+        labels=chosen.labels,
         model=chosen.model,
         output=chosen.output,
         **options,
     )
-    report = dict(annotator.report)
-    typer.echo(json.dumps(report, indent=1) if chosen.json else report_text(annotator.label, report))
+    reports = annotator.reports
+    # A table of labels gives one column.
+    shown = reports if chosen.labels is None else reports[chosen.label[0]]
+    typer.echo(json.dumps(shown, indent=1) if chosen.json else table_of(reports))
     log.info("wrote %s", chosen.output)

@@ -1,4 +1,4 @@
-"""``biolm annotate predict``: cells of a file named by an annotator."""
+"""``biolm annotate predict``: cells or sequences of a file named by an annotator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import SUMMARY, Common
-from biolm.io.sequences import is_sequence_file
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
@@ -50,25 +49,13 @@ def run(chosen: Arguments) -> None:
 
     Writes a copy of the input with obs["biolm_LABEL"], its confidence and its probabilities.
     """
-    if is_sequence_file(chosen.input):
-        _sequences(chosen)
-        return
-    from biolm.tasks.annotate.predict_file import predict_file
+    from biolm.tasks.annotate.predict import annotate_file
 
-    counts = predict_file(chosen.input, chosen.output, chosen.annotator, chosen, chosen.model)
-    for key, sizes in counts.items():
+    done = annotate_file(chosen.input, chosen.output, chosen.annotator, chosen, chosen.model)
+    for key, sizes in (done.counts or {}).items():
         shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
         log.info("%s: %s", key, shown)
-    log.info("wrote %s", chosen.output)
+    log.info("wrote %s: %s %s", chosen.output, f"{done.rows:,}", done.unit)
     if chosen.json:
-        typer.echo(json.dumps({"output": str(chosen.output), "cells": counts}, indent=1))
-
-
-def _sequences(chosen: Arguments) -> None:
-    """The same for sequences."""
-    from biolm.tasks.annotate.predict_sequences import predict_sequence_file
-
-    many = predict_sequence_file(chosen.input, chosen.output, chosen.annotator, chosen, chosen.model)
-    log.info("wrote %s: %s sequences", chosen.output, f"{many:,}")
-    if chosen.json:
-        typer.echo(json.dumps({"output": str(chosen.output), "sequences": many}, indent=1))
+        counted = done.rows if done.counts is None else done.counts
+        typer.echo(json.dumps({"output": str(chosen.output), done.unit: counted}, indent=1))

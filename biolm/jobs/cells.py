@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.result import FORMATS, check_store, write_result
-from biolm.io.anndata.vectors import PLACES, CellVectors
+from biolm.io.anndata.vectors import PLACES, Addition, CellVectors
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.bind import fit
@@ -241,7 +241,7 @@ class CellWriter:
         self,
         target: Path,
         form: str,
-        result: CellVectors,
+        result: Addition,
         parts: Parts,  # noqa: ARG002  # the contract of writers
         source: CellSource,
     ) -> None:
@@ -251,7 +251,7 @@ class CellWriter:
     def table(
         self,
         source: CellSource,
-        result: CellVectors,
+        result: Addition,
         parts: Iterable[Arrays],  # noqa: ARG002
     ) -> AnnData:
         """The table in memory with the vectors."""

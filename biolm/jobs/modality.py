@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.vectors import Addition, CellVectors
 from biolm.jobs.spool import Arrays, Parts
 
 if TYPE_CHECKING:
@@ -128,11 +128,14 @@ class Writer(Protocol):
         """Bytes that writing takes beside the vectors, about."""
         ...
 
-    def write(self, target: Path, form: str, result: CellVectors, parts: Parts, source: Any) -> None:
-        """Write the result to a path that does not exist; ``source`` is None where it is not needed."""
+    def write(self, target: Path, form: str, result: Addition, parts: Parts, source: Any) -> None:
+        """Write the result to a path that does not exist; ``source`` is None where it is not needed.
+
+        Stores take any addition, other formats vectors.
+        """
         ...
 
-    def table(self, source: Any, result: CellVectors, parts: Iterable[Arrays]) -> AnnData:
+    def table(self, source: Any, result: Addition, parts: Iterable[Arrays]) -> AnnData:
         """The result in memory."""
         ...
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.anndata.rows import Rows, rows_to_anndata, write_new
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.vectors import Addition, CellVectors
 from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
@@ -150,7 +150,7 @@ class RowWriter:
         self,
         target: Path,
         form: str,
-        result: CellVectors,
+        result: Addition,
         parts: Parts,
         source: Any,  # noqa: ARG002
     ) -> None:
@@ -160,7 +160,7 @@ class RowWriter:
     def table(
         self,
         source: Any,  # noqa: ARG002
-        result: CellVectors,
+        result: Addition,
         parts: Iterable[Arrays],
     ) -> AnnData:
         """A new table in memory."""

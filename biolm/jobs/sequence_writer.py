@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.io.anndata.rows import Rows
 from biolm.io.anndata.sequence_rows import FORMATS, SequenceRows
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.vectors import Addition, CellVectors
 from biolm.jobs.rows import RowWriter
 from biolm.jobs.spool import Arrays, Parts
 
@@ -30,12 +30,14 @@ class SequenceWriter(RowWriter):
         """What the rows of the result are."""
         return _rows(parts).table()
 
-    def write(self, target: Path, form: str, result: CellVectors, parts: Parts, source: Any) -> None:
+    def write(self, target: Path, form: str, result: Addition, parts: Parts, source: Any) -> None:
         """Write a table with a row a sequence or token, or a dictionary of tensors."""
         if form != "pt":
             super().write(target, form, result, parts, source)
             return
         import torch
+
+        assert isinstance(result, CellVectors)
 
         rows = _rows(parts)
         held: dict[str, Any] = {

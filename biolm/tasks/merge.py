@@ -19,8 +19,8 @@ __all__ = ["MergeSummary", "merge", "merge_shards"]
 _MERGERS = {
     "vectors": "biolm.tasks.embed:merge_vectors",
     "tokens": "biolm.tasks.tokens.tokenize:merge_tokens",
-    "calls": "biolm.tasks.annotate.predict_file:merge_calls",
-    "sequence labels": "biolm.tasks.annotate.predict_sequences:merge_sequence_labels",
+    "calls": "biolm.tasks.annotate.naming:merge_calls",
+    "sequence labels": "biolm.tasks.annotate.labelling:merge_labels",
     "contacts": "biolm.tasks.attention.contacts_file:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
     "mutations": "biolm.tasks.variants.assay_run:merge_assay",

@@ -83,7 +83,7 @@ def test_benchmark_runs_whole(laid: Callable[[str], Any]) -> None:
 
 
 def test_annotate_runs_whole(laid: Callable[[str], Any], shipped_cells: Path, tmp_path: Path) -> None:
-    from biolm.tasks.annotate.predict_file import predict_file
+    from biolm.tasks.annotate.predict import predict_file
     from biolm.tasks.annotate.settings import PredictSettings
 
     flow = laid("annotate")

@@ -39,7 +39,7 @@ def side_car(target: Path) -> Path:
     return target.with_suffix(".json")
 
 
-def write_result(source: CellSource, target: Path, form: str, result: CellVectors) -> None:
+def write_result(source: CellSource, target: Path, form: str, result: Addition) -> None:
     """Write a finished result; ``target`` must not exist and gets all or, on an error, a part.
 
     Parameters
@@ -51,18 +51,20 @@ def write_result(source: CellSource, target: Path, form: str, result: CellVector
     form
         One of :data:`FORMATS`.
     result
-        The vectors.
+        Vectors; into stores any addition.
     """
+    if form in STORES:
+        write_store(source, target, form, result)
+        return
+    assert isinstance(result, CellVectors)
     if form == "parquet":
         from biolm.io.anndata.table import write_parquet
 
         write_parquet(target, source.cell_names(), result)
-    elif form == "npy":
+    else:
         from biolm.io.anndata.table import write_npy
 
         write_npy(target, side_car(target), source.cell_names(), result)
-    else:
-        write_store(source, target, form, result)
 
 
 def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from biolm.io.anndata.convert import creating
 from biolm.io.anndata.elements import child, put_frame, tag
-from biolm.io.anndata.result import side_car
+from biolm.io.anndata.result import STORES, side_car
 from biolm.io.anndata.table import write_npy, write_parquet
-from biolm.io.anndata.vectors import CellVectors
+from biolm.io.anndata.vectors import Addition, CellVectors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,7 +47,7 @@ class Rows:
     names: NDArray[np.str_] | None = None
 
 
-def write_new(target: Path, form: str, rows: Rows, result: CellVectors) -> None:
+def write_new(target: Path, form: str, rows: Rows, result: Addition) -> None:
     """Write a finished result; for ``npy`` the JSON file lies beside it.
 
     Parameters
@@ -59,25 +59,31 @@ def write_new(target: Path, form: str, rows: Rows, result: CellVectors) -> None:
     rows
         What each row is.
     result
-        Vectors, key and provenance.
+        Vectors, key and provenance; into stores any addition.
     """
+    if form in STORES:
+        _write_store(target, form, rows, result)
+        return
+    assert isinstance(result, CellVectors)
     if form == "parquet":
         write_parquet(target, rows.index, result, dict(rows.columns))
-    elif form == "npy":
+    else:
         names = rows.index if rows.names is None else rows.names
         write_npy(target, side_car(target), names, result, rows.beside)
-    else:
-        with creating(target, form) as root:
-            tag(root, "anndata")
-            for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
-                child(root, name)
-            put_frame(root, "obs", rows.index, dict(rows.columns))
-            put_frame(root, "var", np.zeros(0, str), {})
-            result.add(root)
 
 
-def rows_to_anndata(rows: Rows, result: CellVectors) -> AnnData:
-    """The result in memory: no genes, the vectors in ``obsm``."""
+def _write_store(target: Path, form: str, rows: Rows, result: Addition) -> None:
+    with creating(target, form) as root:
+        tag(root, "anndata")
+        for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
+            child(root, name)
+        put_frame(root, "obs", rows.index, dict(rows.columns))
+        put_frame(root, "var", np.zeros(0, str), {})
+        result.add(root)
+
+
+def rows_to_anndata(rows: Rows, result: Addition) -> AnnData:
+    """The result in memory, without genes."""
     import anndata
     import pandas as pd
 

@@ -26,10 +26,14 @@ PLACES = "spatial"
 
 
 class Addition(Protocol):
-    """A result that knows how to enter an AnnData store."""
+    """A result that knows how to enter an AnnData, on disk and in memory."""
 
     def add(self, root: Any) -> None:
         """Put itself into an AnnData group, HDF5 or zarr."""
+        ...
+
+    def attach(self, adata: AnnData) -> None:
+        """Put itself into an AnnData in memory."""
         ...
 
 

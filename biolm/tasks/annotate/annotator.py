@@ -1,4 +1,4 @@
-"""A fitted annotator: the model it reads, the genes of its training cells, one head for each label.
+"""A fitted annotator: the model it was made with, one head for each label, of cells the genes that they had.
 
 A saved annotator is a folder: ``annotation.json`` (everything but arrays), ``annotator.safetensors``
 (arrays) and, where the model was trained further, that model.
@@ -20,8 +20,7 @@ from biolm.io.damage import naming_damage
 from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, plain
-from biolm.jobs.bind import loaded
-from biolm.models.model import CellModel
+from biolm.jobs.modality import loaded_for
 from biolm.tasks.annotate.distance import Distance
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
@@ -32,15 +31,18 @@ from biolm.tasks.annotate.tune import TunedModel
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
-    from biolm.models.sequence_model import SequenceModel
+    from biolm.training.fine_tune import FineTuned
 
-__all__ = ["Annotator", "Head", "default_key", "frozen_of", "load_annotator", "reference_of", "taken_apart"]
+__all__ = ["Annotator", "Head", "default_key", "load_annotator", "reference_of"]
 
 FILE = "annotation.json"
 _ADVICE = "fit the annotator again"
 ARRAYS = "annotator.safetensors"
 MODEL = "model"
 SCHEMA = "biolm.annotator/1"
+ONE_LABEL = "biolm.sequence_annotator/1"
+"""Of annotators that have one label and no genes."""
+_SINGLE = "sequences"
 _SPACE = ("share", "mean", "loadings")
 
 
@@ -53,9 +55,10 @@ class Head:
     label
         Name of the column.
     classes
-        ``c`` names.
+        ``c`` names; empty for numbers.
     frozen
-        The calibrated classifier.
+        From vectors and what is read beside them (expression, k-mers), or from the logits of a trained model,
+        to calibrated logits; of numbers to numbers.
     report
         Held-out scores, baselines and the test of unknown cells, as plain numbers.
     """
@@ -73,29 +76,44 @@ class Annotator:
     Parameters
     ----------
     model
-        The model of cells.
+        The model that reads the rows; with its heads where it was trained.
     reference
-        How to find the model again (``name``), and what :meth:`CellModel.describe` says (``facts``).
+        How to find the model again (``name``), and what its ``describe`` says (``facts``).
     embedding
-        Choices the vectors were made with: ``pool``, ``hidden_state``.
+        Choices the vectors were made with: ``pool``, ``hidden_state``; of sequences also ``per_residue``.
     space
-        Genes of the training cells.
+        Genes of the training cells; None for other rows.
     heads
         One for each label column.
     facts
         Settings and provenance of the fit.
+    modality
+        The kind of data that it names.
+    trained
+        Whether it has a model of its own.
+    tuned
+        What writes that model; None once it was read from a folder.
     """
 
-    model: CellModel
+    model: Any
     reference: Mapping[str, Any]
     embedding: Mapping[str, Any]
-    space: ExpressionSpace
+    space: ExpressionSpace | None
     heads: tuple[Head, ...]
     facts: Mapping[str, Any]
+    modality: str = "cells"
+    trained: bool = False
+    tuned: FineTuned | None = None
 
     def __repr__(self) -> str:
-        labels = ", ".join(f"{head.label}: {len(head.classes)} classes" for head in self.heads)
+        sizes = (f"{len(head.classes)} classes" if head.classes else "numbers" for head in self.heads)
+        labels = ", ".join(f"{head.label}: {size}" for head, size in zip(self.heads, sizes, strict=True))
         return f"Annotator(model={self.model.name!r}, {labels})"
+
+    @property
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """By label: held-out scores beside those of the baselines."""
+        return {head.label: dict(head.report) for head in self.heads}
 
     @property
     def reads_genes(self) -> bool:
@@ -106,37 +124,67 @@ class Annotator:
         """Write into a folder that exists."""
         from safetensors.numpy import save
 
-        arrays = {name: getattr(self.space, name) for name in _SPACE}
-        heads = []
-        for number, head in enumerate(self.heads):
-            facts, held = taken_apart(head.frozen)
-            arrays |= {f"{number}.{name}": np.ascontiguousarray(value) for name, value in held.items()}
-            named = {"label": head.label, "classes": list(head.classes)}
-            heads.append(named | facts | {"report": dict(head.report)})
-        (folder / ARRAYS).write_bytes(save(arrays))
         reference = dict(self.reference)
-        if isinstance(self.model, TunedModel):
-            self.model.save(folder / MODEL)
-            reference |= {"trained": True, "digest": _digest(loaded(folder / MODEL))}
-        content = {
-            "schema": SCHEMA,
-            "model": reference,
-            "embedding": dict(self.embedding),
-            "facts": dict(self.facts),
-            "heads": heads,
-            "genes": {
-                "kind": self.space.vocabulary.kind,
-                "species": list(self.space.vocabulary.species),
-                "names": list(self.space.vocabulary.genes),
-                "noise": self.space.noise,
-            },
-        }
+        if self.tuned is not None:
+            self.tuned.save(folder / MODEL)
+            reference["digest"] = _digest(loaded_for(self.modality, folder / MODEL))
+        pack = _pack_one if self.modality == _SINGLE else _pack_many
+        content, arrays = pack(self, reference)
+        (folder / ARRAYS).write_bytes(
+            save({name: np.ascontiguousarray(each) for name, each in arrays.items()})
+        )
         content = sealed({**content, "digests": digests_of(folder, [ARRAYS])})
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def load_annotator(folder: str | Path, model: str | Path | CellModel | None = None) -> Annotator:
+def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plain content and arrays of an annotator of any number of labels."""
+    space, heads = annotator.space, []
+    arrays = {} if space is None else {name: getattr(space, name) for name in _SPACE}
+    for number, head in enumerate(annotator.heads):
+        facts, held = _taken_apart(head.frozen)
+        arrays |= {f"{number}.{name}": value for name, value in held.items()}
+        named = {"label": head.label, "classes": list(head.classes)}
+        heads.append(named | facts | {"report": dict(head.report)})
+    content = {
+        "schema": SCHEMA,
+        "model": reference | ({"trained": True} if annotator.trained else {}),
+        "embedding": dict(annotator.embedding),
+        "facts": dict(annotator.facts),
+        "heads": heads,
+    }
+    if space is None:
+        return content | {"modality": annotator.modality}, arrays
+    genes = {
+        "kind": space.vocabulary.kind,
+        "species": list(space.vocabulary.species),
+        "names": list(space.vocabulary.genes),
+        "noise": space.noise,
+    }
+    return content | {"genes": genes}, arrays
+
+
+def _pack_one(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plain content and arrays of an annotator of one label."""
+    (head,) = annotator.heads
+    facts, arrays = _taken_apart(head.frozen)
+    content = {
+        "schema": ONE_LABEL,
+        "model": reference,
+        "label": head.label,
+        "classes": list(head.classes),
+        "head": facts,
+        "per_residue": annotator.embedding["per_residue"],
+        "trained": annotator.trained,
+        "pool": annotator.embedding["pool"],
+        "report": dict(head.report),
+        "facts": dict(annotator.facts),
+    }
+    return content, arrays
+
+
+def load_annotator(folder: str | Path, model: Any = None) -> Annotator:
     """Read a saved annotator, and the model it was made with.
 
     Parameters
@@ -144,55 +192,74 @@ def load_annotator(folder: str | Path, model: str | Path | CellModel | None = No
     folder
         What ``biolm annotate fit`` wrote.
     model
-        The model, where it is no longer where it was.
+        The model (name, folder or loaded), where it is no longer where it was.
 
     Raises
     ------
     CheckpointError
         If the folder holds no annotator, its parts do not fit together, or the model is another one than
         the annotator was made with.
+    InputError
+        If one of its classes is called ``unknown``.
     """
     folder = Path(folder)
-    if not (folder / FILE).is_file():
-        raise CheckpointError(
-            f"{folder} holds no annotator (no {FILE}); give a folder that biolm annotate fit wrote"
-        )
-    content = read_annotator_file(folder, FILE)
-    if content.get("schema") != SCHEMA:
-        raise CheckpointError(
-            f"{folder / FILE} is of kind {content.get('schema')!r}, not {SCHEMA!r}; fit the annotator again"
-        )
-    arrays = _arrays(folder / ARRAYS)
+    content = _read(folder)
+    arrays, one = _arrays(folder / ARRAYS), content["schema"] == ONE_LABEL
     with naming_damage(folder, FILE, CheckpointError, _ADVICE):
         found = _model(folder, content, model)
     try:
-        genes = content["genes"]
-        vocabulary = GeneVocabulary(tuple(genes["names"]), genes["kind"], tuple(genes["species"]))
-        heads = tuple(_head(held, arrays, number) for number, held in enumerate(content["heads"]))
-        space = ExpressionSpace(vocabulary, **{name: arrays[name] for name in _SPACE}, noise=genes["noise"])
+        heads = tuple(
+            _head(held, arrays, "" if one else f"{number}.") for number, held in enumerate(content["heads"])
+        )
+        labels = [head.label for head in heads]
+        return Annotator(
+            model=TunedModel.of(found, labels) if content["trained"] and not one else found,
+            reference=content["model"],
+            embedding=content["embedding"],
+            space=_space(content["genes"], arrays) if "genes" in content else None,
+            heads=heads,
+            facts=content["facts"],
+            modality=content["modality"],
+            trained=content["trained"],
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the parts of {folder} do not fit together ({error}); fit it again") from error
-    return Annotator(found, content["model"], content["embedding"], space, heads, content["facts"])
 
 
-def read_annotator_file(folder: Path, file: str) -> dict[str, Any]:
+def _space(genes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ExpressionSpace:
+    vocabulary = GeneVocabulary(tuple(genes["names"]), genes["kind"], tuple(genes["species"]))
+    return ExpressionSpace(vocabulary, **{name: arrays[name] for name in _SPACE}, noise=genes["noise"])
+
+
+def _read(folder: Path) -> dict[str, Any]:
     """What the JSON file of an annotator says, after a look at its digest and at that of the arrays.
-
-    Parameters
-    ----------
-    folder
-        Of the annotator.
-    file
-        Name of the JSON file.
 
     Raises
     ------
     CheckpointError
         If one does not hold what was written.
     """
-    content = check_facts(read_json(folder / file), folder / file, CheckpointError, _ADVICE)
+    if not (folder / FILE).is_file():
+        raise CheckpointError(
+            f"{folder} holds no annotator (no {FILE}); give a folder that biolm annotate fit wrote"
+        )
+    content = check_facts(read_json(folder / FILE), folder / FILE, CheckpointError, _ADVICE)
     check_digests(folder, content.pop("digests", None), CheckpointError, _ADVICE)
-    return content
+    schema = content.get("schema")
+    if schema not in (SCHEMA, ONE_LABEL):
+        raise CheckpointError(
+            f"{folder / FILE} is of kind {schema!r}, not {SCHEMA!r}; fit the annotator again"
+        )
+    with naming_damage(folder, FILE, CheckpointError, _ADVICE):
+        if schema == SCHEMA:
+            return {"modality": "cells", "trained": content["model"].get("trained", False), **content}
+        head = {name: content[name] for name in ("label", "classes", "report")}
+        return {
+            **content,
+            "modality": _SINGLE,
+            "embedding": {name: content[name] for name in ("pool", "per_residue")},
+            "heads": [content["head"] | head],
+        }
 
 
 def refuse_nan(arrays: Mapping[str, NDArray[Any]], name: object) -> None:
@@ -219,9 +286,7 @@ def default_key(label: str) -> str:
     return f"biolm_{label.replace('/', '_')}"
 
 
-def reference_of(
-    model: CellModel | SequenceModel, given: str | Path | CellModel | SequenceModel
-) -> dict[str, Any]:
+def reference_of(model: Any, given: Any) -> dict[str, Any]:
     """How to find a model again, and how to know it."""
     name = model.name
     if isinstance(given, str | Path):
@@ -230,12 +295,12 @@ def reference_of(
     return {"name": name, "digest": _digest(model), "facts": facts}
 
 
-def _digest(model: CellModel | SequenceModel) -> str:
+def _digest(model: Any) -> str:
     """What a model says of itself, in one number."""
     return digest(plain(model.describe()))
 
 
-def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellModel | None) -> CellModel:
+def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
     """The model an annotator was made with, checked.
 
     Raises
@@ -243,12 +308,12 @@ def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellMod
     CheckpointError
         If it cannot be found, or is another one.
     """
-    reference = content["model"]
-    name = str(folder / MODEL) if reference.get("trained") else reference["name"]
-    if reference.get("trained") and given is not None:
+    reference, trained = content["model"], content["trained"]
+    name = str(folder / MODEL) if trained else reference["name"]
+    if trained and given is not None:
         raise ConfigError(f"the annotator {folder} holds its own trained model; leave `model` out")
     try:
-        found = loaded(name if given is None else given)
+        found = loaded_for(content["modality"], name if given is None else given)
     except ConfigError as error:
         raise CheckpointError(
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
@@ -259,12 +324,10 @@ def _model(folder: Path, content: Mapping[str, Any], given: str | Path | CellMod
             f"the annotator {folder} was made with another model than {found.name} of "
             f"{name if given is None else given}; give that model (`model`) or fit the annotator again"
         )
-    if reference.get("trained"):
-        return TunedModel.read(Path(name), [head["label"] for head in content["heads"]])
     return found
 
 
-def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Plain facts and arrays of a classifier."""
     facts: dict[str, Any] = {
         "recipe": list(frozen.recipe),
@@ -283,8 +346,8 @@ def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     return facts | {"kind": "linear"}, held
 
 
-def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
-    """A classifier from what :func:`taken_apart` gave."""
+def _frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
+    """A classifier from what :func:`_taken_apart` gave."""
     own = dict(arrays)
     distance = Distance.joined(held.get("distance", ()), own)
     scorer: LinearMap | Neighbours
@@ -295,10 +358,10 @@ def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_cla
     return Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"], distance)
 
 
-def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int) -> Head:
-    own = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith(f"{number}.")}
-    refuse_unknown(held["classes"], f"label column {held['label']!r} of the annotator")
-    frozen = frozen_of(held, own, len(held["classes"]))
+def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> Head:
+    own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    refuse_unknown(held["classes"], f"label {held['label']!r} of the annotator")
+    frozen = _frozen_of(held, own, len(held["classes"]))
     return Head(held["label"], tuple(held["classes"]), frozen, held["report"])
 
 

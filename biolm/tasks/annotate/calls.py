@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import biolm
+from biolm.errors import ConfigError
 from biolm.io.anndata.columns import CellAdditions, Coded
-from biolm.tasks.annotate.annotator import Annotator, Head
-from biolm.tasks.annotate.names import UNKNOWN
+from biolm.io.provenance import plain
+from biolm.tasks.annotate.annotator import Annotator, Head, default_key
+from biolm.tasks.annotate.names import UNKNOWN, refuse_unknown
+from biolm.tasks.annotate.ontology import read_ontology
+from biolm.tasks.annotate.settings import PredictSettings
 
-__all__ = ["Calls", "Judged"]
+__all__ = ["Calls", "Judged", "additions", "keys", "rolled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +121,70 @@ class Calls:
             matrices={f"{self.key}_probabilities": self.probabilities},
             records={self.key: record | {"classes": np.array(self.head.classes)}},
         )
+
+
+def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
+    """Name of each head's result.
+
+    Raises
+    ------
+    ConfigError
+        If a result would be named ``cell_type``, which is kept for what was measured.
+    """
+    names = [default_key(head.label) for head in annotator.heads]
+    if settings.key is not None:
+        names[0] = settings.key
+    if "cell_type" in names:
+        raise ConfigError("cell_type is kept for labels that people gave; choose another key (`key`)")
+    return names
+
+
+def additions(
+    annotator: Annotator,
+    settings: PredictSettings,
+    found: Judged,
+    coarse: Mapping[str, str],
+) -> CellAdditions:
+    """What enters the table of cells, from what every head says; ``coarse`` names classes of the first."""
+    columns: dict[str, Any] = {}
+    matrices: dict[str, Any] = {}
+    records: dict[str, Any] = {}
+    names = keys(annotator, settings)
+    for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
+        low = whole.max(1) < head.frozen.threshold
+        strange = found.empty | (found.strange[:, place] & settings.reject)
+        called = Calls(key, head, whole, strange | (low & settings.reject), strange)
+        if coarse and not columns:
+            columns[f"{key}_coarse"] = called.rolled(coarse)
+        added = called.additions(_record(annotator, called))
+        columns |= added.columns
+        matrices |= added.matrices
+        records |= added.records
+    return CellAdditions(columns=columns, matrices=matrices, records=records)
+
+
+def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
+    """Coarse name of each class of the first head; empty where none was asked for."""
+    if settings.ontology is None:
+        return {}
+    names = read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)
+    refuse_unknown(names.values(), f"the ontology {settings.ontology}")
+    return names
+
+
+def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
+    """Where the names come from, as plain facts."""
+    head = called.head
+    record: dict[str, Any] = plain(
+        {
+            "annotator": annotator.facts,
+            "model": annotator.reference["facts"],
+            "label": head.label,
+            "biolm_version": biolm.__version__,
+            "temperature": head.frozen.temperature,
+            "threshold": head.frozen.threshold,
+            "unknown_cells": int(called.unknown.sum()),
+            "held_out": head.report.get("held_out"),
+        }
+    )
+    return record

@@ -1,243 +1,182 @@
-"""Labelled cells of a file, read once: vectors of the model, counts, labels, batches.
+"""Annotation of cells: by the model's vectors and by their expression.
 
-Dimensions: ``n`` cells that are used · ``d`` width of the model's vectors · ``m`` genes of the file.
+Dimensions: ``n`` cells · ``g`` genes of the training cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import InputError
-from biolm.io.cells import CellBlock, CellSource, label_text
-from biolm.jobs.cells import CellEmbedding
+from biolm.errors import GeneMatchError
+from biolm.io.cells import CellSource
+from biolm.io.provenance import plain
+from biolm.jobs.cells import prepare
+from biolm.jobs.modality import Modality
 from biolm.progress import log
-from biolm.scoring.splits import copies_of
-from biolm.tasks.annotate.expression import counts_in, gene_names
-from biolm.tasks.annotate.names import refuse_unknown
-from biolm.tasks.annotate.settings import FitSettings
-from biolm.vocab.genes import GeneVocabulary
+from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
+from biolm.tasks.annotate.labelled import ChosenCells, read_labels, read_training, wanted
+from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.rows import RowKind, RowTraining, refuse_labels
+from biolm.tasks.annotate.score import COMPARED, report_of, row, shown, strange_test
+from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
+from biolm.tasks.annotate.tune import gene_points, read_tokens, token_model, train
+from biolm.vocab.match import GeneMatch
 
-__all__ = ["ChosenCells", "LabelledCells", "Labels", "read_labels", "read_training", "wanted"]
+__all__ = ["CellKind", "CellTraining"]
 
-_MISSING = ("", "nan", "NaN", "None", "NA", "<NA>")
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """One label column.
-
-    Parameters
-    ----------
-    name
-        Of the column.
-    classes
-        ``c`` names in alphabetical order.
-    codes
-        ``(n,)`` class of each cell, -1 where it has none.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    codes: NDArray[np.int64]
-
-    def take(self, rows: NDArray[np.intp]) -> Labels:
-        """The labels of some cells; classes stay."""
-        return Labels(self.name, self.classes, self.codes[rows])
+# With fewer of the training genes than this, the user should know.
+_FEW = 0.5
+# Share of the training counts whose genes a query needs for distances to mean the same there.
+_ENOUGH = 0.7
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledCells:
-    """Training cells in memory.
+@dataclass(frozen=True, kw_only=True)
+class CellTraining(RowTraining):
+    """Labelled cells and their counts."""
 
-    Parameters
-    ----------
-    vectors
-        ``(n, d)`` float32 of the model.
-    counts
-        Sparse float32 ``(n, m)``.
-    vocabulary
-        The ``m`` genes.
-    labels
-        One for each label column.
-    batches
-        ``(n,)`` names of batches; None where none were given.
-    copies
-        ``(n,)`` cells with the same counts share a number.
-    """
+    compared: ClassVar[tuple[str, ...]] = COMPARED
 
-    vectors: NDArray[np.float32]
-    counts: Any
-    vocabulary: GeneVocabulary
-    labels: tuple[Labels, ...]
-    batches: NDArray[np.str_] | None
-    copies: NDArray[np.int64]
+    @property
+    def parts(self) -> Sequence[str]:
+        """Vectors and expression together, then each alone; or what the user chose."""
+        joins = self.settings.method == "linear" and self.settings.features == "joint"
+        return ("joint", "embedding", "expression") if joins else (self.settings.features,)
 
-    def __len__(self) -> int:
-        return len(self.vectors)
+    @cached_property
+    def table(self) -> Any:
+        """``(n, g)`` log-normalised expression."""
+        return log_normalised(self.held.counts)
 
+    def train(self) -> tuple[Any, list[Head], Any]:
+        """Train the model on what is not held out, and measure it on what is."""
+        settings, cells = self.settings, self.held
+        split = self.split(cells.labels[0])
+        tokens = read_tokens(self.job)
+        log.info("training (%s) on %s cells", settings.method, f"{len(split.train):,}")
+        made, classifiers = train(token_model(self.job.model), tokens, cells, split.train, settings)
+        logits = made.logits(tokens.take(split.test), settings.batch_tokens, settings.device)
+        heads = []
+        for column, frozen in zip(cells.labels, classifiers, strict=True):
+            found, truth = frozen.probabilities(logits, None), column.codes[split.test]
+            rows = [row(f"biolm {settings.method}", truth, found, settings.seed)]
+            report = report_of(self.about(column, split), rows, self.baselines(column, split), settings.seed)
+            unknown = strange_test(gene_points(cells, column), split, frozen, column.classes, settings)
+            report |= {"unknown": unknown, "shown": shown(truth, found)}
+            heads.append(Head(column.name, column.classes, frozen, report))
+        return made, heads, made.tuned
 
-def read_labels(source: CellSource, names: Sequence[str], leave_out: Sequence[str]) -> tuple[Labels, ...]:
-    """The label columns of a file; cells without a label or with one that is left out get -1.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or constant, or has a class of one cell or one called ``unknown``.
-    """
-    return tuple(_labels(source, name, leave_out) for name in names)
-
-
-def _labels(source: CellSource, name: str, leave_out: Sequence[str]) -> Labels:
-    values = label_text(_column(source, name, "label"))
-    used = ~np.isin(values, [*_MISSING, *leave_out])
-    classes, sizes = np.unique(values[used], return_counts=True)
-    if len(classes) < 2:
-        found = f"only '{classes[0]}'" if len(classes) else "no value"
-        raise InputError(
-            f"label column '{name}' holds {found}; an annotator needs at least two classes to tell apart"
+    def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
+        """The annotator with these heads, the genes of the cells and how they were found."""
+        made = super().annotator(reference, heads, **trained)
+        job, held = self.job, self.held
+        assert held.vocabulary is not None
+        reading = {
+            "matrix": job.source.matrix,
+            "genes": job.match.report.as_dict(),
+            "cells": job.source.n_cells,
+        }
+        return replace(
+            made,
+            embedding={**made.embedding, "match": self.settings.match},
+            space=ExpressionSpace.of(held.vocabulary, held.counts, self.settings.seed),
+            facts=plain({**made.facts, **reading}),
         )
-    if sizes.min() < 2:
-        lone = [str(label) for label in classes[sizes == 1]]
-        shown = ", ".join(f"'{label}'" for label in lone[:5])
-        more = f" and {len(lone) - 5} more" if len(lone) > 5 else ""
-        raise InputError(
-            f"label column '{name}' has classes of one cell ({shown}{more}), which cannot be both learned "
-            "and tested; leave them out (`leave_out`) or merge them with another class"
-        )
-    refuse_unknown(classes, f"label column '{name}'")
-    codes = np.full(len(values), -1, np.int64)
-    codes[used] = np.searchsorted(classes, values[used])
-    return Labels(name, tuple(classes.tolist()), codes)
 
 
-def _column(source: CellSource, name: str, role: str) -> NDArray[Any]:
-    """A column of the cell table.
+class CellKind(RowKind):
+    """Cells; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
 
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    offered = source.obs_columns()
-    if name not in offered:
-        held = ", ".join(offered[:12]) + (", ..." if len(offered) > 12 else "")
-        raise InputError(
-            f"there is no {role} column '{name}' in obs; the file has {held or 'no columns of cells'}"
-        )
-    return source.obs_column(name)
+    def training(
+        self,
+        modality: Modality,
+        source: Any,
+        wished: tuple[Sequence[str], Any],
+        model: Any,
+        settings: FitSettings,
+    ) -> CellTraining:
+        """Read labelled cells, whose labels are columns of ``obs``.
 
+        Raises
+        ------
+        InputError, GeneMatchError, ConfigError
+            If a column, its labels or the counts cannot be used.
+        """
+        names = refuse_labels(wished, modality)
+        every = read_labels(source.obs_columns(), source.obs_column, names, settings.leave_out)
+        rows = wanted(every, settings)
+        trained = settings.method in TRAINED
+        if trained:
+            token_model(model)
+        job = prepare(ChosenCells(source, rows), model, settings)
+        labels = tuple(column.take(rows) for column in every)
+        held = read_training(job, labels, settings, embed=not trained)
+        return CellTraining(job=job, held=held, settings=settings, unit=modality.reads)
 
-def wanted(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp]:
-    """Rows of the cells that are used: those with every label, or a sample of them within each class.
+    def columns(self, source: Any) -> Sequence[str]:
+        """Columns of ``obs``."""
+        columns: Sequence[str] = source.obs_columns()
+        return columns
 
-    The sample gives every class of the first label the same ceiling, so that rare ones stay whole.
-    """
-    rows = np.flatnonzero(np.all([column.codes >= 0 for column in labels], axis=0))
-    if len(rows) <= settings.max_cells:
-        return rows
-    log.warning("%s labelled cells, of which %s are used", f"{len(rows):,}", f"{settings.max_cells:,}")
-    codes = labels[0].codes[rows]
-    order = np.random.default_rng(settings.seed).permutation(len(rows))
-    # The place of each cell among its own class in random order; the lowest places of all classes are kept.
-    place = np.empty(len(rows), np.int64)
-    for label in np.unique(codes):
-        members = order[codes[order] == label]
-        place[members] = np.arange(len(members))
-    kept = np.lexsort((order, place))[: settings.max_cells]
-    return np.sort(rows[kept])
+    def heads(
+        self, annotator: Annotator, source: Any, settings: PredictSettings
+    ) -> tuple[GeneMatch | None, Sequence[Head]]:
+        """Where the query's genes lie among those of the training cells, and heads that make do with them.
 
-
-def read_training(
-    job: CellEmbedding, labels: tuple[Labels, ...], settings: FitSettings, *, embed: bool = True
-) -> LabelledCells:
-    """Embed the cells of a job and keep their counts; without ``embed`` vectors are empty.
-
-    Raises
-    ------
-    InputError
-        If the batch column is missing or holds one batch.
-    """
-    source = job.source
-    batches = None
-    if settings.batch is not None:
-        batches = label_text(_column(source, settings.batch, "batch"))
-        if len(np.unique(batches)) < 2:
-            raise InputError(
-                f"batch column '{settings.batch}' holds one batch, so none can be left out; drop `batch`"
+        Raises
+        ------
+        GeneMatchError
+            If the query shares too few genes with the training cells.
+        """
+        space = annotator.space
+        if space is None or not annotator.reads_genes:
+            return None, annotator.heads
+        match = _matched(space, source, settings)
+        present = space.present(match)
+        held = float(space.share[present].sum())
+        if held < _ENOUGH:
+            log.warning(
+                "the query's genes make up %.0f %% of the counts of the training cells; too few to tell "
+                "strange cells by their distance, so only uncertain ones are unknown",
+                100 * held,
             )
-    columns = source.gene_columns()
-    species = [job.match.report.species] if job.match.report.species else None
-    vocabulary = GeneVocabulary.of(gene_names(columns, job.match), species=species)
-    match = vocabulary.match(columns, column=settings.gene_column, minimum=0)
-    from scipy.sparse import vstack
-
-    counts = vstack([counts_in(block, match, len(vocabulary)) for block in source.blocks()], format="csr")
-    nothing = np.zeros((source.n_cells, 0), np.float32)
-    return LabelledCells(
-        vectors=np.concatenate(list(job.vectors())) if embed else nothing,
-        counts=counts,
-        vocabulary=vocabulary,
-        labels=labels,
-        batches=batches,
-        copies=copies_of(counts),
-    )
+        if present.mean() < _FEW:
+            log.warning(
+                "the query holds %.0f %% of the %s genes of the training cells; the others are estimated",
+                100 * present.mean(),
+                f"{len(present):,}",
+            )
+        return match, [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
 
 
-class ChosenCells:
-    """Some cells of a source, as a source of their own; see :class:`biolm.io.cells.CellSource`.
+def _matched(space: ExpressionSpace, source: CellSource, settings: PredictSettings) -> GeneMatch:
+    try:
+        return space.vocabulary.match(
+            source.gene_columns(),
+            column=settings.gene_column,
+            minimum=settings.minimum_match,
+            species=settings.species,
+        )
+    except GeneMatchError as error:
+        raise GeneMatchError(
+            f"the query shares too few genes with the cells that the annotator was fitted on: {error}"
+        ) from error
 
-    Parameters
-    ----------
-    whole
-        The open source; closing it is left to whoever opened it.
-    chosen
-        ``(n,)`` its rows.
-    """
 
-    def __init__(self, whole: CellSource, chosen: NDArray[np.int64]) -> None:
-        self.path, self.kind, self.matrix = whole.path, whole.kind, whole.matrix
-        self.n_cells, self.n_genes = len(chosen), whole.n_genes
-        self.random_access, self.notes = whole.random_access, whole.notes
-        self.whole, self.chosen = whole, chosen
-        self.places = None if whole.places is None else whole.places[chosen]
-        # What does not depend on the rows is the whole source's.
-        self.matrices = whole.matrices
-        self.watch = whole.watch
-        self.gene_columns = whole.gene_columns
-        self.obs_columns = whole.obs_columns
-
-    def close(self) -> None:
-        """Nothing: the whole source is its owner's."""
-
-    def __enter__(self) -> ChosenCells:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
-        """The chosen cells from ``start`` to ``stop``, at most ``rows`` in memory at a time."""
-        last = self.n_cells if stop is None else stop
-        for first in range(start, last, rows):
-            yield self.take(np.arange(first, min(first + rows, last)))
-
-    def take(self, rows: NDArray[np.int64]) -> CellBlock:
-        """Some of the chosen cells."""
-        return self.whole.take(self.chosen[rows])
-
-    def unsplit(self) -> ChosenCells:
-        """The same cells with the features of every type."""
-        return ChosenCells(self.whole.unsplit(), self.chosen)
-
-    def cell_names(self) -> NDArray[np.str_]:
-        """``(n,)`` names."""
-        return self.whole.cell_names()[self.chosen]
-
-    def obs_column(self, name: str) -> NDArray[Any]:
-        """``(n,)`` one column of the cell table."""
-        return self.whole.obs_column(name)[self.chosen]
+def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, distant: bool) -> Head:
+    """The head for a query without some genes; ``distant`` where distances can still be told."""
+    if present.all():
+        return head
+    scorer, distance = head.frozen.scorer, head.frozen.distance if distant else None
+    if isinstance(scorer, LinearMap) and scorer.reads_genes:
+        genes, bias = space.without(present, scorer.genes)
+        scorer = LinearMap(scorer.vectors, genes, scorer.bias + bias)
+    if distance is not None:
+        distance = distance.without(present, space)
+    return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance))

@@ -46,7 +46,7 @@ class Points:
     table
         Sparse float32 ``(n, m)`` log-normalised expression.
     codes
-        ``(n,)`` classes.
+        ``(n,)`` classes; or the numbers to learn.
     n_classes
         ``c``.
     batches
@@ -57,7 +57,7 @@ class Points:
 
     vectors: NDArray[np.float32]
     table: Any
-    codes: NDArray[np.int64]
+    codes: NDArray[Any]
     n_classes: int
     batches: NDArray[np.str_] | None
     copies: NDArray[np.int64]
@@ -173,13 +173,6 @@ def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> 
         return Neighbours.fit(points.vectors, points.codes, points.n_classes, settings.neighbours)
     fit = (points.vectors, points.table, points.codes, points.n_classes, settings.seed)
     return mean_map([fit_member(name, *fit) for name in recipe])
-
-
-def _joined(parts: Sequence[LinearMap | Neighbours]) -> LinearMap | Neighbours:
-    """The mean of linear maps; one part is itself."""
-    if len(parts) == 1:
-        return parts[0]
-    return mean_map([part for part in parts if isinstance(part, LinearMap)])
 
 
 def _folds(points: Points, seed: int) -> list[Split]:

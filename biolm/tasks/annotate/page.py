@@ -16,7 +16,7 @@ from biolm.report.report import Part, write_report
 from biolm.report.tables import ClassTable, ScoreRow, ScoreTable
 from biolm.scoring.calls import Calibration, ClassScore
 from biolm.tasks.annotate.annotator import Annotator, Head
-from biolm.tasks.annotate.table import words_of
+from biolm.tasks.annotate.table import learned, words_of
 
 __all__ = ["write_page"]
 
@@ -33,11 +33,7 @@ def write_page(annotator: Annotator, path: Path) -> None:
 
 
 def _summary(head: Head) -> str:
-    report = head.report
-    return (
-        f"{head.label}: {report['train_cells']:,} cells to learn from, {report['test_cells']:,} held out "
-        f"({report['split']}). All scores are of the held-out cells."
-    )
+    return f"{head.label}: {learned(head.report)}. All scores are of the held-out cells."
 
 
 def _parts(head: Head) -> list[Part]:

@@ -1,63 +1,50 @@
-"""Name the cells of a query: classes, calibrated confidence, probabilities, unknown cells.
+"""Name the rows of a query: in memory, into a file, or a shard at a time.
 
-Dimensions: ``n`` cells · ``c`` classes.
+Dimensions: ``n`` rows: cells, sequences ... · ``c`` classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-import biolm
-from biolm.errors import ConfigError, GeneMatchError
-from biolm.io.anndata.columns import CellAdditions
-from biolm.io.cell_tables import open_table
-from biolm.io.cells import CellBlock, CellSource
+from biolm.errors import CheckpointError, ConfigError
 from biolm.io.provenance import plain
-from biolm.jobs.cells import CellEmbedding, prepare
-from biolm.models.model import CellModel
+from biolm.jobs.job import Job, check_outputs, made_from, watched
+from biolm.jobs.modality import Modality, modality_of
+from biolm.jobs.spool import Parts
 from biolm.options import read_options, refuse_unused
-from biolm.progress import log
-from biolm.tasks.annotate.annotator import Annotator, Head, default_key, load_annotator
-from biolm.tasks.annotate.calls import Calls, Judged
-from biolm.tasks.annotate.expression import ExpressionSpace
-from biolm.tasks.annotate.linear import LinearMap
-from biolm.tasks.annotate.names import refuse_unknown
-from biolm.tasks.annotate.ontology import read_ontology
+from biolm.tasks.annotate.annotator import Annotator, load_annotator
+from biolm.tasks.annotate.kinds import kind_of
 from biolm.tasks.annotate.settings import PredictSettings
-from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Annotation", "additions", "judged", "keys", "predict", "rolled"]
+    from biolm.models.model import CellModel
+    from biolm.models.sequence_model import SequenceModel
 
-# With fewer of the training genes than this, the user should know.
-_FEW = 0.5
-# Share of the training counts whose genes a query needs for distances to mean the same there.
-_ENOUGH = 0.7
+__all__ = ["PredictSummary", "annotate_file", "digest_of", "predict", "predict_file"]
 
 
 def predict(
     data: str | Path | AnnData,
     annotator: str | Path | Annotator,
     *,
-    model: str | Path | CellModel | None = None,
+    model: str | Path | CellModel | SequenceModel | None = None,
     key: str | None = None,
     copy: bool = False,
     **options: Any,
 ) -> AnnData:
-    """Name cells.
+    """Name cells, sequences or residues.
 
     Parameters
     ----------
     data
-        A path or an AnnData with raw counts, of any genes in any order and by any identifier.
+        A path or an AnnData with raw counts, of any genes in any order and by any identifier; or a file of
+        sequences of the kind that the annotator's model reads.
     annotator
         A folder of ``biolm annotate fit``, or what :func:`biolm.annotate.fit` returned.
     model
@@ -71,13 +58,14 @@ def predict(
 
     Returns
     -------
-    The AnnData with categorical ``obs[key]``, ``obs[key + "_confidence"]``,
-    ``obsm[key + "_probabilities"]`` and ``uns["biolm"][key]``, which names the classes.
+    The AnnData, for sequences a new one with a row each (or a row a residue), with categorical ``obs[key]``,
+    ``obs[key + "_confidence"]``, ``obsm[key + "_probabilities"]`` and ``uns["biolm"][key]``, which names the
+    classes. Numbers are in ``obs[key]`` alone.
 
     Raises
     ------
     BiolmError
-        If the cells or the annotator cannot be used.
+        If the data or the annotator cannot be used.
 
     Examples
     --------
@@ -88,209 +76,152 @@ def predict(
     >>> "biolm_cell_type_confidence" in adata.obs
     True
     """
-    from biolm.jobs.cells import whole_table
-
     settings: PredictSettings = read_options(PredictSettings, {"key": key, **options}, "annotate predict")
     settings.check_in_memory()
-    refuse_unused(settings, "cells")
-    used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
-    with open_table(data, matrix=settings.matrix) as source:
-        adata = whole_table(source) if isinstance(data, str | Path) else data
-        added = _additions(source, used, settings)
-        added.check_free(adata.obs, adata.uns.get("biolm", {}), overwrite=settings.overwrite)
-    adata = adata.copy() if copy else adata
-    added.attach(adata)
-    return adata
+    modality = modality_of(data)
+    refuse_unused(settings, modality.reads)
+    used = _opened(annotator, model, modality)
+    given: Any = None if isinstance(data, str | Path) else data
+    with modality.open(data, settings) as source:
+        work = kind_of(modality).prediction(modality, source, used, settings)
+        work.check(None)
+        parts = [work.compute(block) for block in work.blocks(0, len(work.ends) - 1)]
+        return work.table(parts, given, copy=copy)
 
 
-def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
-    """Name of each head's result.
-
-    Raises
-    ------
-    ConfigError
-        If a result would be named ``cell_type``, which is kept for what was measured.
-    """
-    names = [default_key(head.label) for head in annotator.heads]
-    if settings.key is not None:
-        names[0] = settings.key
-    if "cell_type" in names:
-        raise ConfigError("cell_type is kept for labels that people gave; choose another key (`key`)")
-    return names
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """Cells, model and annotator that fit each other.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSummary:
+    """What a job did.
 
     Parameters
     ----------
-    job
-        Cells and model.
-    space
-        The expression space of the training cells.
-    match
-        Where the query's genes lie in it; None where it is not read.
-    heads
-        The annotator's heads, made to do with the genes of the query.
+    rows, unit
+        How many were named, and what they are.
+    counts
+        By key: rows of each class; empty for a shard, None where they are not counted.
     """
 
-    job: CellEmbedding
-    space: ExpressionSpace
-    match: GeneMatch | None
-    heads: list[Head]
-
-    @classmethod
-    def of(cls, source: CellSource, annotator: Annotator, settings: PredictSettings) -> Annotation:
-        """Check that they fit, before any work."""
-        job = prepare(source, annotator.model, _with_embedding(settings, annotator))
-        match, heads = _heads(annotator, source, settings)
-        return cls(job, annotator.space, match, heads)
-
-    def compute(self, block: CellBlock) -> dict[str, NDArray[Any]]:
-        """Of one block: calibrated probabilities of every head, cells far from training, empty cells."""
-        vectors = self.job.compute(block)["vectors"]
-        table = None if self.match is None else self.space.table(block, self.match)
-        found: dict[str, NDArray[Any]] = {
-            f"head{number}": head.frozen.probabilities(vectors, table).astype(np.float32)
-            for number, head in enumerate(self.heads)
-        }
-        # A cell without counts has a vector of zeros.
-        empty = ~np.asarray(vectors.any(1), bool)
-        for probabilities in found.values():
-            probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
-        found["empty"] = empty
-        found["strange"] = np.stack(
-            [head.frozen.strangeness(vectors, table) > 1 for head in self.heads], axis=1
-        )
-        return found
+    rows: int
+    unit: str
+    counts: dict[str, Any] | None
 
 
-def judged(source: CellSource, annotator: Annotator, settings: PredictSettings) -> Judged:
-    """Calibrated probabilities of every head, and which cells are strange or hold no counts."""
-    work = Annotation.of(source, annotator, settings)
-    parts = [work.compute(block) for block in work.job.blocks(0, len(work.job.ends) - 1)]
-    return Judged.of_parts(annotator, parts)
-
-
-def additions(
-    annotator: Annotator,
+def predict_file(
+    path: str | Path,
+    output: str | Path,
+    annotator: str | Path | Annotator,
     settings: PredictSettings,
-    found: Judged,
-    coarse: Mapping[str, str],
-) -> CellAdditions:
-    """What enters the table of cells, from what every head says; ``coarse`` names classes of the first."""
-    columns: dict[str, Any] = {}
-    matrices: dict[str, Any] = {}
-    records: dict[str, Any] = {}
-    names = keys(annotator, settings)
-    for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
-        low = whole.max(1) < head.frozen.threshold
-        strange = found.empty | (found.strange[:, place] & settings.reject)
-        called = Calls(key, head, whole, strange | (low & settings.reject), strange)
-        if coarse and not columns:
-            columns[f"{key}_coarse"] = called.rolled(coarse)
-        added = called.additions(_record(annotator, called))
-        columns |= added.columns
-        matrices |= added.matrices
-        records |= added.records
-    return CellAdditions(columns=columns, matrices=matrices, records=records)
+    model: str | Path | CellModel | SequenceModel | None = None,
+) -> dict[str, Any]:
+    """Name the rows of a file into a file, or do a shard of them into a folder.
 
+    Of cells a copy of the table with the names is written; of sequences a table with a row each (or a row a
+    residue). Shards of cells are merged with the annotator of a folder, which is then given as a folder.
 
-def _additions(source: CellSource, annotator: Annotator, settings: PredictSettings) -> CellAdditions:
-    # A bad key or ontology is noticed before the work.
-    keys(annotator, settings)
-    coarse = rolled(annotator, settings)
-    return additions(annotator, settings, judged(source, annotator, settings), coarse)
+    Parameters
+    ----------
+    path
+        A table of cells, or a file of sequences.
+    output
+        ``.h5ad`` or ``.zarr``; of sequences ``.tsv``, ``.csv``, ``.parquet`` or ``.h5ad``; a folder for a
+        shard.
+    annotator
+        A folder of ``biolm annotate fit``, or what :func:`biolm.annotate.fit` returned.
+    settings
+        Choices of the job.
+    model
+        The annotator's model, where it is no longer where it was.
 
-
-def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
-    """Coarse name of each class of the first head; empty where none was asked for."""
-    if settings.ontology is None:
-        return {}
-    names = read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)
-    refuse_unknown(names.values(), f"the ontology {settings.ontology}")
-    return names
-
-
-def _with_embedding(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
-    """The settings with what the annotator's vectors were made with."""
-    fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
-    if settings.match not in ("resolve", fitted["match"]):
-        raise ConfigError(
-            f"the annotator was fitted with `match={fitted['match']!r}`; leave `match={settings.match!r}` "
-            "out, or fit it again with that"
-        )
-    return replace(settings, **fitted)
-
-
-def _heads(
-    annotator: Annotator, source: CellSource, settings: PredictSettings
-) -> tuple[GeneMatch | None, list[Head]]:
-    """Where the query's genes lie among those of the training cells, and heads that make do with them.
+    Returns
+    -------
+    By key: cells of each class; of sequences and of a shard, nothing.
 
     Raises
     ------
-    GeneMatchError
-        If the query shares too few genes with the training cells.
+    BiolmError
+        If input, annotator or output cannot be used; nothing half-written is left.
     """
-    if not annotator.reads_genes:
-        return None, list(annotator.heads)
-    space = annotator.space
-    try:
-        match = space.vocabulary.match(
-            source.gene_columns(),
-            column=settings.gene_column,
-            minimum=settings.minimum_match,
-            species=settings.species,
-        )
-    except GeneMatchError as error:
-        raise GeneMatchError(
-            f"the query shares too few genes with the cells that the annotator was fitted on: {error}"
-        ) from error
-    present = space.present(match)
-    held = float(space.share[present].sum())
-    if held < _ENOUGH:
-        log.warning(
-            "the query's genes make up %.0f %% of the counts of the training cells; too few to tell strange "
-            "cells by their distance, so only uncertain ones are unknown",
-            100 * held,
-        )
-    if present.mean() < _FEW:
-        log.warning(
-            "the query holds %.0f %% of the %s genes of the training cells; the others are estimated",
-            100 * present.mean(),
-            f"{len(present):,}",
-        )
-    return match, [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
+    return annotate_file(path, output, annotator, settings, model).counts or {}
 
 
-def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, distant: bool) -> Head:
-    """The head for a query without some genes; ``distant`` where distances can still be told."""
-    if present.all():
-        return head
-    scorer, distance = head.frozen.scorer, head.frozen.distance if distant else None
-    if isinstance(scorer, LinearMap) and scorer.reads_genes:
-        genes, bias = space.without(present, scorer.genes)
-        scorer = LinearMap(scorer.vectors, genes, scorer.bias + bias)
-    if distance is not None:
-        distance = distance.without(present, space)
-    return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance))
+def annotate_file(
+    path: str | Path,
+    output: str | Path,
+    annotator: str | Path | Annotator,
+    settings: PredictSettings,
+    model: Any = None,
+) -> PredictSummary:
+    """As :func:`predict_file`, and how many rows there were.
 
+    Parameters
+    ----------
+    path, output, annotator, settings, model
+        As of :func:`predict_file`.
+    """
+    modality, target = modality_of(path), Path(output)
+    refuse_unused(settings, modality.reads)
+    kind = kind_of(modality)
+    form, endings = kind.form(target, settings)
+    check_outputs(target, endings, settings)
+    in_memory = isinstance(annotator, Annotator) or not isinstance(model, str | Path | None)
+    if settings.shard and kind.rereads and in_memory:
+        raise ConfigError("a shard is merged with the annotator of a folder; save it and give the folder")
+    used = _opened(annotator, model, modality)
+    counts: dict[str, Any] | None = {}
+    with modality.open(path, settings) as source:
+        work = kind.prediction(modality, source, used, settings)
+        work.check(target)
 
-def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
-    """Where the names come from, as plain facts."""
-    head = called.head
-    record: dict[str, Any] = plain(
-        {
-            "annotator": annotator.facts,
-            "model": annotator.reference["facts"],
-            "label": head.label,
-            "biolm_version": biolm.__version__,
-            "temperature": head.frozen.temperature,
-            "threshold": head.frozen.threshold,
-            "unknown_cells": int(called.unknown.sum()),
-            "held_out": head.report.get("held_out"),
+        def finish(parts: Parts, made: Path) -> None:
+            nonlocal counts
+            counts = work.write(parts, made, form)
+
+        facts = {
+            "input": made_from(path),
+            "modality": modality.name,
+            "annotator": made_from(annotator),
+            "model": str(model) if isinstance(model, str | Path) else None,
         }
-    )
-    return record
+        rows = Job(
+            kind=work.kind,
+            same={
+                "annotator": plain(used.facts)
+                if isinstance(annotator, Annotator)
+                else digest_of(Path(annotator)),
+                "key": work.key,
+                **work.same(),
+            },
+            facts=facts | work.facts(),
+            inputs=watched(source),
+            ends=work.ends,
+            blocks=work.blocks,
+            compute=work.compute,
+            finish=finish,
+            label="annotating",
+            unit=modality.reads,
+        ).run(target, settings)
+    return PredictSummary(rows=rows, unit=modality.reads, counts=counts)
+
+
+def digest_of(folder: Path) -> str:
+    """What tells one annotator from another: the bytes of its files but the page."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _opened(annotator: str | Path | Annotator, model: Any, modality: Modality) -> Annotator:
+    """The annotator itself, or that of a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it names another kind of data.
+    """
+    used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
+    if used.modality != modality.reads:
+        named = "the annotator" if isinstance(annotator, Annotator) else str(annotator)
+        raise CheckpointError(f"{named} holds no annotator of {modality.reads}: it names {used.modality}")
+    return used

@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +21,20 @@ from biolm.scoring.verdicts import against_best
 from biolm.tasks.annotate.calibrate import probabilities
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
+from biolm.tasks.annotate.numbers import number_verdict
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["COMPARED", "Row", "baseline_rows", "row", "shown", "strange_test", "unknown_test", "verdict"]
+__all__ = [
+    "COMPARED",
+    "Row",
+    "baseline_rows",
+    "report_of",
+    "row",
+    "shown",
+    "strange_test",
+    "unknown_test",
+    "verdict",
+]
 
 COMPARED = (
     "majority class",
@@ -99,22 +110,63 @@ def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any
     }
 
 
-def baseline_rows(counts: Any, codes: NDArray[np.int64], split: Split, seed: int) -> list[Row]:
+def report_of(
+    about: dict[str, Any], rows: Sequence[Any], baselines: Sequence[Any], seed: int
+) -> dict[str, Any]:
+    """What was split, then scores of the method, of its parts, and of the baselines on the same split.
+
+    Parameters
+    ----------
+    about
+        What was split, and how.
+    rows
+        The method first, then its parts: :class:`Row` of classes, :class:`NumberRow` of numbers.
+    baselines
+        As ``rows``.
+    seed
+        Of the comparison.
+    """
+    if isinstance(rows[0], Row):
+        words = verdict(rows, baselines)
+    else:
+        words = number_verdict(rows[0], baselines, seed=seed)
+    return about | {
+        "held_out": rows[0].facts,
+        "parts": [each.facts for each in rows[1:]],
+        "baselines": [each.facts for each in baselines],
+        "verdict": words,
+    }
+
+
+def baseline_rows(
+    table: Any,
+    codes: NDArray[np.int64],
+    split: Split,
+    baselines: Mapping[str, Any] | Sequence[str],
+    seed: int,
+) -> list[Row]:
     """Scores of the baselines on the same split.
 
     Parameters
     ----------
-    counts
-        Sparse ``(n, m)`` raw counts.
+    table
+        Sparse ``(n, m)`` raw counts, or what else the baselines read.
     codes
         ``(n,)`` classes.
+    split
+        Rows to learn from and to measure on.
+    baselines
+        What fits each; or names of :data:`~biolm.scoring.baselines.BASELINES`.
+    seed
+        Of the fits.
     """
+    fits = baselines if isinstance(baselines, Mapping) else {name: BASELINES[name] for name in baselines}
     names = codes.astype(str)
     rows = []
-    for name in COMPARED:
+    for name, fit in fits.items():
         log.info("baseline: %s", name)
-        predictor = BASELINES[name](counts[split.train], names[split.train], seed=seed)
-        held = predictor.predict_proba(counts[split.test])
+        predictor = fit(table[split.train], names[split.train], seed=seed)
+        held = predictor.predict_proba(table[split.test])
         found = np.zeros((len(split.test), codes.max() + 1))
         found[:, predictor.classes.astype(int)] = held
         rows.append(row(name, codes[split.test], found, seed))

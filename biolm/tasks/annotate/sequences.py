@@ -1,287 +1,293 @@
-"""Labelled sequences in memory: what is labelled, what it is held out with, and what methods read of it.
+"""Annotation of sequences, or of each of their residues: by the model's vectors and by k-mers.
 
-Dimensions: ``n`` sequences · ``s`` samples (sequences, or letters of them) · ``d`` width · ``m`` columns of
-the table of k-mers or of letters round a letter.
+Dimensions: ``n`` sequences · ``s`` samples (sequences, or residues of them) · ``d`` width · ``c`` classes.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import Policy, Tally, admitted, check_kind
-from biolm.adapters.sequences.clusters import cluster_sequences
-from biolm.adapters.sequences.reading import kept_letters, with_masks
-from biolm.adapters.sequences.spectrum import kmer_table, window_table
-from biolm.errors import ConfigError, InputError
-from biolm.io.label_table import STRINGS, LabelTable, read_label_table
-from biolm.io.sequences import SequenceBlock, open_sequences
-from biolm.io.sequences.block import concatenate_blocks
-from biolm.models.sequence_model import SequenceModel, SequenceOptions
+import biolm
+from biolm.adapters.sequences import Tally
+from biolm.adapters.sequences.clusters import usual_identity
+from biolm.errors import ConfigError
+from biolm.io.provenance import plain
+from biolm.io.table import TABLES
+from biolm.jobs.job import block_ends
+from biolm.jobs.modality import Modality
+from biolm.jobs.sequences import SequenceFile
+from biolm.models.sequence_model import SequenceModel
 from biolm.progress import log
+from biolm.scoring.baselines import fit_linear, fit_majority, fit_pca_linear
 from biolm.scoring.splits import Split, holdout
-from biolm.tasks.annotate.names import refuse_unknown
-from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
+from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.labelled import Labels
+from biolm.tasks.annotate.labelling import Labelling, SequencePrediction, check_ending
+from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
+from biolm.tasks.annotate.pieces import said_of, train
+from biolm.tasks.annotate.samples import Samples, read_block, read_samples, table_of_letters, vectors_of
+from biolm.tasks.annotate.score import Row, baseline_rows, report_of, row
+from biolm.tasks.annotate.settings import FitSettings, PredictSettings
 
-__all__ = ["Samples", "read_block", "read_samples", "table_of_letters", "vectors_of"]
+if TYPE_CHECKING:
+    pass
 
-_MISSING = ("", "?", "nan", "NaN", "NA", "None")
-_BINS = 5  # classes of numbers that a split keeps even
+__all__ = ["SequenceKind", "SequenceTraining"]
 
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Labelled samples.
-
-    Parameters
-    ----------
-    block
-        ``n`` sequences that have a label.
-    label
-        Name of the column.
-    values
-        ``(s,)`` codes of classes or numbers; -1 or NaN for letters without a label.
-    classes
-        Names of the classes; empty for numbers.
-    groups
-        ``(n,)`` what each sequence is held out with.
-    per_residue
-        Whether letters are the samples, rather than sequences.
-    """
-
-    block: SequenceBlock
-    label: str
-    values: NDArray[Any]
-    classes: tuple[str, ...]
-    groups: NDArray[np.int64]
-    per_residue: bool
-
-    @property
-    def owner(self) -> NDArray[np.int64]:
-        """``(s,)`` sequence of each sample."""
-        rows = np.arange(len(self.block))
-        return np.repeat(rows, self.block.lengths) if self.per_residue else rows
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """``(s,)`` samples with a label; of sequences all have one."""
-        return self.values >= 0 if self.classes else ~np.isnan(self.values)
-
-    def split(self, settings: FitSettings) -> Split:
-        """Sequences to learn from and those to be judged on, with the labels as even as may be."""
-        names = np.zeros(len(self.block)) if self.per_residue else self.values
-        if not self.classes and not self.per_residue:
-            names = np.searchsorted(np.quantile(names, np.linspace(0, 1, _BINS + 1)[1:-1]), names)
-        if len(np.unique(self.groups)) < 2:
-            raise InputError(
-                "all labelled sequences are of one group, so none can be held out; give more diverse ones, a "
-                "higher identity (`identity`) or a random split (`split='random'`)"
-            )
-        return holdout(names.astype(str), share=settings.test_share, groups=self.groups, seed=settings.seed)
-
-    def rows(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Labelled samples of some sequences."""
-        return np.flatnonzero(np.isin(self.owner, sequences) & self.known)
+_VALIDATION = 0.15
 
 
-def read_block(
-    path: str | Path, model: SequenceModel, letters: Policy, tally: Tally
-) -> tuple[SequenceBlock, dict[str, NDArray[np.bool_]]]:
-    """The records of a file that the model may read, cleaned; and what was kept of their letters.
+@dataclass(frozen=True, kw_only=True)
+class SequenceTraining:
+    """Labelled sequences and a model; see :class:`~biolm.tasks.annotate.kinds.Training`.
 
     Parameters
     ----------
-    path
-        The file.
     model
-        The model.
-    letters
-        What is done with letters that the model does not know.
-    tally
-        Counts them.
-
-    Returns
-    -------
-    The records, and by name which letters of those that were shortened are still there.
-
-    Raises
-    ------
-    InputError
-        If they are of the other kind, a letter is refused or no record is left.
-    """
-    with open_sequences(path) as source:
-        whole = with_masks(concatenate_blocks(list(source.blocks())), model.tokenizer)
-    check_kind(whole, model.kind, name=str(path))
-    kept = kept_letters(whole, model.tokenizer)
-    block = admitted(whole, model.tokenizer, letters, tally)
-    if sentence := tally.sentence():
-        log.warning("%s", sentence)
-    if not len(block):
-        raise InputError(
-            f"every record of {path} was left out; read their letters as unknown (`letters='unknown'`)"
-        )
-    spans = zip(whole.names, whole.offsets[:-1].tolist(), whole.offsets[1:].tolist(), strict=True)
-    times = Counter(whole.names)
-    return block, {name: kept[a:b] for name, a, b in spans if times[name] == 1 and not kept[a:b].all()}
-
-
-def read_samples(
-    path: str | Path,
-    labels: str | Path,
-    label: str,
-    model: SequenceModel,
-    settings: FitSettings,
-    tally: Tally | None = None,
-) -> Samples:
-    """Records and their labels.
-
-    Parameters
-    ----------
-    path, labels, label
-        As of :func:`~biolm.tasks.annotate.fit_sequences.fit_sequences`.
-    model
-        The loaded model.
+        Reads them.
+    samples
+        What is labelled.
     settings
         The user's choices.
     tally
-        Counts letters that the model does not know.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, or the labels teach nothing.
+        Residues or bases that the model does not know.
     """
-    whole, shortened = read_block(path, model, settings.letters, Tally() if tally is None else tally)
-    table = read_label_table(labels, whole.names)
-    if label not in table.columns and tuple(table.columns) == (STRINGS,):
-        label = STRINGS
-    texts = table.column(label)
-    if tuple(table.columns) == (STRINGS,) and not settings.per_residue and not settings.numbers:
-        raise InputError(
-            f"{labels} gives each record a string of letters, not a class; give a table of names and "
-            "classes, or learn a label for each letter (`per_residue=True`)"
+
+    model: SequenceModel
+    samples: Samples
+    settings: FitSettings
+    tally: Tally
+    distances: ClassVar[bool] = False
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Vectors and k-mers together, then each alone; or what the user chose."""
+        joins = self.settings.method == "linear" and self.settings.features == "joint"
+        return ("joint", "embedding", "kmers") if joins else (self.settings.features,)
+
+    @property
+    def columns(self) -> Sequence[Labels]:
+        """The one column that is learned."""
+        samples = self.samples
+        return (Labels(samples.label, samples.classes, samples.values[self.known]),)
+
+    @cached_property
+    def known(self) -> NDArray[np.int64]:
+        """Samples with a label, which the points are."""
+        return np.flatnonzero(self.samples.known)
+
+    @cached_property
+    def sides(self) -> Split:
+        """Sequences to learn from and to measure on."""
+        return self.samples.split(self.settings)
+
+    @cached_property
+    def table(self) -> Any:
+        """Sparse k-mers of the points, or what stands round each residue."""
+        samples = self.samples
+        return table_of_letters(samples.block, self.model, per_residue=samples.per_residue)[self.known]
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """What each point is held out with."""
+        return self.samples.groups[self.samples.owner][self.known]
+
+    def points(self, column: Labels) -> Points:
+        """What a frozen method learns from."""
+        samples, chosen = self.samples, self.settings
+        vectors = vectors_of(
+            self.model, samples.block, per_residue=samples.per_residue, pool=chosen.pool, settings=chosen
+        )[self.known]
+        groups, own = self.groups.astype(str), np.arange(len(self.known))
+        return Points(vectors, self.table, column.codes, len(column.classes), groups, own)
+
+    def split(self, column: Labels) -> Split:  # noqa: ARG002  # the contract
+        """Places among the points of what is learned from and measured on."""
+        return Split(*(self._places(side) for side in (self.sides.train, self.sides.test)))
+
+    def _places(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(self.samples.owner[self.known], sequences))
+
+    def baselines(self, column: Labels, split: Split) -> Sequence[Row | NumberRow]:
+        """Scores of the baselines on the same split."""
+        letters = "letters nearby" if self.samples.per_residue else "k-mers"
+        if column.classes:
+            fits = {
+                "majority class": fit_majority,
+                f"{letters} + logistic regression": fit_linear,
+                f"PCA-50 of {letters} + logistic regression": fit_pca_linear,
+            }
+            return baseline_rows(self.table, column.codes, split, fits, self.settings.seed)
+        values, (learn, test) = column.codes, (split.train, split.test)
+        nothing = np.zeros((len(values), 1), np.float32)
+        given = nothing[learn], self.table[learn], values[learn], self.groups[learn]
+        ridge = fit_numbers(*given, ["kmers"], self.settings.seed)["kmers"]
+        return [
+            number_row("mean", values[test], np.full(len(test), values[learn].mean())),
+            number_row(
+                f"{letters} + ridge regression",
+                values[test],
+                ridge.logits(nothing[test], self.table[test])[:, 0],
+            ),
+        ]
+
+    def about(self, column: Labels, split: Split) -> dict[str, Any]:  # noqa: ARG002  # the contract
+        """What was split, and how."""
+        samples, chosen, sides = self.samples, self.settings, self.sides
+        identity = usual_identity(samples.block) if chosen.identity is None else chosen.identity
+        how = f"whole clusters at {identity:.0%} identity" if chosen.split == "clusters" else "random"
+        return {
+            "sequences": len(samples.block),
+            "train_sequences": len(sides.train),
+            "test_sequences": len(sides.test),
+            "samples": len(self.known),
+            "groups": len(np.unique(samples.groups)),
+            "split": how if chosen.batch is None else f"whole groups of {chosen.batch}",
+        }
+
+    def more(
+        self,
+        column: Labels,
+        points: Points | None = None,  # noqa: ARG002  # the contract
+        split: Split | None = None,  # noqa: ARG002
+        measured: Mapping[str, Frozen] | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """How many samples each class has."""
+        if not column.classes:
+            return {}
+        sizes = np.bincount(column.codes, minlength=len(column.classes))
+        return {"classes": dict(zip(column.classes, sizes.tolist(), strict=True))}
+
+    def train(self) -> tuple[Any, list[Head], Any]:
+        """Train on what is not held out, a part of which stops the training and calibrates."""
+        samples, settings, (column,) = self.samples, self.settings, self.columns
+        learn = _validation(samples, self.sides.train, settings)
+        tuned = train(self.model, samples, learn, settings)
+
+        def said(sequences: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+            block = samples.block.take(sequences)
+            found = said_of(tuned.predict, block, self.model, samples.label, per_residue=samples.per_residue)
+            rows = np.flatnonzero(np.isin(samples.owner, sequences))
+            known = samples.known[rows]
+            return found[known], samples.values[rows][known]
+
+        held, truth = said(self.sides.test)
+        name, recipe = f"biolm {settings.method}", (settings.method,)
+        same = _identity(max(len(samples.classes), 1))
+        rows: list[Any]
+        if samples.classes:
+            logits, codes = said(learn.test)
+            temperature = temperature_of(logits, codes)
+            confidence = probabilities(logits, temperature).max(1)
+            frozen = Frozen(same, recipe, temperature, threshold_of(confidence, settings.reject))
+            rows = [row(name, truth, probabilities(held, temperature), settings.seed)]
+        else:
+            frozen = Frozen(same, recipe, 1.0, 0.0)
+            rows = [number_row(name, truth, held[:, 0])]
+        split = self.split(column)
+        report = report_of(self.about(column, split), rows, self.baselines(column, split), settings.seed)
+        head = Head(column.name, column.classes, frozen, report | self.more(column))
+        return self.model, [head], tuned
+
+    def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
+        """The annotator with this head."""
+        settings = {"settings": self.settings.used("sequences"), **self.tally.facts()}
+        return Annotator(
+            model=self.model,
+            reference=reference,
+            embedding={"pool": self.settings.pool, "per_residue": self.settings.per_residue},
+            space=None,
+            heads=tuple(heads),
+            facts=plain({"biolm_version": biolm.__version__, **settings}),
+            modality="sequences",
+            trained=bool(trained),
+            tuned=trained.get("tuned"),
         )
-    left_out = [*_MISSING, *settings.leave_out]
-    kept = np.flatnonzero(~np.isin(texts, left_out) & (whole.lengths > 0))
-    kept = _sampled(kept, whole.lengths, settings)
-    if not len(kept):
-        raise InputError(f"no record of {path} has a label in the column {label!r} of {labels}")
-    block, texts = whole.take(kept), texts[kept]
-    cells = _letters(block, texts, shortened, settings) if settings.per_residue else texts
-    values, classes = _encoded(cells, label, left_out, settings)
-    return Samples(block, label, values, classes, _groups(block, table, kept, settings), settings.per_residue)
 
 
-def _sampled(rows: NDArray[np.intp], lengths: NDArray[np.int64], settings: FitSettings) -> NDArray[np.intp]:
-    """At most ``max_rows`` samples, whole sequences."""
-    sizes = lengths[rows] if settings.per_residue else np.ones(len(rows), np.int64)
-    if sizes.sum() <= settings.max_cells:
-        return rows
-    order = np.random.default_rng(settings.seed).permutation(len(rows))
-    many = max(2, int(np.searchsorted(np.cumsum(sizes[order]), settings.max_cells, side="right")))
-    return np.sort(rows[order[:many]])
+def _identity(size: int) -> LinearMap:
+    """A map that leaves the logits of a trained model as they are."""
+    return LinearMap(
+        np.eye(size, dtype=np.float32), np.zeros((1, size), np.float32), np.zeros(size, np.float32)
+    )
 
 
-def _letters(
-    block: SequenceBlock,
-    texts: NDArray[np.str_],
-    shortened: Mapping[str, NDArray[np.bool_]],
-    settings: FitSettings,
-) -> NDArray[np.str_]:
-    """``(s,)`` label of each letter: one character each, or numbers by commas or spaces.
-
-    Labels of a record as it stands in the file lose those of gaps and stops, which are not read.
-    """
-    found: list[str] = []
-    for row, text in enumerate(texts.tolist()):
-        each = text.replace(",", " ").split() if settings.numbers else list(text)
-        kept = shortened.get(block.names[row])
-        if kept is not None and len(each) == len(kept):
-            each = [cell for cell, stays in zip(each, kept.tolist(), strict=True) if stays]
-        if len(each) != block.lengths[row]:
-            raise InputError(
-                f"record {block.names[row]!r} has {block.lengths[row]} letters but {len(each)} labels; "
-                f"give one {'number' if settings.numbers else 'character'} for each letter"
-            )
-        found += each
-    return np.array(found)
+def _validation(samples: Samples, rows: NDArray[np.int64], settings: FitSettings) -> Split:
+    """Whole groups of the training sequences apart, where there are several."""
+    groups = samples.groups[rows]
+    several = groups if len(np.unique(groups)) > 1 else None
+    split = holdout(["any"] * len(rows), share=_VALIDATION, groups=several, seed=settings.seed)
+    return Split(rows[split.train], rows[split.test])
 
 
-def _encoded(
-    cells: NDArray[np.str_], label: str, missing: list[str], settings: FitSettings
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Codes and classes, or numbers."""
-    known = ~np.isin(cells, missing)
-    if settings.numbers:
-        try:
-            values = np.where(known, cells, "nan").astype(np.float64)
-        except ValueError as error:
-            raise InputError(
-                f"the labels {label!r} are to be numbers but hold text ({error}); learn classes"
-            ) from error
-        if not np.nanstd(values) > 0:
-            raise InputError(f"all labels {label!r} are the same number; there is nothing to learn")
-        return values, ()
-    classes, sizes = np.unique(cells[known], return_counts=True)
-    if len(classes) < 2:
-        raise InputError(f"the labels {label!r} hold one class alone; an annotator needs two to tell apart")
-    if sizes.min() < 2:
-        lone = ", ".join(repr(textwrap.shorten(str(name), 30)) for name in classes[sizes < 2][:5])
-        raise InputError(
-            f"the labels {label!r} have classes of one sequence ({lone}), which cannot be both learned and "
-            "tested; leave them out (`leave_out`), or learn numbers (`numbers=True`)"
-        )
-    refuse_unknown(classes, f"the label {label!r}")
-    codes = np.full(len(cells), -1, np.int64)
-    codes[known] = np.searchsorted(classes, cells[known])
-    return codes, tuple(classes.tolist())
+class SequenceKind:
+    """Sequences; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
 
+    page = rereads = False
 
-def _groups(
-    block: SequenceBlock, table: LabelTable, kept: NDArray[np.intp], settings: FitSettings
-) -> NDArray[np.int64]:
-    if settings.batch is not None:
-        names = table.column(settings.batch)[kept]
-        return np.unique(names, return_inverse=True)[1].astype(np.int64)
-    if settings.split == "random":
-        return np.arange(len(block))
-    return cluster_sequences(block, identity=settings.identity)
+    def training(
+        self,
+        modality: Modality,  # noqa: ARG002  # the contract
+        source: SequenceFile,
+        wished: tuple[Sequence[str], Any],
+        model: SequenceModel,
+        settings: FitSettings,
+    ) -> SequenceTraining:
+        """Read labelled sequences and the table of their labels.
 
-
-def vectors_of(
-    model: SequenceModel, block: SequenceBlock, *, per_residue: bool, pool: str | None, settings: Any
-) -> NDArray[np.float32]:
-    """``(s, d)`` vectors of sequences or of their letters.
-
-    Raises
-    ------
-    ConfigError
-        If the model reads several letters as one token where each letter has a label.
-    """
-    options = SequenceOptions(pool=pool, batch_tokens=settings.batch_tokens, device=settings.device)
-    found = []
-    for start in range(0, len(block), model.block_rows):
-        part = block.part(start, min(start + model.block_rows, len(block)))
-        if not per_residue:
-            found.append(model.embed(part, options))
-            continue
-        states, _ = model.residues(part, options)
-        if len(states) != len(part.letters):
+        Raises
+        ------
+        InputError, ConfigError
+            If sequences or labels cannot be used.
+        """
+        names, labels = wished
+        if labels is None or len(names) != 1:
             raise ConfigError(
-                f"model {model.name} makes {len(states):,} tokens of {len(part.letters):,} letters; "
-                "labels of letters need a model of single letters, and sequences without gaps"
+                "to label sequences give a table of their labels (`labels`) and one column (`label`)"
             )
-        found.append(states)
-    return np.concatenate(found)
+        tally = Tally()
+        samples = read_samples(source, labels, names[0], model, settings, tally)
+        training = SequenceTraining(model=model, samples=samples, settings=settings, tally=tally)
+        if settings.split == "random" and settings.batch is None:
+            log.warning(
+                "the split is random: near-copies may lie on both sides, and scores look better than they are"
+            )
+        return training
 
+    def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:
+        """By the ending of the output; text has a JSON file beside it."""
+        if settings.shard:
+            return "shard", (".h5ad", *(f".{name}" for name in TABLES))
+        check_ending(target, per_residue=False)
+        text = target.suffix.lower() in (".tsv", ".csv")
+        return target.suffix, (target.suffix, ".json") if text else (target.suffix,)
 
-def table_of_letters(block: SequenceBlock, model: SequenceModel, *, per_residue: bool) -> Any:
-    """What a method without a model reads: ``(s, m)`` k-mers, or letters round each letter."""
-    return window_table(block) if per_residue else kmer_table(block, protein=model.kind == "protein")
+    def prediction(
+        self,
+        modality: Modality,  # noqa: ARG002  # the contract
+        source: SequenceFile,
+        annotator: Annotator,
+        settings: PredictSettings,
+    ) -> SequencePrediction:
+        """Read the sequences and check that they and the annotator fit."""
+        tally = Tally()
+        block, _ = read_block(source, annotator.model, settings.letters, tally)
+        return SequencePrediction(
+            source=source,
+            annotator=annotator,
+            settings=settings,
+            labelling=Labelling.of(annotator, settings, tally),
+            block=block,
+            ends=block_ends(len(block), settings.block_rows or annotator.model.block_rows),
+            tally=tally,
+        )

@@ -156,8 +156,9 @@ class FitSettings(CellSettings, SequenceSettings):
             If an option was chosen that is not used, or features of another kind of data.
         """
         refuse_unused(self, modality)
-        if self.features not in FEATURES[modality]:
-            known = ", ".join(FEATURES[modality])
+        features = FEATURES.get(modality, ("joint", "embedding"))
+        if self.features not in features:
+            known = ", ".join(features)
             raise ConfigError(f"`features` of {modality} are one of {known}, not {self.features!r}")
 
     def used(self, modality: str) -> dict[str, Any]:

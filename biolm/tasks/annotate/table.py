@@ -7,7 +7,7 @@ from typing import Any
 
 from biolm.tasks.annotate.score import GOOD_CALIBRATION
 
-__all__ = ["rows_of", "table_of", "words_of"]
+__all__ = ["learned", "rows_of", "table_of", "words_of"]
 
 
 def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -15,14 +15,29 @@ def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(_one(label, report) for label, report in reports.items())
 
 
-def _one(label: str, report: Mapping[str, Any]) -> str:
-    head = (
-        f"{label}: {report['train_cells']:,} cells to learn from, {report['test_cells']:,} held out "
+def learned(report: Mapping[str, Any]) -> str:
+    """How many rows were learned from and held out, and how."""
+    unit = next(name for name in report if name.startswith("train_")).removeprefix("train_")
+    return (
+        f"{report[f'train_{unit}']:,} {unit} to learn from, {report[f'test_{unit}']:,} held out "
         f"({report['split']})"
     )
+
+
+def _one(label: str, report: Mapping[str, Any]) -> str:
     held = report["held_out"]
     rows = [held, *report["parts"], *report["baselines"]]
-    return "\n".join([head, "", rows_of(rows), "", *words_of(report)])
+    table = rows_of(rows) if "macro_f1" in held else _numbers(rows)
+    return "\n".join([f"{label}: {learned(report)}", "", table, "", *words_of(report)])
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'':{width}}  R2      Spearman  mean absolute error"]
+    lines += [
+        f"{row['name']:{width}}  {row['r2']:6.3f}  {row['spearman']:6.3f}    {row['mae']:.4g}" for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -42,9 +57,15 @@ def _row(row: Mapping[str, Any], width: int) -> str:
 
 def words_of(report: Mapping[str, Any]) -> list[str]:
     """What the scores mean, in sentences."""
-    held, unknown = report["held_out"], report["unknown"]
+    held, unknown = report["held_out"], report.get("unknown")
     # Annotators of before say nothing here: the comparison needs the calls.
     words = list(report.get("verdict", ()))
+    if report["split"] == "random":
+        words.append(
+            "The split was random: near-copies may lie on both sides, so scores look better than they are."
+        )
+    if unknown is None:
+        return words
     if held["calibrated"]:
         words.append(f"Confidence is calibrated: ECE at most {GOOD_CALIBRATION}.")
     else:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batch import Tokens
-from biolm.errors import ConfigError
+from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.jobs.cells import CellEmbedding
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
-from biolm.tasks.annotate.cells import LabelledCells, Labels
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.expression import log_normalised
 from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.labelled import Labelled, Labels
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
 from biolm.vocab.match import GeneMatch
@@ -66,22 +65,24 @@ class TunedModel(CellModel):
     pools: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, folder: Path, labels: Sequence[str]) -> TunedModel:
+    def of(cls, model: Any, labels: Sequence[str]) -> TunedModel:
         """The model of a saved annotator.
+
+        Parameters
+        ----------
+        model
+            As its folder was loaded.
+        labels
+            Label columns in the order of the logits.
 
         Raises
         ------
         CheckpointError
-            If it is not there or damaged.
+            If it has no heads.
         """
-        from biolm.errors import CheckpointError
-        from biolm.models.registry import load
-        from biolm.models.token_model import TokenCellModel
-
-        found = load(folder)
-        if not isinstance(found, TokenCellModel) or found.heads is None:
-            raise CheckpointError(f"{folder} holds no trained heads; fit the annotator again")
-        return cls(found, found.core, found.heads, tuple(labels))
+        if getattr(model, "heads", None) is None:
+            raise CheckpointError(f"{model.name} holds no trained heads; fit the annotator again")
+        return cls(model, model.core, model.heads, tuple(labels))
 
     @property
     def name(self) -> str:  # type: ignore[override]  # the model it was made of says it
@@ -123,11 +124,6 @@ class TunedModel(CellModel):
         """What the model it was made of says."""
         return self.base.describe()
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that :meth:`read` opens."""
-        assert self.tuned is not None
-        self.tuned.save(folder)
-
 
 def token_model(model: CellModel) -> TokenCellModel:
     """The model, if it can be trained.
@@ -168,7 +164,7 @@ def read_tokens(job: CellEmbedding) -> Tokens:
 def train(
     model: TokenCellModel,
     tokens: Tokens,
-    cells: LabelledCells,
+    cells: Labelled,
     rows: NDArray[np.int64],
     settings: FitSettings,
 ) -> tuple[TunedModel, list[Frozen]]:
@@ -202,10 +198,10 @@ def train(
 
 
 def _names(column: Labels) -> NDArray[np.object_]:
-    return np.array(column.classes, dtype=object)[column.codes]
+    return np.asarray(np.array(column.classes, dtype=object)[column.codes])
 
 
-def _validation(cells: LabelledCells, rows: NDArray[np.int64], settings: FitSettings) -> Split:
+def _validation(cells: Labelled, rows: NDArray[np.int64], settings: FitSettings) -> Split:
     """Training cells apart from those that stop the training; batches stay whole where there are enough."""
     groups = None if cells.batches is None else cells.batches[rows]
     if groups is not None and len(np.unique(groups)) < 2:
@@ -244,7 +240,7 @@ def _calibrated(
     column: Labels,
     split: Split,
     logits: NDArray[np.float32],
-    cells: LabelledCells,
+    cells: Labelled,
     settings: FitSettings,
 ) -> Frozen:
     """The part of the logits that belongs to one label, calibrated on cells that stopped the training.
@@ -266,7 +262,7 @@ def _calibrated(
     return Frozen(scorer, (settings.method,), temperature, threshold, distance)
 
 
-def gene_points(cells: LabelledCells, column: Labels) -> Points:
+def gene_points(cells: Labelled, column: Labels) -> Points:
     """Genes and classes of the cells, for distances; there are no vectors."""
     table = log_normalised(cells.counts)
     return Points(cells.vectors, table, column.codes, len(column.classes), cells.batches, cells.copies)

@@ -18,12 +18,10 @@ from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
+from biolm.jobs.sequences import SequenceFile
 from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
-from biolm.tasks.annotate import predict_sequences as predict_module
-from biolm.tasks.annotate.fit_sequences import fit_sequences
-from biolm.tasks.annotate.predict_sequences import predict_sequence_file, predict_sequences, write_found
-from biolm.tasks.annotate.sequence_annotator import load_sequence_annotator
+from biolm.tasks.annotate.labelling import SequencePrediction
 from biolm.tasks.annotate.settings import PredictSettings
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
@@ -60,30 +58,39 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def predict_file(path: Path, output: Path, annotator: Any, **options: Any) -> Path:
+    biolm.annotate.predict_file(path, output, annotator, PredictSettings(device="cpu", **options))
+    return output
+
+
+def opened(path: Path) -> SequenceFile:
+    return SequenceFile(path=path, label=str(path))
+
+
 def fit(place: Path, **options: Any) -> Any:
     given = {"label": "kind", "labels": "labels.tsv", "device": "cpu", **options}
     labels = place / given.pop("labels")
     if given.get("method", "linear") in ("linear", "knn"):
         given = {name: value for name, value in given.items() if name not in ("rate", "epochs")}
-    return fit_sequences(place / "p.fasta", labels, model=place / "model", **given)
+    return biolm.annotate.fit(place / "p.fasta", labels=labels, model=place / "model", **given)
 
 
 @pytest.mark.parametrize("method", ["linear", "knn", "head"])
 def test_classes_of_sequences(place: Path, tmp_path: Path, method: str) -> None:
     annotator = fit(place, method=method, output=tmp_path / "made", rate=0.02, epochs=6)
-    report = annotator.report
+    report = annotator.heads[0].report
     assert report["held_out"]["macro_f1"] > 0.8
     assert report["groups"] == 60
     assert report["test_sequences"] == 24
     assert [row["name"] for row in report["baselines"]][1] == "k-mers + logistic regression"
-    before = predict_sequences(place / "p.fasta", annotator, device="cpu")
-    after = predict_sequences(place / "p.fasta", tmp_path / "made", device="cpu")
-    np.testing.assert_allclose(before.scores, after.scores, atol=1e-5)
-    assert (after.labels == np.repeat(["poor", "rich"] * 30, 2)).mean() > 0.8
-    write_found(after, tmp_path / "found.h5ad")
+    before = biolm.annotate.predict(place / "p.fasta", annotator, device="cpu")
+    after = biolm.annotate.predict(place / "p.fasta", tmp_path / "made", device="cpu")
+    scores = [each.obsm["biolm_kind_probabilities"] for each in (before, after)]
+    np.testing.assert_allclose(*scores, atol=1e-5)
+    assert (after.obs["biolm_kind"] == np.repeat(["poor", "rich"] * 30, 2)).mean() > 0.8
     import anndata
 
-    made = anndata.read_h5ad(tmp_path / "found.h5ad")
+    made = anndata.read_h5ad(predict_file(place / "p.fasta", tmp_path / "found.h5ad", tmp_path / "made"))
     assert made.obs_names[:2].tolist() == ["p0a", "p0b"]
     assert made.obsm["biolm_kind_probabilities"].shape == (120, 2)
     assert set(made.obs["biolm_kind"]) <= {"poor", "rich", "unknown"}
@@ -91,17 +98,17 @@ def test_classes_of_sequences(place: Path, tmp_path: Path, method: str) -> None:
 
 def test_near_copies_stay_on_one_side_unless_asked(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     from biolm.models.registry import load
-    from biolm.tasks.annotate.sequences import read_samples
+    from biolm.tasks.annotate.samples import read_samples
     from biolm.tasks.annotate.settings import FitSettings
 
     model: Any = load(place / "model")
     for split, shared in (("clusters", False), ("random", True)):
         settings = FitSettings(split=split)
-        samples = read_samples(place / "p.fasta", place / "labels.tsv", "kind", model, settings)
+        samples = read_samples(opened(place / "p.fasta"), place / "labels.tsv", "kind", model, settings)
         sides = samples.split(settings)
         families = [set(rows // 2) for rows in (sides.train, sides.test)]
         assert bool(families[0] & families[1]) == shared
-    report = fit(place, split="random", method="knn").report
+    report = fit(place, split="random", method="knn").heads[0].report
     assert report["split"] == "random"
     assert "near-copies" in caplog.text
 
@@ -111,14 +118,14 @@ def test_numbers_of_sequences(place: Path, tmp_path: Path, method: str) -> None:
     annotator = fit(
         place, label="share", numbers=True, method=method, output=tmp_path / "made", rate=0.02, epochs=8
     )
-    report = annotator.report
+    report = annotator.heads[0].report
     mean, kmers = report["baselines"]
     assert mean["name"] == "mean"
     assert kmers["name"] == "k-mers + ridge regression"
     assert report["held_out"]["r2"] > max(0.3, mean["r2"])
-    found = predict_sequences(place / "p.fasta", tmp_path / "made", device="cpu")
-    assert found.labels.shape == (120,)
-    assert np.corrcoef(found.labels, [n // 2 % 2 for n in range(120)])[0, 1] > 0.5
+    found = biolm.annotate.predict(place / "p.fasta", tmp_path / "made", device="cpu")
+    assert found.obs["biolm_share"].dtype == np.float32
+    assert np.corrcoef(found.obs["biolm_share"], [n // 2 % 2 for n in range(120)])[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("method", ["linear", "full"])
@@ -127,17 +134,21 @@ def test_classes_of_letters(place: Path, tmp_path: Path, method: str) -> None:
         place, labels="letters.fasta", label="labels", per_residue=True, method=method,
         output=tmp_path / "made", rate=0.01, epochs=6,
     )  # fmt: skip
-    assert annotator.report["held_out"]["macro_f1"] > 0.9
-    found = predict_sequences(place / "p.fasta", load_sequence_annotator(tmp_path / "made"), device="cpu")
-    write_found(found, tmp_path / "found.tsv")
-    lines = (tmp_path / "found.tsv").read_text().splitlines()
-    assert len(lines) == len(found.block.letters) + 1
+    assert annotator.heads[0].report["held_out"]["macro_f1"] > 0.9
+    found = biolm.annotate.predict(
+        place / "p.fasta", biolm.annotate.load_annotator(tmp_path / "made"), device="cpu"
+    )
+    assert found.obs_names[:2].tolist() == ["p0a:1", "p0a:2"]
+    lines = (
+        predict_file(place / "p.fasta", tmp_path / "found.tsv", tmp_path / "made").read_text().splitlines()
+    )
+    assert len(lines) == found.n_obs + 1
     rows = [line.split("\t") for line in lines[1:]]
     assert rows[0][:2] == ["p0a", "1"]
     right = [row[3] == ("h" if row[2] in "LK" else "c") for row in rows]
     assert np.mean(right) > 0.85
     with pytest.raises(ConfigError, match=r"of letters not as \.h5ad"):
-        write_found(found, tmp_path / "found.h5ad")
+        predict_file(place / "p.fasta", tmp_path / "found.h5ad", tmp_path / "made")
 
 
 @pytest.mark.parametrize(
@@ -163,9 +174,15 @@ def test_what_cannot_be_learned(
 
 def test_other_models_and_folders_are_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads no sequences"):
-        fit_sequences(place / "p.fasta", place / "labels.tsv", label="kind", model="genetext")
-    with pytest.raises(CheckpointError, match="no annotator of sequences"):
-        load_sequence_annotator(place / "model")
+        biolm.annotate.fit(place / "p.fasta", labels=place / "labels.tsv", label="kind", model="genetext")
+    with pytest.raises(CheckpointError, match="holds no annotator"):
+        biolm.annotate.load_annotator(place / "model")
+    cells = "data/cells/pbmc68k_reduced_counts_700.h5ad"
+    annotator = fit(place, method="knn")
+    with pytest.raises(CheckpointError, match="no annotator of cells: it names sequences"):
+        biolm.annotate.predict(cells, annotator)
+    with pytest.raises(ConfigError, match="labels of cells are columns of the data; leave `labels` out"):
+        biolm.annotate.fit(cells, label="cell_type", labels=place / "labels.tsv")
 
 
 def test_an_annotator_of_before_with_a_class_called_unknown_is_refused(place: Path, tmp_path: Path) -> None:
@@ -177,7 +194,7 @@ def test_an_annotator_of_before_with_a_class_called_unknown_is_refused(place: Pa
     del facts[SEAL]
     file.write_text(json.dumps(facts))
     with pytest.raises(InputError, match=r"label 'kind' of the annotator .* a class called 'unknown'"):
-        predict_sequences(place / "p.fasta", tmp_path / "old", device="cpu")
+        biolm.annotate.predict(place / "p.fasta", tmp_path / "old", device="cpu")
 
 
 def test_the_command(place: Path, tmp_path: Path) -> None:
@@ -215,13 +232,11 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
     path.write_text((place / "p.fasta").read_text() + ">odd\nMKJLLLLLLL*\n")
 
     def job(name: str, **more: Any) -> Path:
-        settings = PredictSettings(device="cpu", block_rows=16, **more)
-        assert predict_sequence_file(path, tmp_path / name, tmp_path / "made", settings) > 0
-        return tmp_path / name
+        return predict_file(path, tmp_path / name, tmp_path / "made", block_rows=16, **more)
 
     whole = job(f"whole.{ending}")
     parts = [job(f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
-    compute, calls = predict_module._Work.compute, []
+    compute, calls = SequencePrediction.compute, []
 
     def dying(self: Any, block: SequenceBlock) -> Any:
         if len(calls) == 2:
@@ -229,10 +244,10 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
         calls.append(block)
         return compute(self, block)
 
-    monkeypatch.setattr(predict_module._Work, "compute", dying)
+    monkeypatch.setattr(SequencePrediction, "compute", dying)
     with pytest.raises(KeyboardInterrupt):
         job(f"part.{ending}")
-    monkeypatch.setattr(predict_module._Work, "compute", compute)
+    monkeypatch.setattr(SequencePrediction, "compute", compute)
     job(f"part.{ending}", resume=True)
     # Merging reads neither the sequences nor the annotator.
     path.rename(tmp_path / "moved.fasta")
@@ -248,11 +263,11 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
 
 def test_what_a_prediction_does_not_use_is_refused(place: Path, tmp_path: Path) -> None:
     annotator = fit(place, method="knn")
-    for option in ({"shard": "1/2"}, {"resume": True}):
+    for option in ({"shard": "1/2"}, {"resume": True}, {"overwrite": True}):
         with pytest.raises(ConfigError, match=f"`{next(iter(option))}` is for jobs that write a file"):
-            predict_sequences(place / "p.fasta", annotator, **option)
+            biolm.annotate.predict(place / "p.fasta", annotator, **option)
     with pytest.raises(ConfigError, match="a shard is a folder"):
-        predict_sequence_file(place / "p.fasta", tmp_path / "x.tsv", annotator, PredictSettings(shard="1/2"))
+        predict_file(place / "p.fasta", tmp_path / "x.tsv", annotator, shard="1/2")
     assert not list(tmp_path.iterdir())
 
 
@@ -269,22 +284,23 @@ def test_tables_of_letters() -> None:
 
 def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path) -> None:
     from biolm.models.registry import load
-    from biolm.tasks.annotate.sequences import read_samples
+    from biolm.tasks.annotate.samples import read_samples
     from biolm.tasks.annotate.settings import FitSettings
 
     awkward = shared / "data/awkward/sequences"
     model: Any = load(place / "model")
     settings, tally = FitSettings(per_residue=True), Tally()
-    samples = read_samples(awkward / "an.fasta", awkward / "an_res.fasta", "labels", model, settings, tally)
+    fasta = opened(awkward / "an.fasta")
+    samples = read_samples(fasta, awkward / "an_res.fasta", "labels", model, settings, tally)
     written = (awkward / "an_res.fasta").read_text().splitlines()[1]
     assert len(written) == 41
     assert samples.block.lengths[0] == 40
     assert "".join(np.array(samples.classes)[samples.values[:40]]) == written[:40]
     assert tally.stops > 0
     with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 letters but 39 labels"):
-        read_samples(awkward / "an.fasta", awkward / "an_res_short.fasta", "labels", model, settings)
+        read_samples(fasta, awkward / "an_res_short.fasta", "labels", model, settings)
     with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(`per_residue=True`\)"):
-        read_samples(awkward / "an.fasta", awkward / "an.fasta", "kind", model, FitSettings())
+        read_samples(fasta, awkward / "an.fasta", "kind", model, FitSettings())
 
 
 def test_blanks_around_a_label_are_no_part_of_it(place: Path, tmp_path: Path) -> None:
@@ -293,26 +309,26 @@ def test_blanks_around_a_label_are_no_part_of_it(place: Path, tmp_path: Path) ->
         cells = rows[number].split("\t")
         rows[number] = "\t".join([cells[0], " ", *cells[2:]])
     (tmp_path / "blanks.tsv").write_text("\n".join(rows) + "\n")
-    annotator = fit_sequences(
+    annotator = biolm.annotate.fit(
         place / "p.fasta",
-        tmp_path / "blanks.tsv",
+        labels=tmp_path / "blanks.tsv",
         label="kind",
         model=place / "model",
         method="knn",
         device="cpu",
     )
-    assert annotator.classes == ("poor", "rich")
+    assert annotator.heads[0].classes == ("poor", "rich")
 
 
 def test_unknown_letters_follow_the_policy(place: Path, tmp_path: Path) -> None:
     annotator = fit(place, method="knn")
     path = tmp_path / "odd.fasta"
     path.write_text(">a\nMKLLLLLLLL*\n>b\nMKJLLLLLLL\n")
-    found = predict_sequences(path, annotator, device="cpu")
-    assert found.block.text(0) == "MKLLLLLLLL"
-    assert (found.tally.stops, dict(found.tally.letters)) == (1, {"J": 1})
-    assert predict_sequences(path, annotator, device="cpu", letters="skip").block.names == ["a"]
+    found = biolm.annotate.predict(path, annotator, device="cpu")
+    assert found.uns["biolm"]["biolm_kind"]["final_stops"] == 1
+    skipped = biolm.annotate.predict(path, annotator, device="cpu", letters="skip")
+    assert skipped.obs_names.tolist() == ["a"]
     with pytest.raises(InputError, match="letter 'J' at place 3 of record 'b'"):
-        predict_sequences(path, annotator, device="cpu", letters="error")
-    write_found(found, tmp_path / "found.csv")
+        biolm.annotate.predict(path, annotator, device="cpu", letters="error")
+    predict_file(path, tmp_path / "found.csv", annotator)
     assert '"final_stops": 1' in (tmp_path / "found.json").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 import biolm
 from biolm.errors import BiolmError, ConfigError, InputError
-from biolm.tasks.annotate.predict_file import predict_file
+from biolm.tasks.annotate.predict import predict_file
 from biolm.tasks.annotate.settings import PredictSettings
 
 BLOCK = 8

@@ -18,7 +18,7 @@ from biolm.errors import ConfigError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_model import SequenceModel
 from biolm.scoring.splits import Split
-from biolm.tasks.annotate.sequences import Samples
+from biolm.tasks.annotate.samples import Samples
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.tasks.annotate.tune import run_settings
 

@@ -1,0 +1,345 @@
+"""Labels of sequences, or of each of their letters, as a table: in memory and in files.
+
+Dimensions: ``n`` sequences · ``s`` samples (sequences or letters) · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.adapters.sequences import Tally
+from biolm.errors import ConfigError
+from biolm.io.provenance import plain, stamp
+from biolm.io.sequences import SequenceBlock
+from biolm.io.table import TABLES, write_table
+from biolm.jobs.job import write_whole
+from biolm.jobs.sequences import SequenceFile
+from biolm.jobs.shards import ShardRecord
+from biolm.jobs.spool import Arrays, Parts
+from biolm.tasks.annotate.annotator import Annotator, default_key
+from biolm.tasks.annotate.names import UNKNOWN
+from biolm.tasks.annotate.pieces import said_of
+from biolm.tasks.annotate.samples import table_of_letters, vectors_of
+from biolm.tasks.annotate.settings import PredictSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["Labelling", "SequencePrediction", "check_ending", "merge_labels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """How scores become labels.
+
+    Parameters
+    ----------
+    key
+        Name of the result.
+    classes
+        ``c`` names; empty for numbers.
+    per_residue
+        Whether each letter is labelled.
+    threshold
+        Samples of less confidence are unknown; None where none is.
+    facts
+        How the labels were made.
+    """
+
+    key: str
+    classes: tuple[str, ...]
+    per_residue: bool
+    threshold: float | None
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, annotator: Annotator, settings: PredictSettings, tally: Tally) -> Labelling:
+        """What an annotator and the choices of a job say.
+
+        Parameters
+        ----------
+        annotator
+            Which classes, which threshold.
+        settings
+            Name of the result, and whether samples below the threshold are unknown.
+        tally
+            Letters that the model does not know, and what was taken out.
+        """
+        (head,) = annotator.heads
+        facts = {
+            "label": head.label,
+            "model": annotator.reference["facts"],
+            "annotator": annotator.facts,
+            "held_out": head.report.get("held_out"),
+            **tally.facts(),
+        }
+        rejects = settings.reject and bool(head.classes)
+        return cls(
+            key=settings.key or default_key(head.label),
+            classes=head.classes,
+            per_residue=annotator.embedding["per_residue"],
+            threshold=float(head.frozen.threshold) if rejects else None,
+            facts=plain(facts),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What an annotator says of a file.
+
+    Parameters
+    ----------
+    labelling
+        How scores become labels.
+    block
+        The ``n`` sequences.
+    scores
+        ``(s, c)`` calibrated probabilities, or numbers ``(s, 1)``.
+    """
+
+    labelling: Labelling
+    block: SequenceBlock
+    scores: NDArray[np.float64]
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """``(s,)`` names of classes, ``unknown`` where rejected; or numbers."""
+        if not self.labelling.classes:
+            return self.scores[:, 0].astype(np.float32)
+        names = np.array([*self.labelling.classes, UNKNOWN])
+        threshold = self.labelling.threshold
+        low = np.zeros(len(self.scores), bool) if threshold is None else self.confidence < threshold
+        return names[np.where(low, len(names) - 1, self.scores.argmax(1))]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """``(s,)`` probability of the likeliest class."""
+        return np.asarray(self.scores.max(1), np.float32)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """A table with a row for each sample."""
+        key, names = self.labelling.key, np.array(self.block.names)
+        found: dict[str, NDArray[Any]] = {"name": names}
+        if self.labelling.per_residue:
+            lengths = self.block.lengths
+            found["name"] = np.repeat(names, lengths)
+            found["position"] = (
+                np.arange(len(self.block.letters)) - np.repeat(self.block.offsets[:-1], lengths) + 1
+            )
+            found["letter"] = self.block.letters.view("S1").astype(np.str_)
+        found[key] = self.labels
+        if self.labelling.classes:
+            found[f"{key}_confidence"] = self.confidence
+            for number, name in enumerate(self.labelling.classes):
+                found[f"{key}_p_{name}"] = self.scores[:, number].astype(np.float32)
+        return found
+
+    def table(self) -> AnnData:
+        """An AnnData with a row for each sample, named by its sequence and, of letters, by its position."""
+        import anndata
+        import pandas as pd
+
+        key, columns, facts = self.labelling.key, self.columns(), dict(self.labelling.facts)
+        names = pd.Index(columns["name"]).astype(str)
+        if self.labelling.per_residue:
+            names = pd.Index(
+                [f"{name}:{place}" for name, place in zip(names, columns["position"], strict=True)]
+            )
+        else:
+            del columns["name"]
+        kept = {name: values for name, values in columns.items() if not name.startswith(f"{key}_p_")}
+        table = pd.DataFrame(kept, index=names)
+        if self.labelling.classes:
+            table[key] = pd.Categorical(kept[key])
+        made = anndata.AnnData(obs=table)
+        if self.labelling.classes:
+            made.obsm[f"{key}_probabilities"] = self.scores.astype(np.float32)
+            facts = {**facts, "classes": np.array(self.labelling.classes)}
+        made.uns["biolm"] = {key: {key: value for key, value in facts.items() if value is not None}}
+        return made
+
+
+def scores_of(annotator: Annotator, block: SequenceBlock, settings: PredictSettings) -> NDArray[np.float64]:
+    """Probabilities ``(s, c)``, or numbers ``(s, 1)``, of sequences or their residues.
+
+    Parameters
+    ----------
+    annotator
+        What labels them.
+    block
+        Sequences of the kind that the model reads.
+    settings
+        ``batch_tokens`` and ``device``.
+    """
+    (head,), model = annotator.heads, annotator.model
+    per_residue = bool(annotator.embedding["per_residue"])
+    if annotator.trained:
+        predict = model.predict if annotator.tuned is None else annotator.tuned.predict
+
+        def said(tokens: Any) -> Any:
+            return predict(tokens, batch_tokens=settings.batch_tokens, device=settings.device)
+
+        found = said_of(said, block, model, head.label, per_residue=per_residue)
+        return head.frozen.probabilities(found.astype(np.float32), None) if head.classes else found
+    scorer = head.frozen.scorer
+    rows = len(block.letters) if per_residue else len(block)
+    vectors = np.zeros((rows, model.width), np.float32)
+    if scorer.reads_vectors:
+        pool = annotator.embedding["pool"]
+        vectors = vectors_of(model, block, per_residue=per_residue, pool=pool, settings=settings)
+    table = table_of_letters(block, model, per_residue=per_residue)
+    return head.frozen.probabilities(vectors, table) if head.classes else scorer.logits(vectors, table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencePrediction:
+    """Sequences and an annotator; see :class:`~biolm.tasks.annotate.kinds.Prediction`.
+
+    Parameters
+    ----------
+    source
+        The file.
+    annotator
+        What labels them.
+    settings
+        The user's choices.
+    labelling
+        How scores become labels.
+    block
+        All sequences.
+    ends
+        ``(k + 1,)`` sequences at which blocks begin and end.
+    tally
+        Residues or bases that the model does not know.
+    """
+
+    source: SequenceFile
+    annotator: Annotator
+    settings: PredictSettings
+    labelling: Labelling
+    block: SequenceBlock
+    ends: NDArray[np.int64]
+    tally: Tally
+    kind: str = "sequence labels"
+
+    @property
+    def key(self) -> str:
+        """Name of the result."""
+        return self.labelling.key
+
+    def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
+        """The blocks ``first`` to ``last`` of records."""
+        for number in range(first, last):
+            yield self.block.part(int(self.ends[number]), int(self.ends[number + 1]))
+
+    def compute(self, block: SequenceBlock) -> Arrays:
+        """Scores of one block, and the records that they are of."""
+        return {
+            "names": np.array(block.names, str),
+            "lengths": block.lengths,
+            "letters": block.letters,
+            "scores": scores_of(self.annotator, block, self.settings),
+        }
+
+    def check(self, target: Path | None) -> None:
+        """Refuse a format that cannot hold what is labelled."""
+        if target is None and self.settings.overwrite:
+            raise ConfigError("`overwrite` is for jobs that write a file; leave it out")
+        if target is not None and self.settings.shard is None:
+            check_ending(target, per_residue=self.labelling.per_residue)
+
+    def same(self) -> dict[str, Any]:
+        """What makes two jobs the same: what was read, how, and what is said of it."""
+        names = ("reject", "letters", "device", "batch_tokens")
+        options = {name: getattr(self.settings, name) for name in names}
+        step = self.settings.block_rows or self.annotator.model.block_rows
+        return {
+            "input": {"stamp": stamp(self.source.path), "records": len(self.block)},
+            "options": {**options, "block_rows": step},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """How scores become labels: merging reads neither the sequences nor the annotator."""
+        return {"labelling": asdict(self.labelling)}
+
+    def write(self, parts: Parts, made: Path, form: str) -> None:  # noqa: ARG002  # the ending says it
+        """Write a table with a row for each sample."""
+        _write(_joined(parts, self.labelling), made)
+
+    def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:  # noqa: ARG002
+        """A new AnnData with a row for each sample."""
+        return Found(self.labelling, self.block, np.concatenate([part["scores"] for part in parts])).table()
+
+
+def merge_labels(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the labels of all shards as the whole job would; how many sequences there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        ``.tsv``, ``.csv``, ``.parquet`` or ``.h5ad``.
+    data
+        Not used: the shards hold all that is written.
+    form
+        Not used: the ending says it.
+
+    Raises
+    ------
+    ConfigError
+        If the input or a format is named, or the ending names none.
+    """
+    if data is not None:
+        raise ConfigError("shards of labels of sequences hold all that is written; leave the input out")
+    if form is not None:
+        raise ConfigError("a table is written by the ending of the output; leave the format out")
+    held = records[0].facts["labelling"]
+    labelling = Labelling(**{**held, "classes": tuple(held["classes"])})
+    check_ending(target, per_residue=labelling.per_residue)
+    found = _joined(parts, labelling)
+    write_whole(parts.folder, target, lambda made: _write(found, made))
+    return len(found.block)
+
+
+def _joined(parts: Parts, labelling: Labelling) -> Found:
+    """All sequences and their scores, from the blocks of a job."""
+    names, lengths = parts.joined("names").tolist(), parts.joined("lengths")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
+    return Found(labelling, block, parts.joined("scores"))
+
+
+def check_ending(target: Path, *, per_residue: bool) -> None:
+    """Refuse an output whose ending names no format for labels.
+
+    Raises
+    ------
+    ConfigError
+        If it does not, or letters would be rows of an ``.h5ad``.
+    """
+    if target.suffix.lower().removeprefix(".") in TABLES:
+        return
+    if target.suffix != ".h5ad" or per_residue:
+        raise ConfigError(
+            f"labels of sequences are written as .{', .'.join(TABLES)} or .h5ad, of letters not as .h5ad"
+        )
+
+
+def _write(found: Found, made: Path) -> None:
+    """Write a table with a row for each sample, by the ending of a path that does not exist yet."""
+    if made.suffix == ".h5ad":
+        found.table().write_h5ad(made)
+        return
+    facts = found.labelling.facts
+    write_table(made, [found.columns()], facts, schema="biolm.sequence_labels/1")

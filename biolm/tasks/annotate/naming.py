@@ -1,0 +1,203 @@
+"""Names of the rows of a query, and how they enter the table of them.
+
+Dimensions: ``n`` rows · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.columns import CellAdditions, Coded
+from biolm.io.anndata.result import STORES, format_of
+from biolm.jobs.job import write_whole
+from biolm.jobs.modality import Embedding, Modality, available
+from biolm.jobs.shards import ShardRecord, check_same_input
+from biolm.jobs.spool import Arrays, Parts
+from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.calls import Judged, additions, keys
+from biolm.tasks.annotate.predict import digest_of
+from biolm.tasks.annotate.settings import PredictSettings
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["RowPrediction", "merge_calls", "store_format"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPrediction:
+    """Rows and an annotator that fit each other; see :class:`~biolm.tasks.annotate.kinds.Prediction`.
+
+    Parameters
+    ----------
+    modality
+        Kind of the data.
+    source
+        The open rows.
+    job
+        Rows and model.
+    annotator
+        What names them.
+    settings
+        The user's choices.
+    columns
+        What the table of rows holds already.
+    coarse
+        Coarse names of the classes of the first head.
+    match
+        Where the query's genes lie among those of the training cells; None where they are not read.
+    heads
+        The annotator's heads, made to do with what is known of the query.
+    """
+
+    modality: Modality
+    source: Any
+    job: Embedding
+    annotator: Annotator
+    settings: PredictSettings
+    columns: Sequence[str]
+    coarse: Mapping[str, str]
+    match: GeneMatch | None
+    heads: Sequence[Head]
+    kind: str = "calls"
+
+    @property
+    def key(self) -> str:
+        """Name of the first result."""
+        return keys(self.annotator, self.settings)[0]
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """``(k + 1,)`` rows at which blocks begin and end."""
+        return self.job.ends
+
+    def blocks(self, first: int, last: int) -> Iterator[Any]:
+        """The blocks ``first`` to ``last``."""
+        return self.job.blocks(first, last)
+
+    def compute(self, block: Any) -> Arrays:
+        """Of one block: calibrated probabilities of every head, rows far from training, empty rows."""
+        found: dict[str, NDArray[Any]] = dict(self.job.compute(block))
+        vectors = found.pop("vectors")
+        table = None
+        if self.match is not None and self.annotator.space is not None:
+            table = self.annotator.space.table(block, self.match)
+        # A cell without counts has a vector of zeros.
+        empty = ~np.asarray(vectors.any(1), bool)
+        for number, head in enumerate(self.heads):
+            probabilities = head.frozen.probabilities(vectors, table).astype(np.float32)
+            probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
+            found[f"head{number}"] = probabilities
+        found["empty"] = empty
+        far = [head.frozen.strangeness(vectors, table) > 1 for head in self.heads]
+        return {**found, "strange": np.stack(far, axis=1)}
+
+    def check(self, target: Path | None) -> None:
+        """Protect columns of a file that biolm did not write; those in memory are looked at later."""
+        if target is not None:
+            nothing = self._additions(())
+            nothing.check_free(dict.fromkeys(self.columns), {}, overwrite=self.settings.overwrite)
+
+    def same(self) -> dict[str, Any]:
+        """What makes two jobs the same: what was read, how, and what is said of it."""
+        names = ("device", "precision", "seed", "gene_column", "match", "species", "layer")
+        options = {name: getattr(self.settings, name) for name in names}
+        step = self.settings.block_rows or self.job.model.block_rows
+        own = {"reject": self.settings.reject, "coarse": dict(self.coarse), "block_rows": step}
+        return {"input": self.job.same()["input"], "options": own | options}
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def write(self, parts: Parts, made: Path, form: str) -> dict[str, Any]:
+        """Write a table with the names; by key, rows of each class."""
+        added = self._additions(parts)
+        self.modality.writer.write(made, form, added, parts, self.source)
+        return {name: _counts(each) for name, each in added.columns.items() if isinstance(each, Coded)}
+
+    def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:
+        """The table in memory with the names."""
+        added = self._additions(parts)
+        adata = self.modality.writer.table(self.source, CellAdditions(), parts) if given is None else given
+        added.check_free(adata.obs, adata.uns.get("biolm", {}), overwrite=self.settings.overwrite)
+        adata = adata.copy() if copy else adata
+        added.attach(adata)
+        return adata
+
+    def _additions(self, parts: Iterable[Arrays]) -> CellAdditions:
+        return additions(self.annotator, self.settings, Judged.of_parts(self.annotator, parts), self.coarse)
+
+
+def store_format(target: Path, chosen: str | None) -> str:
+    """``h5ad`` or ``zarr``.
+
+    Raises
+    ------
+    ConfigError
+        If the ending or the choice names another format.
+    """
+    form = format_of(target, chosen)
+    if form not in STORES:
+        raise ConfigError(f"names of cells are written as h5ad or zarr, not as {form}")
+    return form
+
+
+def merge_calls(
+    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
+) -> int:
+    """Write the names of all rows as the whole job would; how many rows there are.
+
+    Parameters
+    ----------
+    records
+        All shards, in order.
+    parts
+        Their results.
+    target
+        What is written: ``.h5ad`` or ``.zarr``.
+    data
+        The rows, if they were moved since.
+    form
+        By the ending of the output by default.
+
+    Raises
+    ------
+    InputError
+        If the annotator or the rows changed.
+    """
+    from biolm.tasks.annotate.annotator import load_annotator
+
+    form = store_format(target, form)
+    job, facts = records[0].job, records[0].facts
+    folder, modality = Path(facts["annotator"]), available()[facts.get("modality", "cells")]
+    annotator = load_annotator(folder, facts["model"])
+    if digest_of(folder) != job["annotator"]:
+        raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
+    settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
+    found = Judged.of_parts(annotator, parts)
+    added = additions(annotator, settings, found, job["options"]["coarse"])
+    writer = modality.writer
+    if not writer.needs_source:
+        write_whole(parts.folder, target, lambda made: writer.write(made, form, added, parts, None))
+        return len(found.empty)
+    reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
+    with modality.open(facts["input"] if data is None else data, reading) as source:
+        check_same_input(writer.identity(source), job["input"], source.path)
+        write_whole(parts.folder, target, lambda made: writer.write(made, form, added, parts, source))
+    return len(found.empty)
+
+
+def _counts(column: Coded) -> dict[str, int]:
+    """Rows of each category."""
+    sizes = np.bincount(column.codes, minlength=len(column.categories))
+    return {str(name): int(size) for name, size in zip(column.categories, sizes, strict=True)}

@@ -1,0 +1,250 @@
+"""Annotation by the vectors of rows, for every kind of data that is written as a table of them.
+
+Dimensions: ``n`` rows · ``d`` width of the model's vectors · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+import biolm
+from biolm.errors import ConfigError
+from biolm.io.anndata.result import STORES
+from biolm.io.provenance import plain
+from biolm.jobs.modality import Modality
+from biolm.scoring.splits import Split, holdout
+from biolm.tasks.annotate.annotator import Annotator, Head
+from biolm.tasks.annotate.calls import keys, rolled
+from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.labelled import Labelled, Labels, batches_in, read_labels, wanted
+from biolm.tasks.annotate.naming import RowPrediction, store_format
+from biolm.tasks.annotate.score import Row, baseline_rows, shown, unknown_test
+from biolm.tasks.annotate.settings import FitSettings, PredictSettings
+from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["RowKind", "RowTraining", "refuse_labels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTraining:
+    """Labelled rows of a table; see :class:`~biolm.tasks.annotate.kinds.Training`.
+
+    Parameters
+    ----------
+    job
+        Rows and model.
+    held
+        The labelled rows.
+    settings
+        The user's choices.
+    unit
+        What a row is.
+    """
+
+    job: Any
+    held: Labelled
+    settings: FitSettings
+    unit: str
+    compared: ClassVar[tuple[str, ...]] = ("majority class",)
+    distances: ClassVar[bool] = True
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Nothing but the vectors is known of a row."""
+        return ("embedding",)
+
+    @property
+    def columns(self) -> Sequence[Labels]:
+        """What is learned."""
+        return self.held.labels
+
+    @property
+    def table(self) -> Any:
+        """Sparse ``(n, m)``: what is read beside the vectors."""
+        return self.held.counts
+
+    def points(self, column: Labels) -> Points:
+        """What a frozen method learns a column from."""
+        held = self.held
+        return Points(held.vectors, self.table, column.codes, len(column.classes), held.batches, held.copies)
+
+    def split(self, column: Labels) -> Split:
+        """Rows to learn from and to measure on; batches and copies stay whole."""
+        held, names = self.held, column.codes.astype(str)
+        return holdout(
+            names,
+            share=self.settings.test_share,
+            groups=held.batches,
+            copies=held.copies,
+            seed=self.settings.seed,
+        )
+
+    def baselines(self, column: Labels, split: Split) -> list[Row]:
+        """Scores of the baselines on the same split."""
+        return baseline_rows(self.held.counts, column.codes, split, self.compared, self.settings.seed)
+
+    def about(self, column: Labels, split: Split) -> dict[str, Any]:
+        """What was split, and how."""
+        held, unit = self.held, self.unit
+        sizes = np.bincount(column.codes, minlength=len(column.classes))
+        facts: dict[str, Any] = {
+            unit: len(held),
+            "classes": {name: int(size) for name, size in zip(column.classes, sizes, strict=True)},
+            f"train_{unit}": len(split.train),
+            f"test_{unit}": len(split.test),
+            f"identical_{unit}": len(held) - len(np.unique(held.copies)),
+            "split": "stratified" if held.batches is None else f"whole groups of {self.settings.batch}",
+        }
+        if held.batches is not None:
+            facts["test_batches"] = sorted(set(held.batches[split.test].tolist()))
+        return facts
+
+    def more(
+        self, column: Labels, points: Points, split: Split, measured: Mapping[str, Frozen]
+    ) -> dict[str, Any]:
+        """The test of unknown rows, and the confusion of the first method."""
+        first, tested = measured[self.parts[0]], points.take(split.test)
+        unknown = unknown_test(points, split, first, column.classes, self.settings)
+        found = first.probabilities(tested.vectors, tested.table)
+        return {"unknown": unknown, "shown": shown(tested.codes, found)}
+
+    def train(self) -> tuple[Any, list[Head], Any]:
+        """Refused.
+
+        Raises
+        ------
+        ConfigError
+            Always: rows have no tokens.
+        """
+        raise ConfigError(f"{self.unit} have no tokens to train a model on; choose method linear or knn")
+
+    def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
+        """The annotator with these heads."""
+        names = ("method", "features", "batch", "leave_out", "test_share", "reject", "seed")
+        facts = {
+            "biolm_version": biolm.__version__,
+            "settings": {name: getattr(self.settings, name) for name in names},
+        }
+        made = Annotator(
+            model=self.job.model,
+            reference=reference,
+            embedding={name: getattr(self.settings, name) for name in ("pool", "hidden_state")},
+            space=None,
+            heads=tuple(heads),
+            facts=plain(facts),
+            modality=self.unit,
+        )
+        return replace(made, **trained, trained=bool(trained))
+
+
+class RowKind:
+    """Rows of a table; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
+
+    page = rereads = True
+
+    def training(
+        self,
+        modality: Modality,
+        source: Any,
+        wished: tuple[Sequence[str], Any],
+        model: Any,
+        settings: FitSettings,
+    ) -> RowTraining:
+        """Read labelled rows, whose labels are columns of the data.
+
+        Raises
+        ------
+        InputError, ConfigError
+            If a column or its labels cannot be used.
+        """
+        import scipy.sparse as sp
+
+        names = refuse_labels(wished, modality)
+        offered = source.columns()
+        every = read_labels(list(offered), offered.__getitem__, names, settings.leave_out)
+        rows = wanted(every, settings)
+        job = modality.embedding(source, model, settings, None)
+        parts = [job.compute(block)["vectors"] for block in job.blocks(0, len(job.ends) - 1)]
+        vectors = np.concatenate(parts)[rows]
+        held = Labelled(
+            vectors=vectors,
+            counts=sp.csr_matrix((len(rows), 0), dtype=np.float32),
+            vocabulary=None,
+            labels=tuple(column.take(rows) for column in every),
+            batches=batches_in(list(offered), lambda name: offered[name][rows], settings.batch),
+            copies=np.unique(vectors, axis=0, return_inverse=True)[1].reshape(-1),
+        )
+        return RowTraining(job=job, held=held, settings=settings, unit=modality.reads)
+
+    def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:
+        """``h5ad`` or ``zarr``."""
+        if settings.shard:
+            return "shard", tuple(f".{name}" for name in STORES)
+        return store_format(target, settings.format), (target.suffix,)
+
+    def columns(self, source: Any) -> Sequence[str]:
+        """What the table of rows holds already."""
+        return list(source.columns())
+
+    def heads(
+        self,
+        annotator: Annotator,
+        source: Any,  # noqa: ARG002  # kinds with genes match them
+        settings: PredictSettings,  # noqa: ARG002
+    ) -> tuple[GeneMatch | None, Sequence[Head]]:
+        """The heads as they were fitted."""
+        return None, annotator.heads
+
+    def prediction(
+        self, modality: Modality, source: Any, annotator: Annotator, settings: PredictSettings
+    ) -> RowPrediction:
+        """Check that rows and annotator fit, before any work."""
+        # A bad key or ontology is noticed before the work.
+        keys(annotator, settings)
+        coarse = rolled(annotator, settings)
+        job = modality.embedding(source, annotator.model, _as_fitted(settings, annotator), None)
+        match, heads = self.heads(annotator, source, settings)
+        return RowPrediction(
+            modality=modality,
+            source=source,
+            job=job,
+            annotator=annotator,
+            settings=settings,
+            columns=self.columns(source),
+            coarse=coarse,
+            match=match,
+            heads=heads,
+        )
+
+
+def refuse_labels(wished: tuple[Sequence[str], Any], modality: Modality) -> Sequence[str]:
+    """The columns to learn; a table of labels is refused.
+
+    Raises
+    ------
+    ConfigError
+        If there is one.
+    """
+    names, labels = wished
+    if labels is not None:
+        raise ConfigError(f"labels of {modality.name} are columns of the data; leave `labels` out")
+    return names
+
+
+def _as_fitted(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
+    """The settings with what the annotator's vectors were made with."""
+    fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
+    if settings.match not in ("resolve", fitted["match"]):
+        raise ConfigError(
+            f"the annotator was fitted with `match={fitted['match']!r}`; leave `match={settings.match!r}` "
+            "out, or fit it again with that"
+        )
+    return replace(settings, **fitted)
