@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.kernels.draw_numpy import Seed, draw, seeds_of
 from biolm.adapters.cells.rows import cell_keys
 
-__all__ = ["CellSeeds", "cell_seeds", "uniform"]
+__all__ = ["CellSeeds", "cell_seeds", "draw", "seeds_of", "uniform"]
 
 _EPOCH = 0x5851F42D4C957F2D  # any large odd number: seeds of neighbouring runs and epochs must not meet
 
+Seed = np.uint32 | NDArray[np.uint32]
 # The two 32-bit seeds of each cell.
 CellSeeds = tuple[NDArray[np.uint32], NDArray[np.uint32]]
 
@@ -45,3 +45,27 @@ def uniform(seeds: tuple[Seed, Seed], counter: NDArray[np.int32]) -> NDArray[np.
     [0.4, 0.12, 0.35]
     """
     return (draw(seeds, counter).astype(np.float64) + 0.5) * 2.0**-32
+
+
+def draw(seeds: tuple[Seed, Seed], gene: NDArray[np.int32] | NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """32 random bits of each gene in a cell, from nothing but the cell's seeds and the token ids.
+
+    The same bits as the compiled :mod:`~biolm.adapters.cells.kernels.draw_numba`, which names their source.
+
+    Parameters
+    ----------
+    seeds
+        Those of one cell, or one pair for each gene.
+    gene
+        ``(k,)`` token ids.
+    """
+    h = gene.astype(np.uint32) * np.uint32(0x9E3779B9) + seeds[0]
+    h = ((h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD)) ^ seeds[1]
+    h = (h ^ (h >> np.uint32(15))) * np.uint32(0xD35A2D97)
+    drawn: NDArray[np.uint32] = h ^ (h >> np.uint32(15))
+    return drawn
+
+
+def seeds_of(cell: np.uint64) -> tuple[np.uint32, np.uint32]:
+    """The two seeds of a cell: the low and the high half of its key."""
+    return np.uint32(cell & np.uint64(0xFFFFFFFF)), np.uint32(cell >> np.uint64(32))

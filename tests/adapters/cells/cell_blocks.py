@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import numpy as np
 from hypothesis import strategies as st
 
-from biolm.adapters.cells import concatenate
+from biolm.adapters.cells import concatenate, kernels
 from biolm.batch import Tokens
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch, MatchReport
@@ -62,15 +62,14 @@ def match_of(target: object) -> GeneMatch:
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Compiled kernels (``numba``) or their twins (``numpy``)."""
-    before = os.environ.get("BIOLM_NO_NUMBA")
-    os.environ["BIOLM_NO_NUMBA"] = "1" if name == "numpy" else "0"
+    """The compiled kernels (``numba``), or their oracles in their place (``numpy``)."""
+    usual = kernels._module
+    if name == "numpy":
+        kernels._module = lambda home: import_module(f"kernel_oracles.{home}")
     try:
         yield
     finally:
-        del os.environ["BIOLM_NO_NUMBA"]
-        if before is not None:
-            os.environ["BIOLM_NO_NUMBA"] = before
+        kernels._module = usual
 
 
 def same(a: Tokens, b: Tokens) -> bool:

@@ -1,14 +1,10 @@
-"""The kernels behind the adapters of cells: compiled where numba is there, in numpy where it is not.
-
-Both give the same bytes. ``BIOLM_NO_NUMBA=1`` chooses numpy.
-"""
+"""The compiled kernels behind the adapters of cells, each imported, with numba, when it is first asked for."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 __all__ = ["kernel"]
@@ -25,8 +21,10 @@ _HOMES = {
 
 
 def kernel(name: str) -> Callable[..., Any]:
-    """A kernel by name, from the faster of the two twins that can run here."""
-    compiled = os.environ.get("BIOLM_NO_NUMBA") != "1" and find_spec("numba") is not None
-    module = import_module(f"{__name__}.{_HOMES[name]}_{'numba' if compiled else 'numpy'}")
-    function: Callable[..., Any] = getattr(module, name)
+    """A kernel by name."""
+    function: Callable[..., Any] = getattr(_module(_HOMES[name]), name)
     return function
+
+
+def _module(home: str) -> ModuleType:
+    return import_module(f"{__name__}.{home}_numba")

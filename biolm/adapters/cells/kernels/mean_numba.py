@@ -1,4 +1,4 @@
-"""Weighted means of gene vectors, compiled; twin of :mod:`mean_numpy`.
+"""Weighted means of gene vectors, compiled.
 
 Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``d`` width.
 """

@@ -1,4 +1,4 @@
-"""Checks of rows, merging of columns and gathering of a row in numpy; twins of :mod:`rows_numba`.
+"""Checks of rows, merging of columns and gathering of a row in numpy; as the compiled kernels do it.
 
 Dimensions: ``n`` cells · ``g`` gene columns · ``nnz`` stored values.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 __all__ = ["Rows", "expressed", "first_by_key", "merge_rows", "scan_rows"]
 
 Rows = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
-"""Values, columns, row pointers and row totals; the twin tells what they must be."""
+"""Values, columns, row pointers and row totals; the compiled kernels say what they must be."""
 
 
 def scan_rows(

@@ -1,4 +1,4 @@
-"""Continuous tokens in numpy, a row at a time; its twin in :mod:`continuous_numba` explains them.
+"""Continuous tokens in numpy, a row at a time; the compiled kernel explains them.
 
 Dimensions: ``n`` cells · ``g`` gene columns.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.kernels.draw_numpy import draw, seeds_of
-from biolm.adapters.cells.kernels.rows_numpy import Rows, expressed, first_by_key, scan_rows
+from biolm.adapters.cells.draws import draw, seeds_of
+from kernel_oracles.rows import Rows, expressed, first_by_key, scan_rows
 
 __all__ = ["continuous_rows"]
 

@@ -1,4 +1,4 @@
-"""Weighted means of gene vectors in numpy; twin of :mod:`mean_numba`, which it equals to rounding.
+"""Weighted means of gene vectors in numpy; equal to the compiled kernel up to rounding.
 
 Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``d`` width.
 """

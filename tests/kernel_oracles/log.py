@@ -1,4 +1,4 @@
-"""The logarithm of the adapters in numpy; its twin in :mod:`log_numba` explains the formula."""
+"""The logarithm of the adapters in numpy; the compiled kernel explains the formula."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def log1p(values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Write log(1 + value) of ``values (t,) >= 0`` to ``out (t,)``, using ``values`` as working space."""
     total = 1.0 + values
     lost = (values - (total - 1.0)) / total
-    m, exponent = np.frexp(total)  # m in [0.5, 1): the compiled twin halves only above sqrt(2)
+    m, exponent = np.frexp(total)  # m in [0.5, 1): the compiled kernel halves only above sqrt(2)
     small = m * 2.0 <= SQRT2
     m = np.where(small, m * 2.0, m)
     power = exponent - small.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Rank tokens in numpy, a row at a time; its twin in :mod:`rank_numba` explains them.
+"""Rank tokens in numpy, a row at a time; the compiled kernel explains them.
 
 Dimensions: ``n`` cells · ``g`` gene columns.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.kernels.rows_numpy import Rows, scan_rows
+from kernel_oracles.rows import Rows, scan_rows
 
 __all__ = ["rank_rows"]
 
