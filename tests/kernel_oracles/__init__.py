@@ -1,1 +1,1 @@
-"""The kernels of the adapters of cells written plainly in numpy: the compiled ones must give the same bytes."""
+"""The kernels of the adapters of cells in plain numpy: the compiled ones must give the same bytes."""

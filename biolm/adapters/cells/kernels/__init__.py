@@ -1,4 +1,4 @@
-"""The compiled kernels behind the adapters of cells, each imported, with numba, when it is first asked for."""
+"""The compiled kernels behind the adapters of cells, each imported, with numba, on its first use."""
 
 from __future__ import annotations
 
