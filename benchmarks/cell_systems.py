@@ -1,15 +1,22 @@
-"""Published systems of cells at their published widths, with random weights, one thread, in CPU seconds.
+"""Published systems of cells at their published shapes, with random weights, on one thread, in CPU seconds.
 
-SCimilarity whole, beside its network on dense rows as the published code runs it. One layer of CellLM, on the
-genes that cells express, beside the same cells padded to 6,000 as published. One layer of scBERT with its
-16,907 tokens, and the memory it takes. Run:
+For each transformer system: cells a second packed by biolm, beside the reference arithmetic written out in
+eager torch (scores as a matrix, softmax, product) on the same cells, padded as the published code pads them.
+Of deep models some layers are run and the time is scaled to all of them; memory adds the weights of the
+layers that are not run. Cells express 300 to 2,400 genes. Every system has a process of its own. Run:
 
-    OMP_NUM_THREADS=1 python benchmarks/cell_systems.py
+    OMP_NUM_THREADS=1 python benchmarks/cell_systems.py [NAME ...]
 """
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,39 +27,133 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import EmbedOptions
-from biolm.models.systems.scimilarity import Scimilarity, _network
 from biolm.vocab.genes import GeneVocabulary
 
 CPU = EmbedOptions(device="cpu")
+GENES = (300, 600, 1200, 2400)
 
 
-def _block(cells: int, genes: int, expressed: int) -> CellBlock:
-    rng = np.random.default_rng(0)
-    columns = np.concatenate([np.sort(rng.choice(genes, expressed, replace=False)) for _ in range(cells)])
-    counts = rng.integers(1, 30, len(columns)).astype(np.float32)
-    return CellBlock(0, counts, columns.astype(np.int32), np.arange(cells + 1) * expressed, genes)
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A published transformer.
+
+    ``pad`` is the length that it pads to (0: the longest cell of a batch, 1: one cell at a time), ``longest``
+    the most tokens of a cell, ``run`` the layers that are timed.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    pre: bool
+    pad: int
+    longest: int
+    run: int
 
 
-def scimilarity(genes: int = 28_231, cells: int = 2048, expressed: int = 1500) -> None:
-    """Encoder 1024 x 3 to 128."""
-    names = [f"GENE{i}" for i in range(genes)]
-    network = _network([genes, 1024, 1024, 1024, 128], dropout_first=True)
-    model = Scimilarity(GeneVocabulary.of(names, kind="symbol"), network, None, [], 0)
-    block = _block(cells, genes, expressed)
-    match = model.vocabulary.match({"index": np.array(names)})
-    part = block.part(0, 256)
-    dense = torch.from_numpy(model.inputs(part, match))
+SHAPES = {
+    "geneformer": Shape(
+        width=768, layers=12, heads=12, hidden=3072, pre=False, pad=0, longest=4096, run=3
+    ),
+    "scgpt": Shape(
+        width=512, layers=12, heads=8, hidden=512, pre=False, pad=0, longest=1200, run=6
+    ),
+    "nicheformer": Shape(
+        width=512, layers=12, heads=16, hidden=1024, pre=False, pad=1500, longest=1500, run=4
+    ),
+    "tgpt": Shape(
+        width=1024, layers=8, heads=16, hidden=4096, pre=True, pad=64, longest=64, run=8
+    ),
+    "scconcept": Shape(
+        width=512, layers=8, heads=8, hidden=2048, pre=True, pad=0, longest=1001, run=4
+    ),
+    "tahoe": Shape(
+        width=512, layers=12, heads=8, hidden=2048, pre=True, pad=0, longest=2048, run=4
+    ),
+    "scfoundation": Shape(
+        width=768, layers=12, heads=12, hidden=3072, pre=False, pad=1, longest=19266, run=3
+    ),
+    "uce": Shape(
+        width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=2
+    ),
+}  # fmt: skip
 
-    def reference() -> Tensor:
-        with torch.inference_mode():
-            return nn.functional.normalize(model.encoder(dense), dim=1)
 
-    times = interleaved({"biolm": lambda: model.embed(block, match, CPU), "reference": reference})
-    _show("SCimilarity", cells / times["biolm"], len(part) / times["reference"])
+class Eager(nn.Module):
+    """Reference arithmetic of one layer on padded states: plain torch, no fused attention."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        d = shape.width
+        self.shape = shape
+        self.fused, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, shape.hidden), nn.Linear(shape.hidden, d)
+        self.first, self.second = nn.LayerNorm(d), nn.LayerNorm(d)
+
+    def attended(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Attention of ``(b, s, d)`` with keys ``keep (b, s)``."""
+        q, k, v = (
+            part.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for part in self.fused(x).chunk(3, -1)
+        )
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        scores = scores.masked_fill(~keep[:, None, None], -torch.inf).softmax(-1)
+        return self.out((scores @ v).transpose(1, 2).flatten(2))
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """One layer, pre- or post-norm."""
+        if self.shape.pre:
+            x = x + self.attended(self.first(x), keep)
+            return x + self.down(self.up(self.second(x)).relu())
+        x = self.first(x + self.attended(x, keep))
+        return self.second(x + self.down(self.up(x).relu()))
 
 
-def performer(name: str, width: int, heads: int, lengths: list[int], padded: int) -> None:
-    """One layer, on cells of some lengths, and on one padded to the longest that is read."""
+def transformer(name: str) -> dict[str, Any]:
+    """Packed by the core, and padded by the reference arithmetic."""
+    shape = SHAPES[name]
+    lengths = [min(genes, shape.longest) for genes in GENES]
+    config = CoreConfig(
+        vocab_size=max(lengths), d_model=shape.width, n_layers=shape.run, n_heads=shape.heads,
+        d_ff=shape.hidden, position="none", block="pre" if shape.pre else "post", activation="relu",
+        head="none",
+    )  # fmt: skip
+    core, layers = Transformer(config).eval(), nn.ModuleList(Eager(shape) for _ in range(shape.run)).eval()
+    batch = Batch.from_padded(
+        nn.utils.rnn.pad_sequence([torch.arange(size) for size in lengths], batch_first=True),
+        torch.arange(max(lengths)) < torch.tensor(lengths)[:, None],
+    )
+    sizes = [[size] for size in lengths] if shape.pad == 1 else [lengths]
+
+    @torch.inference_mode()
+    def packed() -> None:
+        core(batch, logits=False)
+
+    @torch.inference_mode()
+    def padded() -> None:
+        for group in sizes:
+            to = shape.pad if shape.pad > 1 else max(group)
+            x = torch.zeros(len(group), to, shape.width)
+            keep = torch.arange(to) < torch.tensor(group)[:, None]
+            for layer in layers:
+                x = layer(x, keep)
+
+    packed()
+    memory = peak()
+    times = interleaved({"biolm": packed, "reference": padded}, rounds=1)
+    scale = shape.layers / shape.run
+    weights = 4 * sum(p.numel() for p in core.layers.parameters()) * (scale - 1)
+    return {
+        "biolm": len(lengths) / times["biolm"] / scale,
+        "reference": len(lengths) / times["reference"] / scale,
+        "memory": memory + weights / 1e9,
+        "note": {0: "longest of the batch", 1: "one cell at a time"}.get(
+            shape.pad, f"padded to {shape.pad:,}"
+        ),
+    }
+
+
+def performer(width: int, depth: int, heads: int, lengths: list[int], padded: int) -> dict[str, Any]:
+    """One layer on cells of some lengths, and on cells padded to what the published code reads."""
     config = CoreConfig(
         vocab_size=padded + 2, d_model=width, n_layers=1, n_heads=heads, head_dim=64, d_ff=4 * width,
         value_encoder="bins", n_values=8, position="none", qkv_bias=False, mixer="performer",
@@ -65,18 +166,135 @@ def performer(name: str, width: int, heads: int, lengths: list[int], padded: int
             with torch.inference_mode():
                 core(Batch.from_padded(ids, values=ids % 6), logits=False)
 
+    run(lengths)
+    memory = peak()
     times = interleaved({"biolm": lambda: run(lengths), "padded": lambda: run([padded])}, rounds=1)
-    ours, theirs = len(lengths) / times["biolm"], 1 / times["padded"]
-    _show(f"{name}, one layer", ours, theirs)
-    print(f"  peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    weights = 4 * sum(p.numel() for p in core.layers.parameters()) * (depth - 1)
+    return {
+        "biolm": len(lengths) / times["biolm"] / depth,
+        "reference": 1 / times["padded"] / depth,
+        "memory": memory + weights / 1e9,
+        "note": f"padded to {padded:,}, same arithmetic",
+    }
 
 
-def _show(name: str, ours: float, theirs: float) -> None:
-    print(f"{name:20} {ours:9.2f} cells a second   padded or dense {theirs:9.2f}   {ours / theirs:5.1f} x")
+def cells_of(cells: int, genes: int, expressed: int) -> CellBlock:
+    """Random counts of ``expressed`` genes a cell."""
+    rng = np.random.default_rng(0)
+    columns = np.concatenate([np.sort(rng.choice(genes, expressed, replace=False)) for _ in range(cells)])
+    counts = rng.integers(1, 30, len(columns)).astype(np.float32)
+    return CellBlock(0, counts, columns.astype(np.int32), np.arange(cells + 1) * expressed, genes)
+
+
+def scimilarity(genes: int = 28_231, cells: int = 2048, expressed: int = 1500) -> dict[str, Any]:
+    """Encoder 1024 x 3 to 128, beside its network on dense rows; and the layers behind the first alone."""
+    from biolm.models.systems.scimilarity import Scimilarity, _network
+
+    names = [f"GENE{i}" for i in range(genes)]
+    network = _network([genes, 1024, 1024, 1024, 128], dropout_first=True)
+    model = Scimilarity(GeneVocabulary.of(names, kind="symbol"), network, None, [], 0)
+    block = cells_of(cells, genes, expressed)
+    match = model.vocabulary.match({"index": np.array(names)})
+    part = block.part(0, 256)
+    dense = torch.from_numpy(model.inputs(part, match))
+    hidden, last = torch.randn(256, 1024), network[1:].eval()
+
+    @torch.inference_mode()
+    def reference() -> Tensor:
+        return nn.functional.normalize(model.encoder(dense), dim=1)
+
+    @torch.inference_mode()
+    def bound() -> Tensor:
+        return last(hidden)  # type: ignore[no-any-return]
+
+    model.embed(block, match, CPU)
+    memory = peak()
+    times = interleaved(
+        {"biolm": lambda: model.embed(block, match, CPU), "reference": reference, "bound": bound}
+    )
+    return {
+        "biolm": cells / times["biolm"],
+        "reference": len(part) / times["reference"],
+        "memory": memory,
+        "note": f"dense rows; its last layers alone {len(hidden) / times['bound']:,.0f} cells/s",
+    }
+
+
+def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dict[str, Any]:
+    """Flow attention over one group of cells, 4 layers of width 1024, without its decoder."""
+    from biolm.models.systems.cellplm_network import CellEmbedder
+
+    config = CoreConfig(
+        vocab_size=genes, d_model=1024, n_layers=4, n_heads=8, d_ff=2048, position="none", head="none",
+        mixer="flowformer",
+    )  # fmt: skip
+    core, embedder = Transformer(config).eval(), CellEmbedder(genes, 1024).eval()
+    core.embeddings = nn.Identity()  # type: ignore[assignment]
+    block = cells_of(cells, genes, expressed)
+    columns, values = torch.from_numpy(block.indices.astype(np.int64)), torch.from_numpy(block.data).log1p()
+    starts = torch.from_numpy(np.asarray(block.indptr[:-1]))
+    table = torch.zeros(cells, genes).index_put_(
+        (torch.arange(cells).repeat_interleave(expressed), columns), values
+    )
+    layout = Batch.from_padded(torch.zeros(1, cells, dtype=torch.int64))
+
+    @torch.inference_mode()
+    def run(first: Callable[[], Tensor]) -> None:
+        states = first()
+        core.embeddings.forward = lambda _: states  # type: ignore[union-attr,assignment,method-assign]
+        core(layout, logits=False)
+
+    def sparse() -> Tensor:
+        return embedder.of_counts(columns, values, starts)  # type: ignore[no-any-return]
+
+    def dense() -> Tensor:
+        return embedder.norm(embedder.first(table @ embedder.token.weight).relu())  # type: ignore[no-any-return]
+
+    run(sparse)
+    memory = peak()
+    times = interleaved({"biolm": lambda: run(sparse), "reference": lambda: run(dense)}, rounds=1)
+    return {
+        "biolm": cells / times["biolm"],
+        "reference": cells / times["reference"],
+        "memory": memory,
+        "note": f"dense counts, a group of {cells}",
+    }
+
+
+JOBS: dict[str, Callable[[], dict[str, Any]]] = {
+    **{name: (lambda name=name: transformer(name)) for name in SHAPES},  # type: ignore[misc]
+    "celllm": lambda: performer(512, 10, 16, [600, 1200, 2400], 6000),
+    "scbert": lambda: performer(200, 6, 10, [16_907], 16_907),
+    "scimilarity": scimilarity,
+    "cellplm": cellplm,
+}
+
+
+def peak() -> float:
+    """Largest memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def main(names: list[str]) -> None:
+    """A line of a table for each system."""
+    print("| system | cells/s | reference arithmetic, cells/s | ratio | peak memory, GB | reference pads |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in names or JOBS:
+        run = subprocess.run(
+            [sys.executable, __file__, "--one", name], capture_output=True, text=True, check=True
+        )
+        found = json.loads(run.stdout.splitlines()[-1])
+        ratio = found["biolm"] / found["reference"]
+        print(
+            f"| {name} | {found['biolm']:.3g} | {found['reference']:.3g} | {ratio:.2g} "
+            f"| {found['memory']:.2f} | {found['note']} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    performer("scBERT", 200, 10, [16_907], 16_907)
-    performer("CellLM", 512, 16, [600, 1200, 2400], 6000)
-    scimilarity()
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(JOBS[sys.argv[2]]()))
+    else:
+        main(sys.argv[1:])

@@ -101,7 +101,7 @@ def uce(folder: Path, goldens: Path) -> str:
     names = gene_names("index", 400)
     _copied(goldens / "uce", folder, "config.json", "model.torch")
     (folder / "protein_embeddings").mkdir()
-    proteins = {name: torch.zeros(4) for name in names}
+    proteins = {name: torch.zeros(40) for name in names}
     torch.save(
         proteins, folder / "protein_embeddings" / "Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt"
     )

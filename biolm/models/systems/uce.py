@@ -269,13 +269,10 @@ def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash")
         If a side file is missing or damaged, or lacks the species.
     """
     choose("draws", draws, ("hash", "published"))
-    stem = _SCIENTIFIC.get(species, species)
-    proteins = next(iter(sorted((folder / _PROTEINS).glob(f"{stem}*ESM2.pt"))), None)
-    for path, what in ((folder / _CHROMOSOMES, _CHROMOSOMES), (folder / _OFFSETS, _OFFSETS),
-                       (proteins, f"{_PROTEINS}/{stem}*ESM2.pt")):  # fmt: skip
-        if path is None or not path.is_file():
-            raise CheckpointError(f"{folder} lacks {what}, which UCE needs; its evaluate.py fetches it")
-    assert proteins is not None
+    for name in (_CHROMOSOMES, _OFFSETS):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}, which UCE needs; its evaluate.py fetches it")
+    proteins = _proteins(folder, species)
     offsets = read_pickle(folder / _OFFSETS)
     places = _chromosomes(folder / _CHROMOSOMES, species)
     if not isinstance(offsets, dict) or species not in offsets or not places:
@@ -298,6 +295,36 @@ def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash")
         files=(folder / _CHROMOSOMES, folder / _OFFSETS),
         published=PublishedRule(system="UCE", column="index", rewrite=str.upper),
     )
+
+
+def _proteins(folder: Path, species: str) -> Path:
+    """The vectors of a species' proteins."""
+    pattern = f"{_SCIENTIFIC.get(species, species)}*ESM2.pt"
+    found = sorted((folder / _PROTEINS).glob(pattern))
+    if not found:
+        raise CheckpointError(
+            f"{folder} lacks {_PROTEINS}/{pattern}, which UCE needs; its evaluate.py fetches it"
+        )
+    return found[0]
+
+
+def _check_proteins(proteins: Path, sentences: Any, network: UceNetwork, path: Path) -> None:
+    """Refuse vectors of other proteins than those that the weights hold."""
+    width = next(iter(read_torch(proteins, mapped=True).values())).shape[-1]
+    rows, inner = network.pe_embedding.weight.shape
+    if width != inner:
+        raise CheckpointError(
+            f"the vectors of {proteins.name} are {width} numbers wide but the model reads {inner}; take both "
+            "from one release"
+        )
+    top = max(
+        int(sentences.token_ids.max(initial=0)), sentences.offset + int(sentences.chromosome.max(initial=0))
+    )
+    if top >= rows:
+        raise CheckpointError(
+            f"{_OFFSETS} numbers proteins and chromosomes up to {top} but {path.name} has {rows}; take both "
+            "from one release"
+        )
 
 
 def _chromosomes(path: Path, species: str) -> dict[str, tuple[int, int]]:
@@ -354,6 +381,7 @@ def load(folder: Path, *, species: str = "human", padding: str = "published", dr
     if path is None:
         raise CheckpointError(f"{folder} holds no weights of UCE, such as 4layer_model.torch")
     network = read_network(path, int(_settings(folder).get("config", {}).get("H", 20)))
+    _check_proteins(_proteins(folder, species), language.tokenizer, network, path)
     rules = {"species": species, "padding": padding, "draws": draws}
     width = len(network.decoder[-1].get_parameter("bias"))
     model = Uce(language, network, width=width, pools=("cls_l2",), files=[path], rules=rules)
