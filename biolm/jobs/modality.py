@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError
+from biolm.errors import CheckpointError, ConfigError
 from biolm.io.anndata.vectors import Addition, CellVectors
 from biolm.jobs.spool import Arrays, Parts
 
@@ -240,6 +240,8 @@ def loaded_for(modality: str, model: Any, *, whole: bool = True) -> Any:
     ------
     ConfigError
         If it reads another kind of data.
+    CheckpointError
+        If a folder holds a bare transformer: what makes a model of such data of it is missing.
     """
     from biolm.models.registry import load, load_tokenizer
 
@@ -247,5 +249,22 @@ def loaded_for(modality: str, model: Any, *, whole: bool = True) -> Any:
     found = (own or (load if whole else load_tokenizer))(model) if isinstance(model, str | Path) else model
     if getattr(found, "modality", None) != modality:
         named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
+        if not hasattr(found, "modality") and isinstance(model, str | Path):
+            _refuse_bare(modality, named)
         raise ConfigError(f"model {named} reads no {modality}; choose a model of {modality}")
     return found
+
+
+def _refuse_bare(modality: str, folder: str | Path) -> None:
+    """Say which files would make a model of some data of the bare transformer in a folder."""
+    from biolm.models.registry import available as models
+
+    wanted = [
+        entry for entry in models() if entry.reads == modality and entry.files.startswith("config.json")
+    ]
+    if wanted:
+        files = "; ".join(f"{entry.name} needs {entry.files}" for entry in wanted)
+        raise CheckpointError(
+            f"{folder} holds a transformer without what it needs to read {modality}; put the missing files "
+            f"of its system beside it ({files}), or choose a model of {modality}"
+        )

@@ -1,4 +1,4 @@
-"""Bad folders and cells for every system of cells, by command: one sentence, exit 1, nothing written or run."""
+"""Bad folders and cells for every system of cells, by command: one sentence, exit 1, nothing written."""
 
 from __future__ import annotations
 
