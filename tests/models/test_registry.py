@@ -164,7 +164,7 @@ def test_a_bare_transformer_loads_as_the_core_and_reads_no_cells(tmp_path):
         biolm.Batch.from_padded(torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
     )
     assert output.last_hidden_state.shape == (5, 8)
-    with pytest.raises(CheckpointError, match="without what it needs to read cells.*the gene dictionaries"):
+    with pytest.raises(CheckpointError, match=r"without what it needs to read cells.*the gene dictionaries"):
         loaded(tmp_path)
     with pytest.raises(ConfigError, match="copy the gene dictionaries"):
         registry.load_tokenizer(tmp_path)
