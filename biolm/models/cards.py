@@ -141,7 +141,7 @@ CARDS: Mapping[str, Card] = {
     ),
     "cellplm": Card(
         species=_HUMAN,
-        genes="symbols and Ensembl ids, as its gene_list spells them",
+        genes="as its gene_list spells them, Ensembl ids in the published one",
         code="BSD-2-Clause",
         cannot="give a cell a vector of its own: it depends on the group of cells",
     ),

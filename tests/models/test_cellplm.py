@@ -98,19 +98,80 @@ def test_each_detail_matters(
     assert relative(network.states(embedded), right[rows]) > 1e-3
 
 
+def _flow(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Flow attention of one head, row by row."""
+    a, b, e = q.sigmoid(), k.sigmoid(), 1e-6
+    arriving = torch.stack([1 / ((row + e) @ (b.sum(0) + e)) for row in a])
+    leaving = torch.stack([1 / ((row + e) @ (a.sum(0) + e)) for row in b])
+    kept = torch.stack([((row + e) @ ((b * leaving[:, None]).sum(0) + e)).sigmoid() for row in a])
+    sent = torch.stack([(row + e) @ ((a * arriving[:, None]).sum(0) + e) for row in b]).clamp(-1, 1)
+    sent = sent.softmax(0) * len(q)
+    return torch.einsum("se,ue,uf->sf", a * arriving[:, None], b, v * sent[:, None]) * kept[:, None]
+
+
 def test_flow_attention_by_its_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 2, 5, 4, dtype=torch.float64, generator=generator)
     found = flow(q, k, v)
     for head in range(2):
-        a, b, e = q[head].sigmoid(), k[head].sigmoid(), 1e-6
-        arriving = torch.tensor([1 / ((row + e) @ (b.sum(0) + e)) for row in a])
-        leaving = torch.tensor([1 / ((row + e) @ (a.sum(0) + e)) for row in b])
-        kept = torch.stack([((row + e) @ ((b * leaving[:, None]).sum(0) + e)).sigmoid() for row in a])
-        sent = torch.stack([(row + e) @ ((a * arriving[:, None]).sum(0) + e) for row in b]).clamp(-1, 1)
-        sent = sent.softmax(0) * 5
-        mixed = torch.einsum("se,ue,uf->sf", a * arriving[:, None], b, v[head] * sent[:, None])
-        assert relative(found[head], mixed * kept[:, None]) < 1e-5
+        assert relative(found[head], _flow(q[head], k[head], v[head])) < 1e-5
+
+
+@torch.inference_mode()
+def test_norms_of_the_published_config(goldens: Path, wanted: dict[str, torch.Tensor]) -> None:
+    """The published weights were trained with group norms, and their file holds a table of positions.
+
+    No results were recorded with them, so the encoder is written out in float64.
+    """
+    folder = goldens / "cellplm"
+    config = read_json(folder / "tiny.config.json") | {"norm": "groupnorm"}
+    network = cellplm.read_network(folder / "tiny.best.ckpt", config)
+    held = torch.load(folder / "tiny.best.ckpt", weights_only=True)["model_state_dict"]
+    weights = {name: tensor.double() for name, tensor in held.items()}
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: torch.Tensor, name: str, groups: int = 4) -> torch.Tensor:
+        parts = x.unflatten(1, (groups, -1))
+        centred = parts - parts.mean(2, keepdim=True)
+        scaled = (centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()).flatten(1)
+        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    x = wanted["counts"].double().log1p() @ weights["embedder.feat_enc.emb"]
+    x = norm(linear(x, "embedder.extra_linear.0").relu(), "embedder.extra_linear.3")
+    embedded = network.core.embeddings.of_counts(*_counts(wanted))
+    assert relative(embedded, x) < TOLERANCE
+    assert relative(embedded, wanted["embedding_layer"]) > 1e-2
+    for number in range(config["enc_layers"]):
+        layer = f"encoder.layers.{number}"
+        y = norm(x, f"{layer}.norm1")
+        parts = [linear(y, f"{layer}.self_attn.{name}_projection") for name in ("query", "key", "value")]
+        heads = zip(*(part.chunk(config["enc_head"], 1) for part in parts), strict=True)
+        mixed = torch.cat([_flow(*head) for head in heads], 1)
+        x = x + linear(mixed, f"{layer}.self_attn.out_projection")
+        hidden = torch.nn.functional.gelu(linear(norm(x, f"{layer}.norm2"), f"{layer}._ff_block.0"))
+        x = x + linear(hidden, f"{layer}._ff_block.3")
+    right = norm(x, "pre_latent_norm.norm", groups=1)
+    assert relative(network.states(embedded), right) < TOLERANCE
+
+
+@torch.inference_mode()
+def test_positions_that_the_published_code_leaves_out(
+    goldens: Path, wanted: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    folder = goldens / "cellplm"
+    held = torch.load(folder / "tiny.best.ckpt", weights_only=True)
+    table = {"embedder.pe_enc.missing_pe": torch.ones(48), "embedder.pe_enc.pe_enc.weight": torch.ones(9, 48)}
+    torch.save(held | {"model_state_dict": held["model_state_dict"] | table}, tmp_path / "with.best.ckpt")
+    config = read_json(folder / "tiny.config.json")
+    network = cellplm.read_network(tmp_path / "with.best.ckpt", config)
+    embedded = network.core.embeddings.of_counts(*_counts(wanted))
+    assert relative(embedded, wanted["embedding_layer"]) < TOLERANCE
+    with pytest.raises(ConfigError, match="reads positions of cells"):
+        cellplm.read_network(tmp_path / "with.best.ckpt", config | {"cat_pe": True, "pe_type": "sin"})
+    with pytest.raises(ConfigError, match="norm must be one of layernorm, groupnorm"):
+        cellplm.read_network(tmp_path / "with.best.ckpt", config | {"norm": "batchnorm"})
 
 
 @torch.inference_mode()

@@ -31,7 +31,7 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.running import pick_device
 from biolm.models.systems.cell_network import choose
-from biolm.models.systems.cellplm_network import CellEmbedder, CellPlmNetwork, Decoder, Latent
+from biolm.models.systems.cellplm_network import CellEmbedder, CellPlmNetwork, Decoder, Latent, norm_of
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -204,9 +204,13 @@ def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
     for field, wanted in (("enc_mod", "flowformer"), ("latent_mod", "gmvae"), ("dec_mod", "nbmlp")):
         if config.get(field, wanted) != wanted:
             raise ConfigError(f"CellPLM with {field} {config[field]!r} is not supported; only {wanted!r} is")
-    if config.get("cat_pe") and config.get("pe_type"):
+    # The defaults are those of the published class.
+    if config.get("cat_pe", True) and config.get("pe_type", "sin"):
         raise ConfigError("CellPLM with cat_pe reads positions of cells, which is not supported")
+    norm = choose("CellPLM's norm", config.get("norm", "layernorm"), ("layernorm", "groupnorm"))
     tensors: dict[str, Tensor] = read_torch(path).get("model_state_dict", {})
+    # The published code adds 0 in place of what its encoder of positions makes of coordinates.
+    tensors = {name: x for name, x in tensors.items() if not name.startswith("embedder.pe_enc.")}
     parts: dict[str, dict[str, Tensor]] = {_LATENT: {}, _DECODER: {}, "": {}}
     for name, tensor in tensors.items():
         prefix = next(prefix for prefix in parts if name.startswith(prefix))
@@ -225,12 +229,14 @@ def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
             mixer="flowformer",
         )
         core = Transformer(shape)
-        core.embeddings = CellEmbedder(genes, width)  # type: ignore[assignment]  # the system's own
+        core.embeddings = CellEmbedder(genes, width, norm)  # type: ignore[assignment]  # the system's own
+        for layer in core.layers if norm == "groupnorm" else ():
+            layer.attn_norm, layer.mlp_norm = norm_of(norm, width), norm_of(norm, width)
         clusters, latent = (
             len(parts[_LATENT]["inference_qyx.0.logits.bias"]),
             len(parts[_LATENT]["y_mu.bias"]),
         )
-        decoder = Decoder({name: tensor.shape for name, tensor in parts[_DECODER].items()})
+        decoder = Decoder({name: tensor.shape for name, tensor in parts[_DECODER].items()}, norm)
         network = CellPlmNetwork(core, Latent(width, latent, clusters), decoder)
     except KeyError as error:
         raise CheckpointError(f"{path} or its config.json lacks {error}; fetch both again") from error

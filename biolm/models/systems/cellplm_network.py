@@ -14,16 +14,21 @@ from torch.nn.functional import embedding_bag, one_hot, softplus
 from biolm.batch import Batch
 from biolm.core import Transformer
 
-__all__ = ["CellEmbedder", "CellPlmNetwork", "Decoder", "Latent"]
+__all__ = ["CellEmbedder", "CellPlmNetwork", "Decoder", "Latent", "norm_of"]
+
+
+def norm_of(kind: str, width: int) -> nn.Module:
+    """The norm that a config names; groups are of a quarter of the width each, as published."""
+    return nn.GroupNorm(4, width) if kind == "groupnorm" else nn.LayerNorm(width)
 
 
 class CellEmbedder(nn.Module):
     """Counts of cells to the first states; the core gets them as the values of its batch."""
 
-    def __init__(self, genes: int, width: int) -> None:
+    def __init__(self, genes: int, width: int, norm: str = "layernorm") -> None:
         super().__init__()
         self.token = nn.Embedding(genes, width)
-        self.first, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
+        self.first, self.norm = nn.Linear(width, width), norm_of(norm, width)
 
     def of_counts(self, genes: Tensor, values: Tensor, starts: Tensor) -> Tensor:
         """``(n, d)`` of genes and ``log(1 + count)``, one after the other, and where each cell starts."""
@@ -76,12 +81,12 @@ class Latent(nn.Module):
 class Decoder(nn.Module):
     """Latent to the mean count and dispersion of each gene; named as in the checkpoint."""
 
-    def __init__(self, shapes: dict[str, torch.Size]) -> None:
+    def __init__(self, shapes: dict[str, torch.Size], norm: str = "layernorm") -> None:
         super().__init__()
         depth = len({name.split(".")[1] for name in shapes if name.startswith("layers.")})
         sizes = [shapes[f"layers.{i}.0.weight"] for i in range(depth)]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(b, a), nn.PReLU(), nn.Identity(), nn.LayerNorm(a)) for a, b in sizes
+            nn.Sequential(nn.Linear(b, a), nn.PReLU(), nn.Identity(), norm_of(norm, a)) for a, b in sizes
         )
         kinds = sorted({name.split(".")[2] for name in shapes if name.startswith("covariate_layers.0.")})
         self.covariate_layers = nn.ModuleList(
@@ -90,7 +95,7 @@ class Decoder(nn.Module):
                     kind: nn.Sequential(
                         nn.Embedding(*shapes[f"covariate_layers.{i}.{kind}.0.weight"]),
                         nn.PReLU(),
-                        nn.LayerNorm(a),
+                        norm_of(norm, a),
                     )
                     for kind in kinds
                 }
