@@ -26,6 +26,18 @@ def test_files_are_short() -> None:
     assert statistics.median(lengths[path] for path in MODULES) <= 150
 
 
+def test_few_files_ask_whether_something_is_a_sequence() -> None:
+    """Kinds of data are entries of a list; see ``docs/how-to/add-a-modality.md``."""
+    question = re.compile(
+        r"\bis_sequence\w*\(|\bnamed_as_sequences\("
+        r"|isinstance\([^)]*Sequence(Model|Language|File|Embedding|Annotator)"
+        r"|[!=]= *['\"]sequences['\"]|['\"]sequences['\"] *([!=]=|in )"
+    )
+    texts = {str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8") for path in MODULES}
+    asking = sorted(name for name, text in texts.items() if question.search(text))
+    assert len(asking) <= 6, asking
+
+
 def test_verbs_are_grouped() -> None:
     units = [path.stem for path in (REPOSITORY / "biolm/tasks").iterdir() if not path.name.startswith("__")]
     assert len(units) <= 18

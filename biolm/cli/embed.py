@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from biolm.cli.arguments import Antibody
-from biolm.errors import ConfigError
 from biolm.jobs.settings import EmbedSettings
-from biolm.options import Option
+from biolm.options import Option, unused_options
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -54,11 +53,11 @@ def run(chosen: Arguments) -> None:
     from biolm.jobs.modality import modality_of
     from biolm.tasks.embed import embed_file
 
-    settings, model = chosen, chosen.model
-    if modality_of(chosen.input).name == "sequences":
+    settings: EmbedSettings = chosen
+    model: Any = chosen.model
+    # A species says how genes are read; where there are none, the model is told of it.
+    if "species" in unused_options(EmbedSettings, modality_of(chosen.input).reads):
         settings, model = dataclasses.replace(chosen, species=None, chain=None), chosen.reader(chosen.model)
-    elif chosen.chain is not None:
-        raise ConfigError("--chain is for sequences of antibodies and means nothing here; leave it out")
     summary = embed_file(chosen.input, chosen.output, model, settings)
     log.info(
         "wrote %s: %s rows, %s, %d wide, %.1f s",

@@ -48,6 +48,7 @@ class CellLanguage:
     """
 
     modality: ClassVar[str] = "cells"
+    instead: ClassVar[str] = ""
     name: str
     vocabulary: GeneVocabulary
     tokenizer: Tokenizer
@@ -55,6 +56,11 @@ class CellLanguage:
     files: tuple[Path, ...] = ()
     wants_counts: bool = True
     published: PublishedRule | None = None
+
+    @property
+    def n_genes(self) -> int:
+        """How many genes it knows."""
+        return len(self.vocabulary.genes)
 
     @property
     def fingerprint(self) -> str | None:

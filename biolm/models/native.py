@@ -8,7 +8,7 @@ heads beside the core in ``heads.json`` and ``heads.safetensors``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ __all__ = ["TOKENIZERS", "Saved", "load", "load_tokenizer", "read_vocabulary", "
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "biolm"
+_CARDS = {"sequences": ("sequences", "sequences.fasta"), "cells": ("single-cell", "cells.h5ad")}
+"""By what a model reads: the tag of its card and the file of its example."""
 TOKENIZERS = {"rank": RankTokenizer, "bins": BinTokenizer, "continuous": ContinuousTokenizer}
 
 
@@ -127,30 +129,35 @@ def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
     facts = read_json(folder / "preprocessing.json")
     if facts.get("format_version", 0) > FORMAT_VERSION:
         raise CheckpointError(f"{folder} was written by a later biolm; update biolm to read it")
-    tokens = read_json(folder / "vocab.json")
     name = read_json(folder / "config.json").get("name", MODEL_TYPE)
     files = (folder / "vocab.json", folder / "preprocessing.json")
+    tokens = read_json(files[0])
     try:
-        if "sequences" in facts:
-            return sequence_language(facts, name, files)
-        genes = facts["genes"]
-        given = dict(facts["settings"])
-        given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
-        if "medians" in facts:
-            given["medians"] = np.array(facts["medians"], np.float64)
-        language = CellLanguage(
-            name=name,
-            vocabulary=GeneVocabulary(tuple(genes), facts["gene_kind"], tuple(facts["species"])),
-            tokenizer=TOKENIZERS[facts["tokenizer"]](**given),
-            special=(int(facts["special"][0]), int(facts["special"][1])),
-            files=files,
-            wants_counts=bool(facts["wants_counts"]),
-        )
+        if "genes" in facts:
+            return _cell_language(facts, name, files, tokens)
+        return sequence_language(facts, name, files)
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"{folder} is incomplete: {error} is missing or wrong; train or copy it again"
         ) from error
-    return language
+
+
+def _cell_language(
+    facts: Mapping[str, Any], name: str, files: tuple[Path, ...], tokens: Mapping[str, int]
+) -> CellLanguage:
+    genes = facts["genes"]
+    given = dict(facts["settings"])
+    given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
+    if "medians" in facts:
+        given["medians"] = np.array(facts["medians"], np.float64)
+    return CellLanguage(
+        name=name,
+        vocabulary=GeneVocabulary(tuple(genes), facts["gene_kind"], tuple(facts["species"])),
+        tokenizer=TOKENIZERS[facts["tokenizer"]](**given),
+        special=(int(facts["special"][0]), int(facts["special"][1])),
+        files=files,
+        wants_counts=bool(facts["wants_counts"]),
+    )
 
 
 def load(folder: Path) -> TokenCellModel | SequenceModel:
@@ -180,11 +187,10 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     core = Transformer(facts)
     load_strict(core, weights, folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
-    if isinstance(language, SequenceLanguage):
-        reader = SequenceModel(language, core, pool=pool, hidden_state=hidden_state, files=list(files))
-        reader.heads = load_heads(folder, core.config)
-        return reader
-    model = TokenCellModel(language, core, pool=pool, hidden_state=hidden_state, files=files)
+    kinds: dict[str, Any] = {"sequences": SequenceModel, "cells": TokenCellModel}
+    model: TokenCellModel | SequenceModel = kinds[language.modality](
+        language, core, pool=pool, hidden_state=hidden_state, files=files
+    )
     model.heads = load_heads(folder, core.config)
     return model
 
@@ -209,8 +215,11 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
 
 def language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:
     """What :func:`load_tokenizer` reads."""
-    if isinstance(language, SequenceLanguage):
-        return sequence_facts(language)
+    kinds: dict[str, Callable[[Any], dict[str, Any]]] = {"sequences": sequence_facts, "cells": _cell_facts}
+    return kinds[language.modality](language)
+
+
+def _cell_facts(language: CellLanguage) -> dict[str, Any]:
     tokenizer = language.tokenizer
     kind = next((name for name, known in TOKENIZERS.items() if type(tokenizer) is known), None)
     if kind is None:
@@ -249,8 +258,7 @@ def _card(saved: Saved) -> str:
         **(saved.card or {}),
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    sequences = isinstance(saved.language, SequenceLanguage)
-    tag, data = ("sequences", "sequences.fasta") if sequences else ("single-cell", "cells.h5ad")
+    tag, data = _CARDS[saved.language.modality]
     return (
         f"---\nlibrary_name: biolm\ntags: [biology, {tag}]\n---\n\n"
         f"# {saved.language.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed data\n"

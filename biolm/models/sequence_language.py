@@ -40,6 +40,7 @@ class SequenceLanguage:
     """
 
     modality: ClassVar[str] = "sequences"
+    n_genes: ClassVar[int | None] = None
     name: str
     tokenizer: SequenceTokenizer
     max_length: int | None = None
@@ -53,6 +54,12 @@ class SequenceLanguage:
     def kind(self) -> Kind:
         """``protein``, ``dna`` or ``text``."""
         return self.tokenizer.kind
+
+    @property
+    def instead(self) -> str:
+        """What it reads instead of genes, in words."""
+        most = "" if self.max_length is None else f", at most {self.max_length:,} of a sequence"
+        return f"none; reads {self.kind} in {self.tokenizer.size:,} tokens{most}"
 
     @property
     def special(self) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.registry import load, load_tokenizer, resolve
-from biolm.models.sequence_language import SequenceLanguage
 
 if TYPE_CHECKING:
     from biolm.core.accounting import Account
@@ -305,10 +304,7 @@ def _genes(folder: Path) -> tuple[int | None, str]:
         language = load_tokenizer(folder)
     except BiolmError as error:
         return None, f"cannot be read: {error}"
-    if isinstance(language, SequenceLanguage):
-        most = "" if language.max_length is None else f", at most {language.max_length:,} of a sequence"
-        return None, f"none; reads {language.kind} in {language.tokenizer.size:,} tokens{most}"
-    return len(language.vocabulary.genes), ""
+    return language.n_genes, language.instead
 
 
 def _sha256(path: Path) -> str:

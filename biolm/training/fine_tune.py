@@ -18,6 +18,7 @@ from biolm.batch import Tokens
 from biolm.core import Transformer
 from biolm.core.lora import fold_lora
 from biolm.errors import ConfigError
+from biolm.models.headed import Headed
 from biolm.models.heads import Heads
 from biolm.models.native import Saved, save
 from biolm.models.registry import load
@@ -165,7 +166,7 @@ def fine_tune(
     >>> logits = tuned.predict(other_tokens)["cell_type"]  # doctest: +SKIP
     """
     base = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(base, TokenCellModel | SequenceModel | Transformer):
+    if not isinstance(base, Headed | Transformer):
         raise ConfigError(
             "this model reads no tokens to learn from; use geneformer, scgpt, a model of sequences, your own"
         )

@@ -128,7 +128,7 @@ class Annotator:
         if self.tuned is not None:
             self.tuned.save(folder / MODEL)
             reference["digest"] = _digest(loaded_for(self.modality, folder / MODEL))
-        pack = _pack_one if self.modality == _SINGLE else _pack_many
+        pack = _pack_one if "per_residue" in self.embedding else _pack_many
         content, arrays = pack(self, reference)
         (folder / ARRAYS).write_bytes(
             save({name: np.ascontiguousarray(each) for name, each in arrays.items()})

@@ -28,14 +28,13 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.copied import copied
 from biolm.io.label_table import read_label_table
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
-from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.objectives.draws import example_seeds, uniform
 from biolm.training.config import DataConfig, LabelConfig, RunConfig
 from biolm.training.data.examples import Examples
 from biolm.training.data.groups import read_groups
 from biolm.training.data.sequence_letters import known_records, pieces, read_lengths
-from biolm.training.data.vocabulary import Vocabulary
+from biolm.training.data.vocabulary import Vocabulary, tokeniser_of
 
 __all__ = ["SequenceExamples", "sequence_vocabulary"]
 
@@ -176,11 +175,7 @@ def sequence_vocabulary(config: RunConfig) -> Vocabulary:
         If ``data.vocabulary`` is no folder of a model of sequences.
     """
     if config.data.vocabulary is not None:
-        language = load_tokenizer(config.data.vocabulary)
-        if not isinstance(language, SequenceLanguage):
-            raise ConfigError(
-                f"{config.data.vocabulary} has no tokeniser of sequences; give a model that has"
-            )
+        language = tokeniser_of(config.data.vocabulary, SequenceLanguage)
         longest = language.max_length or config.model.max_length
         return Vocabulary.of_alphabet(replace(language, max_length=longest))
     if config.model.adapter not in _ADAPTERS:

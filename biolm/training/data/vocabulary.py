@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from biolm.adapters.cells import RankTokenizer
 from biolm.errors import ConfigError
@@ -15,7 +15,9 @@ from biolm.models.registry import load_tokenizer
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.settings import read_fields
 
-__all__ = ["Vocabulary", "language_of_folder", "tokenizer_settings", "with_settings"]
+__all__ = ["Vocabulary", "language_of_folder", "tokeniser_of", "tokenizer_settings", "with_settings"]
+
+Read = TypeVar("Read", CellLanguage, SequenceLanguage)
 
 _RANK = {"position": "learned", "head": "mlm", "embed_norm": True}
 _VALUES = {"position": "none", "head": "value", "value_encoder": "continuous"}
@@ -112,6 +114,30 @@ class Vocabulary:
         return self.language if isinstance(self.language, SequenceLanguage) else None
 
 
+def tokeniser_of(folder: str, kind: type[Read]) -> Read:
+    """The torch-free half of a saved model.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    kind
+        What it must be.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        If the folder holds none, or the model reads other data.
+    """
+    language = load_tokenizer(folder)
+    if not isinstance(language, kind):
+        raise ConfigError(
+            f"{folder} has no tokeniser of {kind.modality}; give the folder of a model of {kind.modality} "
+            "that reads tokens"
+        )
+    return language
+
+
 def language_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -> Vocabulary:
     """The genes and tokeniser of a saved model, with other settings of the tokeniser where they are given.
 
@@ -127,10 +153,7 @@ def language_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -
     CheckpointError, ConfigError
         If the folder holds none.
     """
-    language = load_tokenizer(folder)
-    if not isinstance(language, CellLanguage):
-        raise ConfigError(f"{folder} has no tokeniser of cells; give the folder of a model that reads tokens")
-    changed = with_settings(language, settings or {})
+    changed = with_settings(tokeniser_of(folder, CellLanguage), settings or {})
     return Vocabulary.of_genes(changed, read_vocabulary(Path(folder).expanduser()))
 
 

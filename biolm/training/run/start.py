@@ -6,7 +6,7 @@ Dimensions: ``i`` input width · ``o`` output width · ``r`` rank.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 from biolm.core import CoreConfig, Transformer
 from biolm.core.lora import LoraLinear, add_lora
 from biolm.errors import ConfigError
+from biolm.models.headed import Headed
 from biolm.models.heads import HeadFacts, Heads
 from biolm.models.native import read_vocabulary
 from biolm.models.registry import load
@@ -68,7 +69,7 @@ def load_start(config: ModelConfig) -> Start:
     if (inside / "config.json").is_file():
         raise ConfigError(f"model.start {config.start} is the folder of a run; its model is {inside}")
     found = load(config.start)
-    if not isinstance(found, TokenCellModel | SequenceModel):
+    if not isinstance(found, Headed):
         raise ConfigError(
             f"model.start {config.start!r} has no core that reads cells or sequences as tokens; give "
             "the folder of a model of biolm pretrain, Geneformer, scGPT, or one of sequences such as ESM-2"
@@ -103,23 +104,23 @@ def start_of(
         if core.config.mask_id is not None:
             tokens["<mask>"] = core.config.mask_id
         return Start(core=core, vocabulary=Vocabulary.of_genes(None, tokens))
-    if isinstance(model, SequenceModel):
-        return Start(
-            core=_with_dropout(model.core, config.core),
-            vocabulary=_of_sequences(model, config),
-            pool=model.pools[0],
-            hidden_state=model.hidden_state,
-            heads=model.heads,
-        )
-    language = with_settings(model.language, config.tokenizer)
-    tokens = read_vocabulary(_folder_of(model))
+    vocabularies: dict[str, Callable[[Any, ModelConfig], Vocabulary]] = {
+        "sequences": _of_sequences,
+        "cells": _of_cells,
+    }
     return Start(
         core=_with_dropout(model.core, config.core),
-        vocabulary=Vocabulary.of_genes(language, tokens),
+        vocabulary=vocabularies[model.modality](model, config),
         pool=model.pools[0],
         hidden_state=model.hidden_state,
         heads=model.heads,
     )
+
+
+def _of_cells(model: TokenCellModel, config: ModelConfig) -> Vocabulary:
+    """The genes and tokeniser of a model, with other settings where they are given."""
+    language = with_settings(model.language, config.tokenizer)
+    return Vocabulary.of_genes(language, read_vocabulary(_folder_of(model)))
 
 
 def _of_sequences(model: SequenceModel, config: ModelConfig) -> Vocabulary:
