@@ -21,9 +21,10 @@ from biolm.jobs.modality import Modality
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
-from biolm.tasks.annotate.labelled import ChosenCells, read_labels, read_training, wanted
+from biolm.tasks.annotate.kinds import Wanted
+from biolm.tasks.annotate.labelled import ChosenCells, chosen_rows, read_labels, read_training
 from biolm.tasks.annotate.linear import LinearMap
-from biolm.tasks.annotate.rows import RowKind, RowTraining, refuse_labels
+from biolm.tasks.annotate.rows import RowKind, RowTraining, names_in
 from biolm.tasks.annotate.score import COMPARED, report_of, row, shown, strange_test
 from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
 from biolm.tasks.annotate.tune import gene_points, read_tokens, token_model, train
@@ -97,7 +98,7 @@ class CellKind(RowKind):
         self,
         modality: Modality,
         source: Any,
-        wished: tuple[Sequence[str], Any],
+        wanted: Wanted,
         model: Any,
         settings: FitSettings,
     ) -> CellTraining:
@@ -108,9 +109,9 @@ class CellKind(RowKind):
         InputError, GeneMatchError, ConfigError
             If a column, its labels or the counts cannot be used.
         """
-        names = refuse_labels(wished, modality)
+        names = names_in(wanted, modality)
         every = read_labels(source.obs_columns(), source.obs_column, names, settings.leave_out)
-        rows = wanted(every, settings)
+        rows = chosen_rows(every, settings)
         trained = settings.method in TRAINED
         if trained:
             token_model(model)

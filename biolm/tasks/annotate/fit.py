@@ -19,7 +19,7 @@ from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_variants
-from biolm.tasks.annotate.kinds import Training, kind_of
+from biolm.tasks.annotate.kinds import Training, Wanted, kind_of
 from biolm.tasks.annotate.labelled import Labels
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
 from biolm.tasks.annotate.page import write_page
@@ -88,7 +88,7 @@ def fit(
     kind = kind_of(modality)
     with modality.open(data, settings) as source:
         reader = loaded_for(modality.reads, model)
-        training = kind.training(modality, source, (names, labels), reader, settings)
+        training = kind.training(modality, source, Wanted(names, labels), reader, settings)
         reference = reference_of(reader, model)
         trained: dict[str, Any] = {}
         if settings.method in TRAINED:

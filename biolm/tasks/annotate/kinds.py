@@ -6,6 +6,7 @@ A kind of data without an entry here is annotated by the vectors of its rows alo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,13 +25,29 @@ from biolm.tasks.annotate.settings import FitSettings, PredictSettings
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Kind", "Prediction", "Training", "kind_of"]
+__all__ = ["Kind", "Prediction", "Training", "Wanted", "kind_of"]
 
 _ENTRIES = {
     "cells": "biolm.tasks.annotate.cells:CellKind",
     "sequences": "biolm.tasks.annotate.sequences:SequenceKind",
 }
 _OTHERS = "biolm.tasks.annotate.rows:RowKind"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which labels are learned.
+
+    Parameters
+    ----------
+    names
+        Columns.
+    labels
+        The table that holds them; None where the data do.
+    """
+
+    names: Sequence[str]
+    labels: str | Path | None
 
 
 class Training(Protocol):
@@ -152,14 +169,21 @@ class Kind(Protocol):
     rereads: bool
 
     def training(
-        self,
-        modality: Modality,
-        source: Any,
-        wanted: tuple[Sequence[str], Any],
-        model: Any,
-        settings: FitSettings,
+        self, modality: Modality, source: Any, wanted: Wanted, model: Any, settings: FitSettings
     ) -> Training:
-        """Read labelled rows: columns to learn, and the table of labels where it is a file of its own."""
+        """Read labelled rows.
+
+        Parameters
+        ----------
+        modality, source
+            Kind of the data, and the open data.
+        wanted
+            Which labels.
+        model
+            The loaded model.
+        settings
+            Choices of the job.
+        """
         ...
 
     def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
 
-__all__ = ["ChosenCells", "Labelled", "Labels", "batches_in", "read_labels", "read_training", "wanted"]
+__all__ = ["ChosenCells", "Labelled", "Labels", "batches_in", "chosen_rows", "read_labels", "read_training"]
 
 _MISSING = ("", "nan", "NaN", "None", "NA", "<NA>")
 
@@ -172,7 +172,7 @@ def _column(
     return column(name)
 
 
-def wanted(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp]:
+def chosen_rows(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np.intp]:
     """Rows of the cells that are used: those with every label, or a sample of them within each class.
 
     The sample gives every class of the first label the same ceiling, so that rare ones stay whole.

@@ -21,7 +21,8 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import keys, rolled
 from biolm.tasks.annotate.frozen import Frozen, Points
-from biolm.tasks.annotate.labelled import Labelled, Labels, batches_in, read_labels, wanted
+from biolm.tasks.annotate.kinds import Wanted
+from biolm.tasks.annotate.labelled import Labelled, Labels, batches_in, chosen_rows, read_labels
 from biolm.tasks.annotate.naming import RowPrediction, store_format
 from biolm.tasks.annotate.score import Row, baseline_rows, shown, unknown_test
 from biolm.tasks.annotate.settings import FitSettings, PredictSettings
@@ -30,7 +31,7 @@ from biolm.vocab.match import GeneMatch
 if TYPE_CHECKING:
     pass
 
-__all__ = ["RowKind", "RowTraining", "refuse_labels"]
+__all__ = ["RowKind", "RowTraining", "names_in"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,7 @@ class RowKind:
         self,
         modality: Modality,
         source: Any,
-        wished: tuple[Sequence[str], Any],
+        wanted: Wanted,
         model: Any,
         settings: FitSettings,
     ) -> RowTraining:
@@ -167,10 +168,10 @@ class RowKind:
         """
         import scipy.sparse as sp
 
-        names = refuse_labels(wished, modality)
+        names = names_in(wanted, modality)
         offered = source.columns()
         every = read_labels(list(offered), offered.__getitem__, names, settings.leave_out)
-        rows = wanted(every, settings)
+        rows = chosen_rows(every, settings)
         job = modality.embedding(source, model, settings, None)
         parts = [job.compute(block)["vectors"] for block in job.blocks(0, len(job.ends) - 1)]
         vectors = np.concatenate(parts)[rows]
@@ -225,18 +226,17 @@ class RowKind:
         )
 
 
-def refuse_labels(wished: tuple[Sequence[str], Any], modality: Modality) -> Sequence[str]:
-    """The columns to learn; a table of labels is refused.
+def names_in(wanted: Wanted, modality: Modality) -> Sequence[str]:
+    """The columns to learn, of data that hold their labels themselves.
 
     Raises
     ------
     ConfigError
-        If there is one.
+        If there is a table of labels beside them.
     """
-    names, labels = wished
-    if labels is not None:
+    if wanted.labels is not None:
         raise ConfigError(f"labels of {modality.name} are columns of the data; leave `labels` out")
-    return names
+    return wanted.names
 
 
 def _as_fitted(settings: PredictSettings, annotator: Annotator) -> PredictSettings:

@@ -30,6 +30,7 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.kinds import Wanted
 from biolm.tasks.annotate.labelled import Labels
 from biolm.tasks.annotate.labelling import Labelling, SequencePrediction, check_ending
 from biolm.tasks.annotate.linear import LinearMap
@@ -239,7 +240,7 @@ class SequenceKind:
         self,
         modality: Modality,  # noqa: ARG002  # the contract
         source: SequenceFile,
-        wished: tuple[Sequence[str], Any],
+        wanted: Wanted,
         model: SequenceModel,
         settings: FitSettings,
     ) -> SequenceTraining:
@@ -250,7 +251,7 @@ class SequenceKind:
         InputError, ConfigError
             If sequences or labels cannot be used.
         """
-        names, labels = wished
+        names, labels = wanted.names, wanted.labels
         if labels is None or len(names) != 1:
             raise ConfigError(
                 "to label sequences give a table of their labels (`labels`) and one column (`label`)"
