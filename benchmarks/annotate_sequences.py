@@ -24,7 +24,7 @@ from biolm.io.sequences import open_sequences
 from biolm.io.sequences.block import concatenate_blocks
 
 SETS = ("escherichia", "enterococcus")
-WINDOW, LEARNED, JUDGED = 1000, 400, 100  # bases, windows of each species to learn from and to judge on
+WINDOW, LEARNED, HELD_OUT = 1000, 400, 100  # bases, windows of each species to learn from and to hold out
 
 
 def write_proteins(folder: Path, output: Path) -> None:
@@ -48,7 +48,7 @@ def write_windows(folder: Path, output: Path) -> None:
     draws = np.random.default_rng(0)
     fasta, table = [], ["id\tspecies\tpiece\n"]
     turned = str.maketrans("ACGT", "TGCA")
-    for side, (texts, many) in enumerate(zip(pieces(folder), (LEARNED, JUDGED), strict=True)):
+    for side, (texts, many) in enumerate(zip(pieces(folder), (LEARNED, HELD_OUT), strict=True)):
         for species, each in texts.items():
             found = [
                 text[at : at + WINDOW] for text in each for at in range(0, len(text) - WINDOW + 1, WINDOW)
@@ -84,7 +84,7 @@ def table_of(name: str, reports: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Fit, judge, print tables."""
+    """Fit, score, print tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sequences", type=Path, help="folder with proteins/ and dna/")
     parser.add_argument("-o", "--output", type=Path, required=True)

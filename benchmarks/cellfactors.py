@@ -129,12 +129,12 @@ def questions(sets: dict[str, Cells]) -> Iterator[tuple[str, str, Callable[[Cell
         yield "within", name, lambda model, cells=cells: within(cells.vectors(model), cells)
     names = list(sets)
     for a, b in ((sets[names[i]], sets[names[j]]) for i, j in PAIRS):
-        yield "transfer", f"{a.name} > {b.name}", lambda model, a=a, b=b: moved(model, a, b)
+        yield "transfer", f"{a.name} > {b.name}", lambda model, a=a, b=b: transfer(model, a, b)
     for a, b in ((sets[names[i]], sets[names[j]]) for i, j in PAIRS):
         yield (
             "halves",
             f"{a.name} | {b.name}",
-            lambda model, a=a, b=b: drawn(lambda seed: moved(model, a, b, a.half(seed), ~b.half(seed))),
+            lambda model, a=a, b=b: drawn(lambda seed: transfer(model, a, b, a.half(seed), ~b.half(seed))),
         )
     for name in TISSUE:
         yield "halves", name, lambda model, cells=sets[name]: drawn(lambda seed: parted(model, cells, seed))
@@ -150,7 +150,7 @@ def questions(sets: dict[str, Cells]) -> Iterator[tuple[str, str, Callable[[Cell
         yield (
             "200 transfer",
             f"{a.name} > {b.name}",
-            lambda model, a=a, b=b: drawn(lambda seed: moved(model, a, b, None, b.some(seed))),
+            lambda model, a=a, b=b: drawn(lambda seed: transfer(model, a, b, None, b.some(seed))),
         )
 
 
@@ -164,13 +164,13 @@ def within(vectors: NDArray[np.float32], cells: Cells) -> Score:
     return knn_quality(vectors, cells.labels, repeats=1)
 
 
-def moved(model: CellModel, a: Cells, b: Cells, of_a: object = None, of_b: object = None) -> Score:
-    """Labels moved from a to b."""
+def transfer(model: CellModel, a: Cells, b: Cells, of_a: object = None, of_b: object = None) -> Score:
+    """Label transfer from a to b."""
     return transfer_quality(a.vectors(model, of_a), a.common, b.vectors(model, of_b), b.common)
 
 
 def parted(model: CellModel, cells: Cells, seed: int) -> Score:
-    """Labels moved from the even cells with half the genes to the odd ones with the others."""
+    """Label transfer from the even cells with half the genes to the odd ones with the others."""
     half, even = cells.half(seed), np.arange(len(cells.labels)) % 2 == 0
     known, asked = cells.vectors(model, half)[even], cells.vectors(model, ~half)[~even]
     return transfer_quality(known, cells.labels[even], asked, cells.labels[~even])

@@ -1,6 +1,6 @@
 """Adapted factors beside the components alone: ``python benchmarks/cellfactors_adapt.py RAW_DATA``.
 
-Macro-F1 within each labelled set that judges (``docs/explanation/default-model.md``), with the paired
+Macro-F1 within each held-out evaluation set (``docs/explanation/default-model.md``), with the paired
 interval of the difference to PCA-20. Half a minute of CPU time.
 """
 

@@ -1,7 +1,8 @@
 """Choices of the factor model, one changed at a time: ``python benchmarks/cellfactors_choices.py RAW_DATA``.
 
-Means of macro-F1 within sets, moved, and moved over disjoint halves, over the sets that choose and over those
-that confirm; rules in ``docs/explanation/default-model.md``. About eight minutes of CPU time.
+Means of macro-F1 within sets, of label transfer, and of transfer over disjoint halves, over the sets that
+choose and over those that confirm; rules in ``docs/explanation/default-model.md``. About eight minutes of CPU
+time.
 """
 
 from __future__ import annotations

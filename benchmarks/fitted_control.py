@@ -15,7 +15,7 @@ import numpy as np
 
 from biolm.models.systems import genetext
 from biolm.scoring.quality import Score, fit_pca, knn_quality, transfer_quality
-from biolm.tasks.demo.scores import CellSet, Rivals, gene_half, read_set
+from biolm.tasks.demo.scores import Baselines, CellSet, gene_half, read_set
 
 SETS = {
     "paul15_mouse_2660": "mouse myeloid progenitors, kind not among the fitted sets",
@@ -26,7 +26,7 @@ SETS = {
 SPLITS = 3
 
 
-def moved(cells: CellSet, model: genetext.GeneText, seed: int) -> Score:
+def transfer(cells: CellSet, model: genetext.GeneText, seed: int) -> Score:
     """Labels from half the cells with half the genes to the other cells with the other genes."""
     genes = gene_half(model, seed)
     first = np.random.default_rng(seed).random(len(cells.labels)) < 0.5
@@ -36,16 +36,20 @@ def moved(cells: CellSet, model: genetext.GeneText, seed: int) -> Score:
 
 def main(folder: Path) -> None:
     """Print the table."""
-    rivals = Rivals.load(0)
-    models = {"genetext": rivals.model, "axes fitted alike": rivals.alike, "random": rivals.random[0]}
+    baselines = Baselines.load(0)
+    models = {
+        "genetext": baselines.model,
+        "axes fitted alike": baselines.alike,
+        "random": baselines.random[0],
+    }
     print("| set | " + " | ".join(f"{name}: within, disjoint" for name in models) + " | PCA-20: within |")
     print("| --- |" + " --- |" * (len(models) + 1))
     for name, title in SETS.items():
-        cells = read_set(folder / f"{name}.h5ad", title, rivals.model)
+        cells = read_set(folder / f"{name}.h5ad", title, baselines.model)
         row = []
         for model in models.values():
             within = knn_quality(cells.vectors(model), cells.labels, repeats=1).macro_f1
-            disjoint = np.mean([moved(cells, model, seed).macro_f1 for seed in range(SPLITS)])
+            disjoint = np.mean([transfer(cells, model, seed).macro_f1 for seed in range(SPLITS)])
             row.append(f"{within:.3f}, {disjoint:.3f}")
         components = fit_pca(cells.table.X, variable_genes=2000)(cells.table.X)
         row.append(f"{knn_quality(components, cells.labels, repeats=1).macro_f1:.3f}")

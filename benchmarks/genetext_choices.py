@@ -176,22 +176,26 @@ class Lab:
         return centred(found, choice.centre)
 
     def score(self, choice: Choice, names: tuple[str, ...]) -> dict[str, float]:
-        """Macro-F1 of one choice: within sets, moved over all genes, moved over disjoint genes."""
+        """Macro-F1 of a choice: within sets, of label transfer over all genes and over disjoint genes."""
         vectors = self.vectors(choice)
         whole = {name: self.cells(name, choice, vectors) for name in names}
         found = {name: within(whole[name], self.labels(name)) for name in names}
         halves = [np.random.default_rng(draw).random(len(vectors)) < 0.5 for draw in range(3)]
         for a, b in ((names[i], names[j]) for i, j in PAIRS[names]):
-            found[f"{a} > {b}"] = self.moved(a, whole[a], b, whole[b])
+            found[f"{a} > {b}"] = self.transfer(a, whole[a], b, whole[b])
             parted = [
                 [self.cells(name, choice, vectors, kept) for name, kept in ((a, half), (b, ~half))]
                 for half in halves
             ]
-            found[f"{a} | {b}"] = float(np.mean([self.moved(a, known, b, asked) for known, asked in parted]))
+            found[f"{a} | {b}"] = float(
+                np.mean([self.transfer(a, known, b, asked) for known, asked in parted])
+            )
         return found
 
-    def moved(self, a: str, from_cells: NDArray[np.float64], b: str, to_cells: NDArray[np.float64]) -> float:
-        """Macro-F1 of labels moved from set ``a`` to set ``b``."""
+    def transfer(
+        self, a: str, from_cells: NDArray[np.float64], b: str, to_cells: NDArray[np.float64]
+    ) -> float:
+        """Macro-F1 of label transfer from set ``a`` to set ``b``."""
         ours, theirs = (np.array([SAME.get(name, name) for name in self.labels(x)]) for x in (a, b))
         return transfer_quality(from_cells, ours, to_cells, theirs, leave_out=[""]).macro_f1
 
@@ -269,7 +273,7 @@ def mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
 def main(raw: Path, cache: Path) -> None:
     """Print the tables."""
     lab = Lab(raw, cache)
-    print("| choice | within | moved | disjoint | held out: within | moved | disjoint |")
+    print("| choice | within | transfer | disjoint | held out: within | transfer | disjoint |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, choice in choices():
         rows = [summary(lab.score(choice, names)) for names in (CHOSEN_ON, HELD_OUT)]

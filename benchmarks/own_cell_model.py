@@ -2,15 +2,15 @@
 
     python benchmarks/own_cell_model.py CELLS [NAME=MODEL ...] [--cellama] [--json FILE]
 
-``CELLS`` is the folder with the three judges of ``_judges.py``; ``MODEL`` is the folder of a saved model, or
-a name that ``biolm.load`` knows. Beside them stand the built-in model, the same with random numbers in place
-of its text, random gene vectors, CELLama and principal components. Macro-F1 of the ten nearest neighbours by
-cosine, all vectors centred over their set, no label used for anything but the score:
+``CELLS`` is the folder with the three evaluation sets of ``_evaluation_sets.py``; ``MODEL`` is the folder of
+a saved model, or a name that ``biolm.load`` knows. Beside them stand the built-in model, the same with random
+numbers in place of its text, random gene vectors, CELLama and principal components. Macro-F1 of the ten
+nearest neighbours by cosine, all vectors centred over their set, no label used for anything but the score:
 
 - ``within``: five folds within each set;
-- ``moved``: labels moved from each set to each other, all genes;
+- ``transfer``: label transfer from each set to each other, all genes;
 - ``halves``: the same, the two sets given disjoint random halves of the genes;
-- ``within@500``, ``moved@500``, ``within@200``, ``moved@200``: on random panels of as many genes.
+- ``within@500``, ``transfer@500``, ``within@200``, ``transfer@200``: on random panels of as many genes.
 
 Means over sets, pairs and seeds; ``--json`` keeps every figure. Prints a Markdown table.
 """
@@ -24,13 +24,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from _judges import CHOOSING, NAMES, Method, by_model, by_pca, read, score_all
+from _evaluation_sets import CHOOSING, NAMES, Method, by_model, by_pca, read, score_all
 
 import biolm
 from biolm.models.systems import genetext
 from biolm.resources import shipped
 
-QUESTIONS = ("within", "moved", "halves", "within@500", "moved@500", "within@200", "moved@200")
+QUESTIONS = ("within", "transfer", "halves", "within@500", "transfer@500", "within@200", "transfer@200")
 DRAWS, WIDTH = 3, 1000
 
 

@@ -1,13 +1,13 @@
-"""Look for cells of the judges among the cells of a run.
+"""Look for cells of the evaluation sets among the cells of a run.
 
     python benchmarks/own_cell_overlap.py CELLS FILE...
 
-``CELLS`` is the folder with the three judges of ``_judges.py``, each ``FILE`` a table of cells that a model
-was trained on. Every cell of a file is held against every cell of a judge, over the genes that both measure
-(by Ensembl id): cells with the same counts of all of them, and the largest cosine of log1p counts, which is 1
-for the same counts. Prints a Markdown table.
+``CELLS`` is the folder with the three evaluation sets of ``_evaluation_sets.py``, each ``FILE`` a table of
+cells that a model was trained on. Every cell of a file is compared with every cell of an evaluation set, over
+the genes that both measure (by Ensembl id): cells with the same counts of all of them, and the largest cosine
+of log1p counts, which is 1 for the same counts. Prints a Markdown table.
 
-Dimensions: ``n`` cells of a file · ``j`` cells of a judge · ``s`` shared genes.
+Dimensions: ``n`` cells of a file · ``j`` cells of an evaluation set · ``s`` shared genes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from _judges import NAMES
+from _evaluation_sets import NAMES
 from numpy.typing import NDArray
 
 ROWS = 1000
@@ -32,14 +32,14 @@ def main() -> None:
     parser.add_argument("cells", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
-    judges = {name: counts(given.cells / f"{name}.h5ad") for name in NAMES}
-    print("| file | judge | cells | shared genes | same counts | largest cosine |")
+    sets = {name: counts(given.cells / f"{name}.h5ad") for name in NAMES}
+    print("| file | evaluation set | cells | shared genes | same counts | largest cosine |")
     print("| --- | --- | --- | --- | --- | --- |")
     for file in given.files:
         table, genes = counts(file)
-        for name, (judge, known) in judges.items():
+        for name, (evaluated, known) in sets.items():
             shared, left, right = np.intersect1d(genes, known, return_indices=True)
-            first, second = table[:, left], judge[:, right]
+            first, second = table[:, left], evaluated[:, right]
             print(
                 f"| {file.stem} | {name} | {len(table)} | {len(shared)} | {same_counts(first, second)} |"
                 f" {nearest(first, second):.3f} |",

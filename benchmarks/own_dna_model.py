@@ -36,7 +36,7 @@ GENOMES = {
     "human": "sapiens_1Mo.fa.gz",
 }
 PIECE, EVERY = 20_000, 10
-WINDOW, SKIPPED, JUDGED = 512, 64, 40  # bases, bases that only serve as context, windows of each species
+WINDOW, SKIPPED, HELD_OUT = 512, 64, 40  # bases, bases that only serve as context, windows of each species
 ORDERS = range(1, 7)
 
 
@@ -93,7 +93,7 @@ def chain(texts: list[str], k: int) -> NDArray[np.float64]:
 
 
 def chain_scores(table: NDArray[np.float64], k: int, windows: list[str]) -> NDArray[np.float64]:
-    """Log-probability of each judged base of the windows."""
+    """Log-probability of each masked base of the windows."""
     found = []
     for text in windows:
         codes = coded(text)[SKIPPED - k :]
@@ -103,7 +103,7 @@ def chain_scores(table: NDArray[np.float64], k: int, windows: list[str]) -> NDAr
 
 @torch.inference_mode()
 def model_scores(model: SequenceModel, windows: list[str]) -> NDArray[np.float64]:
-    """Log-probability of each judged base under a causal model, among the four bases."""
+    """Log-probability of each masked base under a causal model, among the four bases."""
     tokens = model.tokenize(SequenceBlock.of(windows))
     bases = [model.tokenizer.vocabulary[base] for base in "ACGT"]
     before = model.language.special[0]
@@ -118,16 +118,16 @@ def model_scores(model: SequenceModel, windows: list[str]) -> NDArray[np.float64
     return np.concatenate(found)
 
 
-def judged(texts: list[str], seed: int = 0) -> list[str]:
+def held_out_windows(texts: list[str], seed: int = 0) -> list[str]:
     """Windows of known bases from held-out pieces."""
     cut = [text[at : at + WINDOW] for text in texts for at in range(0, len(text) - WINDOW + 1, WINDOW)]
     cut = [text.upper() for text in cut if set(text.upper()) <= set("ACGT")]
-    chosen = np.random.default_rng(seed).permutation(len(cut))[:JUDGED]
+    chosen = np.random.default_rng(seed).permutation(len(cut))[:HELD_OUT]
     return [cut[row] for row in chosen]
 
 
 def main() -> None:
-    """Train, judge, print a table."""
+    """Train, score, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sequences", type=Path, help="folder with dna/")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -144,7 +144,7 @@ def main() -> None:
         print(f"trained in {(time.process_time() - began) / 60:.1f} CPU minutes")
     model = biolm.load(chosen.output / "run" / "model")
     assert isinstance(model, SequenceModel)
-    windows = {species: judged(texts) for species, texts in held.items()}
+    windows = {species: held_out_windows(texts) for species, texts in held.items()}
     rows = {chosen.recipe.stem: {name: model_scores(model, some) for name, some in windows.items()}}
     everything = [text for texts in train.values() for text in texts]
     for k in ORDERS:

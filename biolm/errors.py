@@ -1,6 +1,6 @@
 """What biolm says when it cannot go on.
 
-Every class here is a failure that the user can mend. Its message is one clear sentence that says
+Every class here is a failure that the user can fix. Its message is one clear sentence that says
 what was found and what to do; the command line prints it on stderr and exits with status 1, or 2 for
 wrong use (:class:`ConfigError`).
 """
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class BiolmError(Exception):
-    """A failure the user can mend; the message is one sentence that says what to do."""
+    """A failure the user can fix; the message is one sentence that says what to do."""
 
 
 class InputError(BiolmError):
@@ -48,4 +48,4 @@ class ServerError(BiolmError):
 
 
 class TrainingError(BiolmError):
-    """A training run that cannot go on, for example because its loss is no number."""
+    """A training run that cannot go on, for example because its loss is NaN."""

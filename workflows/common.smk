@@ -33,7 +33,7 @@ def read_sheet(path, schema):
     for column in schema["required"]:
         if column not in columns:
             raise WorkflowError(
-                f"{path} has no column '{column}'; its columns, separated by tabs, are: {', '.join(known)}"
+                f"{path} has no column '{column}'; its tab-separated columns are: {', '.join(known)}"
             )
     return _by_name(path, next(iter(known)), lines, schema)
 
@@ -46,7 +46,7 @@ def _by_name(path, first, lines, schema):
         if None in line or any(column not in row for column in schema["required"]):
             raise WorkflowError(
                 f"line {number} of {path} does not fit its columns; "
-                f"fill {' and '.join(schema['required'])}, separated by tabs"
+                f"fill {' and '.join(schema['required'])}, tab-separated"
             )
         name = row[first]
         if name in rows:

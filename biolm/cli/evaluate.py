@@ -35,7 +35,7 @@ class Arguments(EvaluateSettings, Common):
     model: Annotated[
         tuple[str, ...],
         Option(
-            help="Model to judge, embedding where obsm lacks it; may be repeated.",
+            help="Model to evaluate, embedding where obsm lacks it; may be repeated.",
             flags=("--model", "-m"),
             shown="none",
             panel="Model",

@@ -149,7 +149,7 @@ COMMANDS = {
 """Every command by name; the module of a command offers ``run`` and the dataclass ``Arguments``."""
 
 GROUPS = {
-    "annotate": "Name cells by what labelled cells taught.",
+    "annotate": "Cell-type annotation from labelled cells.",
     "search": "Find the most similar cells of a reference.",
     "genes": "Vectors and networks of genes.",
     "text": "Read, tag, embed, ask and mine the literature.",

@@ -1,4 +1,4 @@
-"""``biolm schema``: JSON Schema of what a workflow is told."""
+"""``biolm schema``: JSON Schema of the configs of a workflow."""
 
 from __future__ import annotations
 

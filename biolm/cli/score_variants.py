@@ -50,7 +50,7 @@ class Arguments(VariantSettings, Antibody):
     ] = None
     sequence: Annotated[
         Path | None,
-        Option(help="FASTA of the unchanged protein of a table.", shown="told from the table"),
+        Option(help="FASTA of the unchanged protein of a table.", shown="inferred from the table"),
     ] = None
     assays: Annotated[
         Path | None, Option(help="ProteinGym's table of assays, with target_seq.", shown="none")

@@ -22,11 +22,11 @@ class Arguments(SectionArguments):
     ] = "colour"
     stain: Annotated[bool, Option(help="Normalise the stains, fitted on this section.")] = False
     symmetric: Annotated[bool, Option(help="Average features over flips and turns of a patch.")] = False
-    patient: Annotated[str | None, Option(help="Whose tissue it is, for splits.", shown="told from obs")] = (
-        None
-    )
-    species: Annotated[str | None, Option(help="human or mouse.", shown="told from ids")] = None
-    assay: Annotated[str | None, Option(help="visium, xenium ...", shown="told from the layout")] = None
+    patient: Annotated[
+        str | None, Option(help="Whose tissue it is, for splits.", shown="inferred from obs")
+    ] = None
+    species: Annotated[str | None, Option(help="human or mouse.", shown="inferred from ids")] = None
+    assay: Annotated[str | None, Option(help="visium, xenium ...", shown="inferred from the layout")] = None
     cache: Annotated[bool, Option(help="Keep image features for the next time.")] = True
     device: Annotated[str, Option(help="Where an image encoder runs: cpu, cuda ...", panel="Run")] = "cpu"
     allow_normalised: Annotated[bool, Option(help="Take values that are not counts.")] = False

@@ -23,7 +23,7 @@ class Arguments(TextInput):
             help="File to write, in any format with identifiers.", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    terms: Annotated[Path | None, Option(help="Dictionary: .obo, or id and names by tabs.")] = None
+    terms: Annotated[Path | None, Option(help="Dictionary: .obo, or tab-separated id and names.")] = None
     genes: Annotated[bool, Option(help="Add the gene table's symbols and aliases.")] = False
     species: Annotated[str, Option(help="human or mouse, with --genes.")] = "human"
     names_of: Annotated[Path | None, Option(help="Annotated documents whose names are added.")] = None

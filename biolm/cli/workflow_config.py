@@ -1,4 +1,4 @@
-"""What the workflows of ``workflows/`` are told: their configs and sample sheets, as dataclasses.
+"""The inputs of ``workflows/``: their configs and sample sheets, as dataclasses.
 
 Sections of a config are the options of a command, less those that the workflow sets itself, so a config
 cannot name an option that the command does not have.
@@ -53,7 +53,7 @@ class EmbedSample:
 class EmbedConfig:
     """``config/config.yaml`` of ``workflows/embed``."""
 
-    samples: Annotated[str, Option(help="Sample sheet, separated by tabs.")]
+    samples: Annotated[str, Option(help="Tab-separated sample sheet.")]
     models: Annotated[
         dict[str, str],
         Option(help="By name in the results: built-in model, checkpoint folder or hub id.", pattern=_NAME),
@@ -89,7 +89,7 @@ class Dataset:
 class BenchmarkConfig:
     """``config/config.yaml`` of ``workflows/benchmark``."""
 
-    samples: Annotated[str, Option(help="Sample sheet, separated by tabs.")]
+    samples: Annotated[str, Option(help="Tab-separated sample sheet.")]
     systems: Annotated[
         dict[str, str],
         Option(
@@ -140,7 +140,7 @@ class Query:
 class AnnotateConfig:
     """``config/config.yaml`` of ``workflows/annotate``."""
 
-    samples: Annotated[str, Option(help="Sample sheet of the queries, separated by tabs.")]
+    samples: Annotated[str, Option(help="Tab-separated sample sheet of the queries.")]
     reference: Annotated[
         dict[str, Any], Section(of=Reference, without=frozenset(), help="Cells to learn from.", whole=True)
     ]

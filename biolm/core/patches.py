@@ -63,7 +63,7 @@ def image_batch(images: Tensor, config: CoreConfig, *, index: Tensor | None = No
     ------
     InputError
         If the images do not divide into patches, or have another number of patches than the model has
-        positions; :func:`resize_positions` mends the latter.
+        positions; :func:`resize_positions` fixes the latter.
     """
     if images.dim() != 4:
         raise InputError(f"images must have 4 dimensions (b, c, H, W), not {images.dim()}")

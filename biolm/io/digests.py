@@ -1,4 +1,4 @@
-"""Digests of the files of a folder that biolm wrote, so that a damaged bit is told and not computed with."""
+"""Digests of the files of a folder that biolm wrote, so that a damaged bit is reported, not used."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def line_variants(line: bytes, number: int, name: str) -> Iterator[Variant]:
     if len(parts) < 5 or not parts[1].isdigit() or not parts[3].isalpha():
         raise InputError(
             f"line {number} of {name} is no variant: it needs contig, position, id, reference and "
-            "alternative by tabs; correct it"
+            "alternative, tab-separated; correct it"
         )
     for allele in parts[4].split(","):
         if allele.isalpha():

@@ -1,4 +1,4 @@
-"""Tables that label records: one row each, the name first, by tabs or commas; or strings of labels as FASTA.
+"""Tables that label records, one row each, the name first; or strings of labels as FASTA.
 
 Dimensions: ``n`` records.
 """
@@ -63,8 +63,8 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
     Parameters
     ----------
     path
-        A table by tabs or commas, with a header, names in the first column; or ``>name`` lines each followed
-        by a string of labels. ``.gz`` or not.
+        A tab- or comma-separated table, with a header, names in the first column; or ``>name`` lines each
+        followed by a string of labels. ``.gz`` or not.
     names
         ``n`` names of the records.
 
@@ -116,7 +116,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         with open_gzip(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"the labels {path} cannot be read; give a table by tabs or commas") from error
+        raise InputError(f"the labels {path} cannot be read; give a tab- or comma-separated table") from error
     if text.startswith(">"):
         records = [entry.splitlines() for entry in text[1:].split("\n>")]
         found = [[lines[0].split()[0], "".join(lines[1:]).strip()] for lines in records if lines[0].split()]

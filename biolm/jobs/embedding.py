@@ -58,7 +58,7 @@ def model_parameters(model: Any, settings: Any, **more: Any) -> dict[str, Any]:
 def provenance_of(
     model: Any, facts: dict[str, Any], parameters: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """Plain facts that tell how vectors were made; no date and no path.
+    """How vectors were made; no date and no path.
 
     Parameters
     ----------

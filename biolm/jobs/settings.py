@@ -46,7 +46,7 @@ class ReadingSettings:
         ``resolve`` finds genes by any of their names; ``published`` looks names up exactly as the published
         system does, by its own column.
     species
-        ``human`` or ``mouse``, where the names cannot tell or tell wrongly; inferred from the names by
+        ``human`` or ``mouse``, where the names do not say it or say it wrongly; inferred from the names by
         default.
     allow_normalised
         Take values that are not counts where the model wants counts.

@@ -1,4 +1,4 @@
-"""What a system is told of each cell beside its counts: assay, species, modality.
+"""Metadata of each cell that a system reads beside its counts: assay, species, modality.
 
 Dimensions: ``n`` cells of the file.
 """

@@ -39,7 +39,7 @@ class ContrastSettings(Settings):
     learned
         Learn the temperature.
     within
-        Views of the same side are rivals too (2N-way, NT-Xent).
+        Views of the same side are negatives too (2N-way, NT-Xent).
     within_from
         The same, from that optimiser step on; 0 for never (scConcept: 10,000).
     projection

@@ -87,7 +87,7 @@ def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> d
 
     Distributed training averages the ranks' gradients. Divided by these counts, they average to the gradient
     of the mean over all ranks' items, however unevenly these are spread. Every rank must call it. Where a
-    term of any rank is infinite or no number, its count is NaN on all: they can stop together.
+    term of any rank is infinite or NaN, its count is NaN on all: they can stop together.
     """
     if _alone() and not known:
         return None
@@ -97,7 +97,7 @@ def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> d
          for name, term in score.terms.items()]
     )  # fmt: skip
     if not _alone():
-        # Infinity times 0 is no number, as is NaN times 0.
+        # Infinity times 0 is NaN, as is NaN times 0.
         counts = counts + 0.0 * torch.stack([term.total.detach() for term in score.terms.values()])
         dist.all_reduce(counts)
         counts = counts / dist.get_world_size()

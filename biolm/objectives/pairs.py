@@ -86,12 +86,12 @@ def score_pairs(
     usable
         ``(n,)`` pairs that take part; all by default.
     within
-        Vectors of the own side are rivals too: 2N-way, NT-Xent (Chen et al. 2020, SimCLR).
+        Vectors of the own side are negatives too: 2N-way, NT-Xent (Chen et al. 2020, SimCLR).
     hidden
         Logit of pairs that take no part and of a vector with itself; scConcept's code has 0, which still
         adds to the sum.
     everywhere
-        Vectors of other ranks are rivals too; every rank must then make the same calls.
+        Vectors of other ranks are negatives too; every rank must then make the same calls.
 
     Returns
     -------
@@ -123,14 +123,14 @@ def _score_pairs(
     for own, others, same in ((a, all_b, all_a), (b, all_a, all_b)):
         logits = (scale * own @ others.T).masked_fill(~everyone, hidden)  # (n, m)
         if within:
-            rivals = (scale * own @ same.T).masked_fill(~everyone, hidden)
-            rivals = rivals.scatter(1, partner[:, None], hidden)
-            logits = torch.cat((logits, rivals), 1)  # (n, 2m)
+            negatives = (scale * own @ same.T).masked_fill(~everyone, hidden)
+            negatives = negatives.scatter(1, partner[:, None], hidden)
+            logits = torch.cat((logits, negatives), 1)  # (n, 2m)
         logits = logits[usable]
         losses.append(F.cross_entropy(logits, partner[usable], reduction="none"))
         recalls.append((logits.detach().argmax(1) == partner[usable]).float())
     loss = Sum.of((losses[0] + losses[1]) / 2)
-    rivals_count = int(everyone.sum()) * (2 if within else 1) - within
-    chance = loss.count * math.log(max(rivals_count, 1))
+    negatives_count = int(everyone.sum()) * (2 if within else 1) - within
+    chance = loss.count * math.log(max(negatives_count, 1))
     metrics = {"recall": Sum.of((recalls[0] + recalls[1]) / 2), "chance": Sum(chance, loss.count)}
     return Score({"loss": loss}, metrics=metrics)

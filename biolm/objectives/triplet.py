@@ -114,13 +114,13 @@ def choose_triplets(
     first = first + start
     chosen = []
     for a, p in _pieces(first, second, len(labels)):
-        rival = known & ~related[a]  # (p, m)
+        negative = known & ~related[a]  # (p, m)
         loss = distance[a, p][:, None] - distance[a] + settings.margin
         if settings.negatives == "hardest":
-            score = loss.masked_fill(~(rival & (loss > 0)), -torch.inf)
+            score = loss.masked_fill(~(negative & (loss > 0)), -torch.inf)
         else:
             number = uniform(hash_bits(cells.seeds[a], cells.seeds[p])[:, None], cells.seeds)
-            score = number.masked_fill(~(rival & (loss > 0) & (loss < settings.margin)), -torch.inf)
+            score = number.masked_fill(~(negative & (loss > 0) & (loss < settings.margin)), -torch.inf)
         best, negative = score.max(1)
         found = best > -torch.inf
         chosen.append(torch.stack((a[found], p[found], negative[found])))

@@ -47,7 +47,7 @@ class Prepared:
         ``(b,)`` seeds for what is drawn while scoring.
     real
         Off for a batch that only keeps its process in step with others: it teaches nothing, and its examples
-        are no rivals of theirs.
+        are no negatives of theirs.
     """
 
     batch: Batch

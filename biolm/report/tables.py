@@ -96,9 +96,9 @@ class MetricTable:
             f'<th scope="col" data-tip="{escape(tip)}" data-sort>{escape(name)}</th>'
             for name, tip in zip(self.columns, explain, strict=True)
         ]
-        judged = [row for row in self.rows if not row.is_control]
+        scored = [row for row in self.rows if not row.is_control]
         best = [
-            max((value for row in judged if (value := row.values[i]) is not None), default=None)
+            max((value for row in scored if (value := row.values[i]) is not None), default=None)
             for i in range(len(self.columns))
         ]
         lines = [

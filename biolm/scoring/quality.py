@@ -174,7 +174,7 @@ def transfer_quality(
     k: int = 10,
     seed: int = 0,
 ) -> Score:
-    """Labels moved from one set of cells to another by nearest neighbours (cosine distance).
+    """Label transfer from one set of cells to another by nearest neighbours (cosine distance).
 
     Only cells whose label stands in both sets take part.
 

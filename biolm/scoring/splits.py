@@ -1,4 +1,4 @@
-"""Which cells to learn from and which to be judged on: rows, drawn by seed, never a cell on both sides.
+"""Which cells to learn from and which to evaluate on: rows, drawn by seed, never a cell on both sides.
 
 Dimensions: ``n`` cells · ``g`` genes.
 
@@ -44,7 +44,7 @@ class Split:
     train
         Rows to learn from.
     test
-        Rows to be judged on.
+        Rows to evaluate on.
     """
 
     train: Rows

@@ -45,11 +45,11 @@ def against_best(first: Score, baselines: Sequence[Score], *, seed: int = 0) -> 
     best = {metric: max(baselines, key=lambda score: float(getattr(score, metric))) for metric in _NAMES}
     level = _LEVEL / (len(baselines) + 1)
     if not any(beyond_chance(score, level=level, seed=seed) for score in (first, *baselines)):
-        rival = best["macro_f1"]
+        baseline = best["macro_f1"]
         return (
             f"Neither {first.name} nor any baseline is told apart from chance (labels permuted): macro-F1 "
-            f"{first.macro_f1:.3f} and, of the best baseline, {rival.name}, {rival.macro_f1:.3f}; accuracy "
-            f"{first.accuracy:.3f} and, of {best['accuracy'].name}, {best['accuracy'].accuracy:.3f}."
+            f"{first.macro_f1:.3f} and, of the best baseline, {baseline.name}, {baseline.macro_f1:.3f}; "
+            f"accuracy {first.accuracy:.3f} and, of {best['accuracy'].name}, {best['accuracy'].accuracy:.3f}."
         )
     return _sentences(first, best, len(baselines), seed)
 
@@ -86,15 +86,15 @@ def beyond_chance(score: Score, *, level: float = _LEVEL, seed: int = 0) -> bool
     return True
 
 
-def _sentences(first: Score, rivals: dict[str, Score], count: int, seed: int) -> str:
+def _sentences(first: Score, baselines: dict[str, Score], count: int, seed: int) -> str:
     words, sentences = {}, {}
     simultaneous = f" over {count} baselines" if count > 1 else ""
-    for metric, rival in rivals.items():
-        gap, low, high = difference(first, rival, metric=metric, level=1 - _LEVEL / count, seed=seed)
+    for metric, baseline in baselines.items():
+        gap, low, high = difference(first, baseline, metric=metric, level=1 - _LEVEL / count, seed=seed)
         word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
         words[metric] = word
         sentences[metric] = (
-            f"{word} {rival.name} in {_NAMES[metric]}: {gap:+.3f}, 95 % interval{simultaneous} "
+            f"{word} {baseline.name} in {_NAMES[metric]}: {gap:+.3f}, 95 % interval{simultaneous} "
             f"{low:+.3f} to {high:+.3f}."
         )
     text = f"{first.name} {sentences['macro_f1']}"

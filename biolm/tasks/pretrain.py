@@ -43,7 +43,7 @@ def pretrain(
     InputError
         If the data cannot be read.
     TrainingError
-        If the loss is infinite or no number.
+        If the loss is infinite or NaN.
 
     Examples
     --------

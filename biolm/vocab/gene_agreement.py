@@ -17,7 +17,7 @@ from biolm.vocab.gene_table import SpeciesGenes
 __all__ = ["check_agreement", "disagreement"]
 
 NOTED = 0.05
-"""Share of rows above which the user is told; files of real data of any age lie below."""
+"""Share of rows above which the user is warned; files of real data of any age lie below."""
 MOST = 0.5
 """Share above which a file is refused unless a column is chosen."""
 

@@ -31,7 +31,7 @@ def refusal(
     columns
         All gene columns of the file.
     call
-        The species told from the names.
+        The species inferred from the names.
     known
         The vocabulary's species.
     other

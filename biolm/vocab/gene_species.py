@@ -1,4 +1,4 @@
-"""The species of a file, told from its gene names."""
+"""The species of a file, inferred from its gene names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpeciesCall:
     ----------
     species
         ``human``, ``mouse``, ``other`` where Ensembl ids of a third species stand, or an empty string
-        where the names do not tell.
+        where the names do not show it.
     upper_case
         Mouse symbols written in capitals, as human symbols are.
     """

@@ -150,7 +150,7 @@ class GeneVocabulary:
             Least share of matched genes over the smaller of file and vocabulary
             (:attr:`MatchReport.coverage`).
         species
-            ``human`` or ``mouse``: species of the file. None tells it from the names.
+            ``human`` or ``mouse``: species of the file. None infers it from the names.
 
         Returns
         -------

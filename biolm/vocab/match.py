@@ -40,7 +40,7 @@ class MatchReport:
         How many of the model's genes the file holds, of how many; of a model of several species
         the genes of the file's species are counted.
     note
-        What the user should know about the match: that the species could not be told from the names, or
+        What the user should know about the match: that the species could not be inferred from the names, or
         that ids and symbols of the file disagree.
     rule
         ``resolve``, or ``published`` where names were looked up as the published system does.

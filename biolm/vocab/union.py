@@ -53,7 +53,7 @@ class GeneUnion:
     minimum
         Least share of a file's genes that the files before must hold.
     species
-        Species of all files; told from the names by default.
+        Species of all files; inferred from the names by default.
 
     Examples
     --------

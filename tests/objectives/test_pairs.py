@@ -27,8 +27,8 @@ def by_hand(first: NDArray, second: NDArray, scale: float, usable: NDArray, with
     total = 0.0
     for i in range(2 * n):
         partner = (i + n) % (2 * n)
-        rivals = range(2 * n) if within else (range(n, 2 * n) if i < n else range(n))
-        scores = [scale * both[i] @ both[j] for j in rivals if j != i]
+        negatives = range(2 * n) if within else (range(n, 2 * n) if i < n else range(n))
+        scores = [scale * both[i] @ both[j] for j in negatives if j != i]
         total += np.log(np.sum(np.exp(scores))) - scale * both[i] @ both[partner]
     return total / (2 * n)
 
@@ -49,8 +49,8 @@ def test_by_hand(within: bool, left_out: tuple[int, ...]) -> None:
     )
     assert score.loss().item() == pytest.approx(by_hand(first, second, 4.0, usable, within), rel=1e-5)
     assert score.terms["loss"].count.item() == usable.sum()
-    rivals = usable.sum() * (2 if within else 1) - within
-    assert score.metrics["chance"].mean.item() == pytest.approx(np.log(rivals), rel=1e-6)
+    negatives = usable.sum() * (2 if within else 1) - within
+    assert score.metrics["chance"].mean.item() == pytest.approx(np.log(negatives), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

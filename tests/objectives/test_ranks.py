@@ -65,7 +65,7 @@ def test_two_ranks_equal_one_in_training_and_do_not_ask_each_other_in_validation
     for name in OBJECTIVES:
         for first, second, one in zip(*(rank[True][name] for rank in ranks), _run(name, None), strict=True):
             assert torch.allclose(first + second, one, rtol=1e-4, atol=1e-5), name
-        # A batch that only keeps the second rank in step is nobody's rival.
+        # A batch that only keeps the second rank in step is nobody's negative.
         for found, wanted in zip(ranks[0]["one real"][name], _run(name, 0), strict=True):
             assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5), name
         # Ranks may have different numbers of validation batches, so each must do without the other.

@@ -92,8 +92,10 @@ def test_loss_by_hand(dtype: torch.dtype) -> None:
         for j in range(i + 1, 7):
             if kind[i] != kind[j] or kind[i] == -100 or study[i] == study[j]:
                 continue
-            rivals = [k for k in range(7) if kind[k] not in (kind[i], -100) and {kind[k], kind[i]} != {1, 2}]
-            distance = [np.sum((vectors[i] - vectors[k]) ** 2) for k in rivals]
+            negatives = [
+                k for k in range(7) if kind[k] not in (kind[i], -100) and {kind[k], kind[i]} != {1, 2}
+            ]
+            distance = [np.sum((vectors[i] - vectors[k]) ** 2) for k in negatives]
             near = np.linalg.norm(vectors[i] - vectors[j])
             if near**2 - min(distance) + 0.5 > 0:
                 losses.append(max(near - np.sqrt(min(distance)) + 0.5, 0))

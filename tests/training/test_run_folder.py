@@ -325,7 +325,7 @@ def test_infinite_values_are_blamed_not_the_rate(cells, tmp_path, monkeypatch):
     monkeypatch.setattr(Pretraining, "training_step", poisoned)
     values = values_of(cells) | {"objectives": {"masked_values": {}}}
     values["model"] = {"adapter": "continuous", "core": CORE}
-    with pytest.raises(TrainingError, match="its values hold infinite numbers: mend the data"):
+    with pytest.raises(TrainingError, match="its values hold infinite numbers: fix the data"):
         train(build(values), tmp_path / "run")
 
 

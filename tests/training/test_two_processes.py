@@ -164,7 +164,7 @@ def test_shards_hold_low_rank_updates_and_frozen_weights(folder, one, said):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_all_processes_stop_when_one_loss_is_no_number(folder, said, strategy):
     name = f"poisoned_{strategy}"
-    assert f"{name}, process 0: the loss at step 3 is no number on another process; its batch is in" in said
+    assert f"{name}, process 0: the loss at step 3 is NaN on another process; its batch is in" in said
     assert f"{name}, process 1: the loss at step 3 is nan; its batch (number 7) is in" in said
     assert torch.isnan(load_file(folder / name / "bad_batch.safetensors")["values"]).all()
     assert [path.name for path in (folder / name / "checkpoints").iterdir()] == ["step-00000002"]

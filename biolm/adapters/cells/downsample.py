@@ -45,17 +45,17 @@ class Downsampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downsampling:
-    """How counts are thinned.
+    """How counts are down-sampled.
 
     Parameters
     ----------
     share
-        Of the cells that are thinned.
+        Of the cells that are down-sampled.
     alpha, beta
         Of the Beta distribution of the rates.
     totals
-        Least and largest total count that thinned cells are to have, drawn log-uniformly, in place of a rate
-        from the Beta distribution; cells with less stay as they are. Empty for rates.
+        Least and largest total count that down-sampled cells are to have, drawn log-uniformly, in place of a
+        rate from the Beta distribution; cells with less stay as they are. Empty for rates.
 
     Raises
     ------
@@ -65,8 +65,8 @@ class Downsampling:
     Examples
     --------
     >>> block = CellBlock(0, np.array([9, 5, 100]), np.array([0, 1, 0], np.int32), np.array([0, 2, 3]), 2)
-    >>> thinned = Downsampling(share=1.0).apply(block, seed=0)
-    >>> bool((thinned.block.data <= block.data).all())
+    >>> fewer = Downsampling(share=1.0).apply(block, seed=0)
+    >>> bool((fewer.block.data <= block.data).all())
     True
     """
 
@@ -86,14 +86,14 @@ class Downsampling:
     def apply(
         self, block: CellBlock, *, seed: int, epoch: int = 0, keys: NDArray[np.int64] | None = None
     ) -> Downsampled:
-        """Thin a block of raw counts.
+        """Down-sample a block of raw counts.
 
         Parameters
         ----------
         block
             Raw counts.
         seed, epoch
-            Of the run; each epoch thins anew.
+            Of the run; each epoch draws anew.
         keys
             ``(n,)`` number of each cell in the whole data set; its row number by default. A cell's result
             depends on seed, epoch, its number and its counts alone.
@@ -111,10 +111,10 @@ class Downsampling:
         total = np.bincount(owner, weights=counts, minlength=len(block)).astype(np.float64)
         rates = self._rates(seeds, total)
         kept = counts.copy()
-        thin = (rates < 1)[owner]
-        cell = owner[thin]
-        chance = uniform((seeds[0][cell], seeds[1][cell]), block.indices[thin])
-        kept[thin] = binomial(counts[thin], rates[cell], chance)
+        chosen = (rates < 1)[owner]
+        cell = owner[chosen]
+        chance = uniform((seeds[0][cell], seeds[1][cell]), block.indices[chosen])
+        kept[chosen] = binomial(counts[chosen], rates[cell], chance)
         before, after = (
             np.bincount(owner, weights=part, minlength=len(block)).astype(np.float64)
             for part in (counts, kept)

@@ -148,7 +148,7 @@ def _refuse_bad(stored: Stored, totals: NDArray[np.float64], numbers: NDArray[np
     found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
     raise InputError(
         f"cell {numbers[row]} (counted from 0) holds {found}; values must be finite and at least 0, "
-        "so mend the file or choose another layer"
+        "so fix the file or choose another layer"
     )
 
 

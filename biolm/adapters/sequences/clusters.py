@@ -159,7 +159,7 @@ def _chance_bound(expected: NDArray[np.float64], growth: float, n: int) -> NDArr
 
 
 def write_clusters(path: str | Path, block: SequenceBlock, labels: NDArray[np.int64]) -> None:
-    """Write a table by tabs, representative then member, as MMseqs2 does; the longest member represents.
+    """Write a tab-separated table, representative (the longest member) then member, as MMseqs2 does.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ def open_sequences(
     path
         FASTA, FASTQ, GenBank, EMBL or Swiss-Prot; plain, gzip, bgzip, bzip2 or xz.
     format
-        One of :data:`FORMATS`; told from the content by default.
+        One of :data:`FORMATS`; inferred from the content by default.
     case
         ``keep`` lower case (soft mask) as it is written, or turn all into ``upper`` case.
     features, translate

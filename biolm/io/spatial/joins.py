@@ -1,4 +1,4 @@
-"""Counts and places are joined by name, and the fraction that finds a partner is told.
+"""Counts and places are joined by name, and the fraction that finds a partner is reported.
 
 Dimensions: ``m`` rows of the count table · ``p`` rows of the table of places · ``n`` rows in both.
 """

@@ -26,7 +26,7 @@ def to_rgb(pixels: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], tuple[st
     Raises
     ------
     InputError
-        If the channels are not 1, 3 or 4, or a value is no number.
+        If the channels are not 1, 3 or 4, or a value is NaN.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def _eight_bits(sample: NDArray[Any], name: str, notes: list[str]) -> Convert:
         return lambda pixels: pixels.astype(np.uint8) * 255
     colours = sample[..., :3] if sample.ndim == 3 else sample
     if not np.isfinite(colours).all():
-        raise InputError(f"{name} holds values that are no numbers; export the image again")
+        raise InputError(f"{name} holds NaN; export the image again")
     if sample.dtype.kind == "f" and colours.min() >= 0 and colours.max() <= 1:
         low, high = 0.0, 1.0
     else:

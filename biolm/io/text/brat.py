@@ -48,7 +48,7 @@ def _raw(path: Path, report: ReadReport) -> RawDocument:
             continue
         columns = line.split("\t")
         if len(columns) < 2:
-            raise InputError(f"{path}, line {number} has no tab; BRAT parts its columns by tabs")
+            raise InputError(f"{path}, line {number} has no tab; BRAT columns are tab-separated")
         _line(raw, columns, number, (ids, scores, notes), report)
     raw.mentions = [
         replace(each, ids=ids.get(each.name, ""), score=scores.get(each.name), note=notes.get(each.name, ""))

@@ -111,7 +111,7 @@ def format_of(path: Path) -> str:
         return "nbib"
     if ending in (".txt", ""):
         return "text"
-    raise InputError(f"{path}: the format cannot be told from its name or beginning; name it (`format`)")
+    raise InputError(f"{path}: the format cannot be inferred from its name or beginning; name it (`format`)")
 
 
 def read_documents(

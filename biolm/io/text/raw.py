@@ -171,7 +171,7 @@ class _Placed:
                     self.fits, gap = False, 1
             if gap > 1_000_000:
                 raise InputError(
-                    f"{raw.where}: a passage begins {gap:,} characters behind the last; mend its offset"
+                    f"{raw.where}: a passage begins {gap:,} characters behind the last; fix its offset"
                 )
             text += "\n" * gap
             self.bases.append(used + gap)

@@ -44,7 +44,7 @@ def _table(path: Path) -> Iterator[tuple[str, str]]:
         name, *names = line.split("\t")
         if not names:
             raise InputError(
-                f"{path}, line {number} has one column; a row is an identifier and names, by tabs"
+                f"{path}, line {number} has one column; a row is an identifier and names, tab-separated"
             )
         if number == 1 and name.lower() in ("id", "identifier", "curie"):
             continue

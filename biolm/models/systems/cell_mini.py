@@ -1,6 +1,6 @@
 """The small transformer of cells that ships with biolm, trained by ``biolm pretrain``.
 
-It is better than the built-in ``genetext`` on panels of a few hundred genes, and worse where labels are moved
+It is better than the built-in ``genetext`` on panels of a few hundred genes, and worse in label transfer
 between sets over all genes; ``docs/benchmarks.md`` has the figures, ``data/cell-mini/README.md`` says how it
 was made.
 """

@@ -21,7 +21,7 @@ from biolm.tasks.demo.scores import (
     MODEL,
     SETS,
     Question,
-    Rivals,
+    Baselines,
     gene_half,
     measure,
     open_set,
@@ -49,9 +49,9 @@ SUMMARY = (
     "mean of vectors of its genes, made from text about them along axes found on seven unlabelled sets of "
     "cells. Labels are used for scores alone, and every score stands beside its controls. Maps are by UMAP.",
     "Within one set the model is worth no more than random gene vectors, and principal components of the "
-    "counts do as well or better: use them. Its gift is one space for sets of different gene panels, where "
+    "counts do as well or better: use them. Its strength is one space for sets of different gene panels, where "
     "principal components cannot be computed and random gene vectors fail. On blood, which was among the "
-    "seven sets, most of that gift comes from the axes: random numbers with axes found alike come nearly as "
+    "seven sets, most of that strength comes from the axes: random numbers with axes found alike come nearly as "
     "far. The text carries where those sets do not reach.",
 )
 
@@ -107,11 +107,11 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in embedded.items():
         embed(shipped(f"cells/{name}.h5ad"), model=MODEL, output=path, seed=seed, overwrite=overwrite)
-    rivals = Rivals.load(seed)
-    maps, provenance = _maps(embedded, rivals, seed)
-    maps.append(_joint_map(rivals, seed))
+    baselines = Baselines.load(seed)
+    maps, provenance = _maps(embedded, baselines, seed)
+    maps.append(_joint_map(baselines, seed))
     draw_maps(folder / PICTURE, maps, colour_by="cell_type", overwrite=overwrite)
-    questions = tuple(measure(rivals, seed=seed))
+    questions = tuple(measure(baselines, seed=seed))
     write_report(
         folder / PAGE,
         title=TITLE,
@@ -146,8 +146,8 @@ def score_text(questions: Sequence[Question]) -> str:
     return "\n".join(lines)
 
 
-def _maps(embedded: dict[str, Path], rivals: Rivals, seed: int) -> tuple[list[CellMap], dict[str, Any]]:
-    """Each set by the model and by its rivals, and where the vectors came from."""
+def _maps(embedded: dict[str, Path], baselines: Baselines, seed: int) -> tuple[list[CellMap], dict[str, Any]]:
+    """Each set by the model and by its baselines, and where the vectors came from."""
     import anndata
 
     maps, provenance = [], {}
@@ -155,7 +155,7 @@ def _maps(embedded: dict[str, Path], rivals: Rivals, seed: int) -> tuple[list[Ce
         cells = anndata.read_h5ad(path)
         vectors = {
             MODEL: genetext.centre(cells.obsm[f"X_{MODEL}"]),
-            CONTROL: open_set(name, rivals.model).vectors(rivals.random[0]),
+            CONTROL: open_set(name, baselines.model).vectors(baselines.random[0]),
             "PCA-20": fit_pca(cells.X, seed=seed)(cells.X),
         }
         columns = {column: np.asarray(cells.obs[column]) for column in cells.obs}
@@ -164,10 +164,10 @@ def _maps(embedded: dict[str, Path], rivals: Rivals, seed: int) -> tuple[list[Ce
     return maps, provenance
 
 
-def _joint_map(rivals: Rivals, seed: int) -> CellMap:
+def _joint_map(baselines: Baselines, seed: int) -> CellMap:
     """Both sets in one space although no gene is measured in both."""
-    sets = [open_set(name, rivals.model) for name in SETS]
-    half = gene_half(rivals.model, seed)
+    sets = [open_set(name, baselines.model) for name in SETS]
+    half = gene_half(baselines.model, seed)
     vectors = {
         name: np.concatenate(
             [
@@ -175,7 +175,7 @@ def _joint_map(rivals: Rivals, seed: int) -> CellMap:
                 for cells, genes in zip(sets, (half, ~half), strict=True)
             ]
         )
-        for name, model in ((MODEL, rivals.model), (ALIKE, rivals.alike), (CONTROL, rivals.random[0]))
+        for name, model in ((MODEL, baselines.model), (ALIKE, baselines.alike), (CONTROL, baselines.random[0]))
     }
     columns = {
         "cell_type": np.concatenate([cells.common_labels[cells.common] for cells in sets]),

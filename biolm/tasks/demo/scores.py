@@ -39,7 +39,7 @@ __all__ = [
     "SETS",
     "CellSet",
     "Question",
-    "Rivals",
+    "Baselines",
     "gene_half",
     "measure",
     "open_set",
@@ -166,7 +166,7 @@ def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
+class Baselines:
     """The model and its controls.
 
     Parameters
@@ -185,7 +185,7 @@ class Rivals:
     random: tuple[genetext.GeneText, ...]
 
     @classmethod
-    def load(cls, seed: int) -> Rivals:
+    def load(cls, seed: int) -> Baselines:
         """The model and its fitted control as shipped, random vectors from the seed."""
         model = genetext.load()
         random = (genetext.random_like(model, seed + draw, width=CONTROL_WIDTH) for draw in range(DRAWS))
@@ -200,25 +200,25 @@ class Rivals:
         )
 
 
-def measure(rivals: Rivals, *, seed: int = 0) -> list[Question]:
+def measure(baselines: Baselines, *, seed: int = 0) -> list[Question]:
     """Answer the demo's questions about the built-in model.
 
     Parameters
     ----------
-    rivals
+    baselines
         The model and its controls.
     seed
         Seeds folds and gene splits.
     """
-    cite, pbmc = (open_set(name, rivals.model) for name in SETS)
+    cite, pbmc = (open_set(name, baselines.model) for name in SETS)
     return [
-        *(_within(cells, rivals, seed) for cells in (cite, pbmc)),
-        _shared_genes(cite, pbmc, rivals, seed),
-        _disjoint_genes(cite, pbmc, rivals, seed),
+        *(_within(cells, baselines, seed) for cells in (cite, pbmc)),
+        _shared_genes(cite, pbmc, baselines, seed),
+        _disjoint_genes(cite, pbmc, baselines, seed),
     ]
 
 
-def _within(cells: CellSet, rivals: Rivals, seed: int) -> Question:
+def _within(cells: CellSet, baselines: Baselines, seed: int) -> Question:
     def score(name: str, vectors: NDArray[Any]) -> Score:
         return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
 
@@ -227,7 +227,7 @@ def _within(cells: CellSet, rivals: Rivals, seed: int) -> Question:
     if counts.shape[1] > 2000:
         variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
         baselines.append(score("PCA-20, 2,000 variable genes", variable))
-    scores = rivals.scores(lambda model, _: score("", cells.vectors(model)))
+    scores = baselines.scores(lambda model, _: score("", cells.vectors(model)))
     return Question(
         title=f"Within one set: {cells.title}",
         note="Cell type by vote of the 10 nearest cells (cosine); 5-fold cross-validation, 5 repeats. All "
@@ -237,15 +237,15 @@ def _within(cells: CellSet, rivals: Rivals, seed: int) -> Question:
     )
 
 
-def _shared_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
+def _shared_genes(reference: CellSet, query: CellSet, baselines: Baselines, seed: int) -> Question:
     move = _mover(reference, query)
     common = reference.table.var_names.intersection(query.table.var_names)
     counts, asked = reference.table[:, common].X, query.table[:, common].X
     project = fit_pca(counts, seed=seed)
     baseline = move("PCA-20 of the first set, shared genes", project(counts), project(asked))
-    scores = rivals.scores(lambda model, _: move("", reference.vectors(model), query.vectors(model)))
+    scores = baselines.scores(lambda model, _: move("", reference.vectors(model), query.vectors(model)))
     return Question(
-        title="Labels moved from the first set to the second, all genes",
+        title="Label transfer from the first set to the second, all genes",
         note=f"Each cell of the second set takes the label of its 10 nearest cells of the first; the sets "
         f"share {len(common)} genes. Types that both sets have.",
         scores=(*scores, baseline, _floor(query)),
@@ -253,16 +253,16 @@ def _shared_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int)
     )
 
 
-def _disjoint_genes(reference: CellSet, query: CellSet, rivals: Rivals, seed: int) -> Question:
+def _disjoint_genes(reference: CellSet, query: CellSet, baselines: Baselines, seed: int) -> Question:
     move = _mover(reference, query)
-    halves = [gene_half(rivals.model, seed + draw) for draw in range(DRAWS)]
+    halves = [gene_half(baselines.model, seed + draw) for draw in range(DRAWS)]
 
-    def moved(model: genetext.GeneText, draw: int) -> Score:
+    def transfer(model: genetext.GeneText, draw: int) -> Score:
         return move("", reference.vectors(model, halves[draw]), query.vectors(model, ~halves[draw]))
 
-    scores = rivals.scores(moved, DRAWS)
+    scores = baselines.scores(transfer, DRAWS)
     return Question(
-        title="Labels moved between sets that share no gene",
+        title="Label transfer between sets that share no gene",
         note=f"As above, but the model's genes are split at random: the first set keeps one half, the second "
         f"the other ({DRAWS} splits).",
         scores=(*scores, _floor(query)),

@@ -29,7 +29,7 @@ from biolm.tasks.evaluate.methods import L1, PCA
 from biolm.tasks.evaluate.probes import LabelCurve
 from biolm.tasks.evaluate.settings import EvaluateSettings
 
-__all__ = ["GENES_KEPT", "READS_KEPT", "robustness", "summary", "thinned"]
+__all__ = ["GENES_KEPT", "READS_KEPT", "downsampled", "robustness", "summary"]
 
 READS_KEPT = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 GENES_KEPT = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -68,18 +68,18 @@ def robustness(
         reference, query = rows[split.train], rows[split.test]
         with _hushed():
             for name in names:
-                judge = _Judge(data, query, _fitted(name, data, reference, settings, seed))
+                evaluate = _Evaluation(data, query, _fitted(name, data, reference, settings, seed))
                 reads.values[name][draw] = [
-                    judge(thinned(data.counts[query], share, seed), None) for share in READS_KEPT
+                    evaluate(downsampled(data.counts[query], share, seed), None) for share in READS_KEPT
                 ]
                 genes.values[name][draw] = [
-                    judge(data.counts[query], _some_genes(data.counts.shape[1], share, seed))
+                    evaluate(data.counts[query], _some_genes(data.counts.shape[1], share, seed))
                     for share in GENES_KEPT
                 ]
     return reads, genes
 
 
-def thinned(counts: Any, share: float, seed: int) -> Any:
+def downsampled(counts: Any, share: float, seed: int) -> Any:
     """Sparse counts of which each single one was kept with the chance ``share``."""
     table = counts.copy()
     if share < 1:
@@ -89,7 +89,7 @@ def thinned(counts: Any, share: float, seed: int) -> Any:
     return table
 
 
-class _Judge:
+class _Evaluation:
     """Scores calls of damaged queries."""
 
     def __init__(self, data: EvaluationData, query: NDArray[np.int64], call: Call) -> None:

@@ -1,4 +1,4 @@
-"""One sequence that a model made, and what is told of it.
+"""One sequence that a model made, and what is known of it.
 
 Dimensions: ``k`` tokens that were generated.
 """

@@ -260,7 +260,7 @@ class Plan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Plain facts that tell how shifts are measured."""
+        """How shifts are measured."""
         return _facts(self.job, self.settings, len(self.rows), len(self.edits))
 
 

@@ -113,7 +113,7 @@ def query(
     k
         Neighbours.
     model
-        The model of the index; needed where the index cannot tell how to load it.
+        The model of the index; needed where the index does not say how to load it.
     inside
         A query cell is out of reference if its mean distance to its neighbours is larger than that of
         this share of the reference's own cells.
@@ -233,7 +233,7 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
     if model is None:
         model = index.facts.get("model", {}).get("source") or None
     if model is None:
-        raise ConfigError("the index does not tell how to load its model; name it (`model`)")
+        raise ConfigError("the index does not say how to load its model; name it (`model`)")
     return loaded(model)
 
 
@@ -258,7 +258,7 @@ def check_model(index: Index, job: CellEmbedding) -> None:
 
 
 def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
-    """Plain facts that tell how neighbours were found: the index, the model, ``k``."""
+    """How neighbours were found: the index, the model, ``k``."""
     facts: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,

@@ -49,7 +49,7 @@ class DeconvolveSettings:
     genes
         Most variable genes that are read.
     held_out
-        Fraction of the spots that judge the number of topics.
+        Fraction of the spots that are held out to choose the number of topics.
     iterations
         Most passes of LDA.
     seed

@@ -58,7 +58,7 @@ class PrepareSettings:
     patient
         Whose tissue it is; sections of one patient stay on one side of a split.
     species, assay
-        Context tokens; told from the layout where not given.
+        Context tokens; inferred from the layout where not given.
     cache
         Folder of image features; None to keep none.
     device

@@ -1,4 +1,4 @@
-"""``biolm spatial train``: fusion of genes and image, trained on sections and judged on sections left out.
+"""``biolm spatial train``: fusion of genes and image, trained on sections and evaluated on sections left out.
 
 Dimensions: ``n`` spots · ``g`` predicted genes.
 """

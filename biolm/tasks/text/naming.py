@@ -183,11 +183,11 @@ def name_cells(
             rates[len(genes)] = control_rate(ask, len(genes), ontology, settings)
         prompt = marker_prompt(genes, settings)
         answers = tuple(ask(prompt, number) for number in range(settings.repeats))
-        found[cluster] = _judged(genes, answers, ontology, rates[len(genes)], settings)
+        found[cluster] = _chosen_names(genes, answers, ontology, rates[len(genes)], settings)
     return found
 
 
-def _judged(
+def _chosen_names(
     genes: Sequence[str], answers: tuple[str, ...], ontology: Ontology, rate: float, settings: NamingSettings
 ) -> CellName:
     parsed = [_parsed(answer) for answer in answers]

@@ -143,7 +143,7 @@ def _undone(texts: list[str] | None, sequences: list[str] | None, table: TextTab
     """The protein by the first variant that tells both what was changed and the result."""
     if texts is None or sequences is None:
         raise InputError(
-            f"{table.name} does not tell the unchanged protein; give it as FASTA (`sequence`) or "
+            f"{table.name} does not name the unchanged protein; give it as FASTA (`sequence`) or "
             "ProteinGym's table of assays (`assays`)"
         )
     for text, sequence, where in zip(texts, sequences, table.where, strict=True):

@@ -1,4 +1,4 @@
-"""Tables of variants as text: cells by commas, tabs or semicolons, in the order of their lines."""
+"""Tables of variants as text: comma-, tab- or semicolon-separated, in the order of their lines."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TextTable:
 
 
 def read_text_table(path: str | Path) -> TextTable:
-    """Read a table with a header; what divides its cells is told from the header.
+    """Read a table with a header; what separates its cells is inferred from the header.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_text_table(path: str | Path) -> TextTable:
         lines = _text(stream.lines(), stream.name)
         first = next(lines, "")
         delimiter = max("\t,;", key=first.count)
-        # Several mutations by commas are one cell where there is but one column.
+        # Several comma-separated mutations are one cell where there is but one column.
         delimiter = delimiter if delimiter in first else "\x1f"
         header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
         reader = csv.reader(lines, delimiter=delimiter)

@@ -178,7 +178,7 @@ class VariantSettings(RunSettings):
         return min(_WIDTH, (model.max_length - sum(model.language.special)) * model.tokenizer.stride)
 
     def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
-        """Plain facts that tell how scores were made; no date and no path."""
+        """How scores were made; no date and no path."""
         found: dict[str, Any] = plain(
             {
                 "biolm_version": biolm.__version__,

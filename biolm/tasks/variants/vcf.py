@@ -72,7 +72,7 @@ def checked_variants(store: SequenceStore, path: str | Path, key: str) -> Iterat
             fields = line.split(b"\t")
             if len(fields) < 8:
                 raise InputError(
-                    f"line {number} of {path} has no INFO column; a VCF line has at least eight, by tabs"
+                    f"line {number} of {path} has no INFO column; a VCF line has at least eight columns"
                 )
             if any(entry.startswith(f"{key}_".encode()) for entry in fields[7].split(b";")):
                 raise InputError(

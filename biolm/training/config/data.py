@@ -21,11 +21,11 @@ class LabelConfig:
     column
         Name of the obs column (or of the table's column) in the files, if it is another.
     table
-        Of sequences: a table by tabs or commas, with a header, whose first column names the records, or with
-        a row for each record in their order.
+        Of sequences: a tab- or comma-separated table, with a header, whose first column names the records, or
+        with a row for each record in their order.
     genes
-        A table by commas or tabs, with a header, whose first column names genes as the vocabulary does: each
-        gene's token then has that label, in every cell.
+        A tab- or comma-separated table, with a header, whose first column names genes as the vocabulary does:
+        each gene's token then has that label, in every cell.
     classes
         Names of the classes in the order of their numbers; others count as missing. By default all, sorted.
     missing
@@ -66,11 +66,11 @@ class DataConfig:
     minimum_match
         Least share of a file's genes that the vocabulary, or without one the files before, must know.
     species
-        ``human`` or ``mouse``, where the names of the genes do not tell.
+        ``human`` or ``mouse``, where the names of the genes do not show it.
     allow_normalised
         Take values that are not counts.
     downsample
-        Of cells: thin the counts of a share of them, anew in each epoch, by the settings of
+        Of cells: down-sample the counts of some of them, anew in each epoch, by the settings of
         :class:`~biolm.adapters.cells.downsample.Downsampling`. Held-out cells stay whole.
     zeros
         Of cells with values: so many genes that were measured and not expressed come, with value 0, beside
@@ -94,8 +94,8 @@ class DataConfig:
         Of sequences with residues or bases that the model does not know: ``unknown`` reads them as its
         unknown token, ``skip`` leaves the whole record out, ``error`` stops.
     groups
-        What is held out together: of cells an obs column such as ``donor``; of sequences a table by tabs
-        (group, member), or ``clusters`` of similar ones, found by shared k-mers.
+        What is held out together: of cells an obs column such as ``donor``; of sequences a tab-separated
+        table (group, member), or ``clusters`` of similar ones, found by shared k-mers.
     identity
         Sequences at least so alike share one of the ``clusters``; by default 0.5 of residues, 0.8 of bases.
     """

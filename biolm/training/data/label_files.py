@@ -89,14 +89,16 @@ def _of_genes(name: str, chosen: LabelConfig, kind: LabelKind, vocabulary: Vocab
 
 
 def _read_table(path: Path, column: str) -> list[tuple[str, str]]:
-    """Gene (the first column) and label of each row of a table with a header, by commas or tabs."""
+    """Gene (the first column) and label of each row of a table with a header, tab- or comma-separated."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             first = file.readline()
             file.seek(0)
             rows = list(csv.reader(file, delimiter="\t" if "\t" in first else ","))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the table of genes {path} cannot be read; give text by commas or tabs") from error
+        raise InputError(
+            f"the table of genes {path} cannot be read; give tab- or comma-separated text"
+        ) from error
     header = rows[0] if rows else []
     if column not in header[1:]:
         raise InputError(f"{path} has no column {column!r}; {nearest(column, header[1:] or ['none'])}")

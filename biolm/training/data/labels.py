@@ -229,7 +229,7 @@ def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -
     Raises
     ------
     InputError
-        If a value is no number, or infinite.
+        If a value is NaN or infinite.
     """
     plain = as_plain(np.asarray(values))
     if plain.dtype.kind == "U":
@@ -246,7 +246,7 @@ def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -
         ) from error
     if np.isinf(found).any():
         raise InputError(
-            f"the label column {name!r} holds infinite or too large numbers; mend them or leave them empty"
+            f"the label column {name!r} holds infinite or too large numbers; fix them or leave them empty"
         )
     return found
 

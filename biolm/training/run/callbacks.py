@@ -162,10 +162,10 @@ class Save(pl.Callback):
         Raises
         ------
         TrainingError
-            If a weight is no number; the last good checkpoint stays.
+            If a weight is NaN; the last good checkpoint stays.
         """
         if not all_finite(module.state_dict()):
-            raise TrainingError(f"a weight at step {module.step} is infinite or no number; {module.advice()}")
+            raise TrainingError(f"a weight at step {module.step} is infinite or NaN; {module.advice()}")
         self.progress.step = module.step
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self.progress.scaler = {} if scaler is None else scaler.state_dict()

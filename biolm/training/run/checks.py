@@ -1,4 +1,4 @@
-"""Whether objectives, labels and data fit each other: told before anything is trained."""
+"""Whether objectives, labels and data fit each other: checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def check_objective(objective: Criterion, job: Job) -> None:
 
 
 def _check_whole(job: Job, limit: int | None) -> None:
-    """Refuse cells that lack expressed genes, which would be taught as zeros."""
+    """Refuse cells that lack expressed genes, which would be trained on as zeros."""
     if job.config.data.zeros:
         raise ConfigError("whole_cell makes all zeros itself; leave data.zeros out, or set zeros_share to 0")
     cut = 0 if limit is None else int((job.found.lengths >= limit).sum())

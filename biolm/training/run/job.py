@@ -54,7 +54,7 @@ class Job:
     files
         The data.
     vocabulary, examples, found
-        Tokens, where examples are read, and what a first pass told.
+        Tokens, where examples are read, and what a first pass found.
     core
         Config of the core.
     train, valid
@@ -128,7 +128,7 @@ def plan_job(
     held_out
         ``(n,)`` which examples are for validation; drawn by ``data.validation`` if None.
     known
-        ``(n,)`` tokens of each example, where an earlier look has told.
+        ``(n,)`` tokens of each example, from an earlier pass.
 
     Raises
     ------

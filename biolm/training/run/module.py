@@ -60,7 +60,7 @@ class Pretraining(pl.LightningModule):
     baseline
         The trivial predictor that validation stands beside, where the objective has one.
     folder
-        Of the run; a batch whose loss is no number is written there.
+        Of the run; a batch whose loss is NaN is written there.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Pretraining(pl.LightningModule):
         Raises
         ------
         TrainingError
-            If the loss is infinite or no number.
+            If the loss is infinite or NaN.
         """
         number, prepared = batch.number, batch.prepared
         # Dropout depends on the batch's number in the run: on no state that would have to be saved.
@@ -142,18 +142,18 @@ class Pretraining(pl.LightningModule):
         return loss
 
     def _refuse(self, score: Score, prepared: Prepared, number: int) -> None:
-        """Stop, and keep the batch whose loss is no number: this process's or that of another."""
+        """Stop, and keep the batch whose loss is NaN: this process's or that of another."""
         path = self.folder / "bad_batch.safetensors"
         own = score.loss()
         if torch.isfinite(own):
             raise TrainingError(
-                f"the loss at step {self.step} is no number on another process; its batch is in {path}; "
+                f"the loss at step {self.step} is NaN on another process; its batch is in {path}; "
                 f"{self.advice()}"
             )
         tensors = batch_tensors(prepared)
         write_weights(path, tensors, {"step": str(self.step), "batch": str(number)})
         broken = [name for name, each in tensors.items() if each.is_floating_point() and not finite(each)]
-        advice = f"its {broken[0]} hold infinite numbers: mend the data" if broken else self.advice()
+        advice = f"its {broken[0]} hold infinite numbers: fix the data" if broken else self.advice()
         found = f"the loss at step {self.step} is {own.item()}; its batch (number {number}) is in {path}"
         raise TrainingError(f"{found}; {advice}")
 

@@ -153,7 +153,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     ConfigError
         If the config is impossible, or another than that of the run to go on with.
     TrainingError
-        If the loss is infinite or no number.
+        If the loss is infinite or NaN.
     """
     first = is_first()
     if started_by_first():

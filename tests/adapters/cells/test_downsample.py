@@ -46,20 +46,20 @@ def test_binomial_moments(count: int, rate: float) -> None:
 
 def test_half_of_the_cells_keep_a_beta_share() -> None:
     block = block_of(4000, 60, 20.0)
-    thinned = Downsampling().apply(block, seed=3)
-    alone = thinned.rates == 1
+    fewer = Downsampling().apply(block, seed=3)
+    alone = fewer.rates == 1
     assert alone.mean() == pytest.approx(0.5, abs=0.03)
-    rates = thinned.rates[~alone]
+    rates = fewer.rates[~alone]
     assert stats.kstest(rates, stats.beta(2, 2).cdf).pvalue > 0.001
-    assert np.array_equal(thinned.after[alone], thinned.before[alone])
-    share = thinned.after[~alone] / thinned.before[~alone]
-    spread = np.sqrt(rates * (1 - rates) / thinned.before[~alone])
+    assert np.array_equal(fewer.after[alone], fewer.before[alone])
+    share = fewer.after[~alone] / fewer.before[~alone]
+    spread = np.sqrt(rates * (1 - rates) / fewer.before[~alone])
     standard = (share - rates) / spread
     assert standard.mean() == pytest.approx(0, abs=0.08)
     assert standard.std() == pytest.approx(1, abs=0.05)
-    totals = np.add.reduceat(thinned.block.data, block.indptr[:-1])
-    assert np.array_equal(totals, thinned.after)
-    assert thinned.block.data.dtype == block.data.dtype
+    totals = np.add.reduceat(fewer.block.data, block.indptr[:-1])
+    assert np.array_equal(totals, fewer.after)
+    assert fewer.block.data.dtype == block.data.dtype
 
 
 @given(cut=st.integers(0, 20), seed=st.integers(0, 2**60), epoch=st.integers(0, 5))
@@ -98,9 +98,9 @@ def test_seeds_epochs_and_order_of_genes() -> None:
 def test_nothing_is_thinned_and_empty_cells_pass() -> None:
     block = block_of(5, 6, 0.05)
     assert (np.diff(block.indptr) == 0).any()
-    thinned = Downsampling(share=0.0).apply(block, seed=0)
-    assert np.array_equal(thinned.block.data, block.data)
-    assert np.array_equal(thinned.after, thinned.before)
+    fewer = Downsampling(share=0.0).apply(block, seed=0)
+    assert np.array_equal(fewer.block.data, block.data)
+    assert np.array_equal(fewer.after, fewer.before)
 
 
 def test_what_is_refused() -> None:

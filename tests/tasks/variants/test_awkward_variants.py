@@ -267,7 +267,7 @@ def test_a_deletion_longer_than_the_window_costs_no_other_score(awkward: Path, d
         ("w4_beyond.vcf", r"line 4 .* lies at 1:401 but the contig has 400 letters"),
         ("w6_unknowncontig.vcf", r"no contig 'GL000207.1' in .*g.fa, whose contigs are .* and others"),
         ("w7_noheader.vcf", r"is no VCF: it has no line '#CHROM"),
-        ("w8_spaces.vcf", r"line 4 .* has no INFO column; a VCF line has at least eight, by tabs"),
+        ("w8_spaces.vcf", r"line 4 .* has no INFO column; a VCF line has at least eight columns"),
         ("w11_noinfo.vcf", r"line 3 .* has no INFO column"),
         ("w13_existing.vcf", r"line 3 .* holds BIOLM scores already; choose another `key`"),
         ("w14_hdrkey.vcf", r"line 4 .* has BIOLM scores in INFO already; choose another `key`"),

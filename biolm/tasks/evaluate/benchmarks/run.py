@@ -43,7 +43,7 @@ class BenchmarkSettings(SequenceSettings):
     datasets
         Names of the data sets to score; none given for all.
     most
-        Use at most so many sequences to learn from and to be judged on, drawn by seed; 0 for all.
+        Use at most so many sequences to learn from and to evaluate on, drawn by seed; 0 for all.
     pool, batch_tokens, device
         As of :func:`biolm.embed`.
     seed

@@ -37,7 +37,7 @@ class BenchmarkScore:
     numbers
         All of them, by name; NaN where one does not exist.
     train, test
-        Sequences to learn from and to be judged on.
+        Sequences to learn from and to evaluate on.
     classes
         How many; 0 where numbers are predicted.
     """

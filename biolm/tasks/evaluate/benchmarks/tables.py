@@ -1,4 +1,4 @@
-"""Scores of benchmarks as JSON, as a table by tabs, and as markdown."""
+"""Scores of benchmarks as JSON, as a tab-separated table, and as markdown."""
 
 from __future__ import annotations
 

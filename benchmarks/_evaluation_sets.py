@@ -1,9 +1,9 @@
-"""Three labelled sets of blood cells that judge vectors of cells, on all genes and on small panels.
+"""Three labelled sets of blood cells to evaluate vectors of cells on, by all genes and by small panels.
 
 Dimensions: ``n`` cells · ``g`` genes of a set · ``p`` genes that all sets measure.
 
 No cell of ``NAMES`` may be trained on. Labels score and do nothing else. Settings are chosen on ``CHOOSING``,
-whose cells a model may have seen without their labels, and judged on ``NAMES`` once.
+whose cells a model may have seen without their labels, and evaluated on ``NAMES`` once.
 """
 
 from __future__ import annotations
@@ -158,10 +158,10 @@ def _place(table: Table) -> dict[str, int]:
 def score_all(method: Method, tables: list[Table], seeds: int, splits: int) -> dict[str, float]:
     """Macro-F1 by question, set and seed.
 
-    ``within/…`` and ``moved/…`` on all genes, ``halves/…`` on disjoint halves of them, the first two also on
-    random panels (``within@500/…``); ``seeds`` panels of each size and ``splits`` splits into halves.
+    ``within/…`` and ``transfer/…`` on all genes, ``halves/…`` on disjoint halves of them, the first two also
+    on random panels (``within@500/…``); ``seeds`` panels of each size and ``splits`` splits into halves.
     """
-    found = _within(method, tables, "within", 0) | _moved(method, tables, "moved", 0)
+    found = _within(method, tables, "within", 0) | _transfer(method, tables, "transfer", 0)
     for seed in range(splits):
         first, second = halves(tables, seed)
         parted = [(table.only(first), table.only(second)) for table in tables]
@@ -175,7 +175,9 @@ def score_all(method: Method, tables: list[Table], seeds: int, splits: int) -> d
             if not genes:
                 continue
             few = [table.only(genes) for table in tables]
-            found |= _within(method, few, f"within@{size}", seed) | _moved(method, few, f"moved@{size}", seed)
+            found |= _within(method, few, f"within@{size}", seed) | _transfer(
+                method, few, f"transfer@{size}", seed
+            )
     return found
 
 
@@ -189,7 +191,7 @@ def _within(method: Method, tables: list[Table], question: str, seed: int) -> di
     return found
 
 
-def _moved(method: Method, tables: list[Table], question: str, seed: int) -> dict[str, float]:
+def _transfer(method: Method, tables: list[Table], question: str, seed: int) -> dict[str, float]:
     found = {}
     for known in tables:
         for asked in tables:
