@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_named(model, table, tmp_path):
     with pytest.raises(ConfigError, match="holds sequences but no variants"):
         biolm.score_variants(fasta, model=model)
     table.write_text("mutant,DMS_score\nK2R,1\n")
-    with pytest.raises(InputError, match=r"does not tell the unchanged protein; .*`sequence`"):
+    with pytest.raises(InputError, match=r"does not name the unchanged protein; .*`sequence`"):
         biolm.score_variants(table, model=model)
     table.write_text("mutant,DMS_score\n")
     with pytest.raises(InputError, match="holds no variants"):
