@@ -30,7 +30,7 @@ NAMES = ("pbmc_cite_10k", "pbmc3k_2638", "zheng_purified_2007")
 CHOOSING = ("kang_ctrl_stim", "pbmc_3chemistries_1500", "pbmc68k_reduced_counts_700")
 SIZES = (500, 200)
 CELLS, FEWEST = 700, 10
-# A gene of a panel is found in at least this share of every set: nobody orders a probe that stays dark.
+# A gene of a panel is found in at least this fraction of every set: nobody orders a probe that stays dark.
 DETECTED = 0.02
 
 

@@ -2,7 +2,7 @@
 
 Dimensions: ``n`` cells · ``g`` genes · ``p`` cells of the pool.
 
-Counts follow a Poisson model: a gene's share of the library is log-normal over genes (the heavy tail of
+Counts follow a Poisson model: a gene's fraction of the library is log-normal over genes (the heavy tail of
 real libraries), a cell's depth is log-normal over cells. A pool of cells is drawn once and sampled with
 replacement, because drawing 20,000 genes for every one of a million cells would take longer than any
 benchmark that reads them.

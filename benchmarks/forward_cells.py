@@ -70,7 +70,7 @@ def geneformer(rounds: int) -> dict[str, float]:
         "times transformers sdpa": seconds["transformers sdpa"] / seconds["biolm"],
         "times transformers eager, all 6 layers": seconds["transformers eager"]
         / seconds["biolm, all 6 layers"],
-        "share of torch.mm": share,
+        "fraction of torch.mm": share,
         "torch.mm GFLOP/s": peak / 1e9,
     }
 
@@ -113,7 +113,7 @@ def scgpt(rounds: int) -> dict[str, float]:
     return {
         **{f"{name}: cells/s": len(lengths) / x for name, x in seconds.items()},
         "times nn.TransformerEncoder": seconds["nn.TransformerEncoder"] / seconds["biolm"],
-        "share of torch.mm": share,
+        "fraction of torch.mm": share,
     }
 
 

@@ -5,8 +5,8 @@
 The most expressed genes of the file that have annotations (those inferred electronically are left out, and
 so are terms of fewer than 3 or more than 100 of these genes). For every gene its k nearest, by the vectors
 of a model (static and, where it reads tokens, contextual) and by co-expression: the correlation of
-log-normalised counts over cells. Printed is the share of such pairs with a common term, beside the mean and
-the largest of 200 permutations in which the genes swap names, and the fold over it.
+log-normalised counts over cells. Printed is the fraction of such pairs with a common term, beside the mean
+and the largest of 200 permutations in which the genes swap names, and the fold over it.
 
 The vectors of the built-in genetext were made from names of these terms, so its figure is circular: a check
 of the tool, not of the model. A table of random vectors stands beside it.
@@ -51,7 +51,7 @@ def main() -> None:
     tables = vectors(adata, given.model, names)
     held = np.logical_and.reduce([table.any(1) for table in tables.values()])
     shared = common_terms([annotated[name] for name in names[held]])
-    print(f"{held.sum()} genes, {given.k} neighbours; share of pairs with a common process")
+    print(f"{held.sum()} genes, {given.k} neighbours; fraction of pairs with a common process")
     print(f"{'neighbours by':34}{'share':>8}{'null mean':>11}{'null max':>10}{'fold':>7}")
     for title, table in tables.items():
         unit = directions((table[held] - table[held].mean(0)).astype(np.float32))

@@ -2,7 +2,7 @@
 
 Forward and training step (forward, backward, AdamW) on documents of 200 to 2,048 tokens. The reference
 is the same network from ``transformers`` with SDPA on padded batches, in the same run; without that
-library only the core is measured. The core is also trained as it is pretrained, on 15 % hidden tokens. Needs
+library only the core is measured. The core is also trained as it is pretrained, on 15 % masked tokens. Needs
 torch alone.
 
     python benchmarks/gpu_core.py [--compile] [--documents 256] [--steps 10]
@@ -216,8 +216,8 @@ def report(
         "forward tokens/s": tokens / forward,
         "training tokens/s": tokens / train,
         "training peak GiB": memory,
-        "forward share of torch.mm": work / forward / mm,
-        "training share of torch.mm": 3 * work / train / mm,
+        "forward fraction of torch.mm": work / forward / mm,
+        "training fraction of torch.mm": 3 * work / train / mm,
     }
     if peak is not None:
         out |= {"forward MFU": work / forward / peak, "training MFU": 3 * work / train / peak}

@@ -83,7 +83,7 @@ def theirs(reference: nn.Module, tokens: Tokens, chosen: argparse.Namespace) -> 
 
 @torch.inference_mode()
 def check(core: Transformer, reference: nn.Module, tokens: Tokens) -> float:
-    """Greatest difference between both in float32 on the CPU, as a share of the greatest value."""
+    """Greatest difference between both in float32 on the CPU, as a fraction of the greatest value."""
     ids, mask = padded(tokens.take([0, 1]), "cpu")[0]
     wanted = reference(ids, attention_mask=mask).last_hidden_state[mask.bool()]
     found = core(Batch.from_padded(ids, mask), logits=False).last_hidden_state
@@ -133,7 +133,7 @@ def main() -> None:
         found = measure(run, model, chosen)
         rate = work / found["seconds"]
         figures = {"tokens/s": len(tokens.ids) / found["seconds"], "peak GiB": found["peak GiB"]}
-        result[title] = figures | {"share of torch.mm": rate / mm} | ({"MFU": rate / peak} if peak else {})
+        result[title] = figures | {"fraction of torch.mm": rate / mm} | ({"MFU": rate / peak} if peak else {})
     print(json.dumps(result, indent=2))
 
 

@@ -4,11 +4,11 @@
 
 Sequences alike at 50 % identity, by shared k-mers, are one cluster and held out together (``clusters.tsv`` in
 the folder). The recipe ``workflows/pretrain/protein-mini.yaml`` is trained on the others. Then every method
-guesses the same hidden residues: the model from the sequence with its holes; a unigram; a 3-gram from the two
+guesses the same masked residues: the model from the sequence with its holes; a unigram; a 3-gram from the two
 residues before; and one from the residues on either side. The n-grams see their neighbours unhidden, which
 favours them, and mix longer with shorter contexts by weights found on a part of the training data.
 
-Dimensions: ``t`` tokens · ``m`` hidden residues · ``v`` vocabulary.
+Dimensions: ``t`` tokens · ``m`` masked residues · ``v`` vocabulary.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from biolm.training.run.prepare import prepare
 RECIPE = Path(__file__).resolve().parent.parent / "workflows/pretrain/protein-mini.yaml"
 # Neighbours that each n-gram reads, as offsets from the residue.
 CONTEXTS = {"unigram": (), "3-gram": (-1, -2), "both neighbours": (-1, 1)}
-TUNED_ON = 0.1  # share of the training residues that the weights of a mixture are found on
+TUNED_ON = 0.1  # fraction of the training residues that the weights of a mixture are found on
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def clusters(files: list[Path], folder: Path) -> dict[str, int]:
 
 
 def held_out(config: RunConfig) -> tuple[Places, list[Prepared], int]:
-    """Training residues, held-out batches as the run's validation hides them, ``v``."""
+    """Training residues, held-out batches as the run's validation masks them, ``v``."""
     job = prepare(config)
     examples = job.examples.read(job.train.rows)
     ids, offsets = examples.ids.astype(np.int64), examples.offsets
@@ -143,7 +143,7 @@ def held_out(config: RunConfig) -> tuple[Places, list[Prepared], int]:
 
 @torch.inference_mode()
 def model_loss(folder: Path, batches: list[Prepared]) -> float:
-    """Mean cross-entropy of a saved model at the hidden residues."""
+    """Mean cross-entropy of a saved model at the masked residues."""
     core = biolm.load(folder).core.eval()
     total, count = 0.0, 0
     for prepared in batches:

@@ -1,6 +1,6 @@
-"""Masked marginals of real proteins: packed to a token budget beside one hidden residue at a time.
+"""Masked marginals of real proteins: packed to a token budget beside one masked residue at a time.
 
-Every residue of the first proteins of a file is hidden in turn. Both sides run the same model of ESM-2's
+Every residue of the first proteins of a file is masked in turn. Both sides run the same model of ESM-2's
 shape (320 wide, 20 heads, random weights) on one thread and must agree. Times are of the CPU, taken in turn.
 
     python benchmarks/score_variants.py PROTEINS.fasta.gz

@@ -1,11 +1,11 @@
 """One training step on one CPU thread: masked tokens, forward, backward and AdamW.
 
 BERT of 6 layers of 256, 4 heads, feed-forward 512, vocabulary 25,000; 2 documents of 1,024 tokens. biolm runs
-its head, and its last layer beyond keys and values, on the hidden 15 % alone; ``transformers`` runs all of it
-on all tokens, eager and with SDPA, and once more with SDPA and its head called by hand on the hidden tokens.
+its head, and its last layer beyond keys and values, on the masked 15 % alone; ``transformers`` runs all of it
+on all tokens, eager and with SDPA, and once more with SDPA and its head called by hand on the masked tokens.
 Same weights, same fused AdamW and same loss in all; ratios are of one run, in CPU seconds.
 
-``share of torch.mm`` is the rate of what biolm has to multiply, over that of a large matrix product.
+``fraction of torch.mm`` is the rate of what biolm has to multiply, over that of a large matrix product.
 
     python benchmarks/train_step.py [--rounds 3]
 """
@@ -68,13 +68,13 @@ def main() -> None:
     labels = torch.full_like(batch.ids, -100)
     labels[prepared.rows] = prepared.targets
     padded = {"input_ids": prepared.batch.ids.view(DOCUMENTS, -1), "labels": labels.view(DOCUMENTS, -1)}
-    models = {"biolm": core, **theirs, "sdpa, head on hidden tokens": theirs["sdpa"]}
+    models = {"biolm": core, **theirs, "sdpa, head on masked tokens": theirs["sdpa"]}
     optimisers = {name: torch.optim.AdamW(model.parameters(), fused=True) for name, model in models.items()}
 
     def loss(name: str) -> torch.Tensor:
         if name == "biolm":
             return objective.loss(core, prepared)[0]
-        if name == "sdpa, head on hidden tokens":
+        if name == "sdpa, head on masked tokens":
             model = theirs["sdpa"]
             states = model.bert(padded["input_ids"]).last_hidden_state.flatten(0, 1)[prepared.rows]
             return torch.nn.functional.cross_entropy(model.cls(states), prepared.targets)
@@ -94,7 +94,7 @@ def main() -> None:
     result = {f"{name}: cells/s": DOCUMENTS / used for name, used in seconds.items()}
     for name in list(models)[1:]:
         result[f"times transformers {name}"] = seconds[name] / seconds["biolm"]
-    result["share of torch.mm"] = needed(core.config, len(prepared.rows)) / seconds["biolm"] / mm_rate()
+    result["fraction of torch.mm"] = needed(core.config, len(prepared.rows)) / seconds["biolm"] / mm_rate()
     print(json.dumps({"loss": losses, **result}, indent=2))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from biolm.errors import ConfigError
 
-__all__ = ["build_settings", "check_least", "check_share", "nearest", "read_fields", "read_value"]
+__all__ = ["build_settings", "check_fraction", "check_least", "nearest", "read_fields", "read_value"]
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -177,7 +177,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
-def check_share(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
     """Refuse a share outside 0 to 1.
 
     Raises

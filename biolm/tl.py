@@ -106,7 +106,7 @@ def search(
     ``adata.obs[key_added + "_distance"]``, ``adata.obs[key_added + "_out_of_reference"]``
         Mean distance, and whether it is larger than in nearly all of the reference.
     ``adata.obs[key_added + "_" + label]``, ``adata.obs[key_added + "_" + label + "_confidence"]``
-        Commonest label of the neighbours and the share of them that has it, for an index with labels.
+        Commonest label of the neighbours and the fraction of them that has it, for an index with labels.
     ``adata.uns["biolm"][key_added]``
         Model, index and gene match.
 

@@ -17,7 +17,7 @@ from biolm.errors import InputError
 
 __all__ = ["ContinuousValues", "Embeddings"]
 
-# ESM was trained with 15 % of tokens chosen and 80 % of those masked; its inputs are scaled to that share.
+# ESM was trained with 15 % of tokens chosen and 80 % of those masked; its inputs are scaled to that fraction.
 _ESM_MASKED_SHARE = 0.15 * 0.8
 
 
@@ -144,7 +144,7 @@ class Embeddings(nn.Module):
         return encoded
 
     def _token_dropout(self, x: Tensor, batch: Batch) -> Tensor:
-        """Zero the mask tokens and rescale each document by its observed share of them (ESM-1b, ESM-2)."""
+        """Zero the mask tokens and rescale each document by its observed fraction of them (ESM-1b, ESM-2)."""
         masked = batch.ids.eq(self.config.mask_id or 0)
         lengths = batch.lengths.long()
         document = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)

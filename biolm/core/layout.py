@@ -33,7 +33,7 @@ class Rule:
     softcap
         Scores become ``softcap * tanh(score / softcap)``.
     dropout
-        Share of attention weights dropped in training.
+        Fraction of attention weights dropped in training.
     """
 
     causal: bool = False

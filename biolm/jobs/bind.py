@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KnowsGenes", "fit", "loaded", "match_genes", "sequence_model"]
 
-_TURNED = 0.3  # share of cell names that are genes from which a table must lie the other way
+_TURNED = 0.3  # fraction of cell names that are genes from which a table must lie the other way
 
 
 class KnowsGenes(Protocol):

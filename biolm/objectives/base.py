@@ -2,7 +2,7 @@
 
 Dimensions: ``b`` examples of a batch · ``t`` tokens · ``m`` tokens that are predicted · ``d`` width.
 
-The way of a batch: :meth:`Objective.prepare` (in a loader's worker, on the CPU) chooses and hides what is to
+The way of a batch: :meth:`Objective.prepare` (in a loader's worker, on the CPU) chooses and masks what is to
 be predicted; :meth:`Objective.loss` (on the device) runs the core once and scores it.
 """
 
@@ -52,7 +52,7 @@ class Facts:
     core
         Config of the core.
     special_ids
-        Token ids that are never hidden, drawn or predicted (cls, eos, pad, mask).
+        Token ids that are never masked, drawn or predicted (cls, eos, pad, mask).
     mask_id
         Token id of the mask, where the vocabulary has one.
     classes
@@ -123,8 +123,8 @@ class Criterion(nn.Module, ABC):
         return {}
 
     @classmethod
-    def logits_share(cls, settings: Any) -> float:  # noqa: ARG003  # most read none
-        """Share of a batch's tokens whose logits of the core an objective of these settings reads, about."""
+    def logits_fraction(cls, settings: Any) -> float:  # noqa: ARG003  # most read none
+        """Fraction of a batch's tokens whose logits an objective of these settings reads, about."""
         return 0.0
 
     @property
@@ -153,7 +153,7 @@ class Criterion(nn.Module, ABC):
         *,
         number: int | None = None,
     ) -> Prepared:
-        """Choose what is to be predicted and hide it.
+        """Choose what is to be predicted and mask it.
 
         Parameters
         ----------

@@ -86,7 +86,7 @@ class LabelFrequencies(Baseline):
     weights
         ``(v,)`` of the classes in the loss; None for none.
     smoothing
-        Share of the target's mass spread over the classes.
+        Fraction of the target's mass spread over the classes.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class GeneMeans(Baseline):
     loss
         ``mse``, ``mae`` or ``huber``.
     targets
-        Genes and values ``(m,)`` of a batch's targets; by default those of its hidden tokens.
+        Genes and values ``(m,)`` of a batch's targets; by default those of its masked tokens.
     nonzero_only
         Leave true zeros out.
     """

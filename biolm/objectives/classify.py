@@ -20,7 +20,7 @@ from biolm.errors import ConfigError
 from biolm.objectives.base import Facts, LabelKind, Objective, Plain, Prepared, Score, Settings, Sum, View
 from biolm.objectives.baseline import Baseline, LabelFrequencies, LabelMean
 from biolm.objectives.value_losses import check_loss, value_loss
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 
 __all__ = [
     "IGNORED",
@@ -56,7 +56,7 @@ class ClassifySettings(Settings):
         Weight of each class; empty for none. The loss is then the weighted mean, as torch's. ``balanced``
         weighs each by ``n / (c * its own count)`` over the training labels, so that rare ones count as much.
     label_smoothing
-        Share of the target's mass spread over the classes.
+        Fraction of the target's mass spread over the classes.
     """
 
     column: str = "cell_type"
@@ -68,7 +68,7 @@ class ClassifySettings(Settings):
 
     def __post_init__(self) -> None:
         _check_level(self.level)
-        check_share("label_smoothing", self.label_smoothing)
+        check_fraction("label_smoothing", self.label_smoothing)
         check_least(0, hidden=self.hidden)
         if self.class_weights == "balanced":
             return

@@ -21,7 +21,7 @@ from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special, lowest
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.objectives.repack import join, take_tokens
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 
 __all__ = ["PanelContrast", "PanelContrastSettings", "TwoViews", "TwoViewsSettings"]
 
@@ -103,7 +103,7 @@ class PanelContrastSettings(ContrastSettings):
     Parameters
     ----------
     smallest, largest
-        Share of the vocabulary's genes in a random panel, drawn log-uniformly; two never overlap, so the
+        Fraction of the vocabulary's genes in a random panel, drawn log-uniformly; two never overlap, so the
         largest is at most a half.
     max_tokens
         Most tokens a panel keeps of a cell, special ones included: the first, or random ones.
@@ -114,7 +114,7 @@ class PanelContrastSettings(ContrastSettings):
     panels
         Designed panels: of each the genes, by name or token id, or a ``.txt`` file with a name a line.
     panel_share
-        Share of the batches whose first panel is a designed one; the second is random among other genes.
+        Fraction of the batches whose first panel is a designed one; the second is random among other genes.
     """
 
     temperature: float = math.exp(-3.0)
@@ -131,7 +131,7 @@ class PanelContrastSettings(ContrastSettings):
         ContrastSettings.__post_init__(self)
         object.__setattr__(self, "panels", tuple(tuple(panel) for panel in self.panels))
         check_least(1, min_tokens=self.min_tokens, max_tokens=self.max_tokens)
-        check_share("panel_share", self.panel_share)
+        check_fraction("panel_share", self.panel_share)
         if not 0 < self.smallest <= self.largest <= 0.5:
             raise ConfigError(
                 "smallest and largest must lie above 0 and at most at 0.5, in this order; "
@@ -240,8 +240,8 @@ class TwoViewsSettings(ContrastSettings):
     Parameters
     ----------
     keep
-        Share of the tokens that each view keeps, special ones aside; (1, 1) leaves the difference to dropout
-        (SimCSE, Concerto), (0.85, 1) is scTrans.
+        Fraction of the tokens that each view keeps, special ones aside; (1, 1) leaves the difference to
+        dropout (SimCSE, Concerto), (0.85, 1) is scTrans.
     segments
         The views are the tokens of segment 0 and of segment 1: pairs that belong together, such as
         paraphrases. Where the first token of a pair is special (cls), both views begin with it.
@@ -255,9 +255,9 @@ class TwoViewsSettings(ContrastSettings):
         ContrastSettings.__post_init__(self)
         object.__setattr__(self, "keep", tuple(self.keep))
         for share in self.keep:
-            check_share("keep", share)
+            check_fraction("keep", share)
             if not share:
-                raise ConfigError("keep must be two shares above 0: a view without tokens says nothing")
+                raise ConfigError("keep must be two fractions above 0: a view without tokens says nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class GeneQuerySettings(Settings):
     loss
         ``mse``, ``mae`` or ``huber``.
     every_token
-        Predict all gene tokens, not only those whose values are hidden.
+        Predict all gene tokens, not only those whose values are masked.
     zero_probability, zero_weight, nonzero_only, condition
         As in :class:`~biolm.objectives.masked_values.MaskedValuesSettings`.
     """
@@ -83,7 +83,7 @@ class GeneQuery(Objective):
         return GeneMeans(self.facts.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
-        """Loss of the hidden values, or of all."""
+        """Loss of the masked values, or of all."""
         s: GeneQuerySettings = self.settings
         values = prepared.original.values
         if values is None:

@@ -36,9 +36,9 @@ def generate_values(
     unknown
         ``(t,)`` which values are to be generated.
     mask_value
-        What a hidden value was in training.
+        What a masked value was in training.
     rounds
-        Each makes an equal share of a cell's unknown values known, the last one all that are left.
+        Each makes an equal fraction of a cell's unknown values known, the last one all that are left.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Masked counts: shares of the hidden genes among each other, by a zero-truncated Poisson (TranscriptFormer).
+"""Masked counts: proportions of the masked genes, by a zero-truncated Poisson (TranscriptFormer).
 
-Dimensions: ``b`` cells · ``m`` hidden counts.
+Dimensions: ``b`` cells · ``m`` masked counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["MaskedCounts", "MaskedCountsSettings", "log_expected_counts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedCountsSettings(MaskingSettings):
-    """Settings of :class:`MaskedCounts`, beside how values are hidden.
+    """Settings of :class:`MaskedCounts`, beside how values are masked.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def log_expected_counts(logits: Tensor, counts: Tensor, document: Tensor, docume
 
 
 class MaskedCounts(Objective):
-    """Negative log-likelihood of hidden counts above zero, given their sum in the cell."""
+    """Negative log-likelihood of masked counts above zero, given their sum in the cell."""
 
     Settings = MaskedCountsSettings
     reads_rows = True
@@ -101,7 +101,7 @@ class MaskedCounts(Objective):
         return {"loss": float((prepared.targets > 0).sum())}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
-        """Loss of the hidden counts, and of equal shares, the baseline."""
+        """Loss of the masked counts, and of equal shares, the baseline."""
         assert prepared.rows is not None
         assert prepared.targets is not None
         s: MaskedCountsSettings = self.settings

@@ -1,4 +1,4 @@
-"""Masked tokens (BERT, Geneformer, ESM): hide some, find them again; the head runs on those alone.
+"""Masked tokens (BERT, Geneformer, ESM): mask some, predict them; the head runs on those alone.
 
 Dimensions: ``t`` tokens · ``m`` chosen ones · ``v`` vocabulary.
 """
@@ -24,7 +24,7 @@ from biolm.objectives.masking import (
     is_special,
     span_priority,
 )
-from biolm.settings import check_share
+from biolm.settings import check_fraction
 
 __all__ = ["MaskTokens", "MaskedTokens", "MaskedTokensSettings", "score_tokens"]
 
@@ -36,7 +36,7 @@ class MaskedTokensSettings(Settings):
     Parameters
     ----------
     rate
-        Share of the tokens that are chosen and predicted, special ones aside.
+        Fraction of the tokens that are chosen and predicted, special ones aside.
     mask_share, random_share
         Of the chosen tokens, those that become the mask and those that become a random token; the others
         stay as they are (80 / 10 / 10 in BERT).
@@ -45,7 +45,7 @@ class MaskedTokensSettings(Settings):
     span
         Mean length of masked spans (geometric, at most ten tokens); 1 for single tokens.
     label_smoothing
-        Share of the target's mass spread over the vocabulary.
+        Fraction of the target's mass spread over the vocabulary.
     """
 
     rate: float = 0.15
@@ -57,9 +57,9 @@ class MaskedTokensSettings(Settings):
 
     def __post_init__(self) -> None:
         for name in ("rate", "mask_share", "random_share", "label_smoothing"):
-            check_share(name, getattr(self, name))
+            check_fraction(name, getattr(self, name))
         if not self.rate:
-            raise ConfigError("rate must be above 0, or no token is hidden")
+            raise ConfigError("rate must be above 0, or no token is masked")
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise ConfigError("mask_share and random_share together must be at most 1")
         if self.span < 1:
@@ -110,7 +110,7 @@ class MaskTokens(View):
 
 
 class MaskedTokens(Objective):
-    """Cross-entropy of the hidden tokens, mean over them.
+    """Cross-entropy of the masked tokens, mean over them.
 
     Examples
     --------
@@ -136,8 +136,8 @@ class MaskedTokens(Objective):
             raise ConfigError("masked_tokens needs a mask token; the vocabulary has none")
 
     @classmethod
-    def logits_share(cls, settings: MaskedTokensSettings) -> float:
-        """The hidden tokens."""
+    def logits_fraction(cls, settings: MaskedTokensSettings) -> float:
+        """The masked tokens."""
         return settings.rate
 
     @property

@@ -1,6 +1,6 @@
-"""Masked values: hide the expression of some genes, their names stay, and find it (scGPT GEP, scFoundation).
+"""Masked values: mask the expression of some genes, not their names, and predict it (scGPT, scFoundation).
 
-Dimensions: ``b`` cells · ``t`` tokens · ``m`` hidden values · ``d`` width · ``k`` bins.
+Dimensions: ``b`` cells · ``t`` tokens · ``m`` masked values · ``d`` width · ``k`` bins.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from biolm.objectives.masked_tokens import score_tokens
 from biolm.objectives.masking import choose_tokens, documents, is_special
 from biolm.objectives.value_heads import Condition, TokenValues
 from biolm.objectives.value_losses import check_loss, count_values, score_values
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 
 __all__ = ["MaskValues", "MaskedValues", "MaskedValuesSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskingSettings(Settings):
-    """How values are hidden.
+    """How values are masked.
 
     Parameters
     ----------
     rates
-        Shares of values that are hidden; each example draws one of them (scGPT: 0.25, 0.5, 0.75).
+        Fractions of values that are masked; each example draws one of them (scGPT: 0.25, 0.5, 0.75).
     zero_rates
-        The same for zero values; empty for no difference (scFoundation: 0.3 and 0.03; scBERT hides no zeros).
+        The same for zero values; empty for no difference (scFoundation: 0.3 and 0.03; scBERT masks no zeros).
     mask_share, random_share
-        Of the hidden values, those that become ``mask_value`` and those that become the value of another
+        Of the masked values, those that become ``mask_value`` and those that become the value of another
         token of the cell; the others stay as they are.
     mask_value
-        What a hidden value becomes; a number no gene can have (a bin of its own where values are bins).
+        What a masked value becomes; a number no gene can have (a bin of its own where values are bins).
     exact
-        Hide ``round(rate * tokens)`` of each cell, at least one; otherwise a coin for each.
+        Mask ``round(rate * tokens)`` of each cell, at least one; otherwise a coin for each.
     private
-        No other token sees a hidden one (scGPT's attention mask of pretraining): the others are the prompt,
+        No other token sees a masked one (scGPT's attention mask of pretraining): the others are the prompt,
         and the model can then generate, see :func:`biolm.objectives.generate_values.generate_values`.
     """
 
@@ -62,16 +62,16 @@ class MaskingSettings(Settings):
         if not self.rates:
             raise ConfigError("rates needs at least one share")
         for rate in (*self.rates, *self.zero_rates):
-            check_share("rates and zero_rates", rate)
-        check_share("mask_share", self.mask_share)
-        check_share("random_share", self.random_share)
+            check_fraction("rates and zero_rates", rate)
+        check_fraction("mask_share", self.mask_share)
+        check_fraction("random_share", self.random_share)
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise ConfigError("mask_share and random_share together must be at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedValuesSettings(MaskingSettings):
-    """Settings of :class:`MaskedValues`, beside how values are hidden.
+    """Settings of :class:`MaskedValues`, beside how values are masked.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class MaskValues(View):
         return some | more
 
     def _replaced(self, batch: Batch, rows: Tensor, allowed: Tensor, draw: Draw) -> Tensor:
-        """``(m,)`` what the hidden values become."""
+        """``(m,)`` what the masked values become."""
         assert batch.values is not None
         document, place = documents(batch)[rows], batch.positions[rows]
         fate = uniform(draw.seeds("become")[document], place)
@@ -169,7 +169,7 @@ def _one_of(rates: tuple[float, ...], chance: Tensor) -> Tensor:
 
 
 class MaskedValues(Objective):
-    """Loss of the hidden values, mean over them.
+    """Loss of the masked values, mean over them.
 
     The core's own value head is used where it has one and neither zeros nor a condition are asked for;
     otherwise the objective brings a head.
@@ -250,7 +250,7 @@ class MaskedValues(Objective):
         return GeneMeans(self.facts.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
-        """Loss of the hidden values."""
+        """Loss of the masked values."""
         assert prepared.rows is not None
         assert prepared.targets is not None
         s: MaskedValuesSettings = self.settings

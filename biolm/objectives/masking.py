@@ -1,4 +1,4 @@
-"""Which tokens are hidden: exact counts or coin flips, single tokens or spans, never special ones.
+"""Which tokens are masked: exact counts or coin flips, single tokens or spans, never special ones.
 
 Dimensions: ``b`` examples · ``t`` tokens of all of them end to end.
 """
@@ -55,7 +55,7 @@ def choose_tokens(
     allowed
         ``(t,)`` tokens that may be chosen.
     rate
-        Share of the allowed tokens, one for all or ``(b,)``.
+        Fraction of the allowed tokens, one for all or ``(b,)``.
     exact
         Choose ``round(rate * allowed)`` tokens of each example, at least one where the rate is above 0;
         otherwise flip a coin for each token.

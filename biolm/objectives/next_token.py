@@ -19,7 +19,7 @@ from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import require_token_head, score_tokens
 from biolm.objectives.masking import documents, is_special
-from biolm.settings import check_share
+from biolm.settings import check_fraction
 
 __all__ = ["NextToken", "NextTokenSettings", "Shift"]
 
@@ -31,12 +31,12 @@ class NextTokenSettings(Settings):
     Parameters
     ----------
     reverse_share
-        Share of the examples that are read from the last token to the first, end tokens included (ProGen2
+        Fraction of the examples that are read from the last token to the first, end tokens included (ProGen2
         marks both ends, so that a model can tell the directions apart).
     skip_special
         Do not ask for special tokens; otherwise the end token is predicted like any other.
     label_smoothing
-        Share of the target's mass spread over the vocabulary.
+        Fraction of the target's mass spread over the vocabulary.
     lowercase_weight
         Weight of lower-case letters among the targets, for alphabets of bytes: all letters are then read and
         asked for in upper case, and those that stood in lower case (repeats of genomes) weigh so much. 1: the
@@ -49,9 +49,9 @@ class NextTokenSettings(Settings):
     lowercase_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_share("reverse_share", self.reverse_share)
-        check_share("lowercase_weight", self.lowercase_weight)
-        check_share("label_smoothing", self.label_smoothing)
+        check_fraction("reverse_share", self.reverse_share)
+        check_fraction("lowercase_weight", self.lowercase_weight)
+        check_fraction("label_smoothing", self.label_smoothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class NextToken(Objective):
             raise ConfigError("next_token needs a core with causal=true, or tokens would see their answer")
 
     @classmethod
-    def logits_share(cls, settings: NextTokenSettings) -> float:  # noqa: ARG003  # whatever they are
+    def logits_fraction(cls, settings: NextTokenSettings) -> float:  # noqa: ARG003  # whatever they are
         """All tokens."""
         return 1.0
 

@@ -23,7 +23,7 @@ from biolm.objectives.classify import IGNORED, count_classes, score_classes
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special
 from biolm.objectives.repack import take_tokens
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 
 __all__ = ["PairOrder", "PairOrderSettings", "Pairs"]
 
@@ -51,7 +51,7 @@ class PairOrderSettings(Settings):
     pool: str = "cls"
 
     def __post_init__(self) -> None:
-        check_share("share", self.share)
+        check_fraction("share", self.share)
         check_least(0, hidden=self.hidden)
         if self.negatives not in ("order", "next"):
             raise ConfigError(f"negatives must be order or next, not {self.negatives!r}")

@@ -119,7 +119,7 @@ class PermutedTokens(Objective):
             raise ConfigError("permuted_tokens needs a core with mixer 'two_stream' in every layer")
 
     @classmethod
-    def logits_share(cls, settings: PermutedTokensSettings) -> float:
+    def logits_fraction(cls, settings: PermutedTokensSettings) -> float:
         """The predicted tokens."""
         return 1 / settings.one_in
 

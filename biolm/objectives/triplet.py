@@ -160,7 +160,7 @@ class Triplet(Objective):
         return dict.fromkeys(columns, "classes")
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
-        """Loss, and the share of triplets that are in order."""
+        """Loss, and the fraction of triplets that are in order."""
         s: TripletSettings = self.settings
         own = F.normalize(self.vectors(output, prepared, s.pool).float(), dim=1)
         gather = gather_rows if self.training else Gathered

@@ -29,7 +29,7 @@ class Prepared:
     batch
         What the core reads.
     original
-        The batch before anything was hidden.
+        The batch before anything was masked.
     keys
         ``(b,)`` number of each example in the whole data set.
     rows
@@ -141,7 +141,7 @@ class View(ABC):
 
     @abstractmethod
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Choose and hide; the same arguments give the same result on every machine."""
+        """Choose and mask; the same arguments give the same result on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +149,13 @@ class Plain(View):
     """The batch as it is."""
 
     def __call__(self, batch: Batch, draw: Draw) -> Prepared:
-        """Nothing is hidden."""
+        """Nothing is masked."""
         return Prepared(batch=batch, original=batch, keys=draw.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Chain(View):
-    """One view on top of another: what ``first`` makes, ``second`` hides parts of."""
+    """One view on top of another: what ``first`` makes, ``second`` masks parts of."""
 
     first: View
     second: View

@@ -41,7 +41,7 @@ class WeightedSettings(Settings):
     parts
         Objectives by a name of one's own; each with its ``objective`` (the registered name; by default its
         own name), its ``weight`` (1 by default) and its settings beside them. ``input_of`` names another part
-        whose input this one hides parts of, such as masked tokens on the panels of a contrast.
+        whose input this one masks parts of, such as masked tokens on the panels of a contrast.
     """
 
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Weighted(Criterion):
         upper = parts[name].view
         if upper is not None and not upper.stacks:
             raise ConfigError(
-                f"part {name} makes other examples of those of {below!r}; only a part that hides tokens or "
+                f"part {name} makes other examples of those of {below!r}; only a part that masks tokens or "
                 "values can have input_of"
             )
 

@@ -21,7 +21,7 @@ from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special, lowest
 from biolm.objectives.repack import take_tokens
 from biolm.objectives.value_losses import check_loss, count_values, score_values
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 
 __all__ = ["Part", "WholeCell", "WholeCellSettings"]
 
@@ -33,11 +33,11 @@ class WholeCellSettings(Settings):
     Parameters
     ----------
     read_share
-        Share of a cell's gene tokens that the core reads, drawn at random.
+        Fraction of a cell's gene tokens that the core reads, drawn at random.
     max_tokens
         Most tokens it reads, special ones included; 0 for no bound.
     zeros_share
-        Share of the genes without a token that are scored, as zeros.
+        Fraction of the genes without a token that are scored, as zeros.
     hidden
         Hidden layers of the decoder.
     pool
@@ -59,8 +59,8 @@ class WholeCellSettings(Settings):
     nonzero_only: bool = False
 
     def __post_init__(self) -> None:
-        check_share("read_share", self.read_share)
-        check_share("zeros_share", self.zeros_share)
+        check_fraction("read_share", self.read_share)
+        check_fraction("zeros_share", self.zeros_share)
         check_loss(self.loss)
         check_least(0, max_tokens=self.max_tokens, hidden=self.hidden, zero_weight=self.zero_weight)
 

@@ -106,7 +106,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationPlot:
-    """Confidence against the share of right calls; on the diagonal, confidence can be taken at its word."""
+    """Confidence against the fraction of right calls; on the diagonal the two agree."""
 
     title: str
     calibration: Calibration
@@ -129,7 +129,7 @@ class CalibrationPlot:
                 f'<circle class="f-mark" fill-opacity="0.75" cx="{x(mean)}" cy="{y(share)}" r="{radius:.1f}" '
                 f'data-tip="{escape(tip)}"/>'
             )
-        return _svg(420, 306, parts, "Calibration: confidence against the share of right calls")
+        return _svg(420, 306, parts, "Calibration: confidence against the fraction of right calls")
 
     def html(self) -> str:
         """The section of the page."""

@@ -74,7 +74,7 @@ def predictions(predictor: Predictor, counts: Any) -> NDArray[np.str_]:
 
 
 def fit_majority(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:  # noqa: ARG001  # one face for all
-    """The shares of the types, whatever the cell: the floor."""
+    """The fractions of the types, whatever the cell: the floor."""
     names, sizes = np.unique(_names(counts, labels), return_counts=True)
     shares = sizes / sizes.sum()
     return Fitted(names, lambda more: np.tile(shares, (more.shape[0], 1)))

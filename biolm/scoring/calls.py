@@ -28,7 +28,7 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Confidence against the share of right calls.
+    """Confidence against the fraction of right calls.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def class_scores(truth: ArrayLike, predicted: ArrayLike) -> list[ClassScore]:
 
 
 def calibration(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> Calibration:
-    """Compare confidence with the share of right calls in bins of equal width.
+    """Compare confidence with the fraction of right calls in bins of equal width.
 
     Parameters
     ----------

@@ -211,7 +211,7 @@ def few_shot(labels: ArrayLike, k: int, *, rows: ArrayLike | None = None, seed: 
 
 
 def fraction(labels: ArrayLike, share: float, *, rows: ArrayLike | None = None, seed: int = 0) -> Rows:
-    """A share of the cells of every type, one at least; nested like :func:`few_shot`."""
+    """A fraction of the cells of every type, one at least; nested like :func:`few_shot`."""
     return _pick(labels, rows, seed, lambda size: min(size, max(1, round(share * size))))
 
 

@@ -35,7 +35,7 @@ from biolm.training.run.train import make_module, run_job, saved_of
 __all__ = ["FineTuned", "TokenExamples", "fine_tune"]
 
 _DEFAULTS: dict[str, Any] = {
-    "optimiser": {"rate": 1e-4},
+    "optimiser": {"lr": 1e-4},
     "trainer": {"max_epochs": 10, "validate_every": 100, "checkpoint_every": 1_000_000},
 }
 
@@ -138,7 +138,7 @@ def fine_tune(
         As in a config; several are added up by their ``weight``. By default each column of floats is
         regressed, each other classified, on vectors pooled as the model itself does.
     settings
-        Sections of :class:`~biolm.training.config.RunConfig`, such as ``{"optimiser": {"rate": 1e-4},
+        Sections of :class:`~biolm.training.config.RunConfig`, such as ``{"optimiser": {"lr": 1e-4},
         "trainer": {"max_epochs": 5, "patience": 3}, "model": {"lora": {"rank": 8}, "freeze": None}, "data":
         {"batch_tokens": 8192, "validation": 0.1}, "seed": 1}``.
     held_out

@@ -17,7 +17,7 @@ from biolm.vocab.gene_table import SpeciesGenes
 __all__ = ["check_agreement", "disagreement"]
 
 NOTED = 0.05
-"""Share of rows above which the user is warned; files of real data of any age lie below."""
+"""Fraction of rows above which the user is warned; files of real data of any age lie below."""
 MOST = 0.5
 """Share above which a file is refused unless a column is chosen."""
 
@@ -27,7 +27,7 @@ _LEAST = 20  # rows that both columns must know before a share means anything
 def disagreement(
     columns: Mapping[str, Sequence[str]], column: str, genes: SpeciesGenes
 ) -> tuple[float, str] | None:
-    """Share of rows in which the column used and another name different genes, and the other column.
+    """Fraction of rows in which the column used and another name different genes, and the other column.
 
     Only rows count whose id and symbol are both known. A symbol means all the genes that have it, had it or
     share it as an alias, and an id also the ids that replaced it, so that age alone is no disagreement.

@@ -32,7 +32,7 @@ _SAMPLE = 1500
 _SAMPLING = 0.1
 """Columns whose sample is this near the best sample are matched in full."""
 _NEAR = 0.02
-"""Columns that match this share of genes less than the best are as good; direct matches then decide."""
+"""Columns that match this fraction of genes less than the best are as good; direct matches then decide."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +147,7 @@ class GeneVocabulary:
         column
             The column to use; None takes the one that matches best.
         minimum
-            Least share of matched genes over the smaller of file and vocabulary
+            Least fraction of matched genes over the smaller of file and vocabulary
             (:attr:`MatchReport.coverage`).
         species
             ``human`` or ``mouse``: species of the file. None infers it from the names.
@@ -267,7 +267,7 @@ def _agreeing(match: GeneMatch, lists: Mapping[str, list[str]], *, chosen: bool)
 
 
 def _share(ladder: GeneLadder, names: list[str]) -> float:
-    """Share of a column's genes that a sample promises."""
+    """Fraction of a column's genes that a sample promises."""
     some = sample(names, _SAMPLE)
     filled = len(sample(names, len(names))) / len(names)
     found = sum(ladder.find(name, ())[1] > Rung.AMBIGUOUS for name in some)

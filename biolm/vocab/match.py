@@ -74,7 +74,7 @@ class MatchReport:
         """Genes found over the most that could be found: the smaller of file and vocabulary.
 
         A panel of 765 genes cannot cover a vocabulary of 25,000, nor can the vocabulary cover a file
-        of 60,000, so this is the share that a threshold is put on.
+        of 60,000, so this is the fraction that a threshold is put on.
         """
         most = min(self.total, self.vocabulary_total)
         return self.vocabulary_found / most if most else 0.0

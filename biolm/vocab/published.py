@@ -67,7 +67,7 @@ def published_match(
     column
         Column to read in place of the system's own.
     minimum
-        Least share of matched genes over the smaller of file and vocabulary.
+        Least fraction of matched genes over the smaller of file and vocabulary.
 
     Returns
     -------

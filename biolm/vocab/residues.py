@@ -32,7 +32,7 @@ class SpecialTokens:
     prefix, suffix
         Ids put before and after every sequence.
     others
-        Further ids that are never hidden or predicted.
+        Further ids that are never masked or predicted.
     """
 
     pad: int | None = None

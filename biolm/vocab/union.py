@@ -51,7 +51,7 @@ class GeneUnion:
     column
         Gene column to use; the one with most Ensembl ids by default.
     minimum
-        Least share of a file's genes that the files before must hold.
+        Least fraction of a file's genes that the files before must hold.
     species
         Species of all files; inferred from the names by default.
 

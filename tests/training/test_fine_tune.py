@@ -11,7 +11,7 @@ from biolm.training.fine_tune import fine_tune
 
 CORE = CoreConfig(vocab_size=20, d_model=16, n_layers=2, n_heads=2, d_ff=16, head="mlm")
 FAST = {
-    "optimiser": {"rate": 0.01},
+    "optimiser": {"lr": 0.01},
     "trainer": {"max_epochs": 4, "accelerator": "cpu"},
     "data": {"batch_tokens": 64},
 }
@@ -96,7 +96,7 @@ def test_the_weights_of_the_lowest_loss_are_kept(tmp_path, ema):
         trainer = {"max_epochs": 8, "accelerator": "cpu", "validate_every": 6, "save": save, "ema": ema}
         found[save] = fine_tune(
             make_core(), tokens, {"kind": kinds}, held_out=held, folder=tmp_path / save,
-            settings={**FAST, "optimiser": {"rate": 0.02}, "trainer": trainer},
+            settings={**FAST, "optimiser": {"lr": 0.02}, "trainer": trainer},
         )  # fmt: skip
     rows = (tmp_path / "best" / "metrics.csv").read_text().splitlines()
     losses = [float(row.split(",")[3]) for row in rows if row.split(",")[1:3] == ["validation", "loss"]]

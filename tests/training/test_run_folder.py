@@ -130,13 +130,13 @@ def test_a_run_may_go_on_for_longer(cells, tmp_path, key):
 @pytest.mark.parametrize("patience", [0, 1])
 def test_a_run_that_has_ended_learns_nothing_from_another_rate(cells, tmp_path, patience):
     values = values_of(cells, patience=patience, validate_every=1, max_steps=30 if patience else 6)
-    values["optimiser"] = {"rate": 1.0 if patience else 1e-3}
+    values["optimiser"] = {"lr": 1.0 if patience else 1e-3}
     done = train(build(values), tmp_path / "run")
     assert done.steps < 30
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    changed = {**values, "optimiser": {"rate": 1e-4}}
+    changed = {**values, "optimiser": {"lr": 1e-4}}
     why = "its held-out loss no longer fell" if patience else "all 6 steps are done"
-    with pytest.raises(ConfigError, match=rf"has ended .*{why}.* so optimiser.rate would change nothing"):
+    with pytest.raises(ConfigError, match=rf"has ended .*{why}.* so optimiser.lr would change nothing"):
         train(build(changed), tmp_path / "run", resume=True)
     assert {path: path.read_bytes() for path in before} == before
     # What changes no result is taken; there is nothing left to do.
@@ -157,7 +157,7 @@ def test_a_resume_that_fails_leaves_the_config(cells, tmp_path, monkeypatch, fau
     else:
         (tmp_path / "run" / "checkpoints" / "step-00000004" / "training.json").write_text("{}")
     with pytest.raises((InputError, CheckpointError)):
-        train(build({**values, "optimiser": {"rate": 1e-5}}), tmp_path / "run", resume=True)
+        train(build({**values, "optimiser": {"lr": 1e-5}}), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "config.yaml").read_bytes() == before
 
 
@@ -228,11 +228,11 @@ def test_a_slower_run_may_go_on_and_another_one_may_not(cells, tmp_path, monkeyp
     other = build({**values, "model": {"max_length": 24, "core": {**CORE, "d_ff": 16}}})
     with pytest.raises(ConfigError, match=r"model.core.d_ff is 16, but .* began with 8; go on with .*yaml"):
         train(other, tmp_path / "run", resume=True)
-    slower = {**values, "optimiser": {"rate": 1e-5}, "trainer": {**values["trainer"], "keep": 5}}
+    slower = {**values, "optimiser": {"lr": 1e-5}, "trainer": {**values["trainer"], "keep": 5}}
     caplog.set_level("INFO", "biolm")
     train(build(slower), tmp_path / "run", resume=True)
-    assert "going on with optimiser.rate 1e-05 in place of 0.001" in caplog.messages
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimiser"]["rate"] == 1e-5
+    assert "going on with optimiser.lr 1e-05 in place of 0.001" in caplog.messages
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimiser"]["lr"] == 1e-5
 
 
 def test_paths_do_not_depend_on_where_the_command_is_given(cells, tmp_path, monkeypatch):
@@ -288,7 +288,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it(cells, tmp_path, mo
 @pytest.mark.parametrize(
     ("trainer", "step", "words"),
     [
-        ({}, 0, r"lower optimiser.rate \(now 0.001\) and begin again in another folder"),
+        ({}, 0, r"lower optimiser.lr \(now 0.001\) and begin again in another folder"),
         ({}, 1, "there is no checkpoint yet"),
         ({"clip": 0}, 4, r"or set trainer.clip, and go on from the last good checkpoint .`resume=True`"),
     ],
@@ -311,7 +311,7 @@ def test_advice_about_a_loss_that_is_no_number_can_be_followed(
     with safe_open(tmp_path / "run" / "bad_batch.safetensors", "pt") as file:
         assert file.metadata()["step"] == str(step)
     if step == 4:
-        slower = values_of(cells, **trainer) | {"optimiser": {"rate": 1e-4}}
+        slower = values_of(cells, **trainer) | {"optimiser": {"lr": 1e-4}}
         assert train(build(slower), tmp_path / "run", resume=True).steps == 6
 
 

@@ -54,7 +54,7 @@ def make(folder, *, data=None, **sections):
     values = {
         "data": {"paths": [str(folder / "cells.h5ad")], **usual, **(data or {})},
         "model": {"max_length": 32, "core": CORE},
-        "optimiser": {"rate": 0.02},
+        "optimiser": {"lr": 0.02},
         "trainer": {"max_steps": 8, "max_epochs": 99, "validate_every": 8, "accelerator": "cpu"},
     }
     return build({**values, **sections})
@@ -72,7 +72,7 @@ def test_a_head_on_a_frozen_core_is_saved_and_predicts(folder, tmp_path):
     config = make(
         folder, data={"labels": {"state": {"missing": ["?"]}}}, objectives=objectives,
         model=start(folder, freeze="all"), trainer={"max_steps": 30, "max_epochs": 99, "accelerator": "cpu"},
-        optimiser={"rate": 0.1},
+        optimiser={"lr": 0.1},
     )  # fmt: skip
     result = train(config, tmp_path / "run")
     before, after = (load_file(at / "model.safetensors") for at in (folder / "first" / "model", result.model))

@@ -51,7 +51,7 @@ def test_unigram_is_counted_on_the_hidden_tokens() -> None:
 
 
 def test_a_run_that_ends_worse_than_guessing_says_so(tmp_path, caplog) -> None:
-    values = values_of(write_folder(tmp_path / "cells")) | {"optimiser": {"rate": 3.0}}
+    values = values_of(write_folder(tmp_path / "cells")) | {"optimiser": {"lr": 3.0}}
     result = train(build(values), tmp_path / "run")
     assert (
         result.scores["cross_entropy" if "cross_entropy" in result.scores else "loss"]

@@ -33,13 +33,13 @@ def test_what_is_written_is_read_back(tmp_path):
         ({**DATA, "model": {"core": 3}}, "model.core must be a section"),
         ({**DATA, "trainer": {"ema": 1.0}}, "trainer.ema"),
         ({**DATA, "trainer": {"max_steps": -1}}, "0 or more"),
-        ({**DATA, "optimiser": {"rate": "fast"}}, "optimiser.rate must be a number"),
+        ({**DATA, "optimiser": {"lr": "fast"}}, "optimiser.lr must be a number"),
         ({**DATA, "optimiser": {"betas": [0.9]}}, "betas"),
         ({**DATA, "schedule": {"end": 2}}, "end in"),
         ({**DATA, "objectives": {}}, "at least one objective"),
         ({**DATA, "seed": -1}, "seed"),
         ({**DATA, "seed": 2**63}, r"below 2\*\*63"),
-        ({**DATA, "optimiser": {"rate": float("nan")}}, "optimiser.rate must be a finite number"),
+        ({**DATA, "optimiser": {"lr": float("nan")}}, "optimiser.lr must be a finite number"),
         ({**DATA, "trainer": {"clip": float("inf")}}, "trainer.clip must be a finite number"),
         ({**DATA, "trainer": {"accelerator": "tpuu"}}, "accelerator must be auto, cpu, gpu"),
         ({**DATA, "model": {"pool": "middle"}}, "model.pool must be one of mean"),
@@ -56,9 +56,9 @@ def test_impossible_settings_are_named(values, message):
 
 def test_changes_replace_what_the_file_says(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("data: {paths: cells.h5ad}\noptimiser: {rate: 1e-3}\n")
-    config = read_config(path, ["optimiser.rate=3e-4", "trainer.max_steps=7", "data.vocabulary=folder"])
-    assert (config.optimiser.rate, config.trainer.max_steps) == (3e-4, 7)
+    path.write_text("data: {paths: cells.h5ad}\noptimiser: {lr: 1e-3}\n")
+    config = read_config(path, ["optimiser.lr=3e-4", "trainer.max_steps=7", "data.vocabulary=folder"])
+    assert (config.optimiser.lr, config.trainer.max_steps) == (3e-4, 7)
     assert (config.data.paths, config.data.vocabulary) == (("cells.h5ad",), "folder")
 
 

@@ -41,7 +41,7 @@ def config(cells):
         values = {
             "data": {"paths": [str(cells)], "batch_tokens": 128, "chunk": 4, "pool": 16, "validation": 0.2},
             "model": {"max_length": 32, "core": CORE},
-            "optimiser": {"rate": 0.02},
+            "optimiser": {"lr": 0.02},
             "trainer": {
                 "max_steps": 9, "max_epochs": 9, "validate_every": 4, "checkpoint_every": 3,
                 "accelerator": "cpu",

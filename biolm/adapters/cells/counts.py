@@ -39,7 +39,7 @@ class CountsReport:
     rows, values
         Cells and stored values that were looked at.
     whole
-        Share of the stored values that are whole numbers.
+        Fraction of the stored values that are whole numbers.
     largest
         Largest value seen.
     """

@@ -60,7 +60,7 @@ class Downsampling:
     Raises
     ------
     ConfigError
-        For a share outside 0 to 1, parameters that are not above 0, or totals that are not two in order.
+        For a fraction outside 0 to 1, parameters that are not above 0, or totals that are not two in order.
 
     Examples
     --------

@@ -41,10 +41,10 @@ __all__ = ["cluster_sequences", "usual_identity", "words_of", "write_clusters"]
 _RESIDUES = b"ACDEFGHIKLMNPQRSTVWY"
 _BASES = b"ACGT"
 _NONE = 255
-_MOST = 40_000_000  # k-mers that are compared; of more, the same share of all sequences is
+_MOST = 40_000_000  # k-mers that are compared; of more, the same fraction of all sequences is
 _ROWS = 512
 _FRAGMENT = 0.9  # identity at which a piece belongs to the whole
-# SplitMix64 (Steele, Lea & Flood 2014): spreads k-mers so that a share of them can be taken at random.
+# SplitMix64 (Steele, Lea & Flood 2014): spreads k-mers so that a fraction of them can be taken at random.
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
@@ -182,7 +182,7 @@ def write_clusters(path: str | Path, block: SequenceBlock, labels: NDArray[np.in
 def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_array, NDArray[np.int64], float]:
     """``(n, m)`` which record holds which of the k-mers that several hold, ``(n,)`` k-mers of each record.
 
-    The last number is the share of all k-mers that was taken.
+    The last number is the fraction of all k-mers that was taken.
     """
     from scipy.sparse import csc_array
 

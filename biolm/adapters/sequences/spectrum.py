@@ -1,4 +1,4 @@
-"""Sequences as tables without a model: shares of k-mers, and the letters round each letter.
+"""Sequences as tables without a model: k-mer frequencies, and the letters round each letter.
 
 Dimensions: ``n`` records · ``r`` letters of all of them · ``m`` k-mers · ``w`` letters of a window.
 """
@@ -23,7 +23,7 @@ _WIDTH = _LETTERS + 1  # and one for all others
 
 
 def kmer_table(block: SequenceBlock, *, protein: bool | None = None, k: int = 0) -> csr_matrix:
-    """Square roots of the shares of each k-mer, so that every row has length 1.
+    """Square roots of the frequency of each k-mer, so that every row has length 1.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """ESM-1b (Rives et al. 2021) and ESM-2 (Lin et al. 2023): pre-norm protein encoders.
 
 ESM-1b has learned positions and a norm on the embeddings, ESM-2 rotary positions; both rescale the input by
-the share of mask tokens. Source of shapes and names: ``transformers`` ``EsmForMaskedLM``.
+the fraction of mask tokens. Source of shapes and names: ``transformers`` ``EsmForMaskedLM``.
 """
 
 from __future__ import annotations

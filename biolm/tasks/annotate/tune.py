@@ -223,7 +223,7 @@ def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str,
     steps = max(1, int(tokens.lengths.mean() * cells / budget))
     return {
         "model": chosen[settings.method],
-        "optimiser": {"rate": settings.rate or _RATES[settings.method]},
+        "optimiser": {"lr": settings.rate or _RATES[settings.method]},
         "data": {"batch_tokens": budget},
         "trainer": {
             "max_epochs": settings.epochs,

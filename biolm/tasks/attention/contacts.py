@@ -196,7 +196,7 @@ def fit_contacts(
 
 
 def precision(found: ContactMap, chain: Chain) -> dict[str, float]:
-    """Share of the L most probable pairs that touch in a structure, by distance along the sequence.
+    """Fraction of the L most probable pairs that touch in a structure, by distance along the sequence.
 
     L is the length of the sequence; pairs count whose residues both are resolved. Where fewer pairs than L
     exist, all of them are taken.

@@ -39,7 +39,7 @@ EXPLAIN = {
     "cLISI": "Local purity of the labels among neighbours, 1 where each cell meets its own type alone.",
     "Silhouette batch": "1 - |silhouette of batches within a type|, 1 where batches lie alike.",
     "iLISI": "Local mixing of batches among neighbours, 1 where all batches mix evenly.",
-    "Graph connectivity": "Share of each type's cells in its largest connected part of the neighbour graph.",
+    "Graph connectivity": "Fraction of each type's cells in its largest connected part of the graph.",
     "PCR": "Variance explained by batch that was removed, against principal components of the counts. Noise "
     "dilutes a batch as well (random numbers score high), so it is no part of Batch.",
     "Bio": "Mean of NMI, ARI, silhouette label and cLISI.",
@@ -160,7 +160,7 @@ def _silhouette_label(vectors: NDArray[np.float32], labels: NDArray[np.str_]) ->
 def _removed(
     before: NDArray[np.float32], after: NDArray[np.float32], batch: NDArray[np.str_]
 ) -> float | None:
-    """Share of the batch's part in the variance that was removed; None where it had none."""
+    """Fraction of the batch's part in the variance that was removed; None where it had none."""
     first, last = (_share_of_batch(vectors, batch) for vectors in (before, after))
     return max(0.0, (first - last) / first) if first > 0 else None
 

@@ -80,9 +80,9 @@ def curve_sets(found: Evaluation) -> list[Curves]:
     )
     wanted = (
         (found.few_shot, "Few-shot", "labelled cells a type", learnt),
-        (found.label_share, "Share of labels", "share of the labelled cells", learnt),
-        (found.reads, "Fewer reads", "share of reads kept", damaged.format(what="reads")),
-        (found.genes, "Missing genes", "share of genes kept", damaged.format(what="genes")),
+        (found.label_share, "Fraction of labels", "fraction of the labelled cells", learnt),
+        (found.reads, "Fewer reads", "fraction of reads kept", damaged.format(what="reads")),
+        (found.genes, "Missing genes", "fraction of genes kept", damaged.format(what="genes")),
     )
     return [
         _curves(curve, title, label, note, found)

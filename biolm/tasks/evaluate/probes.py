@@ -113,7 +113,7 @@ class LabelCurve:
     Parameters
     ----------
     x
-        ``(p,)`` cells a type, or shares of the labelled cells.
+        ``(p,)`` cells a type, or fractions of the labelled cells.
     values
         ``(r, p)`` of each method; NaN where it was not fitted (see :attr:`Method.most`).
     """
@@ -140,7 +140,7 @@ def label_curve(
     splits
         One a draw.
     points
-        Cells a type if ``shots``, else shares of the training side; points that no type has cells for are
+        Cells a type if ``shots``, else fractions of the training side; points that no type has cells for are
         left out.
     """
     kept = tuple(float(point) for point in points if not shots or point <= _largest(labels, splits))

@@ -43,7 +43,7 @@ Call = Callable[[Any, NDArray[np.int64]], NDArray[np.str_]]
 def robustness(
     data: EvaluationData, settings: EvaluateSettings
 ) -> tuple[LabelCurve, LabelCurve] | tuple[None, None]:
-    """Macro-F1 by share of reads kept, and by share of genes kept.
+    """Macro-F1 by fraction of reads kept, and by fraction of genes kept.
 
     Returns
     -------

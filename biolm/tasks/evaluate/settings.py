@@ -31,7 +31,7 @@ class EvaluateSettings(ReadingSettings):
     folds, draws
         Folds of the cross-validation; random draws of the few-shot and robustness curves.
     shots, shares
-        Labelled cells a type, and shares of all labelled cells, to learn from.
+        Labelled cells a type, and fractions of all labelled cells, to learn from.
     cells
         At most so many cells are scored, drawn at random type by type; 0 for all.
     integration, curves, robustness, maps

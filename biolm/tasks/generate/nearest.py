@@ -63,7 +63,7 @@ class Reference:
         self._aligner = _aligner(protein=protein)
 
     def nearest(self, text: str) -> tuple[str, float]:
-        """Name of the most similar record, and the share of the letters of ``text`` that are the same in it.
+        """Name of the most similar record, and the fraction of ``text`` that is the same in it.
 
         ``("", 0.0)`` if none shares a k-mer.
         """
@@ -92,7 +92,7 @@ class Reference:
         return self._pieces.letters[self._pieces.offsets[piece] : self._pieces.offsets[piece + 1]]
 
     def _identity(self, query: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
-        """Share of the query's letters that are aligned to the same, on the better strand."""
+        """Fraction of the query's letters that are aligned to the same, on the better strand."""
         shares = []
         for strand in [query] if self.protein else [query, reverse_complement(query)]:
             found = self._aligner.align(_known(target, self.protein), _known(strand, self.protein))[0]

@@ -62,7 +62,7 @@ class GeneratedSequence:
     duplicate_of
         Name of the first sequence with the same letters; '' for none.
     nearest, identity
-        Name of the nearest record of the reference, '' if none shares a k-mer, and the share of this
+        Name of the nearest record of the reference, '' if none shares a k-mer, and the fraction of this
         sequence's letters that are the same there; None without a reference.
     """
 

@@ -14,8 +14,8 @@ from biolm.tasks.perturb.edits import Edit
 
 __all__ = ["MatchedGenes"]
 
-# How far a control may lie: places among the expressed genes of the cell (or this share of them), and places
-# among all genes by their mean.
+# How far a control may lie: places among the expressed genes of the cell (or this fraction of them), and
+# places among all genes by their mean.
 _PLACES, _SHARE, _AROUND = 10, 0.05, 50
 
 
@@ -30,7 +30,7 @@ class MatchedGenes:
     rows
         Vocabulary rows of the genes of the file.
     means
-        ``(m,)`` mean share of the counts.
+        ``(m,)`` mean fraction of the counts.
     seed
         Seeds the draws, which depend on the seed, the cell and the edit alone.
     """

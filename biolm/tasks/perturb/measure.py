@@ -94,7 +94,7 @@ class Shifts:
 def mean_shares(
     source: CellSource, rows: NDArray[np.int64], match: GeneMatch, genes: int
 ) -> NDArray[np.float64]:
-    """``(m,)`` share of a cell's counts that each gene of the vocabulary has, mean over cells."""
+    """``(m,)`` fraction of a cell's counts that each gene of the vocabulary has, mean over cells."""
     total = np.zeros(genes)
     for block in cell_blocks(source, rows, 0, -(-len(rows) // CELLS)):
         sums = np.add.reduceat(np.append(block.data.astype(np.float64), 0), block.indptr[:-1])

@@ -3,7 +3,7 @@
 Dimensions: ``q`` query cells · ``n`` reference cells · ``d`` width · ``k`` neighbours · ``w`` candidates.
 
 faiss names candidates, and :func:`biolm.tasks.search.exact.refine` computes their distances from the
-stored vectors. What is approximate is thus only which cells are found; the share of true neighbours found
+stored vectors. What is approximate is thus only which cells are found; the fraction of true neighbours found
 on a sample is stored with the index.
 """
 

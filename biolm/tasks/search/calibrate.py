@@ -53,7 +53,7 @@ class Calibration:
         return float(np.quantile(self._own(k), share))
 
     def farther(self, statistic: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-        """``(q,)`` share of the reference's own cells that lie at least as far: near 0 is unusual."""
+        """``(q,)`` fraction of the reference's own cells that lie at least as far: near 0 is unusual."""
         own = np.sort(self._own(k))
         return 1 - np.searchsorted(own, statistic, side="left") / len(own)
 

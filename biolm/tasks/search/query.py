@@ -116,7 +116,7 @@ def query(
         The model of the index; needed where the index does not say how to load it.
     inside
         A query cell is out of reference if its mean distance to its neighbours is larger than that of
-        this share of the reference's own cells.
+        this fraction of the reference's own cells.
     output
         Also write: ``.parquet``, ``.tsv`` or ``.csv`` (a row a neighbour), ``.h5ad`` or ``.zarr`` (a copy
         of the input with columns).

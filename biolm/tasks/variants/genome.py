@@ -124,7 +124,7 @@ def score_windows(
 
     ``causal``, ``one-pass`` and ``pseudo-perplexity`` compare the log-likelihoods of whole windows, sums over
     their tokens. The marginals compare the alleles alone, given the same letters around them: the tokens that
-    differ are hidden together (``masked-marginal``), or read where the reference is shown (``wt-marginal``).
+    differ are masked together (``masked-marginal``), or read where the reference is shown (``wt-marginal``).
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Groups", "TokenScores", "masked", "masked_step", "read_once", "token_scores"]
 
-# Numbers of logits that are held at a time, and batches of hidden copies that are laid out ahead.
+# Numbers of logits that are held at a time, and batches of masked copies that are laid out ahead.
 _LOGITS, _AHEAD = 1 << 25, 8
 # Of the tokens that BERT's recipe chooses, the share shown unchanged and the share shown as another token.
 _KEPT, _RANDOM = 0.1, 0.1
@@ -38,7 +38,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Tokens that are hidden together, and what is asked about each.
+    """Tokens that are masked together, and what is asked about each.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Groups:
 
     @classmethod
     def single(cls, rows: NDArray[np.int64], places: NDArray[np.int64], targets: NDArray[np.int64]) -> Groups:
-        """Every token hidden on its own."""
+        """Every token masked on its own."""
         return cls(rows, np.arange(len(rows) + 1), places, targets)
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ def masked(
     options: SequenceOptions,
     advance: Advance | None = None,
 ) -> NDArray[np.float32]:
-    """Log-probabilities of candidates for hidden tokens; each group is one pass over its sequence.
+    """Log-probabilities of candidates for masked tokens; each group is one pass over its sequence.
 
     Sequences longer than the model are read in a window around the group.
 
@@ -122,7 +122,7 @@ def masked(
     tokens
         Sequences with their special tokens.
     groups
-        What to hide and ask.
+        What to mask and ask.
     options
         Budget, device, precision, longest window.
     advance
@@ -218,11 +218,11 @@ def token_scores(
     tokens
         Sequences with their special tokens.
     method
-        ``pseudo-perplexity``: each token hidden in turn. ``causal``: given the tokens before it.
-        ``one-pass``: an estimate of the first from a single pass that hides nothing. A model trained to
+        ``pseudo-perplexity``: each token masked in turn. ``causal``: given the tokens before it.
+        ``one-pass``: an estimate of the first from a single pass that masks nothing. A model trained to
         name 10 % of the chosen tokens as shown and 10 % replaced by a random one knows, by Bayes' rule, that
         a token shown is the right one with probability
-        ``q = p (a + e) / (p a + e)``, where ``p`` is the probability had it been hidden, ``a`` = 0.1 and
+        ``q = p (a + e) / (p a + e)``, where ``p`` is the probability had it been masked, ``a`` = 0.1 and
         ``e`` = 0.1 / ``v``; the estimate is ``p`` of the model's ``q``. It holds for models trained so.
     options
         Budget, device, precision, longest window.
@@ -251,7 +251,7 @@ def token_scores(
 
 
 def _unhidden(shown: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """``(u,)`` log-probability of hidden tokens by those of shown ones; see :func:`token_scores`."""
+    """``(u,)`` log-probability of masked tokens by those of shown ones; see :func:`token_scores`."""
     other = _RANDOM / size
     # a + e - a q = a (1 - q) + e keeps its digits where q is near 1.
     found: NDArray[np.float64] = shown + np.log(other) - np.log(other - _KEPT * np.expm1(shown))

@@ -29,7 +29,7 @@ __all__ = [
     "sequence_borders",
 ]
 
-# Letters of a block: of sequences that are read once, and of those whose letters are hidden one by one.
+# Letters of a block: of sequences that are read once, and of those whose letters are masked one by one.
 _READ, _HIDDEN = 1 << 18, 1 << 13
 
 

@@ -38,7 +38,7 @@ __all__ = ["block_borders", "look_at_windows", "merge_vcf", "score_vcf", "varian
 KIND = "variants"
 _ENDINGS = (".vcf", ".vcf.gz")
 
-# Variants of a block: where windows are read once, and where every token is hidden in turn.
+# Variants of a block: where windows are read once, and where every token is masked in turn.
 _READ, _HIDDEN = 64, 8
 
 

@@ -64,7 +64,7 @@ class DataConfig:
     gene_column
         ``index`` or the ``var`` column with gene names; found by default.
     minimum_match
-        Least share of a file's genes that the vocabulary, or without one the files before, must know.
+        Least fraction of a file's genes that the vocabulary, or without one the files before, must know.
     species
         ``human`` or ``mouse``, where the names of the genes do not show it.
     allow_normalised
@@ -77,7 +77,7 @@ class DataConfig:
         the expressed ones, others in each epoch; ``zero_rates``, ``zero_probability`` and ``nonzero_only`` of
         objectives need them.
     validation
-        Share of the examples held out.
+        Fraction of the examples held out.
     batch_tokens
         Most tokens of a batch; a longer example makes a batch of its own.
     chunk
@@ -86,7 +86,7 @@ class DataConfig:
     pool
         Examples shuffled and sorted by length at a time: bounds the memory of a loader.
     workers
-        Processes that read and hide; the order and the result do not depend on it.
+        Processes that read and mask; the order and the result do not depend on it.
     long
         Of sequences longer than the model ``crop`` takes another piece in each epoch, ``window`` makes an
         example of each piece; ``auto`` crops proteins and windows DNA.

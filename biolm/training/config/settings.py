@@ -91,14 +91,14 @@ class ModelConfig:
 class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019); norms, biases and embeddings are not decayed."""
 
-    rate: float = 1e-3
+    lr: float = 1e-3
     weight_decay: float = 0.01
     betas: tuple[float, ...] = (0.9, 0.999)
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.eps <= 0 or self.weight_decay < 0:
-            raise ConfigError("optimiser.rate and eps must be over 0, weight_decay 0 or more")
+        if self.lr <= 0 or self.eps <= 0 or self.weight_decay < 0:
+            raise ConfigError("optimiser.lr and eps must be over 0, weight_decay 0 or more")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError("optimiser.betas must be two numbers in [0, 1)")
 
@@ -112,11 +112,11 @@ class ScheduleConfig:
     kind
         After the warm-up: ``constant``, ``cosine``, ``linear``, or ``wsd`` (constant, then a linear end).
     warmup
-        Steps over which the rate rises; a number below 1 is a share of all steps.
+        Steps over which the learning rate rises; a number below 1 is a fraction of all steps.
     end
-        Share of the rate that is left at the last step.
+        Fraction of the learning rate that is left at the last step.
     decay
-        Of ``wsd``: share of all steps in its end.
+        Of ``wsd``: fraction of all steps in its end.
     """
 
     kind: Literal["constant", "cosine", "linear", "wsd"] = "cosine"

@@ -1,4 +1,4 @@
-"""Batches in the planned order, read and hidden in worker processes.
+"""Batches in the planned order, read and masked in worker processes.
 
 Each worker has a loader of its own and takes whole pools in turn, so that no cell is read twice; batches
 are handed over one by one in the planned order, whatever the number of workers.
@@ -61,11 +61,11 @@ class Reader:
     plan
         Which examples make which batch.
     prepare
-        Chooses and hides: an objective's method of that name.
+        Chooses and masks: an objective's method of that name.
     seed
         Of the run.
     frozen_epoch
-        Hide the same in every epoch, for validation.
+        Mask the same in every epoch, for validation.
     labels
         Columns that the objectives read; None where they read none.
     """

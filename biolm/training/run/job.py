@@ -162,7 +162,7 @@ def plan_job(
     steps = _steps(train, config)
     if config.schedule.warmup >= steps:
         log.warning(
-            "the run has %d steps, all of them in the warm-up of %g: the full rate is never reached",
+            "the run has %d steps, all of them in the warm-up of %g: the full learning rate is never reached",
             steps,
             config.schedule.warmup,
         )
@@ -250,16 +250,16 @@ def memory_estimate(job: Job) -> float:
     layers = 1 if config.trainer.gradient_checkpointing else core.n_layers
     # An example that is longer than a batch is one by itself.
     tokens = max(config.data.batch_tokens, int(job.found.lengths.max(initial=0)))
-    logits = 3 * core.vocab_size * tokens * _logits_share(config) if core.head in ("linear", "mlm") else 0
+    logits = 3 * core.vocab_size * tokens * _logits_fraction(config) if core.head in ("linear", "mlm") else 0
     return 4.0 * copies * account(core).exact + width * tokens * layers * each + 4 * logits
 
 
-def _logits_share(config: RunConfig) -> float:
-    """Share of a batch's tokens of which the objectives read the logits, at most."""
+def _logits_fraction(config: RunConfig) -> float:
+    """Fraction of a batch's tokens of which the objectives read the logits, at most."""
     total = 0.0
     for name, part in config.objectives.items():
         kind, chosen = split_part(name, part)
-        total += find(kind).logits_share(read_settings(kind, chosen))
+        total += find(kind).logits_fraction(read_settings(kind, chosen))
     return total
 
 

@@ -21,7 +21,7 @@ from biolm.objectives.gather import counts_of_ranks
 from biolm.training.config import RunConfig
 from biolm.training.data.loader import Item
 from biolm.training.run.folder import checkpoints
-from biolm.training.run.schedule import parameter_groups, rate_share
+from biolm.training.run.schedule import lr_fraction, parameter_groups
 from biolm.training.run.shards import shard, spread
 from biolm.training.run.start import plain_weights
 from biolm.training.run.steps import StepBatch
@@ -70,7 +70,7 @@ class Pretraining(pl.LightningModule):
         Moving average of the weights by name; empty without ``trainer.ema``.
     best
         Weights of the lowest validation loss by name; empty where they are not kept.
-    used_rate
+    used_lr
         Learning rate of the last step.
     train_means, valid_means
         Since they were last read.
@@ -99,7 +99,7 @@ class Pretraining(pl.LightningModule):
         self.train_means, self.valid_means = Means(), Means()
         self.term_weights: dict[str, float] = {}
         self.throughput = Throughput()
-        self.used_rate = 0.0
+        self.used_lr = 0.0
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
@@ -160,7 +160,7 @@ class Pretraining(pl.LightningModule):
     def advice(self) -> str:
         """What to do about weights that run away."""
         o, t = self.config.optimiser, self.config.trainer
-        lower = f"lower optimiser.rate (now {o.rate:g})" + ("" if t.clip else ", or set trainer.clip,")
+        lower = f"lower optimiser.lr (now {o.lr:g})" + ("" if t.clip else ", or set trainer.clip,")
         if self.step and checkpoints(self.folder):
             return f"{lower} and go on from the last good checkpoint (`resume=True`)"
         return f"{lower} and begin again in another folder; there is no checkpoint yet"
@@ -179,7 +179,7 @@ class Pretraining(pl.LightningModule):
         o = self.config.optimiser
         optimiser = torch.optim.AdamW(
             parameter_groups(self, o),
-            lr=o.rate,
+            lr=o.lr,
             betas=(o.betas[0], o.betas[1]),
             eps=o.eps,
             # Faster, but under fp16 it would undo the loss scale itself, after clipping.
@@ -200,11 +200,11 @@ class Pretraining(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.parameters(), self.config.trainer.clip)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One step at the schedule's rate."""
+        """One step at the schedule's learning rate."""
         optimiser = kwargs["optimizer"] if "optimizer" in kwargs else args[2]
-        self.used_rate = self.rate
+        self.used_lr = self.lr
         for group in optimiser.param_groups:
-            group["lr"] = self.used_rate
+            group["lr"] = self.used_lr
         super().optimizer_step(*args, **kwargs)
         self.step += 1
         # As many steps as weigh in the average must have been made before it can be so slow.
@@ -218,9 +218,9 @@ class Pretraining(pl.LightningModule):
                     self.average[name].copy_(tensor)
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         """Learning rate of the next step."""
-        return self.config.optimiser.rate * rate_share(self.step, self.steps, self.config.schedule)
+        return self.config.optimiser.lr * lr_fraction(self.step, self.steps, self.config.schedule)
 
     def swap_average(self) -> None:
         """Exchange the weights and their moving average, where there is one."""

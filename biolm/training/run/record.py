@@ -120,8 +120,8 @@ class Bar(pl.Callback):
 class Record(pl.Callback):
     """Write the numbers of training every so many steps, averaged over them, and those of validations.
 
-    Beside losses and metrics stand the rate, tokens and examples a second, and ``mfu``, the share of the
-    device's peak arithmetic that is used; validations are left out of these.
+    Beside losses and metrics stand the learning rate, tokens and examples a second, and ``mfu``, the fraction
+    of the device's peak arithmetic that is used; validations are left out of these.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Record(pl.Callback):
     def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Means since the last row."""
         found = module.train_means.means()
-        found["rate"] = module.used_rate
+        found["rate"] = module.used_lr
         found |= module.throughput.read(trainer.world_size)
         module.train_means = Means()
         self.add(module.step, "train", found)

@@ -9,18 +9,18 @@ from torch import nn
 
 from biolm.training.config import OptimiserConfig, ScheduleConfig
 
-__all__ = ["parameter_groups", "rate_share"]
+__all__ = ["lr_fraction", "parameter_groups"]
 
 
-def rate_share(step: int, steps: int, config: ScheduleConfig) -> float:
-    """Share of the full learning rate at optimiser step ``step`` (from 0) of ``steps``.
+def lr_fraction(step: int, steps: int, config: ScheduleConfig) -> float:
+    """Fraction of the full learning rate at optimiser step ``step`` (from 0) of ``steps``.
 
     A function of the step alone, so there is no state to save.
 
     Examples
     --------
     >>> config = ScheduleConfig(kind="linear", warmup=2, end=0.0)
-    >>> [round(rate_share(step, 6, config), 2) for step in range(6)]
+    >>> [round(lr_fraction(step, 6, config), 2) for step in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     warmup = config.warmup * steps if config.warmup < 1 else config.warmup

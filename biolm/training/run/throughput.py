@@ -1,4 +1,4 @@
-"""How fast a run goes: tokens and examples a second, and which share of the machine's arithmetic is used.
+"""How fast a run goes: tokens and examples a second, and which fraction of the machine's arithmetic is used.
 
 Dimensions: ``t`` tokens of a batch · ``s`` tokens of an example · ``d`` width · ``p`` parameters of matrices.
 """
@@ -39,7 +39,7 @@ def step_flops(core: Transformer, prepared: Prepared, narrowed: Sequence[bool] =
     in each layer (half where it is causal): forward and twice that backward, as PaLM counts them (Chowdhery
     et al. 2022, appendix B). The head counts for the tokens that are predicted alone, and so does the last
     layer, but for keys and values, where only their states are wanted. What is recomputed or frozen is
-    counted as if it were not, so a share of the peak compares runs by their speed.
+    counted as if it were not, so a fraction of the peak compares runs by their speed.
 
     Parameters
     ----------

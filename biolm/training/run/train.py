@@ -91,7 +91,7 @@ class BatchModule(pl.LightningDataModule):
     job
         Data and plan.
     module
-        Knows the step, and the objective whose ``prepare`` hides what is to be predicted.
+        Knows the step, and the objective whose ``prepare`` masks what is to be predicted.
     """
 
     def __init__(self, job: Job, module: Pretraining) -> None:

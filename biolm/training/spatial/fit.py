@@ -20,7 +20,7 @@ from biolm.errors import ConfigError, TrainingError
 from biolm.models.systems.gene_image import MODES, GeneImageConfig, GeneImageModel, Prediction, SpotBatch
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.scoring.expression import pearson_columns
-from biolm.settings import check_least, check_share
+from biolm.settings import check_fraction, check_least
 from biolm.training.spatial.arrays import SpotArrays
 
 __all__ = ["FitSettings", "Fitted", "fit", "predict_arrays"]
@@ -76,8 +76,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         check_least(1, patience=self.patience, batch=self.batch)
         check_least(0, epochs=self.epochs, contrast=self.contrast, niche=self.niche, raw=self.raw)
-        check_share("drop_image", self.drop_image)
-        check_share("drop_genes", self.drop_genes)
+        check_fraction("drop_image", self.drop_image)
+        check_fraction("drop_genes", self.drop_genes)
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0, not {self.lr}")
 

@@ -24,7 +24,7 @@ def test_common_residues_score_higher_than_rare_ones(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "data": {"paths": [str(tmp_path / "proteins.fasta")], "validation": 0.1, "batch_tokens": 1200},
         "model": {"adapter": "protein", "max_length": 40},
-        "optimiser": {"rate": 0.01},
+        "optimiser": {"lr": 0.01},
         "trainer": {"max_steps": 40, "accelerator": "cpu"},
     }
     settings["model"]["core"] = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32}

@@ -111,7 +111,7 @@ def _legal_bins(
 def _spread(
     pairs: NDArray[np.uint32], drawn: NDArray[np.uint32], forced: int, bins: NDArray[np.int16]
 ) -> None:
-    """One of the legal bins of each gene: the highest less the share of the span that was drawn."""
+    """One of the legal bins of each gene: the highest less the fraction of the span that was drawn."""
     if forced >= 0:
         drawn[:] = forced
     for place in range(len(pairs)):

@@ -85,7 +85,7 @@ def evaluate_sequences(
     """Score a model on every data set of a folder, on the published split.
 
     Sequences become frozen vectors, logistic regression learns from those of the training side; GUE's
-    development side is not used. The same regression on shares of k-mers, and the most frequent class, stand
+    development side is not used. The same regression on k-mer frequencies, and the most frequent class, stand
     beside. Assays of ProteinGym are scored without training, beside BLOSUM62.
 
     Parameters

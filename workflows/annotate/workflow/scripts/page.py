@@ -79,7 +79,7 @@ def _sizes(names: np.ndarray, confidence: np.ndarray) -> MetricTable:
         )
         for name in np.unique(names)
     ]
-    return MetricTable(title="Names", columns=["Share of cells", "Mean confidence"], rows=rows)
+    return MetricTable(title="Names", columns=["Fraction of cells", "Mean confidence"], rows=rows)
 
 
 def _agreement(names: np.ndarray, known: np.ndarray, classes: np.ndarray) -> str:
