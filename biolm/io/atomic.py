@@ -12,22 +12,26 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext
+from glob import escape
 from pathlib import Path
 
 from biolm.errors import OutputError
+from biolm.io.locks import claiming, free
+from biolm.io.system import exchange, to_disk
 
 __all__ = [
-    "alone",
     "check_free_space",
-    "claiming",
     "discard",
     "install",
-    "owning",
+    "install_all",
     "refuse_existing",
     "remove",
     "replacing",
+    "replacing_all",
+    "replacing_folder",
     "tidy",
+    "working_folder",
     "writing",
 ]
 
@@ -43,7 +47,7 @@ def remove(path: Path) -> None:
 
 
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
-    """Check that an output may be written, before any work is done.
+    """Check that an output may be written, before any work is done; see also :func:`tidy`.
 
     Raises
     ------
@@ -55,6 +59,7 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
         raise OutputError(f"folder {folder} for the output does not exist; create it or choose another place")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"folder {folder} for the output is not writable; choose another place")
+    tidy(target)
     if target.exists() and not overwrite:
         raise OutputError(
             f"{target} exists already; choose another name or allow it to be overwritten (`overwrite=True`)"
@@ -104,34 +109,79 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def install(finished: Path, target: Path) -> None:
-    """Rename a finished file or folder to its final name, replacing what was there."""
-    if target.is_dir() and not target.is_symlink():
+    """Give a finished file or folder its final name, in place of what was there.
+
+    Files beside it that have its name with another ending added get theirs with it: all of them, or after a
+    kill in between by the next :func:`tidy`.
+    """
+    beside = sorted(finished.parent.glob(f"{escape(finished.name)}.*"))
+    if not beside:
+        _name(finished, target)
+        return
+    folder = _partial(target, ".all")
+    folder.mkdir()
+    for path in (finished, *beside):
+        path.rename(folder / (target.name + path.name.removeprefix(finished.name)))
+    install_all(folder, target)
+
+
+def install_all(folder: Path, target: Path) -> None:
+    """Give all that a folder holds its names beside ``target``, which is among it and comes last.
+
+    The folder is first renamed to say that it is complete, so that :func:`tidy` can go on after a kill.
+    """
+    ready = target.with_name(f".{target.name}.ready-{_me()}")
+    folder.rename(ready)
+    _hand_out(ready, target)
+
+
+def _hand_out(ready: Path, target: Path) -> None:
+    main = ready / target.name
+    others = [path for path in sorted(ready.iterdir()) if path != main]
+    if others and main.exists():
+        # What is there of the target is complete at any moment: an old one does not stand beside new files.
+        remove(target)
+    for path in others:
+        _name(path, target.with_name(path.name))
+    if main.exists():
+        _name(main, target)
+    ready.rmdir()
+
+
+def _name(finished: Path, target: Path) -> None:
+    to_disk(finished)
+    if not os.path.lexists(target) or not (target.is_dir() or finished.is_dir()):
+        finished.replace(target)
+    elif exchange(finished, target):
+        remove(finished)
+    else:
         # A folder cannot be renamed over a folder that holds something: step aside first.
         old = target.with_name(f".{target.name}.old-{_me()}")
         target.rename(old)
         finished.rename(target)
-        shutil.rmtree(old)
-    else:
-        finished.replace(target)
+        remove(old)
 
 
 def tidy(target: Path) -> None:
     """Put right what a process that was killed left beside ``target``.
 
-    A folder that had stepped aside for its successor comes back where that never came; temporary files of
-    processes of this machine that are gone are removed. Those of other machines, which may share the disk,
-    are left alone.
+    What was complete gets its name, and a folder that had stepped aside for its successor comes back where
+    that never came. Temporary files of processes of this machine that are gone are removed; those of other
+    machines, which may share the disk, are left alone.
     """
     pattern = re.compile(
-        rf"\.(?:{re.escape(target.name)}\.old|{re.escape(target.stem)}\.partial)-{_node()}-(\d+)"
+        rf"\.(?:{re.escape(target.name)}\.(old|ready)|{re.escape(target.stem)}\.partial)-{_node()}-(\d+)"
     )
     if not target.parent.is_dir():
         return
-    for path in target.parent.iterdir():
+    free(target)
+    for path in sorted(target.parent.iterdir()):
         found = pattern.match(path.name)
-        if found is None or _alive(int(found[1])):
+        if found is None or _alive(int(found[2])):
             continue
-        if ".old-" in path.name and not target.exists():
+        if found[1] == "ready":
+            _hand_out(path, target)
+        elif found[1] == "old" and not target.exists():
             path.rename(target)
         else:
             remove(path)
@@ -139,12 +189,16 @@ def tidy(target: Path) -> None:
 
 def discard(folder: Path, target: Path) -> None:
     """Remove a working folder of ``target``: gone at once, and what a kill leaves goes by :func:`tidy`."""
-    trash = target.with_name(f".{target.stem}.partial-{_me()}{target.suffix}")
+    trash = _partial(target)
     try:
         folder.rename(trash)
     except FileNotFoundError:
         return
     remove(trash)
+
+
+def _partial(target: Path, more: str = "") -> Path:
+    return target.with_name(f".{target.stem}.partial-{_me()}{target.suffix}{more}")
 
 
 def _node() -> str:
@@ -180,12 +234,13 @@ def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     A path in the same folder, with the same suffix, to write to. It is renamed to ``target`` when the
-    block ends, and removed when the block fails.
+    block ends, together with files that have its name and another ending added (``x.tsv.json``), and removed
+    when the block fails.
 
     Raises
     ------
     OutputError
-        If the output exists already, or cannot be written.
+        If the output exists already, cannot be written, or another process writes it.
 
     Examples
     --------
@@ -197,17 +252,106 @@ def replacing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     ...     target.read_text()
     'whole'
     """
-    tidy(target)
-    refuse_existing(target, overwrite=overwrite)
-    temporary = target.with_name(f".{target.stem}.partial-{_me()}{target.suffix}")
-    try:
-        with writing(target):
-            yield temporary
-            install(temporary, target)
-    except BaseException as error:
-        remove(temporary)
-        _name_target(error, temporary, target)
-        raise
+    with _replacing(target, _partial(target), overwrite=overwrite) as temporary:
+        yield temporary
+        for path in temporary.parent.glob(f"{escape(temporary.name)}*"):
+            # Another program, or a process on another machine, may have made it meanwhile.
+            final = target.name + path.name.removeprefix(temporary.name)
+            refuse_existing(target.with_name(final), overwrite=overwrite)
+        install(temporary, target)
+
+
+@contextmanager
+def replacing_all(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a file and others that belong to it, so that the file appears last and only with all of them.
+
+    Parameters
+    ----------
+    target
+        The file that tells that the others are there.
+    overwrite
+        Whether existing files may be replaced.
+
+    Yields
+    ------
+    A folder to write all of them into, under their final names.
+
+    Raises
+    ------
+    OutputError
+        As :func:`replacing`.
+    """
+    with _replacing(target, _partial(target, ".all"), overwrite=overwrite) as folder:
+        folder.mkdir()
+        yield folder
+        for path in folder.iterdir():
+            refuse_existing(target.with_name(path.name), overwrite=overwrite)
+        install_all(folder, target)
+
+
+@contextmanager
+def replacing_folder(folder: Path, last: str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a folder of results, or add them to one that is there and holds other things.
+
+    Parameters
+    ----------
+    folder
+        Made with those above it.
+    last
+        The file that tells that the others are there.
+    overwrite
+        Whether existing files may be replaced.
+
+    Yields
+    ------
+    A folder to write all of them into.
+
+    Raises
+    ------
+    OutputError
+        As :func:`replacing`.
+    """
+    if folder.is_dir():
+        with replacing_all(folder / last, overwrite=overwrite) as made:
+            yield made
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as made:
+        made.mkdir()
+        yield made
+
+
+@contextmanager
+def _replacing(target: Path, temporary: Path, *, overwrite: bool) -> Iterator[Path]:
+    with claiming(target) if target.parent.is_dir() else nullcontext():
+        refuse_existing(target, overwrite=overwrite)
+        try:
+            with writing(target):
+                yield temporary
+        except BaseException as error:
+            for path in target.parent.glob(f"{escape(temporary.name)}*"):
+                remove(path)
+            final = target.parent if temporary.suffix == ".all" else target
+            _name_target(error, temporary, final)
+            raise
+
+
+@contextmanager
+def working_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` for what it is made of; removed at the end, after a kill by :func:`tidy`.
+
+    Raises
+    ------
+    OutputError
+        If another process writes ``target``.
+    """
+    with claiming(target):
+        folder = _partial(target, ".work")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            remove(folder)
 
 
 def _name_target(error: BaseException, temporary: Path, target: Path) -> None:
@@ -220,102 +364,6 @@ def _name_target(error: BaseException, temporary: Path, target: Path) -> None:
             held = getattr(error, name)
             if isinstance(held, str | Path):
                 setattr(error, name, str(held).replace(str(temporary), str(target)))
-
-
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Let one process at a time make ``target``; others that ask for it wait.
-
-    The lock is a file beside it, which the system frees when its process ends, however it ends.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    with lock.open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            # No locks on this system or disk: the work is done twice then, and appears whole all the same.
-            pass
-        yield
-    lock.unlink(missing_ok=True)
-
-
-@contextmanager
-def claiming(target: Path) -> Iterator[None]:
-    """Let no other process work in the folder ``target`` meanwhile.
-
-    As :func:`alone`, but the lock is of this process and not of those that it forks, and nobody waits.
-
-    Raises
-    ------
-    OutputError
-        If another process works there.
-    """
-    target = target.resolve()
-    with ExitStack() as held:
-        try:
-            import fcntl
-
-            target.parent.mkdir(parents=True, exist_ok=True)
-            lock = target.parent / f".{target.name}.lock"
-            file = held.enter_context(lock.open("w"))
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held.callback(lock.unlink, missing_ok=True)
-        except BlockingIOError as error:
-            raise OutputError(
-                f"another process works in {target}; wait for it, or choose another folder"
-            ) from error
-        except (ImportError, OSError):
-            pass  # no locks on this system or disk, or no leave to write beside the folder
-        yield
-
-
-@contextmanager
-def owning(folder: Path) -> Iterator[bool]:
-    """Make a folder, or take over one that is there; no other process works in it meanwhile.
-
-    The lock is on the folder itself, so nothing lies beside it and the system frees it when the process ends,
-    however it ends.
-
-    Parameters
-    ----------
-    folder
-        Where the work is done; its parent exists.
-
-    Yields
-    ------
-    Whether the folder was there already.
-
-    Raises
-    ------
-    OutputError
-        If another process works there.
-    """
-    with ExitStack() as held:
-        while True:
-            found = folder.is_dir()
-            folder.mkdir(exist_ok=True)
-            number = os.open(folder, os.O_RDONLY)
-            release = held.enter_context(ExitStack())
-            release.callback(os.close, number)
-            try:
-                import fcntl
-
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(
-                    f"another process works in {folder}; wait for it, or choose another output"
-                ) from error
-            except (ImportError, OSError):
-                pass  # no locks on this system or disk
-            with suppress(FileNotFoundError):
-                if os.path.samestat(folder.stat(), os.fstat(number)):
-                    break
-            # Between the two calls its owner finished and removed it: make it anew.
-            release.close()
-        yield found
 
 
 def _errno(error: OSError) -> int | None:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from biolm.io.atomic import alone, remove, replacing
+from biolm.io.atomic import remove, replacing
+from biolm.io.locks import alone
 from biolm.io.provenance import digest, stamp
 
 __all__ = ["copied"]

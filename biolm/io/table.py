@@ -1,4 +1,4 @@
-"""Tables of results: Parquet with its provenance inside, or text with a JSON file beside it.
+"""Tables of results: Parquet with its provenance inside, or text with a JSON file beside it (``n.tsv.json``).
 
 Dimensions: ``r`` rows of a piece.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
-from biolm.io.atomic import install, refuse_existing, remove, replacing
+from biolm.io.atomic import refuse_existing, replacing
 
-__all__ = ["TABLES", "check_table", "table_format", "write_table"]
+__all__ = ["TABLES", "check_table", "side_car", "table_endings", "table_format", "write_table"]
 
 TABLES = ("parquet", "tsv", "csv")
 
@@ -53,10 +53,25 @@ def check_table(target: Path, *, overwrite: bool) -> None:
     OutputError
         If the table, or the JSON file of a text table, exists and ``overwrite`` is not set.
     """
+    for ending in table_endings(target):
+        refuse_existing(target.with_suffix(ending), overwrite=overwrite)
+
+
+def table_endings(target: Path) -> tuple[str, ...]:
+    """Endings of the files of a table: its own, and that of the JSON file beside a text table.
+
+    Raises
+    ------
+    ConfigError
+        If the ending names no format.
+
+    Examples
+    --------
+    >>> table_endings(Path("genes.tsv"))
+    ('.tsv', '.tsv.json')
+    """
     kind = table_format(target)
-    refuse_existing(target, overwrite=overwrite)
-    if kind != "parquet":
-        refuse_existing(_facts_file(target), overwrite=overwrite)
+    return (target.suffix,) if kind == "parquet" else (target.suffix, f"{target.suffix}.json")
 
 
 def write_table(
@@ -71,7 +86,7 @@ def write_table(
     pieces
         Consecutive rows, as columns ``(r,)`` by name; the same names in every piece, and at least one piece.
     facts
-        Provenance: in the metadata ``biolm`` of Parquet, in ``NAME.json`` beside a text table.
+        Provenance: in the metadata ``biolm`` of Parquet, in the JSON file beside a text table.
     schema
         Names the columns and their version, such as ``biolm.neighbours/1``.
     overwrite
@@ -90,18 +105,19 @@ def write_table(
             _write_parquet(temporary, pieces, about)
             return
         _write_text(temporary, pieces, "\t" if kind == "tsv" else ",")
-        beside = _facts_file(temporary)
-        try:
-            text = json.dumps({"schema": schema, "biolm": dict(facts)}, indent=1, sort_keys=True)
-            beside.write_text(text + "\n", encoding="utf-8")
-            install(beside, _facts_file(target))
-        except BaseException:
-            remove(beside)
-            raise
+        text = json.dumps({"schema": schema, "biolm": dict(facts)}, indent=1, sort_keys=True)
+        side_car(temporary).write_text(text + "\n", encoding="utf-8")
 
 
-def _facts_file(target: Path) -> Path:
-    return target.with_suffix(".json")
+def side_car(target: Path) -> Path:
+    """The JSON file beside a file that has no room for its provenance; each file has one of its own.
+
+    Examples
+    --------
+    >>> side_car(Path("genes.tsv")).name
+    'genes.tsv.json'
+    """
+    return target.with_name(f"{target.name}.json")
 
 
 def _write_parquet(path: Path, pieces: Iterable[Columns], about: dict[str, str]) -> None:

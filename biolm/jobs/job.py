@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import check_free_space, install, refuse_existing, tidy, writing
+from biolm.io.atomic import check_free_space, install, install_all, refuse_existing, tidy, writing
 from biolm.io.provenance import stamp
 from biolm.jobs.shards import Shard, ShardRecord, read_shard, write_record
-from biolm.jobs.spool import MADE, Arrays, Parts, Spool, was_named
+from biolm.jobs.spool import MADE, OUTPUT, Arrays, Parts, Spool, was_named
 from biolm.progress import progress
 
 __all__ = [
@@ -78,7 +78,7 @@ class Job:
         Results of one block: arrays of numbers or texts by name.
     finish
         Writes the whole output, from the results of all blocks, to a path that does not exist yet; files
-        that belong beside it have its name with another ending.
+        that belong beside it have its name with another ending added.
     facts
         What merging needs beside ``same``, such as the path of the input.
     inputs
@@ -145,9 +145,9 @@ class Job:
         tidy(output)
         same = {name: value for name, value in self.same.items() if name != "provenance"}
         spool = Spool(output, {**same, "shard": str(shard or "")}, first, last)
-        if spool.settle() and choices.resume:
-            return int(self.ends[last] - self.ends[first])
-        refuse_existing(output, overwrite=choices.overwrite)
+        # A job that was killed once its output had its name writes that again, and so tells what it is.
+        if not spool.settle(resume=choices.resume):
+            refuse_existing(output, overwrite=choices.overwrite)
         with spool.open(resume=choices.resume, overwrite=choices.overwrite):
             check_free_space(
                 output, self.size if shard is None else self.size * (last - first) // max(count, 1)
@@ -223,7 +223,7 @@ def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -
     output
         What the user named.
     endings
-        Endings of all files of the whole job, such as ``(".npy", ".json")``; no shard has one of them.
+        Endings of all files of the whole job, such as ``(".npy", ".npy.json")``; no shard has one of them.
     choices
         As for :meth:`Job.run`.
 
@@ -247,7 +247,7 @@ def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -
 
 
 def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> None:
-    """Write an output under a temporary name in ``folder``, then give all its files their names.
+    """Write an output and what belongs beside it in ``folder``, then give all its files their names.
 
     Parameters
     ----------
@@ -256,13 +256,11 @@ def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> Non
     output
         The final path.
     write
-        Writes to the path it is given; files beside it have the same name with another ending.
+        Writes to the path it is given; files beside it have the same name with another ending added.
     """
-    made = folder / f"output{output.suffix}"
+    made = folder / OUTPUT
     with writing(output):
-        write(made)
+        made.mkdir()
+        write(made / output.name)
         (folder / MADE).touch()
-        for path in sorted(folder.glob("output*")):
-            if path != made:
-                install(path, output.with_suffix(path.suffix))
-        install(made, output)
+        install_all(made, output)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError, OutputError
-from biolm.io.atomic import discard, owning, remove, writing
+from biolm.io.atomic import discard, remove, writing
+from biolm.io.locks import owning
 from biolm.io.provenance import plain
 from biolm.progress import log
 
-__all__ = ["MADE", "Arrays", "Parts", "Spool", "was_named"]
+__all__ = ["MADE", "OUTPUT", "Arrays", "Parts", "Spool", "was_named"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """What one block gives: arrays by name, numbers or texts."""
 
 _ENDING = ".block"
+OUTPUT = "output"  # folder in which the whole output is written
 MADE = "made"  # stands in the folder from when the whole output is written until it is cleared up
 _TEXT, _LENGTHS = ".text", ".lengths"
 # Results up to this many bytes are joined in memory, larger ones in a file.
@@ -88,16 +90,15 @@ class Spool:
                 raise
             self._close(keep=False)
 
-    def settle(self) -> bool:
-        """Clear up after a job that was killed once its output had its name; whether it was this job."""
+    def settle(self, *, resume: bool) -> bool:
+        """Whether this job was killed once its output had its name; what is left of another is cleared up."""
         if not was_named(self._output):
             return False
-        try:
-            ours = self._belongs()
-        except OutputError:
-            ours = False
+        with suppress(OutputError):
+            if resume and self._belongs():
+                return True
         discard(self.folder, self._output)
-        return ours
+        return False
 
     def _continue(self, *, resume: bool, overwrite: bool) -> None:
         self._refused = True
@@ -164,7 +165,7 @@ class Spool:
             return
         # Of the output itself nothing half-written stays, nor of a block.
         for path in (
-            *self.folder.glob("output*"),
+            self.folder / OUTPUT,
             *self.folder.glob(".*.new"),
             *self.folder.glob("*.joined"),
         ):
@@ -174,7 +175,7 @@ class Spool:
 def was_named(output: Path) -> bool:
     """Whether an output has its name while its folder is still there: its job was killed in between."""
     folder = output.with_name(f"{output.name}.partial")
-    return output.exists() and (folder / MADE).exists() and not any(folder.glob("output*"))
+    return output.exists() and (folder / MADE).exists() and not (folder / OUTPUT).exists()
 
 
 class Parts:

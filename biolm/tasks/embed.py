@@ -306,7 +306,7 @@ def _endings(target: Path, form: str, formats: tuple[str, ...]) -> tuple[str, ..
     """Endings of the files that the job writes; for a shard, those that it must not have."""
     if form == "shard":
         return tuple(f".{name}" for name in formats)
-    return (target.suffix, ".json") if form == "npy" else (target.suffix,)
+    return (target.suffix, f"{target.suffix}.json") if form == "npy" else (target.suffix,)
 
 
 def _is_table(data: Any) -> TypeGuard[AnnData]:

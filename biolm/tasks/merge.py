@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
-from biolm.io.atomic import refuse_existing, writing
+from biolm.io.atomic import refuse_existing, working_folder, writing
 from biolm.jobs.shards import read_shards
 from biolm.jobs.spool import Parts
 
@@ -103,12 +102,11 @@ def merge_shards(
     kind = records[0].kind
     if kind not in _MERGERS:
         raise InputError(f"{records[0].path} holds {kind}, which this biolm cannot merge; update biolm")
-    refuse_existing(target, overwrite=overwrite)
     module, _, name = _MERGERS[kind].partition(":")
     merger = getattr(import_module(module), name)
-    beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.merge-")
-    with writing(target), beside as folder:
-        parts = Parts.of_shards([(record.path, record.digests) for record in records], Path(folder))
+    refuse_existing(target, overwrite=overwrite)
+    with writing(target), working_folder(target) as folder:
+        parts = Parts.of_shards([(record.path, record.digests) for record in records], folder)
         missing = int(records[0].facts["blocks"]) - len(parts)
         if missing:
             raise InputError(f"the shards lack {missing} blocks of the job; make the shards again")

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from biolm.cli.main import app
+from biolm.io.table import side_car
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_build_and_query(blood: str, shipped_cells: Path, tmp_path: Path) -> Non
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert len(rows) == 400
     assert {row["rank"] for row in rows} == {"1", "2"}
-    assert table.with_suffix(".json").is_file()
+    assert side_car(table).is_file()
 
 
 @pytest.mark.parametrize(

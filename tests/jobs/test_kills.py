@@ -12,7 +12,8 @@ import pytest
 
 import biolm
 from biolm.errors import InputError, OutputError
-from biolm.io.atomic import owning, tidy
+from biolm.io.atomic import tidy
+from biolm.io.locks import owning
 
 # In one process that forks: a child dies at its n-th change of a file, another does the job again.
 PROGRAM = """

@@ -88,14 +88,14 @@ def test_parquet_names_rows_that_share_a_name(h5ad, cells, tmp_path, caplog):
 def test_npy_has_a_side_car(h5ad, tmp_path):
     source = h5ad()
     run(source, tmp_path / "out.npy")
-    facts = json.loads((tmp_path / "out.json").read_text())
+    facts = json.loads((tmp_path / "out.npy.json").read_text())
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected(source), rtol=1e-5, atol=1e-5)
     assert facts["names"] == [f"c{row}" for row in range(100)]
     assert facts["biolm"]["model"] == "projection"
     with pytest.raises(OutputError, match="exists already"):
         run(source, tmp_path / "out.npy")
     (tmp_path / "out.npy").unlink()
-    with pytest.raises(OutputError, match=r"out\.json exists already"):
+    with pytest.raises(OutputError, match=r"out\.npy\.json exists already"):
         run(source, tmp_path / "out.npy")
 
 
@@ -152,7 +152,7 @@ def test_disk_full_leaves_nothing(h5ad, tmp_path, form, limit):
     source = h5ad()
     run(source, tmp_path / "whole.npy")  # compiles what is to be compiled, which writes files too
     (tmp_path / "whole.npy").unlink()
-    (tmp_path / "whole.json").unlink()
+    (tmp_path / "whole.npy.json").unlink()
     with (
         files_no_larger_than(limit),
         pytest.raises(OutputError, match="no space left on the disk while writing"),

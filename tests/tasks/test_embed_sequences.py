@@ -118,7 +118,7 @@ def test_formats_hold_the_same(model, fasta, tmp_path):
     assert table["length"].tolist() == list(LENGTHS)
     np.testing.assert_array_equal(np.stack(table["vector"]), wanted.obsm["X_small"])
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted.obsm["X_small"])
-    assert json.loads((tmp_path / "out.json").read_text())["names"] == wanted.obs_names.tolist()
+    assert json.loads((tmp_path / "out.npy.json").read_text())["names"] == wanted.obs_names.tolist()
     held = torch.load(tmp_path / "out.pt", weights_only=True)
     np.testing.assert_array_equal(held["vectors"].numpy(), wanted.obsm["X_small"])
 
@@ -128,7 +128,7 @@ def test_residues_in_files_know_their_sequence(model, fasta, tmp_path):
         biolm.embed(fasta, model=model, output=tmp_path / f"out.{form}", per_residue=True)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert table[["sequence", "start", "end"]].iloc[-1].tolist() == ["p64", 63, 64]
-    assert json.loads((tmp_path / "out.json").read_text())["rows"] == list(LENGTHS)
+    assert json.loads((tmp_path / "out.npy.json").read_text())["rows"] == list(LENGTHS)
     assert torch.load(tmp_path / "out.pt", weights_only=True)["offsets"].diff().tolist() == list(LENGTHS)
 
 

@@ -180,7 +180,7 @@ def test_panels_and_columns_do_not_depend_on_where_the_command_is_given(cells, t
 
 def test_two_processes_do_not_work_in_one_folder(cells, tmp_path):
     config = build(values_of(cells))
-    hold = "import sys; from pathlib import Path; from biolm.io.atomic import claiming\n"
+    hold = "import sys; from pathlib import Path; from biolm.io.locks import claiming\n"
     hold += f"with claiming(Path({str(tmp_path / 'run')!r})): print('held', flush=True); sys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", hold], **pipes, text=True) as other:

@@ -7,8 +7,9 @@ from pathlib import Path
 from biolm.errors import ConfigError
 from biolm.io.anndata.vectors import Addition, CellVectors, check_key
 from biolm.io.cells.block import CellSource
+from biolm.io.table import side_car
 
-__all__ = ["FORMATS", "STORES", "check_store", "format_of", "side_car", "write_result", "write_store"]
+__all__ = ["FORMATS", "STORES", "check_store", "format_of", "write_result", "write_store"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy")
 STORES = ("h5ad", "zarr")
@@ -32,11 +33,6 @@ def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = 
         found = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
         raise ConfigError(f"{found} is not one of {', '.join(known)}; choose one with `format`")
     return name
-
-
-def side_car(target: Path) -> Path:
-    """The JSON file beside a numpy array."""
-    return target.with_suffix(".json")
 
 
 def write_result(source: CellSource, target: Path, form: str, result: Addition) -> None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from biolm.io.anndata.convert import creating
 from biolm.io.anndata.elements import child, put_frame, tag
-from biolm.io.anndata.result import STORES, side_car
+from biolm.io.anndata.result import STORES
 from biolm.io.anndata.table import write_npy, write_parquet
 from biolm.io.anndata.vectors import Addition, CellVectors
+from biolm.io.table import side_car
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -19,7 +19,7 @@ from biolm.adapters.sequences import Tally
 from biolm.adapters.sequences.clusters import usual_identity
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
-from biolm.io.table import TABLES
+from biolm.io.table import TABLES, table_endings
 from biolm.jobs.job import block_ends
 from biolm.jobs.modality import Modality
 from biolm.jobs.sequences import SequenceFile
@@ -270,8 +270,8 @@ class SequenceKind:
         if settings.shard:
             return "shard", (".h5ad", *(f".{name}" for name in TABLES))
         check_ending(target, per_residue=False)
-        text = target.suffix.lower() in (".tsv", ".csv")
-        return target.suffix, (target.suffix, ".json") if text else (target.suffix,)
+        whole = target.suffix.lower() == ".h5ad"
+        return target.suffix, (target.suffix,) if whole else table_endings(target)
 
     def prediction(
         self,

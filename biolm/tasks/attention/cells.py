@@ -143,7 +143,10 @@ def write_attention(table: AttentionTable, output: str | Path, *, overwrite: boo
     target = Path(output)
     refuse_existing(target, overwrite=overwrite)
     layers, heads = table.figures["entropy"].shape
-    with replacing(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(target, overwrite=overwrite) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["layer", "head", *FIGURES])
         for layer in range(layers):
@@ -185,5 +188,5 @@ def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool
         axes.set(xlabel="layer", title=title, ylim=(0, 1.05), xticks=layers[:: max(1, len(layers) // 12)])
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{table.model}: attention over {table.cells} cells (dotted: all tokens alike)")
-    with replacing(target) as temporary:
+    with replacing(target, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)

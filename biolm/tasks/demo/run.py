@@ -12,7 +12,7 @@ import numpy as np
 
 import biolm
 from biolm.errors import OutputError
-from biolm.io.atomic import replacing
+from biolm.io.atomic import replacing_folder, tidy
 from biolm.models.systems import genetext
 from biolm.resources import shipped
 from biolm.tasks.demo.scores import (
@@ -97,20 +97,28 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
         If a file exists and ``overwrite`` is not set, or cannot be written.
     """
     folder = Path(folder)
-    embedded = {name: folder / f"{name}.h5ad" for name in SETS}
-    files = (*embedded.values(), folder / PICTURE, folder / PAGE, folder / SCORES)
+    tidy(folder)
+    names = (*(f"{name}.h5ad" for name in SETS), PICTURE, PAGE, SCORES)
+    files = tuple(folder / name for name in names)
     existing = [path for path in files if path.exists()]
     if existing and not overwrite:
         raise OutputError(
             f"{existing[0]} exists already; choose another folder or allow it to be overwritten"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder, PAGE, overwrite=overwrite) as made:
+        questions = _write(made, seed)
+    return DemoResult(questions=questions, files=files)
+
+
+def _write(folder: Path, seed: int) -> tuple[Question, ...]:
+    """All files of the demo, into a folder that holds none of them."""
+    embedded = {name: folder / f"{name}.h5ad" for name in SETS}
     for name, path in embedded.items():
-        embed(shipped(f"cells/{name}.h5ad"), model=MODEL, output=path, seed=seed, overwrite=overwrite)
+        embed(shipped(f"cells/{name}.h5ad"), model=MODEL, output=path, seed=seed)
     baselines = Baselines.load(seed)
     maps, provenance = _maps(embedded, baselines, seed)
     maps.append(_joint_map(baselines, seed))
-    draw_maps(folder / PICTURE, maps, colour_by="cell_type", overwrite=overwrite)
+    draw_maps(folder / PICTURE, maps, colour_by="cell_type")
     questions = tuple(measure(baselines, seed=seed))
     write_report(
         folder / PAGE,
@@ -120,11 +128,10 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
         parts=[_table(question) for question in questions],
         provenance={"biolm": biolm.__version__, "seed": seed, **provenance},
         picture=folder / PICTURE,
-        overwrite=overwrite,
     )
-    with replacing(folder / SCORES, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(_plain(questions, seed), indent=1) + "\n", encoding="utf-8")
-    return DemoResult(questions=questions, files=files)
+    text = json.dumps(_plain(questions, seed), indent=1)
+    (folder / SCORES).write_text(text + "\n", encoding="utf-8")
+    return questions
 
 
 def score_text(questions: Sequence[Question]) -> str:

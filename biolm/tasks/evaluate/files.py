@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.io.atomic import replacing
+from biolm.io.atomic import replacing_folder
 from biolm.progress import log
 from biolm.report.picture import draw_maps
 from biolm.report.report import write_plots, write_report
@@ -32,36 +32,34 @@ def write(
     vectors: Mapping[str, Any],
     settings: EvaluateSettings,
 ) -> None:
-    """Write ``scores.json``, ``scores.tsv``, ``curves.tsv``, plots and ``report.html``, the page last.
+    """Write ``scores.json``, ``scores.tsv``, ``curves.tsv``, plots and ``report.html``: all, or nothing.
 
     Raises
     ------
     OutputError
         If a file exists and ``overwrite`` is not set.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    overwrite = settings.overwrite
-    _text(folder / "scores.json", json.dumps(as_json(found), indent=1) + "\n", overwrite)
-    _text(folder / "scores.tsv", _tsv(_score_lines(found)), overwrite)
-    if curve_sets(found):
-        _text(folder / "curves.tsv", _tsv(_curve_lines(found)), overwrite)
-    page = parts(found)
-    write_plots(folder, page, overwrite=overwrite)
-    maps, picture = [], None
-    if settings.maps:
-        log.info("drawing maps")
-        maps, picture = [cell_map(data, vectors, settings)], folder / "umap.png"
-        draw_maps(picture, maps, colour_by=settings.label, overwrite=overwrite)
-    write_report(
-        folder / REPORT,
-        title=f"Embeddings of {data.name}",
-        summary=summary_text(found),
-        maps=maps,
-        parts=page,
-        provenance=found.facts,
-        picture=picture,
-        overwrite=overwrite,
-    )
+    with replacing_folder(folder, REPORT, overwrite=settings.overwrite) as made:
+        _text(made / "scores.json", json.dumps(as_json(found), indent=1) + "\n")
+        _text(made / "scores.tsv", _tsv(_score_lines(found)))
+        if curve_sets(found):
+            _text(made / "curves.tsv", _tsv(_curve_lines(found)))
+        page = parts(found)
+        write_plots(made, page)
+        maps, picture = [], None
+        if settings.maps:
+            log.info("drawing maps")
+            maps, picture = [cell_map(data, vectors, settings)], made / "umap.png"
+            draw_maps(picture, maps, colour_by=settings.label)
+        write_report(
+            made / REPORT,
+            title=f"Embeddings of {data.name}",
+            summary=summary_text(found),
+            maps=maps,
+            parts=page,
+            provenance=found.facts,
+            picture=picture,
+        )
 
 
 def as_json(found: Evaluation) -> dict[str, Any]:
@@ -142,6 +140,5 @@ def _tsv(lines: Iterable[tuple[Any, ...]]) -> str:
     return "".join("\t".join(map(plain, line)) + "\n" for line in lines)
 
 
-def _text(path: Path, text: str, overwrite: bool) -> None:
-    with replacing(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import biolm
-from biolm.io.atomic import refuse_existing
+from biolm.io.atomic import refuse_existing, tidy
 from biolm.models.model import CellModel
 from biolm.options import read_options
 from biolm.progress import log
@@ -125,6 +125,7 @@ def evaluate(
         need_library()
     if output is not None:
         folder = Path(output)
+        tidy(folder)
         refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
     cells = read(data, keys, settings, _several(model))
     found, vectors = evaluate_data(cells, settings)

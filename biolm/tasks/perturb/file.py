@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.errors import ConfigError, InputError
 from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
-from biolm.io.table import TABLES, check_table, write_table
+from biolm.io.table import TABLES, check_table, table_endings, write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import cells_of_shards
 from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
@@ -64,7 +64,7 @@ def perturb_file(
         If input, model or output cannot be used; nothing half-written is left.
     """
     if settings.shard is None:
-        check_table(target, overwrite=settings.overwrite)
+        check_outputs(target, table_endings(target), settings)
     else:
         check_outputs(target, tuple(f".{name}" for name in TABLES), settings)
         if isinstance(model, CellModel) or not isinstance(data, str | Path):

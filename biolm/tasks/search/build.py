@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.extras import need
-from biolm.io.atomic import refuse_existing
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock, CellSource, label_text
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
-from biolm.jobs.job import Job
+from biolm.jobs.job import Job, check_outputs
 from biolm.jobs.settings import CellSettings, Resumable
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
@@ -142,7 +141,7 @@ def build(
         raise ConfigError("`resume` is for an index that is written; give an output")
     target = None if output is None else Path(output)
     if target is not None:
-        refuse_existing(target, overwrite=chosen.overwrite)
+        check_outputs(target, (target.suffix,), chosen)
     reader = loaded(model)
     with ExitStack() as stack:
         jobs = []

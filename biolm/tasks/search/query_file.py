@@ -17,11 +17,10 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import CellAdditions
 from biolm.io.anndata.convert import reading
 from biolm.io.anndata.result import format_of, write_store
-from biolm.io.atomic import refuse_existing
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import plain
-from biolm.io.table import TABLES, check_table, write_table
+from biolm.io.table import TABLES, table_endings, write_table
 from biolm.jobs.cells import cells_of_shards, prepare
 from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
 from biolm.jobs.shards import ShardRecord
@@ -83,7 +82,7 @@ def query_file(
         If cells, model, index or output cannot be used; nothing half-written is left.
     """
     if settings.shard is None:
-        _check_target(target, overwrite=settings.overwrite)
+        check_outputs(target, _endings(target), settings)
     else:
         check_outputs(target, (".h5ad", ".zarr", *(f".{name}" for name in TABLES)), settings)
         if isinstance(asked.index, Index) or not isinstance(data, str | Path):
@@ -159,7 +158,7 @@ def merge_neighbours(
     if form is not None:
         raise ConfigError("neighbours are written by the ending of the output; leave the format out")
     job, facts = records[0].job, records[0].facts
-    _check_target(target, overwrite=True)
+    _endings(target)
     held = load(facts["index"])
     if plain(dict(held.facts)) != job["index"]:
         raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
@@ -175,15 +174,15 @@ def _joined(index: Index, parts: Parts, inside: float, facts: dict[str, Any]) ->
     return transfer(index, rows, distances, inside=inside, facts=facts)
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def _endings(target: Path) -> tuple[str, ...]:
+    """Endings of the files that are written."""
     if target.suffix.lower().removeprefix(".") in TABLES:
-        check_table(target, overwrite=overwrite)
-    elif format_of(target) in ("h5ad", "zarr"):
-        refuse_existing(target, overwrite=overwrite)
-    else:
+        return table_endings(target)
+    if format_of(target) not in ("h5ad", "zarr"):
         raise ConfigError(
             f"{target} names no format for neighbours; use .parquet, .tsv, .csv, .h5ad or .zarr"
         )
+    return (target.suffix,)
 
 
 def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, overwrite: bool) -> None:

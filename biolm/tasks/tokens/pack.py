@@ -16,10 +16,11 @@ import biolm
 from biolm.adapters.cells.counts import check_counts, watch_counts
 from biolm.adapters.sequences.kind import check_one_kind
 from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
-from biolm.io.atomic import install, refuse_existing, remove, writing
+from biolm.io.atomic import discard, install, refuse_existing, remove, writing
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.readers.store import KIND
 from biolm.io.cells.write_store import NAME, column_kinds, packed_rows, write_cells, write_genes
+from biolm.io.locks import owning
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
@@ -149,7 +150,7 @@ def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSe
     if tokens[0]:
         return _pack_tokens(files, target, settings)
     job = _Cells(files, settings)
-    with _unfinished(target, job.facts(), settings) as folder, writing(target):
+    with _unfinished(target, job.facts(), settings) as folder:
         writer = StoreWriter(folder, {"counts": np.uint16, "columns": np.uint16})
         job.write(writer)
         job.finish(writer)
@@ -289,49 +290,54 @@ def _pack_sequences(files: list[Path], target: Path, settings: PackSettings) -> 
 
 
 def _pack_tokens(files: list[Path], target: Path, settings: PackSettings) -> PackSummary:
-    with _unfinished(target, {"input": [stamp(path) for path in files]}, settings) as folder, writing(target):
-        (folder / _JOB).unlink()
+    facts = {"input": [stamp(path) for path in files]}
+    with _unfinished(target, facts, settings, anew=True) as folder:
         rows, values = write_tokens(files, folder)
+        (folder / _JOB).unlink()
         install(folder, target)
     return PackSummary(output=target, kind="tokens", files=len(files), rows=rows, values=values, genes=0)
 
 
 @contextmanager
-def _unfinished(target: Path, facts: dict[str, Any], settings: PackSettings) -> Iterator[Path]:
-    """The folder ``OUTPUT.partial``: what is done so far, and of which job.
+def _unfinished(
+    target: Path, facts: dict[str, Any], settings: PackSettings, *, anew: bool = False
+) -> Iterator[Path]:
+    """The folder ``OUTPUT.partial``: what is done so far, and of which job; no other process works in it.
 
     A job that is killed or interrupted leaves it behind; one that fails removes it, unless it was resuming.
+    What cannot be gone on with is made ``anew``.
     """
     folder = target.with_name(f"{target.name}.partial")
     facts = json.loads(json.dumps(facts))
-    before = _job_of(folder)
-    if before is not None and not (settings.resume or settings.overwrite):
-        raise OutputError(
-            f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
-        )
-    if before is not None and not settings.resume:
-        remove(folder)
-    elif before is not None and before != facts:
-        raise OutputError(
-            f"{folder} belongs to another job (its input or options differ); "
-            "start again with `overwrite=True` or choose another output"
-        )
-    with writing(target):
-        folder.mkdir(exist_ok=True)
-        (folder / _JOB).write_text(json.dumps(facts))
-    try:
-        yield folder
-    except Exception:
-        if before is None or not settings.resume:
-            remove(folder)
-        raise
+    with writing(target), owning(folder) as found:
+        if found and not (settings.resume or settings.overwrite):
+            raise OutputError(
+                f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
+            )
+        before = _job_of(folder) if settings.resume and not anew else None
+        if before is not None and before != facts:
+            raise OutputError(
+                f"{folder} belongs to another job (its input or options differ); "
+                "start again with `overwrite=True` or choose another output"
+            )
+        for path in () if before is not None else list(folder.iterdir()):
+            remove(path)
+        fresh = folder / f".{_JOB}.new"
+        try:
+            fresh.write_text(json.dumps(facts), encoding="utf-8")
+            fresh.replace(folder / _JOB)
+            yield folder
+        except Exception:
+            if before is None:
+                discard(folder, target)
+            raise
 
 
 def _job_of(folder: Path) -> Any:
-    """What an unfinished folder says of its job; None where there is none."""
-    if not folder.exists():
-        return None
+    """What an unfinished folder says of its job; None where it was killed before it said so."""
     try:
-        return json.loads((folder / _JOB).read_text())
+        return json.loads((folder / _JOB).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError):
         return {}

@@ -12,7 +12,7 @@ import numpy as np
 from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError, InputError
 from biolm.io.provenance import digest, stamp
-from biolm.io.table import TABLES, check_table, table_format, write_table
+from biolm.io.table import TABLES, check_table, table_endings, write_table
 from biolm.jobs.job import Job, check_outputs, write_whole
 from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
@@ -75,8 +75,7 @@ def score_assay(
     if output is None:
         settings.check_in_memory()
     elif settings.shard is None:
-        text = table_format(output) != "parquet"
-        check_outputs(output, (output.suffix, ".json") if text else (output.suffix,), settings)
+        check_outputs(output, table_endings(output), settings)
     else:
         check_outputs(output, tuple(f".{name}" for name in TABLES), settings)
     _check_letters(assay, model, settings)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import refuse_existing
 from biolm.io.intervals import Variant, Window, read_vcf
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore
@@ -81,7 +80,7 @@ def score_vcf(
     elif settings.shard is None:
         if not str(output).endswith(_ENDINGS):
             raise ConfigError(f"{output} names no format for variants; use .vcf or .vcf.gz")
-        refuse_existing(output, overwrite=settings.overwrite)
+        check_outputs(output, (output.suffix,), settings)
     else:
         check_outputs(output, (".vcf", ".gz"), settings)
     names = COLUMNS if settings.distances else COLUMNS[:3]

@@ -206,7 +206,7 @@ def stored_config(folder: Path) -> RunConfig:
 def _remove_leftovers(folder: Path) -> None:
     """What a run that was killed while it wrote has left behind."""
     for place in (folder, folder / "checkpoints"):
-        for pattern in (".*.partial-*", ".*.old-*"):
+        for pattern in (".*.partial-*", ".*.old-*", ".*.lock"):
             for partial in place.glob(pattern):
                 remove(partial)
 

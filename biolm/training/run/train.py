@@ -24,7 +24,8 @@ import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, TrainingError
 from biolm.extras import need
-from biolm.io.atomic import claiming, remove
+from biolm.io.atomic import remove
+from biolm.io.locks import claiming
 from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
 from biolm.training.config import RunConfig, TrainerConfig

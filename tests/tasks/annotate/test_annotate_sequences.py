@@ -18,6 +18,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
+from biolm.io.table import side_car
 from biolm.jobs.sequences import SequenceFile
 from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
@@ -256,7 +257,7 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(
     for other in (merged, tmp_path / f"part.{ending}"):
         assert other.read_bytes() == whole.read_bytes()
         if ending in ("tsv", "csv"):
-            assert other.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
+            assert side_car(other).read_bytes() == side_car(whole).read_bytes()
     with pytest.raises(ConfigError, match="leave the input out"):
         biolm.merge(parts, tmp_path / f"more.{ending}", data=path)
 

@@ -12,6 +12,7 @@ from small_models import slow_pseudo, small_model
 
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
+from biolm.io.table import side_car
 from biolm.tasks.variants.assay import Assay
 from biolm.tasks.variants.baseline import blosum_scores, rank_correlation
 from biolm.tasks.variants.mutations import parse_mutations
@@ -54,7 +55,7 @@ def test_rows_go_out_as_they_came_with_scores_beside_them(model, table, tmp_path
         assert found.correlations[name]["variants"] == 3
     slow = np.mean(slow_pseudo(model, "MRTAYIAKQRQISFVK")) - np.mean(slow_pseudo(model, WILD))
     np.testing.assert_allclose(found.columns["biolm_pseudo_perplexity"][0], slow, rtol=1e-4, atol=1e-5)
-    facts = json.loads(out.with_suffix(".json").read_text())["biolm"]
+    facts = json.loads(side_car(out).read_text())["biolm"]
     assert facts["method"] == "masked-marginal, wt-marginal, one-pass, pseudo-perplexity"
     assert facts["spearman"]["biolm_blosum62"]["variants"] == 3
     assert found.frame().shape == (4, 10)
@@ -238,7 +239,7 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(model, table, tm
     for other in made:
         assert other.read_bytes() == whole.read_bytes()
         if ending == "csv":
-            assert other.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
+            assert side_car(other).read_bytes() == side_car(whole).read_bytes()
     with pytest.raises(ConfigError, match="leave the input out"):
         biolm.merge(parts, tmp_path / f"more.{ending}", data=table)
     with pytest.raises(ConfigError, match="a shard is a folder"):
