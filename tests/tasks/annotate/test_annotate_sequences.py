@@ -332,4 +332,4 @@ def test_unknown_letters_follow_the_policy(place: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="letter 'J' at place 3 of record 'b'"):
         biolm.annotate.predict(path, annotator, device="cpu", letters="error")
     predict_file(path, tmp_path / "found.csv", annotator)
-    assert '"final_stops": 1' in (tmp_path / "found.tsv.json").read_text()
+    assert '"final_stops": 1' in (tmp_path / "found.csv.json").read_text()
