@@ -223,17 +223,17 @@ def _within(cells: CellSet, baselines: Baselines, seed: int) -> Question:
         return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
 
     counts = cells.table.X
-    baselines = [score("PCA-20, all genes", fit_pca(counts, seed=seed)(counts))]
+    components = [score("PCA-20, all genes", fit_pca(counts, seed=seed)(counts))]
     if counts.shape[1] > 2000:
         variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
-        baselines.append(score("PCA-20, 2,000 variable genes", variable))
+        components.append(score("PCA-20, 2,000 variable genes", variable))
     scores = baselines.scores(lambda model, _: score("", cells.vectors(model)))
     return Question(
         title=f"Within one set: {cells.title}",
         note="Cell type by vote of the 10 nearest cells (cosine); 5-fold cross-validation, 5 repeats. All "
         "vectors are centred over the set, without labels.",
-        scores=(*scores, *baselines, majority_quality(cells.labels, leave_out=LEAVE_OUT)),
-        verdict=_verdict(scores, baselines),
+        scores=(*scores, *components, majority_quality(cells.labels, leave_out=LEAVE_OUT)),
+        verdict=_verdict(scores, components),
     )
 
 
