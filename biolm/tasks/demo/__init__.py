@@ -1,0 +1,1 @@
+"""The demo: shipped cells embedded and scored beside controls."""
