@@ -14,22 +14,22 @@ import biolm
 from biolm.errors import OutputError
 from biolm.io.atomic import replacing_folder, tidy
 from biolm.models.systems import genetext
+from biolm.report.picture import draw_maps, umap_layout
+from biolm.report.report import CellMap, ScoreRow, ScoreTable, View, write_report
 from biolm.resources import shipped
+from biolm.scoring.quality import fit_pca
 from biolm.tasks.demo.scores import (
     ALIKE,
     CONTROL,
     MODEL,
     SETS,
-    Question,
     Baselines,
+    Question,
     gene_half,
     measure,
     open_set,
 )
 from biolm.tasks.embed import embed
-from biolm.report.picture import draw_maps, umap_layout
-from biolm.scoring.quality import fit_pca
-from biolm.report.report import CellMap, ScoreRow, ScoreTable, View, write_report
 
 __all__ = ["DemoResult", "run_demo", "score_text"]
 
@@ -49,10 +49,10 @@ SUMMARY = (
     "mean of vectors of its genes, made from text about them along axes found on seven unlabelled sets of "
     "cells. Labels are used for scores alone, and every score stands beside its controls. Maps are by UMAP.",
     "Within one set the model is worth no more than random gene vectors, and principal components of the "
-    "counts do as well or better: use them. Its strength is one space for sets of different gene panels, where "
-    "principal components cannot be computed and random gene vectors fail. On blood, which was among the "
-    "seven sets, most of that strength comes from the axes: random numbers with axes found alike come nearly as "
-    "far. The text carries where those sets do not reach.",
+    "counts do as well or better: use them. Its strength is one space for sets of different gene panels, "
+    "where principal components cannot be computed and random gene vectors fail. On blood, which was among "
+    "the seven sets, most of that strength comes from the axes: random numbers with axes found alike come "
+    "nearly as far. The text carries where those sets do not reach.",
 )
 
 
@@ -182,7 +182,11 @@ def _joint_map(baselines: Baselines, seed: int) -> CellMap:
                 for cells, genes in zip(sets, (half, ~half), strict=True)
             ]
         )
-        for name, model in ((MODEL, baselines.model), (ALIKE, baselines.alike), (CONTROL, baselines.random[0]))
+        for name, model in (
+            (MODEL, baselines.model),
+            (ALIKE, baselines.alike),
+            (CONTROL, baselines.random[0]),
+        )
     }
     columns = {
         "cell_type": np.concatenate([cells.common_labels[cells.common] for cells in sets]),

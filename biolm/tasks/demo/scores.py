@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells.block import CellBlock
-from biolm.models.systems import genetext
 from biolm.models.model import EmbedOptions
+from biolm.models.systems import genetext
 from biolm.resources import shipped
 from biolm.scoring.quality import (
     Score,
@@ -37,9 +37,9 @@ __all__ = [
     "CONTROL",
     "MODEL",
     "SETS",
+    "Baselines",
     "CellSet",
     "Question",
-    "Baselines",
     "gene_half",
     "measure",
     "open_set",
