@@ -15,7 +15,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,6 @@ SHAPES = {
     ),
     "scfoundation": Shape(
         width=768, layers=12, heads=12, hidden=3072, pre=False, pad=1, longest=19266, run=3
-    ),
-    "uce": Shape(
-        width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=2
     ),
 }  # fmt: skip
 
@@ -178,6 +175,94 @@ def performer(width: int, depth: int, heads: int, lengths: list[int], padded: in
     }
 
 
+UCE = Shape(
+    width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=4
+)  # fmt: skip
+TRANSCRIPT = Shape(
+    width=2048, layers=12, heads=16, hidden=2048, pre=True, pad=2048, longest=2048, run=1
+)  # fmt: skip
+
+
+def packed_cells(lengths: list[int], vocabulary: int) -> Batch:
+    """Cells of these lengths, end to end, with values 1."""
+    ids = nn.utils.rnn.pad_sequence([torch.arange(size) % vocabulary for size in lengths], batch_first=True)
+    keep = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return Batch.from_padded(ids, keep, values=torch.ones(ids.shape))
+
+
+def own_network(
+    shape: Shape, lengths: list[int], network: nn.Module, run: Callable[[Batch], object]
+) -> dict[str, Any]:
+    """A system whose network is its own, beside the reference arithmetic of its layers."""
+    batch = packed_cells(lengths, 1000)
+    layers = nn.ModuleList(Eager(shape) for _ in range(shape.run)).eval()
+
+    @torch.inference_mode()
+    def packed() -> None:
+        run(batch)
+
+    @torch.inference_mode()
+    def padded() -> None:
+        x = torch.zeros(len(lengths), shape.pad, shape.width)
+        keep = torch.arange(shape.pad) < torch.tensor(lengths)[:, None]
+        for layer in layers:
+            x = layer(x, keep)
+
+    packed()
+    memory = peak()
+    times = interleaved({"biolm": packed, "reference": padded}, rounds=1)
+    scale = shape.layers / shape.run
+    weights = 4 * sum(p.numel() for p in network.parameters()) * (scale - 1)
+    return {
+        "biolm": len(lengths) / times["biolm"] / scale,
+        "reference": len(lengths) / times["reference"] / scale,
+        "memory": memory + weights / 1e9,
+        "note": f"to {shape.pad:,}",
+    }
+
+
+def uce() -> dict[str, Any]:
+    """Sentences of 1,024 drawn genes with chromosome tokens, whatever a cell expresses."""
+    from biolm.models.systems.uce import UceNetwork
+
+    width, hidden = UCE.width, UCE.hidden
+    shapes = {
+        "pe_embedding.weight": (1000, 5120), "encoder.0.weight": (width, 5120),
+        "pos_encoder.pe": (1536, 1, width), "decoder.0.0.weight": (1024, width),
+        "transformer_encoder.layers.0.linear1.weight": (hidden, width),
+        "decoder.1.0.weight": (width, 1024), "decoder.2.0.weight": (width, width),
+        "decoder.3.weight": (width, width),
+        **{f"transformer_encoder.layers.{i}.linear1.bias": (hidden,) for i in range(UCE.run)},
+    }  # fmt: skip
+    network = UceNetwork({name: torch.Size(size) for name, size in shapes.items()}, UCE.heads).eval()
+    network.pe_embedding = nn.Embedding(1000, 5120)
+
+    def run(batch: Batch) -> None:
+        network(replace(batch, values=None))
+
+    return own_network(UCE, [1073] * 4, network, run)
+
+
+def transcriptformer() -> dict[str, Any]:
+    """One of the layers, with its count bias and soft cap; the reference has neither."""
+    from biolm.models.systems.transcriptformer import TranscriptNetwork
+
+    d = TRANSCRIPT.width
+    mlp = {"layers.0.weight": (d, 5120), "layers.4.weight": (d, d)}
+    parts = ("gene_embeddings.mlp", "mu.mlp")
+    shapes = {
+        "gene_embeddings.embedding.weight": (1000, 5120), "mu.gene_embedding.weight": (1000, 5120),
+        "aux_embeddings.assay.weight": (4, d),
+        "transformer_encoder.encoder_layers.0.linear1.weight": (d, d),
+        **{f"{part}.{name}": size for part in parts for name, size in mlp.items()},
+    }  # fmt: skip
+    network = TranscriptNetwork(
+        {name: torch.Size(size) for name, size in shapes.items()}, TRANSCRIPT.heads, 10.0
+    )
+    lengths = [min(genes, TRANSCRIPT.longest) for genes in GENES]
+    return own_network(TRANSCRIPT, lengths, network.eval(), network.eval())
+
+
 def cells_of(cells: int, genes: int, expressed: int) -> CellBlock:
     """Random counts of ``expressed`` genes a cell."""
     rng = np.random.default_rng(0)
@@ -261,6 +346,8 @@ def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dic
 
 JOBS: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: (lambda name=name: transformer(name)) for name in SHAPES},  # type: ignore[misc]
+    "uce": uce,
+    "transcriptformer": transcriptformer,
     "celllm": lambda: performer(512, 10, 16, [600, 1200, 2400], 6000),
     "scbert": lambda: performer(200, 6, 10, [16_907], 16_907),
     "scimilarity": scimilarity,
