@@ -110,7 +110,7 @@ CARDS: Mapping[str, Card] = {
         genes="symbols",
         code="Apache-2.0",
         weights="stated by Zenodo record 10685499",
-        cannot="read files with fewer than 5,000 of its genes",
+        cannot="read files with fewer than 5,000 of its genes, or call types without labelled cells",
     ),
     "tgpt": Card(
         species=_HUMAN,

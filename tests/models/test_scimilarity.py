@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 import torch
@@ -161,3 +162,31 @@ def test_hostile_weights_run_nothing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="could run code"):
         scimilarity.load(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_fine_and_coarse_cell_types(golden: Path, shipped_cells: Path, tmp_path: Path) -> None:
+    """The published folder holds no classifier; types, fine and coarse, come from labelled cells."""
+    from typer.testing import CliRunner
+
+    from biolm.cli.main import app
+
+    folder = tmp_path / "model"
+    shutil.copytree(golden, folder, copy_function=shutil.copyfile)
+    cells = shipped_cells / "pbmc68k_reduced_counts_700.h5ad"
+    table = anndata.read_h5ad(cells)
+    (folder / "gene_order.tsv").write_text("\n".join(table.var_names[:300]))
+    types = sorted(set(table.obs["cell_type"].astype(str)))
+    myeloid = ("Dendritic", "CD14+ Monocyte")
+    lines = [f"{name}\t{'myeloid cell' if name in myeloid else 'other cell'}" for name in types]
+    (tmp_path / "types.tsv").write_text("\n".join(["child\tparent", *lines]))
+    fit = ["annotate", "fit", str(cells), "--label", "cell_type", "-m", str(folder), "--method", "knn"]
+    done = CliRunner().invoke(app, [*fit, "-o", str(tmp_path / "annotator")])
+    assert done.exit_code == 0, done.output
+    named = tmp_path / "named.h5ad"
+    predict = ["annotate", "predict", str(cells), "-a", str(tmp_path / "annotator"), "-o", str(named)]
+    coarse = ["--ontology", str(tmp_path / "types.tsv"), "--coarse", "myeloid cell", "--coarse", "other cell"]
+    done = CliRunner().invoke(app, [*predict, *coarse])
+    assert done.exit_code == 0, done.output
+    found = anndata.read_h5ad(named).obs
+    assert set(found["biolm_cell_type"]) <= {*types, "unknown"}
+    assert set(found["biolm_cell_type_coarse"]) <= {"myeloid cell", "other cell", "unknown"}

@@ -54,6 +54,8 @@ def test_there_is_a_recipe_of_each_kind() -> None:
         "cell-mini",
         "geneformer-mini",
         "scgpt-mini",
+        "scconcept",
+        "concerto",
         "protein-mini",
         "evo-mini",
     }
