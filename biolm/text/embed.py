@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from biolm.batch import Batch, Tokens
+from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
-from biolm.extras import advice
-from biolm.io.damage import naming_damage
 from biolm.io.json_file import read_json
-from biolm.models.families.hf import FAMILIES, from_hf
 from biolm.models.running import pick_device
+from biolm.text.encoder import Encoder, Padded, load_core, width_of
 from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.windows import LengthReport, best_windows, check_stride, window_starts
 
@@ -39,7 +38,7 @@ class TextEncoder:
     Parameters
     ----------
     model
-        A core, or a model of ``transformers`` for families that the core does not have.
+        The core, or a model of ``transformers`` for families that it does not have.
     tokenizer
         Its tokenizer.
     pool
@@ -50,7 +49,7 @@ class TextEncoder:
         Most tokens read at once.
     """
 
-    model: nn.Module
+    model: Encoder
     tokenizer: PieceTokenizer
     pool: str
     normalise: bool
@@ -60,15 +59,7 @@ class TextEncoder:
     @torch.inference_mode()
     def states(self, batch: Batch) -> Tensor:
         """Last hidden states ``(t, d)`` of a packed batch."""
-        if self.facts["engine"] == "core":
-            return self.model(batch, logits=False).last_hidden_state.float()  # type: ignore[no-any-return]
-        lengths = batch.lengths.tolist()
-        width = max(lengths)
-        ids = torch.stack(
-            [nn.functional.pad(row, (0, width - len(row))) for row in torch.split(batch.ids, lengths)]
-        )
-        mask = (torch.arange(width) < torch.tensor(lengths)[:, None]).to(ids)
-        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()].float()  # type: ignore[no-any-return]
+        return self.model(batch, logits=False).last_hidden_state.float()  # type: ignore[no-any-return]
 
 
 def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
@@ -93,30 +84,13 @@ def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
         raise ConfigError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
     tokenizer = load_pieces(folder)
     own, normalise, longest = _sentence_settings(folder, tokenizer.longest)
-    config = read_json(folder / "config.json")
-    if config.get("model_type") in FAMILIES:
-        core = from_hf(folder, ignore=_HEADS)
-        if core.config.causal:
-            raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
-        model: nn.Module = core
-        width, engine = core.config.d_model, "core"
-    else:
-        model, engine = _from_transformers(folder), "transformers"
-        width = int(config.get("hidden_size") or config.get("dim") or config["d_model"])
-    facts = {"width": width, "engine": engine, "model_type": str(config.get("model_type"))}
-    return TextEncoder(model.eval(), tokenizer, pool or own, normalise, longest, facts)
-
-
-def _from_transformers(folder: Path) -> nn.Module:
-    try:
-        from transformers import AutoModel
-    except ImportError as error:
-        raise ConfigError(f"the model in {folder} needs transformers: {advice('text')}") from error
-    with naming_damage(folder, "the model", CheckpointError):
-        found: nn.Module = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-    return found
+    core = load_core(folder, ignore=_HEADS)
+    if isinstance(core, Transformer) and core.config.causal:
+        raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
+    engine = "transformers" if isinstance(core, Padded) else "core"
+    kind = str(read_json(folder / "config.json").get("model_type"))
+    facts = {"width": width_of(core), "engine": engine, "model_type": kind}
+    return TextEncoder(core.eval(), tokenizer, pool or own, normalise, longest, facts)
 
 
 def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:

@@ -5,6 +5,7 @@ Dimensions: ``d`` width · ``k`` outputs of the head.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,21 +15,23 @@ from typing import Any
 
 from torch import nn
 
-from biolm.core import Transformer
 from biolm.core.checkpoint import find_weights, read_some, read_weights, write_weights
 from biolm.errors import CheckpointError
 from biolm.io.json_file import read_json
 from biolm.models.families.hf import from_hf, to_hf
+from biolm.text.encoder import Encoder, Padded, load_padded, width_of
 
 __all__ = [
     "ANSWERS",
     "TAGS",
     "Head",
+    "bare_encoder",
     "copy_tokenizer",
     "encoder_kind",
     "load_head",
     "new_linear",
     "save_head",
+    "whole_model",
 ]
 
 _PREFIX = {"bert": "bert.", "roberta": "roberta."}
@@ -49,31 +52,85 @@ ANSWERS = Head("qa_outputs", "ForQuestionAnswering", "answers in a text", "biolm
 
 
 def encoder_kind(folder: Path) -> str:
-    """``model_type`` of a folder whose encoder can take a head.
+    """``model_type`` of a folder, such as ``bert``."""
+    return str(read_json(folder / "config.json").get("model_type", ""))
+
+
+def bare_encoder(folder: Path, head: Head) -> Encoder:
+    """The encoder of a folder that can take a head; a head that it has already is left out.
+
+    BERT and RoBERTa run on the core; other families through transformers, where their heads are one linear
+    layer, as DistilBERT's, ELECTRA's and DeBERTa's are.
+
+    Parameters
+    ----------
+    folder
+        As ``save_pretrained`` lays it out.
+    head
+        What the head is to do.
 
     Raises
     ------
     CheckpointError
-        If the family is not one of them.
+        If the family has no such head, or one with layers of its own.
     """
-    kind = str(read_json(folder / "config.json").get("model_type", ""))
-    if kind not in _PREFIX:
+    kind = encoder_kind(folder)
+    if kind in _PREFIX:
+        return from_hf(folder, ignore=[f"{head.name}.weight", f"{head.name}.bias"])
+    encoder = load_padded(folder)
+    whole_model(encoder, head, {})
+    return encoder
+
+
+def whole_model(encoder: Padded, head: Head, extra: Mapping[str, Any]) -> nn.Module:
+    """The model of transformers that an encoder and a linear head make, the head new.
+
+    Parameters
+    ----------
+    encoder
+        The encoder.
+    head
+        What the head does.
+    extra
+        Further values of its config.
+
+    Raises
+    ------
+    CheckpointError
+        If the family has no such model, or more in its head than one linear layer.
+    """
+    import transformers
+
+    config: Any = copy.deepcopy(encoder.model.config)
+    for name, value in extra.items():
+        setattr(config, name, value)
+    automatic = getattr(transformers, f"AutoModel{head.architecture}")
+    try:
+        made: nn.Module = automatic.from_config(config)
+    except ValueError as error:
         raise CheckpointError(
-            f"{folder} is of the family {kind!r}; heads are trained on encoders of the families "
-            f"{', '.join(_PREFIX)}"
+            f"transformers has no model for {head.purpose} of the family {config.model_type!r}; "
+            "give an encoder"
+        ) from error
+    prefix = f"{made.base_model_prefix}."
+    own = {name for name, _ in made.named_parameters() if not name.startswith(prefix)}
+    if own != {f"{head.name}.weight", f"{head.name}.bias"}:
+        raise CheckpointError(
+            f"heads of the family {config.model_type!r} are more than one linear layer, which biolm does not "
+            "train; give an encoder such as BERT, RoBERTa, DistilBERT or ELECTRA"
         )
-    return kind
+    return made
 
 
-def new_linear(core: Transformer, outputs: int) -> nn.Linear:
+def new_linear(core: Encoder, outputs: int) -> nn.Linear:
     """A head to be trained."""
-    made = nn.Linear(core.config.d_model, outputs)
+    made = nn.Linear(width_of(core), outputs)
     nn.init.normal_(made.weight, std=0.02)
     nn.init.zeros_(made.bias)
     return made
 
 
-def load_head(folder: Path, head: Head) -> tuple[Transformer, nn.Linear]:
+def load_head(folder: Path, head: Head) -> tuple[Encoder, nn.Linear]:
     """The encoder and the trained head of a folder.
 
     Raises
@@ -81,7 +138,6 @@ def load_head(folder: Path, head: Head) -> tuple[Transformer, nn.Linear]:
     CheckpointError
         If there is no trained head: random outputs would look like results.
     """
-    encoder_kind(folder)
     names = (f"{head.name}.weight", f"{head.name}.bias")
     found = read_some(find_weights(folder), names)
     if set(found) != set(names):
@@ -89,14 +145,14 @@ def load_head(folder: Path, head: Head) -> tuple[Transformer, nn.Linear]:
             f"{folder} holds an encoder without a trained head for {head.purpose}; train one first "
             f"({head.command}) or give the folder of one that has it"
         )
-    core = from_hf(folder, ignore=names)
+    core = bare_encoder(folder, head)
     linear = new_linear(core, len(found[names[1]]))
     linear.load_state_dict({"weight": found[names[0]], "bias": found[names[1]]})
     return core, linear
 
 
 def save_head(
-    core: Transformer, linear: nn.Linear, head: Head, folder: Path, kind: str, extra: Mapping[str, Any]
+    core: Encoder, linear: nn.Linear, head: Head, folder: Path, kind: str, extra: Mapping[str, Any]
 ) -> None:
     """Write a folder that ``transformers`` loads.
 
@@ -113,16 +169,23 @@ def save_head(
     extra
         Further values of ``config.json``.
     """
-    to_hf(core, folder, kind)
-    prefix = _PREFIX[kind]
-    stored = read_weights([folder / "model.safetensors"])
-    # A head that predicts tokens is no part of what is trained here.
-    tensors = {name: value for name, value in stored.items() if not name.startswith(("cls.", "lm_head."))}
-    named = {name if name.startswith(prefix) else prefix + name: value for name, value in tensors.items()}
-    named |= {f"{head.name}.{name}": value for name, value in linear.state_dict().items()}
-    write_weights(folder / "model.safetensors", named)
+    if isinstance(core, Padded):
+        made: Any = whole_model(core, head, {"num_labels": linear.out_features})
+        made.base_model.load_state_dict(core.model.state_dict(), strict=False)  # a pooler is no part of it
+        getattr(made, head.name).load_state_dict(linear.state_dict())
+        made.save_pretrained(folder)
+    else:
+        to_hf(core, folder, kind)
+        prefix = _PREFIX[kind]
+        stored = read_weights([folder / "model.safetensors"])
+        # A head that predicts tokens is no part of what is trained here.
+        kept = {name: value for name, value in stored.items() if not name.startswith(("cls.", "lm_head."))}
+        named = {name if name.startswith(prefix) else prefix + name: value for name, value in kept.items()}
+        named |= {f"{head.name}.{name}": value for name, value in linear.state_dict().items()}
+        write_weights(folder / "model.safetensors", named)
     config = read_json(folder / "config.json")
-    config["architectures"] = [f"{kind.capitalize()}{head.architecture}"]
+    if not isinstance(core, Padded):
+        config["architectures"] = [f"{kind.capitalize()}{head.architecture}"]
     (folder / "config.json").write_text(json.dumps(config | dict(extra), indent=2) + "\n", encoding="utf-8")
 
 

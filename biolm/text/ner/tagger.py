@@ -11,11 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from biolm.batch import Batch
-from biolm.core import Transformer
 from biolm.errors import CheckpointError
 from biolm.io.json_file import read_json
-from biolm.models.families.hf import from_hf
-from biolm.text.heads import TAGS, encoder_kind, load_head, new_linear, save_head
+from biolm.text.encoder import Encoder
+from biolm.text.heads import TAGS, bare_encoder, encoder_kind, load_head, new_linear, save_head
 from biolm.text.ner.labels import LabelSet
 
 __all__ = ["Tagger", "load_tagger", "new_tagger", "save_tagger"]
@@ -38,7 +37,7 @@ class Tagger(nn.Module):
 
     def __init__(
         self,
-        core: Transformer,
+        core: Encoder,
         labels: LabelSet,
         kind: str,
         *,
@@ -64,7 +63,7 @@ def new_tagger(folder: Path, labels: LabelSet, *, dropout: float = 0.1) -> Tagge
     CheckpointError
         If the family is not one that a tagger can be built on.
     """
-    return Tagger(from_hf(folder), labels, encoder_kind(folder), dropout=dropout)
+    return Tagger(bare_encoder(folder, TAGS), labels, encoder_kind(folder), dropout=dropout)
 
 
 def load_tagger(folder: Path) -> Tagger:

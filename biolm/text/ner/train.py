@@ -14,6 +14,7 @@ from biolm.io.atomic import replacing
 from biolm.io.text.document import Document
 from biolm.models.running import pick_device
 from biolm.progress import log
+from biolm.text.encoder import token_table
 from biolm.text.fit import FitSettings, Fitted, fit
 from biolm.text.heads import copy_tokenizer
 from biolm.text.ner.labels import LabelSet
@@ -68,7 +69,7 @@ def train_ner(
     torch.manual_seed(settings.seed)
     labels, tokenizer = LabelSet.of(kinds), load_pieces(model)
     tagger = new_tagger(model, labels, dropout=settings.dropout).to(pick_device(settings.device))
-    tagger.core.embeddings.token.weight.requires_grad_(not settings.freeze_embeddings)
+    token_table(tagger.core).requires_grad_(not settings.freeze_embeddings)
     done = Fitted()
     examples = list(_examples(train, tokenizer, labels, settings, done))
     if done.lost:

@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biolm.batch import Batch, Tokens
-from biolm.core import Transformer
 from biolm.errors import InputError
 from biolm.io.atomic import replacing
 from biolm.io.text.questions import Question
-from biolm.models.families.hf import from_hf
 from biolm.models.running import pick_device
+from biolm.text.encoder import Encoder, token_table
 from biolm.text.fit import FitSettings, Fitted, fit
-from biolm.text.heads import ANSWERS, copy_tokenizer, encoder_kind, load_head, new_linear, save_head
+from biolm.text.heads import (
+    ANSWERS,
+    bare_encoder,
+    copy_tokenizer,
+    encoder_kind,
+    load_head,
+    new_linear,
+    save_head,
+)
 from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.qa.spans import Answer, WindowScores, best_spans, tune_threshold
 from biolm.text.scores.answers import squad_scores
@@ -34,7 +41,7 @@ __all__ = ["Answerer", "answer_questions", "load_answerer", "threshold_on", "tra
 class Answerer(nn.Module):
     """Scores ``(t, 2)`` of every piece as start and as end."""
 
-    def __init__(self, core: Transformer, head: nn.Linear) -> None:
+    def __init__(self, core: Encoder, head: nn.Linear) -> None:
         super().__init__()
         self.core, self.head = core, head
 
@@ -204,9 +211,9 @@ def train_answerer(
         )
     torch.manual_seed(settings.seed)
     kind, tokenizer = encoder_kind(folder), load_pieces(folder)
-    core = from_hf(folder)
+    core = bare_encoder(folder, ANSWERS)
     model = Answerer(core, new_linear(core, 2)).to(pick_device(settings.device))
-    core.embeddings.token.weight.requires_grad_(not settings.freeze_embeddings)
+    token_table(core).requires_grad_(not settings.freeze_embeddings)
     examples = [
         (window, target)
         for question in train
