@@ -171,7 +171,10 @@ def save_head(
     """
     if isinstance(core, Padded):
         made: Any = whole_model(core, head, {"num_labels": linear.out_features})
-        made.base_model.load_state_dict(core.model.state_dict(), strict=False)  # a pooler is no part of it
+        # A pooler, which some encoders have, is no part of it.
+        wanted = made.base_model.state_dict()
+        given = {name: value for name, value in core.model.state_dict().items() if name in wanted}
+        made.base_model.load_state_dict(given)
         getattr(made, head.name).load_state_dict(linear.state_dict())
         made.save_pretrained(folder)
     else:
