@@ -186,6 +186,11 @@ class CoreConfig:
     mixer: str | tuple[str, ...] = "attention"  # by name; several: one a layer, or a pattern that repeats
     mixer_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by mixer, what it alone reads
 
+    # Modules of other systems, by their name in biolm.core.parts
+    embedder: str = ""  # in place of the sum of embeddings
+    output: str = ""  # in place of a head
+    part_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by part, what it alone reads
+
     def __post_init__(self) -> None:
         defaults = {"n_kv_heads": self.n_heads, "embed_dim": self.d_model}
         if self.n_heads:
@@ -206,6 +211,7 @@ class CoreConfig:
         self._check_sizes()
         self._check_combinations()
         self._check_mixers()
+        self._check_parts()
 
     def _check_choices(self) -> None:
         first = {} if self.first_activation is None else {"first_activation": _CHOICES["activation"]}
@@ -288,6 +294,15 @@ class CoreConfig:
             raise ConfigError("project_tokens needs an embed_dim other than d_model, and reads ids alone")
         if self.alibi_scaled and self.position != "alibi":
             raise ConfigError("alibi_scaled needs position='alibi'")
+
+    def _check_parts(self) -> None:
+        if self.output and self.head != "none":
+            raise ConfigError(
+                f"output={self.output!r} takes the place of a head; leave head={self.head!r} out"
+            )
+        for name in self.part_options:
+            if name not in (self.embedder, self.output):
+                raise ConfigError(f"part_options names {name!r}, but no part of this config is it")
 
     def _check_mixers(self) -> None:
         # Which mixers there are, and what each supports, biolm.core.mixers tells when a model is made.

@@ -22,7 +22,7 @@ mixer that ignored the mask or the positions would give wrong results without a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -31,6 +31,7 @@ from torch import nn
 
 from biolm.core.attention import Attention
 from biolm.core.config import CoreConfig
+from biolm.core.parts import read_options
 from biolm.errors import ConfigError
 
 __all__ = ["Mixer", "check_mixers", "find_mixer", "lacking", "make_mixer", "register_mixer"]
@@ -82,15 +83,7 @@ class Mixer:
         ConfigError
             For an option that the mixer does not have, or a value that it refuses.
         """
-        known = [] if self.options is None else [field.name for field in fields(self.options)]
-        for name in values:
-            if name not in known:
-                has = f"it has {', '.join(known)}" if known else "it has none"
-                raise ConfigError(f"mixer {self.name!r} has no option {name!r}; {has}")
-        try:
-            return None if self.options is None else self.options(**values)
-        except TypeError as error:
-            raise ConfigError(f"mixer_options of {self.name!r} do not fit: {error}") from error
+        return read_options(f"mixer {self.name!r}", self.options, values, "mixer_options")
 
 
 def _attention(config: CoreConfig, layer: int, _options: None) -> nn.Module:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from biolm.core.heads import make_head
 from biolm.core.layout import Layout
 from biolm.core.mixers import check_mixers, lacking
 from biolm.core.norm import make_norm
+from biolm.core.parts import make_part
 from biolm.core.positions import make_bias, rope_table
 from biolm.errors import ConfigError, InputError
 
@@ -62,13 +64,15 @@ class Transformer(nn.Module):
         super().__init__()
         check_mixers(config)
         self.config = config
-        self.embeddings = Embeddings(config)
+        # Of another system, named by the config, or the core's own.
+        embedder, output = make_part("embedder", config), make_part("output", config)
+        self.embeddings: Embeddings = Embeddings(config) if embedder is None else cast(Embeddings, embedder)
         self.bias = make_bias(config)
         blocks = 1 if config.share_layers else config.n_layers
         self.layers = nn.ModuleList(Block(config, i) for i in range(blocks))
         ends_normed = config.final_norm and config.block != "post"
         self.final_norm = make_norm(config, bias=config.final_norm_bias) if ends_normed else nn.Identity()
-        self.head = make_head(config)
+        self.head = make_head(config) if output is None else output
         self.gradient_checkpointing = False
         self.kernel = "auto"
 

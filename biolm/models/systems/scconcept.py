@@ -11,6 +11,7 @@ Dimensions: ``t`` tokens of a batch · ``b`` cells · ``d`` width · ``e`` width
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from biolm.adapters.cells.rank import RankTokenizer
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.embeddings import sinusoid
+from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.json_file import read_json
 from biolm.io.yaml_file import read_yaml
@@ -56,17 +59,27 @@ _KEYS = KeyTable(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankOptions:
+    """Width of a gene's embedding before it is mapped; None for that of the model."""
+
+    inner: int | None = None
+
+
 class RankEmbeddings(nn.Module):
     """Gene embedding, map, norm; the cls embedding in its place; the sinusoid of the rank."""
 
     position: Tensor
 
-    def __init__(self, genes: int, inner: int, width: int, longest: int) -> None:
+    def __init__(self, config: CoreConfig, options: RankOptions) -> None:
         super().__init__()
-        self.token = nn.Embedding(genes, inner)
+        width, inner = config.d_model, options.inner or config.d_model
+        self.token = nn.Embedding(config.vocab_size, inner)
         self.adapter, self.norm = nn.Linear(inner, width), nn.LayerNorm(width)
         self.cls = nn.Parameter(torch.zeros(width))
-        self.register_buffer("position", torch.zeros(1, longest, width))
+        table = torch.zeros(1, config.max_length, width)
+        table[0, :, 0::2], table[0, :, 1::2] = sinusoid(torch.arange(config.max_length), width).chunk(2, 1)
+        self.register_buffer("position", table)
 
     def check(self, batch: Batch) -> None:
         """Refuse a cell that is longer than the table of positions."""
@@ -80,6 +93,9 @@ class RankEmbeddings(nn.Module):
         x = torch.where((batch.positions == 0)[:, None], self.cls.to(x.dtype), x)
         embedded: Tensor = x + self.position[0, batch.positions]
         return embedded
+
+
+RANKED_GENES = Part(name="ranked_genes", kind="embedder", factory=RankEmbeddings, options=RankOptions)
 
 
 class ScConcept(TokenCellModel):
@@ -224,14 +240,14 @@ def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Trans
             block=settings["norm_scheme"],
             activation=settings["activation"],
             final_norm=False,
-            head="none",
+            embedder=RANKED_GENES.name,
+            part_options={RANKED_GENES.name: {"inner": own.shape[1]}},
         )
     except KeyError as error:
         raise CheckpointError(
             f"the settings beside {path} lack the field {error}; fetch them again"
         ) from error
     core = Transformer(config)
-    core.embeddings = RankEmbeddings(len(own), own.shape[1], config.d_model, config.max_length)  # type: ignore
     tensors[f"{tables}own.weight"] = own
     load_strict(core, _KEYS.theirs_to_ours(tensors, config, path), path)
     return core.eval(), projection

@@ -28,6 +28,7 @@ from biolm.batch import Batch, Tokens
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import load_strict, read_weights
 from biolm.core.mlp import activation
+from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
@@ -135,15 +136,24 @@ class LeftBins:
         return np.concatenate([counts[: self.unbinned], bins.numpy().astype(np.float32)])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinOptions:
+    """Activation of the encoder of bins, the largest value it lets through, and the eps of its norms."""
+
+    activation: str = "relu"
+    clip: float = 512.0
+    eps: float = 1e-5
+
+
 class BinEmbeddings(nn.Module):
     """The normed gene embedding plus the normed encoding of its bin."""
 
-    def __init__(self, genes: int, width: int, *, eps: float, act: str, clip: float) -> None:
+    def __init__(self, config: CoreConfig, options: BinOptions) -> None:
         super().__init__()
-        self.token, self.token_norm = nn.Embedding(genes, width), nn.LayerNorm(width, 1e-5)
+        width, self.clip, self.act = config.d_model, options.clip, activation(options.activation)
+        self.token = nn.Embedding(config.vocab_size, width)
         self.first, self.second = nn.Linear(1, width), nn.Linear(width, width)
-        self.value_norm = nn.LayerNorm(width, eps)
-        self.act, self.clip = activation(act), clip
+        self.token_norm, self.value_norm = (nn.LayerNorm(width, options.eps) for _ in range(2))
 
     def forward(self, batch: Batch) -> Tensor:
         """``(t, d)``."""
@@ -152,6 +162,9 @@ class BinEmbeddings(nn.Module):
         encoded: Tensor = self.value_norm(self.second(self.act(self.first(values))))
         embedded: Tensor = self.token_norm(self.token(batch.ids)) + encoded
         return embedded
+
+
+BINNED_GENES = Part(name="binned_genes", kind="embedder", factory=BinEmbeddings, options=BinOptions)
 
 
 def recognises(folder: Path) -> bool:
@@ -207,6 +220,10 @@ def _core(settings: Mapping[str, Any], genes: int) -> Transformer:
         raise ConfigError("Tahoe-x1 with post-norm or further gene embeddings is not supported")
     if not (encoder.get("use_norm") and decided.get("use_norm")):
         raise ConfigError("Tahoe-x1 without norms of its encoders is not supported")
+    options = {
+        "activation": encoder.get("activation", "relu"),
+        "clip": float(encoder.get("max_value", 512)),
+    }
     eps = float((settings.get("norm_config") or {}).get("eps", 1e-5))
     config = CoreConfig(
         vocab_size=genes,
@@ -220,12 +237,10 @@ def _core(settings: Mapping[str, Any], genes: int) -> Transformer:
         norm_eps=eps,
         glu=bool(settings.get("use_glu", False)),
         activation=settings.get("transformer_activation", "gelu"),
-        head="none",
+        embedder=BINNED_GENES.name,
+        part_options={BINNED_GENES.name: options},
     )
-    core = Transformer(config)
-    act, clip = encoder.get("activation", "relu"), float(encoder.get("max_value", 512))
-    core.embeddings = BinEmbeddings(genes, config.d_model, eps=1e-5, act=act, clip=clip)  # type: ignore
-    return core
+    return Transformer(config)
 
 
 def load(folder: Path, *, first: str = "published", max_length: int | str = _LONGEST) -> TokenCellModel:

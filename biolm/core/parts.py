@@ -1,0 +1,159 @@
+"""Embeddings and heads of other systems by name, so that a saved config says what a model is made of.
+
+The core sums up embeddings and has three heads of its own. A system with others gives them a name here, and
+``CoreConfig(embedder=name)`` or ``CoreConfig(output=name)`` makes them, with options of their own from
+``part_options[name]``. So no system needs a field of the config for itself, and its models are saved and
+loaded as all others are.
+
+=============  =======================================================================
+``embedder``   called with a :class:`~biolm.batch.Batch`, gives the first states ``(t, d)``; its
+               table of tokens is the attribute ``token``, an ``nn.Embedding``
+``output``     called with states ``(t, d)`` and that table's weight, gives ``Output.logits``
+=============  =======================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import nn
+
+from biolm.core.config import CoreConfig
+from biolm.errors import ConfigError
+
+__all__ = ["Part", "find_part", "make_part", "read_options", "register_part"]
+
+KINDS = ("embedder", "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """How an embedder or a head is made.
+
+    Parameters
+    ----------
+    name
+        What a config calls it.
+    kind
+        ``embedder`` or ``output``.
+    factory
+        ``factory(config, options)`` makes the module.
+    options
+        Dataclass of the part's own options, read from ``config.part_options[name]``; None for none.
+
+    Raises
+    ------
+    ConfigError
+        In the constructor, for another kind.
+    """
+
+    name: str
+    kind: str
+    factory: Callable[[CoreConfig, Any], nn.Module]
+    options: type[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"a part is of kind {' or '.join(KINDS)}, not {self.kind!r}")
+
+
+def read_options(what: str, options: type[Any] | None, values: Mapping[str, Any], field: str) -> Any:
+    """Options of a mixer or a part from plain values.
+
+    Parameters
+    ----------
+    what
+        Names it in messages.
+    options
+        Dataclass of its options; None for none.
+    values
+        As a config holds them.
+    field
+        Field of the config that held them.
+
+    Raises
+    ------
+    ConfigError
+        For an option that it does not have, or a value that it refuses.
+    """
+    known = [] if options is None else [entry.name for entry in fields(options)]
+    for name in values:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"{what} has no option {name!r}; {has}")
+    try:
+        return None if options is None else options(**values)
+    except TypeError as error:
+        raise ConfigError(f"{field} of {what} do not fit: {error}") from error
+
+
+# As values of entry points: the module, imported on first use, and the name of the Part in it.
+_BUILT_IN = {
+    "ranked_genes": "biolm.models.systems.scconcept:RANKED_GENES",
+    "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
+}
+_REGISTERED: dict[str, Part] = {}
+
+
+def register_part(part: Part) -> None:
+    """Offer a part in this process.
+
+    Saved models that use it load only where it is registered; a package that brings parts names them in the
+    entry point group ``biolm.parts`` instead (``name = "module:PART"``).
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
+    if part.name in _REGISTERED or part.name in _BUILT_IN:
+        raise ConfigError(f"a part named {part.name!r} is registered already; choose another name")
+    _REGISTERED[part.name] = part
+
+
+def find_part(kind: str, name: str) -> Part:
+    """The part of that name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, it is of the other kind, or it cannot be imported.
+    """
+    if name not in _REGISTERED:
+        places = {point.name: point.value for point in entry_points(group="biolm.parts")} | _BUILT_IN
+        if name not in places:
+            known = ", ".join(sorted(places.keys() | _REGISTERED.keys()))
+            raise ConfigError(f"{kind} must be one of {known}, not {name!r}")
+        module, _, attribute = places[name].partition(":")
+        try:
+            found = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{kind} {name!r} cannot be loaded from {places[name]}: {error}") from error
+        if not isinstance(found, Part):
+            raise ConfigError(f"{kind} {name!r}: {places[name]} is a {type(found).__name__}, not a Part")
+        _REGISTERED.setdefault(name, found)
+    part = _REGISTERED[name]
+    if part.kind != kind:
+        raise ConfigError(f"{name!r} is an {part.kind}, not an {kind}")
+    return part
+
+
+def make_part(kind: str, config: CoreConfig) -> nn.Module | None:
+    """The embedder or head that a config names; None where it names none.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, or it gets options that it does not have.
+    """
+    name = getattr(config, kind)
+    if not name:
+        return None
+    part = find_part(kind, name)
+    what = f"{kind} {name!r}"
+    options = read_options(what, part.options, config.part_options.get(name, {}), "part_options")
+    return part.factory(config, options)

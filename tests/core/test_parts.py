@@ -1,0 +1,143 @@
+"""Embedders and heads by name: made from a config, saved and loaded with own models, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from biolm.adapters.cells import RankTokenizer
+from biolm.batch import Batch
+from biolm.core import CoreConfig, Transformer
+from biolm.core import parts as registry
+from biolm.core.parts import Part, find_part, register_part
+from biolm.errors import ConfigError
+from biolm.models import native
+from biolm.models.language import CellLanguage
+from biolm.vocab.genes import GeneVocabulary
+
+SIZES: dict[str, Any] = {"vocab_size": 30, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    factor: float = 2.0
+
+
+class Doubled(nn.Module):
+    def __init__(self, config: CoreConfig, options: Scaled) -> None:
+        super().__init__()
+        self.token, self.factor = nn.Embedding(config.vocab_size, config.d_model), options.factor
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.token(batch.ids) * self.factor
+
+
+class Sums(nn.Module):
+    def __init__(self, config: CoreConfig, options: None) -> None:
+        super().__init__()
+        self.out = nn.Linear(config.d_model, 3)
+
+    def forward(self, states: Tensor, table: Tensor) -> Tensor:
+        return self.out(states) + table.sum()
+
+
+DOUBLED = Part(name="doubled", kind="embedder", factory=Doubled, options=Scaled)
+SUMS = Part(name="sums", kind="output", factory=Sums)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    register_part(DOUBLED)
+    register_part(SUMS)
+
+
+def _batch() -> Batch:
+    return Batch.from_padded(torch.tensor([[5, 6, 7], [8, 9, 2]]))
+
+
+def _language() -> CellLanguage:
+    genes = [f"ENSG{number:011d}" for number in range(28)]
+    tokenizer = RankTokenizer(token_ids=np.arange(2, 30, dtype=np.int32), medians=np.ones(28), max_length=20)
+    return CellLanguage(name="own", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
+
+
+@torch.inference_mode()
+def test_own_models_save_and_load_their_parts(tmp_path: Path) -> None:
+    options = {"doubled": {"factor": 3.0}}
+    core = Transformer(CoreConfig(**SIZES, embedder="doubled", output="sums", part_options=options)).eval()
+    output = core(_batch())
+    assert output.logits.shape == (6, 3)
+    language = _language()
+    vocabulary = {"<pad>": 0, "<mask>": 1, **dict(zip(language.vocabulary.genes, range(2, 30), strict=True))}
+    saved = native.Saved(language=language, vocabulary=vocabulary, core=core.config)
+    native.save(tmp_path, saved, core.state_dict())
+    again = native.load(tmp_path)
+    assert isinstance(again.core.embeddings, Doubled)
+    assert torch.equal(again.core(_batch()).logits, output.logits)
+    # The options count: another factor gives other states.
+    other = Transformer(CoreConfig(**SIZES, embedder="doubled", output="sums")).eval()
+    other.load_state_dict(core.state_dict())
+    assert not torch.allclose(other(_batch()).logits, output.logits)
+
+
+@torch.inference_mode()
+def test_the_parts_of_published_systems_are_saved_with_own_models(tmp_path: Path) -> None:
+    language = _language()
+    vocabulary = {"<pad>": 0, "<mask>": 1, **dict(zip(language.vocabulary.genes, range(2, 30), strict=True))}
+    for name, options in (("ranked_genes", {"inner": 5}), ("binned_genes", {"activation": "gelu"})):
+        config = CoreConfig(**SIZES, position="none", embedder=name, part_options={name: options})
+        core, folder = Transformer(config).eval(), tmp_path / name
+        folder.mkdir()
+        native.save(
+            folder, native.Saved(language=language, vocabulary=vocabulary, core=config), core.state_dict()
+        )
+        again = native.load(folder)
+        batch = Batch.from_padded(torch.tensor([[5, 6, 7]]), values=torch.tensor([[1.0, 2.0, 3.0]]))
+        assert torch.equal(again.core(batch).last_hidden_state, core(batch).last_hidden_state), name
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"embedder": "doubld"}, "embedder must be one of .*doubled.*, not 'doubld'"),
+        ({"embedder": "sums"}, "'sums' is an output, not an embedder"),
+        ({"output": "sums", "head": "linear"}, "takes the place of a head"),
+        ({"part_options": {"doubled": {}}}, "no part of this config is it"),
+        (
+            {"embedder": "doubled", "part_options": {"doubled": {"rate": 1}}},
+            "no option 'rate'; it has factor",
+        ),
+        ({"output": "sums", "part_options": {"sums": {"rate": 1}}}, "it has none"),
+    ],
+)
+def test_refusals(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Transformer(CoreConfig(**SIZES, **fields))
+
+
+def test_names_and_kinds() -> None:
+    with pytest.raises(ConfigError, match="registered already"):
+        register_part(DOUBLED)
+    with pytest.raises(ConfigError, match="of kind embedder or output, not 'norm'"):
+        Part(name="x", kind="norm", factory=Doubled)
+
+
+def test_a_package_brings_parts_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint(name=name, group="biolm.parts", value=f"{__name__}:{value}")
+        for name, value in (("theirs", "DOUBLED"), ("broken", "NOTHING"), ("wrong", "SIZES"))
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "biolm.parts" else [])
+    assert find_part("embedder", "theirs") is DOUBLED
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        find_part("embedder", "broken")
+    with pytest.raises(ConfigError, match="is a dict, not a Part"):
+        find_part("embedder", "wrong")
