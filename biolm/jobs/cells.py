@@ -20,14 +20,16 @@ from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.result import FORMATS, check_store, write_result
 from biolm.io.anndata.vectors import PLACES, Addition, CellVectors
+from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.bind import fit
 from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
+from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Modality
 from biolm.jobs.settings import CellSettings
-from biolm.jobs.shards import ShardRecord, check_same_input
+from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
 from biolm.jobs.tokens import CellTokens
 from biolm.models.model import CellModel
@@ -316,25 +318,16 @@ def _open(data: Any, settings: Any) -> CellSource:
 
 
 @contextmanager
-def cells_of_shards(record: ShardRecord, data: Any, matrix: str) -> Iterator[CellSource]:
-    """The cells that shards were made from, open.
-
-    Parameters
-    ----------
-    record
-        Of one shard.
-    data
-        The cells, if they were moved since.
-    matrix
-        What is read of them.
+def cells_of_shards(merging: Merging, matrix: str) -> Iterator[CellSource]:
+    """The cells that shards were made from, open; ``matrix`` is what is read of them.
 
     Raises
     ------
     InputError
         If the cells changed.
     """
-    with open_cells(record.facts["input"] if data is None else data, matrix=matrix) as source:
-        check_same_input(input_facts(source), record.job["input"], source.path)
+    with open_table(merging.place, matrix=matrix) as source:
+        check_same_input(input_facts(source), merging.job["input"], source.path)
         yield source
 
 

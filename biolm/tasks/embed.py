@@ -6,7 +6,6 @@ Dimensions: ``n`` rows of the result · ``d`` width of the embedding.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
@@ -15,10 +14,11 @@ import numpy as np
 
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.anndata.result import format_of
-from biolm.jobs.job import Job, check_outputs, made_from, watched, write_whole
+from biolm.jobs.job import Job, check_outputs, made_from, watched
+from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Embedding, Modality, available, loaded_for, modality_of
 from biolm.jobs.settings import EmbedSettings
-from biolm.jobs.shards import ShardRecord, check_same_input
+from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Parts
 from biolm.options import read_options, refuse_unused
 from biolm.progress import progress
@@ -251,47 +251,31 @@ def embed_file(
     )
 
 
-def merge_vectors(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
+def merge_vectors(merging: Merging) -> int:
     """Write the vectors of all shards as the whole job would; how many rows there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        The output; its folder takes temporary files.
-    data
-        The input, if it was moved since.
-    form
-        By the ending of the output by default.
 
     Raises
     ------
     InputError
         If the input changed, or rows are missing.
     """
-    job, facts = records[0].job, records[0].facts
+    job, facts, parts, target = merging.job, merging.facts, merging.parts, merging.target
     modality = available()[job["modality"]]
     writer = modality.writer
-    form = format_of(target, form, writer.formats)
+    form = format_of(target, merging.form, writer.formats)
     check_outputs(target, _endings(target, form, writer.formats), EmbedSettings(overwrite=True))
     vectors = parts.joined("vectors")
     result = writer.result(vectors, job["key"], job["provenance"], centre=job["centre"])
     if not writer.needs_source:
         if len(vectors) != job["provenance"]["rows"]:
             raise InputError("the shards do not hold all rows; make the shards again")
-        write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, None))
+        merging.write(lambda made: writer.write(made, form, result, parts, None))
         return len(vectors)
-    place = facts["input"] if data is None else data
     reading = replace(EmbedSettings(), layer=facts["layer"], transpose=facts["transpose"])
-    with modality.open(place, reading) as source:
+    with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
         writer.check(source, form, job["key"], overwrite=facts["overwrite"])
-        write_whole(parts.folder, target, lambda made: writer.write(made, form, result, parts, source))
+        merging.write(lambda made: writer.write(made, form, result, parts, source))
     return len(vectors)
 
 

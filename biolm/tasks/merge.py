@@ -10,6 +10,7 @@ from typing import Any
 
 from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, working_folder, writing
+from biolm.jobs.merging import Merging
 from biolm.jobs.shards import read_shards
 from biolm.jobs.spool import Parts
 
@@ -110,5 +111,5 @@ def merge_shards(
         missing = int(records[0].facts["blocks"]) - len(parts)
         if missing:
             raise InputError(f"the shards lack {missing} blocks of the job; make the shards again")
-        rows = merger(records, parts, target, data=data, form=format)
+        rows = merger(Merging(records=records, parts=parts, target=target, data=data, form=format))
     return MergeSummary(output=target, kind=kind, shards=len(records), rows=rows)

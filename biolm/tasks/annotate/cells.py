@@ -21,8 +21,7 @@ from biolm.jobs.modality import Modality
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
-from biolm.tasks.annotate.kinds import Wanted
-from biolm.tasks.annotate.labelled import ChosenCells, chosen_rows, read_labels, read_training
+from biolm.tasks.annotate.labelled import ChosenCells, Wanted, chosen_rows, read_labels, read_training
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.rows import RowKind, RowTraining, names_in
 from biolm.tasks.annotate.score import COMPARED, report_of, row, shown, strange_test
@@ -92,7 +91,7 @@ class CellTraining(RowTraining):
 
 
 class CellKind(RowKind):
-    """Cells; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
+    """Cells."""
 
     def training(
         self,

@@ -19,8 +19,8 @@ from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.frozen import Frozen, Points, fit_variants
-from biolm.tasks.annotate.kinds import Training, Wanted, kind_of
-from biolm.tasks.annotate.labelled import Labels
+from biolm.tasks.annotate.kinds import kind_of
+from biolm.tasks.annotate.labelled import Labels, Wanted
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, Row, report_of, row
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
+    from biolm.tasks.annotate.rows import RowTraining
+    from biolm.tasks.annotate.sequences import SequenceTraining
 
 __all__ = ["fit"]
 
@@ -107,7 +109,7 @@ def fit(
     return annotator
 
 
-def _measured(training: Training, column: Labels, settings: FitSettings) -> Head:
+def _measured(training: RowTraining | SequenceTraining, column: Labels, settings: FitSettings) -> Head:
     """Measure a frozen method and its parts on held-out rows, then fit it on all."""
     points, split = training.points(column), training.split(column)
     log.info("fitting %s: %s labels, %s classes", column.name, f"{len(points.codes):,}", len(column.classes))
@@ -123,7 +125,11 @@ def _measured(training: Training, column: Labels, settings: FitSettings) -> Head
 
 
 def _fitted(
-    points: Points, column: Labels, parts: Sequence[str], training: Training, settings: FitSettings
+    points: Points,
+    column: Labels,
+    parts: Sequence[str],
+    training: RowTraining | SequenceTraining,
+    settings: FitSettings,
 ) -> Mapping[str, Frozen]:
     """Calibrated classifiers, or regressions of numbers, by what they read."""
     if not column.classes:

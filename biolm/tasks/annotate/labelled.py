@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,34 @@ from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
 
-__all__ = ["ChosenCells", "Labelled", "Labels", "batches_in", "chosen_rows", "read_labels", "read_training"]
+__all__ = [
+    "ChosenCells",
+    "Labelled",
+    "Labels",
+    "Wanted",
+    "batches_in",
+    "chosen_rows",
+    "read_labels",
+    "read_training",
+]
 
 _MISSING = ("", "nan", "NaN", "None", "NA", "<NA>")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which labels are learned.
+
+    Parameters
+    ----------
+    names
+        Columns.
+    labels
+        The table that holds them; None where the data do.
+    """
+
+    names: Sequence[str]
+    labels: str | Path | None
 
 
 @dataclass(frozen=True, eq=False)

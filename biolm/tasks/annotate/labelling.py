@@ -5,7 +5,7 @@ Dimensions: ``n`` sequences · ``s`` samples (sequences or letters) · ``c`` cla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,8 @@ from biolm.errors import ConfigError
 from biolm.io.provenance import plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
-from biolm.jobs.job import write_whole
+from biolm.jobs.merging import Merging
 from biolm.jobs.sequences import SequenceFile
-from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.annotator import Annotator, default_key
 from biolm.tasks.annotate.names import UNKNOWN
@@ -199,7 +198,7 @@ def scores_of(annotator: Annotator, block: SequenceBlock, settings: PredictSetti
 
 @dataclass(frozen=True, kw_only=True)
 class SequencePrediction:
-    """Sequences and an annotator; see :class:`~biolm.tasks.annotate.kinds.Prediction`.
+    """Sequences and an annotator.
 
     Parameters
     ----------
@@ -277,38 +276,15 @@ class SequencePrediction:
         return Found(self.labelling, self.block, np.concatenate([part["scores"] for part in parts])).table()
 
 
-def merge_labels(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
-    """Write the labels of all shards as the whole job would; how many sequences there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        ``.tsv``, ``.csv``, ``.parquet`` or ``.h5ad``.
-    data
-        Not used: the shards hold all that is written.
-    form
-        Not used: the ending says it.
-
-    Raises
-    ------
-    ConfigError
-        If the input or a format is named, or the ending names none.
-    """
-    if data is not None:
-        raise ConfigError("shards of labels of sequences hold all that is written; leave the input out")
-    if form is not None:
-        raise ConfigError("a table is written by the ending of the output; leave the format out")
-    held = records[0].facts["labelling"]
+def merge_labels(merging: Merging) -> int:
+    """Write the labels of all shards as the whole job would; how many sequences there are."""
+    merging.refuse_data("labels of sequences")
+    merging.refuse_form()
+    held = merging.facts["labelling"]
     labelling = Labelling(**{**held, "classes": tuple(held["classes"])})
-    check_ending(target, per_residue=labelling.per_residue)
-    found = _joined(parts, labelling)
-    write_whole(parts.folder, target, lambda made: _write(found, made))
+    check_ending(merging.target, per_residue=labelling.per_residue)
+    found = _joined(merging.parts, labelling)
+    merging.write(lambda made: _write(found, made))
     return len(found.block)
 
 

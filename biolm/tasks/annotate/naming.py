@@ -5,6 +5,7 @@ Dimensions: ``n`` rows · ``c`` classes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +18,24 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import CellAdditions, Coded
 from biolm.io.anndata.result import STORES, format_of
-from biolm.jobs.job import write_whole
+from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Embedding, Modality, available
-from biolm.jobs.shards import ShardRecord, check_same_input
+from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import Judged, additions, keys
-from biolm.tasks.annotate.predict import digest_of
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["RowPrediction", "merge_calls", "store_format"]
+__all__ = ["RowPrediction", "digest_of", "merge_calls", "store_format"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowPrediction:
-    """Rows and an annotator that fit each other; see :class:`~biolm.tasks.annotate.kinds.Prediction`.
+    """Rows and an annotator that fit each other.
 
     Parameters
     ----------
@@ -138,6 +138,15 @@ class RowPrediction:
         return additions(self.annotator, self.settings, Judged.of_parts(self.annotator, parts), self.coarse)
 
 
+def digest_of(folder: Path) -> str:
+    """What tells one annotator from another: the bytes of its files but the page."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
 def store_format(target: Path, chosen: str | None) -> str:
     """``h5ad`` or ``zarr``.
 
@@ -152,23 +161,8 @@ def store_format(target: Path, chosen: str | None) -> str:
     return form
 
 
-def merge_calls(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
+def merge_calls(merging: Merging) -> int:
     """Write the names of all rows as the whole job would; how many rows there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        What is written: ``.h5ad`` or ``.zarr``.
-    data
-        The rows, if they were moved since.
-    form
-        By the ending of the output by default.
 
     Raises
     ------
@@ -177,8 +171,8 @@ def merge_calls(
     """
     from biolm.tasks.annotate.annotator import load_annotator
 
-    form = store_format(target, form)
-    job, facts = records[0].job, records[0].facts
+    job, facts, parts = merging.job, merging.facts, merging.parts
+    form = store_format(merging.target, merging.form)
     folder, modality = Path(facts["annotator"]), available()[facts.get("modality", "cells")]
     annotator = load_annotator(folder, facts["model"])
     if digest_of(folder) != job["annotator"]:
@@ -188,12 +182,12 @@ def merge_calls(
     added = additions(annotator, settings, found, job["options"]["coarse"])
     writer = modality.writer
     if not writer.needs_source:
-        write_whole(parts.folder, target, lambda made: writer.write(made, form, added, parts, None))
+        merging.write(lambda made: writer.write(made, form, added, parts, None))
         return len(found.empty)
     reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
-    with modality.open(facts["input"] if data is None else data, reading) as source:
+    with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
-        write_whole(parts.folder, target, lambda made: writer.write(made, form, added, parts, source))
+        merging.write(lambda made: writer.write(made, form, added, parts, source))
     return len(found.empty)
 
 

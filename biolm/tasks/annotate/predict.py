@@ -5,7 +5,6 @@ Dimensions: ``n`` rows: cells, sequences ... · ``c`` classes.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from biolm.jobs.spool import Parts
 from biolm.options import read_options, refuse_unused
 from biolm.tasks.annotate.annotator import Annotator, load_annotator
 from biolm.tasks.annotate.kinds import kind_of
+from biolm.tasks.annotate.naming import digest_of
 from biolm.tasks.annotate.settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["PredictSummary", "annotate_file", "digest_of", "predict", "predict_file"]
+__all__ = ["PredictSummary", "annotate_file", "predict", "predict_file"]
 
 
 def predict(
@@ -201,15 +201,6 @@ def annotate_file(
             unit=modality.reads,
         ).run(target, settings)
     return PredictSummary(rows=rows, unit=modality.reads, counts=counts)
-
-
-def digest_of(folder: Path) -> str:
-    """What tells one annotator from another: the bytes of its files but the page."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
 
 
 def _opened(annotator: str | Path | Annotator, model: Any, modality: Modality) -> Annotator:

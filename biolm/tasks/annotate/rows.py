@@ -21,8 +21,7 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import keys, rolled
 from biolm.tasks.annotate.frozen import Frozen, Points
-from biolm.tasks.annotate.kinds import Wanted
-from biolm.tasks.annotate.labelled import Labelled, Labels, batches_in, chosen_rows, read_labels
+from biolm.tasks.annotate.labelled import Labelled, Labels, Wanted, batches_in, chosen_rows, read_labels
 from biolm.tasks.annotate.naming import RowPrediction, store_format
 from biolm.tasks.annotate.score import Row, baseline_rows, shown, unknown_test
 from biolm.tasks.annotate.settings import FitSettings, PredictSettings
@@ -36,7 +35,7 @@ __all__ = ["RowKind", "RowTraining", "names_in"]
 
 @dataclass(frozen=True, kw_only=True)
 class RowTraining:
-    """Labelled rows of a table; see :class:`~biolm.tasks.annotate.kinds.Training`.
+    """Labelled rows of a table.
 
     Parameters
     ----------
@@ -147,9 +146,12 @@ class RowTraining:
 
 
 class RowKind:
-    """Rows of a table; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
+    """Rows of a table."""
 
-    page = rereads = True
+    page: ClassVar[bool] = True
+    """Whether the annotator's folder gets a page for people."""
+    rereads: ClassVar[bool] = True
+    """Whether merging shards reads the annotator again."""
 
     def training(
         self,

@@ -30,8 +30,7 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.frozen import Frozen, Points
-from biolm.tasks.annotate.kinds import Wanted
-from biolm.tasks.annotate.labelled import Labels
+from biolm.tasks.annotate.labelled import Labels, Wanted
 from biolm.tasks.annotate.labelling import Labelling, SequencePrediction, check_ending
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
@@ -50,7 +49,7 @@ _VALIDATION = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceTraining:
-    """Labelled sequences and a model; see :class:`~biolm.tasks.annotate.kinds.Training`.
+    """Labelled sequences and a model.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ class SequenceTraining:
         groups, own = self.groups.astype(str), np.arange(len(self.known))
         return Points(vectors, self.table, column.codes, len(column.classes), groups, own)
 
-    def split(self, column: Labels) -> Split:  # noqa: ARG002  # the contract
+    def split(self, column: Labels) -> Split:  # noqa: ARG002  # as of rows
         """Places among the points of what is learned from and measured on."""
         return Split(*(self._places(side) for side in (self.sides.train, self.sides.test)))
 
@@ -142,7 +141,7 @@ class SequenceTraining:
             ),
         ]
 
-    def about(self, column: Labels, split: Split) -> dict[str, Any]:  # noqa: ARG002  # the contract
+    def about(self, column: Labels, split: Split) -> dict[str, Any]:  # noqa: ARG002  # as of rows
         """What was split, and how."""
         samples, chosen, sides = self.samples, self.settings, self.sides
         identity = usual_identity(samples.block) if chosen.identity is None else chosen.identity
@@ -159,7 +158,7 @@ class SequenceTraining:
     def more(
         self,
         column: Labels,
-        points: Points | None = None,  # noqa: ARG002  # the contract
+        points: Points | None = None,  # noqa: ARG002  # as of rows
         split: Split | None = None,  # noqa: ARG002
         measured: Mapping[str, Frozen] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
@@ -232,13 +231,13 @@ def _validation(samples: Samples, rows: NDArray[np.int64], settings: FitSettings
 
 
 class SequenceKind:
-    """Sequences; see :class:`~biolm.tasks.annotate.kinds.Kind`."""
+    """Sequences."""
 
     page = rereads = False
 
     def training(
         self,
-        modality: Modality,  # noqa: ARG002  # the contract
+        modality: Modality,  # noqa: ARG002  # as of rows
         source: SequenceFile,
         wanted: Wanted,
         model: SequenceModel,
@@ -275,7 +274,7 @@ class SequenceKind:
 
     def prediction(
         self,
-        modality: Modality,  # noqa: ARG002  # the contract
+        modality: Modality,  # noqa: ARG002  # as of rows
         source: SequenceFile,
         annotator: Annotator,
         settings: PredictSettings,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,9 +21,9 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing
 from biolm.io.provenance import plain, stamp
 from biolm.io.sequences import SequenceBlock
-from biolm.jobs.job import Job, check_outputs, write_whole
+from biolm.jobs.job import Job, check_outputs
+from biolm.jobs.merging import Merging
 from biolm.jobs.settings import RunSettings
-from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.options import Option, check_options
 from biolm.progress import log
@@ -203,33 +203,11 @@ def contacts_file(
     )
 
 
-def merge_contacts(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
-    """Write the contacts of all shards as the whole job would; how many proteins there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        ``.tsv`` or ``.npz``.
-    data
-        Not used: the shards hold all that is written.
-    form
-        By the ending of the output by default.
-
-    Raises
-    ------
-    ConfigError
-        If the input is named, or the format is none.
-    """
-    if data is not None:
-        raise ConfigError("shards of contacts hold all that is written; leave the input out")
-    found, least = _form(target, form), records[0].job["options"]["least"]
-    write_whole(parts.folder, target, lambda made: _write(made, found, parts, least))
+def merge_contacts(merging: Merging) -> int:
+    """Write the contacts of all shards as the whole job would; how many proteins there are."""
+    merging.refuse_data("contacts")
+    form, least, parts = _form(merging.target, merging.form), merging.job["options"]["least"], merging.parts
+    merging.write(lambda made: _write(made, form, parts, least))
     return sum(len(part["lengths"]) for part in parts)
 
 

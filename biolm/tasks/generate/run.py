@@ -15,8 +15,8 @@ from biolm.adapters.sequences import Tally, check_kind
 from biolm.errors import ConfigError, OutputError
 from biolm.io.provenance import digest, plain
 from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
-from biolm.jobs.job import Job, block_ends, check_outputs, write_whole
-from biolm.jobs.shards import ShardRecord
+from biolm.jobs.job import Job, block_ends, check_outputs
+from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
 from biolm.options import read_options
 from biolm.progress import progress
@@ -182,37 +182,15 @@ def generate_file(
     return _summary(made, target, settings.near, work.tally)
 
 
-def merge_generated(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
-    """Write the sequences of all shards as the whole job would; how many there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        The FASTA file.
-    data
-        The reference, if it was moved since.
-    form
-        Not used: sequences are written as FASTA.
-
-    Raises
-    ------
-    ConfigError
-        If a format is asked for.
-    """
-    if form is not None:
-        raise ConfigError("sequences are written as FASTA; leave the format out")
-    job, facts = records[0].job, records[0].facts
+def merge_generated(merging: Merging) -> int:
+    """Write the sequences of all shards as the whole job would; how many there are."""
+    merging.refuse_form("sequences are written as FASTA")
+    job, facts = merging.job, merging.facts
     settings = GenerateSettings(near=job["options"]["near"])
-    place = facts.get("reference") if data is None else data
+    place = facts.get("reference") if merging.data is None else merging.data
     known = None if place is None else _reference(place, job["model"]["reads"] == "protein")
-    made = _looked_up(_marked(_sequences(parts)), known, settings)
-    write_whole(parts.folder, target, lambda path: _write(made, path, target, settings.near))
+    made = _looked_up(_marked(_sequences(merging.parts)), known, settings)
+    merging.write(lambda path: _write(made, path, merging.target, settings.near))
     return sum(bool(each.sequence) for each in made)
 
 

@@ -5,10 +5,9 @@ Dimensions: ``n`` cells · ``e`` edits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cell_tables import open_table
@@ -16,8 +15,8 @@ from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_endings, write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import cells_of_shards
-from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
-from biolm.jobs.shards import ShardRecord
+from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched
+from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
 from biolm.tasks.perturb.measure import gathered
@@ -106,47 +105,26 @@ def perturb_file(
     return found[0]
 
 
-def merge_perturbations(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
+def merge_perturbations(merging: Merging) -> int:
     """Write the table of all shards as the whole job would; how many cells were perturbed.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        ``.parquet``, ``.csv`` or ``.tsv``.
-    data
-        The cells, if they were moved since.
-    form
-        Not used: the ending says it.
 
     Raises
     ------
     InputError
         If the cells or the model changed.
     """
-    if form is not None:
-        raise ConfigError("a table is written by the ending of the output; leave the format out")
-    check_table(target, overwrite=True)
-    job, facts = records[0].job, records[0].facts
-    settings = PerturbSettings(**job["options"])
-    told = facts["wanted"]
+    merging.refuse_form()
+    check_table(merging.target, overwrite=True)
+    job, facts, told = merging.job, merging.facts, merging.facts["wanted"]
+    settings = replace(PerturbSettings(**job["options"]), progress=False)
     genes = told["genes"] if isinstance(told["genes"], str) else tuple(told["genes"])
     wanted = Wanted(tuple(told["delete"]), tuple(told["overexpress"]), genes)
-    with cells_of_shards(records[0], data, settings.matrix) as source:
-        place = facts["input"] if data is None else data
-        plan = Plan.of(source, place, loaded(facts["model"]), wanted, replace(settings, progress=False))
+    with cells_of_shards(merging, settings.matrix) as source:
+        plan = Plan.of(source, merging.place, loaded(facts["model"]), wanted, settings)
         if plan.job.facts != job["model"]:
             raise InputError(
                 f"the model {facts['model']} changed since the shards were made; make them again"
             )
-        found = plan.table(gathered(parts))
-        columns: dict[str, Any] = found.columns
-        write_whole(
-            parts.folder, target, lambda made: write_table(made, [columns], found.facts, schema=SCHEMA)
-        )
+        found = plan.table(gathered(merging.parts))
+        merging.write(lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA))
     return len(plan.rows)

@@ -5,7 +5,7 @@ Dimensions: ``q`` query cells · ``k`` neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, table_endings, write_table
 from biolm.jobs.cells import cells_of_shards, prepare
-from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched, write_whole
-from biolm.jobs.shards import ShardRecord
+from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched
+from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
 from biolm.progress import log
@@ -132,39 +132,23 @@ def query_file(
     return found[0]
 
 
-def merge_neighbours(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
+def merge_neighbours(merging: Merging) -> int:
     """Write the neighbours of all shards as the whole job would; how many cells there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        What is written: a table, ``.h5ad`` or ``.zarr``.
-    data
-        The cells, if they were moved since.
-    form
-        Not used: the ending says it.
 
     Raises
     ------
     InputError
         If the index or the cells changed.
     """
-    if form is not None:
-        raise ConfigError("neighbours are written by the ending of the output; leave the format out")
-    job, facts = records[0].job, records[0].facts
+    merging.refuse_form("neighbours are written by the ending of the output")
+    job, facts, target = merging.job, merging.facts, merging.target
     _endings(target)
     held = load(facts["index"])
     if plain(dict(held.facts)) != job["index"]:
         raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
-    found = _joined(held, parts, job["inside"], job["provenance"])
-    with cells_of_shards(records[0], data, facts["layer"] or "X") as source:
-        write_whole(parts.folder, target, lambda made: _write(found, held, source, made, target, job["key"]))
+    found = _joined(held, merging.parts, job["inside"], job["provenance"])
+    with cells_of_shards(merging, facts["layer"] or "X") as source:
+        merging.write(lambda made: _write(found, held, source, made, target, job["key"]))
     return len(found.rows)
 
 

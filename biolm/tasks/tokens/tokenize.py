@@ -5,7 +5,6 @@ Dimensions: ``n`` rows of a block · ``t`` tokens of a block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +15,10 @@ from biolm.adapters.cells import concatenate
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.tokens import FORMATS, TokenWriter, token_format
-from biolm.jobs.job import Job, check_outputs, watched, write_whole
+from biolm.jobs.job import Job, check_outputs, watched
+from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Modality, loaded_for, modality_of
 from biolm.jobs.settings import ReadingSettings, RunSettings, SequenceSettings
-from biolm.jobs.shards import ShardRecord
 from biolm.jobs.spool import Parts
 from biolm.options import Option, check_options, read_options, refuse_unused
 
@@ -181,30 +180,12 @@ def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSetting
     return modality.tokens(source, loaded_for(modality.reads, model, whole=False), settings)
 
 
-def merge_tokens(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
-    """Write the tokens of all shards as the whole job would; how many cells there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        The output.
-    data
-        Not used: the shards hold all that is written.
-    form
-        By the ending of the output by default.
-    """
-    if data is not None:
-        raise ConfigError("shards of tokens hold all that is written; leave the input out")
-    job = records[0].job
-    found = token_format(target, form)
-    write_whole(parts.folder, target, lambda made: _write(parts, made, job["provenance"], found))
-    return sum(len(part["index"]) for part in parts)
+def merge_tokens(merging: Merging) -> int:
+    """Write the tokens of all shards as the whole job would; how many rows there are."""
+    merging.refuse_data("tokens")
+    form, facts = token_format(merging.target, merging.form), merging.job["provenance"]
+    merging.write(lambda made: _write(merging.parts, made, facts, form))
+    return sum(len(part["index"]) for part in merging.parts)
 
 
 def _write(parts: Parts, made: Path, facts: dict[str, Any], form: str) -> int:

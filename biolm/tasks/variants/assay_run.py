@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biolm.adapters.sequences import Tally
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.io.provenance import digest, stamp
 from biolm.io.table import TABLES, check_table, table_endings, write_table
-from biolm.jobs.job import Job, check_outputs, write_whole
-from biolm.jobs.shards import ShardRecord
+from biolm.jobs.job import Job, check_outputs
+from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
 from biolm.progress import progress
 from biolm.tasks.variants.assay import Assay
@@ -123,40 +122,15 @@ def score_assay(
     return replace(found[0], output=output)
 
 
-def merge_assay(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
-    """Write the table of all shards as the whole job would; how many variants there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        ``.parquet``, ``.csv`` or ``.tsv``.
-    data
-        Not used: the shards hold all that is written.
-    form
-        Not used: the ending says it.
-
-    Raises
-    ------
-    ConfigError
-        If the input or a format is named.
-    """
-    if data is not None:
-        raise ConfigError("shards of a table of mutations hold all that is written; leave the input out")
-    if form is not None:
-        raise ConfigError("a table is written by the ending of the output; leave the format out")
-    check_table(target, overwrite=True)
-    held = records[0].facts["layout"]
+def merge_assay(merging: Merging) -> int:
+    """Write the table of all shards as the whole job would; how many variants there are."""
+    merging.refuse_data("a table of mutations")
+    merging.refuse_form()
+    check_table(merging.target, overwrite=True)
+    held = merging.facts["layout"]
     lists = {name: tuple(held[name]) for name in ("columns", "whole")}
-    found = Layout(**{**held, **lists}).gathered(parts)
-    write_whole(
-        parts.folder, target, lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA)
-    )
+    found = Layout(**{**held, **lists}).gathered(merging.parts)
+    merging.write(lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA))
     return len(found)
 
 

@@ -5,7 +5,7 @@ Dimensions: ``m`` variants · ``k`` columns of scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,8 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.intervals import Variant, Window, read_vcf
 from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore
-from biolm.jobs.job import Job, check_outputs, write_whole
-from biolm.jobs.shards import ShardRecord
+from biolm.jobs.job import Job, check_outputs
+from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
 from biolm.progress import log, progress
 from biolm.tasks.variants.genome import COLUMNS, inner_window, open_reference, score_windows
@@ -133,43 +133,26 @@ def score_vcf(
     )
 
 
-def merge_vcf(
-    records: Sequence[ShardRecord], parts: Parts, target: Path, *, data: str | Path | None, form: str | None
-) -> int:
+def merge_vcf(merging: Merging) -> int:
     """Write the VCF of all shards as the whole job would; how many variants there are.
-
-    Parameters
-    ----------
-    records
-        All shards, in order.
-    parts
-        Their results.
-    target
-        ``.vcf`` or ``.vcf.gz``.
-    data
-        The VCF that was read, if it was moved since.
-    form
-        Not used: the ending says it.
 
     Raises
     ------
     InputError
         If the VCF changed.
     """
-    if form is not None or not str(target).endswith(_ENDINGS):
-        raise ConfigError(f"{target} names no format for variants; use .vcf or .vcf.gz, and no `format`")
-    job, place = records[0].job, Path(records[0].facts["input"] if data is None else data)
+    if merging.form is not None or not str(merging.target).endswith(_ENDINGS):
+        raise ConfigError(
+            f"{merging.target} names no format for variants; use .vcf or .vcf.gz, and no `format`"
+        )
+    job, place = merging.job, Path(merging.place)
     found = job["input"] | {"vcf": stamp(place)}
     if found != job["input"]:
         raise InputError(f"{place} is not what the shards were made from; name the right file with `data`")
     options, facts = job["options"], job["provenance"]
     names = COLUMNS if options["distances"] else COLUMNS[:3]
-    scores = _scores(parts, len(names))
-    write_whole(
-        parts.folder,
-        target,
-        lambda made: write_vcf(place, made, scores, names, _flat(facts), options["key"]),
-    )
+    scores = _scores(merging.parts, len(names))
+    merging.write(lambda made: write_vcf(place, made, scores, names, _flat(facts), options["key"]))
     return len(scores)
 
 

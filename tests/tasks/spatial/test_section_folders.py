@@ -101,6 +101,12 @@ def test_spots_are_searched_from_a_folder(folder: Path, labelled: anndata.AnnDat
     table = anndata.read_h5ad(tmp_path / "x.h5ad")
     rows = table.obs_names.get_indexer(labelled.obs_names)
     np.testing.assert_allclose(table.obsm["spatial"][rows], labelled.obsm["spatial"])
+    shards = [tmp_path / "s1", tmp_path / "s2"]
+    for number, shard in enumerate(shards, 1):
+        options: dict[str, Any] = {"shard": f"{number}/2", "block_rows": 64, "minimum_match": 0}
+        search.query(folder, tmp_path / "index", k=2, output=shard, **options)
+    merged = anndata.read_h5ad(biolm.merge(shards, tmp_path / "merged.h5ad"))
+    assert (merged.obsm["search_neighbours"] == table.obsm["search_neighbours"]).all()
 
 
 def test_a_model_is_evaluated_on_the_spots_of_a_folder(
