@@ -191,7 +191,7 @@ def load_lora(model: nn.Module, folder: str | Path) -> LoraConfig:
     try:
         values = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         config = LoraConfig(**{**values, "layers": tuple(values["layers"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"{folder / _CONFIG} is missing or damaged; give a folder of save_lora"
         ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.hdf5_texts import check_heaps, extents_of
 from biolm.io.json_file import parse_json
 
 __all__ = ["check_hdf5", "check_zarr", "open_zarr"]
@@ -35,7 +36,7 @@ _CHUNK_BYTES = 1 << 31
 
 
 def check_hdf5(file: Any, path: Path) -> None:
-    """Refuse an open HDF5 file with anything inside that is stored outside.
+    """Refuse an open HDF5 file with anything inside that is stored outside, or with a heap without an end.
 
     Parameters
     ----------
@@ -48,11 +49,13 @@ def check_hdf5(file: Any, path: Path) -> None:
     ------
     InputError
         If it holds an external link, a virtual dataset or one with external storage; the message names it.
+        Also as :func:`~biolm.io.hdf5_texts.check_heaps`.
     """
     import h5py
     from h5py import h5d, h5l, h5o
 
     found: list[str] = []
+    values: list[tuple[int, int]] = []
 
     def look(name: bytes, link: Any) -> object:
         what = ""
@@ -64,6 +67,8 @@ def check_hdf5(file: Any, path: Path) -> None:
                     what = "a virtual dataset, a view of other files"
                 elif plist.get_layout() == h5d.CONTIGUOUS and plist.get_external_count():
                     what = "a dataset whose values are stored in another file"
+                else:
+                    values.extend(extents_of(node))
         elif link.type != h5l.TYPE_SOFT:
             what = "a link into another file"
         if what:
@@ -77,6 +82,8 @@ def check_hdf5(file: Any, path: Path) -> None:
         raise InputError(
             f"{found[0]}, which is not followed; write a file of its own, for example with h5repack"
         )
+    if isinstance(file, h5py.File):
+        check_heaps(path, values)
 
 
 def open_zarr(path: Path, mode: str = "r", **options: Any) -> tuple[Any, Any]:

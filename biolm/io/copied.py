@@ -40,5 +40,5 @@ def copied(files: Sequence[Path], folder: Path, write: Callable[[Path], object])
 def _sources(folder: Path) -> str | None:
     try:
         return str(json.loads((folder / _SOURCES).read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any, TypeVar, cast
 
 from biolm.errors import BiolmError, InputError
 
-__all__ = ["each_named", "naming_damage", "reason_of"]
+__all__ = ["damage_named", "each_named", "naming_damage", "reason_of"]
 
 Item = TypeVar("Item")
+Reader = TypeVar("Reader", bound=Callable[..., Any])
 
 # What the machine says, not the file.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR}
@@ -75,8 +78,14 @@ def naming_damage(
     """
     try:
         yield
-    except (BiolmError, ImportError, MemoryError):
+    except (BiolmError, ImportError):
         raise
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        raise kind(
+            f"{name}: {what} asks for more memory than there is{reason}; if the file is not that large it is "
+            f"damaged, so {advice}, or use a machine with more memory"
+        ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
             raise
@@ -106,3 +115,38 @@ def each_named(
             except StopIteration:
                 return
         yield item
+
+
+def damage_named(
+    what: str = "it", kind: type[BiolmError] = InputError, advice: str = "copy it again"
+) -> Callable[[Reader], Reader]:
+    """Decorator of a reader whose first argument is the file: its failures are as by :func:`naming_damage`.
+
+    Parameters
+    ----------
+    what, kind, advice
+        As for :func:`naming_damage`.
+
+    Examples
+    --------
+    >>> @damage_named("the table")
+    ... def first(path):
+    ...     return {}["obs"]
+    >>> first("cells.h5ad")
+    Traceback (most recent call last):
+    biolm.errors.InputError: cells.h5ad is damaged: the table cannot be read (it lacks 'obs'); copy it again
+    """
+
+    def decorated(read: Reader) -> Reader:
+        @wraps(read)
+        def named(path: Any, *given: Any, **options: Any) -> Any:
+            with naming_damage(path, what, kind, advice):
+                return read(path, *given, **options)
+
+        @wraps(read)
+        def each(path: Any, *given: Any, **options: Any) -> Iterator[Any]:
+            return each_named(read(path, *given, **options), path, what, kind, advice)
+
+        return cast(Reader, each if isgeneratorfunction(read) else named)
+
+    return decorated

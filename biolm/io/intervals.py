@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.sequences.stream import open_stream
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Window:
     place: int
 
 
+@damage_named()
 def read_bed(path: str | Path) -> Iterator[Interval]:
     """Intervals of a BED file, plain or gzip, in order; comments and track lines are passed over.
 
@@ -125,6 +127,7 @@ def read_bed(path: str | Path) -> Iterator[Interval]:
             )
 
 
+@damage_named()
 def read_vcf(path: str | Path) -> Iterator[Variant]:
     """Variants of a VCF, plain or gzip, in order, one for each alternative allele.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.unpack import open_gzip
 
 __all__ = ["STRINGS", "LabelTable", "read_label_table"]
@@ -54,6 +55,7 @@ class LabelTable:
         return self.columns[name]
 
 
+@damage_named("the labels")
 def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
     """Read a table and put its rows in the order of some records.
 

@@ -36,7 +36,7 @@ def store_kind(path: Path) -> str | None:
     try:
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         return str(facts["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

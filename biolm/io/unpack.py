@@ -100,7 +100,10 @@ class Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes."""
-        piece: bytes = self._file.read(1 << 22 if size < 0 else size)
+        try:
+            piece: bytes = self._file.read(1 << 22 if size < 0 else size)
+        except zlib.error as error:  # as whatever else gzip finds wrong, so that a reader expects one kind
+            raise gzip.BadGzipFile(str(error)) from error
         self._size += len(piece)
         check_expansion(self._packed, self._size, self._name)
         return piece

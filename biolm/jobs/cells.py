@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.centre import centring_of
 from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.read import read_anndata
 from biolm.io.anndata.result import FORMATS, check_store, write_result
 from biolm.io.anndata.vectors import PLACES, Addition, CellVectors
 from biolm.io.cell_tables import open_table
@@ -264,12 +265,9 @@ class CellWriter:
 
 def whole_table(source: CellSource) -> AnnData:
     """The table of cells in memory, with everything that an h5ad or zarr holds."""
+    if source.kind in ("h5ad", "zarr") and source.path is not None:
+        return read_anndata(source.path)
     import anndata
-
-    if source.kind == "h5ad":
-        return anndata.read_h5ad(source.path)
-    if source.kind == "zarr":
-        return anndata.read_zarr(source.path)
     import pandas as pd
     import scipy.sparse as sp
 

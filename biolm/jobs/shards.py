@@ -158,7 +158,7 @@ def read_shard(path: Path) -> ShardRecord:
             facts=record["facts"],
             digests=dict(record["sha256"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         unfinished = path.with_name(f"{path.name}.partial").exists()
         more = "it is not finished: run it again with `resume=True`" if unfinished else "make it with `shard`"
         raise InputError(f"{path} is no finished shard; {more}") from error

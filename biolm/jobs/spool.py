@@ -31,6 +31,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _ENDING = ".block"
 OUTPUT = "output"  # folder in which the whole output is written
+_DIGEST = "sha256"  # of the arrays, in the head of a block's file
 MADE = "made"  # stands in the folder from when the whole output is written until it is cleared up
 _TEXT, _LENGTHS = ".text", ".lengths"
 # Results up to this many bytes are joined in memory, larger ones in a file.
@@ -125,7 +126,7 @@ class Spool:
             before = json.loads((self.folder / "job.json").read_bytes())
         except FileNotFoundError:
             return False
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             before = {}
         names = [name for name, value in self._facts.items() if before.get(name) != value]
         if names:
@@ -252,7 +253,16 @@ def _packed(arrays: Arrays) -> bytes:
             held[name + _LENGTHS] = np.array([len(text) for text in texts], np.int64)
         else:
             held[name] = np.ascontiguousarray(values)
-    return bytes(save(held))
+    return bytes(save(held, metadata={_DIGEST: _digest(held)}))
+
+
+def _digest(held: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of the arrays of a block and their names."""
+    found = hashlib.sha256()
+    for name in sorted(held):
+        found.update(f"{name} {held[name].dtype} {held[name].shape}".encode())
+        found.update(np.ascontiguousarray(held[name]).data)
+    return found.hexdigest()
 
 
 def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
@@ -276,7 +286,10 @@ def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file of a block is as long as its head says."""
+    """Whether a file of a block is as long as its head says, and holds what was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         with file.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
@@ -284,8 +297,11 @@ def _is_whole(file: Path) -> bool:
                 return False
             head = json.loads(opened.read(size))
         ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
-        return file.stat().st_size == 8 + size + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        if file.stat().st_size != 8 + size + max(ends, default=0):
+            return False
+        noted = head.get("__metadata__", {}).get(_DIGEST)  # blocks of earlier versions have none
+        return noted is None or noted == _digest(load(file.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError):
         return False
 
 

@@ -219,7 +219,9 @@ def _recognise(folder: Path) -> Entry:
             f"no model recognises the folder {folder}: it is empty; fetch the checkpoint again"
         )
     shown = ", ".join(held[:6]) + (", ..." if len(held) > 6 else "")
-    wanted = "; ".join(f"{entry.name} needs {entry.files}" for entry in available() if entry.files)
+    near = [entry for entry in available() if any(name in entry.files for name in held)]
+    wanted = "; ".join(f"{entry.name} needs {entry.files}" for entry in near[:3])
+    wanted = wanted or "`biolm models` says which files each model needs"
     raise CheckpointError(f"no model recognises the folder {folder}, which holds {shown}: {wanted}")
 
 

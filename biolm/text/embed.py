@@ -18,7 +18,7 @@ from torch import Tensor
 from biolm.batch import Batch, Tokens
 from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
-from biolm.io.json_file import read_json
+from biolm.io.json_file import parse_json, read_json
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, Padded, load_core, width_of
 from biolm.text.pieces import PieceTokenizer, load_pieces
@@ -98,9 +98,7 @@ def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:
     modules = folder / "modules.json"
     if not modules.is_file():
         return "mean", False, longest
-    import json
-
-    listed = json.loads(modules.read_text(encoding="utf-8"))
+    listed = parse_json(modules.read_bytes(), modules)
     kinds = [str(each.get("type", "")).rsplit(".", 1)[-1] for each in listed]
     unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
     if unknown:

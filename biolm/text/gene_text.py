@@ -19,12 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from biolm.errors import InputError
 from biolm.io.atomic import replacing
+from biolm.io.damage import damage_named
 from biolm.io.text.source import lines_of
 from biolm.text.embed import TextEncoder, embed_texts
 
 __all__ = ["cell_sentences", "gene_vectors", "read_gene_texts", "write_gene_vectors"]
 
 
+@damage_named()
 def read_gene_texts(path: Path) -> dict[str, str]:
     """Texts of genes: a table of Ensembl id or symbol, and text; rows of one gene are joined.
 

@@ -5,7 +5,6 @@ Dimensions: ``p`` pieces of a text, special ones left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -196,7 +195,7 @@ def _word_pieces(folder: Path) -> Any:
     from tokenizers import BertWordPieceTokenizer
 
     settings_file = folder / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+    settings = read_json(settings_file) if settings_file.is_file() else {}
     words = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
     # Without a setting, a vocabulary that holds capitals is a cased one.
     cased = sum(word[:1].isupper() for word in words if not word.startswith("[")) > 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+import zlib
 from pathlib import Path
 
 import anndata
@@ -16,6 +17,8 @@ import biolm
 from biolm.batch import Tokens
 from biolm.errors import BiolmError, InputError
 from biolm.io.cells import open_cells
+from biolm.io.contained import check_hdf5
+from biolm.io.hdf5_texts import check_lengths
 from biolm.io.sequences import open_sequences
 from biolm.io.sequences.store import SequenceStore, build_store
 from biolm.io.tokens import TokenWriter, read_tokens
@@ -48,6 +51,73 @@ def test_the_given_files_of_cells(damaged: Path, name: str, said: str) -> None:
     assert read(damaged / "whole.h5ad") == 37925
     with pytest.raises(InputError, match=said):
         read(damaged / name)
+
+
+def test_the_given_file_that_hdf5_reads_for_ever(damaged: Path) -> None:
+    with pytest.raises(InputError, match=r"hang\.h5ad is damaged: the store of its texts at byte 2,048"):
+        read(damaged / "hang.h5ad")
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "loom"])
+def test_heaps_of_texts_that_never_end(tmp_path: Path, cells: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    shutil.copyfile(cells, path)
+    if kind == "loom":
+        with h5py.File(path, "w") as file:
+            file["matrix"] = np.ones((9, 20))
+            file.create_group("row_attrs")["Gene"] = [f"gene {n}" for n in range(9)]
+            file.create_group("col_attrs")["CellID"] = [f"cell {n}" for n in range(20)]
+    assert read(path) > 0
+    content = bytearray(path.read_bytes())
+    # The header of the third text of the first heap: it becomes that of free space of no size.
+    at = content.index(b"GCOL") + 16
+    for _ in range(2):
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[at : at + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="reading it would never end"):
+        read(path)
+
+
+def test_heaps_are_found_behind_large_values(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("plain", data=np.frombuffer(b"GCOL\x01\0\0\0" * (1 << 18), np.uint8))
+        noise = np.random.default_rng(0).integers(0, 255, 1 << 21).astype(np.uint8)
+        file.create_dataset("packed", data=noise, chunks=(1 << 16,), compression="gzip")
+        file["names"] = ["a", "b"]
+    with h5py.File(path) as file:
+        check_hdf5(file, path)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"GCOL")
+    content[place + 16 : place + 32] = bytes(16)
+    path.write_bytes(content)
+    with h5py.File(path) as file, pytest.raises(InputError, match=f"at byte {place:,}"):
+        check_hdf5(file, path)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_texts_that_are_said_to_be_gigabytes_long(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        shuffle = compression is not None
+        file.create_dataset("x", data=["one", "two", "six"], compression=compression, shuffle=shuffle)
+        check_lengths(file["x"])
+    with h5py.File(path, "r+") as file:
+        made = file["x"]
+        if compression is None:
+            with path.open("r+b") as raw:
+                raw.seek(made.id.get_offset() + 16)
+                raw.write((1 << 30).to_bytes(4, "little"))
+        else:
+            _, stored = made.id.read_direct_chunk((0,))
+            planes = bytearray(zlib.decompress(stored))
+            planes[3 * 3 + 1] = (
+                0x40  # the highest byte of the second length, which lies apart from the others
+            )
+            made.id.write_direct_chunk((0,), zlib.compress(bytes(planes)))
+    with h5py.File(path) as file, pytest.raises(ValueError, match="its texts are said to be 1,07"):
+        check_lengths(file["x"])
 
 
 def test_the_given_sequences(damaged: Path) -> None:

@@ -88,7 +88,7 @@ def test_refusals(folder: Path) -> None:
         biolm.load(folder)
     with h5py.File(path, "a") as file:
         file["projection-1/projection-1/bias:0"] = h5py.ExternalLink("/etc/passwd", "/x")
-    with pytest.raises(CheckpointError, match=r"missing dense\.bias"):
+    with pytest.raises(CheckpointError, match=r"a link into another file .*, which is not followed"):
         biolm.load(folder)
     path.write_bytes(b"no file")
     with pytest.raises(CheckpointError, match="no whole HDF5 file"):

@@ -256,6 +256,6 @@ def read_bpe(path: str | Path, **settings: Any) -> BpeTokenizer:
     try:
         content = file.read_text(encoding="utf-8")
         json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is no tokenizer.json that can be read; copy it again") from error
     return BpeTokenizer(content, **settings)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.cells.labels import spelled_number
 from biolm.io.cells.source import Table
+from biolm.io.hdf5_texts import check_lengths
 
 __all__ = ["as_plain", "as_text", "categorical", "decoded", "encoded_table", "read_values"]
 
@@ -66,6 +67,7 @@ def read_values(node: Any, table: Any = None) -> NDArray[Any]:
         return _masked(node, np.asarray(node["mask"][...], dtype=bool))
     if "categories" in node.attrs and table is not None and "__categories" in table:
         return categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
+    check_lengths(node)
     return as_plain(np.asarray(node[...]))
 
 

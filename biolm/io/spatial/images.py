@@ -9,7 +9,7 @@ Everything comes out as 8-bit RGB. What was converted (16 bits, an alpha channel
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named, naming_damage
 
 __all__ = ["Level", "TissueImage", "open_image"]
 
@@ -142,23 +143,8 @@ def open_image(source: str | Path | NDArray[Any], *, check: bool = True) -> Tiss
     if not isinstance(source, (str, Path)):
         image = _from_array(np.asarray(source))
     else:
-        path = Path(source)
-        if path.is_dir():
-            image = _from_folder(path)
-        elif not path.is_file():
-            raise InputError(f"{path}: no such image; check the path")
-        elif path.suffix.lower() in SLIDES:
-            from biolm.io.spatial.slide import open_slide
-
-            image = open_slide(path)
-        elif path.suffix.lower() in TIFFS:
-            from biolm.io.spatial.tiff import open_tiff
-
-            image = open_tiff(path)
-        else:
-            from biolm.io.spatial.picture import open_picture
-
-            image = open_picture(path)
+        image = _from_path(Path(source))
+        image.levels = tuple(replace(level, read=_naming(level, source)) for level in image.levels)
     if check:
         try:
             image.refuse_blank()
@@ -166,6 +152,36 @@ def open_image(source: str | Path | NDArray[Any], *, check: bool = True) -> Tiss
             image.close()
             raise
     return image
+
+
+@damage_named("the image")
+def _from_path(path: Path) -> TissueImage:
+    """The image of a file or folder, by its ending."""
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image; check the path")
+    if path.suffix.lower() in SLIDES:
+        from biolm.io.spatial.slide import open_slide
+
+        return open_slide(path)
+    if path.suffix.lower() in TIFFS:
+        from biolm.io.spatial.tiff import open_tiff
+
+        return open_tiff(path)
+    from biolm.io.spatial.picture import open_picture
+
+    return open_picture(path)
+
+
+def _naming(level: Level, source: str | Path) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
+    """The level's reader; pixels are decoded when they are read, so damage shows only then."""
+
+    def read(x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
+        with naming_damage(source, "the image"):
+            return level.read(x, y, w, h)
+
+    return read
 
 
 def _from_folder(path: Path) -> TissueImage:

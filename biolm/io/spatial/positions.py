@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.spatial.joins import as_text
 
 __all__ = ["Positions", "find_positions", "read_positions"]
@@ -69,6 +70,7 @@ def find_positions(folder: Path) -> Path:
     return min(found, key=lambda path: (not _is_parquet(path), path.name))
 
 
+@damage_named("the table of positions")
 def read_positions(path: Path) -> Positions:
     """Read a table of positions.
 

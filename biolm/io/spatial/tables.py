@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.unpack import open_gzip
 
 __all__ = ["find_table", "header_of", "memory_source", "read_columns", "read_counts"]
@@ -40,6 +41,7 @@ def find_table(folder: Path, *endings: str) -> Path | None:
     return found[0] if found else None
 
 
+@damage_named()
 def header_of(path: Path) -> tuple[list[str], str]:
     """Names of the columns, and what separates them.
 
@@ -57,6 +59,7 @@ def header_of(path: Path) -> tuple[list[str], str]:
     return next(csv.reader([line.lstrip("\ufeff")], delimiter=delimiter), []), delimiter
 
 
+@damage_named()
 def read_columns(path: Path, text: Sequence[str], numbers: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Some columns of a table: ids as the text that the file has, never as numbers, which would round them.
 
@@ -119,6 +122,7 @@ def _read_text(path: Path, held: Sequence[str], names: Sequence[str], text: set[
     return table.rename_columns(list(places))
 
 
+@damage_named()
 def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[np.str_], Any]:
     """A count table whose first columns are ids.
 

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 from biolm.errors import InputError
 from biolm.io.damage import reason_of
+from biolm.io.json_file import parse_json
 from biolm.io.text.document import Document, Mention, Passage, Relation, normalise_ids
 from biolm.io.text.losses import Losses
 from biolm.io.text.raw import RawDocument, RawMention, RawPassage
@@ -55,26 +56,19 @@ def _json_documents(path: Path) -> Iterator[Any]:
         text = head + file.readline()
         try:
             whole = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # one object of many lines, which is read whole below
             whole = None
         if isinstance(whole, dict) and "passages" in whole:
             yield whole
             for line in file:
                 if line.strip():
-                    yield _loads(line, path)
+                    yield parse_json(line, path, InputError)
             return
-        content = whole if whole is not None else _loads(text + file.read(), path)
+        content = whole if whole is not None else parse_json(text + file.read(), path, InputError)
     documents = content.get("documents") if isinstance(content, dict) else content
     if not isinstance(documents, list):
         raise InputError(f"{path} holds no documents; BioC JSON is an object with 'documents'")
     yield from documents
-
-
-def _loads(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); fetch it again") from error
 
 
 def _from_xml(element: Element) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import IO
 from biolm.errors import InputError
 from biolm.io.text.document import Document, Mention, Passage, Span
 from biolm.io.text.losses import Losses
+from biolm.io.text.raw import MOST_BLANK
 from biolm.io.text.source import lines_of, stem_of
 from biolm.io.text.tags import SchemeEvidence, decode_tags, encode_tags
 from biolm.io.text.words import split_words
@@ -160,6 +161,11 @@ def _document(group: _Group, scheme: str, number: int | None) -> Document:
                         f"{row.span[0]} {row.span[1]}"
                     )
                 gap = start - len(text)
+                if gap > MOST_BLANK:
+                    raise InputError(
+                        f"document {group.name}, line {row.line}: word {row.word!r} lies {gap:,} characters "
+                        "behind the last; mend its offset"
+                    )
                 text += "\n" * gap if not place and passages and gap else " " * gap
             text += row.word
             spans.append((start, len(text)))

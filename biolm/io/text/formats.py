@@ -23,6 +23,7 @@ from typing import IO
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import replacing
+from biolm.io.damage import each_named
 from biolm.io.text.bioc import raw_bioc_json, raw_bioc_xml, write_bioc_json, write_bioc_xml
 from biolm.io.text.brat import raw_brat, write_brat
 from biolm.io.text.conll import read_conll, write_conll
@@ -151,10 +152,11 @@ def read_documents(
             raise InputError(f"there is no file {each}; check the name")
     kinds = [options.format or format_of(each) for each in paths]
     if set(kinds) == {"medline"}:
-        found: Iterator[Document] = read_medline(paths, report)
+        found: Iterator[Document] = each_named(read_medline(paths, report), paths[0])
     else:
         found = chain.from_iterable(
-            _read(each, kind, options, report) for each, kind in zip(paths, kinds, strict=True)
+            each_named(_read(each, kind, options, report), each)
+            for each, kind in zip(paths, kinds, strict=True)
         )
     yield from _screened(found, options, report)
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from biolm.errors import InputError
 from biolm.io.damage import reason_of
+from biolm.io.json_file import parse_json
 from biolm.io.text.document import Document, Mention, Passage, Relation, normalise_ids
 from biolm.io.text.losses import Losses
 from biolm.io.text.source import lines_of, stem_of
@@ -31,10 +32,7 @@ def read_jsonl(path: Path) -> Iterator[Document]:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where} is not valid JSON ({error}); fetch it again") from error
+        record = parse_json(line, where, InputError)
         if not isinstance(record, dict):
             raise InputError(f"{where} is no JSON object; give one a line")
         try:

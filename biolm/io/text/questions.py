@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
-from biolm.io.damage import reason_of
+from biolm.io.damage import damage_named, reason_of
+from biolm.io.json_file import parse_json
 from biolm.io.text.source import open_text
 
 __all__ = [
@@ -58,12 +59,10 @@ class Question:
 
 def _load(path: Path) -> Any:
     with open_text(path) as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise InputError(f"{path} is not valid JSON ({error}); fetch it again") from error
+        return parse_json(file.read(), path, InputError)
 
 
+@damage_named()
 def read_squad(path: Path, *, on_mismatch: str = "error") -> list[Question]:
     """Questions of SQuAD 1.1 or 2.0.
 
@@ -115,6 +114,7 @@ def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismat
     )
 
 
+@damage_named()
 def read_questions(path: Path, *, on_mismatch: str = "error") -> tuple[str, list[Question]]:
     """``squad`` or ``bioasq``, by what the file holds, and its questions.
 
@@ -162,6 +162,7 @@ def exact_answers(stored: Any, kind: str) -> tuple[tuple[str, ...], ...]:
     return (tuple(flat),) if flat else ()
 
 
+@damage_named()
 def read_bioasq(path: Path) -> list[Question]:
     """Questions of BioASQ task b.
 
@@ -205,6 +206,7 @@ def bioasq_file(questions: Sequence[Question], answers: Mapping[str, Any], ideal
     return json.dumps({"questions": rows}, ensure_ascii=False, indent=1) + "\n"
 
 
+@damage_named()
 def read_pubmedqa(path: Path, test_ids: Path | None = None) -> tuple[list[Question], list[Question]]:
     """Labelled questions of PubMedQA, split by the official file of test answers.
 

@@ -20,9 +20,20 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.text.document import Document, Mention, Passage, Relation, Span, normalise_ids
 
-__all__ = ["Policy", "RawDocument", "RawMention", "RawPassage", "ReadReport", "same_text", "settle"]
+__all__ = [
+    "MOST_BLANK",
+    "Policy",
+    "RawDocument",
+    "RawMention",
+    "RawPassage",
+    "ReadReport",
+    "same_text",
+    "settle",
+]
 
 Policy = Literal["error", "skip", "keep"]
+MOST_BLANK = 1_000_000
+"""Characters that offsets may leave open between two pieces of a text."""
 _GREEK = {"α": "a", "β": "b", "γ": "g", "δ": "d", "ε": "e", "κ": "k", "λ": "l", "μ": "u", "ω": "o", "ς": "σ"}
 _NAMES = {
     "alpha": "a",
@@ -169,7 +180,7 @@ class _Placed:
                 gap = stated - used
                 if gap < 0:
                     self.fits, gap = False, 1
-            if gap > 1_000_000:
+            if gap > MOST_BLANK:
                 raise InputError(
                     f"{raw.where}: a passage begins {gap:,} characters behind the last; fix its offset"
                 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.text.source import lines_of
 
 __all__ = ["read_terms"]
@@ -14,6 +15,7 @@ __all__ = ["read_terms"]
 _SYNONYM = re.compile(r'synonym: "((?:[^"\\]|\\.)*)"')
 
 
+@damage_named()
 def read_terms(path: Path) -> Iterator[tuple[str, str]]:
     """Pairs of identifier and name.
 

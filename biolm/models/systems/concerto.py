@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch
 from biolm.core.checkpoint import load_strict
-from biolm.errors import CheckpointError
+from biolm.errors import CheckpointError, InputError
+from biolm.io.cells.hdf5 import open_hdf5
 from biolm.models.language import CellLanguage
 from biolm.models.systems.cell_network import CellNetwork
 from biolm.vocab.genes import GeneVocabulary
@@ -146,10 +147,10 @@ def read_keras(path: Path) -> dict[str, Tensor]:
             found[key] = torch.from_numpy(np.asarray(held[()], np.float32))
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             file.visititems(take)
-    except OSError as error:
-        raise CheckpointError(f"{path} is no whole HDF5 file; fetch it again") from error
+    except (OSError, InputError) as error:
+        raise CheckpointError(f"{path} is no whole HDF5 file ({error}); fetch it again") from error
     return found
 
 

@@ -8,7 +8,6 @@ Token 0 is of the whole patch, the others of the cells of a grid over it, row by
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.spatial.colour import COLOUR_NAMES, colour_grid
 from biolm.errors import ConfigError
+from biolm.io.json_file import read_json
 
 __all__ = ["Colours", "Convolutions", "ImageEncoder", "VitEncoder", "make_encoder"]
 
@@ -180,7 +180,7 @@ def _from_folder(folder: Path, device: str) -> VitEncoder:
     files = [folder / "config.json", *find_weights(folder)]
     grid = round((model.config.max_length - 1) ** 0.5)
     size = grid * patch_size(model.config, 3)
-    kind = json.loads(files[0].read_text(encoding="utf-8"))
+    kind = read_json(files[0])
     facts = {
         "encoder": kind.get("architecture") or kind.get("model_type") or "vit",
         "sha256": hash_files(files),

@@ -28,6 +28,7 @@ from biolm.core.checkpoint import load_strict, read_torch
 from biolm.errors import CheckpointError, InputError
 from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
+from biolm.io.cells.hdf5 import open_hdf5
 from biolm.io.json_file import read_json
 from biolm.models.context import ContextColumn
 from biolm.models.language import CellLanguage
@@ -290,16 +291,14 @@ def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
     """Special tokens, then the genes of each table of protein vectors; the vectors are in the weights."""
     if "gene_vocab" in config:
         return {str(name): int(token) for name, token in config["gene_vocab"].items()}
-    import h5py
-
     data = config.get("data_config", {})
     names = list(data.get("special_tokens", ()))
     for name in data.get("esm2_mappings", ()):
         path = folder / _VOCABS / str(name)
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(path) as file:
                 names += [key.decode() if isinstance(key, bytes) else str(key) for key in file["keys"][:]]
-        except (OSError, KeyError, UnicodeDecodeError) as error:
+        except (OSError, KeyError, UnicodeDecodeError, InputError) as error:
             raise CheckpointError(
                 f"{path} is missing or damaged; get the folder with the authors' transcriptformer download"
             ) from error

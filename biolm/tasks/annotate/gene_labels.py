@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cell_tables import open_table
+from biolm.io.damage import damage_named
 from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -134,6 +135,7 @@ def _check_cells(data: Any, settings: GeneFitSettings) -> None:
             raise ConfigError(f"`{name}` says how cells are read, and there are none; leave it out")
 
 
+@damage_named("the table of genes")
 def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
     """Labels by gene, from a table by commas or tabs.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
-from biolm.io.damage import reason_of
+from biolm.io.damage import damage_named, reason_of
 
 __all__ = ["Ontology", "read_ontology"]
 
@@ -88,6 +88,7 @@ class Ontology:
         return {text.lower(): term for text, term in [*texts, *((term, term) for term in self.names)]}
 
 
+@damage_named("the ontology")
 def read_ontology(path: str | Path) -> Ontology:
     """Read an ontology: ``.obo``, ``.json`` or a table by tabs.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import BiolmError, ConfigError, InputError
+from biolm.io.anndata.read import read_anndata
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import label_text
 from biolm.io.cells.memory import series_values
@@ -173,7 +174,7 @@ def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
             cells = {name: source.obs_column(name) for name in source.obs_columns()}
             return anndata.AnnData(obs=pd.DataFrame(cells, index=source.cell_names()))
         kind = source.kind
-    return anndata.read_h5ad(data, backed="r") if kind == "h5ad" else anndata.read_zarr(data)
+    return read_anndata(data, backed=kind == "h5ad")
 
 
 def _column(table: Any, name: str, role: str) -> NDArray[np.str_]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.counts import check_counts
 from biolm.errors import InputError
+from biolm.io.anndata.read import read_anndata
 from biolm.io.cells import open_cells
 
 if TYPE_CHECKING:
@@ -154,15 +155,7 @@ def read_obsm(source: str | Path | AnnData, key: str) -> NDArray[np.float64]:
 def _read(source: str | Path | AnnData) -> AnnData:
     if not isinstance(source, (str, Path)):
         return source
-    import anndata
-
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        return anndata.read_h5ad(path) if path.is_file() else anndata.read_zarr(path)
-    except (OSError, KeyError, anndata.io.AnnDataReadError) as error:
-        raise InputError(f"{path} is no section that was prepared ({error})") from error
+    return read_anndata(source)
 
 
 def _gene_table(adata: AnnData) -> tuple[NDArray[np.str_], Any]:

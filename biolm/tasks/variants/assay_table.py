@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.io.sequences.stream import open_stream
 from biolm.progress import log
 
@@ -53,6 +54,7 @@ class TextTable:
         }
 
 
+@damage_named("the table")
 def read_text_table(path: str | Path) -> TextTable:
     """Read a table with a header; what separates its cells is inferred from the header.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.io.damage import reason_of
+from biolm.io.damage import damage_named, reason_of
+from biolm.io.json_file import parse_json
 from biolm.io.text.source import lines_of
 from biolm.scoring.calls import calibration
 from biolm.text.pieces import PieceTokenizer
@@ -30,6 +30,7 @@ class Chosen:
     answers: tuple[str, ...]
 
 
+@damage_named()
 def read_choices(path: Path) -> list[Choice]:
     """Questions of a file of JSON lines: ``question``, ``options``, and ``answer`` as number, letter or text.
 
@@ -43,8 +44,8 @@ def read_choices(path: Path) -> list[Choice]:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
+        stored = parse_json(line, where, InputError)
         try:
-            stored = json.loads(line)
             options = stored["options"]
             options = tuple(map(str, options.values() if isinstance(options, dict) else options))
             question, answer = str(stored["question"]), stored.get("answer")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.json_file import parse_json
 from biolm.io.text import Document, ReadOptions, read_documents
 from biolm.io.text.source import lines_of
 from biolm.text.scores.bootstrap import compare_f1, f1_interval
@@ -162,10 +162,7 @@ def _answers(kind: str, found: Path, gold: Path) -> Iterator[str]:
     from biolm.io.text.questions import read_bioasq, read_squad
     from biolm.text.scores.answers import bioasq_scores, squad_scores
 
-    try:
-        stored: Any = json.loads(found.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{found} is not valid JSON ({error})") from error
+    stored: Any = parse_json(found.read_bytes(), found, InputError)
     if kind == "squad":
         if not isinstance(stored, dict):
             raise InputError(f"{found} must be an object from question to answer")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 from biolm.training.config import RunConfig
 from biolm.training.data.labels import IGNORED, encode_classes
 
@@ -65,6 +66,7 @@ def hold_out(groups: NDArray[np.int64], config: RunConfig) -> NDArray[np.bool_]:
     return np.asarray(held_out)
 
 
+@damage_named("the groups")
 def read_groups(path: Path, names: list[str]) -> NDArray[np.int64]:
     """The group of each record; records that the table does not name are groups of their own.
 
