@@ -12,11 +12,12 @@ PYTEST_OPTIONS ?= -n 2 --dist loadfile
 SETTINGS := pyproject.toml constraints.txt
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo readme test lint types imports docs pytest clean
+.PHONY: help demo readme test lint types imports docs pytest fuzz clean
 
 help:
 	@echo "make demo   embed the shipped cells, print the quality table, write demo/"
 	@echo "make test   ruff, mypy, import-linter, documentation build, pytest"
+	@echo "make fuzz   read 200 mutants of a file of every reader"
 	@echo "make clean  remove what the two commands made, .venv included"
 
 $(BIN)/python:
@@ -65,6 +66,9 @@ docs: $(VENV)/test.stamp
 
 pytest: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+fuzz: $(VENV)/test.stamp
+	BIOLM_FUZZ=200 $(BIN)/python -m pytest tests/fuzz
 
 clean:
 	rm -rf $(VENV) demo docs/_build
