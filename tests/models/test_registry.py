@@ -50,7 +50,7 @@ def test_a_folder_nothing_recognises(tmp_path):
     for number in range(9):
         (tmp_path / f"{number}.txt").write_text("")
     with pytest.raises(
-        CheckpointError, match=r"holds 0\.txt, 1\.txt, 2\.txt, 3\.txt, 4\.txt, 5\.txt, \.\.\.: gen"
+        CheckpointError, match=r"0\.txt, 1\.txt, 2\.txt, 3\.txt, 4\.txt, 5\.txt, \.\.\.: .biolm models. says"
     ):
         registry.load(tmp_path)
 
