@@ -163,21 +163,35 @@ def _in_rows(
     q0, q1, k0, k1 = span
     heads = 1 if bias is None else query.shape[1]
     step = max(1, _MOST_ROWS // ((k1 - k0) * heads))
+    # One mask for all calls: masks that grow from call to call would leave holes too small for the next.
+    kept: Tensor | None = None
     parts = []
     for start in range(q0, q1, step):
         stop = min(start + step, q1)
         first, last, masked = _seen(layout, rule, (start, stop, k0, k1))
+        late = slice(masked - first, last - first)
+        if bias is not None or masked <= first:
+            mask = _mask(layout, rule, bias, (start, stop, first, last))
+            mask = None if mask is None else mask.to(query.dtype)
+        else:
+            kept = query.new_zeros((step, k1 - k0)) if kept is None else kept
+            mask = kept[: stop - start, : last - first]
+            hidden = _mask(layout, rule, None, (start, stop, masked, last))
+            assert hidden is not None
+            mask[:, late] = hidden
         own = slice(first - k0, last - k0)
         part = F.scaled_dot_product_attention(
             _heads_first(query[start - q0 : stop - q0], 1),
             _heads_first(key[own], 1),
             _heads_first(value[own], 1),
-            attn_mask=_late_mask(layout, rule, bias, (start, stop, first, last), masked, query),
+            attn_mask=mask,
             dropout_p=rule.dropout,
             scale=rule.scale,
             enable_gqa=key.shape[1] != query.shape[1],
         )
         parts.append(part.transpose(1, 2).flatten(0, 1))
+        if kept is not None:
+            kept[:, late] = 0
     return torch.cat(parts)
 
 
@@ -197,27 +211,6 @@ def _seen(layout: Layout, rule: Rule, span: tuple[int, int, int, int]) -> tuple[
         first = k0 + int(torch.searchsorted(places, least - rule.window, right=True))
         return first, last, first
     return k0, last, k0 + int(torch.searchsorted(places, least, right=True))
-
-
-def _late_mask(
-    layout: Layout,
-    rule: Rule,
-    bias: PositionBias | None,
-    span: tuple[int, int, int, int],
-    masked: int,
-    query: Tensor,
-) -> Tensor | None:
-    """As :func:`_mask` where only keys from ``masked`` on may be hidden."""
-    start, stop, first, last = span
-    if bias is not None or masked <= first:
-        found = _mask(layout, rule, bias, span)
-        return None if found is None else found.to(query.dtype)
-    late = _mask(layout, rule, None, (start, stop, masked, last))
-    if late is None or not late.numel():
-        return None
-    whole = query.new_zeros((stop - start, last - first))
-    whole[:, masked - first :] = late
-    return whole
 
 
 def _cached_mask(
