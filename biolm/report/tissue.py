@@ -109,7 +109,9 @@ def draw_labels(
     """Kinds of spots on the map, a panel each, with a legend."""
     import matplotlib.pyplot as plt
 
-    figure, grid = plt.subplots(1, len(labels), figsize=(4.4 * len(labels), 3.8), squeeze=False)
+    size = (4.4 * len(labels), 3.8)
+    # Constrained: a legend keeps clear of the next panel.
+    figure, grid = plt.subplots(1, len(labels), figsize=size, squeeze=False, layout="constrained")
     for axes, (name, column) in zip(grid[0], labels.items(), strict=True):
         _ground(axes, places, None)
         for number, kind in enumerate(sorted(set(column.tolist()))):
