@@ -88,9 +88,7 @@ def draw_values(
     overwrite: bool = False,
 ) -> None:
     """Numbers of spots on the map, a panel each."""
-    import matplotlib.pyplot as plt
-
-    figure, grid = plt.subplots(1, len(values), figsize=(3.6 * len(values), 3.6), squeeze=False)
+    figure, grid = _panels(len(values), 3.9, 3.4)
     for axes, (name, column) in zip(grid[0], values.items(), strict=True):
         _ground(axes, places, pixels)
         drawn = axes.scatter(*places.T, c=column, s=_size(places), cmap="viridis", linewidths=0)
@@ -107,11 +105,7 @@ def draw_labels(
     overwrite: bool = False,
 ) -> None:
     """Kinds of spots on the map, a panel each, with a legend."""
-    import matplotlib.pyplot as plt
-
-    size = (4.4 * len(labels), 3.8)
-    # Constrained: a legend keeps clear of the next panel.
-    figure, grid = plt.subplots(1, len(labels), figsize=size, squeeze=False, layout="constrained")
+    figure, grid = _panels(len(labels), 4.4, 3.8)
     for axes, (name, column) in zip(grid[0], labels.items(), strict=True):
         _ground(axes, places, None)
         for number, kind in enumerate(sorted(set(column.tolist()))):
@@ -144,9 +138,7 @@ def draw_attention(
     genes
         Names and attention of the genes that the patch looks at most.
     """
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2))
+    figure, ((left, right),) = _panels(2, 3.6, 3.2)
     side = 224 if patch is None else patch.shape[0]
     if patch is not None:
         left.imshow(patch)
@@ -159,6 +151,13 @@ def draw_attention(
     right.set_title("the patch looks at", fontsize=9)
     figure.suptitle(title, fontsize=9)
     _save(figure, path, overwrite)
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Any, Any]:
+    """Panels in a row, whose legends, scales and names keep clear of each other."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, count, figsize=(width * count, height), squeeze=False, layout="constrained")
 
 
 def _figure(pixels: NDArray[np.uint8]) -> tuple[Any, Any]:

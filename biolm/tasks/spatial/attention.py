@@ -45,7 +45,8 @@ def write_attention(
         As of :func:`biolm.spatial.embed`.
     folder
         Folder to write: ``genes_to_image.tsv`` and ``image_to_genes.tsv`` (mean over spots), a picture of
-        each spot shown, and ``map.png``: where the patch itself is looked at more than its surroundings.
+        each spot shown, and ``map.png``: how much the patch itself and its surroundings are looked at, over
+        the tissue where the image is given.
     image
         Full-resolution image for the background of the pictures; it must be the one that was prepared.
     spots
@@ -71,12 +72,17 @@ def write_attention(
         _write_means(temporary, everything)
         patch = np.array([one.to_image[:, 0].mean() for one in everything])
         around = np.array([one.to_image[:, 1].mean() for one in everything])
+        patches = None if image is None else _patches(section, Path(image))
+        pixels, places = None, section.xy
+        if patches is not None:
+            pixels, factor = patches.image.thumbnail()
+            places = patches.centres / factor
         draw_values(
             temporary / "map.png",
-            section.xy,
+            places,
             {"genes look at the patch": patch, "genes look at its surroundings": around},
+            pixels=pixels,
         )
-        patches = None if image is None else _patches(section, Path(image))
         for number, spot in enumerate(shown):
             row = names.index(spot)
             draw_attention(
