@@ -111,14 +111,12 @@ class CoreConfig:
     embed_norm: bool = False  # norm after the sum of embeddings (BERT, ModernBERT)
     embed_norm_bias: bool = True  # ModernBERT has none
     embed_scale: float = 1.0  # sqrt(d_model) in Gemma and BioGPT
-    token_norm: bool = False  # norm on the token embedding alone, before the sum (scGPT)
     token_dropout: bool = False  # ESM: mask embeddings zeroed, the rest rescaled
     pad_id: int | None = None
     mask_id: int | None = None
     begin_ids: tuple[int, ...] | None = None  # tokens that a prompt may begin with (CTRL); None: any
     value_encoder: Literal["none", "bins", "continuous", "patches"] = "none"
     n_values: int = 0  # rows of the bin embedding, or numbers a patch holds
-    value_clip: float | None = None  # scGPT clamps values at 512
 
     # Positions
     position: Literal["none", "learned", "sinusoid", "rope", "alibi", "t5"] = "learned"
@@ -341,8 +339,19 @@ class CoreConfig:
         ConfigError
             For a field that does not exist.
         """
+        values = _with_parts(values)
         known = {field.name for field in fields(cls)}
         for name in values:
             if name not in known:
                 raise ConfigError(f"the core config has no field {name!r}; known: {', '.join(sorted(known))}")
         return cls(**values)
+
+
+def _with_parts(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of earlier versions that belong to scGPT alone, as its part."""
+    values = dict(values)
+    norm, clip = values.pop("token_norm", False), values.pop("value_clip", None)
+    if norm or clip is not None:
+        values["embedder"] = "normed_values"
+        values["part_options"] = {"normed_values": {"norm": norm, "clip": clip}}
+    return values

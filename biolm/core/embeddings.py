@@ -61,12 +61,10 @@ class Embeddings(nn.Module):
             self.position = nn.Embedding(c.max_length + c.position_offset, width)
         if c.n_segments:
             self.segment = nn.Embedding(c.n_segments, c.embed_dim)
-        if c.token_norm:
-            self.token_norm = make_norm(c, c.embed_dim)
         if c.value_encoder == "bins":
             self.value: nn.Module = nn.Embedding(c.n_values, c.embed_dim)
         elif c.value_encoder == "continuous":
-            self.value = ContinuousValues(c.embed_dim, c.value_clip, c.norm_eps)
+            self.value = ContinuousValues(c.embed_dim, None, c.norm_eps)
         elif c.value_encoder == "patches":
             self.value = nn.Linear(c.n_values, c.embed_dim)
         if c.embed_norm:
@@ -87,9 +85,7 @@ class Embeddings(nn.Module):
         """
         c = self.config
         self.check(batch)
-        x = self.token(batch.ids)  # (t, e)
-        if c.token_norm:
-            x = self.token_norm(x)
+        x = self.tokens(batch.ids)  # (t, e)
         if c.embed_scale != 1.0:
             # Gemma rounds the factor to the weights' number type before it multiplies.
             x = x * torch.tensor(c.embed_scale, dtype=x.dtype, device=x.device)
@@ -113,6 +109,10 @@ class Embeddings(nn.Module):
         if self.projection is not None and not c.project_tokens:
             x = self.projection(x)
         return x  # type: ignore[no-any-return]
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """Embeddings ``(t, e)`` of tokens alone, as they enter the sum."""
+        return self.token(ids)  # type: ignore[no-any-return]
 
     def check(self, batch: Batch) -> None:
         """Name what is wrong with a batch before any compute.

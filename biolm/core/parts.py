@@ -93,6 +93,7 @@ def read_options(what: str, options: type[Any] | None, values: Mapping[str, Any]
 
 # As values of entry points: the module, imported on first use, and the name of the Part in it.
 _BUILT_IN = {
+    "normed_values": "biolm.models.systems.scgpt_heads:NORMED_VALUES",
     "ranked_genes": "biolm.models.systems.scconcept:RANKED_GENES",
     "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
 }

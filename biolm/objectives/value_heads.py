@@ -20,9 +20,7 @@ __all__ = ["CellToGenes", "Condition", "TokenValues", "gene_vectors"]
 
 def gene_vectors(core: Transformer, ids: Tensor) -> Tensor:
     """Embeddings ``(t, d)`` of gene tokens, as they enter the sum (after scGPT's norm)."""
-    x: Tensor = core.embeddings.token(ids)
-    if core.config.token_norm:
-        x = core.embeddings.token_norm(x)
+    x = core.embeddings.tokens(ids)
     return x if core.embeddings.projection is None else core.embeddings.projection(x)
 
 

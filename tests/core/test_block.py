@@ -16,6 +16,7 @@ from biolm.core.block import Block
 from biolm.core.embeddings import Embeddings
 from biolm.core.layout import Layout
 from biolm.core.seq2seq import cross_layout
+from biolm.models.systems.scgpt_heads import NormedValues, ValueOptions
 
 SIZES: dict[str, Any] = {"vocab_size": 20, "d_model": 8, "n_layers": 2, "n_heads": 2, "d_ff": 12}
 
@@ -146,8 +147,8 @@ def test_embeddings_are_summed_then_normed_then_projected() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", ["bins", "continuous"])
 def test_values_are_added(encoder: str) -> None:
-    config = CoreConfig(**SIZES, position="none", value_encoder=encoder, n_values=6, value_clip=2.0)  # type: ignore[arg-type]
-    embeddings = Embeddings(config)
+    config = CoreConfig(**SIZES, position="none", value_encoder=encoder, n_values=6)  # type: ignore[arg-type]
+    embeddings = NormedValues(config, ValueOptions(norm=False, clip=2.0))
     perturb(embeddings).eval()
     values = torch.tensor([[0, 5, 2]]) if encoder == "bins" else torch.tensor([[0.5, 7.0, 2.0]])
     batch = Batch.from_padded(torch.tensor([[1, 2, 3]]), values=values)

@@ -123,6 +123,19 @@ def test_refusals(fields: dict[str, Any], message: str) -> None:
         Transformer(CoreConfig(**SIZES, **fields))
 
 
+def test_fields_of_earlier_versions_are_read_as_the_part_of_scgpt() -> None:
+    whole = CoreConfig(**SIZES, value_encoder="continuous", position="none").as_dict()
+    plain = CoreConfig.from_dict(whole | {"token_norm": False, "value_clip": None})
+    assert plain.embedder == ""
+    config = CoreConfig.from_dict(whole | {"token_norm": True, "value_clip": 512.0})
+    core = Transformer(config)
+    assert isinstance(core.embeddings.token_norm, nn.LayerNorm)
+    batch = Batch.from_padded(torch.tensor([[5, 6]]), values=torch.tensor([[600.0, 700.0]]))
+    values = core.embeddings(batch) - core.embeddings.tokens(batch.ids)
+    assert torch.allclose(values[0], values[1])
+    assert CoreConfig.from_dict(config.as_dict()) == config
+
+
 def test_names_and_kinds() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         register_part(DOUBLED)

@@ -26,7 +26,6 @@ NOT_FLIPPED = {
     *(
         "embed_dim",
         "n_values",
-        "value_clip",
         "pad_id",
         "t5_buckets",
         "share_layers",
@@ -35,7 +34,7 @@ NOT_FLIPPED = {
     ),
     *("mixer", "mixer_options", "project_tokens"),
     *("embedder", "output", "part_options"),
-    *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention", "token_norm"),
+    *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention"),
 }
 
 

@@ -130,8 +130,8 @@ def test_equals_torchs_encoder(folder: Path) -> None:
     [
         ("activation", "gelu"),
         ("norm_eps", 1e-1),
-        ("token_norm", False),
-        ("value_clip", 5.0),
+        ("part_options", {"normed_values": {"norm": False, "clip": 512.0}}),
+        ("part_options", {"normed_values": {"clip": 5.0}}),
         ("block", "pre"),
     ],
 )

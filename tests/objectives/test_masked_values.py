@@ -17,7 +17,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.objectives.base import Facts
 from biolm.objectives.registry import make
 
-SWITCHES = {"value_encoder": "continuous", "head": "value", "token_norm": True, "position": "none"}
+SWITCHES = {"value_encoder": "continuous", "head": "value", "embedder": "normed_values", "position": "none"}
 FACTS = Facts(core=CoreConfig(**(SIZES | SWITCHES)), special_ids=(0, 1), classes={"batch": 2})
 
 

@@ -1,4 +1,4 @@
-"""scGPT with the two heads beside its encoder: expression from the cell vector, and cell type.
+"""scGPT's embeddings, and the two heads beside its encoder: expression from the cell vector, and cell type.
 
 Dimensions: ``b`` cells of a batch · ``t`` tokens · ``d`` width · ``c`` classes.
 """
@@ -6,19 +6,49 @@ Dimensions: ``b`` cells of a batch · ``t`` tokens · ``d`` width · ``c`` class
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from biolm.batch import Batch
-from biolm.core import Transformer, pool
+from biolm.core import CoreConfig, Transformer, pool
 from biolm.core.checkpoint import load_strict
+from biolm.core.embeddings import ContinuousValues, Embeddings
 from biolm.core.heads import ClassifierHead, GeneQueryHead
+from biolm.core.norm import make_norm
+from biolm.core.parts import Part
 from biolm.models.language import CellLanguage
 from biolm.models.token_model import TokenCellModel
 
 __all__ = ["ScgptModel", "extra_heads"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueOptions:
+    """Whether the gene's embedding is normed before the sum, and the largest value that is let through."""
+
+    norm: bool = True
+    clip: float | None = None
+
+
+class NormedValues(Embeddings):
+    """The core's sum of embeddings, with a norm on the gene's alone and values clamped, as in scGPT."""
+
+    def __init__(self, config: CoreConfig, options: ValueOptions) -> None:
+        super().__init__(config)
+        self.token_norm = make_norm(config, config.embed_dim) if options.norm else nn.Identity()
+        if config.value_encoder == "continuous":
+            self.value = ContinuousValues(config.embed_dim, options.clip, config.norm_eps)
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """Normed embeddings ``(t, e)`` of gene tokens."""
+        normed: Tensor = self.token_norm(self.token(ids))
+        return normed
+
+
+NORMED_VALUES = Part(name="normed_values", kind="embedder", factory=NormedValues, options=ValueOptions)
 
 
 class ScgptModel(TokenCellModel):
@@ -55,7 +85,7 @@ class ScgptModel(TokenCellModel):
     def values_from_cell(self, batch: Batch) -> Tensor:
         """``(t,)`` value of every gene token, predicted from its cell's vector (MVC)."""
         assert self.gene_query is not None
-        genes = self.core.embeddings.token_norm(self.core.embeddings.token(batch.ids))  # (t, d)
+        genes = self.core.embeddings.tokens(batch.ids)  # (t, d)
         return self.gene_query(genes, self.cell_vectors(batch), batch.lengths)  # type: ignore[no-any-return]
 
     @torch.inference_mode()
