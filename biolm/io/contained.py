@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
+from biolm.io.damage import reason_of
 from biolm.io.hdf5_texts import check_heaps, extents_of
 from biolm.io.json_file import parse_json
 
@@ -185,7 +186,7 @@ def _zip_metadata(path: Path) -> Iterator[tuple[str, bytes]]:
                 if is_metadata:
                     yield member.filename, archive.read(member)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise InputError(f"{path} is a damaged zip file ({error}); copy it again") from error
+        raise InputError(f"{path} is a damaged zip file ({reason_of(error)}); copy it again") from error
 
 
 def _codecs(document: Any) -> Iterator[str]:

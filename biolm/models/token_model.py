@@ -16,7 +16,7 @@ from biolm.batch import Batch, Output, Tokens, pack
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
 from biolm.core.pooling import POOLS
-from biolm.errors import ConfigError
+from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.headed import Headed
 from biolm.models.language import CellLanguage
@@ -53,6 +53,11 @@ class TokenCellModel(Headed, CellModel):
     heads
         Heads that were trained beside the core and saved with it; None where there are none.
 
+    Raises
+    ------
+    CheckpointError
+        If a gene's token lies outside the vocabulary of the core.
+
     Examples
     --------
     >>> model = biolm.load("checkpoints/geneformer")  # doctest: +SKIP
@@ -72,6 +77,12 @@ class TokenCellModel(Headed, CellModel):
         files: list[Any],
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        ids = np.asarray(getattr(language.tokenizer, "token_ids", ()))
+        if ids.size and int(ids.max()) >= core.config.vocab_size:
+            raise CheckpointError(
+                f"the vocabulary of {language.name} numbers genes up to {int(ids.max()):,} but the model has "
+                f"{core.config.vocab_size:,} tokens; take both from one checkpoint"
+            )
         self.language = language
         self.name = language.name
         self.vocabulary = language.vocabulary

@@ -251,3 +251,31 @@ def test_a_config_far_larger_than_its_weights_is_never_made(damaged: Path, tmp_p
     save_file({"a": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="the files hold 3"):
         from_hf(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("d_hid", 10**7), ("nlayers", 9_000), ("embsize", 10**6)])
+def test_originals_with_configs_far_larger_than_their_weights(
+    goldens: Path, tmp_path: Path, name: str, value: int
+) -> None:
+    from biolm.models.registry import load
+
+    folder = tmp_path / "scgpt"
+    shutil.copytree(goldens / "scgpt/checkpoint", folder)
+    args = json.loads((folder / "args.json").read_text())
+    (folder / "args.json").chmod(0o644)
+    (folder / "args.json").write_text(json.dumps(args | {"d_hid": 10**6, name: value}))
+    with pytest.raises(CheckpointError, match="does not fit its config, which describes over"):
+        load(folder)
+
+
+@pytest.mark.parametrize("token", [10**12, 2**31 - 1, 500_000])
+def test_tokens_outside_the_vocabulary(repository: Path, tmp_path: Path, token: int) -> None:
+    from biolm.models.registry import load
+
+    folder = tmp_path / "model"
+    shutil.copytree(repository / "data/cell-mini", folder)
+    tokens = json.loads((folder / "vocab.json").read_text())
+    gene = next(name for name in tokens if name.startswith("ENSG"))
+    (folder / "vocab.json").write_text(json.dumps(tokens | {gene: token}))
+    with pytest.raises(CheckpointError, match=r"numbers genes up to|out of bounds for int32|too large"):
+        load(folder)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biolm.core import Transformer
-from biolm.core.checkpoint import find_weights, load_strict, read_some, read_torch
+from biolm.core.checkpoint import check_size, find_weights, load_strict, read_some, read_torch
 from biolm.errors import CheckpointError
 from biolm.models.families import esm
 from biolm.models.families.keys import Key, KeyTable, dropped
@@ -81,6 +81,7 @@ def read_original(
         raise CheckpointError(f"{path} holds no weights named 'model', so it is no file of fair-esm")
     core = _core_config(tensors, _arguments(content, path), path)
     core = esm.adapt(core, {name.replace(*_ROTARY): tensor for name, tensor in tensors.items()})
+    check_size(core, tensors, path)
     model = Transformer(core)
     ours = ORIGINAL_KEYS.theirs_to_ours(tensors, core, path)
     load_strict(model, ours, path, lambda name: ORIGINAL_KEYS.published(name, core))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.core import Transformer
-from biolm.core.checkpoint import load_strict, read_weights
+from biolm.core.checkpoint import check_size, load_strict, read_weights
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
 from biolm.models.families.encoders import hf_common, masked_head, shape
@@ -156,6 +156,7 @@ def from_pth(path: str | Path, *, n_heads: int | None = None) -> Transformer:
             "pad_token_id": 1,
         }
     )
+    check_size(core, tensors, path)
     model = Transformer(core)
     ours = ORIGINAL_KEYS.theirs_to_ours(tensors, core, path)
     load_strict(model, ours, path, lambda name: ORIGINAL_KEYS.published(name, core))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from biolm.adapters.cells.rows import prepare
 from biolm.core import CoreConfig, Transformer
-from biolm.core.checkpoint import hash_files, load_strict, read_torch
+from biolm.core.checkpoint import check_size, hash_files, load_strict, read_torch
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
@@ -228,6 +228,7 @@ def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
             head="none",
             mixer="flowformer",
         )
+        check_size(shape, tensors, path)
         core = Transformer(shape)
         core.embeddings = CellEmbedder(genes, width, norm)  # type: ignore[assignment]  # the system's own
         for layer in core.layers if norm == "groupnorm" else ():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.attention import Attention
-from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.kernels import attend
 from biolm.core.layout import Layout, Rule
 from biolm.errors import CheckpointError, ConfigError
@@ -176,6 +176,7 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
         raise ConfigError(f"{path} has fixed positions; only checkpoints with learnable_pe=True are read")
     own = {name: tensors.pop(f"classifier_head.{name}") for name in ("weight", "bias")}
     load_strict(head, own, path)
+    check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, KEYS.theirs_to_ours(tensors, config, path), path)
     language = load_tokenizer(folder, **options, context_length=config.max_length)

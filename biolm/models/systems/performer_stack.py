@@ -191,7 +191,7 @@ def binned_core(
     from torch import nn
 
     from biolm.core import CoreConfig, Transformer
-    from biolm.core.checkpoint import load_strict, read_torch
+    from biolm.core.checkpoint import check_size, load_strict, read_torch
     from biolm.models.families.keys import Key, KeyTable
 
     tensors = dict(read_torch(path).get("model_state_dict", {}))
@@ -227,6 +227,7 @@ def binned_core(
             *stack_keys("performer.net.layers"),
         ]
     )
+    check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, keys.theirs_to_ours(tensors, config, path), path)
     return core, head.eval()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from biolm.adapters.cells.rank import RankTokenizer
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.embeddings import sinusoid
 from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError, InputError
@@ -247,6 +247,7 @@ def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Trans
         raise CheckpointError(
             f"the settings beside {path} lack the field {error}; fetch them again"
         ) from error
+    check_size(config, tensors, path)
     core = Transformer(config)
     tensors[f"{tables}own.weight"] = own
     load_strict(core, _KEYS.theirs_to_ours(tensors, config, path), path)

@@ -17,7 +17,7 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer, pool
 from biolm.core.attention import Context
 from biolm.core.block import Block
-from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.layout import Layout
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.models.families.keys import Key, KeyTable, Rows
@@ -246,6 +246,7 @@ def read_model(
         raise CheckpointError(
             f"the folder lists {genes} genes but {path} knows {known - 3}; use the genes of the same release"
         )
+    check_size(config, tensors, path)
     core = Transformer(config)
     core.embeddings = _Embeddings(genes, DiscretisedValues(bins, width, alpha, ids))  # type: ignore[assignment]  # same part
     core.final_norm = nn.LayerNorm(width)

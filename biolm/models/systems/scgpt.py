@@ -138,7 +138,7 @@ def load(folder: Path) -> ScgptModel:
         If the checkpoint is of a kind that is not supported.
     """
     from biolm.core import Transformer
-    from biolm.core.checkpoint import load_strict, read_weights
+    from biolm.core.checkpoint import check_size, load_strict, read_weights
     from biolm.models.systems.scgpt_heads import ScgptModel, extra_heads
 
     language = load_tokenizer(folder)
@@ -160,6 +160,7 @@ def load(folder: Path) -> ScgptModel:
             "use the vocabulary of the same checkpoint"
         )
     gene_query, classifier, rest = extra_heads(tensors, path)
+    check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, keys().theirs_to_ours(rest, config, path), path)
     return ScgptModel(language, core, [path], gene_query=gene_query, classifier=classifier)

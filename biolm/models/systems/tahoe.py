@@ -26,7 +26,7 @@ from biolm.adapters.cells.draws import cell_seeds, uniform
 from biolm.adapters.cells.rows import prepare
 from biolm.batch import Batch, Tokens
 from biolm.core import CoreConfig, Transformer
-from biolm.core.checkpoint import load_strict, read_weights
+from biolm.core.checkpoint import check_size, load_strict, read_weights
 from biolm.core.mlp import activation
 from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError
@@ -213,7 +213,7 @@ def load_tokenizer(
     )
 
 
-def _core(settings: Mapping[str, Any], genes: int) -> Transformer:
+def _core_config(settings: Mapping[str, Any], genes: int) -> CoreConfig:
     """The core that a ``model_config.yml`` describes, without weights."""
     encoder, decided = settings["expression_encoder"], settings.get("gene_encoder") or {}
     if decided.get("embeddings") or settings.get("norm_scheme", "pre") != "pre":
@@ -225,7 +225,7 @@ def _core(settings: Mapping[str, Any], genes: int) -> Transformer:
         "clip": float(encoder.get("max_value", 512)),
     }
     eps = float((settings.get("norm_config") or {}).get("eps", 1e-5))
-    config = CoreConfig(
+    return CoreConfig(
         vocab_size=genes,
         d_model=settings["d_model"],
         n_layers=settings["n_layers"],
@@ -240,7 +240,6 @@ def _core(settings: Mapping[str, Any], genes: int) -> Transformer:
         embedder=BINNED_GENES.name,
         part_options={BINNED_GENES.name: options},
     )
-    return Transformer(config)
 
 
 def load(folder: Path, *, first: str = "published", max_length: int | str = _LONGEST) -> TokenCellModel:
@@ -269,15 +268,17 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
     # Decoders of bins and fingerprints of drugs make no vector.
     tensors = {name: x for name, x in tensors.items() if not name.startswith(_UNREAD)}
     try:
-        core = _core(settings, len(tensors["gene_encoder.embedding.weight"]))
+        config = _core_config(settings, len(tensors["gene_encoder.embedding.weight"]))
     except KeyError as error:
         raise CheckpointError(f"{folder / _MODEL} or {path.name} lacks {error}; fetch both again") from error
     top = int(language.tokenizer.token_ids.max(initial=0))  # type: ignore[attr-defined]  # LeftBins
-    if top >= core.config.vocab_size:
+    if top >= config.vocab_size:
         raise CheckpointError(
-            f"{folder / _GENES} goes up to {top} but the model knows {core.config.vocab_size} tokens; take "
+            f"{folder / _GENES} goes up to {top} but the model knows {config.vocab_size} tokens; take "
             "both from one release"
         )
-    load_strict(core, _KEYS.theirs_to_ours(tensors, core.config, path), path)
+    check_size(config, tensors, path)
+    core = Transformer(config)
+    load_strict(core, _KEYS.theirs_to_ours(tensors, config, path), path)
     options = {"first": first, "max_length": int(max_length)}
     return TokenCellModel(language, core, pool="cls_l2", hidden_state=-1, files=[path], options=options)
