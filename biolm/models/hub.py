@@ -54,7 +54,7 @@ HUBS: Mapping[str, Hub] = {
         commercial=False,
     ),
     "tgpt": Hub(address="lixiangchun/transcriptome-gpt-1024-8-16-64", licence="see its page; code GPL-3.0"),
-    "tahoe": Hub(address="tahoebio/Tahoe-x1:70m-model", licence="Apache-2.0"),
+    "tahoe": Hub(address="tahoebio/Tahoe-x1:70m-model", licence="see its page; code Apache-2.0"),
     "esm": Hub(address="facebook/esm2_t33_650M_UR50D", licence="MIT"),
     "hyenadna": Hub(address="LongSafari/hyenadna-tiny-1k-seqlen-hf", licence="BSD-3-Clause"),
     "dnabert2": Hub(address="zhihan1996/DNABERT-2-117M", licence="Apache-2.0"),

@@ -100,6 +100,16 @@ def test_every_registered_system_of_cells_is_asked() -> None:
     assert registered == set(SYSTEMS) == set(CARDS)
 
 
+def test_files_of_systems_are_short_or_the_docs_say_why(repository: Path) -> None:
+    page = (repository / "docs/how-to/published-cell-systems.md").read_text(encoding="utf-8")
+    reasons = page.partition("## Size of the files")[2]
+    for entry in available():
+        if entry.reads == "cells" and "biolm." in entry.module:
+            path = repository / f"{entry.module.replace('.', '/')}.py"
+            long = len(path.read_text(encoding="utf-8").splitlines()) > 250
+            assert (f"| `{path.name}` |" in reasons) == long, path.name
+
+
 @pytest.fixture(scope="module", params=SYSTEMS)
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     name = request.param

@@ -99,6 +99,11 @@ class Prompts:
         """Text of tokens, special ones left out."""
         return str(self._pieces.decode(list(ids)))
 
+    @property
+    def top(self) -> int:
+        """The largest id of a token."""
+        return max(self._pieces.get_vocab().values(), default=0)
+
     @cached_property
     def _pieces(self) -> Any:
         from tokenizers import Tokenizer
@@ -218,4 +223,10 @@ def load(*, model: str = "", species: str = "human", genes: int | str = 200) -> 
     core = from_hf(folder)
     if not core.config.causal:
         raise CheckpointError(f"{folder} holds no causal language model, which Cell2Sentence is read by")
+    top: int = language.tokenizer.top  # type: ignore[attr-defined]  # Prompts
+    if top >= core.config.vocab_size:
+        raise CheckpointError(
+            f"{folder / _TOKENIZER} numbers tokens up to {top} but the model knows {core.config.vocab_size}; "
+            "take both from one model"
+        )
     return Cell2Sentence(language, core, pool="mean", hidden_state=-1, files=find_weights(folder))
