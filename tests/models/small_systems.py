@@ -251,6 +251,29 @@ def tahoe(folder: Path, goldens: Path | None = None, **settings: Any) -> str:
     return f"{folder}?max_length=80"
 
 
+def native(folder: Path, goldens: Path | None = None) -> str:
+    """A small model as `biolm pretrain` writes it, with the bins and the embeddings of scGPT."""
+    from biolm.adapters.cells import BinTokenizer
+    from biolm.core import CoreConfig, Transformer
+    from biolm.models import native as own
+    from biolm.models.language import CellLanguage
+    from biolm.vocab.genes import GeneVocabulary
+
+    genes = gene_names("ensembl_id", 300)
+    vocabulary = {name: token for token, name in enumerate(["<pad>", "<mask>", "<cls>", *genes])}
+    tokenizer = BinTokenizer(token_ids=np.arange(3, 303, dtype=np.int32), n_bins=51, max_length=70, cls_id=2)
+    language = CellLanguage(
+        name="native", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer, special=(1, 0)
+    )
+    config = CoreConfig(
+        vocab_size=303, d_model=16, n_layers=2, n_heads=2, d_ff=24, position="none",
+        value_encoder="continuous", embedder="normed_values", part_options={"normed_values": {"clip": 512.0}},
+    )  # fmt: skip
+    saved = own.Saved(language=language, vocabulary=vocabulary, core=config, pool="cls")
+    own.save(folder, saved, perturb(Transformer(config)).state_dict())
+    return str(folder)
+
+
 def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
     """The recorded folder as it is."""
 
@@ -263,7 +286,7 @@ def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
 BUILT_IN = ("genetext", "cellfactors", "cellama", "biolm-cell-mini")
 """Systems that ship with biolm."""
 
-WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe")
+WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe", "native")
 """Systems whose small folders need no recorded files."""
 
 FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
@@ -283,6 +306,7 @@ FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
     "cellplm": _recorded("cellplm", "?group=donor&cluster=expected"),
     "cell2sentence": cell2sentence,
     "tahoe": tahoe,
+    "native": native,
 }
 """Writes a small folder of each system and gives what a user types for it."""
 

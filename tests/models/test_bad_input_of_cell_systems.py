@@ -34,6 +34,7 @@ OPTIONAL: Mapping[str, set[str]] = {
     "uce": {"config.json"},
     "geneformer": {"generation_config.json"},
     "cell2sentence": {"generation_config.json"},
+    "native": {"README.md"},
 }
 RECORDED = ("io.safetensors", "io_gene_order.safetensors", "io_one_cell_per_batch.safetensors")
 PICKLED = (".ckpt", ".pt", ".pth", ".torch", ".bin", ".pkl", ".pk")
