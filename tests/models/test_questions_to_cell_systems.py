@@ -171,7 +171,7 @@ def test_alone_or_in_company(asked: Asked) -> None:
 
 def test_order_of_rows(asked: Asked) -> None:
     whole = asked.whole
-    order = np.random.default_rng(1).permutation(CELLS)
+    order = np.roll(np.arange(CELLS), 2)  # every cell gets another row
     moved = asked.vectors(asked.cells[order].copy())
     drawn = np.isin(order, list(asked.system.drawn)) & (order != np.arange(CELLS))
     assert _alike(moved[~drawn], whole[order][~drawn])
