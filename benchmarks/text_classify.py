@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from biolm.batch import Batch, Tokens, pack
 from biolm.io.text.questions import read_pubmedqa
+from biolm.models.lstm import LstmConfig, fit_lstm
 from biolm.text.embed import embed_texts, load_encoder
 from biolm.text.models import model_folder
 from biolm.text.qa.yesno import answers_of, inputs_of, score_yesno, tfidf_answers, vector_answers
@@ -67,6 +70,8 @@ def sections(data: Path) -> None:
     )
     dense = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     placed = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
+    found = lstm_roles(texts, roles, list(folds.split(texts, roles, groups)))
+    print(f"LSTM over words: accuracy {np.mean(found == np.array(roles)):.3f}", flush=True)
     for name, model, table in (
         ("TF-IDF", words, texts),
         ("TF-IDF and place in the abstract", words, placed),
@@ -74,6 +79,31 @@ def sections(data: Path) -> None:
     ):
         found = cross_val_predict(model, table, roles, groups=groups, cv=folds)
         print(f"{name}: accuracy {np.mean(found == np.array(roles)):.3f}", flush=True)
+
+
+def lstm_roles(
+    texts: list[str], roles: list[str], folds: list[tuple[np.ndarray, np.ndarray]], least: int = 2
+) -> np.ndarray:
+    """Out-of-fold calls of a bidirectional LSTM over words that occur ``least`` times in training texts."""
+    words = [re.findall(r"[a-z]+|[0-9]+|[^\w\s]", text.lower()) or ["."] for text in texts]
+    names, codes = np.unique(roles, return_inverse=True)
+    found = np.empty(len(texts), np.int64)
+    for train, test in folds:
+        counts = Counter(word for row in train for word in words[row])
+        kept = {word: number + 1 for number, (word, n) in enumerate(counts.most_common()) if n >= least}
+
+        def tokens(rows: np.ndarray, kept: dict[str, int] = kept) -> Tokens:
+            ids = [[kept.get(word, 0) for word in words[row]] for row in rows]
+            offsets = np.cumsum([0, *map(len, ids)])
+            return Tokens(ids=np.concatenate(ids).astype(np.int32), offsets=offsets, index=rows)
+
+        config = LstmConfig(vocab_size=len(kept) + 1, classes=len(names), epochs=6)
+        model = fit_lstm(tokens(train), codes[train], config)
+        held = tokens(test)
+        with torch.inference_mode():
+            for rows in pack(held, config.batch_tokens):
+                found[test[rows]] = model(Batch.from_tokens(held, rows)).argmax(1).numpy()
+    return names[found]
 
 
 def mesh(data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +78,14 @@ def test_trap_13_no_scale_is_asked_for_and_never_assumed() -> None:
         assert (both.value, both.source, both.others) == (0.25, "option", {"image metadata": 0.5})
         with pytest.raises(InputError, match="must be above 0"):
             find_pixel_size(section, option=0.0)
+        # The order: option, scale factors, metadata of the image, pitch of the spots.
+        told = {"option": 0.1, "image": 0.3, "pitch_um": 100.0}
+        stated = replace(section, microns_per_pixel=0.2)
+        order = []
+        for name, source in (("option", stated), ("", stated), ("image", section), ("pitch_um", section)):
+            order.append(find_pixel_size(source, **told).source)
+            told.pop(name, None)
+        assert order == ["option", "microns_per_pixel", "image metadata", "spot pitch"]
 
 
 def shape_mask() -> tuple[TissueMask, np.ndarray]:
