@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
@@ -119,6 +120,23 @@ def test_one_file_parts_and_shards_hold_the_same(core, weights, tmp_path) -> Non
     (shards / "b.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"b\.safetensors, which is missing"):
         registry.load(shards)
+
+
+@pytest.mark.parametrize("name", ["evo1", "hyenadna"])
+def test_shards_of_the_others_hold_the_same(name: str, goldens: Path, tmp_path: Path) -> None:
+    tensors = load_file(goldens / name / "model.safetensors")
+    parts = {"a.safetensors": sorted(tensors)[::2], "b.safetensors": sorted(tensors)[1::2]}
+    for file, part in parts.items():
+        save_file({key: tensors[key] for key in part}, tmp_path / file)
+    index = {"weight_map": {key: file for file, part in parts.items() for key in part}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "config.json").write_text((goldens / name / "config.json").read_text())
+    batch = Batch.from_padded(torch.tensor([[7, 8, 9, 10, 11, 10, 8]]))
+    one, other = (registry.load(place)(batch).logits for place in (goldens / name, tmp_path))  # type: ignore[operator]
+    assert torch.equal(one, other)
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"b\.safetensors, which is missing"):
+        registry.load(tmp_path)
 
 
 def test_what_it_saves_it_loads(core, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -296,6 +314,15 @@ def test_published_shapes_have_the_published_parameters(name: str) -> None:
     with torch.device("meta"):
         model = Transformer(config)
     assert model.n_parameters == parameters
+
+
+def test_the_script_for_a_gpu_has_the_shape_of_1b(repository: Path) -> None:
+    script = runpy.run_path(str(repository / "benchmarks/gpu_evo2.py"))
+    with torch.device("meta"):
+        model = Transformer(script["shape_of_1b"]())
+    assert model.n_parameters == PUBLISHED["1b_base"][-1]
+    # Twice the weights of the matrices, and the products of four attention layers over 8,192 tokens.
+    assert 2.1e9 < script["flops"](model, 8192) < 2.5e9
 
 
 def test_evo1_divides_positions_of_the_long_model() -> None:
