@@ -11,15 +11,15 @@ layers that are not run. Cells express 300 to 2,400 genes. Every system has a pr
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from _cell_shapes import GENES, SHAPES, TRANSCRIPT, UCE, Eager, Shape, packed_cells, peak
 from _measure import interleaved
 from torch import Tensor, nn
 
@@ -30,79 +30,6 @@ from biolm.models.model import EmbedOptions
 from biolm.vocab.genes import GeneVocabulary
 
 CPU = EmbedOptions(device="cpu")
-GENES = (300, 600, 1200, 2400)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A published transformer.
-
-    ``pad`` is the length that it pads to (0: the longest cell of a batch, 1: one cell at a time), ``longest``
-    the most tokens of a cell, ``run`` the layers that are timed.
-    """
-
-    width: int
-    layers: int
-    heads: int
-    hidden: int
-    pre: bool
-    pad: int
-    longest: int
-    run: int
-
-
-SHAPES = {
-    "geneformer": Shape(
-        width=768, layers=12, heads=12, hidden=3072, pre=False, pad=0, longest=4096, run=3
-    ),
-    "scgpt": Shape(
-        width=512, layers=12, heads=8, hidden=512, pre=False, pad=0, longest=1200, run=6
-    ),
-    "nicheformer": Shape(
-        width=512, layers=12, heads=16, hidden=1024, pre=False, pad=1500, longest=1500, run=4
-    ),
-    "tgpt": Shape(
-        width=1024, layers=8, heads=16, hidden=4096, pre=True, pad=64, longest=64, run=8
-    ),
-    "scconcept": Shape(
-        width=512, layers=8, heads=8, hidden=2048, pre=True, pad=0, longest=1001, run=4
-    ),
-    "tahoe": Shape(
-        width=512, layers=12, heads=8, hidden=2048, pre=True, pad=0, longest=2048, run=4
-    ),
-    "scfoundation": Shape(
-        width=768, layers=12, heads=12, hidden=3072, pre=False, pad=1, longest=19266, run=3
-    ),
-}  # fmt: skip
-
-
-class Eager(nn.Module):
-    """Reference arithmetic of one layer on padded states: plain torch, no fused attention."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        d = shape.width
-        self.shape = shape
-        self.fused, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.up, self.down = nn.Linear(d, shape.hidden), nn.Linear(shape.hidden, d)
-        self.first, self.second = nn.LayerNorm(d), nn.LayerNorm(d)
-
-    def attended(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Attention of ``(b, s, d)`` with keys ``keep (b, s)``."""
-        q, k, v = (
-            part.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for part in self.fused(x).chunk(3, -1)
-        )
-        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        scores = scores.masked_fill(~keep[:, None, None], -torch.inf).softmax(-1)
-        return self.out((scores @ v).transpose(1, 2).flatten(2))
-
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """One layer, pre- or post-norm."""
-        if self.shape.pre:
-            x = x + self.attended(self.first(x), keep)
-            return x + self.down(self.up(self.second(x)).relu())
-        x = self.first(x + self.attended(x, keep))
-        return self.second(x + self.down(self.up(x).relu()))
 
 
 def transformer(name: str) -> dict[str, Any]:
@@ -143,7 +70,7 @@ def transformer(name: str) -> dict[str, Any]:
         "biolm": len(lengths) / times["biolm"] / scale,
         "reference": len(lengths) / times["reference"] / scale,
         "memory": memory + weights / 1e9,
-        "note": {0: "longest of the batch", 1: "one cell at a time"}.get(
+        "note": {0: "to the longest of the batch", 1: "one cell at a time"}.get(
             shape.pad, f"padded to {shape.pad:,}"
         ),
     }
@@ -173,21 +100,6 @@ def performer(width: int, depth: int, heads: int, lengths: list[int], padded: in
         "memory": memory + weights / 1e9,
         "note": f"padded to {padded:,}, same arithmetic",
     }
-
-
-UCE = Shape(
-    width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=4
-)  # fmt: skip
-TRANSCRIPT = Shape(
-    width=2048, layers=12, heads=16, hidden=2048, pre=True, pad=2048, longest=2048, run=1
-)  # fmt: skip
-
-
-def packed_cells(lengths: list[int], vocabulary: int) -> Batch:
-    """Cells of these lengths, end to end, with values 1."""
-    ids = nn.utils.rnn.pad_sequence([torch.arange(size) % vocabulary for size in lengths], batch_first=True)
-    keep = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return Batch.from_padded(ids, keep, values=torch.ones(ids.shape))
 
 
 def own_network(
@@ -344,6 +256,69 @@ def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dic
     }
 
 
+def concerto(width: int = 128, genes: int = 2000) -> dict[str, Any]:
+    """The teacher, beside its arithmetic on cells padded to the longest."""
+    from biolm.models.systems.concerto import Teacher
+
+    teacher, lengths = Teacher(genes, width, width).eval(), [min(size, genes) for size in GENES] * 16
+    batch = packed_cells(lengths, genes)
+    ids = nn.utils.rnn.pad_sequence([torch.arange(size) for size in lengths], batch_first=True)
+    keep = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).float()
+
+    def padded() -> Tensor:
+        x = teacher.embedding(ids) * teacher.value_norm(torch.ones(ids.numel(), 1)).view(*ids.shape, 1)
+        weights = (torch.tanh(teacher.keys(x)) @ teacher.context).exp() * keep
+        mixed = (x * (weights / weights.sum(1, keepdim=True))[..., None]).sum(1)
+        return teacher.dense(teacher.norm(torch.tanh(mixed))).relu()  # type: ignore[no-any-return]
+
+    return plain(lambda: teacher(batch), padded, len(lengths))
+
+
+def sctrans(width: int = 64, genes: int = 20_000) -> dict[str, Any]:
+    """One query over the expressed genes, beside its arithmetic on cells padded to the longest."""
+    from biolm.models.systems.sctrans import Encoder
+
+    block = "encoder.encoder_list.0"
+    shapes = {
+        "embedding.feature_embedding.word_embed.weight": (genes, width),
+        f"{block}.attention_model.q.weight": (width, width),
+        f"{block}.point_wise_ffw.linear1.weight": (2 * width, width),
+    }
+    network = Encoder({name: torch.Size(size) for name, size in shapes.items()}, 1).eval()
+    lengths = list(GENES) * 16
+    batch = packed_cells(lengths, genes)
+    table: Any = network.embedding.get_parameter("feature_embedding.word_embed.weight")
+    layer: Any = network.encoder.get_submodule("encoder_list.0")
+    parts = layer.attention_model
+    ids = nn.utils.rnn.pad_sequence([torch.arange(size) for size in lengths], batch_first=True)
+    keep = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+    def padded() -> Tensor:
+        keys = table[ids] * torch.ones(*ids.shape, 1)
+        query = table[1].expand(len(ids), 1, -1)
+        q, k, v = parts["q"](query), parts["k"](keys), parts["v"](keys)
+        scores = (q @ k.transpose(1, 2) / width**0.5).masked_fill(~keep[:, None], -1e10).softmax(-1)
+        query = query + layer.sublayer1["norm"](parts["out"](scores @ v))
+        hidden = layer.point_wise_ffw["linear2"](layer.point_wise_ffw["linear1"](query).relu())
+        return query + layer.sublayer2["norm"](hidden)  # type: ignore[no-any-return]
+
+    return plain(lambda: network(batch), padded, len(lengths))
+
+
+def plain(packed: Callable[[], object], padded: Callable[[], object], cells: int) -> dict[str, Any]:
+    """A small network, all of it."""
+    with torch.inference_mode():
+        packed()
+        memory = peak()
+        times = interleaved({"biolm": packed, "reference": padded})
+    return {
+        "biolm": cells / times["biolm"],
+        "reference": cells / times["reference"],
+        "memory": memory,
+        "note": "to the longest of the batch",
+    }
+
+
 JOBS: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: (lambda name=name: transformer(name)) for name in SHAPES},  # type: ignore[misc]
     "uce": uce,
@@ -351,13 +326,10 @@ JOBS: dict[str, Callable[[], dict[str, Any]]] = {
     "celllm": lambda: performer(512, 10, 16, [600, 1200, 2400], 6000),
     "scbert": lambda: performer(200, 6, 10, [16_907], 16_907),
     "scimilarity": scimilarity,
+    "concerto": concerto,
+    "sctrans": sctrans,
     "cellplm": cellplm,
 }
-
-
-def peak() -> float:
-    """Largest memory of this process so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main(names: list[str]) -> None:

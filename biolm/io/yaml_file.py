@@ -28,7 +28,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} lacks {path.name}; fetch the folder again") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); give a file") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is YAML nested too deep to be read; fetch it again") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise CheckpointError(f"{path} is not valid YAML; fetch it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no fields; fetch it again")
