@@ -20,7 +20,8 @@ class Shape:
     """A published transformer.
 
     ``pad`` is the length that it pads to (0: the longest cell of a batch, 1: one cell at a time), ``longest``
-    the most tokens of a cell, ``run`` the layers that are timed.
+    the most tokens of a cell, ``run`` the layers that are timed. With ``softcap`` scores are biased by key
+    and kept within it.
     """
 
     width: int
@@ -31,6 +32,7 @@ class Shape:
     pad: int
     longest: int
     run: int
+    softcap: float = 0.0
 
 
 SHAPES = {
@@ -64,7 +66,7 @@ class Eager(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         d = shape.width
-        self.shape = shape
+        self.shape, self.bias = shape, torch.ones(shape.longest)
         self.fused, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, shape.hidden), nn.Linear(shape.hidden, d)
         self.first, self.second = nn.LayerNorm(d), nn.LayerNorm(d)
@@ -75,6 +77,8 @@ class Eager(nn.Module):
             part.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for part in self.fused(x).chunk(3, -1)
         )
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        if cap := self.shape.softcap:
+            scores = cap * ((scores + self.bias[: scores.shape[-1]]) / cap).tanh()
         scores = scores.masked_fill(~keep[:, None, None], -torch.inf).softmax(-1)
         return self.out((scores @ v).transpose(1, 2).flatten(2))
 
@@ -91,7 +95,8 @@ UCE = Shape(
     width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=4
 )  # fmt: skip
 TRANSCRIPT = Shape(
-    width=2048, layers=12, heads=16, hidden=2048, pre=True, pad=2048, longest=2048, run=1
+    width=2048, layers=12, heads=16, hidden=2048, pre=True, pad=2048, longest=2048, run=1,
+    softcap=10.0,
 )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def uce() -> dict[str, Any]:
 
 
 def transcriptformer() -> dict[str, Any]:
-    """One of the layers, with its count bias and soft cap; the reference has neither."""
+    """One of the layers, with its count bias and soft cap, as the reference has them."""
     from biolm.models.systems.transcriptformer import TranscriptNetwork
 
     d = TRANSCRIPT.width
