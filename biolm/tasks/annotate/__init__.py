@@ -1,1 +1,1 @@
-"""Naming cells by what labelled cells taught."""
+"""Cell-type annotation from labelled cells."""

@@ -32,14 +32,14 @@ class Judged:
     ----------
     probabilities
         Of each head ``(n, c)`` float32, calibrated; NaN for cells without counts.
-    strange
+    novel
         ``(n, heads)`` cells that lie far from the training cells.
     empty
         ``(n,)`` cells without counts.
     """
 
     probabilities: list[NDArray[np.float32]]
-    strange: NDArray[np.bool_]
+    novel: NDArray[np.bool_]
     empty: NDArray[np.bool_]
 
     @classmethod
@@ -51,7 +51,7 @@ class Judged:
 
     @classmethod
     def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
-        """Of consecutive blocks: ``head0``, ``head1`` ..., ``strange`` and ``empty`` of each."""
+        """Of consecutive blocks: ``head0``, ``head1`` ..., ``novel`` and ``empty`` of each."""
         none = cls.nothing(annotator)
         held = list(parts)
         return cls(
@@ -59,7 +59,7 @@ class Judged:
                 np.concatenate([first, *(part[f"head{number}"] for part in held)])
                 for number, first in enumerate(none.probabilities)
             ],
-            np.concatenate([none.strange, *(part["strange"] for part in held)]),
+            np.concatenate([none.novel, *(part["novel"] for part in held)]),
             np.concatenate([none.empty, *(part["empty"] for part in held)]),
         )
 
@@ -77,8 +77,8 @@ class Calls:
     probabilities
         ``(n, c)`` float32, calibrated; NaN for cells without counts.
     unknown
-        ``(n,)`` cells whose confidence is below the threshold, and strange ones.
-    strange
+        ``(n,)`` cells whose confidence is below the threshold, and novel ones.
+    novel
         ``(n,)`` cells without counts and, where cells are rejected, those far from the training cells.
     """
 
@@ -86,7 +86,7 @@ class Calls:
     head: Head
     probabilities: NDArray[np.float32]
     unknown: NDArray[np.bool_]
-    strange: NDArray[np.bool_]
+    novel: NDArray[np.bool_]
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -102,12 +102,12 @@ class Calls:
     def rolled(self, coarse: Mapping[str, str]) -> Coded:
         """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.
 
-        A cell that is uncertain among fine types may well be certain among coarse ones; a strange one is not.
+        A cell that is uncertain among fine types may well be certain among coarse ones; a novel one is not.
         """
         names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
         places = np.array([names.index(coarse[name]) for name in self.head.classes])
         sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
-        low = self.strange | (self.unknown & (sums.max(1) < self.head.frozen.threshold))
+        low = self.novel | (self.unknown & (sums.max(1) < self.head.frozen.threshold))
         return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
 
     @property
@@ -152,8 +152,8 @@ def additions(
     names = keys(annotator, settings)
     for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
         low = whole.max(1) < head.frozen.threshold
-        strange = found.empty | (found.strange[:, place] & settings.reject)
-        called = Calls(key, head, whole, strange | (low & settings.reject), strange)
+        novel = found.empty | (found.novel[:, place] & settings.reject)
+        called = Calls(key, head, whole, novel | (low & settings.reject), novel)
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))

@@ -24,7 +24,7 @@ from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
 from biolm.tasks.annotate.labelled import ChosenCells, Wanted, chosen_rows, read_labels, read_training
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.rows import RowKind, RowTraining, names_in
-from biolm.tasks.annotate.score import COMPARED, report_of, row, shown, strange_test
+from biolm.tasks.annotate.score import COMPARED, novelty_test, report_of, row, shown
 from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
 from biolm.tasks.annotate.tune import gene_points, read_tokens, token_model, train
 from biolm.vocab.match import GeneMatch
@@ -33,7 +33,7 @@ __all__ = ["CellKind", "CellTraining"]
 
 # With fewer of the training genes than this, the user should know.
 _FEW = 0.5
-# Share of the training counts whose genes a query needs for distances to mean the same there.
+# Fraction of the training counts whose genes a query needs for distances to mean the same there.
 _ENOUGH = 0.7
 
 
@@ -67,7 +67,7 @@ class CellTraining(RowTraining):
             found, truth = frozen.probabilities(logits, None), column.codes[split.test]
             rows = [row(f"biolm {settings.method}", truth, found, settings.seed)]
             report = report_of(self.about(column, split), rows, self.baselines(column, split), settings.seed)
-            unknown = strange_test(gene_points(cells, column), split, frozen, column.classes, settings)
+            unknown = novelty_test(gene_points(cells, column), split, frozen, column.classes, settings)
             report |= {"unknown": unknown, "shown": shown(truth, found)}
             heads.append(Head(column.name, column.classes, frozen, report))
         return made, heads, made.tuned
@@ -142,8 +142,8 @@ class CellKind(RowKind):
         held = float(space.share[present].sum())
         if held < _ENOUGH:
             log.warning(
-                "the query's genes make up %.0f %% of the counts of the training cells; too few to tell "
-                "strange cells by their distance, so only uncertain ones are unknown",
+                "the query's genes make up %.0f %% of the counts of the training cells; too few to find "
+                "novel cells by their distance, so only uncertain ones are unknown",
                 100 * held,
             )
         if present.mean() < _FEW:
@@ -170,7 +170,7 @@ def _matched(space: ExpressionSpace, source: CellSource, settings: PredictSettin
 
 
 def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, distant: bool) -> Head:
-    """The head for a query without some genes; ``distant`` where distances can still be told."""
+    """The head for a query without some genes; ``distant`` where distances still mean the same."""
     if present.all():
         return head
     scorer, distance = head.frozen.scorer, head.frozen.distance if distant else None

@@ -1,4 +1,4 @@
-"""How far a cell lies from all training cells: what a type that nobody taught looks like.
+"""Distance of a cell to the training cells, a novelty score: new types lie far out.
 
 Dimensions: ``n`` cells · ``d`` width · ``m`` genes · ``c`` classes · ``k`` axes.
 
@@ -26,13 +26,13 @@ __all__ = ["Distance", "Space", "fit_space"]
 _COMPONENTS = 50
 # Fewer of few cells: a component that fits the noise of its cells is narrower in any other cell.
 _CELLS_PER_COMPONENT = 10
-# Share of the mean variance in the covariance, so that it can be inverted and small axes stay small.
+# Fraction of the mean variance in the covariance, so that it can be inverted and small axes stay small.
 _SHRINKAGE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """One space in which distances are told.
+    """One space in which distances are measured.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ class Distance:
         """Whether a space is one of genes."""
         return any(space.kind == "genes" for space in self.spaces)
 
-    def strangeness(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n,)`` largest distance of the spaces; above 1 a cell is of no class that was taught."""
+    def novelty(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
+        """``(n,)`` largest distance of the spaces; above 1 a cell is of no class of the training cells."""
         distances = np.stack([space.distances(vectors, table) for space in self.spaces])
         return np.asarray(distances.max(0), np.float64)
 

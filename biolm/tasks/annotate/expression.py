@@ -39,7 +39,7 @@ class ExpressionSpace:
     vocabulary
         ``m`` genes.
     share
-        ``(m,)`` float32 share of all counts that a gene takes in training.
+        ``(m,)`` float32 fraction of all counts that a gene takes in training.
     mean
         ``(m,)`` float32 mean log-normalised value in training.
     loadings

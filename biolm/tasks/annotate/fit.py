@@ -113,7 +113,7 @@ def _measured(training: RowTraining | SequenceTraining, column: Labels, settings
     """Measure a frozen method and its parts on held-out rows, then fit it on all."""
     points, split = training.points(column), training.split(column)
     log.info("fitting %s: %s labels, %s classes", column.name, f"{len(points.codes):,}", len(column.classes))
-    # What the parts do alone tells whether the model's vectors add anything.
+    # What the parts do alone shows whether the model's vectors add anything.
     measured = _fitted(points.take(split.train), column, training.parts, training, settings)
     tested = points.take(split.test)
     rows = [_row(part, each, tested, column, settings) for part, each in measured.items()]

@@ -30,7 +30,7 @@ OFFERED = {
     "expression": ("sparse", "markers", "components"),
     "joint": ("embedding", "sparse", "markers", "components"),
 }
-# Spaces in which strange cells are looked for.
+# Spaces in which novel cells are looked for.
 SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
 _MANY = 1000
 
@@ -99,14 +99,14 @@ class Frozen:
 
     @property
     def reads_genes(self) -> bool:
-        """Whether expression is read, to name cells or to find strange ones."""
+        """Whether expression is read, to name cells or to find novel ones."""
         return self.scorer.reads_genes or (self.distance is not None and self.distance.reads_genes)
 
-    def strangeness(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
+    def novelty(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n,)`` distance from the training cells; above 1 a cell is unknown, whatever its confidence."""
         if self.distance is None:
             return np.zeros(len(vectors))
-        return self.distance.strangeness(vectors, table)
+        return self.distance.novelty(vectors, table)
 
     def probabilities(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n, c)`` calibrated probabilities."""

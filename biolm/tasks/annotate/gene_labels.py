@@ -1,4 +1,4 @@
-"""Label genes by what labelled genes taught, such as dosage-sensitive transcription factors.
+"""Label genes from labelled genes, such as dosage-sensitive transcription factors.
 
 Dimensions: ``r`` genes · ``d`` width · ``c`` classes · ``u`` tokens of all cells.
 
@@ -137,7 +137,7 @@ def _check_cells(data: Any, settings: GeneFitSettings) -> None:
 
 @damage_named("the table of genes")
 def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
-    """Labels by gene, from a table by commas or tabs.
+    """Labels by gene, from a tab- or comma-separated table.
 
     Raises
     ------
@@ -150,7 +150,9 @@ def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
             file.seek(0)
             rows = list(csv.reader(file, delimiter="\t" if "\t" in first else ","))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the table of genes {path} cannot be read; give text by commas or tabs") from error
+        raise InputError(
+            f"the table of genes {path} cannot be read; give tab- or comma-separated text"
+        ) from error
     header = rows[0] if rows else []
     column = label or (header[1] if len(header) > 1 else "")
     if column not in header[1:]:
@@ -286,7 +288,7 @@ def _logits(
 def _levels(
     data: Any, model: CellModel, genes: NDArray[np.str_], settings: FitSettings
 ) -> NDArray[np.float32] | None:
-    """``(r, 2)`` log mean count and share of cells of each gene: what a label may come down to."""
+    """``(r, 2)`` log mean count and fraction of cells of each gene: what a label may come down to."""
     if data is None:
         return None
     with open_table(data, matrix=settings.matrix) as source:

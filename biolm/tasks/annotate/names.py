@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 
 
 def refuse_unknown(classes: Iterable[str], where: str) -> None:
-    """Refuse a class that could not be told from the verdict.
+    """Refuse a class that has the name of the verdict.
 
     Raises
     ------

@@ -98,8 +98,8 @@ class RowPrediction:
             probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
             found[f"head{number}"] = probabilities
         found["empty"] = empty
-        far = [head.frozen.strangeness(vectors, table) > 1 for head in self.heads]
-        return {**found, "strange": np.stack(far, axis=1)}
+        far = [head.frozen.novelty(vectors, table) > 1 for head in self.heads]
+        return {**found, "novel": np.stack(far, axis=1)}
 
     def check(self, target: Path | None) -> None:
         """Protect columns of a file that biolm did not write; those in memory are looked at later."""

@@ -1,8 +1,8 @@
 """Cell types and their ancestors, from a file the user gives, to name cells more coarsely.
 
-Three kinds of file are read: OBO (as the Cell Ontology is published), obographs JSON, and tables by tabs with
-the columns ``child`` and ``parent``. Only ``is_a`` makes an ancestor. A class is found by its id, name or
-exact synonym, whatever the case.
+Three kinds of file are read: OBO (as the Cell Ontology is published), obographs JSON, and tab-separated
+tables with the columns ``child`` and ``parent``. Only ``is_a`` makes an ancestor. A class is found by its id,
+name or exact synonym, whatever the case.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Ontology:
 
 @damage_named("the ontology")
 def read_ontology(path: str | Path) -> Ontology:
-    """Read an ontology: ``.obo``, ``.json`` or a table by tabs.
+    """Read an ontology: ``.obo``, ``.json`` or a tab-separated table.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _table(text: str) -> Ontology:
     head, *lines = text.splitlines()
     columns = head.lower().split("\t")
     if not {"child", "parent"} <= set(columns):
-        raise ValueError("the first line should name the columns child and parent, by tabs")
+        raise ValueError("the first line should name the tab-separated columns child and parent")
     parents: dict[str, tuple[str, ...]] = {}
     names: dict[str, Any] = {}
     for line in filter(None, lines):

@@ -76,7 +76,7 @@ class Samples:
         return self.values >= 0 if self.classes else ~np.isnan(self.values)
 
     def split(self, settings: FitSettings) -> Split:
-        """Sequences to learn from and those to be judged on, with the labels as even as may be."""
+        """Sequences to learn from and those to evaluate on, with the labels as even as may be."""
         names = np.zeros(len(self.block)) if self.per_residue else self.values
         if not self.classes and not self.per_residue:
             names = np.searchsorted(np.quantile(names, np.linspace(0, 1, _BINS + 1)[1:-1]), names)
@@ -199,7 +199,7 @@ def _letters(
     shortened: Mapping[str, NDArray[np.bool_]],
     settings: FitSettings,
 ) -> NDArray[np.str_]:
-    """``(s,)`` label of each letter: one character each, or numbers by commas or spaces.
+    """``(s,)`` label of each letter: one character each, or numbers separated by commas or spaces.
 
     Labels of a record as it stands in the file lose those of gaps and stops, which are not read.
     """

@@ -28,10 +28,10 @@ __all__ = [
     "COMPARED",
     "Row",
     "baseline_rows",
+    "novelty_test",
     "report_of",
     "row",
     "shown",
-    "strange_test",
     "unknown_test",
     "verdict",
 ]
@@ -182,9 +182,9 @@ def unknown_test(
 
     Returns
     -------
-    ``threshold``; ``known_rejected``, the share of held-out cells of known classes that are unknown;
-    ``rejected``, the mean share of left-out cells; ``auroc``, how well confidence and distance tell the two
-    apart; and ``classes``, the share rejected of each.
+    ``threshold``; ``known_rejected``, the fraction of held-out cells of known classes that are unknown;
+    ``rejected``, the mean fraction of left-out cells; ``auroc``, how well confidence and distance tell the
+    two apart; and ``classes``, the fraction rejected of each.
     """
     test = points.take(split.test)
 
@@ -192,18 +192,18 @@ def unknown_test(
         scorer = fit_recipe(kept, frozen.recipe, settings)
         read = test.vectors, test.table
         logits = scorer.logits(*read)
-        # The class that was left out is no choice, and takes no share of the probability.
+        # The class that was left out is no choice, and takes no part of the probability.
         logits = np.delete(logits, code, axis=1)
         confidence = probabilities(logits, frozen.temperature).max(1)
         doubt = (1 - confidence) / max(1 - frozen.threshold, 1e-9)
         if frozen.distance is not None:
-            doubt = np.maximum(doubt, _refitted(frozen.distance, kept, settings).strangeness(*read))
+            doubt = np.maximum(doubt, _refitted(frozen.distance, kept, settings).novelty(*read))
         return np.asarray(doubt)
 
     return {"threshold": round(frozen.threshold, 6)} | _left_out(points, split, classes, settings, doubts)
 
 
-def strange_test(
+def novelty_test(
     points: Points, split: Split, frozen: Frozen, classes: tuple[str, ...], settings: FitSettings
 ) -> dict[str, Any]:
     """As :func:`unknown_test`, by distance alone: for methods that would have to train the model again."""
@@ -212,7 +212,7 @@ def strange_test(
         return {"threshold": round(frozen.threshold, 6), "rejected": None}
 
     def doubts(kept: Points, code: int) -> NDArray[np.float64]:  # noqa: ARG001  # the centre is gone with its cells
-        return _refitted(distance, kept, settings).strangeness(test.vectors, test.table)
+        return _refitted(distance, kept, settings).novelty(test.vectors, test.table)
 
     facts = {"threshold": round(frozen.threshold, 6), "by": "distance alone"}
     return facts | _left_out(points, split, classes, settings, doubts)

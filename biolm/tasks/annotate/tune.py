@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINED", "TunedModel", "gene_points", "read_tokens", "run_settings", "token_model", "train"]
 
-# Share of the training cells (batches) that stops the training and calibrates.
+# Fraction of the training cells (batches) that stops the training and calibrates.
 _VALIDATION = 0.15
 _RATES = {"head": 3e-3, "lora": 5e-4, "full": 1e-4}
 _BATCH_TOKENS = 8192
@@ -245,7 +245,7 @@ def _calibrated(
 ) -> Frozen:
     """The part of the logits that belongs to one label, calibrated on cells that stopped the training.
 
-    Strange cells are told by their genes: logits of a model that was trained to know classes lose the rest.
+    Novel cells are found by their genes: logits of a model that was trained to know classes lose the rest.
     """
     scorer = _picked(model, column, cells.counts.shape[1])
     own = scorer.logits(logits, None)

@@ -171,17 +171,17 @@ def test_donors_that_are_the_labels_are_fitted_and_reported(shared, tmp_path):
     assert "all held-out cells are of one class" in (tmp_path / "a/report.html").read_text()
 
 
-def test_a_strange_kind_is_unknown_by_its_distance(kinds, query):
+def test_a_novel_kind_is_unknown_by_its_distance(kinds, query):
     known = kinds[kinds.obs["kind"] != "T"].copy()
     fitted = annotate.fit(known, label="kind", reject=0.1)
     unknown = annotate.predict(query, fitted, copy=True).obs["biolm_kind"] == "unknown"
-    strange = query.obs["kind"] == "T"
-    assert unknown[strange].mean() > 0.5
-    assert unknown[~strange].mean() < 0.25
+    novel = query.obs["kind"] == "T"
+    assert unknown[novel].mean() > 0.5
+    assert unknown[~novel].mean() < 0.25
     head = fitted.heads[0]
     blind = replace(fitted, heads=(replace(head, frozen=replace(head.frozen, distance=None)),))
     doubted = annotate.predict(query, blind, copy=True).obs["biolm_kind"] == "unknown"
-    assert unknown[strange].mean() > doubted[strange].mean() + 0.3
+    assert unknown[novel].mean() > doubted[novel].mean() + 0.3
     assert not (annotate.predict(query, fitted, copy=True, reject=False).obs["biolm_kind"] == "unknown").any()
 
 
@@ -250,11 +250,11 @@ def test_what_cannot_be_learned_is_refused(kinds, tmp_path, change, options, err
 
 
 def test_what_cannot_be_named_is_refused(folder, query, tmp_path):
-    strange = query.copy()
-    strange.var_names = [f"nothing{number}" for number in range(strange.n_vars)]
-    del strange.var["ensembl_id"]
+    novel = query.copy()
+    novel.var_names = [f"nothing{number}" for number in range(novel.n_vars)]
+    del novel.var["ensembl_id"]
     with pytest.raises(GeneMatchError):
-        annotate.predict(strange, folder)
+        annotate.predict(novel, folder)
     with pytest.raises(ConfigError, match="cell_type is kept"):
         annotate.predict(query, folder, key="cell_type", copy=True)
     with pytest.raises(CheckpointError, match="another model"):
