@@ -24,11 +24,13 @@ from biolm.scoring.expression import pearson_columns
 from biolm.tasks.spatial.align import align
 from biolm.tasks.spatial.arms import ArmScores
 from biolm.tasks.spatial.features import content_hash, image_features
-from biolm.tasks.spatial.prepare import PrepareSettings, prepare
+from biolm.tasks.spatial.prepare import prepare
 from biolm.tasks.spatial.prepared import load_prepared
 from biolm.tasks.spatial.report import arm_text
-from biolm.tasks.spatial.train import TrainSettings, make_folds, score_fold
-from biolm.training.spatial.fit import ALPHAS, FitSettings
+from biolm.tasks.spatial.settings import PrepareSettings, TrainSettings
+from biolm.tasks.spatial.train import make_folds, score_fold
+from biolm.training.spatial.fit import ALPHAS
+from biolm.training.spatial.settings import FitSettings
 
 NAMES = ("C2", "C3", "C4", "C5")
 

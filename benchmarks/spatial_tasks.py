@@ -14,9 +14,10 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment, nnls
 from scipy.sparse import csr_matrix
 
-from biolm.tasks.spatial.deconvolve import DeconvolveSettings, deconvolve, reference_profiles
-from biolm.tasks.spatial.domains import DomainSettings, domains
+from biolm.tasks.spatial.deconvolve import deconvolve, reference_profiles
+from biolm.tasks.spatial.domains import domains
 from biolm.tasks.spatial.prepared import load_prepared
+from biolm.tasks.spatial.settings import DeconvolveSettings, DomainSettings
 
 REGIONS = {"A1": 5, "C1": 3, "G2": 6}
 """Sections, and how many regions the pathologist tells apart ("undetermined" left out)."""

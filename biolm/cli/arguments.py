@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -30,13 +30,15 @@ __all__ = [
     "SUMMARY",
     "Antibody",
     "Common",
-    "Letters",
     "add",
     "annotation",
     "offered",
+    "part",
     "shown_fields",
 ]
 
+
+Settings = TypeVar("Settings")
 
 MODEL = Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")
 CELL_FILE = Option(
@@ -56,30 +58,6 @@ class Common:
         bool, Option(help="Print nothing but errors on stderr.", flags=("--quiet", "-q"), panel="Run")
     ] = False
     debug: Annotated[bool, Option(help="Print the traceback of a failure.", panel="Run")] = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Letters(Common):
-    """The option of every command that reads sequences."""
-
-    letters: Annotated[
-        str,
-        typer.Option(help="Sequences: unknown letters are an error, read as unknown, or skip the record."),
-    ] = "unknown"
-
-    def refuse_for_cells(self, *names: str) -> None:
-        """Refuse options that mean nothing for cells.
-
-        Raises
-        ------
-        ConfigError
-            If one was chosen.
-        """
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in ("letters", *names):
-            if getattr(self, name) != defaults[name]:
-                option = f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{option} is for sequences and means nothing for cells; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,6 +128,22 @@ class _Command(TyperCommand):
         if option is not None:
             option.rich_help_panel = "Run"
         return option
+
+
+def part(chosen: Any, kind: type[Settings], **changes: Any) -> Settings:
+    """The settings of a class among the arguments of a command that is made of it.
+
+    Parameters
+    ----------
+    chosen
+        The arguments.
+    kind
+        The class of settings.
+    changes
+        Values in place of the arguments'.
+    """
+    names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in changes]
+    return kind(**{name: getattr(chosen, name) for name in names}, **changes)
 
 
 def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Common, part
 from biolm.options import Option
+from biolm.tasks.spatial.settings import DomainSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(DomainSettings, Common):
     """Options of ``biolm spatial domains``."""
 
     input: Annotated[Path, Option(help="h5ad with counts and obsm['spatial'].", argument=True, panel="Input")]
@@ -23,16 +24,10 @@ class Arguments(Common):
         Path | None,
         Option(help="h5ad file to write.", flags=("--output", "-o"), shown="none", panel="Output"),
     ] = None
-    k: Annotated[int | None, Option(help="Domains.", shown="by silhouette")] = None
-    method: Annotated[str, Option(help="kmeans or mixture.")] = "kmeans"
-    smooth: Annotated[int, Option(help="Neighbours averaged with a spot; 0 for none.", min=0)] = 7
-    components: Annotated[int, Option(help="Principal components.", min=1)] = 20
     vectors: Annotated[str | None, Option(help="Key of obsm instead, as X_fused.", shown="PCA")] = None
     label: Annotated[str | None, Option(help="Column of known regions, to compare with.", shown="none")] = (
         None
     )
-    seeds: Annotated[int, Option(help="Runs.", min=1, panel="Run")] = 10
-    seed: Annotated[int, Option(help="First seed.", min=0, panel="Run")] = 0
     picture: Annotated[Path | None, Option(help="PNG of the map.", shown="none", panel="Output")] = None
     key: Annotated[str, Option(help="Name of the column in obs.", panel="Output")] = "spatial_domain"
     overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False
@@ -43,13 +38,13 @@ def run(chosen: Arguments) -> None:
 
     Writes a copy of the section with obs["spatial_domain"].
     """
-    from biolm.tasks.spatial.domains import DomainSettings, domains, domains_text
+    from biolm.tasks.spatial.domains import domains, domains_text
+    from biolm.tasks.spatial.settings import DomainSettings
 
-    names = ("k", "method", "smooth", "components", "seeds", "seed")
     found = domains(
         chosen.input,
         chosen.output,
-        settings=DomainSettings(**{name: getattr(chosen, name) for name in names}),
+        settings=part(chosen, DomainSettings),
         label=chosen.label,
         vectors=chosen.vectors,
         picture=chosen.picture,

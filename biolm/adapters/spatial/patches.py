@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.io.spatial.images import Level, TissueImage
 from biolm.io.spatial.resample import resize
-from biolm.settings import check_least
+from biolm.options import Option, check_options
 
 __all__ = ["Block", "PatchSettings", "Patches", "cut_patches", "symmetry"]
 
 PADDING = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PatchSettings:
     """How patches are cut.
 
@@ -41,14 +41,17 @@ class PatchSettings:
         If a value is out of range.
     """
 
-    side_um: float = 112.0
-    pixels: int = 224
-    edge: str = "drop"
+    side_um: Annotated[float, Option(help="Micrometres along a patch.", min=1, flags=("--patch-um",))] = 112.0
+    pixels: Annotated[
+        int, Option(help="Pixels along a finished patch.", min=1, flags=("--patch-pixels",))
+    ] = 224
+    edge: Annotated[
+        str,
+        Option(help="Patches that leave the image: drop, pad or error.", choices=("drop", "pad", "error")),
+    ] = "drop"
 
     def __post_init__(self) -> None:
-        check_least(1, side_um=self.side_um, pixels=self.pixels)
-        if self.edge not in ("drop", "pad", "error"):
-            raise ConfigError(f"edge must be drop, pad or error, not {self.edge!r}")
+        check_options(self)
 
 
 class Block(NamedTuple):

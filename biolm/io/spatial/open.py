@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from biolm.errors import InputError
 from biolm.io.damage import naming_damage
 from biolm.io.spatial import layouts
 from biolm.io.spatial.section import Section
+from biolm.options import Option
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "SectionOptions", "is_section_folder", "open_section"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SectionOptions:
     """What the user says about a section; a layout refuses what it does not use.
 
@@ -43,12 +44,18 @@ class SectionOptions:
         Read on where fewer than 90 % of the barcodes have a place.
     """
 
-    matrix: str = "X"
-    bin_um: int | None = None
-    segmented: bool = False
-    library: str | None = None
-    library_column: str | None = None
-    allow_unmatched: bool = False
+    matrix: Annotated[str, Option(help="Matrix to read: X, raw or a layer.", flags=("--layer",))] = "X"
+    bin_um: Annotated[int | None, Option(help="Visium HD: 2, 8 or 16 µm bins.", shown="8")] = None
+    segmented: Annotated[bool, Option(help="Visium HD: read segmented cells.")] = False
+    library: Annotated[
+        str | None, Option(help="Section to read of a file with several.", shown="the only one")
+    ] = None
+    library_column: Annotated[
+        str | None, Option(help="Column that says which spot is of which.", shown="found")
+    ] = None
+    allow_unmatched: Annotated[
+        bool, Option(help="Go on where fewer than 90 % of the barcodes have a place.")
+    ] = False
 
 
 class Layout(Protocol):
@@ -123,6 +130,6 @@ def _layouts() -> list[Layout]:
 
 def _refuse_unused(name: str, used: tuple[str, ...], options: SectionOptions) -> None:
     plain = SectionOptions()
-    for field in SectionOptions.__slots__:
-        if getattr(options, field) != getattr(plain, field) and field not in used:
-            raise InputError(f"{name}: the option {field} is not used by this layout; leave it out")
+    for field in fields(SectionOptions):
+        if getattr(options, field.name) != getattr(plain, field.name) and field.name not in used:
+            raise InputError(f"{name}: the option {field.name} is not used by this layout; leave it out")

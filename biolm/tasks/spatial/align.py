@@ -18,36 +18,12 @@ from biolm.adapters.spatial.tissue import TissueMask, find_tissue
 from biolm.errors import InputError
 from biolm.io.spatial.images import TissueImage, open_image
 from biolm.io.spatial.section import Section, SectionImage
+from biolm.tasks.spatial.settings import AlignSettings
 
-__all__ = ["AlignSettings", "Alignment", "align"]
+__all__ = ["Alignment", "align"]
 
 SAME_SIZE = 0.01
 DISAGREE = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlignSettings:
-    """What the user says about an image.
-
-    Parameters
-    ----------
-    microns_per_pixel
-        Of the section's coordinates, where they are pixels; of the image, where they are micrometres.
-    image_scale
-        Pixels of the image per unit of the coordinates, where it is none of the images that are known.
-    spot_pitch_um
-        Distance of neighbouring spots: 100 for Visium, 200 for Spatial Transcriptomics.
-    force_alignment
-        Go on where the spots do not lie on the tissue.
-    drop_outside
-        Accept spots outside the image; they get no patch.
-    """
-
-    microns_per_pixel: float | None = None
-    image_scale: float | None = None
-    spot_pitch_um: float | None = None
-    force_alignment: bool = False
-    drop_outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.spatial.open import SectionOptions, open_section
 from biolm.io.spatial.section import Section
 from biolm.report.tissue import draw_contact_sheet, draw_overlay
-from biolm.tasks.spatial.align import Alignment, AlignSettings, align
+from biolm.tasks.spatial.align import Alignment, align
+from biolm.tasks.spatial.settings import AlignSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData

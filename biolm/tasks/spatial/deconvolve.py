@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.report.tissue import draw_values
 from biolm.scoring.quality import log_normalised
-from biolm.settings import check_least
 from biolm.tasks.spatial.embed import write_addition
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
+from biolm.tasks.spatial.settings import DeconvolveSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = [
-    "DeconvolveSettings",
     "Deconvolved",
     "deconvolve",
     "deconvolved_text",
@@ -34,41 +33,6 @@ __all__ = [
 ]
 
 LEAST_SHARED = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeconvolveSettings:
-    """Choices of :func:`deconvolve`.
-
-    Parameters
-    ----------
-    label
-        Column of the reference with its types.
-    topics
-        Numbers of topics to try without a reference; the one with the lowest held-out perplexity is used.
-    genes
-        Most variable genes that are read.
-    held_out
-        Fraction of the spots that are held out to choose the number of topics.
-    iterations
-        Most passes of LDA.
-    seed
-        Of LDA and of what is held out.
-    """
-
-    label: str | None = None
-    topics: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
-    genes: int = 1000
-    held_out: float = 0.2
-    iterations: int = 200
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_least(1, genes=self.genes, iterations=self.iterations)
-        if not self.topics or min(self.topics) < 2:
-            raise ConfigError(f"give numbers of topics of at least 2, not {self.topics}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must lie between 0 and 1, not {self.held_out}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,61 +20,16 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import Coded
 from biolm.report.tissue import draw_labels
 from biolm.scoring.quality import fit_pca
-from biolm.settings import check_least
 from biolm.tasks.spatial.embed import write_addition
 from biolm.tasks.spatial.prepared import Prepared, load_prepared, read_obsm
+from biolm.tasks.spatial.settings import DomainSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["METHODS", "DomainSettings", "Domains", "domains", "domains_text"]
+__all__ = ["Domains", "domains", "domains_text"]
 
 UNKNOWN = ("", "nan", "undetermined")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainSettings:
-    """Choices of :func:`domains`.
-
-    Parameters
-    ----------
-    k
-        Domains; None to choose the number by silhouette, without labels.
-    method
-        ``kmeans`` or ``mixture``. The method alone moves scores more than most models do, so it is named and
-        never picked by the labels.
-    smooth
-        Neighbours that are averaged with a spot, 0 for none.
-    components
-        Of PCA.
-    variable_genes
-        Genes that it is made of.
-    seeds
-        Runs.
-    seed
-        The first.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range.
-    """
-
-    k: int | None = None
-    method: str = "kmeans"
-    smooth: int = 7
-    components: int = 20
-    variable_genes: int = 2000
-    seeds: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_least(1, components=self.components, seeds=self.seeds, variable_genes=self.variable_genes)
-        check_least(0, smooth=self.smooth, seed=self.seed)
-        if self.k is not None and self.k < 2:
-            raise ConfigError(f"a section needs at least 2 domains, not {self.k}")
-        if self.method not in METHODS:
-            raise ConfigError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +74,7 @@ def _mixture(vectors: NDArray[np.float64], k: int, seed: int) -> NDArray[np.int6
     return np.asarray(model.fit_predict(vectors), np.int64)
 
 
-METHODS: dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.int64]]] = {
+_METHODS: dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.int64]]] = {
     "kmeans": _kmeans,
     "mixture": _mixture,
 }
@@ -231,12 +186,12 @@ def _number(table: NDArray[np.float64], settings: DomainSettings) -> tuple[int, 
     most = min(10, len(table) // 8)
     if most < 2:
         raise InputError(f"{len(table)} spots are too few to choose a number of domains; give k")
-    scores = {k: silhouette_score(table, METHODS[settings.method](table, k, 0)) for k in range(2, most + 1)}
+    scores = {k: silhouette_score(table, _METHODS[settings.method](table, k, 0)) for k in range(2, most + 1)}
     return max(scores, key=lambda k: scores[k]), "by silhouette, without labels"
 
 
 def _runs(table: NDArray[np.float64], k: int, settings: DomainSettings) -> list[NDArray[np.int64]]:
-    first, cluster = settings.seed, METHODS[settings.method]
+    first, cluster = settings.seed, _METHODS[settings.method]
     return [cluster(table, k, seed) for seed in range(first, first + settings.seeds)]
 
 

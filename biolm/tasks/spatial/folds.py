@@ -17,58 +17,11 @@ from biolm.adapters.spatial.graph import within_radius
 from biolm.adapters.spatial.niche import niche_composition
 from biolm.errors import InputError
 from biolm.models.systems.gene_image import GeneImageConfig
-from biolm.settings import check_least
 from biolm.tasks.spatial.prepared import Prepared
+from biolm.tasks.spatial.settings import ModelSettings
 from biolm.training.spatial.arrays import SpotArrays, join_arrays, nonzero_medians, section_arrays
 
-__all__ = ["FoldArrays", "FoldSections", "ModelSettings", "fold_arrays"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """Genes and shape of a model.
-
-    Parameters
-    ----------
-    targets
-        Genes to predict.
-    tokens
-        Other genes that have a token.
-    components
-        Principal components of all other genes.
-    neighbours
-        Neighbours that a spot looks at.
-    gene_tokens
-        ``continuous``, ``bins`` or ``rank``.
-    width, layers, heads, dropout
-        Of the fusion.
-    niche
-        Column of obs with kinds of spots: the composition of a spot's surroundings is then predicted too.
-    niche_um
-        Radius of the surroundings.
-    """
-
-    targets: int = 50
-    tokens: int = 64
-    components: int = 30
-    neighbours: int = 6
-    gene_tokens: str = "continuous"
-    width: int = 48
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.2
-    niche: str | None = None
-    niche_um: float = 250.0
-
-    def __post_init__(self) -> None:
-        check_least(
-            1,
-            targets=self.targets,
-            tokens=self.tokens,
-            components=self.components,
-            neighbours=self.neighbours,
-            layers=self.layers,
-        )
+__all__ = ["FoldArrays", "FoldSections", "fold_arrays"]
 
 
 class FoldSections(NamedTuple):

@@ -5,7 +5,6 @@ Dimensions: ``n`` spots · ``i`` tokens of a patch · ``f`` numbers of a token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.counts import check_counts
-from biolm.adapters.spatial.patches import PatchSettings
 from biolm.adapters.spatial.scale import find_pixel_size
 from biolm.errors import InputError
 from biolm.io.anndata.build import build
@@ -21,70 +19,21 @@ from biolm.io.anndata.columns import CellAdditions
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.provenance import plain
 from biolm.io.spatial.cells import section_cells
-from biolm.io.spatial.open import SectionOptions, open_section
+from biolm.io.spatial.open import open_section
 from biolm.io.spatial.section import Section
 from biolm.models.systems.image_encoders import make_encoder
 from biolm.progress import log
-from biolm.tasks.spatial.align import AlignSettings, align
+from biolm.tasks.spatial.align import align
 from biolm.tasks.spatial.features import content_hash, image_features
+from biolm.tasks.spatial.settings import PrepareSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FEATURES", "RECORD", "PrepareSettings", "prepare"]
+__all__ = ["FEATURES", "RECORD", "prepare"]
 
 FEATURES = "X_image"
 RECORD = "spatial"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareSettings:
-    """Choices of :func:`prepare`.
-
-    Parameters
-    ----------
-    section
-        Reading: bins, library, matrix.
-    align
-        Scale of the image.
-    patches
-        Size of the patches and policy at the edge.
-    encoder
-        ``colour``, ``convolutions``, or the folder of a ViT or DINOv2.
-    stain
-        Normalise the stains.
-    symmetric
-        Average features over the eight flips and turns of each patch.
-    patient
-        Whose tissue it is; sections of one patient stay on one side of a split.
-    species, assay
-        Context tokens; inferred from the layout where not given.
-    cache
-        Folder of image features; None to keep none.
-    device
-        Where an image encoder runs.
-    allow_normalised
-        Take values that are no counts.
-    overwrite
-        Whether an existing output may be replaced.
-    progress
-        Draw a progress bar on stderr.
-    """
-
-    section: SectionOptions = field(default_factory=SectionOptions)
-    align: AlignSettings = field(default_factory=AlignSettings)
-    patches: PatchSettings = field(default_factory=PatchSettings)
-    encoder: str = "colour"
-    stain: bool = False
-    symmetric: bool = False
-    patient: str | None = None
-    species: str | None = None
-    assay: str | None = None
-    cache: Path | None = None
-    device: str = "cpu"
-    progress: bool = False
-    overwrite: bool = False
-    allow_normalised: bool = False
 
 
 _ASSAYS = {

@@ -6,7 +6,7 @@ Dimensions: ``n`` spots · ``g`` predicted genes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,61 +17,20 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.models.systems.gene_image_store import SavedModel, save_gene_image
 from biolm.progress import log
 from biolm.scoring.spatial_splits import Fold, block_folds, choose_split, group_folds, random_folds
-from biolm.settings import check_least
 from biolm.tasks.spatial.arms import ArmScores, coordinate_arm, depth_arm, model_arms
-from biolm.tasks.spatial.folds import FoldArrays, FoldSections, ModelSettings, fold_arrays
+from biolm.tasks.spatial.folds import FoldArrays, FoldSections, fold_arrays
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
 from biolm.tasks.spatial.report import write_training_report
+from biolm.tasks.spatial.settings import TrainSettings
 from biolm.training.spatial.arrays import join_arrays
-from biolm.training.spatial.fit import FitSettings, Fitted, fit
+from biolm.training.spatial.fit import Fitted, fit
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["TrainSettings", "Trained", "train"]
+__all__ = ["Trained", "train"]
 
 FOLDER = ("config.json", "model.safetensors", "panel.npz", "report.html", "report.json", "scores.tsv")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """Choices of :func:`train`.
-
-    Parameters
-    ----------
-    model
-        Genes and shape.
-    fit
-        Losses and optimiser.
-    split
-        ``auto``, ``patient``, ``section``, ``blocks`` or ``random``.
-    force_random_split
-        Allow the last.
-    seeds
-        Runs of every fold; 0 trains the final model alone, without any score.
-    controls
-        Train once more on shuffled pairs.
-    seed
-        First seed.
-    device
-        Where.
-    overwrite, progress
-        Whether an output may be replaced; whether to draw progress.
-    """
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    fit: FitSettings = field(default_factory=FitSettings)
-    split: str = "auto"
-    force_random_split: bool = False
-    seeds: int = 3
-    controls: bool = True
-    seed: int = 0
-    device: str = "cpu"
-    overwrite: bool = False
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        check_least(0, seeds=self.seeds, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,66 +20,14 @@ from biolm.errors import ConfigError, TrainingError
 from biolm.models.systems.gene_image import MODES, GeneImageConfig, GeneImageModel, Prediction, SpotBatch
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.scoring.expression import pearson_columns
-from biolm.settings import check_fraction, check_least
 from biolm.training.spatial.arrays import SpotArrays
+from biolm.training.spatial.settings import FitSettings
 
-__all__ = ["FitSettings", "Fitted", "fit", "predict_arrays"]
+__all__ = ["Fitted", "fit", "predict_arrays"]
 
 ALPHAS = np.logspace(0, 5, 16)
 MOST_PARAMETERS = 1_000_000
 SLOWLY = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """How a model is trained.
-
-    Parameters
-    ----------
-    epochs
-        Most epochs.
-    patience
-        Epochs without a better inner score after which training stops.
-    batch
-        Spots of a step.
-    lr, weight_decay
-        Of AdamW.
-    drop_image, drop_genes
-        Fraction of the spots that come without one side.
-    contrast
-        Weight of the contrastive loss, 0 for none.
-    raw
-        Weight of the plain log counts beside the normalised ones.
-    niche
-        Weight of the prediction of the neighbours' composition.
-    ridge_start
-        Start the linear read-outs at their ridge solution.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range.
-    """
-
-    epochs: int = 20
-    patience: int = 4
-    batch: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    drop_image: float = 0.3
-    drop_genes: float = 0.3
-    contrast: float = 0.1
-    raw: float = 0.25
-    niche: float = 0.0
-    ridge_start: bool = True
-
-    def __post_init__(self) -> None:
-        check_least(1, patience=self.patience, batch=self.batch)
-        check_least(0, epochs=self.epochs, contrast=self.contrast, niche=self.niche, raw=self.raw)
-        check_fraction("drop_image", self.drop_image)
-        check_fraction("drop_genes", self.drop_genes)
-        if not self.lr > 0:
-            raise ConfigError(f"lr must be above 0, not {self.lr}")
 
 
 @dataclass(slots=True)

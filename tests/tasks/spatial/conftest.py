@@ -45,7 +45,8 @@ def make_section(seed: int, *, spots: int = SPOTS, genes: int = GENES):
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three small sections, prepared."""
     from biolm.adapters.spatial.patches import PatchSettings
-    from biolm.tasks.spatial.prepare import PrepareSettings, prepare
+    from biolm.tasks.spatial.prepare import prepare
+    from biolm.tasks.spatial.settings import PrepareSettings
 
     folder = tmp_path_factory.mktemp("sections")
     written = []
@@ -63,9 +64,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def model_folder(prepared: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model trained on them, scored with one seed."""
-    from biolm.tasks.spatial.folds import ModelSettings
-    from biolm.tasks.spatial.train import TrainSettings, train
-    from biolm.training.spatial.fit import FitSettings
+    from biolm.tasks.spatial.settings import ModelSettings, TrainSettings
+    from biolm.tasks.spatial.train import train
+    from biolm.training.spatial.settings import FitSettings
 
     folder = tmp_path_factory.mktemp("model") / "fusion"
     settings = TrainSettings(

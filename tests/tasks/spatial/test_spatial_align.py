@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from biolm.errors import InputError
 from biolm.io.spatial import SectionOptions, open_section
-from biolm.tasks.spatial.align import AlignSettings, align
+from biolm.tasks.spatial.align import align
 from biolm.tasks.spatial.check import check
-from biolm.tasks.spatial.prepare import PrepareSettings, prepare
+from biolm.tasks.spatial.prepare import prepare
+from biolm.tasks.spatial.settings import AlignSettings, PrepareSettings
 
 
 @pytest.fixture

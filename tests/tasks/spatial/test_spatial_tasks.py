@@ -20,12 +20,13 @@ import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.scoring.retrieval import retrieve_both_ways, retrieve_partners
 from biolm.tasks.spatial.attention import write_attention
-from biolm.tasks.spatial.deconvolve import DeconvolveSettings, deconvolve, fit_topics, reference_profiles
-from biolm.tasks.spatial.domains import DomainSettings, domains
+from biolm.tasks.spatial.deconvolve import deconvolve, fit_topics, reference_profiles
+from biolm.tasks.spatial.domains import domains
 from biolm.tasks.spatial.embed import embed, spot_attention
 from biolm.tasks.spatial.predict import predict
 from biolm.tasks.spatial.prepared import load_prepared
 from biolm.tasks.spatial.retrieve import retrieve
+from biolm.tasks.spatial.settings import DeconvolveSettings, DomainSettings
 
 
 def invoke(*arguments: object):
@@ -66,7 +67,8 @@ def test_contrast_vectors_are_taken_before_fusion(prepared: list[Path], model_fo
 
 def test_a_section_prepared_otherwise_is_refused(model_folder: Path, tmp_path: Path) -> None:
     from biolm.adapters.spatial.patches import PatchSettings
-    from biolm.tasks.spatial.prepare import PrepareSettings, prepare
+    from biolm.tasks.spatial.prepare import prepare
+    from biolm.tasks.spatial.settings import PrepareSettings
 
     adata, image = make_section(5)
     settings = PrepareSettings(patches=PatchSettings(side_um=150, pixels=32))

@@ -104,8 +104,10 @@ def test_trap_9_the_wrong_image_is_worse_where_the_image_counts(model_folder: Pa
 
 def test_trap_8_contrast_is_reported_beside_chance(prepared: list[Path]) -> None:
     """A.5 trap 8: a contrastive loss that sits at log(batch) is seen, and patients are kept apart."""
-    from biolm.tasks.spatial.folds import FoldSections, ModelSettings, fold_arrays
-    from biolm.training.spatial.fit import FitSettings, fit
+    from biolm.tasks.spatial.folds import FoldSections, fold_arrays
+    from biolm.tasks.spatial.settings import ModelSettings
+    from biolm.training.spatial.fit import fit
+    from biolm.training.spatial.settings import FitSettings
 
     sections = [load_prepared(path) for path in prepared]
     settings = ModelSettings(targets=6, tokens=8, components=5, neighbours=4, width=16, layers=1, heads=2)
@@ -137,9 +139,9 @@ def test_targets_are_chosen_on_training_sections_alone(prepared: list[Path]) -> 
 def test_niches_are_predicted_beside_the_training_mean(prepared: list[Path]) -> None:
     from dataclasses import replace
 
-    from biolm.tasks.spatial.folds import ModelSettings
-    from biolm.tasks.spatial.train import TrainSettings, train
-    from biolm.training.spatial.fit import FitSettings
+    from biolm.tasks.spatial.settings import ModelSettings, TrainSettings
+    from biolm.tasks.spatial.train import train
+    from biolm.training.spatial.settings import FitSettings
 
     sections = []
     for path in prepared:
