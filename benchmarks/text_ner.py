@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from biolm.io.text.conll import read_conll
-from biolm.text.fit import FitSettings
 from biolm.text.ner.predict import predict
 from biolm.text.ner.tagger import load_tagger
 from biolm.text.ner.train import train_ner
 from biolm.text.pieces import load_pieces
 from biolm.text.scores.entities import entity_scores
+from biolm.text.settings import FitSettings
 
 FOLDERS = {"ncbi": "ncbi_disease", "bc5cdr": "bc5cdr_iob"}
 

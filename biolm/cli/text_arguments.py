@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Common, part
+from biolm.io.text.formats import OnDuplicate, OnEmpty, OnMismatch, ReadOptions, Scheme
 from biolm.options import Option
 
 if TYPE_CHECKING:
-    from biolm.io.text import Document, ReadOptions, ReadReport
+    from biolm.io.text import Document, ReadReport
 
 __all__ = ["TextInput", "documents_of"]
 
@@ -25,25 +26,15 @@ class TextInput(Common):
         Path, Option(help="File or folder of documents, gzipped or not.", argument=True, panel="Input")
     ]
     input_format: Annotated[str | None, Option(help=_FORMATS, shown="recognised")] = None
-    on_mismatch: Annotated[
-        str, Option(help="A mention that is not where the file says: error, skip or keep.")
-    ] = "error"
-    on_duplicate: Annotated[str, Option(help="A name that comes again: error, skip or keep.")] = "error"
-    on_empty: Annotated[str, Option(help="A document without text: error, skip or keep.")] = "error"
-    scheme: Annotated[str | None, Option(help="Tag scheme of a CoNLL file.", shown="recognised")] = None
+    on_mismatch: OnMismatch = "error"
+    on_duplicate: OnDuplicate = "error"
+    on_empty: OnEmpty = "error"
+    scheme: Scheme = None
     overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
     def reading(self) -> ReadOptions:
         """How to read the documents."""
-        from biolm.io.text import ReadOptions
-
-        return ReadOptions(
-            format=self.input_format,
-            on_mismatch=self.on_mismatch,  # type: ignore[arg-type]  # checked there
-            on_duplicate=self.on_duplicate,  # type: ignore[arg-type]
-            on_empty=self.on_empty,  # type: ignore[arg-type]
-            scheme=self.scheme,
-        )
+        return part(self, ReadOptions, format=self.input_format)
 
 
 def documents_of(chosen: TextInput, path: Path | None = None) -> tuple[list[Document], ReadReport]:

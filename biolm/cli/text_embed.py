@@ -10,6 +10,7 @@ from biolm.cli.text_arguments import TextInput
 from biolm.jobs.settings import EmbedSettings, RunSettings
 from biolm.options import Option, options_of
 from biolm.progress import log
+from biolm.text.settings import Device, Overlap
 
 __all__ = ["Arguments", "run"]
 
@@ -29,14 +30,12 @@ class Arguments(TextInput, RunSettings):
     ] = "minilm"
     key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel="Output")] = None
     pool: Annotated[str | None, Option(help="mean or cls.", shown="the folder's own", panel="Model")] = None
-    overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", min=0, shown="a quarter of a window")
-    ] = None
+    overlap: Overlap = None
     batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
     block_rows: Annotated[
         int | None, Option(help="Documents worked on at a time.", min=1, shown="256", panel="Run")
     ] = None
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    device: Device = "auto"
 
 
 def run(chosen: Arguments) -> None:

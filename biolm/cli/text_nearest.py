@@ -9,6 +9,7 @@ import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.options import Option
+from biolm.text.settings import Device
 
 __all__ = ["Arguments", "run"]
 
@@ -23,7 +24,7 @@ class Arguments(TextInput):
     model: Annotated[
         str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
     ] = "minilm"
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    device: Device = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 from biolm.cli.text_arguments import TextInput
 from biolm.options import Option
 from biolm.progress import log
+from biolm.text.settings import Device, Overlap
 
 __all__ = ["Arguments", "run"]
 
@@ -32,12 +33,10 @@ class Arguments(TextInput):
             help="bioc-xml, bioc-json, pubtator, brat, conll or jsonl.", shown="by the ending", panel="Output"
         ),
     ] = None
-    overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
-    ] = None
+    overlap: Overlap = None
     batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 1024
     precision: Annotated[str, Option(help="float32 or bfloat16.", panel="Run")] = "float32"
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    device: Device = "auto"
 
 
 def run(chosen: Arguments) -> None:

@@ -6,15 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+from biolm.cli.arguments import part
 from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.options import Option
 from biolm.progress import log
+from biolm.text.settings import FitSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(TextInput):
+class Arguments(FitSettings, TextInput):
     """Options of ``biolm text ner train``."""
 
     dev: Annotated[Path, Option(help="Documents on which the epoch is chosen.")]
@@ -25,16 +27,6 @@ class Arguments(TextInput):
     model: Annotated[
         str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
     ] = "minilm"
-    epochs: Annotated[int, Option(help="Passes over the documents.", min=1)] = 4
-    lr: Annotated[float, Option(help="Peak learning rate.")] = 5e-5
-    batch_size: Annotated[int, Option(help="Windows of a step.", min=1, panel="Run")] = 16
-    overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
-    ] = None
-    precision: Annotated[str, Option(help="float32 or bfloat16.", panel="Model")] = "float32"
-    freeze_embeddings: Annotated[bool, Option(help="Leave the token embeddings as they are.")] = False
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
 
 
 def run(chosen: Arguments) -> None:
@@ -42,12 +34,10 @@ def run(chosen: Arguments) -> None:
 
     The epoch with the best strict F1 on the development documents is kept.
     """
-    from biolm.text.fit import FitSettings
     from biolm.text.models import model_folder
     from biolm.text.ner.train import train_ner
 
-    names = {field.name for field in dataclasses.fields(FitSettings)}
-    settings = FitSettings(**{name: value for name, value in vars(chosen).items() if name in names})
+    settings = part(chosen, FitSettings)
     train, _ = documents_of(chosen)
     dev, _ = documents_of(chosen, chosen.dev)
     done = train_ner(

@@ -9,6 +9,7 @@ from typing import Annotated
 from biolm.cli.arguments import Common
 from biolm.options import Option
 from biolm.progress import log
+from biolm.text.settings import Device, Overlap
 
 __all__ = ["Arguments", "run"]
 
@@ -40,10 +41,8 @@ class Arguments(Common):
     tune_on: Annotated[
         Path | None, Option(help="Development questions on which the threshold is chosen.")
     ] = None
-    overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
-    ] = None
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    overlap: Overlap = None
+    device: Device = "auto"
     overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 

@@ -6,15 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Common, part
 from biolm.options import Option
 from biolm.progress import log
+from biolm.text.settings import Epochs, FitSettings
 
 __all__ = ["Arguments", "run"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arguments(Common):
+class Arguments(FitSettings, Common):
     """Options of ``biolm text qa train``."""
 
     input: Annotated[
@@ -29,27 +30,17 @@ class Arguments(Common):
         str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
     ] = "minilm"
     on_mismatch: Annotated[str, Option(help="An answer not at its place: error or skip.")] = "error"
-    epochs: Annotated[int, Option(help="Passes over the questions.", min=1)] = 2
-    lr: Annotated[float, Option(help="Peak learning rate.")] = 5e-5
-    batch_size: Annotated[int, Option(help="Windows of a step.", min=1, panel="Run")] = 16
-    overlap: Annotated[
-        int | None, Option(help="Pieces that windows share.", shown="a quarter of a window")
-    ] = None
-    freeze_embeddings: Annotated[bool, Option(help="Leave the token embeddings as they are.")] = False
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    epochs: Epochs = 2
     overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 
 def run(chosen: Arguments) -> None:
     """Fine-tune an encoder to find answers in a text; the epoch is chosen by F1 on other questions."""
     from biolm.io.text.questions import read_squad
-    from biolm.text.fit import FitSettings
     from biolm.text.models import model_folder
     from biolm.text.qa.model import train_answerer
 
-    names = {field.name for field in dataclasses.fields(FitSettings)}
-    settings = FitSettings(**{name: value for name, value in vars(chosen).items() if name in names})
+    settings = part(chosen, FitSettings)
     train, dev = (read_squad(path, on_mismatch=chosen.on_mismatch) for path in (chosen.input, chosen.dev))
     done = train_answerer(
         model_folder(chosen.model), train, dev, chosen.output, settings, overwrite=chosen.overwrite

@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.options import Option
+from biolm.text.settings import Device, Seed
 
 __all__ = ["Arguments", "run"]
 
@@ -28,8 +29,8 @@ class Arguments(Common):
     output: Annotated[
         Path | None, Option(help="JSON file of the answers.", flags=("--output", "-o"), panel="Output")
     ] = None
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    seed: Seed = 0
+    device: Device = "auto"
     overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
 
 

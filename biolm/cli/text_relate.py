@@ -9,6 +9,7 @@ from typing import Annotated
 from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.options import Option
 from biolm.progress import log
+from biolm.text.settings import Seed
 
 __all__ = ["Arguments", "run"]
 
@@ -24,7 +25,7 @@ class Arguments(TextInput):
     format: Annotated[str | None, Option(help="Format to write.", shown="by the ending", panel="Output")] = (
         None
     )
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

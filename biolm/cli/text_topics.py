@@ -10,6 +10,7 @@ import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.options import Option
+from biolm.text.settings import Seed
 
 __all__ = ["Arguments", "run"]
 
@@ -22,7 +23,7 @@ class Arguments(TextInput):
     topics: Annotated[int, Option(help="Number of topics.", min=1)] = 10
     held_out: Annotated[float, Option(help="Fraction of documents for coherence.", min=0.01, max=0.9)] = 0.2
     cloud: Annotated[Path | None, Option(help="Draw the terms as a word cloud (.png).")] = None
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

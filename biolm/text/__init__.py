@@ -20,7 +20,6 @@ _HOMES = {
     "biolm.text.models": ("model_folder",),
     "biolm.text.pieces": ("load_pieces",),
     "biolm.text.windows": ("LengthReport",),
-    "biolm.text.fit": ("FitSettings",),
     "biolm.text.embed": ("embed_texts", "load_encoder", "nearest_texts"),
     "biolm.text.attention": ("attention_of_text", "draw_map", "load_reader", "write_page"),
     "biolm.text.ner.train": ("train_ner",),
@@ -46,7 +45,8 @@ _HOMES = {
     "biolm.text.scores.overlap": ("bleu", "rouge"),
     "biolm.text.scores.perplexity": ("perplexity",),
     "biolm.text.scores.retrieval": ("retrieval_scores",),
-    "biolm.text.pretrain": ("PretrainSettings", "pretrain_text"),
+    "biolm.text.pretrain": ("pretrain_text",),
+    "biolm.text.settings": ("FitSettings", "PretrainSettings"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -14,57 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from biolm.errors import ConfigError, TrainingError
+from biolm.errors import TrainingError
 from biolm.progress import log
+from biolm.text.settings import FitSettings
 
-__all__ = ["FitSettings", "Fitted", "fit"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How a model is fine-tuned.
-
-    Parameters
-    ----------
-    epochs
-        Passes over the examples; the epoch with the best development score is kept.
-    lr
-        Peak learning rate of AdamW, after a warm-up of a tenth of the steps and before a linear decay.
-    head_lr
-        Learning rate of the new head.
-    batch_size
-        Examples of a step.
-    weight_decay, dropout, overlap, seed, device
-        As their names say; ``overlap`` in pieces, None for a quarter of a window.
-    precision
-        ``float32``, or ``bfloat16`` for mixed precision.
-    freeze_embeddings
-        Leave the token embeddings as they are: faster, and half of a small encoder's parameters.
-    most_seconds
-        No epoch is begun that would end later; 0 for no limit.
-    """
-
-    epochs: int = 4
-    lr: float = 5e-5
-    head_lr: float = 1e-3
-    batch_size: int = 16
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    overlap: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "float32"
-    freeze_embeddings: bool = False
-    most_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision must be float32 or bfloat16, not {self.precision!r}")
-        if not (self.lr > 0 and self.head_lr > 0):
-            raise ConfigError(f"lr and head_lr must be over 0, not {self.lr} and {self.head_lr}")
+__all__ = ["Fitted", "fit"]
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from biolm.batch import Batch, Tokens
 from biolm.core import CoreConfig, Transformer
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.io.atomic import replacing
 from biolm.io.text.document import Document
 from biolm.io.text.words import split_sentences
@@ -32,10 +32,10 @@ from biolm.objectives.masking import choose_tokens, documents, is_special
 from biolm.objectives.pair_order import PairOrder, PairOrderSettings
 from biolm.progress import log
 from biolm.text.pieces import PieceTokenizer
+from biolm.text.settings import PretrainSettings
 
 __all__ = [
     "MaskWholeWords",
-    "PretrainSettings",
     "Pretrained",
     "pretrain_text",
     "split_documents",
@@ -43,51 +43,6 @@ __all__ = [
 ]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainSettings:
-    """One config: tokenizer, size of the encoder, objectives and training.
-
-    Parameters
-    ----------
-    tokenizer
-        ``wordpiece`` (BERT) or ``bpe`` (byte level, RoBERTa's way).
-    vocab_size
-        Pieces to learn.
-    d_model, n_layers, n_heads, max_length
-        Of the encoder; its feed-forward is four times as wide.
-    rate
-        Fraction of the pieces that is masked, by whole words.
-    next_sentence
-        Weight of the second objective; 0 for none.
-    steps, batch_size, lr
-        Of the training, pairs a step.
-    held_out
-        Fraction of the documents that scores.
-    seed
-        Of everything random.
-    """
-
-    tokenizer: str = "wordpiece"
-    vocab_size: int = 8000
-    d_model: int = 128
-    n_layers: int = 2
-    n_heads: int = 2
-    max_length: int = 128
-    rate: float = 0.15
-    next_sentence: float = 1.0
-    steps: int = 200
-    batch_size: int = 16
-    lr: float = 5e-4
-    held_out: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.tokenizer not in ("wordpiece", "bpe"):
-            raise ConfigError(f"tokenizer must be wordpiece or bpe, not {self.tokenizer!r}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must lie between 0 and 1, not {self.held_out}")
 
 
 @dataclass(slots=True)

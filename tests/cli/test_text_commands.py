@@ -61,7 +61,7 @@ def test_convert(run, tmp_path):
     assert said.count("\n") == 1
     assert not (tmp_path / "e.xml").exists()
     run("convert", "bad.pubtator", "-o", "e.xml", "--on-mismatch", "skip")
-    assert "must be error, skip or keep" in run(
+    assert "--on-mismatch must be one of error, skip, keep" in run(
         "convert", "a.pubtator", "-o", "f.xml", "--on-mismatch", "maybe", status=2
     )
 
@@ -151,7 +151,8 @@ def test_models_by_command(run, tiny_text, tmp_path):
 def tiny_text(tmp_path_factory):
     """A small random BERT with its tokenizer."""
     from biolm.io.text import Document
-    from biolm.text.pretrain import PretrainSettings, pretrain_text
+    from biolm.text.pretrain import pretrain_text
+    from biolm.text.settings import PretrainSettings
 
     documents = [Document(str(n), f"Aspirin {n} causes ulcers. Patients {n} bleed.") for n in range(30)]
     folder = tmp_path_factory.mktemp("bert") / "tiny"

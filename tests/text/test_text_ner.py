@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from biolm.errors import CheckpointError, InputError
 from biolm.io.text import Document, Mention
 from biolm.io.text.words import split_words
-from biolm.text.fit import FitSettings
 from biolm.text.ner.labels import LabelSet
 from biolm.text.ner.predict import predict
 from biolm.text.ner.read import read_document, word_tags
@@ -22,6 +21,7 @@ from biolm.text.ner.tagger import load_tagger, new_tagger, save_tagger
 from biolm.text.ner.train import train_ner
 from biolm.text.pieces import first_pieces, load_pieces
 from biolm.text.scores.entities import entity_scores
+from biolm.text.settings import FitSettings
 from biolm.text.windows import LengthReport, best_windows, window_starts
 
 

@@ -9,7 +9,8 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.text import Document
 from biolm.objectives.draws import Draw
 from biolm.text.pieces import load_pieces
-from biolm.text.pretrain import PretrainSettings, pretrain_text, split_documents
+from biolm.text.pretrain import pretrain_text, split_documents
+from biolm.text.settings import PretrainSettings
 
 WORDS = [
     "gastric",
@@ -56,9 +57,9 @@ def test_a_small_encoder_learns_more_than_frequencies(tmp_path, kind):
 def _tagger_on(folder, target):
     """An encoder with a head for masked tokens, as BioBERT is published, takes a tagger's head."""
     from biolm.io.text import Mention
-    from biolm.text.fit import FitSettings
     from biolm.text.ner.tagger import load_tagger
     from biolm.text.ner.train import train_ner
+    from biolm.text.settings import FitSettings
 
     def tagged(document):
         start = document.text.index("rose")

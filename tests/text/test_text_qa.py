@@ -11,12 +11,12 @@ import torch
 
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.text.questions import Question, read_bioasq, read_pubmedqa, read_squad
-from biolm.text.fit import FitSettings
 from biolm.text.pieces import load_pieces
 from biolm.text.qa.choice import Choice, build_prompt, choose_option, score_options, shuffled, vote
 from biolm.text.qa.model import answer_questions, load_answerer, train_answerer
 from biolm.text.qa.spans import WindowScores, best_spans, tune_threshold
 from biolm.text.qa.yesno import score_yesno, tfidf_answers
+from biolm.text.settings import FitSettings
 from biolm.text.windows import LengthReport
 
 

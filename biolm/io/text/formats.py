@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import replacing
@@ -35,8 +35,20 @@ from biolm.io.text.nbib import read_nbib
 from biolm.io.text.pubtator import raw_pubtator, write_pubtator
 from biolm.io.text.raw import Policy, RawDocument, ReadReport, settle
 from biolm.io.text.source import open_text, stem_of
+from biolm.options import Option, check_options
 
-__all__ = ["READERS", "WRITERS", "ReadOptions", "format_of", "read_documents", "write_documents"]
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "OnDuplicate",
+    "OnEmpty",
+    "OnMismatch",
+    "ReadOptions",
+    "Scheme",
+    "format_of",
+    "read_documents",
+    "write_documents",
+]
 
 READERS = ("bioc-xml", "bioc-json", "pubtator", "brat", "conll", "jsonl", "medline", "nbib", "text", "lines")
 WRITERS = ("bioc-xml", "bioc-json", "pubtator", "brat", "conll", "jsonl", "text")
@@ -51,6 +63,17 @@ _ENDINGS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+
+_POLICIES = ("error", "skip", "keep")
+OnMismatch = Annotated[
+    Policy,
+    Option(help="A mention that is not where the file says: error, skip or keep.", choices=_POLICIES),
+]
+OnDuplicate = Annotated[
+    Policy, Option(help="A name that comes again: error, skip or keep.", choices=_POLICIES)
+]
+OnEmpty = Annotated[Policy, Option(help="A document without text: error, skip or keep.", choices=_POLICIES)]
+Scheme = Annotated[str | None, Option(help="Tag scheme of a CoNLL file.", shown="recognised")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +95,13 @@ class ReadOptions:
     """
 
     format: str | None = None
-    on_mismatch: Policy = "error"
-    on_duplicate: Policy = "error"
-    on_empty: Policy = "error"
-    scheme: str | None = None
+    on_mismatch: OnMismatch = "error"
+    on_duplicate: OnDuplicate = "error"
+    on_empty: OnEmpty = "error"
+    scheme: Scheme = None
 
     def __post_init__(self) -> None:
-        for name in ("on_mismatch", "on_duplicate", "on_empty"):
-            if getattr(self, name) not in ("error", "skip", "keep"):
-                raise ConfigError(f"{name} must be error, skip or keep, not {getattr(self, name)!r}")
+        check_options(self)
         if self.format is not None and self.format not in READERS:
             raise ConfigError(f"format must be one of {', '.join(READERS)}, not {self.format!r}")
 

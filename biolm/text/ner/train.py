@@ -15,7 +15,7 @@ from biolm.io.text.document import Document
 from biolm.models.running import pick_device
 from biolm.progress import log
 from biolm.text.encoder import token_table
-from biolm.text.fit import FitSettings, Fitted, fit
+from biolm.text.fit import Fitted, fit
 from biolm.text.heads import copy_tokenizer
 from biolm.text.ner.labels import LabelSet
 from biolm.text.ner.predict import batch_of, predict
@@ -23,6 +23,7 @@ from biolm.text.ner.read import Window, read_document, word_tags
 from biolm.text.ner.tagger import Tagger, new_tagger, save_tagger
 from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.scores.entities import entity_scores
+from biolm.text.settings import FitSettings
 from biolm.text.windows import check_stride
 
 __all__ = ["check_disjoint", "train_ner"]

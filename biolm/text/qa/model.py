@@ -20,7 +20,7 @@ from biolm.io.atomic import replacing
 from biolm.io.text.questions import Question
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, token_table
-from biolm.text.fit import FitSettings, Fitted, fit
+from biolm.text.fit import Fitted, fit
 from biolm.text.heads import (
     ANSWERS,
     bare_encoder,
@@ -33,6 +33,7 @@ from biolm.text.heads import (
 from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.qa.spans import Answer, WindowScores, best_spans, tune_threshold
 from biolm.text.scores.answers import squad_scores
+from biolm.text.settings import FitSettings
 from biolm.text.windows import LengthReport, check_stride, window_starts
 
 __all__ = ["Answerer", "answer_questions", "load_answerer", "threshold_on", "train_answerer"]
