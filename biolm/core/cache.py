@@ -163,7 +163,19 @@ class DecodingCache:
 def packed(
     sequences: Sequence[int], pieces: Sequence[Sequence[int]], past: Sequence[int], device: torch.device
 ) -> Batch:
-    """Batch of token ids end to end, whose positions begin after those of the ``past``."""
+    """Batch of token ids end to end, whose positions begin after those of the ``past``.
+
+    Parameters
+    ----------
+    sequences
+        Numbers of the sequences.
+    pieces
+        Token ids of each.
+    past
+        Tokens that each has behind it.
+    device
+        Of the batch.
+    """
     counts = [len(piece) for piece in pieces]
     ends = torch.tensor(counts).cumsum(0)
     if max(counts) == 1:

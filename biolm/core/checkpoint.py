@@ -197,6 +197,19 @@ def load_strict(
     ``published`` turns the module's names into those of the file, for the message; ``assign`` makes the
     tensors themselves the module's, in their own number type, instead of copying them.
 
+    Parameters
+    ----------
+    module
+        Gets the weights.
+    tensors
+        By name.
+    source
+        Names the file in messages.
+    published
+        Turns the module's names into those of the file, for messages.
+    assign
+        Make the tensors themselves the module's, in their own number type, instead of copying them.
+
     Raises
     ------
     CheckpointError

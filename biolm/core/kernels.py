@@ -71,7 +71,19 @@ def attend(
 
 
 def choose_kernel(query: Tensor, rule: Rule, bias: PositionBias | None, private: bool = False) -> str:
-    """Name of the fastest kernel that can compute this; ``private`` says that some keys are."""
+    """Name of the fastest kernel that can compute this; ``private`` says that some keys are.
+
+    Parameters
+    ----------
+    query
+        ``(t, h, d)``.
+    rule
+        What a token may attend to.
+    bias
+        Added to the scores, if any.
+    private
+        Whether some keys are private.
+    """
     if query.is_cuda:
         half = query.dtype in (torch.float16, torch.bfloat16)
         plain = bias is None and rule.softcap is None and not private
@@ -273,7 +285,19 @@ def _math(
 def attention_maps(
     query: Tensor, key: Tensor, layout: Layout, rule: Rule, bias: PositionBias | None
 ) -> tuple[Tensor, ...]:
-    """Attention weights of each document, ``(h, q, s)`` float32."""
+    """Attention weights of each document, ``(h, q, s)`` float32.
+
+    Parameters
+    ----------
+    query, key
+        ``(t, h, d)``.
+    layout
+        Documents of the batch.
+    rule
+        What a token may attend to.
+    bias
+        Added to the scores, if any.
+    """
     return tuple(_scores(query, key, layout, rule, bias, span) for span in layout.spans)
 
 

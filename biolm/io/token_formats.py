@@ -56,7 +56,19 @@ class Source(Protocol):
 
 
 def open_sink(format: str, path: Path, header: str, values: np.dtype[Any] | None) -> Sink:  # noqa: A002
-    """Start a file of ``format`` whose values are of type ``values``; None where there are none."""
+    """Start a file of ``format`` whose values are of type ``values``; None where there are none.
+
+    Parameters
+    ----------
+    format
+        Name of the format.
+    path
+        Of the file.
+    header
+        Metadata, as text.
+    values
+        Type of the values, None where tokens have none.
+    """
     return ZarrSink(path, header, values) if format == "zarr" else ArrowSink(format, path, header, values)
 
 

@@ -60,6 +60,17 @@ def fit(
     Cells that share a name are kept, with a warning: rows are identified by their order. ``reopen`` opens
     another matrix of data in memory, so that a refusal can name one that would do.
 
+    Parameters
+    ----------
+    source
+        The open cells.
+    model
+        Knows the genes.
+    settings
+        Choices of the job.
+    reopen
+        Opens another matrix of data in memory, so that a refusal can name one that would do.
+
     Returns
     -------
     Where each of the ``g`` gene columns goes.

@@ -179,6 +179,13 @@ def resolve(
 ) -> tuple[Entry, Path | None]:
     """The system, and the folder of its checkpoint unless the name alone is enough.
 
+    Parameters
+    ----------
+    name_or_folder
+        What :func:`load` takes.
+    revision, cache_dir, local_files_only
+        As of :func:`load`.
+
     Raises
     ------
     ConfigError, CheckpointError
@@ -249,6 +256,13 @@ def fetch(
     local_files_only: bool = False,
 ) -> Path:
     """Folder with the files of a hub repository, or of one folder of it.
+
+    Parameters
+    ----------
+    hub_id
+        ``org/name``, or ``org/name/folder``.
+    revision, cache_dir, local_files_only
+        As of :func:`load`.
 
     Raises
     ------

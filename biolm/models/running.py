@@ -76,6 +76,19 @@ def states_of(
     """Hidden states ``(t, d)`` of a batch, float32 whatever the precision they were computed in.
 
     With ``only (m,)`` those of some tokens of the last layer, ``(m, d)``.
+
+    Parameters
+    ----------
+    core
+        The model.
+    batch
+        Packed tokens.
+    hidden_state
+        Which state; -1 is the last.
+    options
+        Device and precision.
+    only
+        ``(m,)`` tokens of the last layer that are wanted.
     """
     if only is not None:
         with _precise(batch, options):
@@ -92,6 +105,11 @@ def state_pieces(
 
     A causal model reads a document that is longer than a batch in parts, and goes on from its decoding state:
     the states are those of one pass, to rounding. All others come in one piece.
+
+    Parameters
+    ----------
+    core, batch, hidden_state, options
+        As of :func:`states_of`.
     """
     state = _state(hidden_state, options)
     layers = layers_for(core, state)
@@ -135,6 +153,15 @@ def pooled(
     Where that is the last state of one token, the last layer is not run for the others. The same batch gives
     the same bytes; in another batch a document's vector is the same to rounding, since libraries of linear
     algebra choose their kernel by the number of rows.
+
+    Parameters
+    ----------
+    core, batch, hidden_state, options
+        As of :func:`states_of`.
+    how
+        Name of the pool.
+    skip
+        Special tokens before and after that have no part.
     """
     whole = layers_for(core, _state(hidden_state, options)) is None and isinstance(hidden_state, int)
     if how not in ("cls", "last") or not whole or len(batch) == 1:

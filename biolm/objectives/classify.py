@@ -178,6 +178,17 @@ def score_classes(
 
     With class weights the count is the weight of the true classes, so that total over count is torch's
     weighted mean.
+
+    Parameters
+    ----------
+    logits
+        ``(b, c)``.
+    labels
+        ``(b,)``, -100 for none.
+    class_weights
+        ``(c,)``; all alike if None.
+    label_smoothing
+        Fraction of the target's mass spread over the classes.
     """
     known = labels != IGNORED
     logits, labels = logits[known].float(), labels[known]

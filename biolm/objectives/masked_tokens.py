@@ -188,6 +188,17 @@ def score_tokens(
     """Cross-entropy of logits ``(m, v)`` against ids ``(m,)``, and the share that is found first.
 
     With ``weights (m,)`` means are weighted.
+
+    Parameters
+    ----------
+    logits
+        ``(m, v)``.
+    targets
+        ``(m,)`` ids.
+    label_smoothing
+        Fraction of the target's mass spread over the vocabulary.
+    weights
+        ``(m,)``; all alike if None.
     """
     logits = logits.float()
     losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)

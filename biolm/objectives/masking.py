@@ -114,6 +114,17 @@ def span_priority(batch: Batch, draw: Draw, allowed: Tensor, mean_length: float)
     Every token starts a span of geometric length (Joshi et al. 2020, SpanBERT: at most ten tokens), with a
     random number of its own; a token has the lowest number of the spans over it. Spans end at the first
     token that is not allowed.
+
+    Parameters
+    ----------
+    batch
+        Packed tokens.
+    draw
+        Random numbers of the examples.
+    allowed
+        ``(t,)`` tokens that may be chosen.
+    mean_length
+        Of a span.
     """
     document = documents(batch)
     number = uniform(draw.seeds("choose")[document], batch.positions)

@@ -145,7 +145,17 @@ class ClassTable:
 
 
 def section(title: str, note: str, body: str, verdict: Sequence[str] = ()) -> str:
-    """A titled part of the page; ``body`` is HTML, the rest plain text."""
+    """A titled part of the page; ``body`` is HTML, the rest plain text.
+
+    Parameters
+    ----------
+    title, note
+        Plain text.
+    body
+        HTML.
+    verdict
+        Sentences below the title.
+    """
     words = [("note", note)] if note else []
     words += [("verdict", sentence) for sentence in verdict]
     above = "\n".join(f'<p class="{kind}">{escape(text)}</p>' for kind, text in words)

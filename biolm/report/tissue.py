@@ -64,7 +64,19 @@ def draw_overlay(
 def draw_contact_sheet(
     path: Path, patches: Sequence[NDArray[np.uint8]], names: Sequence[str], *, overwrite: bool = False
 ) -> None:
-    """Patches beside each other, each with its name and a dot at its centre, where the spot is."""
+    """Patches beside each other, each with its name and a dot at its centre, where the spot is.
+
+    Parameters
+    ----------
+    path
+        PNG to write.
+    patches
+        ``(n, o, o, 3)``.
+    names
+        ``(n,)``.
+    overwrite
+        Whether the file may be replaced.
+    """
     import matplotlib.pyplot as plt
 
     columns = min(8, max(1, len(patches)))

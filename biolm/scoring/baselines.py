@@ -167,7 +167,19 @@ def fit_knn(
     *,
     neighbours: int = NEIGHBOURS,
 ) -> Predictor:
-    """Shares of the types among the nearest cells by angle, for vectors ``(n, d)``."""
+    """Shares of the types among the nearest cells by angle, for vectors ``(n, d)``.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``.
+    labels
+        ``(n,)`` types.
+    seed
+        Unused; the call of all baselines.
+    neighbours
+        How many vote.
+    """
     from sklearn.neighbors import KNeighborsClassifier
 
     model = KNeighborsClassifier(min(neighbours, len(vectors)))

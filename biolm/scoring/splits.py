@@ -202,6 +202,17 @@ def few_shot(labels: ArrayLike, k: int, *, rows: ArrayLike | None = None, seed: 
 
     With one seed the cells for a smaller ``k`` are among those for a larger one.
 
+    Parameters
+    ----------
+    labels
+        ``(n,)`` types.
+    k
+        Cells a type.
+    rows
+        Cells to choose from; all labelled ones if None.
+    seed
+        Of the draw.
+
     Examples
     --------
     >>> len(few_shot(["B"] * 5 + ["NK"] * 2, 3))
@@ -211,7 +222,19 @@ def few_shot(labels: ArrayLike, k: int, *, rows: ArrayLike | None = None, seed: 
 
 
 def fraction(labels: ArrayLike, share: float, *, rows: ArrayLike | None = None, seed: int = 0) -> Rows:
-    """A fraction of the cells of every type, one at least; nested like :func:`few_shot`."""
+    """A fraction of the cells of every type, one at least; nested like :func:`few_shot`.
+
+    Parameters
+    ----------
+    labels
+        ``(n,)`` types.
+    share
+        Fraction of every type.
+    rows
+        Cells to choose from; all labelled ones if None.
+    seed
+        Of the draw.
+    """
     return _pick(labels, rows, seed, lambda size: min(size, max(1, round(share * size))))
 
 

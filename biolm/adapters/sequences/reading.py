@@ -65,6 +65,17 @@ def admitted(
 ) -> SequenceBlock:
     """The records that a model is to read, cleaned, without those that the policy leaves out.
 
+    Parameters
+    ----------
+    block
+        The records.
+    tokenizer
+        Of the model.
+    policy
+        What becomes of records with unknown residues or bases.
+    tally
+        Counts what is left out.
+
     Raises
     ------
     InputError
@@ -77,7 +88,13 @@ def admitted(
 def admitted_rows(
     block: SequenceBlock, tokenizer: SequenceTokenizer, policy: Policy, tally: Tally
 ) -> tuple[SequenceBlock, NDArray[np.int64]]:
-    """All records, cleaned, and the rows of those that a model is to read; as :func:`admitted`."""
+    """All records, cleaned, and the rows of those that a model is to read; as :func:`admitted`.
+
+    Parameters
+    ----------
+    block, tokenizer, policy, tally
+        As of :func:`admitted`.
+    """
     block = cleaned(block, tokenizer, tally)
     tokens = tokenizer.tokenize(block, policy=policy, tally=tally)
     return block, np.asarray(tokens.index - block.start, np.int64)

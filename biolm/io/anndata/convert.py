@@ -22,7 +22,19 @@ _BYTES = 2**25
 
 
 def convert(source: Path, target: Path, form: str, result: Addition) -> None:
-    """Write everything of an AnnData store, and the vectors, as an ``h5ad`` file or ``zarr`` folder."""
+    """Write everything of an AnnData store, and the vectors, as an ``h5ad`` file or ``zarr`` folder.
+
+    Parameters
+    ----------
+    source
+        The store.
+    target
+        Path that does not exist.
+    form
+        ``h5ad`` or ``zarr``.
+    result
+        What is added.
+    """
     with reading(source) as old, creating(target, form) as new:
         _copy(old, new)
         result.add(new)

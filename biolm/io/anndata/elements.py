@@ -46,6 +46,17 @@ def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: s
     """An empty array to fill piece by piece; ``dtype`` is ``str`` for text.
 
     HDF5 arrays are contiguous and zarr arrays hold pieces of about a mebibyte.
+
+    Parameters
+    ----------
+    group, name
+        Where.
+    shape
+        Of the array.
+    dtype
+        ``str`` for text.
+    kind
+        AnnData's name of the encoding.
     """
     if _is_hdf5(group):
         import h5py
@@ -62,7 +73,17 @@ def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: s
 def put_chunks(
     group: Any, name: str, shape: tuple[int, ...], chunks: Iterable[NDArray[Any]], dtype: Any
 ) -> None:
-    """Write an array from consecutive row chunks, replacing what was there."""
+    """Write an array from consecutive row chunks, replacing what was there.
+
+    Parameters
+    ----------
+    group, name
+        Where.
+    shape, dtype
+        Of the whole array.
+    chunks
+        Consecutive rows.
+    """
     if name in group:
         del group[name]
     array = new_array(group, name, shape, dtype)
@@ -90,7 +111,17 @@ def put(group: Any, name: str, value: Any) -> None:
 
 
 def put_frame(root: Any, name: str, index: NDArray[Any], columns: Mapping[str, NDArray[Any]]) -> None:
-    """A data frame; "/" in the name of a column would nest it, and ``_index`` is taken."""
+    """A data frame; "/" in the name of a column would nest it, and ``_index`` is taken.
+
+    Parameters
+    ----------
+    root, name
+        Where.
+    index
+        Names of the rows.
+    columns
+        By name.
+    """
     frame = root.create_group(name)
     tag(frame, "dataframe")
     named = {name.replace("/", "_"): values for name, values in columns.items() if name != "_index"}

@@ -66,6 +66,15 @@ def write_result(source: CellSource, target: Path, form: str, result: Addition) 
 def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> None:
     """Check, before any work, that the vectors can enter a copy of the input.
 
+    Parameters
+    ----------
+    source
+        The input.
+    form, key
+        Format and name of the result.
+    overwrite
+        Whether a result of that name may be replaced.
+
     Raises
     ------
     InputError, OutputError
@@ -79,7 +88,19 @@ def check_store(source: CellSource, form: str, key: str, *, overwrite: bool) -> 
 
 
 def write_store(source: CellSource, target: Path, form: str, result: Addition) -> None:
-    """Write a copy of the input with a result added, as ``h5ad`` or ``zarr``; ``target`` must not exist."""
+    """Write a copy of the input with a result added, as ``h5ad`` or ``zarr``; ``target`` must not exist.
+
+    Parameters
+    ----------
+    source
+        The input.
+    target
+        Path that does not exist.
+    form
+        ``h5ad`` or ``zarr``.
+    result
+        What is added.
+    """
     from biolm.io.anndata import build as write_build
     from biolm.io.anndata import convert as write_convert
     from biolm.io.anndata import copy as write_copy

@@ -28,6 +28,17 @@ def write_parquet(
 
     Names may repeat; ``row`` never does. The file's metadata hold ``biolm`` (provenance as JSON) and
     ``schema``.
+
+    Parameters
+    ----------
+    target
+        Path that does not exist.
+    names
+        ``(n,)`` of the cells.
+    result
+        Vectors and provenance.
+    columns
+        Further columns by name.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -65,7 +76,19 @@ def write_npy(
     result: CellVectors,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """A ``(n, d)`` float32 array; names, empty rows, provenance and further ``facts`` as JSON in ``side``."""
+    """A ``(n, d)`` float32 array; names, empty rows, provenance and further ``facts`` as JSON in ``side``.
+
+    Parameters
+    ----------
+    target, side
+        Paths of the array and of the JSON beside it.
+    names
+        ``(n,)`` of the cells.
+    result
+        Vectors and provenance.
+    facts
+        Further entries of the JSON.
+    """
     with target.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": result.vectors.shape}
         np.lib.format.write_array_header_1_0(file, header)

@@ -87,6 +87,13 @@ def gather(
     """Values, columns and pointers of some rows of a compressed sparse matrix, in the order asked.
 
     Copying a slice for a run of rows is several times faster than an index a value.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Of the matrix.
+    rows
+        Numbers of the rows.
     """
     first, last, pointers = row_spans(indptr, rows)
     spans = list(map(slice, first.tolist(), last.tolist()))

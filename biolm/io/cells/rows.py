@@ -188,6 +188,17 @@ def lost_chunks(array: Any) -> int:
 def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object) -> NDArray[np.int64]:
     """Row pointers as int64.
 
+    Parameters
+    ----------
+    indptr
+        As the file holds them.
+    n_rows
+        Rows of the matrix.
+    length
+        Stored values.
+    name
+        Of the matrix, for messages.
+
     Raises
     ------
     InputError

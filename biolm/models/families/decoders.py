@@ -174,7 +174,19 @@ def hf_common(config: CoreConfig, model_type: str, name: str, headed: str = "For
 def rope_fields(
     config: dict[str, Any], head_dim: int, *, layer_type: str | None = None, theta: float = 10_000.0
 ) -> dict[str, Any]:
-    """Core fields of rotary positions, see :func:`biolm.models.families.fields.rope`."""
+    """Core fields of rotary positions, see :func:`biolm.models.families.fields.rope`.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    head_dim
+        Width of a head.
+    layer_type
+        Kind of layer, where they differ.
+    theta
+        The family's default base.
+    """
     base, scaling = rope(config, layer_type=layer_type, theta=theta)
     parameters = config.get("rope_parameters") or {}
     share = parameters.get("partial_rotary_factor", config.get("partial_rotary_factor"))

@@ -62,7 +62,19 @@ def load_pair(
 
 
 def save_pair(model: EncoderDecoder, folder: str | Path, keys: KeyTable, config: dict[str, Any]) -> None:
-    """Write weights by published names, and a ``config.json``."""
+    """Write weights by published names, and a ``config.json``.
+
+    Parameters
+    ----------
+    model
+        To save.
+    folder
+        That is there.
+    keys
+        Published names of the weights.
+    config
+        Of the model, as published.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     decoder = model.decoder.config

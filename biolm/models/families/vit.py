@@ -103,6 +103,13 @@ KEYS = KeyTable(
 def image_fields(config: dict[str, Any], *, image: int, patch: int, eps: float) -> dict[str, Any]:
     """Core fields of a model of patches; the numbers are the family's defaults.
 
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    image, patch, eps
+        The family's defaults.
+
     Raises
     ------
     ConfigError

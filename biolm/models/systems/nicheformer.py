@@ -256,6 +256,13 @@ def load(
 ) -> Nicheformer:
     """Load a Nicheformer folder, strictly; options as of :func:`load_tokenizer`.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    specie, assay, modality, technology, unmeasured
+        As of :func:`load_tokenizer`.
+
     Raises
     ------
     CheckpointError

@@ -122,6 +122,15 @@ def clip_loss(first: Tensor, second: Tensor, scale: float, kept: Tensor | None =
     """Contrast of two panels of the same cells ``(b, d)``, each direction in turn.
 
     As published, cells that are not ``kept`` have logits of 0 rather than none, and count in no mean.
+
+    Parameters
+    ----------
+    first, second
+        ``(b, d)`` vectors of the two panels of the same cells.
+    scale
+        Of the cosines.
+    kept
+        ``(b,)`` cells that count; all if None.
     """
     logits = scale * nn.functional.normalize(first, dim=1) @ nn.functional.normalize(second, dim=1).T
     kept = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if kept is None else kept

@@ -209,6 +209,17 @@ def read_model(
 ) -> tuple[Transformer, Decoder, SpecialIds]:
     """Encoder and decoder of one of the models of a file.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    version
+        Which of its models.
+    genes
+        How many the model knows.
+    stabiliser
+        Which published behaviour is kept.
+
     Raises
     ------
     CheckpointError

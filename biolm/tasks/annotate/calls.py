@@ -145,7 +145,19 @@ def additions(
     found: Judged,
     coarse: Mapping[str, str],
 ) -> CellAdditions:
-    """What enters the table of cells, from what every head says; ``coarse`` names classes of the first."""
+    """What enters the table of cells, from what every head says; ``coarse`` names classes of the first.
+
+    Parameters
+    ----------
+    annotator
+        With its heads.
+    settings
+        Choices of the job.
+    found
+        What every head says.
+    coarse
+        Classes of the first head by fine class.
+    """
     columns: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
     records: dict[str, Any] = {}

@@ -133,6 +133,17 @@ def fit_variants(
     """As :func:`fit_frozen`, for several kinds of features at the price of the largest.
 
     Without ``distances`` confidence alone says what is unknown, and takes the whole of ``settings.reject``.
+
+    Parameters
+    ----------
+    points
+        Training cells.
+    settings
+        Choices of the job.
+    features
+        Kinds of features, one annotator each.
+    distances
+        Whether distances to training cells count too; else confidence alone says what is unknown.
     """
     if len(np.unique(points.codes)) < 2:
         raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")

@@ -223,6 +223,17 @@ def read_training(
 ) -> Labelled:
     """Embed the cells of a job and keep their counts; without ``embed`` vectors are empty.
 
+    Parameters
+    ----------
+    job
+        The cells and the model.
+    labels
+        Columns to learn.
+    settings
+        Choices of the job.
+    embed
+        Whether vectors are made.
+
     Raises
     ------
     InputError

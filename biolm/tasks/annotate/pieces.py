@@ -34,6 +34,17 @@ _IGNORED = -100
 def train(model: SequenceModel, samples: Samples, learn: Split, settings: FitSettings) -> FineTuned:
     """Train on the sequences ``learn.train``; those of ``learn.test`` stop the training.
 
+    Parameters
+    ----------
+    model
+        To train.
+    samples
+        Sequences and labels.
+    learn
+        Rows to train on, and rows that stop the training.
+    settings
+        Choices of the job.
+
     Raises
     ------
     ConfigError

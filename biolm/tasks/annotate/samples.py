@@ -264,6 +264,19 @@ def vectors_of(
 ) -> NDArray[np.float32]:
     """``(s, d)`` vectors of sequences or of their letters.
 
+    Parameters
+    ----------
+    model
+        To embed with.
+    block
+        The sequences.
+    per_residue
+        Whether each residue or base has a vector.
+    pool
+        How a sequence's vector is made.
+    settings
+        Device, precision and batch.
+
     Raises
     ------
     ConfigError

@@ -66,7 +66,19 @@ class Row:
 
 
 def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: int) -> Row:
-    """Score probabilities ``(n, c)``."""
+    """Score probabilities ``(n, c)``.
+
+    Parameters
+    ----------
+    name
+        Of the method.
+    truth
+        ``(n,)`` classes.
+    found
+        ``(n, c)`` probabilities.
+    seed
+        Of the intervals.
+    """
     called = found.argmax(1)
     score = score_calls(name, truth, called[None], seed)
     ece = calibration(found.max(1), called == truth).ece
@@ -180,6 +192,19 @@ def unknown_test(
 
     The members, temperature, threshold and limits of distance stay as chosen with all classes.
 
+    Parameters
+    ----------
+    points
+        Training cells.
+    split
+        Rows that train and rows that are held out.
+    frozen
+        The annotator as it was fitted.
+    classes
+        Names of the classes.
+    settings
+        Choices of the job.
+
     Returns
     -------
     ``threshold``; ``known_rejected``, the fraction of held-out cells of known classes that are unknown;
@@ -206,7 +231,13 @@ def unknown_test(
 def novelty_test(
     points: Points, split: Split, frozen: Frozen, classes: tuple[str, ...], settings: FitSettings
 ) -> dict[str, Any]:
-    """As :func:`unknown_test`, by distance alone: for methods that would have to train the model again."""
+    """As :func:`unknown_test`, by distance alone: for methods that would have to train the model again.
+
+    Parameters
+    ----------
+    points, split, frozen, classes, settings
+        As of :func:`unknown_test`.
+    """
     distance, test = frozen.distance, points.take(split.test)
     if distance is None:
         return {"threshold": round(frozen.threshold, 6), "rejected": None}

@@ -80,6 +80,17 @@ def read(
 
     Vectors of ``models`` that ``obsm`` does not hold are made for the scored cells.
 
+    Parameters
+    ----------
+    data
+        A file or an AnnData.
+    embeddings
+        Keys of ``obsm``.
+    settings
+        Choices of the job.
+    models
+        Models whose vectors are made for the scored cells where ``obsm`` lacks them.
+
     Raises
     ------
     InputError

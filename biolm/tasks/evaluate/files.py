@@ -34,6 +34,19 @@ def write(
 ) -> None:
     """Write ``scores.json``, ``scores.tsv``, ``curves.tsv``, plots and ``report.html``: all, or nothing.
 
+    Parameters
+    ----------
+    folder
+        That is there.
+    found
+        Scores.
+    data
+        The scored cells.
+    vectors
+        ``(n, d)`` by embedding.
+    settings
+        Choices of the job.
+
     Raises
     ------
     OutputError

@@ -68,7 +68,19 @@ class ChangingCells(ABC):
 def open_changing(
     model: CellModel, block: CellBlock, match: GeneMatch, options: EmbedOptions
 ) -> ChangingCells:
-    """The cells of a block in the form that the model's genes are changed in."""
+    """The cells of a block in the form that the model's genes are changed in.
+
+    Parameters
+    ----------
+    model
+        Whose tokens or counts are changed.
+    block
+        The cells.
+    match
+        Where their genes go.
+    options
+        How the model is run.
+    """
     language = getattr(model, "language", None)
     tokenizer = getattr(language, "tokenizer", None)
     if isinstance(tokenizer, RankTokenizer | BinTokenizer | ContinuousTokenizer):

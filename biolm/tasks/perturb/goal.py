@@ -62,6 +62,17 @@ def goal_state(
 
     The others are of the start state (of any other state without one), and not among the perturbed cells
     where enough are left.
+
+    Parameters
+    ----------
+    job
+        The cells and the model.
+    settings
+        Choices of the job.
+    options
+        How the model is run.
+    perturbed
+        Rows that are perturbed.
     """
     if settings.goal_key is None or settings.goal is None:
         return None

@@ -94,7 +94,19 @@ class Shifts:
 def mean_shares(
     source: CellSource, rows: NDArray[np.int64], match: GeneMatch, genes: int
 ) -> NDArray[np.float64]:
-    """``(m,)`` fraction of a cell's counts that each gene of the vocabulary has, mean over cells."""
+    """``(m,)`` fraction of a cell's counts that each gene of the vocabulary has, mean over cells.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    rows
+        Cells that count.
+    match
+        Where their genes go.
+    genes
+        ``m``.
+    """
     total = np.zeros(genes)
     for block in cell_blocks(source, rows, 0, -(-len(rows) // CELLS)):
         sums = np.add.reduceat(np.append(block.data.astype(np.float64), 0), block.indptr[:-1])
@@ -157,7 +169,17 @@ def gathered(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Shifts:
 
 
 def cell_blocks(source: CellSource, rows: NDArray[np.int64], first: int, last: int) -> Iterator[CellBlock]:
-    """The blocks ``first`` to ``last`` of :data:`CELLS` of the cells ``rows`` of a file."""
+    """The blocks ``first`` to ``last`` of :data:`CELLS` of the cells ``rows`` of a file.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    rows
+        Cells that are read.
+    first, last
+        Numbers of the blocks.
+    """
     for number in range(first, last):
         yield source.take(rows[number * CELLS : (number + 1) * CELLS])
 

@@ -124,7 +124,21 @@ def refine(
     *,
     metric: str,
 ) -> Found:
-    """Exact distances to the candidates ``(q, w)``, and the ``k`` least of them; -1 names none."""
+    """Exact distances to the candidates ``(q, w)``, and the ``k`` least of them; -1 names none.
+
+    Parameters
+    ----------
+    queries
+        ``(q, d)``.
+    reference
+        ``(n, d)``.
+    candidates
+        ``(q, w)`` rows of the reference, -1 for none.
+    k
+        Neighbours.
+    metric
+        ``cosine`` or ``euclidean``.
+    """
     count = len(queries)
     rows, distances = np.full((count, k), -1, np.int64), np.full((count, k), np.inf)
     for place in range(count):

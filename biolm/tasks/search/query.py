@@ -258,7 +258,19 @@ def check_model(index: Index, job: CellEmbedding) -> None:
 
 
 def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
-    """How neighbours were found: the index, the model, ``k``."""
+    """How neighbours were found: the index, the model, ``k``.
+
+    Parameters
+    ----------
+    index
+        That was asked.
+    job
+        The cells and the model.
+    k
+        Neighbours.
+    inside
+        Fraction of the reference's own cells within the limit.
+    """
     facts: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,

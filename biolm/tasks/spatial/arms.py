@@ -36,7 +36,19 @@ Correlations = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def model_arms(model: GeneImageModel, test: SpotArrays, *, seed: int, device: str) -> Correlations:
-    """Arms that one trained model answers."""
+    """Arms that one trained model answers.
+
+    Parameters
+    ----------
+    model
+        Trained.
+    test
+        Spots that were held out.
+    seed
+        Of the shuffles.
+    device
+        Where it runs.
+    """
     wrong = other_spots(test.section, seed)
     runs: dict[str, dict[str, Any]] = {
         "image only": {"mode": "image"},
@@ -64,7 +76,15 @@ class _Plain:
 def coordinate_arm(
     train_xy: NDArray[np.float64], train: SpotArrays, test_xy: NDArray[np.float64], test: SpotArrays
 ) -> Correlations:
-    """The 6 nearest training spots by coordinates that were standardised within each section."""
+    """The 6 nearest training spots by coordinates that were standardised within each section.
+
+    Parameters
+    ----------
+    train_xy, test_xy
+        ``(n, 2)`` standardised coordinates.
+    train, test
+        Spots of both sides.
+    """
     from sklearn.neighbors import KNeighborsRegressor
 
     model = KNeighborsRegressor(min(NEAREST, len(train_xy)))
@@ -76,7 +96,15 @@ def coordinate_arm(
 def depth_arm(
     train_depth: NDArray[np.float64], train: SpotArrays, test_depth: NDArray[np.float64], test: SpotArrays
 ) -> Correlations:
-    """A line through the log library size of the context genes, standardised within each section."""
+    """A line through the log library size of the context genes, standardised within each section.
+
+    Parameters
+    ----------
+    train_depth, test_depth
+        ``(n,)`` log library sizes of the context genes, standardised.
+    train, test
+        Spots of both sides.
+    """
     from sklearn.linear_model import LinearRegression
 
     wanted = _targets(train)

@@ -36,6 +36,17 @@ def model_arrays(
 ) -> SpotArrays:
     """A section as a saved model reads it.
 
+    Parameters
+    ----------
+    saved
+        The model.
+    section
+        Prepared.
+    targets
+        Whether the measured targets are read.
+    mode
+        ``genes``, ``image`` or ``both``.
+
     Raises
     ------
     InputError
@@ -128,6 +139,21 @@ def write_addition(
     overwrite: bool = False,
 ) -> None:
     """Write a copy of a section with results added, whole or not at all.
+
+    Parameters
+    ----------
+    source
+        The section.
+    target
+        h5ad to write.
+    matrices
+        Entries of ``obsm``.
+    records
+        Entries of ``uns``.
+    columns
+        Entries of ``obs``.
+    overwrite
+        Whether the target may be replaced.
 
     Raises
     ------

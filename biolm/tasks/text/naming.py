@@ -137,7 +137,19 @@ def _steps(ontology: Ontology, term: str) -> dict[str, int]:
 def control_rate(
     ask: Callable[[str, int], str], size: int, ontology: Ontology, settings: NamingSettings
 ) -> float:
-    """Fraction of random lists of genes that the model names as a type of the ontology."""
+    """Fraction of random lists of genes that the model names as a type of the ontology.
+
+    Parameters
+    ----------
+    ask
+        Answers a list of genes with a seed.
+    size
+        Genes of a list.
+    ontology
+        Of cell types.
+    settings
+        Choices of the job.
+    """
     symbols = sorted(gene_table().species(settings.species).ids)
     rng = np.random.default_rng(settings.seed)
     named = 0

@@ -155,7 +155,19 @@ def threshold_on(
     overlap: int | None = None,
     device: str = "auto",
 ) -> float:
-    """The threshold of no answer that scores best on development questions; never give it test questions."""
+    """The threshold of no answer that scores best on development questions; never give it test questions.
+
+    Parameters
+    ----------
+    model, tokenizer
+        Of the answerer.
+    dev
+        Development questions.
+    overlap
+        Pieces that windows share.
+    device
+        Where it runs.
+    """
     gaps, gains, nothing = [], [], []
     for question, answers, gap in answer_questions(model, tokenizer, dev, overlap=overlap, device=device):
         best = answers[0].text if answers else ""

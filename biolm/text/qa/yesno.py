@@ -97,7 +97,17 @@ def tfidf_answers(
 def vector_answers(
     train: NDArray[np.floating], gold: Sequence[str], test: NDArray[np.floating], *, seed: int = 0
 ) -> list[str]:
-    """Answers of a logistic regression over vectors ``(n, d)``, its strength chosen on the training ones."""
+    """Answers of a logistic regression over vectors ``(n, d)``, its strength chosen on the training ones.
+
+    Parameters
+    ----------
+    train, test
+        ``(n, d)`` vectors.
+    gold
+        Answers of the training questions.
+    seed
+        Of the folds.
+    """
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -119,6 +129,15 @@ def score_yesno(
     gold: Sequence[str], found: Sequence[str], train: Sequence[str], *, seed: int = 0
 ) -> YesNoResult:
     """Accuracy with interval, macro-F1, and the paired difference to the majority of the training answers.
+
+    Parameters
+    ----------
+    gold, found
+        Answers by people and by the model.
+    train
+        Answers of the training questions.
+    seed
+        Of the intervals.
 
     Examples
     --------

@@ -135,6 +135,25 @@ def bin_rows(
 
     ``quantiles (e,)``; ``cells (n,)`` the random key of each cell; ``forced``: 32 bits used in place of
     the draw between legal bins, -1 to draw. ``first``: token and value put before, token -1 for none.
+
+    Parameters
+    ----------
+    rows, fresh
+        Canonical rows and whether they come as :func:`check_row` wants them; see :mod:`rows_numba`.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    quantiles
+        ``(e,)`` places of the edges among the values of a cell.
+    cells
+        ``(n,)`` random key of each cell.
+    forced
+        32 bits in place of the draw between legal bins, -1 to draw.
+    limit
+        Most genes of a cell.
+    first
+        Token and value put before, token -1 for none.
+    out
+        Tokens, bins and offsets, written.
     """
     data, indices, indptr, totals = rows
     ids, bins, lengths = out

@@ -32,6 +32,25 @@ def continuous_rows(
 
     The values of a cell add up to ``target``; 0 leaves them as they are. Rows longer than ``limit`` keep
     their largest values, or genes drawn by ``cells`` if ``sample``.
+
+    Parameters
+    ----------
+    rows, fresh
+        As of :func:`~biolm.adapters.cells.kernels.bins_numba.bin_rows`.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    target
+        Sum of a cell's values; 0 leaves them as they are.
+    cells
+        ``(n,)`` random key of each cell.
+    limit
+        Most genes of a cell.
+    sample
+        Whether the genes of longer rows are drawn rather than the largest.
+    first
+        Token put before, -1 for none.
+    out
+        Tokens, values and offsets, written.
     """
     data, indices, indptr, totals = rows
     ids, values, lengths = out

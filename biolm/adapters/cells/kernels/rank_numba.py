@@ -30,6 +30,19 @@ def rank_rows(
     ``tokens``, ``scales (g,)``: token id and factor of a column, -1 and 0 for none. ``ends``: tokens put
     before and after, -1 for none. Values are ``x / total * 10,000``; their array comes as zeros, or empty if
     they are not wanted.
+
+    Parameters
+    ----------
+    rows, fresh
+        As of :func:`~biolm.adapters.cells.kernels.bins_numba.bin_rows`.
+    tokens, scales
+        ``(g,)`` token id and factor of a column, -1 and 0 for none.
+    limit
+        Most genes of a cell.
+    ends
+        Tokens put before and after, -1 for none.
+    out
+        Tokens, values and offsets, written.
     """
     data, indices, indptr, totals = rows
     ids, values, lengths = out

@@ -60,7 +60,15 @@ def check_row(x: NDArray[Any], columns: NDArray[np.uint32]) -> tuple[float, bool
 def scan_rows(
     data: NDArray[Any], indices: NDArray[np.uint32], indptr: NDArray[np.int64], totals: NDArray[np.float64]
 ) -> bool:
-    """Write :func:`check_row`'s sums to ``totals (n,)``; tells whether the columns of every row ascend."""
+    """Write :func:`check_row`'s sums to ``totals (n,)``; tells whether the columns of every row ascend.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows as the file holds them.
+    totals
+        ``(n,)`` sums, written.
+    """
     ascending = True
     for row in range(len(indptr) - 1):
         span = slice(indptr[row], indptr[row + 1])
@@ -82,6 +90,15 @@ def merge_rows(
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
 
     ``first (g,)`` is the column that stands for a column's gene, -1 to leave it out.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows as the file holds them.
+    first
+        ``(g,)`` column that stands for a column's gene, -1 to leave it out.
+    merged, columns, offsets
+        Values, columns and row pointers of the result, written.
     """
     slot = np.full(len(first), -1, np.int64)
     at = 0
@@ -124,7 +141,17 @@ def expressed(
     value: NDArray[np.float64],
     gene: NDArray[np.int32],
 ) -> int:
-    """Close up a row to the expressed genes that have a token; returns how many they are."""
+    """Close up a row to the expressed genes that have a token; returns how many they are.
+
+    Parameters
+    ----------
+    data, columns
+        Values and columns of a row.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    value, gene
+        Values and token ids, written.
+    """
     found = 0
     for place in range(len(data)):
         token = tokens[columns[place]]

@@ -142,6 +142,17 @@ def order(
 
     The radix sort leaves only short runs of equal top bits to exact comparison. Where many keys are
     equal, a first sort by token puts the runs in order beforehand, because the passes are stable.
+
+    Parameters
+    ----------
+    key, gene
+        Of each element.
+    needed
+        How many places must be exact.
+    window, items, spare
+        Working space; ``items`` holds the order at the end.
+    low, high
+        Counts of the radix passes.
     """
     found = len(items)
     _key_window(key, found, window)
@@ -171,6 +182,17 @@ def keep_largest(
     """Mark the ``limit`` first elements by (-key, gene) without sorting; ``work`` holds keys, is used up.
 
     Each round cuts the candidates to one of up to 1,024 ranges of keys; equal keys go on by token.
+
+    Parameters
+    ----------
+    work, gene
+        Key and token id of each element.
+    limit
+        How many are kept.
+    places, counts
+        Working space.
+    kept
+        Whether each is kept, written.
     """
     open_, need, tied = len(work), limit, False
     for place in range(open_):

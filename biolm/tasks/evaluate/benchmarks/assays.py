@@ -33,6 +33,17 @@ def score_assays(
 
     What is met in the letters of each protein is put into ``met``.
 
+    Parameters
+    ----------
+    assays
+        Of one collection.
+    reader
+        The model.
+    settings
+        Choices of the job.
+    met
+        Gets what is met in the residues of each protein.
+
     Raises
     ------
     InputError
