@@ -19,6 +19,9 @@ SOURCES = [
     *sorted((REPOSITORY / "benchmarks").glob("**/*.py")),
 ]
 
+# From so many arguments on a public function has a Parameters section.
+FEWEST_ARGUMENTS = 4
+
 
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
@@ -55,6 +58,30 @@ def test_functions_are_short_and_take_few_arguments() -> None:
                     crowded.append(f"{path.name}:{node.name}")
     assert sorted(sizes)[int(0.95 * len(sizes))] <= 50
     assert crowded == []
+
+
+def test_public_functions_say_what_their_arguments_are() -> None:
+    silent = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and _is_all(node)]
+        public = {name.value for entry in lists for name in getattr(entry, "elts", ())}
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef) or node.name not in public or _is_overload(node):
+                continue
+            arguments = node.args
+            names = arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+            if len(names) >= FEWEST_ARGUMENTS and "Parameters\n---" not in (ast.get_docstring(node) or ""):
+                silent.append(f"{path.relative_to(REPOSITORY)}: {node.name}")
+    assert silent == []
+
+
+def _is_all(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
+
+
+def _is_overload(node: ast.FunctionDef) -> bool:
+    return any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in node.decorator_list)
 
 
 @pytest.mark.parametrize(

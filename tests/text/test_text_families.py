@@ -10,7 +10,6 @@ from test_text_ner import sick
 
 from biolm.errors import CheckpointError
 from biolm.io.text.questions import Question
-from biolm.text.fit import FitSettings
 from biolm.text.heads import TAGS, bare_encoder
 from biolm.text.ner.predict import batch_of, predict
 from biolm.text.ner.read import read_document
@@ -19,6 +18,7 @@ from biolm.text.ner.train import train_ner
 from biolm.text.pieces import load_pieces
 from biolm.text.qa.model import answer_questions, load_answerer, train_answerer
 from biolm.text.scores.entities import entity_scores
+from biolm.text.settings import FitSettings
 
 transformers = pytest.importorskip("transformers")
 SIZE = 200
