@@ -289,14 +289,8 @@ def attention_maps(
 
     Parameters
     ----------
-    query, key
-        ``(t, h, d)``.
-    layout
-        Documents of the batch.
-    rule
-        What a token may attend to.
-    bias
-        Added to the scores, if any.
+    query, key, layout, rule, bias
+        As of :func:`attend`.
     """
     return tuple(_scores(query, key, layout, rule, bias, span) for span in layout.spans)
 
