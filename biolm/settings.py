@@ -79,6 +79,15 @@ def read_fields(kind: Any, values: Any, place: str, *, hidden: tuple[str, ...] =
 def read_value(hint: Any, value: Any, place: str) -> Any:
     """A value of the type that a field is annotated with.
 
+    Parameters
+    ----------
+    hint
+        Annotation of the field.
+    value
+        What was given.
+    place
+        Path of the setting, for messages.
+
     Raises
     ------
     ConfigError

@@ -232,6 +232,15 @@ def load_strict(
 def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all; ``facts`` go into its header.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    tensors
+        By name.
+    facts
+        Entries of the header.
+
     Raises
     ------
     OSError

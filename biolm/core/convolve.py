@@ -147,6 +147,15 @@ def toeplitz(taps: Tensor, size: int, shift: int = 0) -> Tensor:
 
     Entry ``(i, j)`` is the tap of lag ``i - j + shift``, zero where there is none.
 
+    Parameters
+    ----------
+    taps
+        ``(g, l)``.
+    size
+        ``m``.
+    shift
+        Lag of the diagonal.
+
     Examples
     --------
     >>> toeplitz(torch.tensor([[1.0, 2.0]]), 3)[0].tolist()

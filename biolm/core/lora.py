@@ -165,6 +165,15 @@ def fold_lora(model: nn.Module) -> None:
 def save_lora(model: nn.Module, folder: str | Path, config: LoraConfig) -> None:
     """Write the adapters alone: ``adapter.safetensors`` and ``adapter.json``.
 
+    Parameters
+    ----------
+    model
+        With adapters.
+    folder
+        That is there.
+    config
+        Of the adapters.
+
     Raises
     ------
     ConfigError

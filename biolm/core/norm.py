@@ -48,7 +48,17 @@ class RMSNorm(nn.Module):
 
 
 def make_norm(config: CoreConfig, width: int | None = None, *, bias: bool | None = None) -> nn.Module:
-    """The norm a config asks for, of ``d_model`` or another width."""
+    """The norm a config asks for, of ``d_model`` or another width.
+
+    Parameters
+    ----------
+    config
+        Kind of norm and its constant.
+    width
+        In place of ``d_model``.
+    bias
+        In place of what the config says.
+    """
     width = config.d_model if width is None else width
     if config.norm == "rmsnorm":
         return RMSNorm(width, config.norm_eps, plus_one=config.norm_plus_one, outside=config.norm_eps_outside)

@@ -100,6 +100,13 @@ def resize_positions(model: Transformer, rows: int, columns: int) -> Transformer
     The positions of a square grid are interpolated bicubically in float32, as DINOv2 does; the summary
     token's stays.
 
+    Parameters
+    ----------
+    model
+        Of patches.
+    rows, columns
+        Of the new grid.
+
     Raises
     ------
     ConfigError

@@ -108,6 +108,15 @@ def fit(
 def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings) -> GeneMatch:
     """Where the genes of a file lie in a model's vocabulary, by the rule that the settings name.
 
+    Parameters
+    ----------
+    source
+        The open cells.
+    model
+        Knows the genes.
+    settings
+        Choices of the job.
+
     Raises
     ------
     ConfigError

@@ -143,7 +143,17 @@ class Heads:
 
 
 def save_heads(folder: Path, facts: HeadFacts, weights: Mapping[str, Tensor]) -> None:
-    """Write both files into a folder; nothing where there are no weights."""
+    """Write both files into a folder; nothing where there are no weights.
+
+    Parameters
+    ----------
+    folder
+        That is there.
+    facts
+        What the heads are made of.
+    weights
+        By name.
+    """
     if weights:
         (folder / _FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
         write_weights(folder / _WEIGHTS, weights)

@@ -81,6 +81,15 @@ def sequence_facts(language: SequenceLanguage) -> dict[str, Any]:
 def sequence_language(facts: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()) -> SequenceLanguage:
     """A language from :func:`sequence_facts`.
 
+    Parameters
+    ----------
+    facts
+        From :func:`sequence_facts`.
+    name
+        Names the model.
+    files
+        What it was read from.
+
     Raises
     ------
     KeyError

@@ -21,6 +21,15 @@ __all__ = ["Merger", "WindowPool", "Windows", "cut_windows", "window_starts"]
 def window_starts(length: int, width: int, overlap: int) -> NDArray[np.int64]:
     """``(w,)`` first tokens of windows that cover a sequence, evenly spread; neighbours share ``overlap``.
 
+    Parameters
+    ----------
+    length
+        Tokens of the sequence.
+    width
+        Of a window.
+    overlap
+        Least tokens that neighbours share.
+
     Examples
     --------
     >>> window_starts(10, 4, 1).tolist()

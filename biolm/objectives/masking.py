@@ -79,6 +79,15 @@ def lowest(batch: Batch, priority: Tensor, wanted: Tensor) -> Tensor:
     """Whether a token is among the ``wanted (b,)`` ones of lowest priority ``(t,)`` of its example.
 
     Of equal priorities the earlier token comes first.
+
+    Parameters
+    ----------
+    batch
+        Packed tokens.
+    priority
+        ``(t,)``.
+    wanted
+        ``(b,)`` tokens of each example.
     """
     document = documents(batch)
     if len(batch) * batch.max_length > 4 * len(priority) + _SPARE:

@@ -71,6 +71,15 @@ def find(name: str) -> type[Criterion]:
 def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Criterion:
     """Build an objective from plain settings.
 
+    Parameters
+    ----------
+    name
+        Of the objective.
+    facts
+        Core and data.
+    settings
+        Plain values.
+
     Raises
     ------
     ConfigError

@@ -88,7 +88,17 @@ def score_values(
 
 
 def count_values(wanted: Tensor, *, nonzero_only: bool = False, zero: bool = False) -> dict[str, float]:
-    """What :func:`score_values` counts for its terms; ``zero`` for a zero logit."""
+    """What :func:`score_values` counts for its terms; ``zero`` for a zero logit.
+
+    Parameters
+    ----------
+    wanted
+        ``(m,)`` targets.
+    nonzero_only
+        Whether zeros have no value loss.
+    zero
+        Whether there is a logit for zero.
+    """
     count = float((wanted != 0).sum()) if nonzero_only else float(wanted.numel())
     return {"loss": count, "zero": float(wanted.numel())} if zero else {"loss": count}
 

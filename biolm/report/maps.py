@@ -93,6 +93,15 @@ class CellMap:
 def pack_maps(maps: Sequence[CellMap], *, room: int = ROOM, seed: int = 0) -> list[dict[str, Any]]:
     """The maps as JSON for the page, at most about ``room`` bytes in all.
 
+    Parameters
+    ----------
+    maps
+        To show.
+    room
+        Most bytes, about.
+    seed
+        Of the cells that are left out.
+
     Raises
     ------
     InputError

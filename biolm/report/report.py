@@ -136,6 +136,15 @@ def write_report(
 def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False) -> list[Path]:
     """Write every part that is a plot as an SVG file named after its title.
 
+    Parameters
+    ----------
+    folder
+        That is there.
+    parts
+        Of the report.
+    overwrite
+        Whether files may be replaced.
+
     Returns
     -------
     The files.

@@ -140,6 +140,15 @@ def fit_linear(vectors: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
 
     A sparse table of more than 2^26 values is scaled but not centred, to stay sparse. A predictor of one
     class alone always calls it.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``.
+    labels
+        ``(n,)`` types.
+    seed
+        Of the solver.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -80,6 +80,13 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
 def paired_gain(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> Interval:
     """``first − second``, paired by section and gene, ``(s, g)`` each.
 
+    Parameters
+    ----------
+    first, second
+        ``(s, g)`` scores.
+    seed
+        Of the bootstrap.
+
     Raises
     ------
     InputError

@@ -157,7 +157,17 @@ def knn_quality(
 
 
 def majority_quality(labels: ArrayLike, *, leave_out: Sequence[str] = (), seed: int = 0) -> Score:
-    """The score of calling every cell the commonest type: the floor of every table."""
+    """The score of calling every cell the commonest type: the floor of every table.
+
+    Parameters
+    ----------
+    labels
+        ``(n,)`` types.
+    leave_out
+        Types that do not count.
+    seed
+        Of the bootstrap.
+    """
     _, truth = _encode(labels, leave_out)
     commonest = np.bincount(truth).argmax()
     return score_calls("majority class", truth, np.full((1, len(truth)), commonest), seed)
@@ -234,6 +244,15 @@ def difference(
 
 def pooled(scores: Sequence[Score], *, name: str, seed: int = 0) -> Score:
     """One score of several draws (random controls, gene splits) on the same cells: the mean over the draws.
+
+    Parameters
+    ----------
+    scores
+        Of the draws.
+    name
+        Of the pooled score.
+    seed
+        Of the bootstrap.
 
     Raises
     ------

@@ -43,6 +43,15 @@ class Fold:
 def choose_split(asked: str, patients: Sequence[str], *, force_random: bool = False) -> str:
     """The split to use: patients where there are several, else sections, else blocks.
 
+    Parameters
+    ----------
+    asked
+        What the user chose.
+    patients
+        Of each section.
+    force_random
+        Whether a random split is allowed.
+
     Raises
     ------
     ConfigError
@@ -139,7 +148,17 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
 
 
 def random_folds(n: int, *, seed: int = 0, parts: int = BLOCKS) -> list[Fold]:
-    """Spots at random: what is wrong with many published figures, for comparison only."""
+    """Spots at random: what is wrong with many published figures, for comparison only.
+
+    Parameters
+    ----------
+    n
+        Spots.
+    seed
+        Of the draw.
+    parts
+        Folds.
+    """
     part = np.random.default_rng(seed).permutation(n) % parts
     return [
         Fold(

@@ -184,6 +184,13 @@ def leave_one_group_out(
 ) -> list[tuple[str, Split]]:
     """Each group tested once, all others to learn from; names in alphabetical order.
 
+    Parameters
+    ----------
+    labels, groups
+        ``(n,)`` each.
+    copies
+        ``(n,)`` number of the cell that one is a copy of.
+
     Raises
     ------
     InputError

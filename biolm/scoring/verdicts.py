@@ -24,6 +24,13 @@ def compared(first: Score, second: Score, *, seed: int = 0) -> str:
     In macro-F1, and in accuracy where that says something else.
 
     Each statement rests on the paired 95 % bootstrap interval of the difference.
+
+    Parameters
+    ----------
+    first, second
+        Scores of the same cells.
+    seed
+        Of the bootstrap.
     """
     return _sentences(first, {"macro_f1": second, "accuracy": second}, 1, seed)
 
@@ -58,6 +65,15 @@ def beyond_chance(score: Score, *, level: float = _LEVEL, seed: int = 0) -> bool
     """Whether macro-F1 is above that of the same calls given to cells at random.
 
     A one-sided permutation test: the classes are called as often as they were.
+
+    Parameters
+    ----------
+    score
+        Of the calls.
+    level
+        Of the test.
+    seed
+        Of the permutations.
 
     Examples
     --------

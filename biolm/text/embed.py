@@ -238,6 +238,15 @@ def nearest_texts(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows and cosines ``(q, k)`` of the nearest vectors of each query, ties by row.
 
+    Parameters
+    ----------
+    queries
+        ``(q, d)``.
+    vectors
+        ``(n, d)``.
+    k
+        Neighbours.
+
     Examples
     --------
     >>> rows, cosines = nearest_texts(np.eye(2), np.array([[0.0, 2], [1, 0], [1, 1]]), k=1)

@@ -68,6 +68,15 @@ def split_documents(
 ) -> tuple[list[Document], list[Document]]:
     """Documents to learn from, and others; copies of a text are on one side whatever their names.
 
+    Parameters
+    ----------
+    found
+        All documents.
+    held_out
+        Fraction that scores.
+    seed
+        Of the draw.
+
     Raises
     ------
     InputError

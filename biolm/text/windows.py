@@ -36,6 +36,15 @@ def check_stride(room: int, overlap: int | None) -> int:
 def window_starts(length: int, room: int, overlap: int) -> list[int]:
     """First pieces of windows that cover a text, evenly spread; neighbours share at least ``overlap``.
 
+    Parameters
+    ----------
+    length
+        Pieces of the text.
+    room
+        Pieces of a window.
+    overlap
+        Pieces that neighbours share.
+
     Examples
     --------
     >>> window_starts(10, 4, 1), window_starts(3, 4, 1), window_starts(0, 4, 1)
@@ -51,6 +60,15 @@ def best_windows(length: int, room: int, starts: Sequence[int]) -> NDArray[np.in
     """``(p,)`` the window in which each piece has most context on its poorer side.
 
     Borders of the text itself are none.
+
+    Parameters
+    ----------
+    length
+        Pieces of the text.
+    room
+        Pieces of a window.
+    starts
+        Of the windows.
 
     Examples
     --------

@@ -77,7 +77,15 @@ def watcher(
 
 
 def rows_told(source: CellSource, bad: NDArray[np.int64], good: NDArray[np.int64]) -> str:
-    """Cells by number, and the value of obs that they share while no good cell has it."""
+    """Cells by number, and the value of obs that they share while no good cell has it.
+
+    Parameters
+    ----------
+    source
+        The open cells.
+    bad, good
+        Cells that hold no counts, and cells that do.
+    """
     first, last = int(bad.min()), int(bad.max())
     if first == last:
         told = f"in cell {first:,}"

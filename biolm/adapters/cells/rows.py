@@ -195,7 +195,17 @@ def _standing(block: CellBlock, match: GeneMatch) -> NDArray[np.int32] | None:
 
 
 def by_column(match: GeneMatch, column: NDArray[Any], missing: float) -> NDArray[Any]:
-    """Spread a column of the vocabulary ``(m,)`` to the gene columns of the file ``(g,)``."""
+    """Spread a column of the vocabulary ``(m,)`` to the gene columns of the file ``(g,)``.
+
+    Parameters
+    ----------
+    match
+        Where the file's genes go.
+    column
+        ``(m,)``.
+    missing
+        For genes without a place.
+    """
     spread = np.full(len(match.target), missing, column.dtype)
     known = match.target >= 0
     spread[known] = column[match.target[known]]
@@ -251,6 +261,15 @@ def in_threads(tokenize: Callable[[CellBlock], Tokens], block: CellBlock, worker
     """Tokenize a block with several threads, each taking a run of its rows; the result is the same.
 
     The kernels release the interpreter lock, so threads run side by side without copies of the block.
+
+    Parameters
+    ----------
+    tokenize
+        Tokenizes a part.
+    block
+        The cells.
+    workers
+        Threads.
 
     Examples
     --------

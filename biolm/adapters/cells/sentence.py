@@ -26,6 +26,15 @@ def top_genes(block: CellBlock, match: GeneMatch, count: int = 30) -> list[NDArr
     of the file that it does not express, the last first, as the published code does; a cell that expresses
     none gets an empty list.
 
+    Parameters
+    ----------
+    block
+        The cells.
+    match
+        Where their genes go.
+    count
+        Genes a cell.
+
     Raises
     ------
     InputError

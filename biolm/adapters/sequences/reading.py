@@ -105,6 +105,15 @@ def with_masks(
 ) -> SequenceBlock:
     """The same records with ``_`` where a mask is spelled out.
 
+    Parameters
+    ----------
+    block
+        The records.
+    tokenizer
+        Of the model.
+    tally
+        Counts what is masked.
+
     Raises
     ------
     InputError

@@ -20,6 +20,13 @@ def copy_h5ad(source: Path, target: Path, result: Addition) -> None:
 
     The system copies the bytes of the file, which is several times faster than copying its objects
     one by one with HDF5 and never decodes a chunk; unused space inside the file is copied too.
+
+    Parameters
+    ----------
+    source, target
+        The file, and a path that does not exist.
+    result
+        What is added.
     """
     shutil.copyfile(source, target)
     # Looked at again: what was checked when the cells were read may not be what was copied.
@@ -28,7 +35,15 @@ def copy_h5ad(source: Path, target: Path, result: Addition) -> None:
 
 
 def copy_zarr(source: Path, target: Path, result: Addition) -> None:
-    """Copy a zarr folder (format 2 or 3) and add vectors to the copy."""
+    """Copy a zarr folder (format 2 or 3) and add vectors to the copy.
+
+    Parameters
+    ----------
+    source, target
+        The folder, and a path that does not exist.
+    result
+        What is added.
+    """
     # Links stay links, so that the look at the copy finds those that lead out of it.
     shutil.copytree(source, target, symlinks=True, copy_function=_copy_file)
     # The summary of all metadata at the root would hide what is added, so it is read past, then renewed.

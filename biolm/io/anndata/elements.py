@@ -94,7 +94,15 @@ def put_chunks(
 
 
 def put(group: Any, name: str, value: Any) -> None:
-    """Write text, a number, an array of either, or a dictionary of these, replacing what was there."""
+    """Write text, a number, an array of either, or a dictionary of these, replacing what was there.
+
+    Parameters
+    ----------
+    group, name
+        Where.
+    value
+        What is written.
+    """
     if name in group:
         del group[name]
     if isinstance(value, Mapping):

@@ -18,6 +18,15 @@ STORES = ("h5ad", "zarr")
 def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = FORMATS) -> str:
     """The format asked for, or the one that the suffix of the output names, out of those that are known.
 
+    Parameters
+    ----------
+    target
+        The output.
+    chosen
+        What the user asked for.
+    known
+        Formats that can be written.
+
     Raises
     ------
     ConfigError

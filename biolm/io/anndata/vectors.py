@@ -102,6 +102,15 @@ class CellVectors:
 def check_key(root: Any, key: str, *, overwrite: bool) -> None:
     """Check that vectors may enter a store, and protect an embedding that biolm did not write.
 
+    Parameters
+    ----------
+    root
+        The open store.
+    key
+        Name of the result.
+    overwrite
+        Whether a result of that name may be replaced.
+
     Raises
     ------
     InputError

@@ -219,6 +219,15 @@ def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object)
 def checked_indices(indices: NDArray[Any], n_columns: int, name: object) -> NDArray[np.int32]:
     """Column indices as int32.
 
+    Parameters
+    ----------
+    indices
+        As the file holds them.
+    n_columns
+        Columns of the matrix.
+    name
+        Of the matrix, for messages.
+
     Raises
     ------
     InputError

@@ -289,6 +289,15 @@ def resolve_matrix(asked: str, offered: Sequence[str], name: object) -> str:
 
     ``raw`` stands for ``raw/X``, and layers and types of features may be named alone.
 
+    Parameters
+    ----------
+    asked
+        What the user typed.
+    offered
+        Matrices of the file.
+    name
+        Of the file, for messages.
+
     Raises
     ------
     InputError

@@ -108,6 +108,15 @@ def first_lines(path: Path, number: int, comment: str) -> list[str]:
 
     The comment right above them comes first, as some tools mark the header so.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    number
+        How many.
+    comment
+        How comments begin.
+
     Raises
     ------
     InputError

@@ -103,7 +103,17 @@ def column_kinds(tables: Iterable[Columns]) -> dict[str, np.dtype[Any]]:
 
 
 def write_cells(path: Path, tables: Iterator[Columns], kinds: Mapping[str, np.dtype[Any]]) -> None:
-    """Write the table of cells, file after file; ``name`` comes first."""
+    """Write the table of cells, file after file; ``name`` comes first.
+
+    Parameters
+    ----------
+    path
+        h5ad to write into.
+    tables
+        Of the files, in turn.
+    kinds
+        Type of each column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -182,7 +182,17 @@ def _first_row(path: Path, delimiter: str) -> list[str]:
 
 
 def memory_source(counts: Any, names: NDArray[np.str_], genes: NDArray[np.str_]) -> Any:
-    """A table of cells over counts in memory."""
+    """A table of cells over counts in memory.
+
+    Parameters
+    ----------
+    counts
+        ``(n, g)``.
+    names
+        ``(n,)`` of the cells.
+    genes
+        ``(g,)``.
+    """
     import anndata
     import pandas as pd
 

@@ -190,7 +190,15 @@ def read_bioasq(path: Path) -> list[Question]:
 
 
 def bioasq_file(questions: Sequence[Question], answers: Mapping[str, Any], ideal: Mapping[str, str]) -> str:
-    """Answers as BioASQ takes them: up to five lists for a factoid, lists of one for a list, or text."""
+    """Answers as BioASQ takes them: up to five lists for a factoid, lists of one for a list, or text.
+
+    Parameters
+    ----------
+    questions
+        Whose answers they are.
+    answers, ideal
+        Exact and ideal answers by question.
+    """
     rows = []
     for question in questions:
         row: dict[str, Any] = {"id": question.name, "type": question.kind, "body": question.question}

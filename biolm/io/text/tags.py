@@ -150,6 +150,15 @@ def decode_tags(tags: Sequence[str], scheme: str) -> list[Entity]:
 def encode_tags(entities: Iterable[Entity], length: int, scheme: str = "IOB2") -> list[str]:
     """Tags of one sentence from entities that do not overlap.
 
+    Parameters
+    ----------
+    entities
+        Of one sentence.
+    length
+        Its words.
+    scheme
+        ``IOB1``, ``IOB2``, ``BIOES`` or ``BILOU``.
+
     Raises
     ------
     InputError

@@ -42,6 +42,13 @@ def split_words(text: str) -> Iterator[Span]:
 def split_sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
     """Places of the sentences of a text, or of a stretch of it; line ends part sentences.
 
+    Parameters
+    ----------
+    text
+        Any.
+    start, end
+        Of the stretch.
+
     Examples
     --------
     >>> text = "We saw E. coli in vitro, e.g. Fig. 2. It grew."

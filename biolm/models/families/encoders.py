@@ -52,7 +52,17 @@ def dropouts(config: dict[str, Any], default: float = 0.1) -> dict[str, Any]:
 
 
 def hf_common(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
-    """What every encoder's ``config.json`` says; ``name`` begins the name of the architecture."""
+    """What every encoder's ``config.json`` says; ``name`` begins the name of the architecture.
+
+    Parameters
+    ----------
+    config
+        Of the core.
+    model_type
+        In ``transformers``.
+    name
+        Begins the name of the architecture.
+    """
     return {
         "architectures": [name + ("ForMaskedLM" if config.head == "mlm" else "Model")],
         "model_type": model_type,

@@ -194,6 +194,15 @@ def core_of(members: Family, config: dict[str, Any], place: Path) -> CoreConfig:
 def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     """Write a folder that ``transformers`` loads with ``from_pretrained``.
 
+    Parameters
+    ----------
+    model
+        To write.
+    folder
+        Made if needed.
+    model_type
+        In ``transformers``.
+
     Raises
     ------
     CheckpointError

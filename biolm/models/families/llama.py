@@ -114,7 +114,17 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
 
 
 def hf_fields(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
-    """Lines of ``config.json`` that Llama, Mistral, Qwen and Gemma write alike."""
+    """Lines of ``config.json`` that Llama, Mistral, Qwen and Gemma write alike.
+
+    Parameters
+    ----------
+    config
+        Of the core.
+    model_type
+        In ``transformers``.
+    name
+        Begins the name of the architecture.
+    """
     return {
         **hf_common(config, model_type, name),
         **hf_rope(config),

@@ -140,6 +140,15 @@ def inner_width(config: Mapping[str, Any]) -> int:
 def check_fields(config: Mapping[str, Any], wanted: Mapping[str, Any], name: str) -> None:
     """Refuse a config whose field says something else than the published models do.
 
+    Parameters
+    ----------
+    config
+        As published.
+    wanted
+        Values that are supported.
+    name
+        Of the family, for messages.
+
     Raises
     ------
     ConfigError

@@ -157,6 +157,15 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
 def hf_image(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
     """What the ``config.json`` of every model of patches says.
 
+    Parameters
+    ----------
+    config
+        Of the core.
+    model_type
+        In ``transformers``.
+    name
+        Begins the name of the architecture.
+
     Raises
     ------
     ConfigError

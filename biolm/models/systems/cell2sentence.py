@@ -172,6 +172,15 @@ def _folder(model: str) -> Path:
 def load_tokenizer(*, model: str = "", species: str = "human", genes: int | str = 200) -> CellLanguage:
     """Prompts and tokens; the weights are not touched.
 
+    Parameters
+    ----------
+    model
+        Folder of the language model.
+    species
+        Named in the prompt.
+    genes
+        Genes of a sentence.
+
     Raises
     ------
     CheckpointError, ConfigError

@@ -135,6 +135,15 @@ class CellNetwork(CellModel):
 def choose(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """A value that the user chose of a system's option.
 
+    Parameters
+    ----------
+    name
+        Of the option.
+    value
+        What the user chose.
+    allowed
+        Its values.
+
     Raises
     ------
     ConfigError

@@ -72,6 +72,13 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     """Contrast of two views ``(b, d)``: the sum of both directions for each cell ``(b,)``.
 
     Every other vector of both views is a negative; cosine similarity over the temperature.
+
+    Parameters
+    ----------
+    first, second
+        ``(b, d)`` views of the same cells.
+    temperature
+        Of the cosines.
     """
     a, b = (nn.functional.normalize(x, dim=1) for x in (first, second))
     n = len(a)

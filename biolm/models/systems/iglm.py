@@ -98,7 +98,15 @@ def load(folder: Path, *, chain: str = "heavy", species: str = "human") -> Seque
 
 
 def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human") -> SequenceLanguage:
-    """Tokeniser and limits of a folder, without its weights; see :func:`load`."""
+    """Tokeniser and limits of a folder, without its weights; see :func:`load`.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    chain, species
+        What the antibodies are.
+    """
     return _as(chain, species).load_tokenizer(folder)
 
 

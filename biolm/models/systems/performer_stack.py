@@ -32,6 +32,15 @@ __all__ = ["aligned", "binned_core", "check_choice", "gene_list", "stack_keys", 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse an option that is none of those allowed.
 
+    Parameters
+    ----------
+    name
+        Of the option.
+    value
+        What the user chose.
+    allowed
+        Its values.
+
     Raises
     ------
     ConfigError
@@ -117,6 +126,15 @@ def value_bin(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def stack_shape(tensors: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Any]:
     """Fields of a core config that the weights of a Performer tell, its mixer's features included.
+
+    Parameters
+    ----------
+    tensors
+        By name.
+    prefix
+        Before the names of the stack.
+    path
+        Names the file in messages.
 
     Raises
     ------

@@ -141,7 +141,15 @@ def clip_loss(first: Tensor, second: Tensor, scale: float, kept: Tensor | None =
 
 
 def two_way_loss(first: Tensor, second: Tensor, scale: float) -> Tensor:
-    """Contrast of both panels with all other cells of both; as published, a view with itself has logit 0."""
+    """Contrast of both panels with all other cells of both; as published, a view with itself has logit 0.
+
+    Parameters
+    ----------
+    first, second
+        ``(b, d)`` vectors of the two panels of the same cells.
+    scale
+        Of the cosines.
+    """
     a, b = (nn.functional.normalize(x, dim=1) for x in (first, second))
     logits = scale * torch.cat((a, b)) @ torch.cat((b, a)).T
     n, places = len(a), torch.arange(2 * len(a), device=a.device)
@@ -213,6 +221,15 @@ def _mapping(folder: Path, species: str | None) -> Path:
 
 def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Transformer, Tensor | None]:
     """The core with its weights, strictly, and the projection.
+
+    Parameters
+    ----------
+    path
+        Of the checkpoint.
+    settings
+        Stored beside the weights.
+    species
+        Whose genes are read.
 
     Raises
     ------

@@ -156,7 +156,15 @@ class ScTrans(CellNetwork):
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
-    """Contrast of two views ``(b, d)`` as published: the temperature grows with the root of the width."""
+    """Contrast of two views ``(b, d)`` as published: the temperature grows with the root of the width.
+
+    Parameters
+    ----------
+    first, second
+        ``(b, d)`` views of the same cells.
+    temperature
+        Of the cosines.
+    """
     n = len(first)
     both = nn.functional.normalize(torch.cat((first, second)), dim=1)
     raised = (both @ both.T / (temperature * both.shape[1] ** 0.5)).exp()
@@ -169,7 +177,17 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy of ``(b, c)`` with a fraction of each target spread over all classes, as published."""
+    """Cross-entropy of ``(b, c)`` with a fraction of each target spread over all classes, as published.
+
+    Parameters
+    ----------
+    logits
+        ``(b, c)``.
+    targets
+        ``(b,)`` classes.
+    smoothing
+        Fraction of a target that is spread.
+    """
     logs = (logits.softmax(1) + 1e-8).log()
     own = logs.gather(1, targets.reshape(-1, 1))[:, 0]
     return -((1 - smoothing) * own + smoothing * logs.mean(1)).mean()

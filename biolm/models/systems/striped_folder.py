@@ -98,6 +98,15 @@ def read_tensors(folder: Path, known: KeyTable, config: CoreConfig) -> dict[str,
 
     Transformer Engine's state of FP8 layers is kept as bytes and left out by name, never unpickled.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    known
+        Names of the weights.
+    config
+        Of the core.
+
     Raises
     ------
     CheckpointError
@@ -128,6 +137,15 @@ def read_tensors(folder: Path, known: KeyTable, config: CoreConfig) -> dict[str,
 
 def check_tied(tensors: Mapping[str, Tensor], folder: Path, prefix: str = "") -> None:
     """Refuse weights whose output matrix is another one than the embedding.
+
+    Parameters
+    ----------
+    tensors
+        By name.
+    folder
+        Names the checkpoint in messages.
+    prefix
+        Before the names.
 
     Raises
     ------

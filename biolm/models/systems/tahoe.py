@@ -177,6 +177,13 @@ def load_tokenizer(
 ) -> CellLanguage:
     """Genes and tokeniser of a folder, with the parameters of :func:`load`; the weights are not touched.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    first, max_length
+        As of :func:`load`.
+
     Raises
     ------
     CheckpointError, ConfigError

@@ -186,6 +186,13 @@ def _symbols(tokens: dict[str, Any]) -> list[str]:
 def load(folder: Path, *, unknown: str = "keep", genes: int = GENES) -> TokenCellModel:
     """Load a tGPT folder, strictly; options as of :func:`load_tokenizer`.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    unknown, genes
+        As of :func:`load_tokenizer`.
+
     Raises
     ------
     CheckpointError

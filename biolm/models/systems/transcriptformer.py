@@ -251,6 +251,11 @@ def zero_truncated_nll(means: Tensor, counts: Tensor, *, approximate: bool = Tru
 
     The normaliser ``log(e^mu - 1)`` is written ``max(mu - softplus(-mu), 0)``; not ``approximate`` gives
     ``mu`` itself, which is the published code's other branch.
+
+    Parameters
+    ----------
+    means, counts, approximate
+        Tensors of one shape, and whether the normaliser is written as published.
     """
     means, counts = means + _LEAST, counts.clamp(_LEAST, 30)
     normaliser = (means - softplus(-means)).clamp(min=0) if approximate else means

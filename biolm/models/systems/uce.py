@@ -263,6 +263,13 @@ def _settings(folder: Path) -> dict[str, Any]:
 def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash") -> CellLanguage:
     """Genes and sentences of a folder; the weights are not touched.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    species, draws
+        As of :func:`load`.
+
     Raises
     ------
     CheckpointError, ConfigError

@@ -127,7 +127,17 @@ class Distance:
 
 
 def fit_space(points: Points, kind: str, seed: int) -> Space:
-    """Centres and spread of the training cells in one space."""
+    """Centres and spread of the training cells in one space.
+
+    Parameters
+    ----------
+    points
+        Training cells.
+    kind
+        Of the space.
+    seed
+        Of its axes.
+    """
     if kind == "vectors":
         axes = _whitened(points.vectors.astype(np.float64), points.codes)
         placed = points.vectors @ axes

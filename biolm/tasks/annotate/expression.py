@@ -117,7 +117,17 @@ def gene_names(columns: Mapping[str, NDArray[np.str_]], match: GeneMatch) -> lis
 
 
 def counts_in(block: CellBlock, match: GeneMatch, genes: int) -> Any:
-    """Counts of a block as a sparse float32 ``(n, genes)`` matrix; columns of one gene are summed."""
+    """Counts of a block as a sparse float32 ``(n, genes)`` matrix; columns of one gene are summed.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    match
+        Where their genes go.
+    genes
+        Columns of the result.
+    """
     from scipy.sparse import csr_matrix
 
     target = match.target[block.indices]

@@ -179,7 +179,17 @@ def fit_variants(
 
 
 def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> LinearMap | Neighbours:
-    """Fit chosen members on all cells of ``points``, without choosing or calibrating anything."""
+    """Fit chosen members on all cells of ``points``, without choosing or calibrating anything.
+
+    Parameters
+    ----------
+    points
+        Training cells.
+    recipe
+        Names of the members.
+    settings
+        Choices of the job.
+    """
     if settings.method == "knn":
         return Neighbours.fit(points.vectors, points.codes, points.n_classes, settings.neighbours)
     fit = (points.vectors, points.table, points.codes, points.n_classes, settings.seed)

@@ -32,7 +32,15 @@ class NumberRow:
 
 
 def number_row(name: str, truth: NDArray[np.float64], found: NDArray[np.float64]) -> NumberRow:
-    """R² (of the mean of the truth), Spearman's correlation and mean absolute error, as plain numbers."""
+    """R² (of the mean of the truth), Spearman's correlation and mean absolute error, as plain numbers.
+
+    Parameters
+    ----------
+    name
+        Of the method.
+    truth, found
+        ``(n,)`` numbers.
+    """
     from scipy.stats import spearmanr
 
     spread = float(((truth - truth.mean()) ** 2).sum())
@@ -52,6 +60,15 @@ def number_verdict(first: NumberRow, baselines: Sequence[NumberRow], *, seed: in
     """Whether ``first`` is better than the best baseline on the same samples.
 
     Rests on the paired bootstrap of the difference in R², wide enough for all baselines at once (Bonferroni).
+
+    Parameters
+    ----------
+    first
+        Row of the method.
+    baselines
+        Their rows.
+    seed
+        Of the bootstrap.
     """
     best = min(baselines, key=lambda row: float(row.errors.sum()))
     count = len(first.truth)

@@ -300,5 +300,15 @@ def vectors_of(
 
 
 def table_of_letters(block: SequenceBlock, model: SequenceModel, *, per_residue: bool) -> Any:
-    """What a method without a model reads: ``(s, m)`` k-mers, or letters round each letter."""
+    """What a method without a model reads: ``(s, m)`` k-mers, or letters round each letter.
+
+    Parameters
+    ----------
+    block
+        The sequences.
+    model
+        Says whether residues or bases are counted.
+    per_residue
+        Whether each residue or base is a row.
+    """
     return window_table(block) if per_residue else kmer_table(block, protein=model.kind == "protein")

@@ -217,7 +217,17 @@ def _objective(name: str, model: TokenCellModel, settings: FitSettings) -> dict[
 
 
 def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str, Any]:
-    """Settings of the run: validated about once an epoch, stopped when that gets no better."""
+    """Settings of the run: validated about once an epoch, stopped when that gets no better.
+
+    Parameters
+    ----------
+    cells
+        How many there are to train on.
+    tokens
+        Of them.
+    settings
+        Choices of the job.
+    """
     chosen: dict[str, Any] = {"head": {"freeze": "all"}, "lora": {"lora": {"rank": 8}}, "full": {}}
     budget = min(settings.batch_tokens, _BATCH_TOKENS)
     steps = max(1, int(tokens.lengths.mean() * cells / budget))

@@ -139,7 +139,17 @@ def attention_of_cells(
 
 
 def write_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:
-    """Write the table as tab-separated text: one row a layer and head, layers and heads from 0."""
+    """Write the table as tab-separated text: one row a layer and head, layers and heads from 0.
+
+    Parameters
+    ----------
+    table
+        To write.
+    output
+        File.
+    overwrite
+        Whether it may be replaced.
+    """
     target = Path(output)
     refuse_existing(target, overwrite=overwrite)
     layers, heads = table.figures["entropy"].shape
@@ -157,6 +167,15 @@ def write_attention(table: AttentionTable, output: str | Path, *, overwrite: boo
 
 def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool = False) -> None:
     """Draw entropy and attended rank by layer: a dot a head, a line through the means.
+
+    Parameters
+    ----------
+    table
+        To draw.
+    output
+        Picture.
+    overwrite
+        Whether it may be replaced.
 
     Raises
     ------

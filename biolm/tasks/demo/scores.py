@@ -147,7 +147,17 @@ def open_set(name: str, model: genetext.GeneText) -> CellSet:
 
 
 def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
-    """Read an h5ad with counts as ``X`` and ``obs["cell_type"]`` whole, and match its genes to the model."""
+    """Read an h5ad with counts as ``X`` and ``obs["cell_type"]`` whole, and match its genes to the model.
+
+    Parameters
+    ----------
+    path
+        Of the h5ad.
+    title
+        Of the set.
+    model
+        Whose genes are matched.
+    """
     import anndata
 
     table = anndata.read_h5ad(path)

@@ -130,7 +130,17 @@ def read(
 
 
 def embedded(cells: AnnData, network: CellModel, settings: EvaluateSettings) -> NDArray[np.float32]:
-    """Vectors ``(n, d)`` of cells whose ``X`` holds counts, kept in their ``obsm``."""
+    """Vectors ``(n, d)`` of cells whose ``X`` holds counts, kept in their ``obsm``.
+
+    Parameters
+    ----------
+    cells
+        With counts.
+    network
+        The model.
+    settings
+        Choices of the job.
+    """
     from biolm.tasks.embed import embed
 
     key = f"X_{network.name}"

@@ -128,6 +128,13 @@ def silhouette_batch(
     """Mean over types of the mean of ``1 - |s|``, where ``s`` is a cell's silhouette by batch in its type.
 
     Types of one batch alone, or with every cell in a batch of its own, say nothing; None if all are such.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)``.
+    labels, batch
+        ``(n,)``.
     """
     from sklearn.metrics import silhouette_samples
 

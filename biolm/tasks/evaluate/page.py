@@ -92,7 +92,17 @@ def curve_sets(found: Evaluation) -> list[Curves]:
 
 
 def cell_map(data: EvaluationData, vectors: Mapping[str, Any], settings: EvaluateSettings) -> CellMap:
-    """Maps of the embeddings and of the baselines, coloured by any column of the cells."""
+    """Maps of the embeddings and of the baselines, coloured by any column of the cells.
+
+    Parameters
+    ----------
+    data
+        The scored cells.
+    vectors
+        ``(n, d)`` by embedding.
+    settings
+        Choices of the job.
+    """
     shown = {name: table for name, table in vectors.items() if name != HVG}
     views = [
         View(

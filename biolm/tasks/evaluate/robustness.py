@@ -80,7 +80,17 @@ def robustness(
 
 
 def downsampled(counts: Any, share: float, seed: int) -> Any:
-    """Sparse counts of which each single one was kept with the chance ``share``."""
+    """Sparse counts of which each single one was kept with the chance ``share``.
+
+    Parameters
+    ----------
+    counts
+        Sparse ``(n, g)``.
+    share
+        Fraction of the reads that is kept.
+    seed
+        Of the draw.
+    """
     table = counts.copy()
     if share < 1:
         rng = np.random.default_rng(seed)

@@ -116,7 +116,17 @@ def network(
 
 
 def passing(columns: dict[str, NDArray[Any]], facts: dict[str, Any], max_fdr: float) -> GeneNetwork:
-    """The network of the edges up to a false discovery rate; says so where none is left."""
+    """The network of the edges up to a false discovery rate; says so where none is left.
+
+    Parameters
+    ----------
+    columns
+        Of the edges.
+    facts
+        Of the network.
+    max_fdr
+        Largest false discovery rate.
+    """
     kept = columns["fdr"] <= max_fdr
     if not kept.any():
         log.warning("no edge has an FDR up to %g; more permutations allow smaller p values", max_fdr)
@@ -137,7 +147,17 @@ def check_rate(max_fdr: float) -> None:
 
 
 def write_network(found: GeneNetwork, target: Path, *, overwrite: bool = False) -> None:
-    """Write the edges: ``.parquet``, ``.tsv`` or ``.csv``."""
+    """Write the edges: ``.parquet``, ``.tsv`` or ``.csv``.
+
+    Parameters
+    ----------
+    found
+        The network.
+    target
+        File.
+    overwrite
+        Whether it may be replaced.
+    """
     write_table(target, [found.columns], found.facts, schema=SCHEMA, overwrite=overwrite)
 
 

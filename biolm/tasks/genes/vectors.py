@@ -278,7 +278,17 @@ def check_output(target: Path, *, overwrite: bool) -> None:
 
 
 def write_vectors(found: GeneVectors, target: Path, *, overwrite: bool = False) -> None:
-    """Write an AnnData with genes as rows, or a table with a column an axis."""
+    """Write an AnnData with genes as rows, or a table with a column an axis.
+
+    Parameters
+    ----------
+    found
+        Vectors of genes.
+    target
+        File.
+    overwrite
+        Whether it may be replaced.
+    """
     check_output(target, overwrite=overwrite)
     if target.suffix.lower() == ".h5ad":
         with replacing(target, overwrite=overwrite) as temporary:

@@ -86,7 +86,17 @@ def make_graph(
 
 
 def candidates(graph: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """``(q, w)`` rows that are probably near, -1 where fewer were found."""
+    """``(q, w)`` rows that are probably near, -1 where fewer were found.
+
+    Parameters
+    ----------
+    graph
+        The index.
+    queries
+        ``(q, d)``.
+    k
+        Neighbours that are wanted.
+    """
     wanted = min(_SPARE * k + 1, graph.ntotal)
     if hasattr(graph, "hnsw"):
         graph.hnsw.efSearch = max(_BREADTH, 2 * wanted)

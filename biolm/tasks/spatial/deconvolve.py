@@ -227,6 +227,15 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
 def fit_topics(counts: Any, topics: int, settings: DeconvolveSettings) -> Any:
     """Latent Dirichlet allocation on raw counts ``(n, g)``, until its perplexity stands still.
 
+    Parameters
+    ----------
+    counts
+        ``(n, g)``.
+    topics
+        How many.
+    settings
+        Choices of the job.
+
     Raises
     ------
     InputError

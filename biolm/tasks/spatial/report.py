@@ -40,7 +40,17 @@ def arm_text(scores: ArmScores) -> str:
 
 
 def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[str, Any]) -> None:
-    """Write ``report.json``, and with scores ``scores.tsv`` and ``report.html``, into a folder."""
+    """Write ``report.json``, and with scores ``scores.tsv`` and ``report.html``, into a folder.
+
+    Parameters
+    ----------
+    folder
+        That is there.
+    scores
+        Of all arms, where there are any.
+    facts
+        Of the run.
+    """
     content = {"facts": facts, **({} if scores is None else scores.as_dict())}
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if scores is None:

@@ -114,6 +114,13 @@ def _term(name: str, ontology: Ontology) -> str | None:
 def ontology_distance(ontology: Ontology, first: str, second: str) -> int | None:
     """Steps between two terms over their nearest common ancestor; None where they have none.
 
+    Parameters
+    ----------
+    ontology
+        With both terms.
+    first, second
+        Identifiers.
+
     Examples
     --------
     >>> cells = Ontology({"T": "T cell", "4": "CD4 T cell", "8": "CD8 T cell"}, {"4": ("T",), "8": ("T",)})

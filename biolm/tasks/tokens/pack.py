@@ -132,6 +132,15 @@ def pack(data: str | Path | Iterable[str | Path], output: str | Path, **options:
 def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSettings) -> PackSummary:
     """Pack files; memory is bounded by a block and by the names and labels of one file.
 
+    Parameters
+    ----------
+    paths
+        Cells, sequences or stored tokens.
+    output
+        Store to write.
+    settings
+        Choices of the job.
+
     Raises
     ------
     BiolmError

@@ -57,6 +57,13 @@ def rank_correlation(
 
     Variants that lack a score or a measurement do not count.
 
+    Parameters
+    ----------
+    scores, measured
+        ``(m,)``.
+    seed
+        Of the bootstrap.
+
     Returns
     -------
     ``spearman``, ``low``, ``high`` and ``variants``; NaN for fewer than three variants or constant values.

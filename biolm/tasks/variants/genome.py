@@ -79,6 +79,15 @@ def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
     Near an end a window moves inwards, so that both have ``width`` letters and no N stands for what is not
     there; only a contig shorter than that gives shorter windows. ``place`` is that of the reference allele.
 
+    Parameters
+    ----------
+    store
+        The genome.
+    variant
+        Place and alleles.
+    width
+        Of the window.
+
     Raises
     ------
     InputError

@@ -161,7 +161,17 @@ def masked(
 
 
 def masked_step(model: SequenceModel, tokens: Tokens, options: SequenceOptions) -> int:
-    """How many groups :func:`masked` reads together; cut at multiples of it, a job gives the same bytes."""
+    """How many groups :func:`masked` reads together; cut at multiples of it, a job gives the same bytes.
+
+    Parameters
+    ----------
+    model
+        The model.
+    tokens
+        Of one sequence.
+    options
+        How it is run.
+    """
     return max(1, _AHEAD * options.batch_tokens // _longest(model, tokens, options))
 
 

@@ -52,6 +52,15 @@ def choose_methods(model: SequenceModel, wanted: Sequence[str]) -> tuple[str, ..
 def check_reads(model: SequenceModel, kind: str, what: str) -> None:
     """Refuse a model of the other kind of sequence.
 
+    Parameters
+    ----------
+    model
+        The model.
+    kind
+        ``protein`` or ``dna``.
+    what
+        Names the input in messages.
+
     Raises
     ------
     ConfigError

@@ -123,6 +123,15 @@ def _letter(written: str) -> str:
 def check_mutations(mutations: Sequence[Mutation], sequence: str, where: str = "") -> None:
     """Refuse mutations of another sequence; that of a stop (``*61A``) may lie behind its end.
 
+    Parameters
+    ----------
+    mutations
+        Of one variant.
+    sequence
+        The unchanged protein.
+    where
+        Names the variant in messages.
+
     Raises
     ------
     InputError
@@ -161,6 +170,15 @@ def apply_mutations(sequence: str, mutations: Sequence[Mutation]) -> str:
 
 def undo_mutations(sequence: str, mutations: Sequence[Mutation], where: str = "") -> str:
     """The sequence before it was mutated.
+
+    Parameters
+    ----------
+    sequence
+        The mutated protein.
+    mutations
+        That it holds.
+    where
+        Names the variant in messages.
 
     Raises
     ------

@@ -194,6 +194,15 @@ def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = Fa
 
     Rows of a map hold 100 places; dots mark the unchanged letters.
 
+    Parameters
+    ----------
+    scans
+        To draw.
+    output
+        Picture.
+    overwrite
+        Whether it may be replaced.
+
     Raises
     ------
     ConfigError

@@ -72,13 +72,33 @@ def _with_relations(
 
 
 def all_pairs(documents: Sequence[Document], kinds: tuple[str, str], kind: str = "CID") -> list[Document]:
-    """The control that relates every pair."""
+    """The control that relates every pair.
+
+    Parameters
+    ----------
+    documents
+        With entities.
+    kinds
+        Of the entities.
+    kind
+        Of the relation.
+    """
     pairs = pairs_of(documents, kinds)
     return _with_relations(documents, pairs, [1.0] * len(pairs), kind, kinds)
 
 
 def same_sentence(documents: Sequence[Document], kinds: tuple[str, str], kind: str = "CID") -> list[Document]:
-    """The control that relates pairs that share a sentence."""
+    """The control that relates pairs that share a sentence.
+
+    Parameters
+    ----------
+    documents
+        With entities.
+    kinds
+        Of the entities.
+    kind
+        Of the relation.
+    """
     pairs = pairs_of(documents, kinds)
     reads = [_Read(document) for document in documents]
     kept = [1.0 if reads[pair.document].shared(pair) else None for pair in pairs]

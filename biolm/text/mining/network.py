@@ -123,6 +123,15 @@ def co_mentions(documents: Iterable[Iterable[str]], *, least: int = 2) -> list[C
 def graph_of(pairs: Sequence[CoMentions], *, most_q: float = 0.05, seed: int = 0) -> nx.Graph[str]:
     """Graph of significant pairs; nodes hold their centralities and communities (Louvain).
 
+    Parameters
+    ----------
+    pairs
+        Of genes.
+    most_q
+        Largest false discovery rate.
+    seed
+        Of the communities.
+
     Raises
     ------
     InputError

@@ -46,7 +46,17 @@ class ReadDocument:
 
 
 def read_document(document: Document, tokenizer: PieceTokenizer, overlap: int) -> ReadDocument:
-    """Cut a document into windows, each word in the window where its first piece has most context."""
+    """Cut a document into windows, each word in the window where its first piece has most context.
+
+    Parameters
+    ----------
+    document
+        To tag.
+    tokenizer
+        Of the encoder.
+    overlap
+        Pieces that windows share.
+    """
     words = document.words or tuple(split_words(document.text))
     pieces = tokenizer(document.text)
     firsts = first_pieces(pieces, words)
@@ -66,6 +76,15 @@ def word_tags(document: Document, words: Sequence[Span], labels: LabelSet) -> tu
     """The tag of each word, and how many mentions one tag a word cannot hold.
 
     A word belongs to a mention if they share a character; where mentions overlap the longest is taken.
+
+    Parameters
+    ----------
+    document
+        With mentions.
+    words
+        Places of the words.
+    labels
+        Tags by number.
     """
     taken = np.zeros(len(words), bool)
     starts = np.array([start for start, _ in words])

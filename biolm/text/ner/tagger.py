@@ -58,6 +58,15 @@ class Tagger(nn.Module):
 def new_tagger(folder: Path, labels: LabelSet, *, dropout: float = 0.1) -> Tagger:
     """An encoder's folder with a new head, to be trained.
 
+    Parameters
+    ----------
+    folder
+        Of the encoder.
+    labels
+        Tags by number.
+    dropout
+        Of the head.
+
     Raises
     ------
     CheckpointError

@@ -83,6 +83,13 @@ def f1_interval(counts: Sequence[Counts], *, seed: int = 0) -> Interval:
 def compare_f1(first: Sequence[Counts], second: Sequence[Counts], *, seed: int = 0) -> tuple[Interval, str]:
     """Paired difference of micro F1 over the same documents, and what may be said of it.
 
+    Parameters
+    ----------
+    first, second
+        Counts of each document.
+    seed
+        Of the bootstrap.
+
     Examples
     --------
     >>> good, bad = [Counts(9, 1, 1)] * 30, [Counts(3, 7, 7)] * 30

@@ -226,6 +226,15 @@ def encode_classes(
 def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -> NDArray[np.float32]:
     """Numbers of a column ``(n,)``; '' and the names in ``missing`` are NaN.
 
+    Parameters
+    ----------
+    name
+        Of the column.
+    values
+        ``(n,)``.
+    missing
+        Values that mean that there is no label.
+
     Raises
     ------
     InputError

@@ -24,6 +24,15 @@ __all__ = ["check_core", "check_levels", "check_objective"]
 def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
     """Refuse a core that cannot read the examples, or that lacks the state of which vectors are to be made.
 
+    Parameters
+    ----------
+    core
+        Of the run.
+    config
+        Of the run.
+    longest
+        Tokens of the longest example.
+
     Raises
     ------
     ConfigError

@@ -123,6 +123,15 @@ def _where(text: str | None) -> str | None:
 def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
     """Make the folder, or check that its run may go on with a config.
 
+    Parameters
+    ----------
+    folder
+        Of the run.
+    config
+        Of the run.
+    resume
+        Whether a run may be there.
+
     Returns
     -------
     Whether it was made, rather than found.
@@ -247,6 +256,15 @@ def last_checkpoint(folder: Path) -> Iterator[Path | None]:
 
 def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> NDArray[np.int64] | None:
     """``(n,)`` tokens of each example, as the run found them when it began; None for a run that begins.
+
+    Parameters
+    ----------
+    folder
+        Of the run; None for none.
+    files
+        The data.
+    config
+        Of the run.
 
     Raises
     ------

@@ -17,6 +17,15 @@ def lr_fraction(step: int, steps: int, config: ScheduleConfig) -> float:
 
     A function of the step alone, so there is no state to save.
 
+    Parameters
+    ----------
+    step
+        From 0.
+    steps
+        Of the run.
+    config
+        Of the schedule.
+
     Examples
     --------
     >>> config = ScheduleConfig(kind="linear", warmup=2, end=0.0)

@@ -188,6 +188,15 @@ def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str,
 def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[str]:
     """Put the weights of earlier heads into those that are made the same way: settings and classes alike.
 
+    Parameters
+    ----------
+    objective
+        With new heads.
+    made_of
+        What these are made of.
+    heads
+        Earlier ones.
+
     Returns
     -------
     Names of the objectives that go on with theirs; the others begin anew.

@@ -122,7 +122,17 @@ class BatchModule(pl.LightningDataModule):
 
 
 def reader_of(job: Job, objective: Criterion, *, valid: bool) -> Reader:
-    """Batches of a job: those to train on, or those held out."""
+    """Batches of a job: those to train on, or those held out.
+
+    Parameters
+    ----------
+    job
+        The run.
+    objective
+        Whose ``prepare`` masks.
+    valid
+        Whether held-out batches are read.
+    """
     plan = job.valid if valid else job.train
     assert plan is not None
     return Reader(

@@ -16,6 +16,15 @@ def draw(seeds: tuple[np.uint32, np.uint32], gene: NDArray[np.int32], drawn: NDA
 
     A counter hash: two multiply-xorshift rounds with constants found by Wellons' search for low bias
     (hash-prospector, 2018), the second seed entering between them.
+
+    Parameters
+    ----------
+    seeds
+        Of the cell.
+    gene
+        ``(k,)`` token ids.
+    drawn
+        ``(k,)``, written.
     """
     for place in range(len(gene)):
         h = np.uint32(np.uint32(gene[place]) * np.uint32(0x9E3779B9) + seeds[0])

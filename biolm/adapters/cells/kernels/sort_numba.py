@@ -231,7 +231,15 @@ def keep_largest(
 
 @compiled
 def close_up(kept: NDArray[np.bool_], gene: NDArray[np.int32], other: NDArray[Any]) -> None:
-    """Move the kept elements of two columns to their front, in order."""
+    """Move the kept elements of two columns to their front, in order.
+
+    Parameters
+    ----------
+    kept
+        Whether each element is kept.
+    gene, other
+        The columns.
+    """
     left = 0
     for place in range(len(kept)):
         gene[left], other[left] = gene[place], other[place]
