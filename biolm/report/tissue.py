@@ -99,7 +99,21 @@ def draw_values(
     pixels: NDArray[np.uint8] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Numbers of spots on the map, a panel each."""
+    """Numbers of spots on the map, a panel each.
+
+    Parameters
+    ----------
+    path
+        PNG to write.
+    places
+        ``(n, 2)`` coordinates.
+    values
+        ``(n,)`` numbers by title.
+    pixels
+        Image to draw on.
+    overwrite
+        Whether the file may be replaced.
+    """
     figure, grid = _panels(len(values), 3.9, 3.4)
     for axes, (name, column) in zip(grid[0], values.items(), strict=True):
         _ground(axes, places, pixels)
@@ -116,7 +130,19 @@ def draw_labels(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Kinds of spots on the map, a panel each, with a legend."""
+    """Kinds of spots on the map, a panel each, with a legend.
+
+    Parameters
+    ----------
+    path
+        PNG to write.
+    places
+        ``(n, 2)`` coordinates.
+    labels
+        ``(n,)`` names by title.
+    overwrite
+        Whether the file may be replaced.
+    """
     figure, grid = _panels(len(labels), 4.4, 3.8)
     for axes, (name, column) in zip(grid[0], labels.items(), strict=True):
         _ground(axes, places, None)
