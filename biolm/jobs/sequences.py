@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +117,8 @@ class SequenceEmbedding:
 
     def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
         """The blocks ``first`` to ``last``; a file is read from its beginning."""
-        if first == last:
-            return
-        for number, block in enumerate(
-            self.source.blocks(self.settings, self.model.block_rows, self.model.tokenizer)
-        ):
-            if number >= first:
-                yield block
-            if number + 1 == last:
-                return
+        whole = self.source.blocks(self.settings, self.model.block_rows, self.model.tokenizer)
+        return islice(whole, first, last) if first < last else iter(())
 
     def compute(self, block: SequenceBlock) -> dict[str, NDArray[Any]]:
         """``vectors`` ``(·, d)`` of a block, and what its rows are.

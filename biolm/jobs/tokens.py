@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,9 +195,7 @@ class SequenceTokens:
     def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
         """The blocks ``first`` to ``last``; a file is read from its beginning."""
         whole = self.source.blocks(self.settings, self.settings.block_rows, self.language.tokenizer)
-        for number, block in enumerate(whole):
-            if first <= number < last:
-                yield block
+        return islice(whole, first, last) if first < last else iter(())
 
     def tokens(self, block: SequenceBlock) -> Tokens:
         """Packed tokens of one block, without records that the policy skips."""

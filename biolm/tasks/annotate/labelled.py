@@ -5,6 +5,7 @@ Dimensions: ``n`` cells that are used · ``d`` width of the model's vectors · `
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "Wanted",
     "batches_in",
     "chosen_rows",
+    "coded",
     "read_labels",
     "read_training",
 ]
@@ -135,24 +137,46 @@ def read_labels(
 def _labels(name: str, column: NDArray[Any], leave_out: Sequence[str]) -> Labels:
     values = label_text(column)
     used = ~np.isin(values, [*_MISSING, *leave_out])
+    return Labels(name, *coded(values, used, f"label column '{name}'", "cell"))
+
+
+def coded(
+    values: NDArray[np.str_], used: NDArray[np.bool_], where: str, unit: str, hint: str = ""
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Classes, and the class of each row, -1 where it has none.
+
+    Parameters
+    ----------
+    values, used
+        ``(n,)`` labels, and which rows have one.
+    where
+        Names them in messages.
+    unit
+        What has a label: ``cell`` or ``sequence``.
+    hint
+        What else can be done with classes that are too small.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two classes, or one of one row or called ``unknown``.
+    """
     classes, sizes = np.unique(values[used], return_counts=True)
     if len(classes) < 2:
         found = f"only '{classes[0]}'" if len(classes) else "no value"
-        raise InputError(
-            f"label column '{name}' holds {found}; an annotator needs at least two classes to tell apart"
-        )
+        raise InputError(f"{where} holds {found}; an annotator needs at least two classes to tell apart")
     if sizes.min() < 2:
-        lone = [str(label) for label in classes[sizes == 1]]
-        shown = ", ".join(f"'{label}'" for label in lone[:5])
+        lone = classes[sizes == 1]
+        shown = ", ".join(f"'{textwrap.shorten(str(label), 30)}'" for label in lone[:5])
         more = f" and {len(lone) - 5} more" if len(lone) > 5 else ""
         raise InputError(
-            f"label column '{name}' has classes of one cell ({shown}{more}), which cannot be both learned "
-            "and tested; leave them out (`leave_out`) or merge them with another class"
+            f"{where} has classes of one {unit} ({shown}{more}), which cannot be both learned and tested; "
+            f"leave them out (`leave_out`) or merge them with another class{hint}"
         )
-    refuse_unknown(classes, f"label column '{name}'")
+    refuse_unknown(classes, where)
     codes = np.full(len(values), -1, np.int64)
     codes[used] = np.searchsorted(classes, values[used])
-    return Labels(name, tuple(classes.tolist()), codes)
+    return tuple(classes.tolist()), codes
 
 
 def batches_in(

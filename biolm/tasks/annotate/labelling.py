@@ -87,81 +87,87 @@ class Labelling:
             facts=plain(facts),
         )
 
+    def columns(self, block: SequenceBlock, scores: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """A table with a row for each sample.
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What an annotator says of a file.
-
-    Parameters
-    ----------
-    labelling
-        How scores become labels.
-    block
-        The ``n`` sequences.
-    scores
-        ``(s, c)`` calibrated probabilities, or numbers ``(s, 1)``.
-    """
-
-    labelling: Labelling
-    block: SequenceBlock
-    scores: NDArray[np.float64]
-
-    @property
-    def labels(self) -> NDArray[Any]:
-        """``(s,)`` names of classes, ``unknown`` where rejected; or numbers."""
-        if not self.labelling.classes:
-            return self.scores[:, 0].astype(np.float32)
-        names = np.array([*self.labelling.classes, UNKNOWN])
-        threshold = self.labelling.threshold
-        low = np.zeros(len(self.scores), bool) if threshold is None else self.confidence < threshold
-        return names[np.where(low, len(names) - 1, self.scores.argmax(1))]
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """``(s,)`` probability of the likeliest class."""
-        return np.asarray(self.scores.max(1), np.float32)
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """A table with a row for each sample."""
-        key, names = self.labelling.key, np.array(self.block.names)
+        Parameters
+        ----------
+        block
+            The ``n`` sequences.
+        scores
+            ``(s, c)`` calibrated probabilities, or numbers ``(s, 1)``.
+        """
+        key, names = self.key, np.array(block.names)
         found: dict[str, NDArray[Any]] = {"name": names}
-        if self.labelling.per_residue:
-            lengths = self.block.lengths
+        if self.per_residue:
+            lengths = block.lengths
             found["name"] = np.repeat(names, lengths)
-            found["position"] = (
-                np.arange(len(self.block.letters)) - np.repeat(self.block.offsets[:-1], lengths) + 1
-            )
-            found["letter"] = self.block.letters.view("S1").astype(np.str_)
-        found[key] = self.labels
-        if self.labelling.classes:
-            found[f"{key}_confidence"] = self.confidence
-            for number, name in enumerate(self.labelling.classes):
-                found[f"{key}_p_{name}"] = self.scores[:, number].astype(np.float32)
+            found["position"] = np.arange(len(block.letters)) - np.repeat(block.offsets[:-1], lengths) + 1
+            found["letter"] = block.letters.view("S1").astype(np.str_)
+        if not self.classes:
+            return {**found, key: scores[:, 0].astype(np.float32)}
+        confidence = np.asarray(scores.max(1), np.float32)
+        low = np.zeros(len(scores), bool) if self.threshold is None else confidence < self.threshold
+        labels = np.array([*self.classes, UNKNOWN])
+        found[key] = labels[np.where(low, len(labels) - 1, scores.argmax(1))]
+        found[f"{key}_confidence"] = confidence
+        for number, name in enumerate(self.classes):
+            found[f"{key}_p_{name}"] = scores[:, number].astype(np.float32)
         return found
 
-    def table(self) -> AnnData:
-        """An AnnData with a row for each sample, named by its sequence and, of letters, by its position."""
+    def table(self, block: SequenceBlock, scores: NDArray[np.float64]) -> AnnData:
+        """An AnnData with a row for each sample, named by its sequence and, of letters, by its position.
+
+        Parameters
+        ----------
+        block, scores
+            As of :meth:`columns`.
+        """
         import anndata
         import pandas as pd
 
-        key, columns, facts = self.labelling.key, self.columns(), dict(self.labelling.facts)
+        key, columns, facts = self.key, self.columns(block, scores), dict(self.facts)
         names = pd.Index(columns["name"]).astype(str)
-        if self.labelling.per_residue:
-            names = pd.Index(
-                [f"{name}:{place}" for name, place in zip(names, columns["position"], strict=True)]
-            )
+        if self.per_residue:
+            places = zip(names, columns["position"], strict=True)
+            names = pd.Index([f"{name}:{place}" for name, place in places])
         else:
             del columns["name"]
         kept = {name: values for name, values in columns.items() if not name.startswith(f"{key}_p_")}
         table = pd.DataFrame(kept, index=names)
-        if self.labelling.classes:
+        if self.classes:
             table[key] = pd.Categorical(kept[key])
         made = anndata.AnnData(obs=table)
-        if self.labelling.classes:
-            made.obsm[f"{key}_probabilities"] = self.scores.astype(np.float32)
-            facts = {**facts, "classes": np.array(self.labelling.classes)}
+        if self.classes:
+            made.obsm[f"{key}_probabilities"] = scores.astype(np.float32)
+            facts = {**facts, "classes": np.array(self.classes)}
         made.uns["biolm"] = {key: {key: value for key, value in facts.items() if value is not None}}
         return made
+
+    def write(self, parts: Parts, made: Path) -> int:
+        """Write a table of all blocks of a job, by the ending of a path that does not exist yet.
+
+        Parameters
+        ----------
+        parts
+            Results of the blocks.
+        made
+            The path.
+
+        Returns
+        -------
+        How many sequences there are.
+        """
+        names, lengths = parts.joined("names").tolist(), parts.joined("lengths")
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
+        scores = parts.joined("scores")
+        if made.suffix == ".h5ad":
+            self.table(block, scores).write_h5ad(made)
+        else:
+            columns = [self.columns(block, scores)]
+            write_table(made, columns, self.facts, schema="biolm.sequence_labels/1")
+        return len(names)
 
 
 def scores_of(annotator: Annotator, block: SequenceBlock, settings: PredictSettings) -> NDArray[np.float64]:
@@ -269,11 +275,11 @@ class SequencePrediction:
 
     def write(self, parts: Parts, made: Path, form: str) -> None:  # noqa: ARG002  # the ending says it
         """Write a table with a row for each sample."""
-        _write(_joined(parts, self.labelling), made)
+        self.labelling.write(parts, made)
 
     def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:  # noqa: ARG002
         """A new AnnData with a row for each sample."""
-        return Found(self.labelling, self.block, np.concatenate([part["scores"] for part in parts])).table()
+        return self.labelling.table(self.block, np.concatenate([part["scores"] for part in parts]))
 
 
 def merge_labels(merging: Merging) -> int:
@@ -283,17 +289,8 @@ def merge_labels(merging: Merging) -> int:
     held = merging.facts["labelling"]
     labelling = Labelling(**{**held, "classes": tuple(held["classes"])})
     check_ending(merging.target, per_residue=labelling.per_residue)
-    found = _joined(merging.parts, labelling)
-    merging.write(lambda made: _write(found, made))
-    return len(found.block)
-
-
-def _joined(parts: Parts, labelling: Labelling) -> Found:
-    """All sequences and their scores, from the blocks of a job."""
-    names, lengths = parts.joined("names").tolist(), parts.joined("lengths")
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
-    return Found(labelling, block, parts.joined("scores"))
+    merging.write(lambda made: labelling.write(merging.parts, made))
+    return sum(len(part["lengths"]) for part in merging.parts)
 
 
 def check_ending(target: Path, *, per_residue: bool) -> None:
@@ -310,12 +307,3 @@ def check_ending(target: Path, *, per_residue: bool) -> None:
         raise ConfigError(
             f"labels of sequences are written as .{', .'.join(TABLES)} or .h5ad, of letters not as .h5ad"
         )
-
-
-def _write(found: Found, made: Path) -> None:
-    """Write a table with a row for each sample, by the ending of a path that does not exist yet."""
-    if made.suffix == ".h5ad":
-        found.table().write_h5ad(made)
-        return
-    facts = found.labelling.facts
-    write_table(made, [found.columns()], facts, schema="biolm.sequence_labels/1")

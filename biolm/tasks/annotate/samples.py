@@ -6,7 +6,6 @@ the table of k-mers or of letters round a letter.
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from biolm.jobs.sequences import SequenceFile
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.progress import log
 from biolm.scoring.splits import Split, holdout
-from biolm.tasks.annotate.names import refuse_unknown
+from biolm.tasks.annotate.labelled import coded
 from biolm.tasks.annotate.settings import FitSettings
 
 __all__ = ["Samples", "read_block", "read_samples", "table_of_letters", "vectors_of"]
@@ -233,19 +232,10 @@ def _encoded(
         if not np.nanstd(values) > 0:
             raise InputError(f"all labels {label!r} are the same number; there is nothing to learn")
         return values, ()
-    classes, sizes = np.unique(cells[known], return_counts=True)
-    if len(classes) < 2:
-        raise InputError(f"the labels {label!r} hold one class alone; an annotator needs two to tell apart")
-    if sizes.min() < 2:
-        lone = ", ".join(repr(textwrap.shorten(str(name), 30)) for name in classes[sizes < 2][:5])
-        raise InputError(
-            f"the labels {label!r} have classes of one sequence ({lone}), which cannot be both learned and "
-            "tested; leave them out (`leave_out`), or learn numbers (`numbers=True`)"
-        )
-    refuse_unknown(classes, f"the label {label!r}")
-    codes = np.full(len(cells), -1, np.int64)
-    codes[known] = np.searchsorted(classes, cells[known])
-    return codes, tuple(classes.tolist())
+    classes, codes = coded(
+        cells, known, f"the label {label!r}", "sequence", ", or learn numbers (`numbers=True`)"
+    )
+    return codes, classes
 
 
 def _groups(

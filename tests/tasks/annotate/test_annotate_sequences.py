@@ -156,7 +156,7 @@ def test_classes_of_letters(place: Path, tmp_path: Path, method: str) -> None:
     ("options", "error", "message"),
     [
         ({"label": "knd"}, InputError, "no column 'knd'"),
-        ({"label": "bad"}, InputError, "one class alone"),
+        ({"label": "bad"}, InputError, "holds only 'one'"),
         ({"label": "share"}, InputError, "classes of one sequence"),
         ({"numbers": True}, InputError, "hold text"),
         ({"numbers": True, "method": "knn"}, ConfigError, "knn votes"),
