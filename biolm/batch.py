@@ -106,6 +106,13 @@ def pack(tokens: Tokens, budget: int) -> Iterator[NDArray[np.intp]]:
     An example longer than the budget makes a batch of its own. Examples are sorted by (length, row),
     so the grouping depends on nothing but the lengths.
 
+    Parameters
+    ----------
+    tokens
+        Of the examples.
+    budget
+        Most tokens of a batch.
+
     Yields
     ------
     Row numbers into ``tokens`` of one batch; together they cover every example once.

@@ -177,6 +177,13 @@ def _join(place: str, key: object) -> str:
 def nearest(name: str, known: list[str]) -> str:
     """What an unknown name may have meant.
 
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    known
+        What there is.
+
     Examples
     --------
     >>> nearest("lenght", ["length", "width"])
@@ -188,6 +195,13 @@ def nearest(name: str, known: list[str]) -> str:
 
 def check_fraction(name: str, value: float) -> None:
     """Refuse a share outside 0 to 1.
+
+    Parameters
+    ----------
+    name
+        Of the setting.
+    value
+        What was given.
 
     Raises
     ------

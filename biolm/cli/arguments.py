@@ -175,7 +175,15 @@ def offered(hint: Any) -> bool:
 
 
 def annotation(field: dataclasses.Field[Any], hint: Any) -> Any:
-    """A field's annotation as typer wants it."""
+    """A field's annotation as typer wants it.
+
+    Parameters
+    ----------
+    field
+        Of the arguments.
+    hint
+        Its annotation.
+    """
     option = option_of(hint)
     if option is None:
         return hint

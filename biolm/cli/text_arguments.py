@@ -38,7 +38,15 @@ class TextInput(Common):
 
 
 def documents_of(chosen: TextInput, path: Path | None = None) -> tuple[list[Document], ReadReport]:
-    """All documents of the input or of another file, and what the reader reports, which is also logged."""
+    """All documents of the input or of another file, and what the reader reports, which is also logged.
+
+    Parameters
+    ----------
+    chosen
+        Arguments of the command.
+    path
+        Another file than the input.
+    """
     from biolm.io.text import ReadReport, read_documents
     from biolm.progress import log
 

@@ -86,6 +86,13 @@ def read_weights(paths: Iterable[Path]) -> dict[str, Tensor]:
 def read_some(paths: Iterable[Path], names: Iterable[str]) -> dict[str, Tensor]:
     """Those tensors of some weight files that have one of the names; of safetensors nothing else is read.
 
+    Parameters
+    ----------
+    paths
+        Weight files.
+    names
+        Of the tensors.
+
     Raises
     ------
     CheckpointError

@@ -49,7 +49,15 @@ class Rule:
 
 
 def visible(rule: Rule, distance: Tensor) -> Tensor:
-    """Whether a key at ``distance`` = key place − query place is seen; any shape."""
+    """Whether a key at ``distance`` = key place − query place is seen; any shape.
+
+    Parameters
+    ----------
+    rule
+        What a token may attend to.
+    distance
+        Key place less query place.
+    """
     if rule.causal:
         seen = distance <= 0
         return seen & (distance > -rule.window) if rule.window else seen

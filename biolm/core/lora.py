@@ -106,6 +106,13 @@ class LoraLinear(nn.Module):
 def add_lora(model: nn.Module, config: LoraConfig) -> list[str]:
     """Put adapters on the named layers, in place, and freeze everything else.
 
+    Parameters
+    ----------
+    model
+        Changed in place.
+    config
+        Ranks and names of the layers.
+
     Returns
     -------
     Names of the layers that have one now.
@@ -190,6 +197,13 @@ def save_lora(model: nn.Module, folder: str | Path, config: LoraConfig) -> None:
 
 def load_lora(model: nn.Module, folder: str | Path) -> LoraConfig:
     """Put saved adapters on a model of the same shape.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    folder
+        Of the adapters.
 
     Raises
     ------

@@ -151,6 +151,13 @@ def find_mixer(name: str) -> Mixer:
 def make_mixer(config: CoreConfig, layer: int) -> nn.Module:
     """The mixer of one layer.
 
+    Parameters
+    ----------
+    config
+        Of the core.
+    layer
+        Its number.
+
     Raises
     ------
     ConfigError
@@ -161,7 +168,15 @@ def make_mixer(config: CoreConfig, layer: int) -> nn.Module:
 
 
 def lacking(config: CoreConfig, word: str) -> dict[int, str]:
-    """Layers whose mixer does not support ``word``, with its name."""
+    """Layers whose mixer does not support ``word``, with its name.
+
+    Parameters
+    ----------
+    config
+        Of the core.
+    word
+        One of what mixers support.
+    """
     names = {layer: config.layer_mixer(layer) for layer in range(config.n_layers)}
     return {layer: name for layer, name in names.items() if word not in find_mixer(name).supports}
 

@@ -119,6 +119,13 @@ def register_part(part: Part) -> None:
 def find_part(kind: str, name: str) -> Part:
     """The part of that name.
 
+    Parameters
+    ----------
+    kind
+        ``embedder`` or ``head``.
+    name
+        As it is registered.
+
     Raises
     ------
     ConfigError
@@ -145,6 +152,13 @@ def find_part(kind: str, name: str) -> Part:
 
 def make_part(kind: str, config: CoreConfig) -> nn.Module | None:
     """The embedder or head that a config names; None where it names none.
+
+    Parameters
+    ----------
+    kind
+        ``embedder`` or ``head``.
+    config
+        Of the core.
 
     Raises
     ------

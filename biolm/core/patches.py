@@ -28,6 +28,13 @@ SUMMARY_ID = 0
 def patch_size(config: CoreConfig, channels: int) -> int:
     """Pixels along a patch, from the numbers that a patch holds.
 
+    Parameters
+    ----------
+    config
+        Of the core.
+    channels
+        Of the images.
+
     Raises
     ------
     InputError

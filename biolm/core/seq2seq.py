@@ -25,6 +25,13 @@ __all__ = ["EncoderDecoder", "cross_layout"]
 def cross_layout(queries: Batch, memory: Batch) -> Layout:
     """Documents of two packed streams, for :meth:`biolm.core.Transformer.forward`'s ``memory``.
 
+    Parameters
+    ----------
+    queries
+        Batch of the decoder.
+    memory
+        Batch of the encoder.
+
     Raises
     ------
     InputError

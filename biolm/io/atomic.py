@@ -21,7 +21,6 @@ from biolm.io.locks import claiming, free
 from biolm.io.system import exchange, to_disk
 
 __all__ = [
-    "check_free_space",
     "discard",
     "install",
     "install_all",
@@ -49,6 +48,13 @@ def remove(path: Path) -> None:
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
     """Check that an output may be written, before any work is done; see also :func:`tidy`.
 
+    Parameters
+    ----------
+    target
+        The output.
+    overwrite
+        Whether it may be replaced.
+
     Raises
     ------
     OutputError
@@ -63,29 +69,6 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
     if target.exists() and not overwrite:
         raise OutputError(
             f"{target} exists already; choose another name or allow it to be overwritten (`overwrite=True`)"
-        )
-
-
-def check_free_space(target: Path, needed: int) -> None:
-    """Refuse a job whose output cannot fit, before hours are spent on it.
-
-    Parameters
-    ----------
-    target
-        Where the output will lie.
-    needed
-        Bytes that it takes, about.
-
-    Raises
-    ------
-    OutputError
-        If the disk has less room.
-    """
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise OutputError(
-            f"{target} needs about {_size(needed)} but only {_size(free)} are free there; "
-            "free some space or choose another place"
         )
 
 
@@ -113,6 +96,13 @@ def install(finished: Path, target: Path) -> None:
 
     Files beside it that have its name with another ending added get theirs with it: all of them, or after a
     kill in between by the next :func:`tidy`.
+
+    Parameters
+    ----------
+    finished
+        File or folder that is whole.
+    target
+        Its final name.
     """
     beside = sorted(finished.parent.glob(f"{escape(finished.name)}.*"))
     if not beside:
@@ -129,6 +119,13 @@ def install_all(folder: Path, target: Path) -> None:
     """Give all that a folder holds its names beside ``target``, which is among it and comes last.
 
     The folder is first renamed to say that it is complete, so that :func:`tidy` can go on after a kill.
+
+    Parameters
+    ----------
+    folder
+        With files that are whole.
+    target
+        The last of them to get its name.
     """
     ready = target.with_name(f".{target.name}.ready-{_me()}")
     folder.rename(ready)
@@ -188,7 +185,15 @@ def tidy(target: Path) -> None:
 
 
 def discard(folder: Path, target: Path) -> None:
-    """Remove a working folder of ``target``: gone at once, and what a kill leaves goes by :func:`tidy`."""
+    """Remove a working folder of ``target``: gone at once, and what a kill leaves goes by :func:`tidy`.
+
+    Parameters
+    ----------
+    folder
+        To remove.
+    target
+        Whose working folder it is.
+    """
     trash = _partial(target)
     try:
         folder.rename(trash)
@@ -372,11 +377,3 @@ def _errno(error: OSError) -> int | None:
         return error.errno
     hidden = re.search(r"errno = (\d+)", str(error))
     return int(hidden.group(1)) if hidden else None
-
-
-def _size(count: int) -> str:
-    """Bytes as people write them."""
-    for unit, step in (("GB", 10**9), ("MB", 10**6)):
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{count / 1000:.1f} kB"

@@ -18,7 +18,15 @@ SEAL = "sha256"
 
 
 def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of some files of a folder, by name; of those that are checked when they are opened."""
+    """SHA-256 of some files of a folder, by name; of those that are checked when they are opened.
+
+    Parameters
+    ----------
+    folder
+        With the files.
+    names
+        Of the files.
+    """
     found = {}
     for name in sorted(names):
         if (folder / name).stat().st_size > CHECKED_BYTES:

@@ -11,7 +11,13 @@ __all__ = ["exchange", "to_disk"]
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step, so that each is there at any moment; whether the system can."""
+    """Swap two names in one step, so that each is there at any moment; whether the system can.
+
+    Parameters
+    ----------
+    one, other
+        Paths on one disk.
+    """
     swap = _call("renameat2")
     here, both = -100, 2
     return swap is not None and bool(swap(here, os.fsencode(one), here, os.fsencode(other), both) == 0)

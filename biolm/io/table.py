@@ -46,6 +46,13 @@ def table_format(target: Path) -> str:
 def check_table(target: Path, *, overwrite: bool) -> None:
     """Check, before any work, that a table may be written.
 
+    Parameters
+    ----------
+    target
+        The output.
+    overwrite
+        Whether it may be replaced.
+
     Raises
     ------
     ConfigError

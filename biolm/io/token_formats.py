@@ -73,7 +73,15 @@ def open_sink(format: str, path: Path, header: str, values: np.dtype[Any] | None
 
 
 def open_source(format: str, path: Path) -> Source:  # noqa: A002
-    """Open a file of ``format`` for reading; raises KeyError or OSError if it is none."""
+    """Open a file of ``format`` for reading; raises KeyError or OSError if it is none.
+
+    Parameters
+    ----------
+    format
+        Name of the format.
+    path
+        Of the file.
+    """
     return ZarrSource(path) if format == "zarr" else ArrowSource(format, path)
 
 

@@ -42,6 +42,13 @@ def is_token_store(path: Path) -> bool:
 def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
     """Copy tokens of files, numbered through, into the arrays of a store; examples and tokens written.
 
+    Parameters
+    ----------
+    files
+        Stored tokens.
+    folder
+        That does not exist.
+
     Raises
     ------
     InputError

@@ -135,7 +135,15 @@ class TokenWriter:
 
 
 def token_format(path: Path, asked: str | None) -> str:
-    """The format to write or read."""
+    """The format to write or read.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    asked
+        What the user chose.
+    """
     chosen = FORMATS.get(path.suffix, "") if asked is None else asked
     if chosen not in FORMATS.values():
         raise ConfigError(
@@ -187,6 +195,13 @@ def token_metadata(path: str | Path) -> dict[str, Any]:
 
 def read_tokens(path: str | Path, rows: int = 8192) -> Iterator[tuple[Names, Tokens]]:
     """Stored tokens in blocks of at most ``rows`` examples, in order.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    rows
+        Most examples of a block.
 
     Yields
     ------

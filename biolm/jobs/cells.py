@@ -288,7 +288,15 @@ def whole_table(source: CellSource) -> AnnData:
 
 
 def cut(block: CellBlock, rows: int) -> Iterator[CellBlock]:
-    """A block in pieces of at most ``rows`` cells; nothing is copied."""
+    """A block in pieces of at most ``rows`` cells; nothing is copied.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    rows
+        Most cells of a piece.
+    """
     for start in range(0, len(block), rows):
         yield block.part(start, min(start + rows, len(block)))
 
@@ -297,6 +305,13 @@ def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
     """``(n,)`` cells without a count in any gene of the vocabulary.
 
     Nearly every cell shows such a count among its first stored values, so few are read whole.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    match
+        Where their genes go.
     """
     empty = np.ones(len(block), bool)
     first, last = block.indptr[:-1], block.indptr[1:]
@@ -318,6 +333,13 @@ def _open(data: Any, settings: Any) -> CellSource:
 @contextmanager
 def cells_of_shards(merging: Merging, matrix: str) -> Iterator[CellSource]:
     """The cells that shards were made from, open; ``matrix`` is what is read of them.
+
+    Parameters
+    ----------
+    merging
+        The shards.
+    matrix
+        Which is read.
 
     Raises
     ------

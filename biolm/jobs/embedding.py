@@ -45,7 +45,17 @@ def embedding_options(settings: Any) -> dict[str, Any]:
 
 
 def model_parameters(model: Any, settings: Any, **more: Any) -> dict[str, Any]:
-    """How vectors were pooled and computed, for their provenance; ``more`` follows."""
+    """How vectors were pooled and computed, for their provenance; ``more`` follows.
+
+    Parameters
+    ----------
+    model
+        The loaded model.
+    settings
+        Choices of the job.
+    more
+        What follows.
+    """
     return {
         "pool": settings.pool or (model.pools[0] if model.pools else None),
         "hidden_state": settings.hidden_state,

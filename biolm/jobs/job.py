@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import check_free_space, install, install_all, refuse_existing, tidy, writing
+from biolm.io.atomic import install, install_all, refuse_existing, tidy, writing
+from biolm.io.free_space import check_free_space
 from biolm.io.provenance import stamp
 from biolm.jobs.shards import Shard, ShardRecord, read_shard, write_record
 from biolm.jobs.spool import MADE, OUTPUT, Arrays, Parts, Spool, was_named
@@ -191,6 +192,13 @@ class Job:
 
 def block_ends(rows: int, step: int) -> NDArray[np.int64]:
     """``(k + 1,)`` ends of blocks of ``step`` rows, the last one shorter.
+
+    Parameters
+    ----------
+    rows
+        Of the source.
+    step
+        Rows of a block.
 
     Examples
     --------

@@ -162,6 +162,13 @@ def save_heads(folder: Path, facts: HeadFacts, weights: Mapping[str, Tensor]) ->
 def load_heads(folder: Path, core: CoreConfig) -> Heads | None:
     """Heads of a folder; None where it has none.
 
+    Parameters
+    ----------
+    folder
+        Of the model.
+    core
+        Its config.
+
     Raises
     ------
     CheckpointError

@@ -88,7 +88,15 @@ class CellLanguage:
 
 
 def find_file(folders: list[Path], accept: Callable[[str], bool]) -> Path | None:
-    """The first file, by folder and then by name, whose name is accepted."""
+    """The first file, by folder and then by name, whose name is accepted.
+
+    Parameters
+    ----------
+    folders
+        In order.
+    accept
+        Whether a name is meant.
+    """
     for folder in folders:
         if folder.is_dir():
             for path in sorted(folder.iterdir()):

@@ -51,6 +51,13 @@ def layers_for(core: Transformer, hidden_state: int | str) -> int | None:
 
     A name is that of a submodule, see :mod:`biolm.models.submodules`.
 
+    Parameters
+    ----------
+    core
+        The model.
+    hidden_state
+        A number, or the name of a submodule.
+
     Raises
     ------
     ConfigError

@@ -65,7 +65,15 @@ def layers_until(name: str) -> int | None:
 
 
 def width_of(core: Transformer, name: str) -> int:
-    """Numbers of a submodule's output for one token, by running it on one."""
+    """Numbers of a submodule's output for one token, by running it on one.
+
+    Parameters
+    ----------
+    core
+        The model.
+    name
+        Of the submodule.
+    """
     from biolm.batch import Batch
 
     device = core.embeddings.token.weight.device
@@ -78,6 +86,13 @@ def width_of(core: Transformer, name: str) -> int:
 @contextmanager
 def capture(core: Transformer, name: str) -> Iterator[list[Tensor]]:
     """Outputs ``(t, d)`` of a submodule, in the order of the passes inside the block.
+
+    Parameters
+    ----------
+    core
+        The model.
+    name
+        Of the submodule.
 
     Raises
     ------

@@ -61,6 +61,13 @@ class _Reverse(torch.autograd.Function):
 def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
     """The same numbers; their gradient is multiplied by ``−strength`` (Ganin & Lempitsky 2015).
 
+    Parameters
+    ----------
+    x
+        Any tensor.
+    strength
+        Of the reversed gradient.
+
     Examples
     --------
     >>> x = torch.ones(2, requires_grad=True)

@@ -166,7 +166,15 @@ def classes_of(facts: Facts, column: str) -> int:
 
 
 def count_classes(labels: Tensor, class_weights: Any = None) -> float:
-    """What :func:`score_classes` counts."""
+    """What :func:`score_classes` counts.
+
+    Parameters
+    ----------
+    labels
+        ``(b,)``, -100 for none.
+    class_weights
+        ``(c,)``; all alike if None.
+    """
     known = labels[labels != IGNORED]
     return float(len(known)) if class_weights is None else float(class_weights.to(known.device)[known].sum())
 

@@ -33,7 +33,13 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 
 def hash_bits(state: Tensor, counter: Tensor | int) -> Tensor:
-    """64 random bits of each (state, counter), as int64."""
+    """64 random bits of each (state, counter), as int64.
+
+    Parameters
+    ----------
+    state, counter
+        Of shapes that broadcast.
+    """
     x = state + (torch.as_tensor(counter, dtype=torch.int64, device=state.device) + 1) * _GAMMA
     x = (x ^ _shift(x, 30)) * _FIRST
     x = (x ^ _shift(x, 27)) * _SECOND
@@ -60,6 +66,11 @@ def example_seeds(keys: Tensor, epoch: int, seed: int, stream: int = 0) -> Tenso
 
 def uniform(seeds: Tensor, counter: Tensor | int) -> Tensor:
     """Numbers in [0, 1), float64, of each (seed, counter).
+
+    Parameters
+    ----------
+    seeds, counter
+        Of shapes that broadcast.
 
     Examples
     --------

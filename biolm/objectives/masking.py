@@ -26,7 +26,15 @@ def documents(batch: Batch) -> Tensor:
 
 
 def is_special(ids: Tensor, special_ids: tuple[int, ...]) -> Tensor:
-    """``(t,)`` whether a token is one of the special ones."""
+    """``(t,)`` whether a token is one of the special ones.
+
+    Parameters
+    ----------
+    ids
+        ``(t,)``.
+    special_ids
+        That are never masked.
+    """
     if len(special_ids) > _FEW:
         return torch.isin(ids, torch.tensor(special_ids, dtype=ids.dtype, device=ids.device))
     found = torch.zeros_like(ids, dtype=torch.bool)

@@ -100,6 +100,13 @@ def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> 
 def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Criterion:
     """The one objective of a config, or the weighted sum of several.
 
+    Parameters
+    ----------
+    named
+        Settings by name.
+    facts
+        Core and data.
+
     Raises
     ------
     ConfigError
@@ -116,6 +123,13 @@ def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Criterion:
 def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
     """Settings of an objective from plain values.
 
+    Parameters
+    ----------
+    name
+        Of the objective.
+    settings
+        Plain values.
+
     Raises
     ------
     ConfigError
@@ -128,6 +142,13 @@ def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:
 def split_part(name: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Registered name and settings of the objective of a part of a sum.
 
+    Parameters
+    ----------
+    name
+        Of the part.
+    part
+        Its settings.
+
     Examples
     --------
     >>> split_part("half", {"objective": "masked_tokens", "rate": 0.5, "weight": 2})
@@ -139,6 +160,13 @@ def split_part(name: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
 
 def label_kinds(name: str, settings: Mapping[str, Any]) -> dict[str, LabelKind]:
     """Label columns that an objective would read, and of what kind each must be.
+
+    Parameters
+    ----------
+    name
+        Of the objective.
+    settings
+        Plain values.
 
     Raises
     ------

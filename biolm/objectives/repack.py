@@ -17,7 +17,15 @@ __all__ = ["join", "take_tokens"]
 
 
 def take_tokens(batch: Batch, keep: Tensor) -> Batch:
-    """The batch with only the tokens ``keep (t,)``; examples may become empty, none is dropped."""
+    """The batch with only the tokens ``keep (t,)``; examples may become empty, none is dropped.
+
+    Parameters
+    ----------
+    batch
+        Packed tokens.
+    keep
+        ``(t,)`` whether each stays.
+    """
     document = documents(batch)[keep]
     lengths = torch.bincount(document, minlength=len(batch))
     offsets = torch.zeros_like(batch.offsets)
@@ -36,7 +44,13 @@ def take_tokens(batch: Batch, keep: Tensor) -> Batch:
 
 
 def join(first: Batch, second: Batch) -> Batch:
-    """Documents of one batch, then those of another; both with the same columns."""
+    """Documents of one batch, then those of another; both with the same columns.
+
+    Parameters
+    ----------
+    first, second
+        Batches with the same columns.
+    """
 
     def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
         return None if a is None or b is None else torch.cat((a, b))

@@ -19,7 +19,15 @@ __all__ = ["CellToGenes", "Condition", "TokenValues", "gene_vectors"]
 
 
 def gene_vectors(core: Transformer, ids: Tensor) -> Tensor:
-    """Embeddings ``(t, d)`` of gene tokens, as they enter the sum (after scGPT's norm)."""
+    """Embeddings ``(t, d)`` of gene tokens, as they enter the sum (after scGPT's norm).
+
+    Parameters
+    ----------
+    core
+        The model.
+    ids
+        ``(t,)`` gene tokens.
+    """
     x = core.embeddings.tokens(ids)
     return x if core.embeddings.projection is None else core.embeddings.projection(x)
 

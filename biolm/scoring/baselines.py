@@ -68,7 +68,15 @@ class Fitted:
 
 
 def predictions(predictor: Predictor, counts: Any) -> NDArray[np.str_]:
-    """``(m,)`` the likeliest type of each cell."""
+    """``(m,)`` the likeliest type of each cell.
+
+    Parameters
+    ----------
+    predictor
+        Fitted.
+    counts
+        ``(m, g)``.
+    """
     names: NDArray[np.str_] = predictor.classes[predictor.predict_proba(counts).argmax(1)]
     return names
 

@@ -70,7 +70,13 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, names: ArrayLike) -> NDArr
 
 
 def class_scores(truth: ArrayLike, predicted: ArrayLike) -> list[ClassScore]:
-    """Scores of every class that ``truth`` holds, in alphabetical order; 0 where nothing was called it."""
+    """Scores of every class that ``truth`` holds, in alphabetical order; 0 where nothing was called it.
+
+    Parameters
+    ----------
+    truth, predicted
+        ``(n,)`` classes.
+    """
     true, called = (np.asarray(each).astype(str) for each in (truth, predicted))
     found = []
     for name in np.unique(true):

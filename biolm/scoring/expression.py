@@ -66,6 +66,13 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
     """Mean of ``(s, g)`` correlations, with a percentile bootstrap over sections and, within them, genes.
 
     Both levels are drawn anew, so that genes of one section are not taken for independent sections.
+
+    Parameters
+    ----------
+    values
+        ``(s, g)`` correlations.
+    seed
+        Of the bootstrap.
     """
     table = np.atleast_2d(np.asarray(values, np.float64))
     rng = np.random.default_rng(seed)

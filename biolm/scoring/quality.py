@@ -295,7 +295,15 @@ def fit_pca(
 
 
 def variable_columns(table: Any, count: int) -> Any:
-    """Columns of the most variable genes of a log-normalised table."""
+    """Columns of the most variable genes of a log-normalised table.
+
+    Parameters
+    ----------
+    table
+        ``(n, g)``, log-normalised.
+    count
+        How many genes.
+    """
     if count >= table.shape[1]:
         return slice(None)
     import anndata

@@ -108,7 +108,13 @@ def retrieve_partners(queries: ArrayLike, gallery: ArrayLike, partners: ArrayLik
 
 
 def retrieve_both_ways(genes: ArrayLike, image: ArrayLike) -> dict[str, Retrieval]:
-    """Genes that look for their image, and images that look for their genes; row ``i`` is row ``i``'s."""
+    """Genes that look for their image, and images that look for their genes; row ``i`` is row ``i``'s.
+
+    Parameters
+    ----------
+    genes, image
+        ``(n, d)`` vectors of the same spots.
+    """
     return {
         "genes to image": retrieve_partners(genes, image),
         "image to genes": retrieve_partners(image, genes),

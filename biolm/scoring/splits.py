@@ -52,7 +52,15 @@ class Split:
 
 
 def labelled(labels: ArrayLike, leave_out: Sequence[str] = ()) -> Rows:
-    """Rows whose label is neither missing (``""``, ``nan``) nor one of ``leave_out``."""
+    """Rows whose label is neither missing (``""``, ``nan``) nor one of ``leave_out``.
+
+    Parameters
+    ----------
+    labels
+        ``(n,)``.
+    leave_out
+        Labels that do not count.
+    """
     names = np.asarray(labels).astype(str)
     return np.flatnonzero(~np.isin(names, [*leave_out, "nan", ""])).astype(np.int64)
 

@@ -63,6 +63,13 @@ def plan_pretraining(
 
     The data are read once or twice, as training would.
 
+    Parameters
+    ----------
+    config
+        As of :func:`pretrain`.
+    changes
+        Each ``section.key=value``.
+
     Raises
     ------
     ConfigError, InputError

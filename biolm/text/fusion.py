@@ -142,7 +142,15 @@ def _offsets(lengths: Sequence[int]) -> Tensor:
 
 
 def wrong_nodes(found: Sequence[Grounded], seed: int = 0) -> list[Grounded]:
-    """The control: every document beside the nodes of another one."""
+    """The control: every document beside the nodes of another one.
+
+    Parameters
+    ----------
+    found
+        Documents with their nodes.
+    seed
+        Of the shuffle.
+    """
     order = np.random.default_rng(seed).permutation(len(found))
     turned = np.roll(order, 1)
     other: dict[int, int] = dict(zip(order.tolist(), turned.tolist(), strict=True))

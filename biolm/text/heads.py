@@ -123,7 +123,15 @@ def whole_model(encoder: Padded, head: Head, extra: Mapping[str, Any]) -> nn.Mod
 
 
 def new_linear(core: Encoder, outputs: int) -> nn.Linear:
-    """A head to be trained."""
+    """A head to be trained.
+
+    Parameters
+    ----------
+    core
+        The encoder.
+    outputs
+        Of the head.
+    """
     made = nn.Linear(width_of(core), outputs)
     nn.init.normal_(made.weight, std=0.02)
     nn.init.zeros_(made.bias)
@@ -132,6 +140,13 @@ def new_linear(core: Encoder, outputs: int) -> nn.Linear:
 
 def load_head(folder: Path, head: Head) -> tuple[Encoder, nn.Linear]:
     """The encoder and the trained head of a folder.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    head
+        Which is meant.
 
     Raises
     ------
@@ -193,7 +208,13 @@ def save_head(
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Put the tokenizer's files beside the weights."""
+    """Put the tokenizer's files beside the weights.
+
+    Parameters
+    ----------
+    source, target
+        Folders.
+    """
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"):
         if (source / name).is_file():
             shutil.copy(source / name, target / name)

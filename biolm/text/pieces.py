@@ -134,6 +134,13 @@ def _pieces(encoded: Any, text: str) -> Pieces:
 def first_pieces(pieces: Pieces, words: Sequence[Span]) -> NDArray[np.int64]:
     """Row of the first piece of each word, -1 for a word without a piece (U+200B, U+00AD ...).
 
+    Parameters
+    ----------
+    pieces
+        Of a text.
+    words
+        Places of its words.
+
     Examples
     --------
     >>> pieces = Pieces(np.arange(3), np.array([[0, 2], [2, 4], [6, 8]]))

@@ -96,7 +96,15 @@ def split_documents(
 
 
 def train_tokenizer(texts: Sequence[str], settings: PretrainSettings) -> Any:
-    """A tokenizer learned from texts, with the template of BERT."""
+    """A tokenizer learned from texts, with the template of BERT.
+
+    Parameters
+    ----------
+    texts
+        To learn from.
+    settings
+        Kind and size of the tokenizer.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     trainer: Any

@@ -19,6 +19,13 @@ __all__ = ["LengthReport", "best_windows", "check_stride", "window_starts"]
 def check_stride(room: int, overlap: int | None) -> int:
     """Pieces that neighbouring windows share; a quarter of a window by default.
 
+    Parameters
+    ----------
+    room
+        Pieces of a window.
+    overlap
+        What the user chose.
+
     Raises
     ------
     ConfigError

@@ -82,13 +82,28 @@ def without_suffix(name: str, present: Container[str]) -> str | None:
 
     anndata (``-1``) and R (``.1``) add such suffixes to repeated names, so the bare name is always in
     the file; ``NKX2-1`` and ``AC004556.1`` stay whole because ``NKX2`` and ``AC004556`` are not.
+
+    Parameters
+    ----------
+    name
+        Of a gene.
+    present
+        Names of the file.
     """
     found = _SUFFIX.match(name)
     return found[1] if found and found[1] in present else None
 
 
 def sample(names: Sequence[str], size: int) -> list[str]:
-    """At most ``size`` names that are not blank, evenly spaced."""
+    """At most ``size`` names that are not blank, evenly spaced.
+
+    Parameters
+    ----------
+    names
+        Of genes.
+    size
+        Most of them.
+    """
     filled = [name for name in names if not is_blank(name)]
     if len(filled) <= size:
         return filled

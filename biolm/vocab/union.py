@@ -24,6 +24,13 @@ __all__ = ["GeneUnion", "naming_column"]
 def naming_column(columns: Mapping[str, NDArray[np.str_]], chosen: str | None = None) -> str:
     """The column that names genes best: the one with most Ensembl ids; the index where none has any.
 
+    Parameters
+    ----------
+    columns
+        Of the file's genes.
+    chosen
+        What the user named.
+
     Raises
     ------
     InputError

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from biolm.errors import InputError, OutputError
-from biolm.io.atomic import check_free_space, install, refuse_existing, replacing, writing
+from biolm.io.atomic import install, refuse_existing, replacing, writing
 from biolm.io.copied import copied
+from biolm.io.free_space import check_free_space
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):

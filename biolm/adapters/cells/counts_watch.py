@@ -46,7 +46,15 @@ def _all_whole(values: NDArray[Any]) -> bool:
 
 
 def rows_with(block: CellBlock, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells ``(n,)`` of a block that hold a marked value ``(v,)``."""
+    """Cells ``(n,)`` of a block that hold a marked value ``(v,)``.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    marked
+        ``(v,)`` stored values that are meant.
+    """
     before = np.concatenate([[0], np.cumsum(marked)])
     return np.asarray(np.diff(before[block.indptr]) > 0)
 

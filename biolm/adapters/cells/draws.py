@@ -38,6 +38,13 @@ def cell_seeds(keys: NDArray[np.int64], seed: int, epoch: int) -> CellSeeds:
 def uniform(seeds: tuple[Seed, Seed], counter: NDArray[np.int32]) -> NDArray[np.float64]:
     """Numbers inside (0, 1) of each counter ``(k,)``; seeds of one cell, or a pair for each counter.
 
+    Parameters
+    ----------
+    seeds
+        Of one cell, or a pair for each counter.
+    counter
+        ``(k,)``.
+
     Examples
     --------
     >>> seeds = cell_seeds(np.array([7, 8]), seed=0, epoch=1)

@@ -25,6 +25,13 @@ def human_match(match: GeneMatch, human: NDArray[np.int32]) -> GeneMatch:
     """The match with every gene replaced by the human gene ``human (m,)`` that it stands for.
 
     Columns of several mouse genes that stand for one human gene share it from then on.
+
+    Parameters
+    ----------
+    match
+        Where the file's genes go.
+    human
+        ``(m,)`` human gene of each gene.
     """
     target = np.where(match.target >= 0, human[match.target], -1).astype(np.int32)
     known = target[target >= 0]

@@ -77,6 +77,13 @@ def check_block(block: CellBlock) -> NDArray[np.float64]:
 def prepare(block: CellBlock, match: GeneMatch) -> Rows:
     """Check a block, sort the columns of its rows and add up columns that share a gene.
 
+    Parameters
+    ----------
+    block
+        The cells.
+    match
+        Where their genes go.
+
     Raises
     ------
     InputError
@@ -217,6 +224,13 @@ def cell_keys(numbers: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
 
     Two rounds of the SplitMix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), one for the seed and one
     for the row, so that neighbouring seeds and rows share nothing.
+
+    Parameters
+    ----------
+    numbers
+        ``(n,)`` of the cells.
+    seed
+        Of the run.
 
     Examples
     --------

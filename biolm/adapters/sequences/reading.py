@@ -186,7 +186,15 @@ def _ends(
 
 
 def mark_code(tokenizer: SequenceTokenizer, side: str) -> int | None:
-    """The letter that stands for the only special token at one side of a sequence; None for none."""
+    """The letter that stands for the only special token at one side of a sequence; None for none.
+
+    Parameters
+    ----------
+    tokenizer
+        Of the model.
+    side
+        ``prefix`` or ``suffix``.
+    """
     ids = getattr(tokenizer.special, side)
     if len(ids) != 1:
         return None

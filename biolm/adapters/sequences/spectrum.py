@@ -60,6 +60,13 @@ def kmer_table(block: SequenceBlock, *, protein: bool | None = None, k: int = 0)
 def window_table(block: SequenceBlock, reach: int = 7) -> csr_matrix:
     """Which letters stand round each letter: one of 27 (A to Z, others) at each of ``2 * reach + 1`` places.
 
+    Parameters
+    ----------
+    block
+        The sequences.
+    reach
+        Letters to each side.
+
     Returns
     -------
     Sparse float32 ``(r, w * 27)``; places beyond the ends of a record are empty.

@@ -40,6 +40,13 @@ def colour_features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def colour_grid(pixels: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
     """``(b, 1 + s * s, 27)`` numbers of the whole patch, then of the cells of a grid over it, row by row.
 
+    Parameters
+    ----------
+    pixels
+        ``(b, o, o, 3)`` patches.
+    cells
+        ``s``, along a side of the grid.
+
     Raises
     ------
     InputError

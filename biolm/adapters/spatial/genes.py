@@ -154,7 +154,15 @@ def choose_targets(
 
 
 def normalised_targets(counts: Any, targets: Any) -> NDArray[np.float64]:
-    """``(n, k)`` log1p of target counts per 10,000 of the spot's depth over all genes."""
+    """``(n, k)`` log1p of target counts per 10,000 of the spot's depth over all genes.
+
+    Parameters
+    ----------
+    counts
+        ``(n, g)`` of all genes.
+    targets
+        ``(n, k)`` of the targets.
+    """
     depth = np.asarray(counts.sum(1)).ravel()
     return np.asarray(_scaled_by(targets, depth).toarray())
 

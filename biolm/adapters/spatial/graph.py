@@ -61,6 +61,13 @@ class Neighbours:
 def nearest(xy: NDArray[np.float64], k: int) -> Neighbours:
     """The ``k`` nearest spots of each spot, fewer where the section has fewer; ties by row.
 
+    Parameters
+    ----------
+    xy
+        ``(n, 2)`` coordinates.
+    k
+        Neighbours.
+
     Raises
     ------
     ConfigError
@@ -89,6 +96,13 @@ def nearest(xy: NDArray[np.float64], k: int) -> Neighbours:
 
 def within_radius(xy: NDArray[np.float64], radius: float) -> Neighbours:
     """All spots within ``radius`` of each spot.
+
+    Parameters
+    ----------
+    xy
+        ``(n, 2)`` coordinates.
+    radius
+        In their unit.
 
     Raises
     ------

@@ -199,6 +199,13 @@ def cut_patches(
 def symmetry(pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """One of the eight flips and turns of patches ``(b, o, o, 3)``; 0 leaves them as they are.
 
+    Parameters
+    ----------
+    pixels
+        ``(b, o, o, 3)`` patches.
+    number
+        From 0 to 7.
+
     Examples
     --------
     >>> patch = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)

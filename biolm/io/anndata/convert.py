@@ -54,7 +54,15 @@ def reading(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def creating(path: Path, form: str) -> Iterator[Any]:
-    """An empty root group to fill: HDF5, or zarr format 2 as anndata writes it by default."""
+    """An empty root group to fill: HDF5, or zarr format 2 as anndata writes it by default.
+
+    Parameters
+    ----------
+    path
+        That does not exist.
+    form
+        ``h5ad`` or ``zarr``.
+    """
     if form == "h5ad":
         import h5py
 

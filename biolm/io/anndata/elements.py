@@ -28,13 +28,29 @@ _VERSIONS = {
 
 
 def tag(element: Any, kind: str) -> None:
-    """Mark a group or array as one of AnnData's element types."""
+    """Mark a group or array as one of AnnData's element types.
+
+    Parameters
+    ----------
+    element
+        Group or array.
+    kind
+        AnnData's name of the encoding.
+    """
     element.attrs["encoding-type"] = kind
     element.attrs["encoding-version"] = _VERSIONS[kind]
 
 
 def child(group: Any, name: str) -> Any:
-    """The dictionary group of that name, made if it is not there."""
+    """The dictionary group of that name, made if it is not there.
+
+    Parameters
+    ----------
+    group
+        Where.
+    name
+        Of the dictionary.
+    """
     if name in group:
         return group[name]
     made = group.create_group(name)

@@ -84,7 +84,15 @@ def _write_store(target: Path, form: str, rows: Rows, result: Addition) -> None:
 
 
 def rows_to_anndata(rows: Rows, result: Addition) -> AnnData:
-    """The result in memory, without genes."""
+    """The result in memory, without genes.
+
+    Parameters
+    ----------
+    rows
+        What the rows are.
+    result
+        Their vectors.
+    """
     import anndata
     import pandas as pd
 

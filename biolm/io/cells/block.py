@@ -105,7 +105,15 @@ def gather(
 def row_spans(
     indptr: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Where the values of some rows begin and end, neighbours joined; and the pointers of these rows."""
+    """Where the values of some rows begin and end, neighbours joined; and the pointers of these rows.
+
+    Parameters
+    ----------
+    indptr
+        Row pointers.
+    rows
+        Numbers of the rows.
+    """
     pointers = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(indptr[rows + 1] - indptr[rows], out=pointers[1:])
     if not len(rows):

@@ -104,7 +104,15 @@ def decoded(value: bytes) -> str:
 
 
 def categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
-    """Categories by code ``(n,)``; code -1 is missing: '' among strings, NaN among numbers."""
+    """Categories by code ``(n,)``; code -1 is missing: '' among strings, NaN among numbers.
+
+    Parameters
+    ----------
+    codes
+        ``(n,)``.
+    categories
+        By code.
+    """
     known: NDArray[Any] = categories
     if len(codes) and (codes.min() < -1 or codes.max() >= len(categories)):
         raise ValueError(f"codes outside its {len(categories)} categories")

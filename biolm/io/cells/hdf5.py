@@ -24,6 +24,13 @@ def is_hdf5(path: Path) -> bool:
 def open_hdf5(path: Path, mode: str = "r") -> Any:
     """Open a file that leads to no other.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    mode
+        As of ``h5py.File``.
+
     Raises
     ------
     InputError

@@ -43,7 +43,15 @@ def compiled_lzf() -> Callable[[bytes, int], Bytes]:
 
 
 def unpack_lzf(raw: Bytes, content: Bytes) -> int:
-    """Fill ``content (s,)`` from ``raw (c,)``; bytes written, -1 where the data is damaged."""
+    """Fill ``content (s,)`` from ``raw (c,)``; bytes written, -1 where the data is damaged.
+
+    Parameters
+    ----------
+    raw
+        ``(c,)`` packed bytes.
+    content
+        ``(s,)``, written.
+    """
     place, end = 0, 0
     while place < raw.size:
         control: Any = np.int64(raw[place])  # signed: unsigned arithmetic would turn into floats

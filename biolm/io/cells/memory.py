@@ -27,6 +27,13 @@ def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
 
     Nothing is copied but the block at hand, except a matrix stored by gene (CSC): it is turned once, whole.
 
+    Parameters
+    ----------
+    adata
+        The table.
+    matrix
+        ``X``, ``raw`` or a layer.
+
     Raises
     ------
     InputError

@@ -137,5 +137,13 @@ def _as(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 def write_genes(path: Path, table: Mapping[str, NDArray[np.str_]]) -> None:
-    """Write the table of genes, the index first."""
+    """Write the table of genes, the index first.
+
+    Parameters
+    ----------
+    path
+        h5ad to write into.
+    table
+        Columns by name.
+    """
     write_cells(path, iter([table]), {name: np.dtype("U1") for name in table})

@@ -22,6 +22,13 @@ _PAIRS = b"TGCAAYRSWMKVHDBN"
 def look_up(letters: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
     """``(r,)`` what a table of 256 bytes says of each letter; twice as fast as indexing an array.
 
+    Parameters
+    ----------
+    letters
+        ``(r,)`` bytes.
+    table
+        256 bytes.
+
     Examples
     --------
     >>> table = bytes(range(256)).replace(b"U", b"T")
@@ -69,6 +76,13 @@ def upper(block: SequenceBlock) -> SequenceBlock:
 
 def without(block: SequenceBlock, letters: str = "-.") -> SequenceBlock:
     """The same records without some letters: gaps by default; qualities go along.
+
+    Parameters
+    ----------
+    block
+        The records.
+    letters
+        That are taken out.
 
     Examples
     --------

@@ -116,6 +116,13 @@ class Stream:
 def open_stream(path: str | Path, name: str | None = None) -> Stream:
     """Open a file, or the standard input for ``-``; ``name`` stands for it in messages.
 
+    Parameters
+    ----------
+    path
+        Of the file, or ``-``.
+    name
+        Stands for it in messages.
+
     Raises
     ------
     InputError

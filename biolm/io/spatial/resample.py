@@ -42,7 +42,15 @@ def resize(
 
 
 def shrink(level: Level, width: int) -> NDArray[np.uint8]:
-    """A whole level at ``width`` pixels, read in stripes."""
+    """A whole level at ``width`` pixels, read in stripes.
+
+    Parameters
+    ----------
+    level
+        Of the image.
+    width
+        In pixels.
+    """
     factor = level.width / width
     height = max(1, round(level.height / factor))
     lines = max(1, int(_STRIPE_PIXELS // max(level.width, 1) / factor))

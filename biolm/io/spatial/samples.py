@@ -23,6 +23,13 @@ Convert = Callable[[NDArray[Any]], NDArray[np.uint8]]
 def to_rgb(pixels: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """``(H, W)`` or ``(H, W, c)`` samples as ``(H, W, 3)`` uint8, and notes on what was converted.
 
+    Parameters
+    ----------
+    pixels
+        ``(H, W)`` or ``(H, W, c)``.
+    name
+        Of the image, for messages.
+
     Raises
     ------
     InputError
@@ -42,6 +49,13 @@ def converter(sample: NDArray[Any], name: str) -> tuple[Convert, tuple[str, ...]
     """A function that turns regions of an image into RGB, fitted on a sample of it.
 
     The range of more than 8 bits is taken from the sample once, so that all regions are alike.
+
+    Parameters
+    ----------
+    sample
+        Of the image.
+    name
+        Of the image, for messages.
 
     Raises
     ------
@@ -70,7 +84,15 @@ def converter(sample: NDArray[Any], name: str) -> tuple[Convert, tuple[str, ...]
 
 
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels with an alpha channel ``(H, W, 1)`` on a white ground."""
+    """Pixels with an alpha channel ``(H, W, 1)`` on a white ground.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, 3)``.
+    alpha
+        ``(H, W, 1)``.
+    """
     share = alpha.astype(np.float32) / 255
     return np.asarray(np.rint(rgb * share + 255 * (1 - share)), np.uint8)
 

@@ -266,7 +266,15 @@ def _plain_relation(relation: Relation, number: int) -> dict[str, Any]:
 
 
 def write_bioc_json(documents: Iterable[Document], file: IO[str]) -> Losses:
-    """Write a collection, document by document."""
+    """Write a collection, document by document.
+
+    Parameters
+    ----------
+    documents
+        To write.
+    file
+        Open for writing.
+    """
     losses = Losses("BioC JSON")
     file.write('{"source": "biolm", "date": "", "key": "", "infons": {}, "documents": [')
     for number, document in enumerate(documents):
@@ -276,7 +284,15 @@ def write_bioc_json(documents: Iterable[Document], file: IO[str]) -> Losses:
 
 
 def write_bioc_xml(documents: Iterable[Document], file: IO[str]) -> Losses:
-    """Write a collection, document by document."""
+    """Write a collection, document by document.
+
+    Parameters
+    ----------
+    documents
+        To write.
+    file
+        Open for writing.
+    """
     losses = Losses("BioC XML")
     file.write('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n')
     file.write("<collection><source>biolm</source><date></date><key></key>\n")

@@ -24,7 +24,15 @@ _SCORE = re.compile(r"confidence=([0-9.eE+-]+)")
 
 
 def raw_brat(path: Path, report: ReadReport) -> Iterator[RawDocument]:
-    """Documents of a folder, or of one ``.ann`` file, each with its ``.txt``."""
+    """Documents of a folder, or of one ``.ann`` file, each with its ``.txt``.
+
+    Parameters
+    ----------
+    path
+        Folder or ``.ann`` file.
+    report
+        Counts what does not fit.
+    """
     files = sorted(path.glob("*.ann")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"folder {path} holds no .ann file; give a folder of BRAT files")
@@ -94,7 +102,15 @@ def _line(
 
 
 def write_brat(documents: Iterable[Document], folder: Path) -> Losses:
-    """Write a folder with two files a document; what the format cannot hold is counted."""
+    """Write a folder with two files a document; what the format cannot hold is counted.
+
+    Parameters
+    ----------
+    documents
+        To write.
+    folder
+        That is there.
+    """
     losses = Losses("BRAT")
     folder.mkdir()
     for document in documents:

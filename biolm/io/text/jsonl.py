@@ -115,7 +115,15 @@ def _titled(record: Mapping[str, Any], name: str, where: str) -> Document:
 
 
 def write_jsonl(documents: Iterable[Document], file: IO[str]) -> Losses:
-    """Write one object a line; nothing is lost."""
+    """Write one object a line; nothing is lost.
+
+    Parameters
+    ----------
+    documents
+        To write.
+    file
+        Open for writing.
+    """
     for document in documents:
         record = asdict(document)
         record["mentions"] = [

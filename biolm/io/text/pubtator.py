@@ -90,7 +90,15 @@ def _relation(columns: list[str], where: str) -> Relation:
 
 
 def write_pubtator(documents: Iterable[Document], file: IO[str]) -> Losses:
-    """Write titles, abstracts, mentions and relations; what the format cannot hold is counted."""
+    """Write titles, abstracts, mentions and relations; what the format cannot hold is counted.
+
+    Parameters
+    ----------
+    documents
+        To write.
+    file
+        Open for writing.
+    """
     losses = Losses("PubTator")
     for number, document in enumerate(documents):
         if number:

@@ -118,6 +118,13 @@ def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismat
 def read_questions(path: Path, *, on_mismatch: str = "error") -> tuple[str, list[Question]]:
     """``squad`` or ``bioasq``, by what the file holds, and its questions.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    on_mismatch
+        An answer that is not at its place: ``error`` or ``skip``.
+
     Raises
     ------
     InputError
@@ -138,6 +145,13 @@ def exact_answers(stored: Any, kind: str) -> tuple[tuple[str, ...], ...]:
     """Gold answers of BioASQ, stored as text, list or list of lists.
 
     Of a factoid a flat list holds ways to write one answer; of a list question it holds several answers.
+
+    Parameters
+    ----------
+    stored
+        As the file holds them.
+    kind
+        Of the question.
 
     Examples
     --------

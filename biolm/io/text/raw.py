@@ -145,6 +145,13 @@ _UNITS = (
 def same_text(stated: str, own: str) -> bool:
     """Whether a stated mention text is the document's own, up to case, blanks and spelled Greek letters.
 
+    Parameters
+    ----------
+    stated
+        By the file.
+    own
+        Of the document.
+
     Examples
     --------
     >>> same_text("TNF-a", "TNF-α"), same_text("Breast [...] Cancers", "Breast Cancers")

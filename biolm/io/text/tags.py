@@ -119,6 +119,13 @@ def recognise_scheme(sentences: Iterable[Sequence[str]]) -> str:
 def decode_tags(tags: Sequence[str], scheme: str) -> list[Entity]:
     """Entities of one sentence, read strictly: a tag that continues nothing begins an entity in IOB1 only.
 
+    Parameters
+    ----------
+    tags
+        Of one sentence.
+    scheme
+        One of :data:`SCHEMES`.
+
     Examples
     --------
     >>> decode_tags(["B-X", "I-X", "B-X", "O", "I-X"], "IOB2")

@@ -70,6 +70,13 @@ class _Collector:
 def xml_records(path: Path, wanted: Collection[str]) -> Iterator[tuple[Element, int]]:
     """Elements of some names, whole, with the line on which each begins.
 
+    Parameters
+    ----------
+    path
+        Of the file.
+    wanted
+        Names of the elements.
+
     Raises
     ------
     InputError

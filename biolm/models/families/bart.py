@@ -219,7 +219,15 @@ def load_seq2seq(folder: str | Path) -> EncoderDecoder:
 
 
 def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
-    """Write a folder that ``BartForConditionalGeneration.from_pretrained`` loads."""
+    """Write a folder that ``BartForConditionalGeneration.from_pretrained`` loads.
+
+    Parameters
+    ----------
+    model
+        To save.
+    folder
+        Made if needed.
+    """
     decoder = model.decoder.config
     config = {
         **hf_config(model.encoder.config),

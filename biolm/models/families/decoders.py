@@ -47,6 +47,13 @@ CONV1D_KEYS = [
 def causal_head(config: dict[str, Any], *, tie: bool) -> dict[str, Any]:
     """Core fields of a next-token model: mask and head; ``tie`` is the family's default.
 
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    tie
+        The family's default.
+
     Examples
     --------
     >>> causal_head({"architectures": ["GPT2LMHeadModel"]}, tie=True)["head"]
@@ -88,7 +95,15 @@ def attention_keys(out: str = "o_proj") -> list[Key]:
 
 
 def gpt_fields(config: dict[str, Any], *, dropout: float = 0.1) -> dict[str, Any]:
-    """Core fields that GPT-1, GPT-2 and GPT-J read alike; ``dropout`` is the family's default."""
+    """Core fields that GPT-1, GPT-2 and GPT-J read alike; ``dropout`` is the family's default.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    dropout
+        The family's default.
+    """
     return {
         "vocab_size": config["vocab_size"],
         "d_model": config["n_embd"],
@@ -118,7 +133,15 @@ def hf_gpt(config: CoreConfig) -> dict[str, Any]:
 
 
 def size_fields(config: dict[str, Any], *, max_length: int | None = None) -> dict[str, Any]:
-    """Core fields of sizes, as most families name them; ``max_length`` where the file gives none."""
+    """Core fields of sizes, as most families name them; ``max_length`` where the file gives none.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    max_length
+        Where the file gives none.
+    """
     heads = config["num_attention_heads"]
     return {
         "vocab_size": config["vocab_size"],

@@ -42,7 +42,15 @@ def masked_head(config: dict[str, Any], *, tie: bool = True) -> dict[str, Any]:
 
 
 def dropouts(config: dict[str, Any], default: float = 0.1) -> dict[str, Any]:
-    """Core fields of dropout."""
+    """Core fields of dropout.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    default
+        The family's.
+    """
     hidden = config.get("hidden_dropout_prob", default)
     return {
         "dropout_embed": hidden,

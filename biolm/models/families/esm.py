@@ -127,6 +127,13 @@ def adapt(core: CoreConfig, tensors: Mapping[str, Tensor]) -> CoreConfig:
     ESM-2 was trained in half precision, frequencies included, and its published files keep the rounded
     numbers; far from the start of a protein the difference is plain.
 
+    Parameters
+    ----------
+    core
+        As ``config.json`` describes it.
+    tensors
+        Weights of the file.
+
     Raises
     ------
     CheckpointError

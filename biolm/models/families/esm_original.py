@@ -66,6 +66,13 @@ def read_original(
 ) -> tuple[Transformer, NDArray[np.float32] | None]:
     """Load an original file and, where there is one, the file of its contact regression.
 
+    Parameters
+    ----------
+    path
+        Of the weights.
+    regression
+        File of the contact regression.
+
     Returns
     -------
     The core, and the regression's weights and intercept as :class:`SequenceModel` keeps them.

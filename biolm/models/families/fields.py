@@ -62,7 +62,15 @@ def pad_id(config: dict[str, Any]) -> int | None:
 
 
 def tied(config: dict[str, Any], default: bool = True) -> bool:
-    """Whether the head is the token embedding itself."""
+    """Whether the head is the token embedding itself.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    default
+        The family's.
+    """
     value = config.get("tie_word_embeddings")
     return default if value is None else bool(value)
 
@@ -129,7 +137,15 @@ def _yarn_attention(scaling: dict[str, Any], factor: float) -> float | None:
 
 
 def rope_parameters(theta: float, scaling: RopeScaling | None = None) -> dict[str, Any]:
-    """The v5 entry of rotary positions; the inverse of :func:`rope`."""
+    """The v5 entry of rotary positions; the inverse of :func:`rope`.
+
+    Parameters
+    ----------
+    theta
+        Base of the frequencies.
+    scaling
+        Of long contexts.
+    """
     if scaling is None:
         return {"rope_type": "default", "rope_theta": theta}
     out: dict[str, Any] = {"rope_type": scaling.kind, "rope_theta": theta, "factor": scaling.factor}

@@ -107,6 +107,11 @@ def norm_keys(theirs: str, ours: str) -> list[Key]:
     """Lines of a norm whose weight and bias may also be spelled gamma and beta, as TensorFlow did.
 
     ``transformers`` 5 writes ESM and some BERT files so.
+
+    Parameters
+    ----------
+    theirs, ours
+        Names of the norm in the file and in the core.
     """
     return [
         Key(f"{theirs}.weight", f"{ours}.weight", also=(f"{theirs}.gamma",)),

@@ -169,7 +169,15 @@ def rope_factor(config: Mapping[str, Any]) -> float:
 
 
 def common_fields(config: Mapping[str, Any], mixers: Sequence[str]) -> dict[str, Any]:
-    """Core fields that both families have alike."""
+    """Core fields that both families have alike.
+
+    Parameters
+    ----------
+    config
+        As published.
+    mixers
+        Of the layers.
+    """
     return {
         "vocab_size": int(config["vocab_size"]),
         "d_model": int(config["hidden_size"]),

@@ -199,7 +199,15 @@ def load_seq2seq(folder: str | Path) -> EncoderDecoder:
 
 
 def save_seq2seq(model: EncoderDecoder, folder: str | Path) -> None:
-    """Write a folder that ``T5ForConditionalGeneration.from_pretrained`` loads."""
+    """Write a folder that ``T5ForConditionalGeneration.from_pretrained`` loads.
+
+    Parameters
+    ----------
+    model
+        To save.
+    folder
+        Made if needed.
+    """
     decoder = model.decoder.config
     scaled = decoder.logit_scale != 1.0
     config = {

@@ -143,6 +143,13 @@ def gene_ranking(sentence: str, genes: Sequence[str]) -> tuple[list[str], int]:
 
     A gene that comes several times stands at its mean rank among the genes, as published.
 
+    Parameters
+    ----------
+    sentence
+        That a model wrote.
+    genes
+        Names that count.
+
     Examples
     --------
     >>> gene_ranking("CD3D nonsense IL7R LTB CD3D", ["CD3D", "IL7R", "LTB"])

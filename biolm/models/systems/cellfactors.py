@@ -290,7 +290,15 @@ def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFacto
 
 
 def save(model: CellFactors, file: Path) -> None:
-    """Write the loadings to a safetensors file: the same model, the same bytes."""
+    """Write the loadings to a safetensors file: the same model, the same bytes.
+
+    Parameters
+    ----------
+    model
+        To save.
+    file
+        To write.
+    """
     from safetensors.numpy import save_file
 
     table: dict[str, NDArray[Any]] = {

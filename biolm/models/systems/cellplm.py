@@ -196,6 +196,13 @@ def recognises(folder: Path) -> bool:
 def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
     """The network of a weight file, strictly.
 
+    Parameters
+    ----------
+    path
+        Of the weights.
+    config
+        As published.
+
     Raises
     ------
     CheckpointError, ConfigError

@@ -18,7 +18,15 @@ __all__ = ["CellEmbedder", "CellPlmNetwork", "Decoder", "Latent", "norm_of"]
 
 
 def norm_of(kind: str, width: int) -> nn.Module:
-    """The norm that a config names; groups are of a quarter of the width each, as published."""
+    """The norm that a config names; groups are of a quarter of the width each, as published.
+
+    Parameters
+    ----------
+    kind
+        Name in the config.
+    width
+        Of the vectors.
+    """
     return nn.GroupNorm(4, width) if kind == "groupnorm" else nn.LayerNorm(width)
 
 

@@ -94,7 +94,13 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
 
 
 def byol_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of ``2 - 2 cos`` over the cells."""
+    """Mean of ``2 - 2 cos`` over the cells.
+
+    Parameters
+    ----------
+    first, second
+        ``(b, d)`` views of the same cells.
+    """
     return (2 - 2 * nn.functional.cosine_similarity(first, second, dim=1)).mean()
 
 

@@ -28,6 +28,14 @@ def reads_bases(folder: Path) -> bool:
 
 
 def bpe_of_bases(config: Config, folder: Path) -> SequenceTokenizer:  # noqa: ARG001  # the file tells all
-    """The tokeniser of a folder; runs of N become ``-`` where that is a word."""
+    """The tokeniser of a folder; runs of N become ``-`` where that is a word.
+
+    Parameters
+    ----------
+    config
+        A ``config.json``.
+    folder
+        Of the checkpoint.
+    """
     tokenizer = read_bpe(folder)
     return read_bpe(folder, gap_runs=10) if "-" in tokenizer.vocabulary else tokenizer

@@ -127,6 +127,13 @@ def _add_frequencies(tensors: dict[str, Tensor], config: CoreConfig) -> None:
 def save(model: SequenceModel, folder: Path) -> None:
     """Write a model in the published layout: ``config.json`` and one ``.pt``.
 
+    Parameters
+    ----------
+    model
+        To save.
+    folder
+        That is there.
+
     Raises
     ------
     CheckpointError

@@ -49,7 +49,15 @@ class SavedModel:
 
 
 def save_gene_image(saved: SavedModel, folder: Path) -> None:
-    """Write the files of a model; the folder must exist."""
+    """Write the files of a model; the folder must exist.
+
+    Parameters
+    ----------
+    saved
+        Model, panel and facts.
+    folder
+        That is there.
+    """
     panel = saved.panel
     assert panel.components is not None
     assert panel.centre is not None

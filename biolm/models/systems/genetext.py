@@ -185,7 +185,15 @@ def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def read_table(file: Path, what: str) -> tuple[dict[str, NDArray[Any]], dict[str, str], str]:
-    """Tensors, metadata and sha256 of a safetensors file; ``what`` it holds is named where it is damaged."""
+    """Tensors, metadata and sha256 of a safetensors file; ``what`` it holds is named where it is damaged.
+
+    Parameters
+    ----------
+    file
+        Of the table.
+    what
+        Names it in messages.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

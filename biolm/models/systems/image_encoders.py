@@ -147,6 +147,13 @@ class VitEncoder:
 def make_encoder(name: str, *, device: str = "cpu") -> ImageEncoder:
     """An encoder by name: ``colour``, ``convolutions``, or the folder of a ViT or DINOv2 checkpoint.
 
+    Parameters
+    ----------
+    name
+        Of the encoder, or a folder.
+    device
+        Where it runs.
+
     Raises
     ------
     ConfigError

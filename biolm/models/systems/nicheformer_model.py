@@ -150,7 +150,15 @@ def _padded(batch: Batch, rows: Tensor, length: int) -> Tensor:
 
 
 def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
-    """Build the model of a folder; see :func:`biolm.models.systems.nicheformer.load`."""
+    """Build the model of a folder; see :func:`biolm.models.systems.nicheformer.load`.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    options
+        As of :func:`biolm.models.systems.nicheformer.load`.
+    """
     path = folder / WEIGHTS
     held = read_torch(path)
     try:

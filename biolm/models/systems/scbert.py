@@ -173,6 +173,13 @@ def class_logits(model: TokenCellModel, states: Tensor) -> Tensor:
 
     Published predictions call a cell unknown whose largest probability is under 0.5.
 
+    Parameters
+    ----------
+    model
+        With the classifier.
+    states
+        ``(b, m + 1, d)`` last states.
+
     Raises
     ------
     ConfigError

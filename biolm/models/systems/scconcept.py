@@ -175,6 +175,13 @@ def _settings(folder: Path) -> dict[str, Any]:
 def load_tokenizer(folder: Path, *, species: str | None = None) -> CellLanguage:
     """Genes and tokeniser of a folder; the weights are not touched.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    species
+        Whose genes are read.
+
     Raises
     ------
     CheckpointError, ConfigError

@@ -69,6 +69,13 @@ def load_tokenizer(folder: Path) -> CellLanguage:
 def core_config(args: dict[str, Any], vocab_size: int) -> CoreConfig:
     """Core config of an ``args.json``.
 
+    Parameters
+    ----------
+    args
+        An ``args.json``.
+    vocab_size
+        Tokens.
+
     Raises
     ------
     ConfigError

@@ -100,6 +100,13 @@ def extra_heads(
 ) -> tuple[GeneQueryHead | None, ClassifierHead | None, dict[str, Tensor]]:
     """Build the heads that a checkpoint holds.
 
+    Parameters
+    ----------
+    tensors
+        Weights of the file.
+    source
+        Names it in messages.
+
     Returns
     -------
     The MVC head, the classifier (None where the file has none), and the weights left for the encoder.

@@ -231,6 +231,13 @@ def load_tokenizer(folder: Path) -> CellLanguage:
 def read_network(path: Path, heads: int = 1) -> Encoder:
     """The network of a weight file, strictly.
 
+    Parameters
+    ----------
+    path
+        Of the weights.
+    heads
+        Of the attention.
+
     Raises
     ------
     CheckpointError

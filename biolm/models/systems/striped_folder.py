@@ -50,7 +50,15 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def holds(folder: Path, field: str) -> bool:
-    """Whether a folder has a config with this field."""
+    """Whether a folder has a config with this field.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    field
+        Of the config.
+    """
     try:
         return field in config_of(folder)
     except BiolmError:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import gelu, softplus
+from torch.nn.functional import gelu
 
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch, Tokens
@@ -43,7 +43,6 @@ __all__ = [
     "load",
     "load_tokenizer",
     "recognises",
-    "zero_truncated_nll",
 ]
 
 _WEIGHTS, _VOCABS, _ASSAYS = "model_weights.pt", "vocabs", "assay_vocab.json"
@@ -246,22 +245,6 @@ def _sizes(shapes: dict[str, torch.Size], stem: str) -> tuple[int, int, int]:
     return inner, hidden, shapes[f"{stem}.layers.4.weight"][0]
 
 
-def zero_truncated_nll(means: Tensor, counts: Tensor, *, approximate: bool = True) -> Tensor:
-    """Negative log likelihood of each count under a zero-truncated Poisson, as published.
-
-    The normaliser ``log(e^mu - 1)`` is written ``max(mu - softplus(-mu), 0)``; not ``approximate`` gives
-    ``mu`` itself, which is the published code's other branch.
-
-    Parameters
-    ----------
-    means, counts, approximate
-        Tensors of one shape, and whether the normaliser is written as published.
-    """
-    means, counts = means + _LEAST, counts.clamp(_LEAST, 30)
-    normaliser = (means - softplus(-means)).clamp(min=0) if approximate else means
-    return -counts * means.log() + normaliser + (counts + 1).lgamma()
-
-
 class TranscriptFormer(CellNetwork):
     """TranscriptFormer; ``published`` divides by the model's length, ``mean`` by the tokens of the cell."""
 
@@ -317,6 +300,13 @@ def _assays(folder: Path, config: dict[str, Any]) -> dict[str, int]:
 
 def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellLanguage:
     """Genes and tokeniser of a folder; the weights are not touched.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    assay
+        Of all cells.
 
     Raises
     ------

@@ -287,7 +287,15 @@ def default_key(label: str) -> str:
 
 
 def reference_of(model: Any, given: Any) -> dict[str, Any]:
-    """How to find a model again, and how to know it."""
+    """How to find a model again, and how to know it.
+
+    Parameters
+    ----------
+    model
+        The loaded model.
+    given
+        What the user named it by.
+    """
     name = model.name
     if isinstance(given, str | Path):
         name = str(Path(given).resolve()) if Path(given).is_dir() else str(given)

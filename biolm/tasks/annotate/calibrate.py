@@ -16,6 +16,13 @@ _RANGE = (0.02, 50.0)
 def probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
     """``(n, c)`` softmax of logits over a temperature.
 
+    Parameters
+    ----------
+    logits
+        ``(n, c)``.
+    temperature
+        That they are divided by.
+
     Examples
     --------
     >>> probabilities(np.array([[0.0, 0.0]])).tolist()
@@ -50,6 +57,13 @@ def temperature_of(logits: NDArray[np.float64], codes: NDArray[np.int64]) -> flo
 
 def threshold_of(confidence: NDArray[np.float64], reject: float) -> float:
     """The confidence below which the share ``reject`` of held-out cells of known types lies.
+
+    Parameters
+    ----------
+    confidence
+        ``(n,)`` of held-out cells of known types.
+    reject
+        Fraction of them below the threshold.
 
     Examples
     --------

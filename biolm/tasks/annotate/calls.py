@@ -126,6 +126,13 @@ class Calls:
 def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     """Name of each head's result.
 
+    Parameters
+    ----------
+    annotator
+        With its heads.
+    settings
+        Choices of the job.
+
     Raises
     ------
     ConfigError
@@ -176,7 +183,15 @@ def additions(
 
 
 def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
-    """Coarse name of each class of the first head; empty where none was asked for."""
+    """Coarse name of each class of the first head; empty where none was asked for.
+
+    Parameters
+    ----------
+    annotator
+        With its heads.
+    settings
+        Choices of the job.
+    """
     if settings.ontology is None:
         return {}
     names = read_ontology(settings.ontology).roll_up(annotator.heads[0].classes, settings.coarse)

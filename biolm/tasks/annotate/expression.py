@@ -88,7 +88,15 @@ class ExpressionSpace:
 
 
 def variable_genes(table: Any, count: int = _VARIABLE) -> NDArray[np.intp]:
-    """Columns of a sparse table that vary most, in order."""
+    """Columns of a sparse table that vary most, in order.
+
+    Parameters
+    ----------
+    table
+        Sparse ``(n, g)``.
+    count
+        How many genes.
+    """
     mean, power = (np.asarray(each.mean(0)).ravel() for each in (table, table.multiply(table)))
     return np.sort(np.argsort(mean**2 - power, kind="stable")[:count])
 
@@ -109,7 +117,15 @@ def _components(table: Any, mean: NDArray[np.float64], seed: int) -> tuple[NDArr
 
 
 def gene_names(columns: Mapping[str, NDArray[np.str_]], match: GeneMatch) -> list[str]:
-    """Names of a file's genes, each once: of the column that the model knew best, else the index."""
+    """Names of a file's genes, each once: of the column that the model knew best, else the index.
+
+    Parameters
+    ----------
+    columns
+        Of the file's genes.
+    match
+        Where they go.
+    """
     best = columns[match.report.column]
     index = columns.get("index", best)
     names = (a or b for a, b in zip(best.tolist(), index.tolist(), strict=True))
@@ -141,7 +157,15 @@ def counts_in(block: CellBlock, match: GeneMatch, genes: int) -> Any:
 
 
 def log_normalised(counts: Any, total: float = TOTAL) -> Any:
-    """Sparse float32 ``(n, m)`` log1p of counts brought to one total a cell; empty cells stay zero."""
+    """Sparse float32 ``(n, m)`` log1p of counts brought to one total a cell; empty cells stay zero.
+
+    Parameters
+    ----------
+    counts
+        Sparse ``(n, m)``.
+    total
+        Of every cell.
+    """
     from scipy.sparse import csr_matrix
 
     sums = np.asarray(counts.sum(1), dtype=np.float64).ravel()

@@ -119,6 +119,13 @@ def fit_frozen(points: Points, settings: FitSettings) -> Frozen:
     Where cross-validation is impossible (one cell of a class), all members that are offered are used,
     probabilities are not calibrated and no cell is unknown.
 
+    Parameters
+    ----------
+    points
+        Training cells.
+    settings
+        Choices of the job.
+
     Raises
     ------
     InputError

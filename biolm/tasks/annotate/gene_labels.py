@@ -139,6 +139,13 @@ def _check_cells(data: Any, settings: GeneFitSettings) -> None:
 def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
     """Labels by gene, from a tab- or comma-separated table.
 
+    Parameters
+    ----------
+    path
+        Of the table.
+    label
+        Name of the column.
+
     Raises
     ------
     InputError

@@ -226,6 +226,13 @@ def chosen_rows(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np
     """Rows of the cells that are used: those with every label, or a sample of them within each class.
 
     The sample gives every class of the first label the same ceiling, so that rare ones stay whole.
+
+    Parameters
+    ----------
+    labels
+        Columns to learn.
+    settings
+        Choices of the job.
     """
     rows = np.flatnonzero(np.all([column.codes >= 0 for column in labels], axis=0))
     if len(rows) <= settings.max_cells:

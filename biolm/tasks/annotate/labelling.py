@@ -296,6 +296,13 @@ def merge_labels(merging: Merging) -> int:
 def check_ending(target: Path, *, per_residue: bool) -> None:
     """Refuse an output whose ending names no format for labels.
 
+    Parameters
+    ----------
+    target
+        The output.
+    per_residue
+        Whether each residue or base has a label.
+
     Raises
     ------
     ConfigError

@@ -15,6 +15,13 @@ UNKNOWN = "unknown"
 def refuse_unknown(classes: Iterable[str], where: str) -> None:
     """Refuse a class that has the name of the verdict.
 
+    Parameters
+    ----------
+    classes
+        Names.
+    where
+        Names their column in messages.
+
     Raises
     ------
     InputError

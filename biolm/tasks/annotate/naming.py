@@ -150,6 +150,13 @@ def digest_of(folder: Path) -> str:
 def store_format(target: Path, chosen: str | None) -> str:
     """``h5ad`` or ``zarr``.
 
+    Parameters
+    ----------
+    target
+        The output.
+    chosen
+        What the user asked for.
+
     Raises
     ------
     ConfigError

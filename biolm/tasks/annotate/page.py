@@ -22,7 +22,15 @@ __all__ = ["write_page"]
 
 
 def write_page(annotator: Annotator, path: Path) -> None:
-    """Write scores beside the baselines, confusion, calibration and a table of classes, label by label."""
+    """Write scores beside the baselines, confusion, calibration and a table of classes, label by label.
+
+    Parameters
+    ----------
+    annotator
+        With its scores.
+    path
+        HTML to write.
+    """
     write_report(
         path,
         title="Annotator: " + ", ".join(head.label for head in annotator.heads),

@@ -231,6 +231,13 @@ class RowKind:
 def names_in(wanted: Wanted, modality: Modality) -> Sequence[str]:
     """The columns to learn, of data that hold their labels themselves.
 
+    Parameters
+    ----------
+    wanted
+        What is to be learned.
+    modality
+        The kind of data.
+
     Raises
     ------
     ConfigError

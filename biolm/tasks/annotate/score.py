@@ -110,7 +110,15 @@ def verdict(rows: Sequence[Row], baselines: Sequence[Row], vectors: str = "embed
 
 
 def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any]:
-    """Confusion and calibration of probabilities ``(n, c)``, as plain numbers for the page."""
+    """Confusion and calibration of probabilities ``(n, c)``, as plain numbers for the page.
+
+    Parameters
+    ----------
+    truth
+        ``(n,)`` classes.
+    found
+        ``(n, c)`` probabilities.
+    """
     called = found.argmax(1)
     order = np.arange(found.shape[1])
     bins = calibration(found.max(1), called == truth)

@@ -273,7 +273,15 @@ def _calibrated(
 
 
 def gene_points(cells: Labelled, column: Labels) -> Points:
-    """Genes and classes of the cells, for distances; there are no vectors."""
+    """Genes and classes of the cells, for distances; there are no vectors.
+
+    Parameters
+    ----------
+    cells
+        With counts and labels.
+    column
+        To learn.
+    """
     table = log_normalised(cells.counts)
     return Points(cells.vectors, table, column.codes, len(column.classes), cells.batches, cells.copies)
 

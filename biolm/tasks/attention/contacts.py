@@ -201,6 +201,13 @@ def precision(found: ContactMap, chain: Chain) -> dict[str, float]:
     L is the length of the sequence; pairs count whose residues both are resolved. Where fewer pairs than L
     exist, all of them are taken.
 
+    Parameters
+    ----------
+    found
+        Probabilities of a sequence.
+    chain
+        Its structure.
+
     Returns
     -------
     By ``short``, ``medium`` and ``long`` of :data:`RANGES`; NaN where no pair exists.
@@ -307,6 +314,13 @@ def _checked(block: SequenceBlock, reader: SequenceModel) -> SequenceBlock:
 
 def align_chain(found: ContactMap, chain: Chain) -> NDArray[np.int64]:
     """``(s,)`` residue of the chain at each place of the sequence, -1 where it is not resolved.
+
+    Parameters
+    ----------
+    found
+        Probabilities of a sequence.
+    chain
+        Its structure.
 
     Raises
     ------

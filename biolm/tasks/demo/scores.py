@@ -142,7 +142,15 @@ class Question:
 
 
 def open_set(name: str, model: genetext.GeneText) -> CellSet:
-    """Read one of the shipped sets."""
+    """Read one of the shipped sets.
+
+    Parameters
+    ----------
+    name
+        Of the set.
+    model
+        Whose genes are matched.
+    """
     return read_set(shipped(f"cells/{name}.h5ad"), SETS[name], model)
 
 
@@ -171,7 +179,15 @@ def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
 
 
 def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
-    """``(m,)`` which genes of the vocabulary the first set keeps; the second keeps the others."""
+    """``(m,)`` which genes of the vocabulary the first set keeps; the second keeps the others.
+
+    Parameters
+    ----------
+    model
+        Whose genes are split.
+    seed
+        Of the draw.
+    """
     return np.random.default_rng(seed).random(len(model.vocabulary)) < 0.5
 
 

@@ -29,7 +29,15 @@ L1_CELLS = 2000
 
 
 def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Vectors ``(n, d)`` of every baseline, made without labels from the counts of the scored cells."""
+    """Vectors ``(n, d)`` of every baseline, made without labels from the counts of the scored cells.
+
+    Parameters
+    ----------
+    data
+        The scored cells.
+    seed
+        Of principal components and random vectors.
+    """
     table = log_normalised(data.counts)
     genes = variable_columns(table, VARIABLE_GENES)
     found = {
@@ -49,7 +57,15 @@ def knn_methods(vectors: Mapping[str, Any]) -> list[Method]:
 
 
 def linear_methods(data: EvaluationData, vectors: Mapping[str, Any]) -> list[Method]:
-    """The linear probe on every table of vectors, and L1 logistic regression on all genes."""
+    """The linear probe on every table of vectors, and L1 logistic regression on all genes.
+
+    Parameters
+    ----------
+    data
+        The scored cells.
+    vectors
+        ``(n, d)`` by embedding.
+    """
     probes = [Method(name, table, fit_linear) for name, table in vectors.items()]
     return [*probes, Method(L1, data.counts, BASELINES[L1], most=L1_CELLS)]
 

@@ -45,6 +45,13 @@ def robustness(
 ) -> tuple[LabelCurve, LabelCurve] | tuple[None, None]:
     """Macro-F1 by fraction of reads kept, and by fraction of genes kept.
 
+    Parameters
+    ----------
+    data
+        The scored cells.
+    settings
+        Choices of the job.
+
     Returns
     -------
     Two curves of every embedding whose model is at hand, of principal components and of L1 logistic

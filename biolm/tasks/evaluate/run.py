@@ -143,7 +143,15 @@ def _several(
 
 
 def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Evaluation, dict[str, Any]]:
-    """Evaluate cells that were read; also gives the vectors of every method, baselines included."""
+    """Evaluate cells that were read; also gives the vectors of every method, baselines included.
+
+    Parameters
+    ----------
+    data
+        The scored cells.
+    settings
+        Choices of the job.
+    """
     seed = settings.seed
     log.info("%s cells, %s", f"{len(data.labels):,}", ", ".join(data.vectors))
     vectors = data.vectors | baseline_vectors(data, seed)

@@ -86,7 +86,15 @@ def fit_to_folder(files: Sequence[str | Path], output: str | Path, settings: Fit
 
 
 def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFactors:
-    """Fit a factor model to files; as :func:`fit_to_folder`, without writing."""
+    """Fit a factor model to files; as :func:`fit_to_folder`, without writing.
+
+    Parameters
+    ----------
+    files
+        Unlabelled cells.
+    settings
+        Choices of the job.
+    """
     if not files:
         raise InputError("a fit needs at least one file of cells; name one")
     text = genetext.load()

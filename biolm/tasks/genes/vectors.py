@@ -264,6 +264,13 @@ class _Sums:
 def check_output(target: Path, *, overwrite: bool) -> None:
     """Check, before any work, that vectors of genes may be written.
 
+    Parameters
+    ----------
+    target
+        The output.
+    overwrite
+        Whether it may be replaced.
+
     Raises
     ------
     ConfigError, OutputError
@@ -331,7 +338,15 @@ def token_model_of(model: CellModel) -> TokenCellModel:
 def genes_of_file(
     columns: dict[str, NDArray[np.str_]], target: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """Vocabulary rows of the genes of a file, ascending, and the file's names of them."""
+    """Vocabulary rows of the genes of a file, ascending, and the file's names of them.
+
+    Parameters
+    ----------
+    columns
+        Of the file's genes.
+    target
+        ``(g,)`` rows of the vocabulary, -1 for none.
+    """
     known = np.flatnonzero(target >= 0)
     rows, first = np.unique(target[known], return_index=True)
     shown = columns.get("index", next(iter(columns.values())))

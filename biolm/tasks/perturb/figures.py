@@ -19,6 +19,13 @@ _COLUMNS = 512
 def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
     """Cosine of the angle between rows ``(n, d)`` and ``(n, d)`` or ``(d,)``; NaN where a row is zero.
 
+    Parameters
+    ----------
+    one
+        ``(n, d)``.
+    other
+        ``(n, d)`` or ``(d,)``.
+
     Examples
     --------
     >>> rows = np.array([[1.0, 0.0], [1.0, 1.0]], np.float32)
@@ -44,6 +51,13 @@ def bootstrap_interval(
     """95 % interval of the mean over cells: 1,000 samples of cells with replacement.
 
     All edits see the same samples. An edit with one cell has an interval of no width.
+
+    Parameters
+    ----------
+    values
+        ``(n, e)`` of cells and edits.
+    seed
+        Of the samples.
 
     Returns
     -------

@@ -47,6 +47,13 @@ class GoalState:
 def chosen_cells(source: CellSource, settings: PerturbSettings) -> NDArray[np.int64]:
     """Rows ``(n,)`` of the cells to perturb, in the order of the file.
 
+    Parameters
+    ----------
+    source
+        The open cells.
+    settings
+        Choices of the job.
+
     Raises
     ------
     InputError

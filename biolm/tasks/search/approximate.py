@@ -105,7 +105,15 @@ def candidates(graph: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.i
 
 
 def write_graph(graph: Any, path: Path) -> None:
-    """Write a faiss index to a file."""
+    """Write a faiss index to a file.
+
+    Parameters
+    ----------
+    graph
+        The index.
+    path
+        File to write.
+    """
     _faiss().write_index(graph, str(path))
 
 

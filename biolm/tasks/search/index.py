@@ -151,7 +151,15 @@ class Index:
 
 
 def save(index: Index, folder: Path) -> None:
-    """Write the files of an index; the folder must exist."""
+    """Write the files of an index; the folder must exist.
+
+    Parameters
+    ----------
+    index
+        To save.
+    folder
+        That is there.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

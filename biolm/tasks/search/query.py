@@ -229,7 +229,15 @@ def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> Query
 
 
 def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
-    """The model of the index."""
+    """The model of the index.
+
+    Parameters
+    ----------
+    index
+        That is asked.
+    model
+        What the user named; None for the index's own.
+    """
     if model is None:
         model = index.facts.get("model", {}).get("source") or None
     if model is None:
@@ -238,7 +246,15 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
 
 
 def check_model(index: Index, job: CellEmbedding) -> None:
-    """Refuse vectors of another model, or pooled in another way."""
+    """Refuse vectors of another model, or pooled in another way.
+
+    Parameters
+    ----------
+    index
+        That is asked.
+    job
+        The cells and the model.
+    """
     made = index.facts.get("model", {})
     if made.get("checkpoint") != job.facts:
         raise InputError(

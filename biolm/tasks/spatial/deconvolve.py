@@ -117,6 +117,13 @@ def reference_profiles(
 ) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.float64]]:
     """Names of the types ``(c,)``, genes ``(g,)``, and mean counts per cell that adds up to 1, ``(c, g)``.
 
+    Parameters
+    ----------
+    reference
+        Cells with types.
+    label
+        Column of the types.
+
     Raises
     ------
     InputError

@@ -64,7 +64,15 @@ class FoldArrays:
 
 
 def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
-    """Choose genes and components on the training and inner sections, and make the arrays of all sides."""
+    """Choose genes and components on the training and inner sections, and make the arrays of all sides.
+
+    Parameters
+    ----------
+    fold
+        Sections of each side.
+    settings
+        Genes and shape of the model.
+    """
     known = [*fold.train, *fold.inner]
     panel = choose_targets(
         [section.counts for section in known],

@@ -141,6 +141,13 @@ def load_prepared(source: str | Path | AnnData | Prepared, *, counts: bool = Tru
 def read_obsm(source: str | Path | AnnData, key: str) -> NDArray[np.float64]:
     """A matrix of ``obsm``, in the order of the file.
 
+    Parameters
+    ----------
+    source
+        The section.
+    key
+        Of the matrix.
+
     Raises
     ------
     InputError

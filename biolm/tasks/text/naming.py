@@ -81,7 +81,15 @@ class CellName:
 
 
 def marker_prompt(genes: Sequence[str], settings: NamingSettings) -> str:
-    """The question about one list of genes."""
+    """The question about one list of genes.
+
+    Parameters
+    ----------
+    genes
+        Markers of a cluster.
+    settings
+        Choices of the job.
+    """
     where = f" of {settings.tissue}" if settings.tissue else ""
     return (
         f"A cluster of {settings.species} cells{where} expresses these marker genes, the strongest first:\n"

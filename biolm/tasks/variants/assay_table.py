@@ -92,6 +92,13 @@ def read_text_table(path: str | Path) -> TextTable:
 def numbers_of(table: TextTable, column: str) -> NDArray[np.float64] | None:
     """A column of numbers, NaN where it is empty or not finite; None where there is no such column.
 
+    Parameters
+    ----------
+    table
+        The assay.
+    column
+        Its name.
+
     Raises
     ------
     InputError

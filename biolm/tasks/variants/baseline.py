@@ -28,6 +28,13 @@ def blosum_scores(wild: str, variants: Sequence[ProteinVariant]) -> NDArray[np.f
     For substitutions the sum over mutations of S(wild, mutant) - S(wild, wild). Without mutations the score
     of a global alignment minus that of the wild type with itself, with gap costs of BLASTP (11, 1).
 
+    Parameters
+    ----------
+    wild
+        The unchanged protein.
+    variants
+        ``m`` of them.
+
     Returns
     -------
     ``(m,)``, 0 for the wild type; NaN where a letter is not in the matrix or the variant has no sequence.

@@ -22,6 +22,13 @@ METHODS = (*MARGINALS, "pseudo-perplexity", "one-pass", "causal")
 def choose_methods(model: SequenceModel, wanted: Sequence[str]) -> tuple[str, ...]:
     """The methods by name, or the model's usual one for ``auto``.
 
+    Parameters
+    ----------
+    model
+        The model.
+    wanted
+        Names, or ``auto``.
+
     Raises
     ------
     ConfigError

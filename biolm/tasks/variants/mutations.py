@@ -157,6 +157,13 @@ def check_mutations(mutations: Sequence[Mutation], sequence: str, where: str = "
 def apply_mutations(sequence: str, mutations: Sequence[Mutation]) -> str:
     """The mutated sequence, shorter where residues are deleted; all changes are substitutions or deletions.
 
+    Parameters
+    ----------
+    sequence
+        The unchanged protein.
+    mutations
+        Of one variant.
+
     Examples
     --------
     >>> apply_mutations("MKV", parse_mutations("K2R"))
@@ -192,6 +199,13 @@ def undo_mutations(sequence: str, mutations: Sequence[Mutation], where: str = ""
 
 def fitting_offset(variants: Sequence[Sequence[Mutation]], sequence: str) -> int | None:
     """The only shift of places by which the wild letters of all variants fit a sequence; None for several.
+
+    Parameters
+    ----------
+    variants
+        Mutations of each.
+    sequence
+        The unchanged protein.
 
     Examples
     --------

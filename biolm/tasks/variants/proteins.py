@@ -245,7 +245,15 @@ class WholeSequences:
 
 
 def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArray[np.int64]:
-    """Where blocks of sequences begin and end; they depend on the sequences and methods alone."""
+    """Where blocks of sequences begin and end; they depend on the sequences and methods alone.
+
+    Parameters
+    ----------
+    sequences
+        Of the variants.
+    methods
+        By which they are scored.
+    """
     most = _HIDDEN if "pseudo-perplexity" in methods else _READ
     borders, letters = [0], 0
     for place, text in enumerate(sequences):
@@ -260,6 +268,13 @@ def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64
     """``(c,)`` tokens of single letters, -1 for those that the model does not know.
 
     Models whose tokens are several letters have 0 for all.
+
+    Parameters
+    ----------
+    model
+        The model.
+    letters
+        One residue each.
     """
     if not len(letters):
         return np.zeros(0, np.int64)

@@ -34,7 +34,15 @@ _BASES = frozenset("ACGT")
 
 
 def scorable(variant: Variant, width: int) -> bool:
-    """Whether both alleles are written in A, C, G and T and fit a window of ``width`` bases."""
+    """Whether both alleles are written in A, C, G and T and fit a window of ``width`` bases.
+
+    Parameters
+    ----------
+    variant
+        Place and alleles.
+    width
+        Bases of a window.
+    """
     if max(len(variant.reference), len(variant.alternative)) > width:
         return False
     return _BASES.issuperset(variant.reference) and _BASES.issuperset(variant.alternative)

@@ -300,7 +300,15 @@ def _windows(store: SequenceStore, block: list[Variant], width: int) -> tuple[ND
 
 
 def block_borders(count: int, method: str) -> NDArray[np.int64]:
-    """Where blocks of variants begin and end."""
+    """Where blocks of variants begin and end.
+
+    Parameters
+    ----------
+    count
+        Variants.
+    method
+        By which they are scored.
+    """
     size = _HIDDEN if method == "pseudo-perplexity" else _READ
     return np.append(np.arange(0, count, size), count)
 

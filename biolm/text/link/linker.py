@@ -197,6 +197,13 @@ def trained_names(documents: Sequence[Document], kinds: Sequence[str] | None = N
     """Names and identifiers of annotated documents, as terms of a dictionary; the most frequent id of a name.
 
     Long forms that a document gives an annotated abbreviation are names too.
+
+    Parameters
+    ----------
+    documents
+        With identifiers.
+    kinds
+        Of the entities; all if None.
     """
     counts: dict[str, dict[str, int]] = {}
     for document in documents:

@@ -47,7 +47,15 @@ def _by_id(document: Document, kind: str) -> dict[str, list[Mention]]:
 
 
 def pairs_of(documents: Sequence[Document], kinds: tuple[str, str]) -> list[Pair]:
-    """All pairs of identifiers of the two kinds, document by document."""
+    """All pairs of identifiers of the two kinds, document by document.
+
+    Parameters
+    ----------
+    documents
+        With entities.
+    kinds
+        Of the entities.
+    """
     found = []
     for number, document in enumerate(documents):
         left, right = (_by_id(document, kind) for kind in kinds)

@@ -55,6 +55,13 @@ def gene_symbols_in(text: str, species: str = "human") -> set[str]:
 
     Symbols of one letter, and words such as ``CAN`` that are common in capitals too, are not told from words.
 
+    Parameters
+    ----------
+    text
+        Any.
+    species
+        ``human`` or ``mouse``.
+
     Examples
     --------
     >>> sorted(gene_symbols_in("BRCA1 and HLA-DRB1, but not the WAS of AND"))

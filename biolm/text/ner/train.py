@@ -99,6 +99,11 @@ def train_ner(
 def check_disjoint(train: Sequence[Document], test: Sequence[Document]) -> None:
     """Refuse documents of the same text on both sides of a split.
 
+    Parameters
+    ----------
+    train, test
+        Both sides of the split.
+
     Raises
     ------
     InputError

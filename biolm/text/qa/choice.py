@@ -164,6 +164,13 @@ def score_options(
 def choose_option(scores: OptionScores, norm: str) -> tuple[int, NDArray[np.float64]]:
     """The best option under a norm, and the probabilities ``(n,)`` that its scores stand for.
 
+    Parameters
+    ----------
+    scores
+        Of the options of a question.
+    norm
+        ``sum``, ``byte`` or ``unconditional``.
+
     Raises
     ------
     ConfigError
@@ -178,6 +185,13 @@ def choose_option(scores: OptionScores, norm: str) -> tuple[int, NDArray[np.floa
 
 def shuffled(choice: Choice, seed: int) -> tuple[Choice, NDArray[np.int64]]:
     """The question with its options in another order, and the old place of each.
+
+    Parameters
+    ----------
+    choice
+        The question.
+    seed
+        Of the order.
 
     Examples
     --------

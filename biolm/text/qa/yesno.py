@@ -53,6 +53,13 @@ def answers_of(questions: Sequence[Question]) -> list[str]:
 def inputs_of(questions: Sequence[Question], parts: str) -> list[str]:
     """What a model reads of each question; the conclusion of the abstract is never among it.
 
+    Parameters
+    ----------
+    questions
+        To answer.
+    parts
+        What of each is read.
+
     Raises
     ------
     ConfigError

@@ -28,12 +28,23 @@ def normal_answer(text: str) -> str:
 
 
 def exact_match(found: str, gold: str) -> float:
-    """1 where both are the same after :func:`normal_answer`."""
+    """1 where both are the same after :func:`normal_answer`.
+
+    Parameters
+    ----------
+    found, gold
+        Answers.
+    """
     return float(normal_answer(found) == normal_answer(gold))
 
 
 def token_f1(found: str, gold: str) -> float:
     """F1 of the words of both; where either has none, 1 if both have none.
+
+    Parameters
+    ----------
+    found, gold
+        Answers.
 
     Examples
     --------
@@ -52,6 +63,13 @@ def squad_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> d
 
     An unanswerable question has the gold answer of no text. With such questions the scores of both sorts are
     given too.
+
+    Parameters
+    ----------
+    questions
+        With gold answers.
+    answers
+        By question.
 
     Raises
     ------

@@ -76,7 +76,15 @@ def _f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def f1_interval(counts: Sequence[Counts], *, seed: int = 0) -> Interval:
-    """Micro F1 over documents with its interval."""
+    """Micro F1 over documents with its interval.
+
+    Parameters
+    ----------
+    counts
+        Of each document.
+    seed
+        Of the bootstrap.
+    """
     return interval_of(_table(counts), _f1, seed=seed)
 
 

@@ -71,6 +71,11 @@ class EntityScores:
 def pair_documents(gold: Sequence[Document], found: Iterable[Document]) -> list[tuple[Document, Document]]:
     """Documents of both sides by name, in gold's order.
 
+    Parameters
+    ----------
+    gold, found
+        Documents of both sides.
+
     Raises
     ------
     InputError

@@ -38,6 +38,11 @@ def lenient_entities(tags: Sequence[str]) -> list[Entity]:
 def lenient_counts(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Counts:
     """Counts over sentences of tags.
 
+    Parameters
+    ----------
+    gold, found
+        Tags of each sentence.
+
     Examples
     --------
     >>> lenient_counts([["B-X", "I-X"]], [["I-X", "I-X"]])

@@ -106,6 +106,11 @@ def bleu(found: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
 def rouge(found: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L; words are runs of ASCII letters and digits, in lower case.
 
+    Parameters
+    ----------
+    found, references
+        Texts, pair by pair.
+
     Examples
     --------
     >>> {name: round(value, 2) for name, value in rouge(["the cat sat"], ["the cat ran"]).items()}

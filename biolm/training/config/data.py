@@ -138,6 +138,15 @@ class DataConfig:
 def check_positive(section: Any, name: str, *keys: str) -> None:
     """Refuse numbers below 1.
 
+    Parameters
+    ----------
+    section
+        Of the config.
+    name
+        Of the section.
+    keys
+        Of its settings.
+
     Raises
     ------
     ConfigError

@@ -88,6 +88,13 @@ def build(values: Mapping[str, Any]) -> RunConfig:
 def change(values: dict[str, Any], text: str) -> None:
     """Put one ``path.to.key=value`` into plain values.
 
+    Parameters
+    ----------
+    values
+        Changed in place.
+    text
+        ``path.to.key=value``.
+
     Raises
     ------
     ConfigError
@@ -120,7 +127,15 @@ def change(values: dict[str, Any], text: str) -> None:
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """Write the whole config, defaults included; :func:`read_config` gives the same back."""
+    """Write the whole config, defaults included; :func:`read_config` gives the same back.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    config
+        Of the run.
+    """
     import yaml
 
     with replacing(path, overwrite=True) as temporary:

@@ -94,5 +94,13 @@ def naming_file(path: Path) -> Iterator[None]:
 
 
 def in_settings(name: str, value: str | None) -> str:
-    """An option in a message, as the settings of a run write it."""
+    """An option in a message, as the settings of a run write it.
+
+    Parameters
+    ----------
+    name
+        Of the option.
+    value
+        That it is given, None for none.
+    """
     return f"data.{name}" if value is None else f"data.{name}: {value.lower() if value == 'True' else value}"

@@ -109,7 +109,15 @@ def known_records(
 
 
 def pieces(lengths: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Record and first letter of each piece of ``width`` letters; a record without letters is one piece."""
+    """Record and first letter of each piece of ``width`` letters; a record without letters is one piece.
+
+    Parameters
+    ----------
+    lengths
+        ``(m,)``.
+    width
+        Of a piece.
+    """
     counts = np.maximum(-(-lengths // width), 1)
     record = np.repeat(np.arange(len(lengths)), counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)

@@ -28,6 +28,13 @@ def learnt_baseline(objective: Criterion, reader: Reader) -> Baseline | None:
     """Count the first batches of the first epoch; None for an objective whose metrics hold its baseline.
 
     The batches are those that any process of the run would count, resumed or not, so nothing is saved.
+
+    Parameters
+    ----------
+    objective
+        Of the run.
+    reader
+        Of its training batches.
     """
     baseline = objective.baseline()
     if baseline is not None:

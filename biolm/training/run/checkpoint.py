@@ -112,6 +112,13 @@ def write_checkpoint(
 def restore(folder: Path, module: Pretraining) -> Progress:
     """Put a checkpoint's state into a module before its trainer starts.
 
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    module
+        Changed in place.
+
     Raises
     ------
     CheckpointError
@@ -141,6 +148,14 @@ def restore(folder: Path, module: Pretraining) -> Progress:
 
 
 def thin_out(folder: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints of the run in a folder."""
+    """Remove all but the newest checkpoints of the run in a folder.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoints.
+    keep
+        How many stay.
+    """
     for old in checkpoints(folder)[:-keep]:
         remove(old)

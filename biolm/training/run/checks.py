@@ -53,6 +53,13 @@ def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
 def check_levels(config: RunConfig, labels: Labels) -> None:
     """Refuse labels of examples where those of tokens are wanted, and the other way round.
 
+    Parameters
+    ----------
+    config
+        Of the run.
+    labels
+        Its columns.
+
     Raises
     ------
     ConfigError
@@ -72,6 +79,13 @@ def check_levels(config: RunConfig, labels: Labels) -> None:
 
 def check_objective(objective: Criterion, job: Job) -> None:
     """Refuse an objective that would learn nothing, or something else, from these data.
+
+    Parameters
+    ----------
+    objective
+        Of the run.
+    job
+        The run.
 
     Raises
     ------

@@ -183,7 +183,15 @@ def changes(folder: Path, config: RunConfig, patterns: Sequence[str] = ("*",)) -
 
 
 def accept(folder: Path, config: RunConfig) -> None:
-    """Write the config that a run goes on with, once nothing stands in its way any more."""
+    """Write the config that a run goes on with, once nothing stands in its way any more.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    config
+        That it goes on with.
+    """
     changed = changes(folder, config)
     for key, before, now in changed:
         log.info("going on with %s %r in place of %r", key, now, before)
@@ -294,6 +302,13 @@ def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> 
 
 def remember(folder: Path, job: Job) -> None:
     """Write down the data of a run that begins; of one that goes on, check the vocabulary.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    job
+        The run.
 
     Raises
     ------

@@ -30,6 +30,13 @@ def initialise(core: Transformer, std: float = 0.02) -> None:
     Matrices and embeddings are normal with deviation ``std`` (Devlin et al. 2019), biases 0; matrices that
     write into the residual stream are divided by ``sqrt(2 * layers)`` (Radford et al. 2019). Norms stay.
 
+    Parameters
+    ----------
+    core
+        Changed in place.
+    std
+        Deviation of the weights.
+
     Examples
     --------
     >>> from biolm.core import CoreConfig

@@ -221,6 +221,13 @@ def read_kinds(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, LabelKi
 def core_config(config: RunConfig, vocabulary: Vocabulary) -> CoreConfig:
     """The core's config: what the user chose over what suits the adapter.
 
+    Parameters
+    ----------
+    config
+        Of the run.
+    vocabulary
+        Of its data.
+
     Raises
     ------
     ConfigError

@@ -44,7 +44,15 @@ def lr_fraction(step: int, steps: int, config: ScheduleConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, config: OptimiserConfig) -> list[dict[str, Any]]:
-    """Matrices are decayed; embeddings, norms, biases and other vectors are not."""
+    """Matrices are decayed; embeddings, norms, biases and other vectors are not.
+
+    Parameters
+    ----------
+    model
+        With all that learns.
+    config
+        Decay of the weights.
+    """
     spared = {
         id(parameter)
         for module in model.modules()

@@ -78,7 +78,15 @@ def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def spread(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Part of this process of whole tensors that all have, cut like those of the same name in ``like``."""
+    """Part of this process of whole tensors that all have, cut like those of the same name in ``like``.
+
+    Parameters
+    ----------
+    tensors
+        Whole ones by name.
+    like
+        Cut ones by name.
+    """
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     found = {}

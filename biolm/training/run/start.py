@@ -174,7 +174,15 @@ def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:
 
 
 def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a core as one without adapters has them: ``W (o, i) + scale * up (o, r) @ down (r, i)``."""
+    """Weights of a core as one without adapters has them: ``W (o, i) + scale * up (o, r) @ down (r, i)``.
+
+    Parameters
+    ----------
+    core
+        With adapters.
+    tensors
+        Its weights by name.
+    """
     found = dict(tensors)
     for name, module in core.named_modules():
         if isinstance(module, LoraLinear):

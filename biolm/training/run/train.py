@@ -274,6 +274,13 @@ def _fit(trainer: pl.Trainer, module: Pretraining, data: BatchModule) -> None:
 def make_module(job: Job, folder: Path) -> Pretraining:
     """Core and heads: weights of the model to start from, or drawn from the seed.
 
+    Parameters
+    ----------
+    job
+        The run.
+    folder
+        Of the run.
+
     Raises
     ------
     ConfigError

@@ -228,7 +228,15 @@ def _sorted(tokens: Tokens) -> Tokens:
 
 
 def nonzero_medians(contexts: Sequence[Any], panel: GenePanel) -> NDArray[np.float64]:
-    """Median of each token gene's non-zero counts per 10,000 over training sections; 1 where it has none."""
+    """Median of each token gene's non-zero counts per 10,000 over training sections; 1 where it has none.
+
+    Parameters
+    ----------
+    contexts
+        ``(n, c)`` counts of each section.
+    panel
+        Which genes have a token.
+    """
     columns = np.flatnonzero(panel.tokens)
     parts = []
     for context in contexts:

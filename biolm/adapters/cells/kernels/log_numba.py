@@ -24,6 +24,13 @@ def log1p(values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
 
     ``1 + y = 2**k m`` with m near 1, and ``log m = 2 artanh((m - 1) / (m + 1))`` by its series (Abramowitz
     and Stegun, 1964, 4.1.27); the error in float64 stays under two units in the last place.
+
+    Parameters
+    ----------
+    values
+        ``(t,)``, at least 0; used up.
+    out
+        ``(t,)``, written.
     """
     bits = values.view(np.int64)
     for place in range(len(values)):

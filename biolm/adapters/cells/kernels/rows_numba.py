@@ -34,6 +34,13 @@ def check_row(x: NDArray[Any], columns: NDArray[np.uint32]) -> tuple[float, bool
     """Sum of a row, NaN where a value is negative or not a number; and whether its columns ascend.
 
     Eight partial sums let additions overlap; kernel and oracle add the same values to the same sum.
+
+    Parameters
+    ----------
+    x
+        Values of a row.
+    columns
+        Their columns.
     """
     a = b = c = d = e = f = g = h = 0.0
     whole = len(x) // 8 * 8

@@ -23,6 +23,14 @@ def recognises(path: Path) -> bool:
 
 
 def open_file(path: Path, matrix: str) -> OpenCells:
-    """Open an h5ad."""
+    """Open an h5ad.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    matrix
+        ``X``, ``raw`` or a layer.
+    """
     file = open_hdf5(path)
     return open_store(file, path, "h5ad", matrix, column=hdf5_column, on_close=file.close)

@@ -39,7 +39,15 @@ def recognises(path: Path) -> bool:
 
 
 def open_file(path: Path, matrix: str) -> OpenCells:
-    """Open a loom file."""
+    """Open a loom file.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    matrix
+        ``X`` or a layer.
+    """
     file = open_hdf5(path)
     offered = ["X", *(f"layers/{name}" for name in file.get("layers", ()))]
     try:

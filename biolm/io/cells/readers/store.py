@@ -29,6 +29,13 @@ def recognises(path: Path) -> bool:
 def open_file(path: Path, matrix: str) -> OpenCells:
     """Open a store.
 
+    Parameters
+    ----------
+    path
+        Of the store.
+    matrix
+        Which is read.
+
     Raises
     ------
     InputError

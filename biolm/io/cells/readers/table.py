@@ -96,6 +96,13 @@ def recognises(path: Path) -> bool:
 def open_file(path: Path, matrix: str) -> OpenCells:
     """Open a table; the names are read at once, the values at the first block.
 
+    Parameters
+    ----------
+    path
+        Of the table.
+    matrix
+        ``X``.
+
     Raises
     ------
     InputError
@@ -105,7 +112,15 @@ def open_file(path: Path, matrix: str) -> OpenCells:
 
 
 def open_turned(path: Path, matrix: str) -> OpenCells:
-    """Open a table of genes x cells, gene names in the first column."""
+    """Open a table of genes x cells, gene names in the first column.
+
+    Parameters
+    ----------
+    path
+        Of the table.
+    matrix
+        ``X``.
+    """
     return _open(path, matrix, turned=True)
 
 

@@ -37,6 +37,13 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     """Open a 10x file; ``X`` is the gene expression, other feature types go by their name.
 
     In legacy files of several genomes, ``matrix`` names the genome.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    matrix
+        ``X``, a type of features or a genome.
     """
     file = open_hdf5(path)
     try:

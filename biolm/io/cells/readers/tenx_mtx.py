@@ -61,6 +61,13 @@ def recognises(path: Path) -> bool:
 def open_file(path: Path, matrix: str) -> OpenCells:
     """Open a folder; ``X`` is the gene expression, other feature types go by their name.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    matrix
+        ``X`` or a type of features.
+
     Raises
     ------
     InputError
@@ -70,7 +77,15 @@ def open_file(path: Path, matrix: str) -> OpenCells:
 
 
 def open_turned(path: Path, matrix: str) -> OpenCells:
-    """Open a folder whose matrix is cells x genes."""
+    """Open a folder whose matrix is cells x genes.
+
+    Parameters
+    ----------
+    path
+        Of the folder.
+    matrix
+        ``X`` or a type of features.
+    """
     return _open(path, matrix, turned=True)
 
 

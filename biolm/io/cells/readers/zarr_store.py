@@ -33,6 +33,13 @@ def recognises(path: Path) -> bool:
 def open_file(path: Path, matrix: str) -> OpenCells:
     """Open a store.
 
+    Parameters
+    ----------
+    path
+        Of the store.
+    matrix
+        ``X``, ``raw`` or a layer.
+
     Raises
     ------
     InputError

@@ -36,7 +36,15 @@ def recognises(path: Path) -> bool:
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
-    """Open a store; the counts stay on disk, places and ``uns["spatial"]`` are read."""
+    """Open a store; the counts stay on disk, places and ``uns["spatial"]`` are read.
+
+    Parameters
+    ----------
+    path
+        Of the store.
+    options
+        What the user says about it.
+    """
     from biolm.io.anndata.convert import reading
 
     source = open_cells(path, matrix=options.matrix)
@@ -51,7 +59,15 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
 
 
 def open_anndata(adata: AnnData, options: SectionOptions) -> Section:
-    """Section over an AnnData in memory."""
+    """Section over an AnnData in memory.
+
+    Parameters
+    ----------
+    adata
+        The table.
+    options
+        What the user says about it.
+    """
     places = adata.obsm.get("spatial")
     name = "the AnnData" if adata.filename is None else Path(str(adata.filename)).stem
     return _section(name, open_cells(adata, matrix=options.matrix), places, adata.uns, options)

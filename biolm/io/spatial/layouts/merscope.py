@@ -34,6 +34,13 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the cells of a MERSCOPE section; blank barcodes are counted.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    options
+        What the user says about it.
+
     Raises
     ------
     InputError

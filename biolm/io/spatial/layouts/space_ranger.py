@@ -31,7 +31,15 @@ def recognises(path: Path) -> bool:
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
-    """Open the spots of an ``outs`` folder."""
+    """Open the spots of an ``outs`` folder.
+
+    Parameters
+    ----------
+    path
+        Of the folder.
+    options
+        What the user says about it.
+    """
     return open_outs(path, options, layout="space-ranger", pitch=PITCH_UM)
 
 
@@ -99,6 +107,13 @@ def left_out(source: CellSource) -> dict[str, Any]:
 def find_matrix(path: Path, asked: str) -> Path:
     """The feature matrix of a folder: filtered before raw, ``.h5`` before a folder.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    asked
+        ``X`` or ``raw``.
+
     Raises
     ------
     InputError
@@ -130,6 +145,14 @@ def read_scale(folder: Path) -> dict[str, float]:
 
 
 def find_images(folder: Path, factors: dict[str, float]) -> tuple[SectionImage, ...]:
-    """The small images beside the positions, with their scales."""
+    """The small images beside the positions, with their scales.
+
+    Parameters
+    ----------
+    folder
+        ``spatial``.
+    factors
+        Of ``scalefactors_json.json``.
+    """
     files = {name: sorted(folder.glob(f"*tissue_{name}_image.*")) for name in _SCALES}
     return tuple(SectionImage(name, f[0], factors.get(_SCALES[name])) for name, f in files.items() if f)

@@ -36,6 +36,13 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the spots of an array.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    options
+        What the user says about it.
+
     Raises
     ------
     InputError

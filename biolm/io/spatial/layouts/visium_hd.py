@@ -33,6 +33,13 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the bins of one size, or the segmented cells.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    options
+        What the user says about it.
+
     Raises
     ------
     InputError

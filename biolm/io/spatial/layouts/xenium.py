@@ -36,6 +36,13 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the cells of a Xenium run.
 
+    Parameters
+    ----------
+    path
+        Of the folder.
+    options
+        What the user says about it.
+
     Raises
     ------
     InputError

@@ -62,6 +62,13 @@ class BenchmarkScore:
 def headline_of(layout: str, dataset: str) -> str:
     """The metric of a data set: GUE takes the macro F1 for the variants of a virus, MCC for all others.
 
+    Parameters
+    ----------
+    layout
+        Name of the collection.
+    dataset
+        Of it.
+
     Examples
     --------
     >>> headline_of("gue", "virus/covid"), headline_of("gue", "EMP/H3")
