@@ -17,8 +17,8 @@ from biolm.jobs.cells import prepare
 from biolm.models.registry import load
 from biolm.scoring.splits import labelled
 from biolm.tasks.annotate.expression import log_normalised
-from biolm.tasks.annotate.frozen import Points
 from biolm.tasks.annotate.labelled import ChosenCells, read_training
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
 

@@ -22,7 +22,8 @@ from biolm.scoring.baselines import BASELINES
 from biolm.scoring.calls import calibration
 from biolm.scoring.quality import macro_f1
 from biolm.scoring.splits import Split, few_shot, holdout, leave_one_group_out
-from biolm.tasks.annotate.frozen import OFFERED, Points, fit_variants
+from biolm.tasks.annotate.frozen import OFFERED, fit_variants
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.score import COMPARED
 from biolm.tasks.annotate.settings import FitSettings
 

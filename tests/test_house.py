@@ -41,6 +41,26 @@ def test_few_files_ask_whether_something_is_a_sequence() -> None:
     assert len(asking) <= 6, asking
 
 
+def test_no_circle_of_imports() -> None:
+    """Those for types count too; only imports inside functions may lead back."""
+    names = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body += [node for each in body if isinstance(each, ast.If) for node in each.body]
+        found = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+        pairs = [(node.module or "", alias.name) for node in found for alias in node.names]
+        targets = {f"{module}.{part}" if f"{module}.{part}" in names else module for module, part in pairs}
+        graph[name] = (targets & names.keys()) - {name, "biolm"}
+    # What imports nothing that is left, and what nothing that is left imports, is on no circle.
+    while leaves := {name for name, targets in graph.items() if not targets & graph.keys()}:
+        graph = {name: targets for name, targets in graph.items() if name not in leaves}
+    while tops := graph.keys() - {target for targets in graph.values() for target in targets}:
+        graph = {name: targets for name, targets in graph.items() if name not in tops}
+    assert sorted(graph) == []
+
+
 def test_verbs_are_grouped() -> None:
     units = [path.stem for path in (REPOSITORY / "biolm/tasks").iterdir() if not path.name.startswith("__")]
     assert len(units) <= 18

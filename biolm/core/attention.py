@@ -22,7 +22,7 @@ from biolm.core.positions import PositionBias, rotate
 from biolm.core.state import KeysValues, Store
 
 if TYPE_CHECKING:
-    from biolm.core.two_stream import Streams
+    from biolm.core.streams import Streams
 
 __all__ = ["Attention", "Cache", "Context"]
 
@@ -160,7 +160,7 @@ class Attention(nn.Module):
         memory, layout, store = context.memory, context.memory_layout, context.store
         assert memory is not None
         assert layout is not None
-        key, value = self.keys_values(memory) if store is None else store.project(memory, self)
+        key, value = self.keys_values(memory) if store is None else store.project(memory, self.keys_values)
         mixed = attend(self.queries(x), key, value, layout, self._rule(), kernel=context.kernel)
         return self.out(mixed.flatten(1))  # type: ignore[no-any-return]
 

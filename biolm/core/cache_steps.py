@@ -6,7 +6,7 @@ Dimensions: ``t`` new tokens · ``u`` keys · ``n`` sequences of a slab · ``h``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from biolm.core.slabs import Slab
 from biolm.core.state import DecodingState, FixedState, KeysValues
 
 if TYPE_CHECKING:
-    from biolm.core.attention import Attention
+    pass
 
 __all__ = ["DecodeStep", "LayerStore", "PackedStep", "Piece", "Projected"]
 
@@ -82,11 +82,13 @@ class LayerStore:
         assert isinstance(self._state, KeysValues)
         return self._step.attend(self._layer, self._state.window, query, key, value, rule, bias, kernel)
 
-    def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
+    def project(
+        self, memory: Tensor, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values of the second stream; made again only when another tensor is given."""
         known = self._projected.get(self._layer)
         if known is None or known.memory is not memory:
-            known = self._projected[self._layer] = Projected(memory, *layer.keys_values(memory))
+            known = self._projected[self._layer] = Projected(memory, *keys_values(memory))
         return known.key, known.value
 
 

@@ -9,14 +9,13 @@ A mixer that can generate has a method ``decoding_state()``, which returns one o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from biolm.core.attention import Attention
     from biolm.core.layout import Rule
     from biolm.core.positions import PositionBias
 
@@ -85,6 +84,8 @@ class Store(Protocol):
         """Replace the fixed state by that after the new tokens, ``(b, ...)`` by name."""
         ...
 
-    def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
+    def project(
+        self, memory: Tensor, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values ``(u, j, k)`` of the second stream, made once as long as it stays the same."""
         ...

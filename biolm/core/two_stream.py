@@ -11,7 +11,6 @@ packed tensor: contents first, then queries; keys and values are those of conten
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,8 @@ from biolm.core.attention import Context
 from biolm.core.config import CoreConfig
 from biolm.core.layout import Layout
 from biolm.core.mixers import Mixer
-from biolm.errors import ConfigError, InputError
+from biolm.core.streams import Streams
+from biolm.errors import ConfigError
 
 __all__ = ["TWO_STREAM", "Streams", "TwoStream", "TwoStreamOptions", "two_stream_logits"]
 
@@ -48,66 +48,6 @@ class TwoStreamOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout of two_stream must lie in [0, 1), not {self.dropout}")
-
-
-@dataclass(frozen=True)
-class Streams:
-    """What is predicted, and from what; an entry for each document.
-
-    Parameters
-    ----------
-    hidden
-        ``(n, n)`` bool: whether the token of a row may not see the one of a column (``perm_mask``). Contents
-        see themselves whatever the diagonal says.
-    targets
-        ``(m,)`` places that are predicted (``target_mapping``).
-    """
-
-    hidden: Sequence[Tensor]
-    targets: Sequence[Tensor]
-
-    @classmethod
-    def by_order(cls, orders: Sequence[Tensor], targets: Sequence[Tensor]) -> Streams:
-        """From the rank ``(n,)`` of each token in the factorisation order.
-
-        Examples
-        --------
-        >>> streams = Streams.by_order([torch.tensor([2, 0, 1])], [torch.tensor([0])])
-        >>> streams.hidden[0].int().tolist()
-        [[1, 0, 0], [1, 1, 1], [1, 0, 1]]
-        """
-        return cls([order[None, :] >= order[:, None] for order in orders], targets)
-
-    @classmethod
-    def of_mapping(cls, hidden: Tensor, mapping: Tensor, batch: Batch) -> Streams:
-        """From padded ``perm_mask (b, n, n)`` and one-hot ``target_mapping (b, m, n)``, as published.
-
-        Raises
-        ------
-        InputError
-            If a row of the mapping names another number of places than one.
-        """
-        if not bool(((mapping == 0) | (mapping == 1)).all() and (mapping.sum(-1) == 1).all()):
-            raise InputError("each row of target_mapping must be 1 at one place and 0 elsewhere")
-        sizes = batch.lengths.tolist()
-        masks = [mask[:size, :size] > 0 for mask, size in zip(hidden, sizes, strict=True)]
-        return cls(masks, list(mapping.argmax(-1)))
-
-    def check(self, batch: Batch) -> None:
-        """Refuse streams of other documents.
-
-        Raises
-        ------
-        InputError
-            Names the document.
-        """
-        sizes = batch.lengths.tolist()
-        if not len(sizes) == len(self.hidden) == len(self.targets):
-            raise InputError(f"{len(sizes)} documents need as many masks and lists of targets")
-        for number, (size, hidden, places) in enumerate(zip(sizes, self.hidden, self.targets, strict=True)):
-            outside = len(places) and not bool(((places >= 0) & (places < size)).all())
-            if hidden.shape != (size, size) or outside:
-                raise InputError(f"mask or targets of document {number} do not fit its {size} tokens")
 
 
 class TwoStream(nn.Module):

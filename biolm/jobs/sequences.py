@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.sequences import SequenceTokenizer, Tally, check_kind, cleaned
+from biolm.adapters.sequences import Tally, check_kind
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.errors import ConfigError, InputError
 from biolm.io.provenance import digest, plain, stamp
-from biolm.io.sequences import SequenceBlock, is_sequence_file, open_sequences
+from biolm.io.sequences import SequenceBlock, is_sequence_file
 from biolm.jobs.embedding import check_pool, provenance_of
 from biolm.jobs.modality import Modality
 from biolm.jobs.sequence_writer import SequenceWriter
@@ -32,47 +33,7 @@ from biolm.progress import log
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel, SequenceOptions
 
-__all__ = ["MODALITY", "SequenceEmbedding", "SequenceFile", "prepare_sequences"]
-
-# Residues read at a time. Every token of a block has its vector in memory where one is asked for.
-_LETTERS, _LETTERS_BY_TOKEN = 1 << 22, 1 << 15
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SequenceFile:
-    """A file of sequences that may be read more than once.
-
-    Parameters
-    ----------
-    path
-        Where it lies.
-    label
-        Names it in messages.
-    """
-
-    path: Path
-    label: str
-
-    def blocks(
-        self, settings: Any, records: int, tokenizer: SequenceTokenizer, tally: Tally | None = None
-    ) -> Iterator[SequenceBlock]:
-        """The records, cleaned, in blocks that are the same in every run.
-
-        Parameters
-        ----------
-        settings
-            Choices of the job: ``block_rows`` and, where it has one, ``per_residue``.
-        records
-            Records of a block where the settings do not say.
-        tokenizer
-            What reads them.
-        tally
-            Counts what is dropped.
-        """
-        letters = _LETTERS_BY_TOKEN if getattr(settings, "per_residue", False) else _LETTERS
-        with open_sequences(self.path, label=self.label) as source:
-            for block in source.blocks(records=settings.block_rows or records, residues=letters):
-                yield cleaned(block, tokenizer, tally)
+__all__ = ["MODALITY", "SequenceEmbedding", "prepare_sequences"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from biolm.progress import log
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
-    from biolm.jobs.sequences import SequenceFile
+    from biolm.adapters.sequences.file import SequenceFile
 
 __all__ = ["CellTokens", "SequenceTokens"]
 

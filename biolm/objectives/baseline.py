@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from biolm.objectives.base import Prepared
+    from biolm.objectives.views import Prepared
 
 __all__ = ["Baseline", "GeneMeans", "LabelFrequencies", "LabelMean", "TokenFrequencies"]
 

@@ -14,10 +14,11 @@ import torch
 
 import biolm
 from biolm.adapters.sequences import make_tokenizer
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
-from biolm.jobs.sequences import SequenceFile, prepare_sequences
+from biolm.jobs.sequences import prepare_sequences
 from biolm.jobs.settings import EmbedSettings
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel

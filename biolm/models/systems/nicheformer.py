@@ -31,7 +31,7 @@ from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
-    from biolm.models.systems.nicheformer_model import Nicheformer
+    from biolm.models.token_model import TokenCellModel
 
 __all__ = ["CONTEXT", "TechnologyRanks", "load", "load_tokenizer", "recognises"]
 
@@ -253,7 +253,7 @@ def load(
     modality: str | None = None,
     technology: str | None = None,
     unmeasured: str = "keep",
-) -> Nicheformer:
+) -> TokenCellModel:
     """Load a Nicheformer folder, strictly; options as of :func:`load_tokenizer`.
 
     Parameters

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from biolm.tasks.annotate.expression import ExpressionSpace, variable_genes
 
 if TYPE_CHECKING:
-    from biolm.tasks.annotate.frozen import Points
+    from biolm.tasks.annotate.points import Points
 
 __all__ = ["Distance", "Space", "fit_space"]
 

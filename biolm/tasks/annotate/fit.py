@@ -18,11 +18,12 @@ from biolm.jobs.modality import loaded_for, modality_of
 from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
-from biolm.tasks.annotate.frozen import Frozen, Points, fit_variants
+from biolm.tasks.annotate.frozen import Frozen, fit_variants
 from biolm.tasks.annotate.kinds import kind_of
 from biolm.tasks.annotate.labelled import Labels, Wanted
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
 from biolm.tasks.annotate.page import write_page
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, Row, report_of, row
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
 

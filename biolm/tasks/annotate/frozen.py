@@ -20,9 +20,10 @@ from biolm.tasks.annotate.calibrate import probabilities, temperature_of, thresh
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["Frozen", "Points", "fit_frozen", "fit_recipe", "fit_variants"]
+__all__ = ["Frozen", "fit_frozen", "fit_recipe", "fit_variants"]
 
 # Members that each kind of feature offers; the first sets are preferred where they do as well.
 OFFERED = {
@@ -33,46 +34,6 @@ OFFERED = {
 # Spaces in which novel cells are looked for.
 SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
 _MANY = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class Points:
-    """What a frozen classifier learns from.
-
-    Parameters
-    ----------
-    vectors
-        ``(n, d)`` float32.
-    table
-        Sparse float32 ``(n, m)`` log-normalised expression.
-    codes
-        ``(n,)`` classes; or the numbers to learn.
-    n_classes
-        ``c``.
-    batches
-        ``(n,)`` names that no fold tears apart; None where there are none.
-    copies
-        ``(n,)`` cells with the same counts share a number (:func:`biolm.scoring.splits.copies_of`).
-    """
-
-    vectors: NDArray[np.float32]
-    table: Any
-    codes: NDArray[Any]
-    n_classes: int
-    batches: NDArray[np.str_] | None
-    copies: NDArray[np.int64]
-
-    def take(self, rows: NDArray[Any]) -> Points:
-        """Some of the cells."""
-        batches = None if self.batches is None else self.batches[rows]
-        return Points(
-            self.vectors[rows],
-            self.table[rows],
-            self.codes[rows],
-            self.n_classes,
-            batches,
-            self.copies[rows],
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
 from biolm.jobs.merging import Merging
-from biolm.jobs.sequences import SequenceFile
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.annotator import Annotator, default_key
 from biolm.tasks.annotate.names import UNKNOWN

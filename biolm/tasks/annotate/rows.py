@@ -20,9 +20,10 @@ from biolm.jobs.modality import Modality
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import keys, rolled
-from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.labelled import Labelled, Labels, Wanted, batches_in, chosen_rows, read_labels
 from biolm.tasks.annotate.naming import RowPrediction, store_format
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.score import Row, baseline_rows, shown, unknown_test
 from biolm.tasks.annotate.settings import FitSettings, PredictSettings
 from biolm.vocab.match import GeneMatch

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Policy, Tally, admitted, check_kind
 from biolm.adapters.sequences.clusters import cluster_sequences
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.adapters.sequences.reading import kept_letters, with_masks
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.errors import ConfigError, InputError
 from biolm.io.label_table import STRINGS, LabelTable, read_label_table
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.io.sequences.block import concatenate_blocks
-from biolm.jobs.sequences import SequenceFile
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.progress import log
 from biolm.scoring.splits import Split, holdout

@@ -20,8 +20,9 @@ from biolm.scoring.splits import Split
 from biolm.scoring.verdicts import against_best
 from biolm.tasks.annotate.calibrate import probabilities
 from biolm.tasks.annotate.distance import Distance, fit_space
-from biolm.tasks.annotate.frozen import Frozen, Points, fit_recipe
+from biolm.tasks.annotate.frozen import Frozen, fit_recipe
 from biolm.tasks.annotate.numbers import number_verdict
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 
 __all__ = [

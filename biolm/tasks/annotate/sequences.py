@@ -17,24 +17,25 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.sequences import Tally
 from biolm.adapters.sequences.clusters import usual_identity
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, table_endings
 from biolm.jobs.job import block_ends
 from biolm.jobs.modality import Modality
-from biolm.jobs.sequences import SequenceFile
 from biolm.models.sequence_model import SequenceModel
 from biolm.progress import log
 from biolm.scoring.baselines import fit_linear, fit_majority, fit_pca_linear
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
-from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.labelled import Labels, Wanted
 from biolm.tasks.annotate.labelling import Labelling, SequencePrediction, check_ending
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
 from biolm.tasks.annotate.pieces import said_of, train
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.samples import Samples, read_block, read_samples, table_of_letters, vectors_of
 from biolm.tasks.annotate.score import Row, baseline_rows, report_of, row
 from biolm.tasks.annotate.settings import FitSettings, PredictSettings

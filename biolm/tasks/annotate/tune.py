@@ -21,9 +21,10 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.expression import log_normalised
-from biolm.tasks.annotate.frozen import Frozen, Points
+from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.labelled import Labelled, Labels
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
 from biolm.vocab.match import GeneMatch
 

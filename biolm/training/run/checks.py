@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer
 from biolm.core import CoreConfig
@@ -14,9 +14,6 @@ from biolm.objectives.whole_cell import WholeCell
 from biolm.training.config import RunConfig
 from biolm.training.data.cells import CellExamples
 from biolm.training.data.labels import Labels
-
-if TYPE_CHECKING:
-    from biolm.training.run.job import Job
 
 __all__ = ["check_core", "check_levels", "check_objective"]
 
@@ -77,7 +74,7 @@ def check_levels(config: RunConfig, labels: Labels) -> None:
                 )
 
 
-def check_objective(objective: Criterion, job: Job) -> None:
+def check_objective(objective: Criterion, job: Any) -> None:
     """Refuse an objective that would learn nothing, or something else, from these data.
 
     Parameters
@@ -127,7 +124,7 @@ def check_objective(objective: Criterion, job: Job) -> None:
             _check_zeros(part.settings)
 
 
-def _check_whole(job: Job, limit: int | None) -> None:
+def _check_whole(job: Any, limit: int | None) -> None:
     """Refuse cells that lack expressed genes, which would be trained on as zeros."""
     if job.config.data.zeros:
         raise ConfigError("whole_cell makes all zeros itself; leave data.zeros out, or set zeros_share to 0")

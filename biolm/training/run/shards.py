@@ -9,7 +9,7 @@ to. Checkpoints hold whole tensors, so they do not depend on how many processes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -20,12 +20,10 @@ from biolm.errors import ConfigError
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-    from biolm.training.run.module import Pretraining
-
 __all__ = ["all_finite", "gather", "shard", "spread"]
 
 
-def shard(module: Pretraining, mesh: DeviceMesh) -> None:
+def shard(module: Any, mesh: DeviceMesh) -> None:
     """Leave each process its part of every weight, in place (Zhao et al. 2023; ``fully_shard`` of torch).
 
     The layers are gathered one at a time as they are used; embeddings and heads, which are used at both ends
@@ -34,7 +32,7 @@ def shard(module: Pretraining, mesh: DeviceMesh) -> None:
     Parameters
     ----------
     module
-        With whole weights, the same on all processes.
+        The :class:`~biolm.training.run.module.Pretraining`, with whole weights, the same on all processes.
     mesh
         Of one dimension: the processes.
 

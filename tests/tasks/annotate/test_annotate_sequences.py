@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.adapters.sequences import Tally, make_tokenizer
+from biolm.adapters.sequences.file import SequenceFile
 from biolm.adapters.sequences.spectrum import kmer_table, window_table
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import side_car
-from biolm.jobs.sequences import SequenceFile
 from biolm.models.native import Saved, save
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.tasks.annotate.labelling import SequencePrediction

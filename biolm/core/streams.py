@@ -1,0 +1,77 @@
+"""What the second stream of XLNet's attention predicts; see :mod:`biolm.core.two_stream`.
+
+Dimensions: ``n`` tokens of one document · ``m`` tokens that are predicted · ``b`` documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from biolm.batch import Batch
+from biolm.errors import InputError
+
+__all__ = ["Streams"]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What is predicted, and from what; an entry for each document.
+
+    Parameters
+    ----------
+    hidden
+        ``(n, n)`` bool: whether the token of a row may not see the one of a column (``perm_mask``). Contents
+        see themselves whatever the diagonal says.
+    targets
+        ``(m,)`` places that are predicted (``target_mapping``).
+    """
+
+    hidden: Sequence[Tensor]
+    targets: Sequence[Tensor]
+
+    @classmethod
+    def by_order(cls, orders: Sequence[Tensor], targets: Sequence[Tensor]) -> Streams:
+        """From the rank ``(n,)`` of each token in the factorisation order.
+
+        Examples
+        --------
+        >>> import torch
+        >>> streams = Streams.by_order([torch.tensor([2, 0, 1])], [torch.tensor([0])])
+        >>> streams.hidden[0].int().tolist()
+        [[1, 0, 0], [1, 1, 1], [1, 0, 1]]
+        """
+        return cls([order[None, :] >= order[:, None] for order in orders], targets)
+
+    @classmethod
+    def of_mapping(cls, hidden: Tensor, mapping: Tensor, batch: Batch) -> Streams:
+        """From padded ``perm_mask (b, n, n)`` and one-hot ``target_mapping (b, m, n)``, as published.
+
+        Raises
+        ------
+        InputError
+            If a row of the mapping names another number of places than one.
+        """
+        if not bool(((mapping == 0) | (mapping == 1)).all() and (mapping.sum(-1) == 1).all()):
+            raise InputError("each row of target_mapping must be 1 at one place and 0 elsewhere")
+        sizes = batch.lengths.tolist()
+        masks = [mask[:size, :size] > 0 for mask, size in zip(hidden, sizes, strict=True)]
+        return cls(masks, list(mapping.argmax(-1)))
+
+    def check(self, batch: Batch) -> None:
+        """Refuse streams of other documents.
+
+        Raises
+        ------
+        InputError
+            Names the document.
+        """
+        sizes = batch.lengths.tolist()
+        if not len(sizes) == len(self.hidden) == len(self.targets):
+            raise InputError(f"{len(sizes)} documents need as many masks and lists of targets")
+        for number, (size, hidden, places) in enumerate(zip(sizes, self.hidden, self.targets, strict=True)):
+            outside = len(places) and not bool(((places >= 0) & (places < size)).all())
+            if hidden.shape != (size, size) or outside:
+                raise InputError(f"mask or targets of document {number} do not fit its {size} tokens")

@@ -1,0 +1,54 @@
+"""What a classifier on frozen vectors learns from.
+
+Dimensions: ``n`` rows · ``d`` width · ``m`` genes or k-mers · ``c`` classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Points"]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """What a frozen classifier learns from.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` float32.
+    table
+        Sparse float32 ``(n, m)`` log-normalised expression.
+    codes
+        ``(n,)`` classes; or the numbers to learn.
+    n_classes
+        ``c``.
+    batches
+        ``(n,)`` names that no fold tears apart; None where there are none.
+    copies
+        ``(n,)`` cells with the same counts share a number (:func:`biolm.scoring.splits.copies_of`).
+    """
+
+    vectors: NDArray[np.float32]
+    table: Any
+    codes: NDArray[Any]
+    n_classes: int
+    batches: NDArray[np.str_] | None
+    copies: NDArray[np.int64]
+
+    def take(self, rows: NDArray[Any]) -> Points:
+        """Some of the cells."""
+        batches = None if self.batches is None else self.batches[rows]
+        return Points(
+            self.vectors[rows],
+            self.table[rows],
+            self.codes[rows],
+            self.n_classes,
+            batches,
+            self.copies[rows],
+        )
