@@ -7,6 +7,8 @@ wrong use (:class:`ConfigError`).
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "BiolmError",
     "CheckpointError",
@@ -18,9 +20,23 @@ __all__ = [
     "TrainingError",
 ]
 
+# A name of a file has at most 255 letters.
+_LONG = re.compile(r"[^\s/]{256,}")
+
 
 class BiolmError(Exception):
-    """A failure the user can fix; the message is one sentence that says what to do."""
+    """A failure the user can fix; the message is one sentence that says what to do.
+
+    Words of a file that stand in it are cut where they are longer than any word that means something.
+
+    Examples
+    --------
+    >>> len(str(BiolmError("no such column: " + "9" * 5000)))
+    97
+    """
+
+    def __str__(self) -> str:
+        return _LONG.sub(lambda found: f"{found[0][:80]}…", super().__str__())
 
 
 class InputError(BiolmError):

@@ -182,7 +182,8 @@ def check_size(config: CoreConfig, tensors: Mapping[str, Tensor], source: str | 
     """
     layers = 1 if config.share_layers else config.n_layers
     places = config.max_length * config.d_model if config.position == "learned" else 0
-    least = config.vocab_size * config.embed_dim + places + layers * config.d_model * config.d_ff
+    rows = config.vocab_size + config.n_segments + (config.n_values if config.value_encoder == "bins" else 0)
+    least = rows * config.embed_dim + places + layers * config.d_model * config.d_ff
     held = sum(tensor.numel() for tensor in tensors.values())
     if least > 4 * held + (1 << 20):
         raise CheckpointError(

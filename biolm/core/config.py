@@ -227,6 +227,10 @@ class CoreConfig:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
             if value > most:
                 raise ConfigError(f"{name} must be at most {most:,}, not {value:,}; check the config")
+        for name in ("n_segments", "n_values"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST["d_ff"]:
+                raise ConfigError(f"{name} must be a whole number from 0 to {_MOST['d_ff']:,}, not {value!r}")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(
                 f"n_kv_heads must divide n_heads: {self.n_kv_heads} does not divide {self.n_heads}"

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from biolm.errors import InputError
+from biolm.errors import BiolmError, InputError
 from biolm.io.damage import reason_of
 from biolm.io.hdf5_texts import check_heaps, extents_of
 from biolm.io.json_file import parse_json
 
-__all__ = ["check_hdf5", "check_zarr", "open_zarr"]
+__all__ = ["check_hdf5", "check_zarr", "member_of", "open_zarr"]
 
 CODECS = re.compile(
     r"(numcodecs\.)?(adler32|astype|bitround|blosc|bytes|bz2|crc32c?|delta|endian|fixedscaleoffset|fletcher32|gzip|"
@@ -34,6 +34,35 @@ _METADATA = (".zarray", ".zmetadata", "zarr.json")
 _METADATA_BYTES = 1 << 28
 # Blosc, which AnnData uses, cannot hold a larger chunk.
 _CHUNK_BYTES = 1 << 31
+
+
+def member_of(folder: Path, name: object, kind: type[BiolmError] = InputError) -> Path:
+    """The file of a folder that another file of it names.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    name
+        What is named, perhaps inside a folder of it.
+    kind
+        What is raised.
+
+    Raises
+    ------
+    BiolmError
+        Of the kind, if that lies outside the folder.
+
+    Examples
+    --------
+    >>> member_of(Path("model"), "../../etc/passwd")
+    Traceback (most recent call last):
+    biolm.errors.InputError: model names '../../etc/passwd', which lies outside the folder; not followed
+    """
+    place = folder / str(name)
+    if not Path(os.path.normpath(place)).is_relative_to(os.path.normpath(folder)):
+        raise kind(f"{folder} names {str(name)!r}, which lies outside the folder; not followed")
+    return place
 
 
 def check_hdf5(file: Any, path: Path) -> None:

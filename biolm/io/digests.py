@@ -65,19 +65,23 @@ def check_digests(
             raise kind(f"{folder} is damaged: {name} is not the file that was written; {advice}")
 
 
-def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts with a digest of themselves, for the JSON file that they are written to.
+def sealed(facts: Mapping[str, Any], key: str = SEAL) -> dict[str, Any]:
+    """Facts with a digest of themselves under ``key``, for the JSON file that they are written to.
 
     Examples
     --------
     >>> check_facts(sealed({"k": 3}), "x.json")["k"]
     3
     """
-    return {**facts, SEAL: _digest(facts)}
+    return {**facts, key: _digest(facts)}
 
 
 def check_facts(
-    facts: dict[str, Any], name: object, kind: type[BiolmError] = InputError, advice: str = "make it again"
+    facts: dict[str, Any],
+    name: object,
+    kind: type[BiolmError] = InputError,
+    advice: str = "make it again",
+    key: str = SEAL,
 ) -> dict[str, Any]:
     """Facts as they were given to :func:`sealed`; those of files from before there were digests pass.
 
@@ -91,14 +95,16 @@ def check_facts(
         What is raised.
     advice
         What the user is to do.
+    key
+        Where the digest stands.
 
     Raises
     ------
     BiolmError
         Of the kind, if they are others.
     """
-    held = {key: value for key, value in facts.items() if key != SEAL}
-    if facts.get(SEAL, _digest(held)) != _digest(held):
+    held = {field: value for field, value in facts.items() if field != key}
+    if facts.get(key, _digest(held)) != _digest(held):
         raise kind(f"{name} is damaged: it does not hold what was written; {advice}")
     return held
 

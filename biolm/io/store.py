@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.contained import member_of
 from biolm.io.damage import naming_damage
 from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
@@ -53,7 +54,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         if facts["format_version"] > FORMAT_VERSION:
             raise InputError(f"{path} was written by a later biolm; update biolm to read it")
         for name, kind in facts["columns"].items():
-            file = path / f"{name}.bin"
+            file = member_of(path, f"{name}.bin")
             if not file.is_file() or file.stat().st_size != facts["values"] * np.dtype(kind).itemsize:
                 raise InputError(f"{path} is damaged: {file.name} is missing or cut short; pack it again")
     check_digests(path, facts.get("digests"), advice=_ADVICE)

@@ -212,6 +212,13 @@ def _unpacked(batch: pa.RecordBatch) -> Block:
     )
 
 
+def _summed(column: NDArray[Any], before: int) -> int:
+    """CRC-32 of a column behind what went before; of texts, each with a line end."""
+    if column.dtype.kind in "OTU":
+        return zlib.crc32("".join(f"{text}\n" for text in column.tolist()).encode(), before)
+    return zlib.crc32(np.ascontiguousarray(column).data, before)
+
+
 class ZarrSink:
     """Zarr group of flat arrays that grow block by block."""
 
@@ -233,6 +240,8 @@ class ZarrSink:
         }
         self._grow("offsets", np.zeros(1, np.int64))
         self._tokens = 0
+        self._group = group
+        self._sums = dict.fromkeys(self._arrays, 0)
 
     def append(self, tokens: Tokens, names: Names) -> None:
         """Grow every array by the block."""
@@ -247,6 +256,7 @@ class ZarrSink:
             columns["values"] = tokens.values[start:stop]
         for name, column in columns.items():
             self._grow(name, column)
+            self._sums[name] = _summed(column, self._sums[name])
         self._tokens += stop - start
 
     def _grow(self, name: str, column: NDArray[Any]) -> None:
@@ -256,7 +266,8 @@ class ZarrSink:
         array[at:] = column
 
     def close(self) -> None:
-        """Nothing is open between blocks."""
+        """Note the checksum of each array: those of its pieces do not tell which array they are of."""
+        self._group.attrs[CHECKSUM] = self._sums
 
 
 class ZarrSource:
@@ -265,9 +276,11 @@ class ZarrSource:
     def __init__(self, path: Path) -> None:
         self._group: Any = open_zarr(path)[0]
         self.header = str(self._group.attrs[KEY])
+        # Tokens of earlier versions have none.
+        self._sums: dict[str, int] = dict(self._group.attrs.get(CHECKSUM, {}))
 
     def blocks(self, rows: int) -> Iterator[Block]:
-        """The examples in order."""
+        """The examples in order; behind the last it shows whether they are those that were written."""
         offsets = self._group["offsets"][...]
         sizes = (self._group["ids"].shape[0], self._group["name"].shape[0])
         ends = (int(offsets[-1]), len(offsets) - 1)
@@ -276,9 +289,18 @@ class ZarrSource:
         lost = [name for name in self._group.array_keys() if lost_chunks(self._group[name])]
         if self._group["ids"].dtype != np.int32 or lost:
             raise ValueError("pieces of its arrays are missing")
+        sums = {"offsets": _summed(offsets[1:], 0), "name": 0, "ids": 0, "values": 0}
         for start in range(0, len(offsets) - 1, rows):
             part = offsets[start : start + rows + 1]
             span = slice(int(part[0]), int(part[-1]))
-            names = np.array(self._group["name"][start : start + rows].tolist(), np.str_)
-            values = self._group["values"][span] if "values" in self._group else None
-            yield names, self._group["ids"][span], values, part - part[0]
+            block = {
+                "name": np.array(self._group["name"][start : start + rows].tolist(), np.str_),
+                "ids": self._group["ids"][span],
+                "values": self._group["values"][span] if "values" in self._group else None,
+            }
+            for name, column in block.items():
+                if column is not None:
+                    sums[name] = _summed(column, sums[name])
+            yield block["name"], block["ids"], block["values"], part - part[0]
+        if self._sums and any(self._sums.get(name, 0) != found for name, found in sums.items()):
+            raise ValueError("it does not hold what was written")

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.digests import check_facts, sealed
 
 __all__ = ["RECORD", "Shard", "ShardRecord", "check_same_input", "read_shard", "read_shards", "write_record"]
 
 RECORD = "shard.json"
 _VERSION = 1
+_SEAL = "record_sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def write_record(record: ShardRecord) -> None:
         "facts": record.facts,
         "sha256": record.digests,
     }
-    text = json.dumps(held, indent=1) + "\n"
+    text = json.dumps(sealed(held, _SEAL), indent=1) + "\n"
     (record.path / RECORD).write_text(text, encoding="utf-8")
 
 
@@ -149,6 +151,7 @@ def read_shard(path: Path) -> ShardRecord:
     """
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = check_facts(record, path / RECORD, advice="make the shard again", key=_SEAL)
         version, numbers = record["biolm_shard"], record["shard"]
         made = ShardRecord(
             path=path,
@@ -158,7 +161,7 @@ def read_shard(path: Path) -> ShardRecord:
             facts=record["facts"],
             digests=dict(record["sha256"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
         unfinished = path.with_name(f"{path.name}.partial").exists()
         more = "it is not finished: run it again with `resume=True`" if unfinished else "make it with `shard`"
         raise InputError(f"{path} is no finished shard; {more}") from error

@@ -18,6 +18,7 @@ from torch import Tensor
 from biolm.batch import Batch, Tokens
 from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.contained import member_of
 from biolm.io.json_file import parse_json, read_json
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, Padded, load_core, width_of
@@ -106,7 +107,7 @@ def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:
     pool = "mean"
     for each, kind in zip(listed, kinds, strict=True):
         if kind == "Pooling":
-            stored = read_json(folder / each["path"] / "config.json")
+            stored = read_json(member_of(folder, each["path"], CheckpointError) / "config.json")
             modes = [name for name, on in stored.items() if name.startswith("pooling_mode") and on is True]
             known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
             if len(modes) != 1 or modes[0] not in known:

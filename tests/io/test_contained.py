@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import warnings
 import zipfile
 from collections import deque
@@ -25,7 +26,7 @@ from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError
 from biolm.io.anndata.convert import reading
 from biolm.io.anndata.copy import copy_h5ad, copy_zarr
 from biolm.io.cells import open_cells
-from biolm.io.contained import check_zarr
+from biolm.io.contained import check_zarr, member_of
 from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_pickle
 from biolm.io.unpack import Bounded, gunzip
@@ -251,6 +252,47 @@ def test_a_config_far_larger_than_its_weights_is_never_made(damaged: Path, tmp_p
     save_file({"a": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="the files hold 3"):
         from_hf(tmp_path)
+
+
+def test_an_image_never_opens_the_files_that_it_names(tmp_path: Path) -> None:
+    import tifffile
+
+    from biolm.io.spatial.images import open_image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    victim, evil = tmp_path / "victim.ome.tif", tmp_path / "images" / "evil.ome.tif"
+    evil.parent.mkdir()
+    tifffile.imwrite(victim, pixels, ome=True, metadata={"axes": "YX"})
+    own = "urn:uuid:11111111-1111-1111-1111-111111111111"
+    with tifffile.TiffFile(victim) as file:
+        other = str(file.ome_metadata).partition('UUID="')[2].partition('"')[0]
+    planes = [("../victim.ome.tif", other), ("evil.ome.tif", own)]
+    named = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for z, (name, uuid) in enumerate(planes)
+    )
+    head = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    size = 'DimensionOrder="XYCZT" Type="uint8" SizeX="64" SizeY="64" SizeC="1" SizeZ="2" SizeT="1"'
+    text = f'<?xml version="1.0"?><OME {head} UUID="{own}"><Image ID="Image:0"><Pixels ID="Pixels:0" {size}>'
+    tifffile.imwrite(evil, 255 - pixels, description=f"{text}{named}</Pixels></Image></OME>", metadata=None)
+    opened: list[str] = []
+    watching = [True]  # a hook cannot be taken away again
+    sys.addaudithook(
+        lambda event, given: opened.append(str(given[0])) if watching and event == "open" else None
+    )
+    with open_image(evil) as image:
+        assert (image.levels[0].read(0, 0, 64, 64)[..., 0] == 255 - pixels).all()
+    watching.clear()
+    assert any("evil" in name for name in opened)
+    assert not any("victim" in name for name in opened)
+
+
+def test_names_of_a_store_stay_inside_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lies outside the folder; not followed"):
+        member_of(tmp_path, "../x.bin")
+    with pytest.raises(InputError, match="lies outside the folder; not followed"):
+        member_of(tmp_path, "/etc/passwd")
+    assert member_of(tmp_path, "1_Pooling") == tmp_path / "1_Pooling"
 
 
 @pytest.mark.parametrize(("name", "value"), [("d_hid", 10**7), ("nlayers", 9_000), ("embsize", 10**6)])

@@ -53,6 +53,20 @@ def test_the_given_files_of_cells(damaged: Path, name: str, said: str) -> None:
         read(damaged / name)
 
 
+def test_every_given_file_has_a_test(damaged: Path) -> None:
+    """What is read has its name in one of these files; programs have a test of the same situation."""
+    situations = {
+        "replaced_input.py": "test_an_input_that_changes_while_it_is_read",
+        "two_resume.sh": "test_two_jobs_on_one_output",
+    }
+    tests = Path(__file__).parents[1]
+    names = ["io/test_damaged.py", "io/test_contained.py", "jobs/test_kills.py"]
+    text = "".join((tests / name).read_text() for name in names)
+    for path in damaged.iterdir():
+        assert situations.get(path.name, f'"{path.name}') in text, path.name
+    assert all(f"def {test}(" in text for test in situations.values())
+
+
 def test_the_given_file_that_hdf5_reads_for_ever(damaged: Path) -> None:
     with pytest.raises(InputError, match=r"hang\.h5ad is damaged: the store of its texts at byte 2,048"):
         read(damaged / "hang.h5ad")

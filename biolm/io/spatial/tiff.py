@@ -38,7 +38,8 @@ def open_tiff(path: Path) -> TissueImage:
     import tifffile
 
     try:
-        file = tifffile.TiffFile(path)
+        # An OME-TIFF may name other files as its planes; it is read alone.
+        file = tifffile.TiffFile(path, _multifile=False)
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise InputError(f"{path} is no whole TIFF ({error}); copy or export it again") from error
     try:

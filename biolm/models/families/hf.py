@@ -18,6 +18,7 @@ from torch import Tensor
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.damage import damage_named
 from biolm.io.json_file import read_json
 from biolm.models.families.keys import KeyTable
 from biolm.progress import log
@@ -120,6 +121,7 @@ def type_of(config: dict[str, Any]) -> str:
     return _FIRST_NAMES.get(name, name)
 
 
+@damage_named("the checkpoint", CheckpointError, "fetch it again")
 def from_hf(folder: str | Path, *, ignore: Collection[str] = ()) -> Transformer:
     """Load a folder written by ``save_pretrained``: config.json with safetensors or ``.bin`` weights.
 

@@ -29,6 +29,7 @@ from biolm.errors import CheckpointError, InputError
 from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
 from biolm.io.cells.hdf5 import open_hdf5
+from biolm.io.contained import member_of
 from biolm.io.json_file import read_json
 from biolm.models.context import ContextColumn
 from biolm.models.language import CellLanguage
@@ -282,7 +283,7 @@ def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
     data = config.get("data_config", {})
     names = list(data.get("special_tokens", ()))
     for name in data.get("esm2_mappings", ()):
-        path = folder / _VOCABS / str(name)
+        path = member_of(folder / _VOCABS, name, CheckpointError)
         try:
             with open_hdf5(path) as file:
                 names += [key.decode() if isinstance(key, bytes) else str(key) for key in file["keys"][:]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from biolm.errors import ConfigError
 from biolm.io.atomic import replacing
+from biolm.io.damage import reason_of
 from biolm.settings import build_settings
 from biolm.training.config import RunConfig
 
@@ -42,6 +43,8 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
         # YAML names a text that it got in memory, and the user gave a file.
         words = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
         raise ConfigError(f"{path} is not valid YAML: {words}") from error
+    except (ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is not valid YAML ({reason_of(error)}); correct it") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no table of settings; see the tutorial on pretraining")
     for text in changes:
