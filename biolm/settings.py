@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 import types
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,11 @@ from biolm.errors import ConfigError
 __all__ = ["build_settings", "check_fraction", "check_least", "nearest", "read_fields", "read_value"]
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+# A few lines of YAML can name a list of lists whose text would fill the memory.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxlist, _SHOWN.maxdict, _SHOWN.maxstring, _SHOWN.maxother = 3, 6, 6, 200, 200
 
 
 def build_settings(kind: Any, values: Any, place: str) -> Any:
@@ -110,7 +116,7 @@ def read_value(hint: Any, value: Any, place: str) -> Any:
         return build_settings(hint, value, place)
     if origin is Literal:
         if value not in options:
-            raise ConfigError(f"{place} must be one of {', '.join(options)}, not {value!r}")
+            raise ConfigError(f"{place} must be one of {', '.join(options)}, not {_SHOWN.repr(value)}")
         return value
     if origin in (types.UnionType, Union):
         if value is None and type(None) in options:
@@ -121,7 +127,7 @@ def read_value(hint: Any, value: Any, place: str) -> Any:
         return _read_tuple(options, value, place)
     if origin is not None:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{place} must be a section of settings, not {value!r}")
+            raise ConfigError(f"{place} must be a section of settings, not {_SHOWN.repr(value)}")
         empty: Any = None if options[1] is Any else {}
         return {
             str(key): read_value(options[1], empty if entry is None else entry, _join(place, key))
@@ -146,7 +152,7 @@ def _read_tuple(options: tuple[Any, ...], value: Any, place: str) -> tuple[Any, 
         many = value if isinstance(value, list | tuple) else [value]
         return tuple(read_value(options[0], entry, place) for entry in many)
     if not isinstance(value, list | tuple) or len(value) != len(options):
-        raise ConfigError(f"{place} must be a list of {len(options)}, not {value!r}")
+        raise ConfigError(f"{place} must be a list of {len(options)}, not {_SHOWN.repr(value)}")
     return tuple(read_value(option, entry, place) for option, entry in zip(options, value, strict=True))
 
 
@@ -158,9 +164,9 @@ def _read_scalar(kind: type, value: Any, place: str) -> Any:
         with suppress(ValueError):
             value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{place} must be {_WORDS[kind]}, not {value!r}")
+        raise ConfigError(f"{place} must be {_WORDS[kind]}, not {_SHOWN.repr(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{place} must be a finite number, not {value!r}")
+        raise ConfigError(f"{place} must be a finite number, not {_SHOWN.repr(value)}")
     return value
 
 

@@ -66,7 +66,14 @@ def check_digests(
 
 
 def sealed(facts: Mapping[str, Any], key: str = SEAL) -> dict[str, Any]:
-    """Facts with a digest of themselves under ``key``, for the JSON file that they are written to.
+    """Facts with a digest of themselves, for the JSON file that they are written to.
+
+    Parameters
+    ----------
+    facts
+        What the file is to hold.
+    key
+        Where the digest stands.
 
     Examples
     --------

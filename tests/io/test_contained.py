@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections import deque
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import anndata
@@ -223,6 +224,17 @@ def test_deep_json_and_endless_numbers(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config.json is (JSON nested too deep|not valid JSON)"):
         read_json(tmp_path / "config.json")
+
+
+def test_a_few_lines_of_yaml_that_name_a_billion_words(tmp_path: Path) -> None:
+    from biolm.training.config.read import read_config
+
+    parts = ["&a [x, x, x, x, x, x, x, x, x]"]
+    parts += [f"&{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in pairwise("abcdefghi")]
+    (tmp_path / "x.yaml").write_text(f"data:\n  paths:\n    - [{', '.join(parts)}]\n")
+    with pytest.raises(ConfigError, match=r"data\.paths must be text, not \[\[") as refused:
+        read_config(tmp_path / "x.yaml")
+    assert len(str(refused.value)) < 2000
 
 
 @pytest.mark.parametrize("name", ["x.json", "y.json"])
