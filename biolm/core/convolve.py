@@ -23,8 +23,9 @@ __all__ = ["Modes", "fft_convolve", "fir", "modal", "toeplitz"]
 
 _FEW_TAPS = 16  # up to here shifted sums are faster than products of blocks
 BLOCK = 64
-# Up to so many tokens, in few documents, the FFT with a kept kernel is faster than blocks; measured on a CPU.
-_SHORT, _FEW_DOCUMENTS = 512, 8
+# Up to so many tokens the FFT with a kept kernel is faster than blocks; measured on a CPU. It takes a call
+# for each run of equally long documents, which cost more on a GPU.
+_SHORT, _FEW_RUNS, _FEW_RUNS_GPU = 512, 64, 8
 
 
 class Stream:
@@ -254,12 +255,20 @@ def modal(
     if past is not None and layout.max_q == 1:
         state = modes.powers(2)[None, :, :, 1] * past + wide[:, :, None]
         return _real(modes.residues * state).sum(2).to(x.dtype), state
-    short = layout.max_q <= _SHORT and len(layout.spans) <= _FEW_DOCUMENTS and modes.keeps
-    if past is None and (method == "fft" or (method == "auto" and short)):
+    if past is None and (method == "fft" or (method == "auto" and modes.keeps and _short(layout, x.is_cuda))):
         kernel = modes.kernel(max(_SHORT, layout.max_q))
         return fft_convolve(wide, kernel[:, : layout.max_q], layout).to(x.dtype), None
     y, state_after = _modal_blocks(wide, modes, layout, past)
     return y.to(x.dtype), state_after
+
+
+def _short(layout: Layout, cuda: bool) -> bool:
+    """Whether the FFT is the faster way for these documents."""
+    if layout.max_q > _SHORT:
+        return False
+    if "runs" not in layout.cache:
+        layout.cache["runs"] = sum(1 for _ in layout.groups())
+    return bool(layout.cache["runs"] <= (_FEW_RUNS_GPU if cuda else _FEW_RUNS))
 
 
 def _modal_blocks(
