@@ -237,7 +237,8 @@ class _Sums:
         self._place = np.full(model.core.config.vocab_size, -1, np.int64)
         self._place[token_ids[rows]] = np.arange(len(rows))
         self._genes = len(rows)
-        self.totals = np.zeros((groups * len(rows), model.width))
+        # Of states: a system may join or project them to vectors of cells of another width.
+        self.totals = np.zeros((groups * len(rows), model.core.config.d_model))
         self.counts = np.zeros(groups * len(rows), np.int64)
 
     def add(self, tokens: Tokens, codes: NDArray[np.int64]) -> None:
