@@ -38,10 +38,12 @@ def reason_of(error: Exception) -> str:
         return f"it lacks {error}"
     if isinstance(error, UnicodeDecodeError):
         return f"it is no UTF-8 text at byte {error.start}"
-    said = (str(error).strip().splitlines() or [""])[0][:200]
-    if isinstance(error, TypeError | AttributeError | IndexError) and (not said or _OF_PYTHON.search(said)):
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, TypeError | AttributeError | IndexError) and (
+        not reason or _OF_PYTHON.search(reason)
+    ):
         return "a value is of another kind than expected"
-    return said or "no reason is given"
+    return reason or "no reason is given"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from biolm.vocab.published import PublishedRule, published_match
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["KnowsGenes", "fit", "loaded", "match_genes", "sequence_model"]
+__all__ = ["KnowsGenes", "bind_genes", "loaded", "match_genes", "sequence_model"]
 
 _TURNED = 0.3  # fraction of cell names that are genes from which a table must lie the other way
 
@@ -49,7 +49,7 @@ class KnowsGenes(Protocol):
         ...
 
 
-def fit(
+def bind_genes(
     source: CellSource,
     model: KnowsGenes,
     settings: ReadingSettings,

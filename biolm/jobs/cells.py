@@ -24,7 +24,7 @@ from biolm.io.anndata.vectors import PLACES, Addition, CellVectors
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock, CellSource, open_cells
 from biolm.io.provenance import digest, plain, stamp
-from biolm.jobs.bind import fit
+from biolm.jobs.bind import bind_genes
 from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
 from biolm.jobs.merging import Merging
@@ -170,7 +170,7 @@ def prepare(
     Parameters
     ----------
     source, model, settings, reopen
-        As for :func:`fit`.
+        As for :func:`bind_genes`.
     made
         What is made of them.
 
@@ -185,7 +185,7 @@ def prepare(
             f"a vector of {model.name} depends on the cells that it is read with, which the model chooses; "
             "leave the block rows out"
         )
-    match = fit(source, model, settings, reopen)
+    match = bind_genes(source, model, settings, reopen)
     if getattr(settings, "adapt", False):
         model = model.adapted(source, match)
     return made(

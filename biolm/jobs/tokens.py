@@ -20,7 +20,7 @@ from biolm.io.cells import CellBlock, CellSource
 from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.token_store import VOCABULARY
-from biolm.jobs.bind import fit
+from biolm.jobs.bind import bind_genes
 from biolm.jobs.job import block_ends
 from biolm.progress import log
 from biolm.vocab.match import GeneMatch
@@ -64,7 +64,7 @@ class CellTokens:
         InputError, GeneMatchError
             If the cells do not fit the tokeniser.
         """
-        match = fit(source, language, settings)
+        match = bind_genes(source, language, settings)
         return cls(
             source=source, language=language, match=match, settings=settings, names=source.cell_names()
         )

@@ -131,11 +131,11 @@ class Heads:
             rows = filled[chosen]
             batch = Batch.from_tokens(tokens, rows).to(where)
             prepared = Prepared(batch=batch, original=batch, keys=batch.index)
-            said = self.objective.predictions(core(batch, logits=False), prepared)
-            if not said:
+            predictions = self.objective.predictions(core(batch, logits=False), prepared)
+            if not predictions:
                 raise ConfigError("no objective of this model predicts a label; train one with classify")
             places = np.concatenate([np.arange(*tokens.offsets[row : row + 2]) for row in rows])
-            for name, values in said.items():
+            for name, values in predictions.items():
                 size = len(tokens.ids) if name in by_token else len(tokens)
                 whole = found.setdefault(name, np.full((size, *values.shape[1:]), np.nan, np.float32))
                 whole[places if name in by_token else rows] = values.float().cpu().numpy()

@@ -228,8 +228,8 @@ def train_fused(
         }
         if s.links and len(held_links):
             pairs = np.concatenate([held_links, _negatives(held_links, nodes, rng)])
-            said = model.link_scores(torch.from_numpy(pairs)).numpy()
-            scores["auc"] = float(roc_auc_score([1] * len(held_links) + [0] * len(held_links), said))
+            scored = model.link_scores(torch.from_numpy(pairs)).numpy()
+            scores["auc"] = float(roc_auc_score([1] * len(held_links) + [0] * len(held_links), scored))
     return scores
 
 

@@ -87,15 +87,15 @@ def check_agreement(
     if found is None or found[0] <= NOTED:
         return ""
     share, other = found
-    said = (
+    sentence = (
         f"columns {column!r} and {other!r} name different genes in {share:.0%} of the rows that both know, "
         "so one of them does not belong to these rows"
     )
     if share > MOST and not chosen:
         raise GeneMatchError(
-            f"{said}; find out which is right and name it ({column!r} or {other!r}) as the gene column"
+            f"{sentence}; find out which is right and name it ({column!r} or {other!r}) as the gene column"
         )
-    return said
+    return sentence
 
 
 def _mostly_ids(names: Sequence[str]) -> bool:

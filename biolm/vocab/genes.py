@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.vocab.gene_agreement import check_agreement
-from biolm.vocab.gene_ladder import GeneLadder, Rung
 from biolm.vocab.gene_names import ensembl_id, id_species, sample
 from biolm.vocab.gene_refusal import refusal
+from biolm.vocab.gene_resolver import GeneResolver, Step
 from biolm.vocab.gene_species import SpeciesCall, tell_species
 from biolm.vocab.gene_table import SPECIES, GeneTable, gene_table
 from biolm.vocab.match import GeneMatch, MatchReport
@@ -116,14 +116,14 @@ class GeneVocabulary:
         return {name: row for row, name in enumerate(self.genes)}
 
     @cached_property
-    def _ladders(self) -> dict[str, GeneLadder]:
+    def _resolvers(self) -> dict[str, GeneResolver]:
         return {}
 
-    def _ladder(self, species: str) -> GeneLadder:
-        if species not in self._ladders:
+    def _resolver(self, species: str) -> GeneResolver:
+        if species not in self._resolvers:
             genes = gene_table().species(species) if species else None
-            self._ladders[species] = GeneLadder(self._rows, self.kind, species, genes)
-        return self._ladders[species]
+            self._resolvers[species] = GeneResolver(self._rows, self.kind, species, genes)
+        return self._resolvers[species]
 
     def match(
         self,
@@ -203,39 +203,39 @@ class GeneVocabulary:
             if not species:
                 note = f"the names do not tell the species; taken as {self.species[0]}"
             species = self.species[0]
-        ladder = self._ladder(species if self.species else "")
-        shares = {name: _share(ladder, names) if len(lists) > 1 else 1.0 for name, names in lists.items()}
+        resolver = self._resolver(species if self.species else "")
+        shares = {name: _share(resolver, names) if len(lists) > 1 else 1.0 for name, names in lists.items()}
         near = [name for name in lists if shares[name] >= max(shares.values()) - _SAMPLING]
-        matches = [self._match(name, lists[name], ladder) for name in near]
+        matches = [self._match(name, lists[name], resolver) for name in near]
         most = max(match.report.matched for match in matches)
         good = [match for match in matches if match.report.matched >= most - _NEAR * match.report.total]
         best = max(good, key=lambda match: match.report.exact + match.report.via_version)
         return GeneMatch(best.target, replace(best.report, note=note))
 
-    def _match(self, column: str, names: list[str], ladder: GeneLadder) -> GeneMatch:
+    def _match(self, column: str, names: list[str], resolver: GeneResolver) -> GeneMatch:
         present = frozenset(names)
-        found = [ladder.find(name, present) for name in names]
+        found = [resolver.find(name, present) for name in names]
         target = np.fromiter((row for row, _ in found), dtype=np.int32, count=len(found))
-        rungs = [rung for _, rung in found]
-        counts = Counter(rungs)
+        steps = [step for _, step in found]
+        counts = Counter(steps)
         matched = int(np.count_nonzero(target >= 0))
         rows = len(np.unique(target[target >= 0]))
         report = MatchReport(
             column=column,
-            species=ladder.species,
+            species=resolver.species,
             total=len(names),
             matched=matched,
-            exact=counts[Rung.EXACT],
-            via_version=counts[Rung.VERSION],
-            via_symbol=counts[Rung.SYMBOL],
-            via_alias=counts[Rung.ALIAS],
-            via_case=counts[Rung.CASE],
-            via_rewritten=counts[Rung.REWRITTEN],
-            ambiguous=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.AMBIGUOUS),
-            missing=tuple(n for n, rung in zip(names, rungs, strict=True) if rung is Rung.MISSING),
+            exact=counts[Step.EXACT],
+            via_version=counts[Step.VERSION],
+            via_symbol=counts[Step.SYMBOL],
+            via_alias=counts[Step.ALIAS],
+            via_case=counts[Step.CASE],
+            via_rewritten=counts[Step.REWRITTEN],
+            ambiguous=tuple(n for n, step in zip(names, steps, strict=True) if step is Step.AMBIGUOUS),
+            missing=tuple(n for n, step in zip(names, steps, strict=True) if step is Step.MISSING),
             summed=matched - rows,
             vocabulary_found=rows,
-            vocabulary_total=self._size(ladder.species),
+            vocabulary_total=self._size(resolver.species),
         )
         return GeneMatch(target, report)
 
@@ -261,14 +261,14 @@ def _agreeing(match: GeneMatch, lists: Mapping[str, list[str]], *, chosen: bool)
     report = match.report
     if not report.species:
         return match
-    said = check_agreement(lists, report.column, gene_table().species(report.species), chosen=chosen)
-    note = "; ".join(filter(None, (report.note, said)))
+    warning = check_agreement(lists, report.column, gene_table().species(report.species), chosen=chosen)
+    note = "; ".join(filter(None, (report.note, warning)))
     return GeneMatch(match.target, replace(report, note=note))
 
 
-def _share(ladder: GeneLadder, names: list[str]) -> float:
+def _share(resolver: GeneResolver, names: list[str]) -> float:
     """Fraction of a column's genes that a sample promises."""
     some = sample(names, _SAMPLE)
     filled = len(sample(names, len(names))) / len(names)
-    found = sum(ladder.find(name, ())[1] > Rung.AMBIGUOUS for name in some)
+    found = sum(resolver.find(name, ())[1] > Step.AMBIGUOUS for name in some)
     return filled * found / len(some) if some else 0.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import GeneMatchError
 from biolm.io.cells import open_cells
-from biolm.vocab.gene_ladder import GeneLadder, Rung
+from biolm.vocab.gene_resolver import GeneResolver, Step
 from biolm.vocab.genes import GeneVocabulary, gene_table
 from biolm.vocab.match import MatchReport
 
@@ -116,10 +116,10 @@ def test_human_files_are_refused_by_a_mouse_model(shared: Path) -> None:
 
 def without_aliases(vocabulary: GeneVocabulary, names: list[str]) -> int:
     genes = gene_table().species("human")
-    ladder = GeneLadder(
+    resolver = GeneResolver(
         {name: row for row, name in enumerate(vocabulary.genes)}, vocabulary.kind, "human", genes
     )
-    return sum(ladder.find(name, ())[1] in (Rung.EXACT, Rung.VERSION, Rung.SYMBOL) for name in names)
+    return sum(resolver.find(name, ())[1] in (Step.EXACT, Step.VERSION, Step.SYMBOL) for name in names)
 
 
 @pytest.mark.parametrize(("vocabulary", "gained"), [("geneformer", 1600), ("scgpt", 2400)])

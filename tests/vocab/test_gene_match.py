@@ -1,4 +1,4 @@
-"""Genes of a file found in a vocabulary: every rung, the choice of column, the species, the refusals."""
+"""Genes of a file found in a vocabulary: every step, the choice of column, the species, the refusals."""
 
 from __future__ import annotations
 

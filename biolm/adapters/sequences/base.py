@@ -68,17 +68,17 @@ class Tally:
 
     def sentence(self) -> str:
         """What to tell the user; '' if every letter was read as it is."""
-        said = []
+        notes = []
         taken = {"final stops (*)": self.stops, "gaps (- and .)": self.gaps, "marks of ends": self.marks}
         if found := [f"{count:,} {what}" for what, count in taken.items() if count]:
-            said.append(f"taken out: {', '.join(found)}")
+            notes.append(f"taken out: {', '.join(found)}")
         if self.letters:
             named = ", ".join(f"{letter!r} {count:,}" for letter, count in self.letters.most_common(6))
             done = f"{self.skipped:,} left out" if self.skipped else "read as unknown"
-            said.append(
+            notes.append(
                 f"{self.records:,} records hold letters that the model does not know ({named}); {done}"
             )
-        return "; ".join(said)
+        return "; ".join(notes)
 
     def facts(self) -> dict[str, Any]:
         """Plain values for the record of a result."""

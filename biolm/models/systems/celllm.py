@@ -127,9 +127,9 @@ def load_tokenizer(
     """
     check_choice("padding", padding, ("published", "none"))
     genes, path = gene_list(folder, (), source="OpenBioMed, in the order of its gene2vec table")
-    said = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    stored = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     longest = int(
-        said.get("max_seq_len", said.get("maxlen", LONGEST)) if max_seq_len is None else max_seq_len
+        stored.get("max_seq_len", stored.get("maxlen", LONGEST)) if max_seq_len is None else max_seq_len
     )
     if longest < 2:
         raise ConfigError(f"max_seq_len must be at least 2, not {longest}")

@@ -232,7 +232,7 @@ def read_model(
         )
     tensors = dict(held[version]["state_dict"])
     try:
-        said, data = (
+        stored, data = (
             held[version]["config"]["model_config"]["mae_autobin"],
             held[version]["config"]["dataset_config"],
         )
@@ -242,15 +242,15 @@ def read_model(
         config = CoreConfig(
             vocab_size=known,
             d_model=width,
-            n_layers=said["encoder"]["depth"],
-            n_heads=said["encoder"]["heads"],
+            n_layers=stored["encoder"]["depth"],
+            n_heads=stored["encoder"]["heads"],
             d_ff=len(tensors["model.encoder.transformer_encoder.0.linear1.weight"]),
             max_length=known,
             block="post",
             activation="relu",
             position="none",
         )
-        alpha = float(said["bin_alpha"])
+        alpha = float(stored["bin_alpha"])
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error} of the model {version}; fetch it again") from error
     if known != genes + 3:

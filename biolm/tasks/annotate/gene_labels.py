@@ -342,8 +342,8 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
         objectives={"gene": objective},
         settings=run_settings(len(tokens), tokens, settings),
     )
-    said = tuned.predict(tokens, device=settings.device)["gene"].astype(np.float64)
-    called = _means(probabilities(said), place[tokens.ids], rows)
+    predicted = tuned.predict(tokens, device=settings.device)["gene"].astype(np.float64)
+    called = _means(probabilities(predicted), place[tokens.ids], rows)
     test = known[split.test]
     scores = [row(f"biolm {settings.method}", codes[test], called[test], settings.seed)]
     shares = np.bincount(codes[known[split.train]], minlength=len(classes)) / len(split.train)

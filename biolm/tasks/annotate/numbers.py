@@ -111,7 +111,7 @@ def fit_numbers(
         if kind in kinds or "joint" in kinds:
             maps[kind], unseen[kind] = _ridge(vectors, table, numbers, folds, kind)
     if "joint" in kinds:
-        offered = {name: (maps[name], said) for name, said in unseen.items()}
+        offered = {name: (maps[name], predicted) for name, predicted in unseen.items()}
         offered["mean"] = (mean_map([*maps.values()]), np.mean([*unseen.values()], axis=0))
         seen = np.concatenate([split.test for split in folds]) if folds else np.arange(len(numbers))
         best = min(offered, key=lambda name: float(((offered[name][1] - numbers)[seen] ** 2).mean()))
@@ -145,10 +145,10 @@ def _ridge(
 
     found: dict[float, NDArray[np.float64]] = {}
     for strength in _STRENGTHS if folds else _STRENGTHS[2:3]:
-        said = np.full(len(numbers), numbers.mean())
+        predicted = np.full(len(numbers), numbers.mean())
         for split in folds:
-            said[split.test] = fitted(split.train, strength).predict(points[split.test])
-        found[strength] = said
+            predicted[split.test] = fitted(split.train, strength).predict(points[split.test])
+        found[strength] = predicted
     best = min(found, key=lambda strength: float(((found[strength] - numbers) ** 2).mean()))
     model = fitted(np.arange(len(numbers)), best)
     weights = np.asarray(model.coef_ / scale, np.float32)[:, None]

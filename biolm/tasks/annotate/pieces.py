@@ -78,13 +78,13 @@ def said_of(
         From tokens to what the heads say, by label.
     """
     tokens, owner = _pieces(block, model)
-    said = np.asarray(predict(tokens)[label], np.float64)
-    said = said.reshape(len(said), -1)
+    predicted = np.asarray(predict(tokens)[label], np.float64)
+    predicted = predicted.reshape(len(predicted), -1)
     if per_residue:
-        return said[_inner(tokens, model)]
+        return predicted[_inner(tokens, model)]
     sizes = tokens.lengths[:, None].astype(np.float64)
-    sums, weights = np.zeros((len(block), said.shape[1])), np.zeros((len(block), 1))
-    np.add.at(sums, owner, said * sizes)
+    sums, weights = np.zeros((len(block), predicted.shape[1])), np.zeros((len(block), 1))
+    np.add.at(sums, owner, predicted * sizes)
     np.add.at(weights, owner, sizes)
     return np.asarray(sums / np.maximum(weights, 1e-12))
 

@@ -118,8 +118,8 @@ class TunedModel(CellModel):
 
     def logits(self, tokens: Tokens, batch_tokens: int, device: str) -> NDArray[np.float32]:
         """Logits ``(n, w)`` of tokens."""
-        said = self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
-        return np.asarray(np.nan_to_num(np.concatenate([said[label] for label in self.labels], axis=1)))
+        logits = self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
+        return np.asarray(np.nan_to_num(np.concatenate([logits[label] for label in self.labels], axis=1)))
 
     def describe(self) -> dict[str, Any]:
         """What the model it was made of says."""

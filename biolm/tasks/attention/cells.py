@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
-from biolm.jobs.bind import fit, loaded
+from biolm.jobs.bind import bind_genes, loaded
 from biolm.jobs.settings import ReadingSettings
 from biolm.options import Option, read_options
 from biolm.progress import progress
@@ -119,7 +119,7 @@ def attention_of_cells(
     total: dict[str, NDArray[np.float64]] = {}
     used = 0
     with open_table(data, matrix=settings.matrix) as source:
-        match = fit(source, reader, settings)
+        match = bind_genes(source, reader, settings)
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(settings.cells, source.n_cells)).astype(int))
         with progress("attention", len(rows), show=settings.progress) as advance:
             for row in rows:

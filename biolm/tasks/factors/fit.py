@@ -23,7 +23,7 @@ from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock
-from biolm.jobs.bind import fit
+from biolm.jobs.bind import bind_genes
 from biolm.models.model import EmbedOptions
 from biolm.models.systems import cellfactors, genetext
 from biolm.models.systems.cellfactors import FEWEST, CellFactors
@@ -148,7 +148,7 @@ def _sampled(
     from scipy.sparse import csr_matrix, save_npz, vstack
 
     with open_table(file, matrix=settings.matrix) as source:
-        match = human_match(fit(source, text, settings), text.human)
+        match = human_match(bind_genes(source, text, settings), text.human)
         known = np.flatnonzero(match.target >= 0)
         entries = (np.ones(len(known)), (known, match.target[known]))
         pick = csr_matrix(entries, shape=(source.n_genes, count))

@@ -23,7 +23,7 @@ from biolm.batch import Batch
 from biolm.errors import ConfigError, InputError
 from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
-from biolm.jobs.bind import fit, loaded
+from biolm.jobs.bind import bind_genes, loaded
 from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
 from biolm.options import read_options
@@ -103,7 +103,7 @@ def attention_network(
         raise ConfigError(f"the model has layers 0 to {depth - 1}, not {layer_number}")
     reader.core.to(pick_device(device))
     with open_table(data, matrix=settings.matrix) as source:
-        match = fit(source, reader, settings)
+        match = bind_genes(source, reader, settings)
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(np.int64))
         tokens = reader.tokenize(source.take(rows), match, seed=settings.seed)
         known, names = genes_of_file(source.gene_columns(), match.target)

@@ -264,14 +264,14 @@ def _unsupported(genes: Sequence[str], cited: Sequence[Sequence[str]], settings:
     """Flags for genes that are no markers or no genes, and for answers that cite none."""
     known = gene_table().species(settings.species)
     listed = {gene.upper() for gene in genes}
-    said = {gene for each in cited for gene in each}
+    named = {gene for each in cited for gene in each}
     flags = []
-    foreign = sorted(gene for gene in said if gene.upper() not in listed)
+    foreign = sorted(gene for gene in named if gene.upper() not in listed)
     no_genes = [gene for gene in foreign if not known.upper_ids.get(gene.upper())]
     if no_genes:
         flags.append(f"cites what is no gene: {', '.join(no_genes)[:80]}")
     elif foreign:
         flags.append(f"cites genes that are not in the list: {', '.join(foreign)[:80]}")
-    if not any(gene.upper() in listed for gene in said):
+    if not any(gene.upper() in listed for gene in named):
         flags.append("no marker of the list is cited")
     return flags

@@ -165,9 +165,9 @@ class ChatClient:
                 return urllib.request.urlopen(request, timeout=self.timeout)  # noqa: S310
             except urllib.error.HTTPError as error:
                 if error.code not in (429, 503) or attempt == self.retries:
-                    said = " ".join(error.read(300).decode("utf-8", "replace").split())
+                    reason = " ".join(error.read(300).decode("utf-8", "replace").split())
                     raise ServerError(
-                        f"the server {self.url} answered {error.code} {error.reason}: {said}"
+                        f"the server {self.url} answered {error.code} {error.reason}: {reason}"
                     ) from error
                 self.sleep(min(self._wait(error, attempt), self.longest_wait))
             except (TimeoutError, OSError, http.client.HTTPException) as error:

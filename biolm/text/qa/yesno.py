@@ -29,10 +29,10 @@ class YesNoResult:
     gain: Interval
 
     def __str__(self) -> str:
-        said = "above the majority" if self.gain.low > 0 else "not shown to be above the majority"
+        verdict = "above the majority" if self.gain.low > 0 else "not shown to be above the majority"
         return (
             f"accuracy {self.accuracy}, macro-F1 {self.macro_f1:.3f}; majority {self.majority:.3f}, "
-            f"difference {self.gain}: {said}"
+            f"difference {self.gain}: {verdict}"
         )
 
 

@@ -108,8 +108,8 @@ def _documents(
     if other is not None:
         for what, (_, rows) in counts[""].items():
             if what in counts["other "] and " " not in what.removeprefix("strict "):
-                difference, said = compare_f1(rows, counts["other "][what][1], seed=seed)
-                yield f"{what}: difference of F1 {difference}, {said}"
+                difference, verdict = compare_f1(rows, counts["other "][what][1], seed=seed)
+                yield f"{what}: difference of F1 {difference}, {verdict}"
 
 
 def _strict(gold: list[Document], found: list[Document]) -> dict[str, tuple[Counts, list[Counts]]]:

@@ -10,10 +10,10 @@ from biolm.vocab.gene_names import ensembl_id, genome_prefix, is_blank, without_
 from biolm.vocab.gene_rewritten import excel_names, originals
 from biolm.vocab.gene_table import SpeciesGenes
 
-__all__ = ["GeneLadder", "Rung"]
+__all__ = ["GeneResolver", "Step"]
 
 
-class Rung(IntEnum):
+class Step(IntEnum):
     """How a name was found, from not at all to as written."""
 
     MISSING = 0
@@ -26,15 +26,15 @@ class Rung(IntEnum):
     EXACT = 7
 
 
-Found = tuple[int, Rung]
-_MISSING: Found = (-1, Rung.MISSING)
-_AMBIGUOUS: Found = (-1, Rung.AMBIGUOUS)
+Found = tuple[int, Step]
+_MISSING: Found = (-1, Step.MISSING)
+_AMBIGUOUS: Found = (-1, Step.AMBIGUOUS)
 
 
-class GeneLadder:
+class GeneResolver:
     """Finds names of one species in a vocabulary.
 
-    The rungs, first one that finds the name wins: as written; Ensembl id without version or
+    The steps, first one that finds the name wins: as written; Ensembl id without version or
     decoration; current symbol; unambiguous previous symbol or alias; any of these ignoring case; all of
     these without a genome prefix or uniqueness suffix; as R or a spreadsheet rewrote one name alone. A name
     that could be several genes stays unmatched.
@@ -48,7 +48,7 @@ class GeneLadder:
     species
         The species of the file; an empty string where it is not known.
     genes
-        The gene table of that species; None leaves out all rungs that need one.
+        The gene table of that species; None leaves out all steps that need one.
     """
 
     def __init__(self, rows: dict[str, int], kind: str, species: str, genes: SpeciesGenes | None) -> None:
@@ -58,7 +58,7 @@ class GeneLadder:
         if kind == "symbol":
             for name, row in rows.items():
                 upper = name.upper()
-                self._upper[upper] = _AMBIGUOUS if upper in self._upper else (row, Rung.CASE)
+                self._upper[upper] = _AMBIGUOUS if upper in self._upper else (row, Step.CASE)
 
     def _rows_of_genes(self) -> dict[str, int]:
         """Ensembl id to row, for a vocabulary of symbols; its current symbols go before its aliases."""
@@ -77,7 +77,7 @@ class GeneLadder:
         """Row of a name, -1 where it is not found, and how; ``present`` are all names of the file."""
         row = self.rows.get(name)
         if row is not None:
-            return row, Rung.EXACT
+            return row, Step.EXACT
         if is_blank(name):
             return _MISSING
         found = self._find_bare(name)
@@ -92,8 +92,8 @@ class GeneLadder:
             bare = prefix[1]
         if bare is None:
             return _MISSING
-        row, rung = self.find(bare, present)
-        return row, Rung.VERSION if rung is Rung.EXACT else rung
+        row, step = self.find(bare, present)
+        return row, Step.VERSION if step is Step.EXACT else step
 
     def _rewritten(self, name: str) -> Found:
         """The one gene that a spreadsheet or R can have rewritten to this name."""
@@ -103,8 +103,8 @@ class GeneLadder:
             found = [self._find_bare(each) for each in known.values()]
             return _AMBIGUOUS if any(each is not _MISSING for each in found) else _MISSING
         for each in known.values():
-            row, rung = self.find(each, ())
-            return (row, Rung.REWRITTEN) if row >= 0 else (row, rung)
+            row, step = self.find(each, ())
+            return (row, Step.REWRITTEN) if row >= 0 else (row, step)
         return _MISSING
 
     def _genes_of(self, name: str) -> tuple[str, ...]:
@@ -135,9 +135,9 @@ class GeneLadder:
         if self.genes is None:
             return self._upper.get(name.upper(), _MISSING)
         if name in self.genes.ids:
-            return self._choose(self.genes.ids[name], Rung.SYMBOL)
+            return self._choose(self.genes.ids[name], Step.SYMBOL)
         if name in self.genes.aliases:
-            return self._choose((self.genes.aliases[name],), Rung.ALIAS)
+            return self._choose((self.genes.aliases[name],), Step.ALIAS)
         if name in self.genes.ambiguous:
             known = any(gene in self._by_gene for gene in self.genes.ambiguous[name])
             return _AMBIGUOUS if known else _MISSING
@@ -147,24 +147,24 @@ class GeneLadder:
         row = self._by_gene.get(ensembl)
         if row is not None:
             if ensembl not in name:
-                return row, Rung.CASE
-            return row, Rung.VERSION if self.kind == "ensembl" else Rung.SYMBOL
+                return row, Step.CASE
+            return row, Step.VERSION if self.kind == "ensembl" else Step.SYMBOL
         if self.genes is None:
             return _MISSING
         # A gene may have changed its id between releases; its symbol then ties the two.
-        return self._choose(self.genes.replaced.get(ensembl, ()), Rung.ALIAS)
+        return self._choose(self.genes.replaced.get(ensembl, ()), Step.ALIAS)
 
     def _ignoring_case(self, genes: SpeciesGenes, upper: str) -> Found:
         if upper in self._upper:
             return self._upper[upper]
         if upper in genes.upper_ids:
-            return self._choose(genes.upper_ids[upper], Rung.CASE)
+            return self._choose(genes.upper_ids[upper], Step.CASE)
         gene = genes.upper_aliases.get(upper)
         if gene == "":
             return _AMBIGUOUS
-        return self._choose((gene,), Rung.CASE) if gene else _MISSING
+        return self._choose((gene,), Step.CASE) if gene else _MISSING
 
-    def _choose(self, ids: Iterable[str], rung: Rung) -> Found:
+    def _choose(self, ids: Iterable[str], step: Step) -> Found:
         """The one of a symbol's genes that the vocabulary knows; of more, today's, then the main gene."""
         known = {gene: self._by_gene[gene] for gene in ids if gene in self._by_gene}
         if len(known) > 1 and self.genes is not None:
@@ -174,4 +174,4 @@ class GeneLadder:
             rows = {row for gene, row in known.items() if gene in self.genes.main}
             if len(rows) != 1:
                 return _AMBIGUOUS
-        return (rows.pop(), rung) if rows else _MISSING
+        return (rows.pop(), step) if rows else _MISSING
