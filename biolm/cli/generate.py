@@ -33,7 +33,10 @@ class Arguments(GenerateSettings, Antibody):
     output: Annotated[Path, Option(help="FASTA file to write.", flags=("--output", "-o"), panel="Output")]
     prompt: Annotated[
         list[str] | None,
-        Option(help="Letters to begin with; _ is an open place; may be repeated.", flags=("--prompt", "-p")),
+        Option(
+            help="Residues or bases to begin with; _ is an open place; may be repeated.",
+            flags=("--prompt", "-p"),
+        ),
     ] = None
     prompts: Annotated[Path | None, Option(help="Sequence file of prompts.", shown="none")] = None
     reference: Annotated[

@@ -209,7 +209,7 @@ def check_reference(store: SequenceStore, variant: Variant, file: str) -> None:
     if variant.start >= length:
         raise InputError(
             f"line {variant.line} of {file} lies at {variant.contig}:{variant.start + 1} but the contig has "
-            f"{length:,} letters; use the genome that the variants were called on"
+            f"{length:,} bases; use the genome that the variants were called on"
         )
     found = store.window(variant.contig, variant.start, end).tobytes().decode("ascii", "replace").upper()
     if found != variant.reference:
@@ -240,7 +240,7 @@ def variant_window(store: SequenceStore, variant: Variant, width: int) -> Window
     longest = max(len(variant.reference), len(variant.alternative))
     if width < longest:
         raise InputError(
-            f"a window of {width} letters cannot hold the variant of line {variant.line}, which has "
+            f"a window of {width} bases cannot hold the variant of line {variant.line}, which has "
             f"{longest}; use wider windows"
         )
     before = (width - longest) // 2

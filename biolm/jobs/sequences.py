@@ -185,7 +185,8 @@ def prepare_sequences(
     rows = np.concatenate(counts)
     if not rows.any():
         raise InputError(
-            f"every record of {source.label} was left out; read letters as unknown (`letters='unknown'`)"
+            f"every record of {source.label} was left out; read unknown residues or bases as such "
+            "(`letters='unknown'`)"
         )
     return SequenceEmbedding(
         source=source,

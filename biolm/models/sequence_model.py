@@ -41,7 +41,7 @@ class SequenceOptions(EmbedOptions):
     Parameters
     ----------
     policy
-        What is done with letters that the model does not know: ``error``, ``unknown`` or ``skip``.
+        What is done with residues or bases that the model does not know: ``error``, ``unknown`` or ``skip``.
     windows
         Read sequences longer than the model in overlapping windows; an error where it is off.
     longest

@@ -22,7 +22,7 @@ __all__ = ["MASKED", "POLICIES", "Policy", "SequenceTokenizer", "Tally", "check_
 
 Policy = Literal["error", "unknown", "skip"]
 POLICIES = ("error", "unknown", "skip")
-"""What may be done with letters that have no token."""
+"""What may be done with residues or bases that have no token."""
 
 MASKED = "_"
 """Stands for a masked place, in models with a mask for single letters."""
@@ -76,7 +76,8 @@ class Tally:
             named = ", ".join(f"{letter!r} {count:,}" for letter, count in self.letters.most_common(6))
             done = f"{self.skipped:,} left out" if self.skipped else "read as unknown"
             notes.append(
-                f"{self.records:,} records hold letters that the model does not know ({named}); {done}"
+                f"{self.records:,} records hold residues or bases that the model does not know ({named}); "
+                f"{done}"
             )
         return "; ".join(notes)
 
@@ -185,7 +186,7 @@ class SequenceTokenizer(Protocol):
 def screen(
     block: SequenceBlock, illegal: NDArray[np.bool_], policy: Policy, tally: Tally | None
 ) -> NDArray[np.intp] | None:
-    """Deal with letters that have no token.
+    """Deal with residues or bases that have no token.
 
     Parameters
     ----------

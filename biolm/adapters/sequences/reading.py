@@ -42,7 +42,8 @@ def cleaned(block: SequenceBlock, tokenizer: SequenceTokenizer, tally: Tally | N
     Raises
     ------
     InputError
-        If nothing is left of a record, or it masks a place and the model has no mask for single letters.
+        If nothing is left of a record, or it masks a place and the model has no mask for single residues or
+        bases.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def with_masks(
     Raises
     ------
     InputError
-        If one does and the model has no mask for single letters.
+        If one does and the model has no mask for single residues or bases.
     """
     if tokenizer.kind == "text" or not np.isin(block.letters, (ord("<"), ord("["), ord(MASKED))).any():
         return block
@@ -126,7 +127,8 @@ def with_masks(
         texts[row] = _SPELLED.sub(MASKED.encode(), text)
         if texts[row] != text and (tokenizer.special.mask is None or not tokenizer.one_to_one):
             raise InputError(
-                f"record {block.names[row]!r} masks a place, but the model has no mask for single letters; "
+                f"record {block.names[row]!r} masks a place, but the model has no mask for single "
+                "residues or bases; "
                 "write a letter there, or use a model such as ESM-2"
             )
     offsets = np.zeros(len(texts) + 1, np.int64)

@@ -48,7 +48,7 @@ def train(model: SequenceModel, samples: Samples, learn: Split, settings: FitSet
     Raises
     ------
     ConfigError
-        If the model reads several letters as one token where each letter has a label.
+        If the model reads several residues or bases as one token where each has a label.
     """
     from biolm.training.fine_tune import fine_tune
 
@@ -134,7 +134,8 @@ def _column(
     values = np.concatenate([samples.values[starts[row] : starts[row + 1]] for row in rows.tolist()])
     if inner.sum() != len(values):
         raise ConfigError(
-            f"model {model.name} makes {int(inner.sum()):,} tokens of {len(values):,} letters; labels of "
+            f"model {model.name} makes {int(inner.sum()):,} tokens of {len(values):,} residues or bases; "
+            "labels of "
             "letters need a model of single letters, and sequences without gaps"
         )
     whole = np.full(len(tokens.ids), missing, kind)

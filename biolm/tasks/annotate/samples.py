@@ -103,7 +103,7 @@ def read_block(
     model
         The model.
     letters
-        What is done with letters that the model does not know.
+        What is done with residues or bases that the model does not know.
     tally
         Counts them.
 
@@ -125,7 +125,7 @@ def read_block(
         log.warning("%s", sentence)
     if not len(block):
         raise InputError(
-            f"every record of {source.label} was left out; read their letters as unknown "
+            f"every record of {source.label} was left out; read unknown residues or bases as such "
             "(`letters='unknown'`)"
         )
     spans = zip(whole.names, whole.offsets[:-1].tolist(), whole.offsets[1:].tolist(), strict=True)
@@ -154,7 +154,7 @@ def read_samples(
     settings
         The user's choices.
     tally
-        Counts letters that the model does not know.
+        Counts residues or bases that the model does not know.
 
     Raises
     ------
@@ -210,7 +210,8 @@ def _letters(
             each = [cell for cell, stays in zip(each, kept.tolist(), strict=True) if stays]
         if len(each) != block.lengths[row]:
             raise InputError(
-                f"record {block.names[row]!r} has {block.lengths[row]} letters but {len(each)} labels; "
+                f"record {block.names[row]!r} has {block.lengths[row]} residues or bases but {len(each)} "
+                "labels; "
                 f"give one {'number' if settings.numbers else 'character'} for each letter"
             )
         found += each
@@ -270,7 +271,7 @@ def vectors_of(
     Raises
     ------
     ConfigError
-        If the model reads several letters as one token where each letter has a label.
+        If the model reads several residues or bases as one token where each has a label.
     """
     options = SequenceOptions(pool=pool, batch_tokens=settings.batch_tokens, device=settings.device)
     found = []
@@ -282,7 +283,8 @@ def vectors_of(
         states, _ = model.residues(part, options)
         if len(states) != len(part.letters):
             raise ConfigError(
-                f"model {model.name} makes {len(states):,} tokens of {len(part.letters):,} letters; "
+                f"model {model.name} makes {len(states):,} tokens of {len(part.letters):,} residues or "
+                "bases; "
                 "labels of letters need a model of single letters, and sequences without gaps"
             )
         found.append(states)

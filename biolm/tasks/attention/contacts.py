@@ -91,7 +91,7 @@ def contacts(
     device
         Where to compute.
     letters
-        What is done with letters that the model does not know: ``error``, ``unknown`` or ``skip``.
+        What is done with residues or bases that the model does not know: ``error``, ``unknown`` or ``skip``.
     tally
         Counts them, and what was taken out of the sequences.
 

@@ -66,7 +66,7 @@ class ContactSettings(RunSettings):
     device
         Where to compute.
     letters
-        What is done with letters that the model does not know.
+        What is done with residues or bases that the model does not know.
     overwrite, progress
         Whether existing outputs may be replaced; whether to draw progress.
 
@@ -168,7 +168,8 @@ def contacts_file(
         log.warning("%s", sentence)
     if not ends[-1]:
         raise InputError(
-            f"every record of {path} was left out; read their letters as unknown (`letters='unknown'`)"
+            f"every record of {path} was left out; read unknown residues or bases as such "
+            "(`letters='unknown'`)"
         )
     work = _Work(path=path, model=reader, weights=weights, settings=settings)
     shares: dict[str, float] = {}

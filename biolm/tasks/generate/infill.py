@@ -53,7 +53,9 @@ def fill_in(
 
     mask = reader.tokenizer.special.mask
     if mask is None or not reader.tokenizer.one_to_one:
-        raise ConfigError(f"model {reader.name} has no mask for single letters, so it cannot fill places in")
+        raise ConfigError(
+            f"model {reader.name} has no mask for single residues or bases, so it cannot fill places in"
+        )
     if settings.lineage is not None:
         raise ConfigError(f"model {reader.name} was trained on no lineages; leave the lineage out")
     if settings.direction != "forward" or settings.repetition_penalty != 1:
@@ -116,7 +118,8 @@ def _template(reader: SequenceModel, prompt: Prompt, stand_in: int) -> Template:
     if reader.max_length is not None and len(ids) > reader.max_length:
         room = reader.max_length - sum(reader.language.special)
         raise InputError(
-            f"template {prompt.name!r} has {len(prompt.letters):,} letters but model {reader.name} reads at "
+            f"template {prompt.name!r} has {len(prompt.letters):,} residues or bases but model "
+            f"{reader.name} reads at "
             f"most {room:,}; shorten it"
         )
     before = reader.language.special[0]

@@ -52,7 +52,8 @@ class Reference:
         total = int(block.offsets[-1])
         if total > _MOST:
             raise InputError(
-                f"the reference has {total:,} letters, but at most {_MOST:,} are searched; give a part of it"
+                f"the reference has {total:,} residues or bases, but at most {_MOST:,} are searched; give "
+                "a part of it"
             )
         self.protein = protein
         self._names = block.names

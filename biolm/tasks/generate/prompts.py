@@ -88,7 +88,7 @@ def usable_prompts(
     reader
         The model.
     letters
-        ``error`` or ``skip``, for prompts with letters that the model does not know.
+        ``error`` or ``skip``, for prompts with residues or bases that the model does not know.
     tally
         Counts what is taken out and left out.
 
@@ -106,7 +106,9 @@ def usable_prompts(
     if sentence := tally.sentence():
         log.warning("prompts: %s", sentence)
     if not found:
-        raise InputError("every prompt was left out for letters that the model does not know; correct them")
+        raise InputError(
+            "every prompt was left out for residues or bases that the model does not know; correct them"
+        )
     return found
 
 
@@ -121,7 +123,7 @@ def _known(prompt: Prompt, reader: SequenceModel, letters: str, tally: Tally) ->
     if letters == "error":
         named = ", ".join(repr(letter) for letter in sorted(unknown.letters)[:6])
         raise InputError(
-            f"prompt {prompt.name!r} holds letters that model {reader.name}, which reads "
+            f"prompt {prompt.name!r} holds residues or bases that model {reader.name}, which reads "
             f"{_WORDS[reader.kind]}, does not know ({named}); correct it or leave it out (`letters='skip'`)"
         )
     reader.tokenize(bare, policy="skip", tally=tally)

@@ -46,8 +46,8 @@ class GenerateSettings(RunSettings):
     near
         Identity to a sequence of the reference from which on a sequence counts as its copy.
     letters
-        What is done with prompts that hold letters that the model does not know: ``error`` stops, ``skip``
-        leaves the prompt out. None is read as unknown, since it could not be written again.
+        What is done with prompts that hold residues or bases that the model does not know: ``error`` stops,
+        ``skip`` leaves the prompt out. None is read as unknown, since it could not be written again.
     seed
         Fixes every draw. Probabilities are the same to rounding whatever the batch size.
     batch_size
@@ -96,7 +96,7 @@ class GenerateSettings(RunSettings):
     letters: Annotated[
         Literal["error", "skip"],
         Option(
-            help="Prompts with letters that the model does not know: error, or skip the prompt.",
+            help="Prompts with residues or bases that the model does not know: error, or skip the prompt.",
             choices=("error", "skip"),
             panel="Sequences",
         ),

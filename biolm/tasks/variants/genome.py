@@ -101,7 +101,7 @@ def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
     longest = max(len(variant.reference), len(variant.alternative))
     if width < longest:
         raise InputError(
-            f"a window of {width} letters cannot hold the variant of line {variant.line}, which has "
+            f"a window of {width} bases cannot hold the variant of line {variant.line}, which has "
             f"{longest}; use wider windows (`window`)"
         )
     length = int(store.lengths[store.row(variant.contig)])

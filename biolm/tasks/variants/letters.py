@@ -33,7 +33,7 @@ def readable_protein(text: str, model: SequenceModel, settings: VariantSettings,
     model
         The model.
     settings
-        What is done with letters that the model does not know.
+        What is done with residues or bases that the model does not know.
     tally
         Counts them.
 
@@ -47,7 +47,8 @@ def readable_protein(text: str, model: SequenceModel, settings: VariantSettings,
     if not len(block):
         named = ", ".join(repr(letter) for letter in sorted(tally.letters))
         raise InputError(
-            f"the protein holds letters that model {model.name} does not know ({named}), so no variant of it "
+            f"the protein holds residues that model {model.name} does not know ({named}), so no variant "
+            "of it "
             "is scored; read them as unknown (`letters='unknown'`)"
         )
     if sentence := tally.sentence():

@@ -38,7 +38,8 @@ def choose_methods(model: SequenceModel, wanted: Sequence[str]) -> tuple[str, ..
     names = tuple(dict.fromkeys(wanted)) or ("auto",)
     if model.core.head is None or model.config.head not in ("linear", "mlm"):
         raise ConfigError(
-            f"model {model.name} gives no probabilities of letters, so it cannot score variants; use a "
+            f"model {model.name} gives no probabilities of residues or bases, so it cannot score "
+            "variants; use a "
             "masked or causal language model"
         )
     if names == ("auto",):

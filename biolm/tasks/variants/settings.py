@@ -66,8 +66,8 @@ class VariantSettings(RunSettings):
     baseline
         Proteins: add BLOSUM62.
     letters
-        What is done with letters that the model does not know: ``error`` stops, ``unknown`` reads them as its
-        unknown token, ``skip`` gives no score to what holds one.
+        What is done with residues or bases that the model does not know: ``error`` stops, ``unknown`` reads
+        them as its unknown token, ``skip`` gives no score to what holds one.
     offset
         Proteins: how much the places that are written exceed those of the sequence.
     key

@@ -233,7 +233,7 @@ def variant_blocks(
     Yields
     ------
     ``(·, k)``; NaN for alleles that are not written in A, C, G and T or are longer than a window, and by
-    policy for windows with letters that the model does not know.
+    policy for windows with residues or bases that the model does not know.
     """
     width, options = settings.width(model), settings.options()
     size = _HIDDEN if method == "pseudo-perplexity" else _READ

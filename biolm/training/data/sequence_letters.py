@@ -99,7 +99,8 @@ def known_records(
         known[rows[odd]] = False
     if not known.any():
         raise InputError(
-            "every record was left out for letters that the model does not know; read them as unknown "
+            "every record was left out for residues or bases that the model does not know; read them as "
+            "unknown "
             "(`letters='unknown'`)"
         )
     tally.letters.update(met.letters)

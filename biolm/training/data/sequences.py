@@ -69,7 +69,7 @@ class SequenceExamples(Examples):
         What becomes of a record longer than the model: ``crop`` takes another piece of it in each epoch,
         chosen by a hash of (seed, epoch, example); ``window`` makes an example of each of its pieces.
     letters
-        What becomes of records with letters that the model does not know.
+        What becomes of records with residues or bases that the model does not know.
 
     Raises
     ------
@@ -139,7 +139,7 @@ class SequenceExamples(Examples):
         return _shortened(tokens, rows, self.longest, self.language.special[1])
 
     def blocks(self) -> Iterator[Tokens]:
-        """All examples in order; letters that have no token are counted in ``tally``."""
+        """All examples in order; residues or bases that have no token are counted in ``tally``."""
         self.tally = replace(self._found, letters=Counter(self._found.letters))
         for start in range(0, len(self.record), _BLOCK):
             yield self._tokens(np.arange(start, min(start + _BLOCK, len(self.record))), self.tally)

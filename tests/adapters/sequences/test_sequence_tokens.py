@@ -158,7 +158,7 @@ def test_letters_without_a_token() -> None:
     tokens = tokenizer.tokenize(block, tally=tally)
     assert tokens[1].ids.tolist() == [0, 20, 3, 3, 3, 2]
     assert tally.sentence() == (
-        "1 records hold letters that the model does not know ('J' 2, '*' 1); read as unknown"
+        "1 records hold residues or bases that the model does not know ('J' 2, '*' 1); read as unknown"
     )
     skipped = Tally()
     tokens = tokenizer.tokenize(block, policy="skip", tally=skipped)

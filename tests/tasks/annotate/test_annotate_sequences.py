@@ -298,7 +298,7 @@ def test_labels_of_letters_lose_those_of_a_final_stop(place: Path, shared: Path)
     assert samples.block.lengths[0] == 40
     assert "".join(np.array(samples.classes)[samples.values[:40]]) == written[:40]
     assert tally.stops > 0
-    with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 letters but 39 labels"):
+    with pytest.raises(InputError, match=r"'sp.P00000.X_0' has 40 residues or bases but 39 labels"):
         read_samples(fasta, awkward / "an_res_short.fasta", "labels", model, settings)
     with pytest.raises(InputError, match=r"a string of letters, not a class; .*\(`per_residue=True`\)"):
         read_samples(fasta, awkward / "an.fasta", "kind", model, FitSettings())

@@ -78,7 +78,7 @@ def test_dna_on_both_strands_and_in_long_records(monkeypatch: pytest.MonkeyPatch
 
 def test_too_large_a_reference_is_refused(proteins: SequenceBlock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest, "_MOST", 1000)
-    with pytest.raises(InputError, match="has 6,000 letters, but at most 1,000 are searched"):
+    with pytest.raises(InputError, match="has 6,000 residues or bases, but at most 1,000 are searched"):
         Reference(proteins, protein=True)
 
 

@@ -230,7 +230,7 @@ def _read(
     block, rows = admitted_rows(held.block, reader.tokenizer, settings.letters, tally)
     if not len(rows):
         raise InputError(
-            f"every sequence of {found.name} ({side}) was left out; read letters as unknown "
+            f"every sequence of {found.name} ({side}) was left out; read unknown residues or bases as such "
             "(`letters='unknown'`)"
         )
     return replace(held, block=block).take(rows)
