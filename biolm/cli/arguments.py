@@ -191,13 +191,13 @@ def annotation(field: dataclasses.Field[Any], hint: Any) -> Any:
     if option.argument:
         about = typer.Argument(help=option.help, rich_help_panel=option.panel)
         return Annotated[_typer_kind(kind), about]
-    made = typer.Option(
+    declared = typer.Option(
         *_flags(field, option, kind),
         help=option.help,
         show_default=option.shown or True,
         rich_help_panel=option.panel,
     )
-    return Annotated[_typer_kind(kind), made]
+    return Annotated[_typer_kind(kind), declared]
 
 
 def _typer_kind(kind: Any) -> Any:

@@ -86,15 +86,15 @@ def _object(kind: type[Any], without: frozenset[str] = frozenset(), *, whole: bo
         for field in dataclasses.fields(kind)
         if field.name not in (*without, *never_used(kind)) and offered(hints[field.name])
     ]
-    made: dict[str, Any] = {
+    schema: dict[str, Any] = {
         "type": "object",
         "properties": {field.name: _field(field, hints[field.name]) for field in fields},
         "additionalProperties": False,
     }
     required = [field.name for field in fields if _default(field) is dataclasses.MISSING]
     if required and whole:
-        made["required"] = required
-    return made
+        schema["required"] = required
+    return schema
 
 
 def _field(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
@@ -102,26 +102,26 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     extras = getattr(hint, "__metadata__", ())
     section = next((extra for extra in extras if isinstance(extra, Section)), None)
     if section is not None:
-        made = _object(section.of, section.without, whole=section.whole)
-        return {**made, "description": section.help}
+        schema = _object(section.of, section.without, whole=section.whole)
+        return {**schema, "description": section.help}
     about = extras[0] if extras else None
-    made = _type(hint.__origin__ if get_origin(hint) is Annotated or extras else hint)
+    schema = _type(hint.__origin__ if get_origin(hint) is Annotated or extras else hint)
     pattern = getattr(about, "pattern", None)
-    if pattern is not None and made["type"] == "object":
-        made["propertyNames"] = {"pattern": f"^{pattern}$"}
+    if pattern is not None and schema["type"] == "object":
+        schema["propertyNames"] = {"pattern": f"^{pattern}$"}
     elif pattern is not None:
-        made["pattern"] = f"^{pattern}$"
+        schema["pattern"] = f"^{pattern}$"
     for name, limit in _LIMITS.items():
         if getattr(about, limit, None) is not None:
-            made[name] = getattr(about, limit)
+            schema[name] = getattr(about, limit)
     if choices := getattr(about, "choices", ()):
-        made["enum"] = [*choices, None] if "null" in made["type"] else list(choices)
+        schema["enum"] = [*choices, None] if "null" in schema["type"] else list(choices)
     default = _default(field)
     if default is not dataclasses.MISSING:
-        made["default"] = list(default) if isinstance(default, tuple) else default
+        schema["default"] = list(default) if isinstance(default, tuple) else default
     if getattr(about, "help", None):
-        made["description"] = about.help  # type: ignore[union-attr]  # it has one
-    return made
+        schema["description"] = about.help  # type: ignore[union-attr]  # it has one
+    return schema
 
 
 def _type(hint: Any) -> dict[str, Any]:

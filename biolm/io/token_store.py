@@ -54,19 +54,19 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
     InputError
         If a file cannot be read, or files were made with different models.
     """
-    made: dict[str, Any] = {}
+    origin: dict[str, Any] = {}
     writer: StoreWriter | None = None
     for path in files:
         facts = token_facts(path)
         for key in ("model", VOCABULARY):
             # Tokens of earlier versions do not tell their genes.
-            if len({facts.get(key), made.get(key)} - {None}) > 1:
-                other = "the same model with other genes" if key == VOCABULARY else made.get("model")
+            if len({facts.get(key), origin.get(key)} - {None}) > 1:
+                other = "the same model with other genes" if key == VOCABULARY else origin.get("model")
                 raise InputError(
                     f"{path} holds tokens of {facts.get('model')}, the files before it those of {other}; "
                     "pack the tokens of one model"
                 )
-        made = {**facts, **made}
+        origin = {**facts, **origin}
         for tokens in token_blocks([path]):
             columns: dict[str, NDArray[Any]] = {"ids": tokens.ids}
             if tokens.values is not None:
@@ -76,7 +76,7 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
             writer.append(tokens.lengths, columns)
     if writer is None:
         raise InputError("the files hold no tokens")
-    writer.finish(KIND, {"provenance": made})
+    writer.finish(KIND, {"provenance": origin})
     return writer.rows, writer.values
 
 

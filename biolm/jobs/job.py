@@ -157,7 +157,7 @@ class Job:
             rows = int(self.ends[last] - self.ends[first])
             self._check_inputs()
             if shard is None:
-                write_whole(spool.folder, output, lambda made: self.finish(spool.parts(), made))
+                write_whole(spool.folder, output, lambda output_file: self.finish(spool.parts(), output_file))
                 return rows
             record = ShardRecord(
                 path=spool.folder,
@@ -266,9 +266,9 @@ def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> Non
     write
         Writes to the path it is given; files beside it have the same name with another ending added.
     """
-    made = folder / OUTPUT
+    output_file = folder / OUTPUT
     with writing(output):
-        made.mkdir()
-        write(made / output.name)
+        output_file.mkdir()
+        write(output_file / output.name)
         (folder / MADE).touch()
-        install_all(made, output)
+        install_all(output_file, output)

@@ -104,11 +104,11 @@ class CellTokens:
         """Packed tokens of one block."""
         from biolm.adapters.cells import in_threads
 
-        def made(part: CellBlock) -> Tokens:
+        def tokenized(part: CellBlock) -> Tokens:
             tokens: Tokens = self.language.tokenize(part, self.match, seed=self.settings.seed)
             return tokens
 
-        return in_threads(made, block, self.settings.workers)
+        return in_threads(tokenized, block, self.settings.workers)
 
     def names_of(self, block: CellBlock) -> NDArray[np.str_]:
         """``(n,)``."""

@@ -227,8 +227,8 @@ class Objective(Criterion):
     ) -> Prepared:
         """One view of the batch."""
         draw = Draw(keys, epoch, seed, number)
-        made = (self.view or Plain())(batch, draw)
-        prepared = replace(made, labels=dict(labels or {}), seeds=draw.seeds("score"))
+        seen = (self.view or Plain())(batch, draw)
+        prepared = replace(seen, labels=dict(labels or {}), seeds=draw.seeds("score"))
         self.check(prepared)
         return prepared
 

@@ -81,10 +81,10 @@ class Weighted(Criterion):
             self.weights[name] = weight
             if "input_of" in part:
                 self.below[name] = part["input_of"]
-            made = make(kind, facts, chosen)
-            if not isinstance(made, Objective):
+            built = make(kind, facts, chosen)
+            if not isinstance(built, Objective):
                 raise ConfigError(f"part {name} is a sum itself; name its objectives as parts of this one")
-            self.parts.append(made)
+            self.parts.append(built)
         parts = self.parts_by_name()
         self.uses_head = any(part.uses_head for part in parts.values())
         self.reads_counts = any(part.reads_counts for part in parts.values())
@@ -179,12 +179,12 @@ class Weighted(Criterion):
         """One input for each group; the first holds the others."""
         columns, draw = dict(labels or {}), Draw(keys, epoch, seed, number)
         seeds = draw.seeds("score")
-        parts, made = self.parts_by_name(), []
+        parts, built = self.parts_by_name(), []
         for view, names in self.groups():
-            made.append(replace(view(batch, draw), labels=columns, seeds=seeds))
+            built.append(replace(view(batch, draw), labels=columns, seeds=seeds))
             for name in names:
-                parts[name].check(made[-1])
-        return replace(made[0], others=tuple(made[1:]))
+                parts[name].check(built[-1])
+        return replace(built[0], others=tuple(built[1:]))
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Those of the parts, each on its own input."""

@@ -206,11 +206,11 @@ def embed_file(
         ends, provenance = prepared.ends, prepared.provenance()
         empty = 0
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             nonlocal provenance, empty
             result = writer.result(parts.joined("vectors"), key, provenance, centre=settings.centre)
             provenance, empty = result.provenance, int(result.empty.sum())
-            writer.write(made, form, result, parts, source)
+            writer.write(temporary, form, result, parts, source)
 
         shape = (int(ends[-1]), reader.width)
         job = Job(
@@ -269,13 +269,13 @@ def merge_vectors(merging: Merging) -> int:
     if not writer.needs_source:
         if len(vectors) != job["provenance"]["rows"]:
             raise InputError("the shards do not hold all rows; make the shards again")
-        merging.write(lambda made: writer.write(made, form, result, parts, None))
+        merging.write(lambda temporary: writer.write(temporary, form, result, parts, None))
         return len(vectors)
     reading = replace(EmbedSettings(), layer=facts["layer"], transpose=facts["transpose"])
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
         writer.check(source, form, job["key"], overwrite=facts["overwrite"])
-        merging.write(lambda made: writer.write(made, form, result, parts, source))
+        merging.write(lambda temporary: writer.write(temporary, form, result, parts, source))
     return len(vectors)
 
 

@@ -106,20 +106,20 @@ def whole_model(encoder: Padded, head: Head, extra: Mapping[str, Any]) -> nn.Mod
         setattr(config, name, value)
     automatic = getattr(transformers, f"AutoModel{head.architecture}")
     try:
-        made: nn.Module = automatic.from_config(config)
+        module: nn.Module = automatic.from_config(config)
     except ValueError as error:
         raise CheckpointError(
             f"transformers has no model for {head.purpose} of the family {config.model_type!r}; "
             "give an encoder"
         ) from error
-    prefix = f"{made.base_model_prefix}."
-    own = {name for name, _ in made.named_parameters() if not name.startswith(prefix)}
+    prefix = f"{module.base_model_prefix}."
+    own = {name for name, _ in module.named_parameters() if not name.startswith(prefix)}
     if own != {f"{head.name}.weight", f"{head.name}.bias"}:
         raise CheckpointError(
             f"heads of the family {config.model_type!r} are more than one linear layer, which biolm does not "
             "train; give an encoder such as BERT, RoBERTa, DistilBERT or ELECTRA"
         )
-    return made
+    return module
 
 
 def new_linear(core: Encoder, outputs: int) -> nn.Linear:
@@ -132,10 +132,10 @@ def new_linear(core: Encoder, outputs: int) -> nn.Linear:
     outputs
         Of the head.
     """
-    made = nn.Linear(width_of(core), outputs)
-    nn.init.normal_(made.weight, std=0.02)
-    nn.init.zeros_(made.bias)
-    return made
+    module = nn.Linear(width_of(core), outputs)
+    nn.init.normal_(module.weight, std=0.02)
+    nn.init.zeros_(module.bias)
+    return module
 
 
 def load_head(folder: Path, head: Head) -> tuple[Encoder, nn.Linear]:
@@ -185,13 +185,13 @@ def save_head(
         Further values of ``config.json``.
     """
     if isinstance(core, Padded):
-        made: Any = whole_model(core, head, {"num_labels": linear.out_features})
+        module: Any = whole_model(core, head, {"num_labels": linear.out_features})
         # A pooler, which some encoders have, is no part of it.
-        wanted = made.base_model.state_dict()
+        wanted = module.base_model.state_dict()
         given = {name: value for name, value in core.model.state_dict().items() if name in wanted}
-        made.base_model.load_state_dict(given)
-        getattr(made, head.name).load_state_dict(linear.state_dict())
-        made.save_pretrained(folder)
+        module.base_model.load_state_dict(given)
+        getattr(module, head.name).load_state_dict(linear.state_dict())
+        module.save_pretrained(folder)
     else:
         to_hf(core, folder, kind)
         prefix = _PREFIX[kind]

@@ -192,8 +192,8 @@ def _engine(folder: Path) -> Any:
         if (folder / "vocab.txt").is_file():
             return _word_pieces(folder)
         if (folder / "merges.txt").is_file() and (folder / "vocab.json").is_file():
-            made = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-            return made._tokenizer
+            backend = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+            return backend._tokenizer
     return _from_transformers(folder)
 
 
@@ -207,8 +207,8 @@ def _word_pieces(folder: Path) -> Any:
     # Without a setting, a vocabulary that holds capitals is a cased one.
     cased = sum(word[:1].isupper() for word in words if not word.startswith("[")) > 100
     lower = bool(settings.get("do_lower_case", not cased))
-    made = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lower)
-    return made._tokenizer
+    backend = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lower)
+    return backend._tokenizer
 
 
 def _from_transformers(folder: Path) -> Any:

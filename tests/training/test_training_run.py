@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_keeps_the_batch_and_the_checkpoint(config, tmp
 
 def test_training_ends_early_without_improvement(config, tmp_path):
     result = train(
-        config(trainer__patience=1, optimiser__rate=1e-12, trainer__validate_every=1), tmp_path / "run"
+        config(trainer__patience=1, optimiser__lr=1e-12, trainer__validate_every=1), tmp_path / "run"
     )
     assert result.steps < 9
     assert result.model.is_dir()

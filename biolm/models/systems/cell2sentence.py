@@ -132,8 +132,8 @@ class Cell2Sentence(TokenCellModel):
         filled = [row for row, text in enumerate(texts) if text]
         answers = [""] * len(texts)
         options = SamplingOptions(max_tokens=most, temperature=0.0)
-        made = generate(self.core, [prompts.encode(texts[row]) for row in filled], options)
-        for row, result in zip(filled, made, strict=True):
+        generated = generate(self.core, [prompts.encode(texts[row]) for row in filled], options)
+        for row, result in zip(filled, generated, strict=True):
             answers[row] = prompts.decode(result.ids).split(".")[0].strip()
         return answers
 

@@ -60,8 +60,8 @@ class CellTraining(RowTraining):
         split = self.split(cells.labels[0])
         tokens = read_tokens(self.job)
         log.info("training (%s) on %s cells", settings.method, f"{len(split.train):,}")
-        made, classifiers = train(token_model(self.job.model), tokens, cells, split.train, settings)
-        logits = made.logits(tokens.take(split.test), settings.batch_tokens, settings.device)
+        trained_model, classifiers = train(token_model(self.job.model), tokens, cells, split.train, settings)
+        logits = trained_model.logits(tokens.take(split.test), settings.batch_tokens, settings.device)
         heads = []
         for column, frozen in zip(cells.labels, classifiers, strict=True):
             found, truth = frozen.probabilities(logits, None), column.codes[split.test]
@@ -70,11 +70,11 @@ class CellTraining(RowTraining):
             unknown = novelty_test(gene_points(cells, column), split, frozen, column.classes, settings)
             report |= {"unknown": unknown, "shown": shown(truth, found)}
             heads.append(Head(column.name, column.classes, frozen, report))
-        return made, heads, made.tuned
+        return trained_model, heads, trained_model.tuned
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with these heads, the genes of the cells and how they were found."""
-        made = super().annotator(reference, heads, **trained)
+        annotator = super().annotator(reference, heads, **trained)
         job, held = self.job, self.held
         assert held.vocabulary is not None
         reading = {
@@ -83,10 +83,10 @@ class CellTraining(RowTraining):
             "cells": job.source.n_cells,
         }
         return replace(
-            made,
-            embedding={**made.embedding, "match": self.settings.match},
+            annotator,
+            embedding={**annotator.embedding, "match": self.settings.match},
             space=ExpressionSpace.of(held.vocabulary, held.counts, self.settings.seed),
-            facts=plain({**made.facts, **reading}),
+            facts=plain({**annotator.facts, **reading}),
         )
 
 

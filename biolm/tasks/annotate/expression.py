@@ -149,11 +149,11 @@ def counts_in(block: CellBlock, match: GeneMatch, genes: int) -> Any:
     target = match.target[block.indices]
     known = target >= 0
     starts = np.concatenate([[0], np.cumsum(known)])
-    made = csr_matrix(
+    matrix = csr_matrix(
         (block.data[known].astype(np.float32), target[known], starts[block.indptr]), (len(block), genes)
     )
-    made.sum_duplicates()
-    return made
+    matrix.sum_duplicates()
+    return matrix
 
 
 def log_normalised(counts: Any, total: float = TOTAL) -> Any:

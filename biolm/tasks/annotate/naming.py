@@ -119,10 +119,10 @@ class RowPrediction:
         """Nothing more."""
         return {}
 
-    def write(self, parts: Parts, made: Path, form: str) -> dict[str, Any]:
+    def write(self, parts: Parts, temporary: Path, form: str) -> dict[str, Any]:
         """Write a table with the names; by key, rows of each class."""
         added = self._additions(parts)
-        self.modality.writer.write(made, form, added, parts, self.source)
+        self.modality.writer.write(temporary, form, added, parts, self.source)
         return {name: _counts(each) for name, each in added.columns.items() if isinstance(each, Coded)}
 
     def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:
@@ -189,12 +189,12 @@ def merge_calls(merging: Merging) -> int:
     added = additions(annotator, settings, found, job["options"]["coarse"])
     writer = modality.writer
     if not writer.needs_source:
-        merging.write(lambda made: writer.write(made, form, added, parts, None))
+        merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))
         return len(found.empty)
     reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
-        merging.write(lambda made: writer.write(made, form, added, parts, source))
+        merging.write(lambda temporary: writer.write(temporary, form, added, parts, source))
     return len(found.empty)
 
 

@@ -172,9 +172,9 @@ def annotate_file(
         work = kind.prediction(modality, source, used, settings)
         work.check(target)
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             nonlocal counts
-            counts = work.write(parts, made, form)
+            counts = work.write(parts, temporary, form)
 
         facts = {
             "input": made_from(path),

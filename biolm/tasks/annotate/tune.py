@@ -193,9 +193,11 @@ def train(
         settings=run_settings(len(rows) - held.sum(), tokens, settings),
         held_out=held,
     )
-    made = TunedModel(model, tuned.core, tuned.heads, tuple(labels), tuned)
-    logits = made.logits(tokens.take(split.test), _BATCH_TOKENS, settings.device)
-    return made, [_calibrated(made, column, split, logits, cells, settings) for column in cells.labels]
+    tuned_model = TunedModel(model, tuned.core, tuned.heads, tuple(labels), tuned)
+    logits = tuned_model.logits(tokens.take(split.test), _BATCH_TOKENS, settings.device)
+    return tuned_model, [
+        _calibrated(tuned_model, column, split, logits, cells, settings) for column in cells.labels
+    ]
 
 
 def _names(column: Labels) -> NDArray[np.object_]:

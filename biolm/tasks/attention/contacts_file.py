@@ -174,7 +174,7 @@ def contacts_file(
     work = _Work(path=path, model=reader, weights=weights, settings=settings)
     shares: dict[str, float] = {}
 
-    def finish(parts: Parts, made: Path) -> None:
+    def finish(parts: Parts, temporary: Path) -> None:
         first = next(_maps(parts))
         # Blocks of an earlier run count too.
         work.pairs = sum(1 for each in _maps(parts) for _ in each.pairs(settings.least))
@@ -182,7 +182,7 @@ def contacts_file(
             shares.update(precision(first, chain))
         if settings.picture is not None:
             draw_contacts(first, settings.picture, chain, overwrite=settings.overwrite)
-        _write(made, form, parts, settings.least)
+        _write(temporary, form, parts, settings.least)
 
     sequences = Job(
         kind=KIND,
@@ -208,7 +208,7 @@ def merge_contacts(merging: Merging) -> int:
     """Write the contacts of all shards as the whole job would; how many proteins there are."""
     merging.refuse_data("contacts")
     form, least, parts = _form(merging.target, merging.form), merging.job["options"]["least"], merging.parts
-    merging.write(lambda made: _write(made, form, parts, least))
+    merging.write(lambda temporary: _write(temporary, form, parts, least))
     return sum(len(part["lengths"]) for part in parts)
 
 
@@ -257,9 +257,9 @@ def _maps(parts: Parts) -> Iterator[ContactMap]:
             yield ContactMap(str(name), str(text), whole.reshape(size, size))
 
 
-def _write(made: Path, form: str, parts: Parts, least: float) -> None:
+def _write(temporary: Path, form: str, parts: Parts, least: float) -> None:
     write = _write_table if form == "tsv" else _write_maps
-    write(made, _maps(parts), least)
+    write(temporary, _maps(parts), least)
 
 
 def _write_table(target: Path, maps: Iterable[ContactMap], least: float) -> None:

@@ -105,8 +105,8 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
         raise OutputError(
             f"{existing[0]} exists already; choose another folder or allow it to be overwritten"
         )
-    with replacing_folder(folder, PAGE, overwrite=overwrite) as made:
-        questions = _write(made, seed)
+    with replacing_folder(folder, PAGE, overwrite=overwrite) as temporary:
+        questions = _write(temporary, seed)
     return DemoResult(questions=questions, files=files)
 
 

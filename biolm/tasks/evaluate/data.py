@@ -293,7 +293,7 @@ def _part(
         columns = source.gene_columns()
     counts = csr_matrix((block.data, block.indices, block.indptr), (len(rows), block.n_genes))
     counts.sort_indices()
-    made = {"biolm": dict(table.uns.get("biolm", {}))}
+    record = {"biolm": dict(table.uns.get("biolm", {}))}
     names = columns.pop("index")
     genes = pd.DataFrame(columns, index=names)
-    return anndata.AnnData(counts, obs=table.obs.iloc[rows].copy(), var=genes, uns=made)
+    return anndata.AnnData(counts, obs=table.obs.iloc[rows].copy(), var=genes, uns=record)

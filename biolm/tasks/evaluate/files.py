@@ -52,20 +52,20 @@ def write(
     OutputError
         If a file exists and ``overwrite`` is not set.
     """
-    with replacing_folder(folder, REPORT, overwrite=settings.overwrite) as made:
-        _text(made / "scores.json", json.dumps(as_json(found), indent=1) + "\n")
-        _text(made / "scores.tsv", _tsv(_score_lines(found)))
+    with replacing_folder(folder, REPORT, overwrite=settings.overwrite) as temporary:
+        _text(temporary / "scores.json", json.dumps(as_json(found), indent=1) + "\n")
+        _text(temporary / "scores.tsv", _tsv(_score_lines(found)))
         if curve_sets(found):
-            _text(made / "curves.tsv", _tsv(_curve_lines(found)))
+            _text(temporary / "curves.tsv", _tsv(_curve_lines(found)))
         page = parts(found)
-        write_plots(made, page)
+        write_plots(temporary, page)
         maps, picture = [], None
         if settings.maps:
             log.info("drawing maps")
-            maps, picture = [cell_map(data, vectors, settings)], made / "umap.png"
+            maps, picture = [cell_map(data, vectors, settings)], temporary / "umap.png"
             draw_maps(picture, maps, colour_by=settings.label)
         write_report(
-            made / REPORT,
+            temporary / REPORT,
             title=f"Embeddings of {data.name}",
             summary=summary_text(found),
             maps=maps,

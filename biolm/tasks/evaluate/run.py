@@ -238,7 +238,7 @@ def _verdict(scores: Sequence[Score], data: EvaluationData) -> tuple[str, ...]:
 
 def _facts(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict[str, Any]:
     """How the scores were made; no date and no path."""
-    made = data.table.uns.get("biolm", {})
+    record = data.table.uns.get("biolm", {})
     return {
         "biolm": biolm.__version__,
         "data": data.name,
@@ -253,5 +253,5 @@ def _facts(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict
         "draws": settings.draws,
         "matrix": settings.matrix,
         "seed": settings.seed,
-        **{key: made[key] for key in data.vectors if key in made},
+        **{key: record[key] for key in data.vectors if key in record},
     }

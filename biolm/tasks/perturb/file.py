@@ -72,9 +72,9 @@ def perturb_file(
         plan = Plan.of(source, data, loaded(model), wanted, settings)
         found: list[Perturbation] = []
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             found.append(plan.table(gathered(parts)))
-            write_table(made, [found[0].columns], found[0].facts, schema=SCHEMA)
+            write_table(temporary, [found[0].columns], found[0].facts, schema=SCHEMA)
 
         options = {name: value for name, value in asdict(settings).items() if name not in _RUN}
         genes = str(wanted.genes) if isinstance(wanted.genes, Path) else wanted.genes
@@ -126,5 +126,5 @@ def merge_perturbations(merging: Merging) -> int:
                 f"the model {facts['model']} changed since the shards were made; make them again"
             )
         found = plan.table(gathered(merging.parts))
-        merging.write(lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA))
+        merging.write(lambda temporary: write_table(temporary, [found.columns], found.facts, schema=SCHEMA))
     return len(plan.rows)

@@ -255,21 +255,22 @@ def check_model(index: Index, job: CellEmbedding) -> None:
     job
         The cells and the model.
     """
-    made = index.facts.get("model", {})
-    if made.get("checkpoint") != job.facts:
+    model_facts = index.facts.get("model", {})
+    if model_facts.get("checkpoint") != job.facts:
         raise InputError(
-            f"the index was built by another model ({made.get('name')}, not {job.model.name}, or another "
+            f"the index was built by another model ({model_facts.get('name')}, not {job.model.name}, or "
+            "another "
             "checkpoint of it); query with the model of the index or build the index again"
         )
-    if made.get("match", "resolve") != job.settings.match:
+    if model_facts.get("match", "resolve") != job.settings.match:
         raise InputError(
-            f"the index was built with `match={made.get('match', 'resolve')}`; query with the same"
+            f"the index was built with `match={model_facts.get('match', 'resolve')}`; query with the same"
         )
     pool = job.settings.pool or (job.model.pools[0] if job.model.pools else "")
-    if (made.get("pool"), made.get("hidden_state")) != (pool, job.settings.hidden_state):
+    if (model_facts.get("pool"), model_facts.get("hidden_state")) != (pool, job.settings.hidden_state):
         raise InputError(
-            f"the index was built with pool '{made.get('pool')}' and hidden state "
-            f"{made.get('hidden_state')}; query with the same"
+            f"the index was built with pool '{model_facts.get('pool')}' and hidden state "
+            f"{model_facts.get('hidden_state')}; query with the same"
         )
 
 

@@ -97,9 +97,9 @@ def query_file(
             rows, distances = held.search(job.compute(block)["vectors"], asked.k)
             return {"rows": rows, "distances": distances}
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             found.append(_joined(held, parts, asked.inside, facts))
-            _write(found[0], held, source, made, target, asked.key)
+            _write(found[0], held, source, temporary, target, asked.key)
 
         found: list[Neighbours] = []
         work = Job(
@@ -148,7 +148,7 @@ def merge_neighbours(merging: Merging) -> int:
         raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
     found = _joined(held, merging.parts, job["inside"], job["provenance"])
     with cells_of_shards(merging, facts["layer"] or "X") as source:
-        merging.write(lambda made: _write(found, held, source, made, target, job["key"]))
+        merging.write(lambda temporary: _write(found, held, source, temporary, target, job["key"]))
     return len(found.rows)
 
 
@@ -184,13 +184,15 @@ def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, 
     planned.check_free(dict.fromkeys(source.obs_columns()), records, overwrite=overwrite)
 
 
-def _write(found: Neighbours, index: Index, source: CellSource, made: Path, target: Path, key: str) -> None:
+def _write(
+    found: Neighbours, index: Index, source: CellSource, temporary: Path, target: Path, key: str
+) -> None:
     """Write to the path ``made`` what goes to ``target``."""
     if target.suffix.lower().removeprefix(".") in TABLES:
         pieces = _pieces(found, index, source.cell_names())
-        write_table(made, pieces, found.facts, schema=SCHEMA)
+        write_table(temporary, pieces, found.facts, schema=SCHEMA)
         return
-    write_store(source, made, format_of(target), found.additions(key, index.label))
+    write_store(source, temporary, format_of(target), found.additions(key, index.label))
 
 
 def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterator[dict[str, NDArray[Any]]]:

@@ -87,7 +87,7 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
     kinds = _kinds(known, settings.niche) if settings.niche else np.empty(0, np.str_)
 
     def arrays(section: Prepared, number: int) -> SpotArrays:
-        made = section_arrays(
+        built = section_arrays(
             section,
             panel,
             kind=settings.gene_tokens,
@@ -96,11 +96,11 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
             number=number,
         )
         niche = _niche(section, settings, kinds) if settings.niche else None
-        return replace(made, niche=niche)
+        return replace(built, niche=niche)
 
-    made = [arrays(section, place) for place, section in enumerate([*known, *fold.test])]
+    built = [arrays(section, place) for place, section in enumerate([*known, *fold.test])]
     assert panel.components is not None
-    image = made[0].image
+    image = built[0].image
     config = GeneImageConfig(
         n_genes=int(panel.tokens.sum()),
         targets=len(panel.targets),
@@ -119,9 +119,9 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
         panel=panel,
         medians=medians,
         config=config,
-        train=join_arrays(made[:first]),
-        inner=join_arrays(made[first:last]),
-        test=made[last:],
+        train=join_arrays(built[:first]),
+        inner=join_arrays(built[first:last]),
+        test=built[last:],
         train_xy=np.concatenate([standardised(section.xy) for section in known]),
         train_depth=np.concatenate([_depth(section, panel) for section in known]),
         test_xy=[standardised(section.xy) for section in fold.test],

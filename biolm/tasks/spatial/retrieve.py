@@ -59,9 +59,9 @@ def retrieve(
     for section in held:
         arrays = model_arrays(saved, section)
         rows = np.flatnonzero(arrays.has_image)
-        made = predict_arrays(saved.model.to(device), arrays, device=device)
-        genes.append(made.gene_vector[rows])
-        image.append(made.image_vector[rows])
+        prediction = predict_arrays(saved.model.to(device), arrays, device=device)
+        genes.append(prediction.gene_vector[rows])
+        image.append(prediction.image_vector[rows])
         both = retrieve_both_ways(genes[-1], image[-1])
         curves[section.name] = both
         found[section.name] = {

@@ -154,9 +154,9 @@ def tokenize_file(
             held |= {name: values for name, values in more.items() if values is not None}
             return {**held, "names": work.names_of(block)}
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             nonlocal count
-            count = _write(parts, made, facts, form)
+            count = _write(parts, temporary, facts, form)
 
         rows = Job(
             kind=KIND,
@@ -184,14 +184,14 @@ def merge_tokens(merging: Merging) -> int:
     """Write the tokens of all shards as the whole job would; how many rows there are."""
     merging.refuse_data("tokens")
     form, facts = token_format(merging.target, merging.form), merging.job["provenance"]
-    merging.write(lambda made: _write(merging.parts, made, facts, form))
+    merging.write(lambda temporary: _write(merging.parts, temporary, facts, form))
     return sum(len(part["index"]) for part in merging.parts)
 
 
-def _write(parts: Parts, made: Path, facts: dict[str, Any], form: str) -> int:
+def _write(parts: Parts, temporary: Path, facts: dict[str, Any], form: str) -> int:
     """Write the blocks of a job one by one; how many tokens they hold."""
     count = 0
-    with TokenWriter(made, metadata=facts, format=form) as writer:
+    with TokenWriter(temporary, metadata=facts, format=form) as writer:
         for part in parts:
             names = part.pop("names").astype(str)
             tokens = Tokens(**part)

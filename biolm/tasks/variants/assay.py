@@ -172,13 +172,13 @@ def _variants(
     results = [_of_sequence(wild, *pair) for pair in zip(sequences, where, strict=True)] if sequences else []
     variants = []
     for row, changes in enumerate(parsed):
-        made = _mutated(wild, changes, where[row])
-        if results and made.sequence and results[row].sequence != made.sequence:
+        mutated = _mutated(wild, changes, where[row])
+        if results and mutated.sequence and results[row].sequence != mutated.sequence:
             raise InputError(
                 f"{where[row]}: {_MUTATED} is not what {(texts or [])[row]} makes of the protein; give the "
                 "sequence that the mutations belong to"
             )
-        variants.append(made)
+        variants.append(mutated)
     return variants
 
 

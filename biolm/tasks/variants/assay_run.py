@@ -97,9 +97,9 @@ def score_assay(
         return layout.gathered(results)
     found: list[VariantScores] = []
 
-    def finish(parts: Parts, made: Path) -> None:
+    def finish(parts: Parts, temporary: Path) -> None:
         found.append(layout.gathered(parts))
-        write_table(made, [found[0].columns], found[0].facts, schema=SCHEMA)
+        write_table(temporary, [found[0].columns], found[0].facts, schema=SCHEMA)
 
     rows = Job(
         kind=KIND,
@@ -130,7 +130,7 @@ def merge_assay(merging: Merging) -> int:
     held = merging.facts["layout"]
     lists = {name: tuple(held[name]) for name in ("columns", "whole")}
     found = Layout(**{**held, **lists}).gathered(merging.parts)
-    merging.write(lambda made: write_table(made, [found.columns], found.facts, schema=SCHEMA))
+    merging.write(lambda temporary: write_table(temporary, [found.columns], found.facts, schema=SCHEMA))
     return len(found)
 
 

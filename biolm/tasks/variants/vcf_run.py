@@ -107,11 +107,11 @@ def score_vcf(
         prefix = settings.key.lower()
         columns: dict[str, NDArray[Any]] = {}
 
-        def finish(parts: Parts, made: Path) -> None:
+        def finish(parts: Parts, temporary: Path) -> None:
             scores = _scores(parts, len(names))
             columns.update({f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)})
             _tell(scores, methods[0], settings.width(model))
-            write_vcf(path, made, scores, names, _flat(same["provenance"]), settings.key)
+            write_vcf(path, temporary, scores, names, _flat(same["provenance"]), settings.key)
 
         rows = Job(
             kind=KIND,
@@ -152,7 +152,7 @@ def merge_vcf(merging: Merging) -> int:
     options, facts = job["options"], job["provenance"]
     names = COLUMNS if options["distances"] else COLUMNS[:3]
     scores = _scores(merging.parts, len(names))
-    merging.write(lambda made: write_vcf(place, made, scores, names, _flat(facts), options["key"]))
+    merging.write(lambda temporary: write_vcf(place, temporary, scores, names, _flat(facts), options["key"]))
     return len(scores)
 
 

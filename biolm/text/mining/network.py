@@ -218,8 +218,8 @@ def draw_cloud(weights: Mapping[str, float], path: Path, *, seed: int = 0, overw
     except ImportError as error:
         raise ConfigError(f"word clouds need wordcloud: {advice('mining')}") from error
     cloud = WordCloud(width=900, height=600, background_color="white", random_state=seed, colormap="viridis")
-    made = cloud.generate_from_frequencies(
+    image = cloud.generate_from_frequencies(
         {name: float(value) for name, value in weights.items() if value > 0}
     )
     with replacing(path, overwrite=overwrite) as temporary:
-        made.to_file(str(temporary))
+        image.to_file(str(temporary))

@@ -239,9 +239,9 @@ def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
             )
     if not chosen:
         return copy.deepcopy(core)
-    made = Transformer(replace(core.config, **chosen))
-    made.load_state_dict(core.state_dict())
-    return made
+    fresh = Transformer(replace(core.config, **chosen))
+    fresh.load_state_dict(core.state_dict())
+    return fresh
 
 
 def _folder_of(model: TokenCellModel) -> Path:

@@ -176,7 +176,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
     check_processes(config.trainer.devices, config.trainer.nodes)
     config = absolute(config)
     with _quiet(first=first), claiming(folder) if first else nullcontext():
-        made = first and open_folder(folder, config, resume=resume)
+        is_new = first and open_folder(folder, config, resume=resume)
         job = module = None
         try:
             job = prepare(config, folder)
@@ -188,7 +188,7 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Result:
             raise
         except BaseException:
             # A run that never made a step leaves no folder, which the corrected command would then refuse.
-            if made and (module is None or not module.step) and not checkpoints(folder):
+            if is_new and (module is None or not module.step) and not checkpoints(folder):
                 remove(folder)
             raise
         finally:

@@ -152,7 +152,9 @@ def test_fasta_holds_prompts_marks_and_numbers(dna: SequenceModel, tmp_path: Pat
 def test_what_cannot_be_written_on_is_named(
     dna: SequenceModel, both_ways: SequenceModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="holds residues or bases that model tiny, which reads DNA, does not know"):
+    with pytest.raises(
+        InputError, match="holds residues or bases that model tiny, which reads DNA, does not know"
+    ):
         biolm.generate(dna, "MKTL")
     with pytest.raises(InputError, match=r"prompt 'prompt1' holds protein sequences but the model reads DNA"):
         biolm.generate(dna, "MKTLLILAVVAAALAAPHWEQRSDNNPFYKLMIWQEHHDA")

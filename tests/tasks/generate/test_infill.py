@@ -72,7 +72,9 @@ def test_what_cannot_be_filled_is_named(encoder: SequenceModel) -> None:
         biolm.generate(encoder, "MKT")
     with pytest.raises(InputError, match="is an encoder and cannot write on"):
         biolm.generate(encoder)
-    with pytest.raises(InputError, match="template 'prompt1' has 41 residues or bases but model tiny reads at most 38"):
+    with pytest.raises(
+        InputError, match="template 'prompt1' has 41 residues or bases but model tiny reads at most 38"
+    ):
         biolm.generate(encoder, "_" + "MKLW" * 10)
     with pytest.raises(ConfigError, match="direction and repetition penalty are for decoders"):
         biolm.generate(encoder, TEMPLATE, repetition_penalty=1.2)
