@@ -104,6 +104,18 @@ def _is_overload(node: ast.FunctionDef) -> bool:
     return any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in node.decorator_list)
 
 
+def test_words_are_those_of_the_field() -> None:
+    """The field says evaluation set, baseline, novelty, strength, fix, step, tab-separated, label transfer."""
+    invented = r"\b(judges?|rivals?|strangeness|gift|mends?|rungs?|(?<!separated )(?<!split )by tabs|labels moved|thinned)\b"
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for path in MODULES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(invented, line, re.IGNORECASE)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     "unwanted",
     [

@@ -142,6 +142,7 @@ def part(chosen: Any, kind: type[Settings], **changes: Any) -> Settings:
     changes
         Values in place of the arguments'.
     """
+    # Options of the command line alone, such as --quiet, are none of the settings.
     names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in changes]
     return kind(**{name: getattr(chosen, name) for name in names}, **changes)
 

@@ -144,6 +144,7 @@ class Job:
         shard = None if choices.shard is None else Shard.parse(choices.shard)
         first, last = (0, count) if shard is None else shard.blocks(count)
         tidy(output)
+        # Provenance holds the version of biolm: an update in between need not end a job that was killed.
         same = {name: value for name, value in self.same.items() if name != "provenance"}
         spool = Spool(output, {**same, "shard": str(shard or "")}, first, last)
         # A job that was killed once its output had its name writes that again, and so tells what it is.
@@ -155,6 +156,7 @@ class Job:
             )
             self._work(spool, show=choices.progress)
             rows = int(self.ends[last] - self.ends[first])
+            # Before the output gets its name: nobody would look for a fault in a result that is whole.
             self._check_inputs()
             if shard is None:
                 write_whole(spool.folder, output, lambda output_file: self.finish(spool.parts(), output_file))
@@ -169,6 +171,7 @@ class Job:
             )
             with writing(output):
                 write_record(record)
+                # It says how far an unfinished job is; a finished shard has its record instead.
                 (spool.folder / "job.json").unlink()
                 install(spool.folder, output)
             return rows

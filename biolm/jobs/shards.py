@@ -56,6 +56,7 @@ class Shard:
 
     def blocks(self, count: int) -> tuple[int, int]:
         """First block and end of this shard of ``count`` blocks; it may be empty."""
+        # Whole blocks, so that shards compute what the whole job would and merge to its bytes.
         first, last = (count * number // self.count for number in (self.number - 1, self.number))
         return first, last
 
@@ -117,6 +118,7 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
     found: dict[int, ShardRecord] = {}
     for record in records:
         differs = [name for name, value in first.job.items() if record.job.get(name) != value]
+        # Two tasks may agree in every option.
         if record.kind != first.kind:
             differs = ["kind"]
         if differs:

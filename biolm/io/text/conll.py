@@ -164,7 +164,7 @@ def _document(group: _Group, scheme: str, number: int | None) -> Document:
                 if gap > MOST_BLANK:
                     raise InputError(
                         f"document {group.name}, line {row.line}: word {row.word!r} lies {gap:,} characters "
-                        "behind the last; mend its offset"
+                        "behind the last; fix its offset"
                     )
                 text += "\n" * gap if not place and passages and gap else " " * gap
             text += row.word

@@ -59,7 +59,7 @@ def readable_protein(text: str, model: SequenceModel, settings: VariantSettings,
 def readable_windows(
     windows: Sequence[bytes], model: SequenceModel, settings: VariantSettings, tally: Tally
 ) -> NDArray[np.bool_]:
-    """``(m,)`` windows of a genome that the model is to read; those with a strange letter go with ``skip``.
+    """``(m,)`` windows of a genome that the model is to read; those with an unknown base go with ``skip``.
 
     Parameters
     ----------

@@ -218,7 +218,7 @@ class WholeSequences:
         NaN for '' and where the model has no token for a letter that the wild type does not have.
         """
         texts = [text.upper() for text in self.sequences[first:last]]
-        unique = [text for text in dict.fromkeys(texts) if text and self._strange.isdisjoint(text)]
+        unique = [text for text in dict.fromkeys(texts) if text and self._unread.isdisjoint(text)]
         row = {text: place for place, text in enumerate(unique)}
         block = np.full((len(unique) + 1, len(self.methods)), np.nan)
         for place, (method, zero) in enumerate(zip(self.methods, self._zeros, strict=True)):
@@ -231,7 +231,7 @@ class WholeSequences:
         return [float(self._measure([self.wild.upper()], method)[0]) for method in self.methods]
 
     @cached_property
-    def _strange(self) -> set[str]:
+    def _unread(self) -> set[str]:
         """Letters that only variants have and the model does not know."""
         letters = sorted(set("".join(self.sequences).upper()) - set(self.wild.upper()))
         ids = letter_ids(self.model, letters)
@@ -283,5 +283,5 @@ def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64
     tokens = model.tokenize(SequenceBlock.of(list(letters)), policy="unknown")
     ids = tokens.ids[tokens.offsets[:-1] + model.language.special[0]].astype(np.int64)
     unknown = model.tokenizer.special.unknown
-    strange = [number == unknown and letter != "X" for letter, number in zip(letters, ids, strict=True)]
-    return np.where(strange, -1, ids)
+    unread = [number == unknown and letter != "X" for letter, number in zip(letters, ids, strict=True)]
+    return np.where(unread, -1, ids)

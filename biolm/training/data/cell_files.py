@@ -15,7 +15,8 @@ from biolm.options import spelled
 
 __all__ = ["CellFiles", "in_settings", "naming_file"]
 
-_OPEN = 32  # files that a process keeps open at a time
+# Files that a process keeps open at a time: systems allow 256 to 1,024, and workers and logs need some.
+_OPEN = 32
 
 # Other commands' options, as the settings of a run.
 _HERE = {

@@ -44,6 +44,7 @@ class Examples(ABC):
         """The examples as an epoch sees them."""
         if not self.drawn:
             return self
+        # A shallow copy: open files and mapped arrays are shared by all epochs.
         other = copy(self)
         other.epoch = epoch
         return other

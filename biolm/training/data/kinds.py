@@ -178,6 +178,7 @@ def kind_of(files: list[Path]) -> Kind:
     """
     entries = (point.load() for point in entry_points(group="biolm.modalities"))
     registered: list[Kind] = [entry.training for entry in entries if getattr(entry, "training", None)]
+    # Stores are asked first: tokens may lie in a zarr folder, which readers of cells would try to open.
     known = [_SEQUENCES, _STORED, *registered, _CELLS]
     of_files = [next(kind for kind in known if kind.recognises(path)) for path in files]
     kinds = [kind for kind in known if kind in of_files]

@@ -66,6 +66,7 @@ class Vocabulary:
         """
         core: dict[str, Any] = {"pad_id": tokens.get("<pad>")}
         if language is not None:
+            # Ranks are places in a sentence; values stand beside their genes, whose order says nothing.
             core |= _RANK if isinstance(language.tokenizer, RankTokenizer) else _VALUES
             core["max_length"] = getattr(language.tokenizer, "max_length", None)
         return cls(

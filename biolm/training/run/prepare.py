@@ -41,6 +41,7 @@ def prepare(config: RunConfig, folder: Path | None = None) -> Job:
     try:
         return _planned(config, folder, files, kind, data)
     except BaseException:
+        # A run that is planned keeps its files open for the steps; one that never is must let go of them.
         data.close()
         raise
 
