@@ -105,7 +105,7 @@ def _is_overload(node: ast.FunctionDef) -> bool:
 
 
 def test_words_are_those_of_the_field() -> None:
-    """The field says evaluation set, baseline, novelty, strength, fix, step, tab-separated, label transfer."""
+    """The field says evaluation set, baseline, novelty, strength, fix, step, tab-separated, transfer."""
     tabs = r"(?<!separated )(?<!split )by tabs"
     invented = rf"\b(judges?|rivals?|strangeness|gift|mends?|rungs?|{tabs}|labels moved|thinned)\b"
     found = [
