@@ -54,7 +54,7 @@ def patch_size(config: CoreConfig, channels: int) -> int:
     return side
 
 
-def image_batch(images: Tensor, config: CoreConfig, *, index: Tensor | None = None) -> Batch:
+def image_batch(images: Tensor, config: CoreConfig) -> Batch:
     """Cut images into patches.
 
     Parameters
@@ -63,8 +63,6 @@ def image_batch(images: Tensor, config: CoreConfig, *, index: Tensor | None = No
         ``(b, c, H, W)`` float, normalised as the model wants it.
     config
         Of the model that reads them.
-    index
-        ``(b,)`` row numbers of the caller; 0, 1, … by default.
 
     Raises
     ------
@@ -95,7 +93,7 @@ def image_batch(images: Tensor, config: CoreConfig, *, index: Tensor | None = No
         offsets=torch.arange(count + 1, dtype=torch.int32, device=device) * tokens,
         positions=torch.arange(tokens, device=device).repeat(count),
         max_length=tokens,
-        index=torch.arange(count, device=device) if index is None else index,
+        index=torch.arange(count, device=device),
         values=values.flatten(0, 1),
     )
 

@@ -90,17 +90,8 @@ class CellMap:
         return [self.colours[level] if level in self.colours else next(free) for level in levels]
 
 
-def pack_maps(maps: Sequence[CellMap], *, room: int = ROOM, seed: int = 0) -> list[dict[str, Any]]:
-    """The maps as JSON for the page, at most about ``room`` bytes in all.
-
-    Parameters
-    ----------
-    maps
-        To show.
-    room
-        Most bytes, about.
-    seed
-        Of the cells that are left out.
+def pack_maps(maps: Sequence[CellMap]) -> list[dict[str, Any]]:
+    """The maps as JSON for the page, at most about :data:`ROOM` bytes in all.
 
     Raises
     ------
@@ -111,8 +102,8 @@ def pack_maps(maps: Sequence[CellMap], *, room: int = ROOM, seed: int = 0) -> li
         _check(item)
     kept = [_columns(item) for item in maps]
     needed = [_bytes(item, columns) for item, columns in zip(maps, kept, strict=True)]
-    share = min(1.0, room / max(sum(needed), 1))
-    return [_dataset(item, columns, share, seed) for item, columns in zip(maps, kept, strict=True)]
+    share = min(1.0, ROOM / max(sum(needed), 1))
+    return [_dataset(item, columns, share) for item, columns in zip(maps, kept, strict=True)]
 
 
 def _check(item: CellMap) -> None:
@@ -162,13 +153,11 @@ def _bytes(item: CellMap, columns: Mapping[str, dict[str, Any] | None]) -> int:
     return names + int(packed + 4 * len(item.cells) * len(item.views)) * 4 // 3
 
 
-def _dataset(
-    item: CellMap, columns: Mapping[str, dict[str, Any] | None], share: float, seed: int
-) -> dict[str, Any]:
+def _dataset(item: CellMap, columns: Mapping[str, dict[str, Any] | None], share: float) -> dict[str, Any]:
     n = len(item.cells)
     shown = np.arange(n)
     if share < 1:
-        shown = np.sort(np.random.default_rng(seed).choice(n, max(1, int(share * n)), replace=False))
+        shown = np.sort(np.random.default_rng(0).choice(n, max(1, int(share * n)), replace=False))
     return {
         "name": item.name,
         "cells": [str(item.cells[row]) for row in shown.tolist()],

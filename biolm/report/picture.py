@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_maps", "picture_format", "umap_layout"]
 
 _PICTURES = ("png", "svg", "pdf")
+NEIGHBOURS = 15  # of the neighbourhoods that are kept, capped by the number of cells
 MARKERS = ("o", "s", "^")
 
 
@@ -42,7 +43,7 @@ def picture_format(path: Path) -> str:
     return kind
 
 
-def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> NDArray[np.float32]:
+def umap_layout(vectors: ArrayLike, *, seed: int = 0) -> NDArray[np.float32]:
     """Two dimensions for the eye, by UMAP on the angles between vectors.
 
     Distances between far groups mean nothing.
@@ -51,8 +52,6 @@ def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> N
     ----------
     vectors
         ``(n, d)``.
-    neighbours
-        Size of the neighbourhoods that are kept, capped by the number of cells.
 
     Returns
     -------
@@ -64,11 +63,11 @@ def umap_layout(vectors: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> N
         from umap import UMAP
 
     points = np.asarray(vectors, dtype=np.float32)
-    model = UMAP(min(neighbours, len(points) - 1), min_dist=0.3, metric="cosine", random_state=seed, n_jobs=1)
+    model = UMAP(min(NEIGHBOURS, len(points) - 1), min_dist=0.3, metric="cosine", random_state=seed, n_jobs=1)
     return np.asarray(model.fit_transform(points), dtype=np.float32)
 
 
-def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite: bool = False) -> None:
+def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str) -> None:
     """Draw one row a set of cells and one column a view, with one legend a row.
 
     Parameters
@@ -83,7 +82,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
     Raises
     ------
     OutputError
-        If the file exists and ``overwrite`` is not set.
+        If the file exists.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -106,7 +105,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str, overwrite:
             handletextpad=0.2,
             markerscale=1.6,
         )
-    with replacing(path, overwrite=overwrite) as temporary:
+    with replacing(path) as temporary:
         # Without the software's name and version the same picture is the same bytes.
         figure.savefig(temporary, dpi=100, metadata={"Software": None})
 

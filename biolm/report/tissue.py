@@ -28,7 +28,6 @@ def draw_overlay(
     mask: NDArray[np.bool_] | None = None,
     boxes: float = 0.0,
     title: str = "",
-    overwrite: bool = False,
 ) -> None:
     """Spots over a small copy of the image, with the outline of the tissue.
 
@@ -58,12 +57,10 @@ def draw_overlay(
             axes.add_patch(Rectangle(corner, boxes, boxes, fill=False, edgecolor="#06c", linewidth=0.4))
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
-    _save(figure, path, overwrite)
+    _save(figure, path, overwrite=False)
 
 
-def draw_contact_sheet(
-    path: Path, patches: Sequence[NDArray[np.uint8]], names: Sequence[str], *, overwrite: bool = False
-) -> None:
+def draw_contact_sheet(path: Path, patches: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> None:
     """Patches beside each other, each with its name and a dot at its centre, where the spot is.
 
     Parameters
@@ -74,8 +71,6 @@ def draw_contact_sheet(
         ``(n, o, o, 3)``.
     names
         ``(n,)``.
-    overwrite
-        Whether the file may be replaced.
     """
     import matplotlib.pyplot as plt
 
@@ -88,7 +83,7 @@ def draw_contact_sheet(
         axes.imshow(patch)
         axes.plot([patch.shape[1] / 2], [patch.shape[0] / 2], "+", color="#c00", markersize=6)
         axes.set_title(name[:18], fontsize=6)
-    _save(figure, path, overwrite)
+    _save(figure, path, overwrite=False)
 
 
 def draw_values(
@@ -120,7 +115,7 @@ def draw_values(
         drawn = axes.scatter(*places.T, c=column, s=_size(places), cmap="viridis", linewidths=0)
         figure.colorbar(drawn, ax=axes, fraction=0.04)
         axes.set_title(name, fontsize=9)
-    _save(figure, path, overwrite)
+    _save(figure, path, overwrite=overwrite)
 
 
 def draw_labels(
@@ -151,7 +146,7 @@ def draw_labels(
             axes.scatter(*places[chosen].T, s=_size(places), color=PALETTE[number % len(PALETTE)], label=kind)
         axes.set_title(name, fontsize=9)
         axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    _save(figure, path, overwrite)
+    _save(figure, path, overwrite=overwrite)
 
 
 def draw_attention(
@@ -188,7 +183,7 @@ def draw_attention(
     right.tick_params(labelsize=7)
     right.set_title("the patch looks at", fontsize=9)
     figure.suptitle(title, fontsize=9)
-    _save(figure, path, overwrite)
+    _save(figure, path, overwrite=overwrite)
 
 
 def _panels(count: int, width: float, height: float) -> tuple[Any, Any]:
@@ -222,7 +217,7 @@ def _size(places: NDArray[np.float64]) -> float:
     return float(np.clip(9000 / max(len(places), 1), 1, 40))
 
 
-def _save(figure: Any, path: Path, overwrite: bool) -> None:
+def _save(figure: Any, path: Path, *, overwrite: bool) -> None:
     import matplotlib.pyplot as plt
 
     with replacing(path, overwrite=overwrite) as temporary:

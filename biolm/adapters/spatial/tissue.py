@@ -16,6 +16,7 @@ __all__ = ["DARKER", "TissueMask", "find_tissue"]
 
 DARKER = 25
 """Grey levels by which tissue is darker than the background."""
+SIDE = 1024  # longer side of the small copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class TissueMask:
         return found
 
 
-def find_tissue(image: TissueImage, *, side: int = 1024) -> TissueMask:
+def find_tissue(image: TissueImage) -> TissueMask:
     """Pixels that are darker than the background by 25 grey levels, lightly smoothed.
 
     The background is the commonest grey level of the lighter half. An image that is all tissue has none; its
@@ -61,12 +62,10 @@ def find_tissue(image: TissueImage, *, side: int = 1024) -> TissueMask:
     ----------
     image
         The image.
-    side
-        Longer side of the small copy.
     """
     from scipy.ndimage import uniform_filter
 
-    pixels, factor = image.thumbnail(side)
+    pixels, factor = image.thumbnail(SIDE)
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     light = grey[grey >= np.median(grey)]
     heights = np.bincount(np.rint(light).astype(np.int64), minlength=256)

@@ -39,8 +39,8 @@ def split_words(text: str) -> Iterator[Span]:
         yield found.span()
 
 
-def split_sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """Places of the sentences of a text, or of a stretch of it; line ends part sentences.
+def split_sentences(text: str) -> Iterator[Span]:
+    """Places of the sentences of a text; line ends part sentences.
 
     Parameters
     ----------
@@ -55,9 +55,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> Iterat
     >>> [text[a:b] for a, b in split_sentences(text)]
     ['We saw E. coli in vitro, e.g. Fig. 2.', 'It grew.']
     """
-    stop = len(text) if end is None else end
-    for line in re.finditer(r"[^\n]+", text[start:stop]):
-        at, last = start + line.start(), start + line.end()
+    for line in re.finditer(r"[^\n]+", text):
+        at, last = line.span()
         for found in _END.finditer(text, at, last):
             mark = found.start() + 1
             if _ABBREVIATION.search(text, max(at, mark - 12), mark):

@@ -74,9 +74,7 @@ KEYS = KeyTable(
 )
 
 
-def core_fields(
-    config: dict[str, Any], *, tie: bool = False, theta: float = 10_000.0, layer_type: str = "full_attention"
-) -> dict[str, Any]:
+def core_fields(config: dict[str, Any], *, tie: bool = False, theta: float = 10_000.0) -> dict[str, Any]:
     """Core fields that Llama, Mistral, Qwen and Gemma read alike.
 
     Parameters
@@ -85,8 +83,6 @@ def core_fields(
         A ``config.json``.
     tie, theta
         The family's defaults: head tied to the embedding, base of the rotary positions.
-    layer_type
-        Whose rotary positions the main ones are.
     """
     width, heads = config["hidden_size"], config["num_attention_heads"]
     head_dim = config.get("head_dim") or width // heads
@@ -102,7 +98,7 @@ def core_fields(
         "activation": activation(config.get("hidden_act", "silu")),
         "mlp_bias": False,
         "mlp_out_bias": False,
-        **rope_fields(config, head_dim, theta=theta, layer_type=layer_type),
+        **rope_fields(config, head_dim, theta=theta, layer_type="full_attention"),
         **causal_head(config, tie=tie),
     }
 

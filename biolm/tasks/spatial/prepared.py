@@ -87,15 +87,13 @@ class Prepared:
         return out
 
 
-def load_prepared(source: str | Path | AnnData | Prepared, *, counts: bool = True) -> Prepared:
+def load_prepared(source: str | Path | AnnData | Prepared) -> Prepared:
     """Read what :func:`biolm.tasks.spatial.prepare.prepare` wrote, or an AnnData of that form.
 
     Parameters
     ----------
     source
         The file, the AnnData, or a section that is loaded already.
-    counts
-        Refuse values that are no counts.
 
     Raises
     ------
@@ -105,9 +103,8 @@ def load_prepared(source: str | Path | AnnData | Prepared, *, counts: bool = Tru
     if isinstance(source, Prepared):
         return source
     adata = _read(source)
-    if counts:
-        with open_cells(adata) as cells:
-            check_counts(cells, reopen=None)
+    with open_cells(adata) as cells:
+        check_counts(cells, reopen=None)
     if "spatial" not in adata.obsm:
         raise InputError(f"{_name(source)} has no obsm['spatial']; make it with biolm spatial prepare")
     record = dict(dict(adata.uns.get("biolm", {})).get("spatial", {}))

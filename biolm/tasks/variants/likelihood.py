@@ -217,7 +217,6 @@ def token_scores(
     tokens: Tokens,
     method: str,
     options: SequenceOptions,
-    advance: Advance | None = None,
 ) -> TokenScores:
     """Log-probability of every token of some sequences.
 
@@ -236,8 +235,6 @@ def token_scores(
         ``e`` = 0.1 / ``v``; the estimate is ``p`` of the model's ``q``. It holds for models trained so.
     options
         Budget, device, precision, longest window.
-    advance
-        Called with the number of sequences just done.
     """
     before, after = model.language.special
     inner = tokens.lengths - before - after
@@ -255,8 +252,6 @@ def token_scores(
         if method == "one-pass":
             values = _unhidden(values, model.tokenizer.size)
         values[~scored] = np.nan
-    if advance is not None:
-        advance(len(tokens))
     return TokenScores(values, bounds)
 
 

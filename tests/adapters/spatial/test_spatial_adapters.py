@@ -173,7 +173,7 @@ def test_patches_at_the_edge() -> None:
     assert (padded.patch(1)[:, :5] == 255).all()
     with pytest.raises(InputError, match="2 of 3 patches leave the image"):
         cut_patches(image, centres, 1.0, settings["error"])
-    with pytest.raises(ConfigError, match="edge must be"):
+    with pytest.raises(ConfigError, match="`edge` must be one of"):
         PatchSettings(edge="mirror")
 
 
