@@ -320,7 +320,8 @@ def replacing_folder(folder: Path, last: str, *, overwrite: bool = False) -> Ite
         with replacing_all(folder / last, overwrite=overwrite) as made:
             yield made
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as made:
         made.mkdir()
         yield made

@@ -44,7 +44,8 @@ def claiming(target: Path) -> Iterator[None]:
     target = target.resolve()
     with ExitStack() as held:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
             _lock(target.with_name(f".{target.name}.lock"), held, wait=False)
         except BlockingIOError as error:
             raise OutputError(

@@ -102,7 +102,7 @@ def write_gene_vectors(
     overwrite
         Replace an existing folder.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from biolm.vocab.gene_table import gene_table
 
@@ -128,7 +128,8 @@ def write_gene_vectors(
     }
     with replacing(folder, overwrite=overwrite) as target:
         target.mkdir()
-        save_file(tensors, target / "genetext.safetensors", {"about": json.dumps(dict(about))})
+        content = save(tensors, {"about": json.dumps(dict(about))})
+        (target / "genetext.safetensors").write_bytes(content)
 
 
 def cell_sentences(

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biolm.io.anndata.elements import new_array
 from biolm.io.anndata.vectors import Addition
 from biolm.io.cells.frame import decoded
-from biolm.io.cells.hdf5 import open_hdf5
+from biolm.io.cells.hdf5 import open_hdf5, writing_hdf5
 from biolm.io.contained import open_zarr
 
-__all__ = ["convert", "creating", "reading"]
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["convert", "creating", "reading", "write_anndata"]
 
 # Bytes of one array in memory at a time.
 _BYTES = 2**25
@@ -64,14 +67,21 @@ def creating(path: Path, form: str) -> Iterator[Any]:
         ``h5ad`` or ``zarr``.
     """
     if form == "h5ad":
-        import h5py
-
-        with h5py.File(path, "w") as file:
+        with writing_hdf5(path) as file:
             yield file
     else:
         import zarr
 
         yield zarr.open_group(path, mode="w", zarr_format=2)
+
+
+def write_anndata(adata: AnnData, target: Path) -> None:
+    """Write an AnnData that is in memory as ``h5ad``."""
+    from anndata.io import write_elem
+
+    adata.strings_to_categoricals()
+    with creating(target, "h5ad") as file:
+        write_elem(file, "/", adata)
 
 
 def _copy(old: Any, new: Any) -> None:

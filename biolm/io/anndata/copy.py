@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.io.anndata.vectors import Addition
-from biolm.io.cells.hdf5 import open_hdf5
+from biolm.io.cells.hdf5 import open_hdf5, writing_hdf5
 from biolm.io.contained import open_zarr
 
 __all__ = ["copy_h5ad", "copy_zarr"]
@@ -30,7 +30,8 @@ def copy_h5ad(source: Path, target: Path, result: Addition) -> None:
     """
     shutil.copyfile(source, target)
     # Looked at again: what was checked when the cells were read may not be what was copied.
-    with open_hdf5(target, "r+") as root:
+    open_hdf5(target).close()
+    with writing_hdf5(target, "r+") as root:
         result.add(root)
 
 

@@ -299,7 +299,7 @@ def save(model: CellFactors, file: Path) -> None:
     file
         To write.
     """
-    from safetensors.numpy import save_file
+    from safetensors import numpy as tensors
 
     table: dict[str, NDArray[Any]] = {
         "genes": model.rows.astype(np.int32),
@@ -311,4 +311,4 @@ def save(model: CellFactors, file: Path) -> None:
     }
     about = {**model.facts, "text_sha256": model.text.sha256}
     # One entry of metadata: several would be written in an order that changes from run to run.
-    save_file(table, file, metadata={"about": json.dumps(about)})
+    file.write_bytes(tensors.save(table, metadata={"about": json.dumps(about)}))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.batch import Batch, Tokens, pack
 from biolm.errors import ConfigError, InputError
+from biolm.io.anndata.convert import write_anndata
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import label_text
@@ -300,7 +301,7 @@ def write_vectors(found: GeneVectors, target: Path, *, overwrite: bool = False) 
     check_output(target, overwrite=overwrite)
     if target.suffix.lower() == ".h5ad":
         with replacing(target, overwrite=overwrite) as temporary:
-            found.to_anndata().write_h5ad(temporary)
+            write_anndata(found.to_anndata(), temporary)
         return
     table_format(target)
     axes = {f"v{axis}": found.vectors[:, axis] for axis in range(found.vectors.shape[1])}

@@ -149,8 +149,14 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
             f"{folder} exists already; choose another folder, or go on with its run (`resume=True`)"
         )
     if not folder.exists() or not any(folder.iterdir()):
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        write_config(stored, config)
+        try:
+            write_config(stored, config)
+        except OutputError:
+            if made:
+                remove(folder)
+            raise
         return True
     if not stored.exists():
         raise OutputError(f"{folder} holds no run to go on with; choose another folder")
