@@ -7,6 +7,7 @@ parameter; options that commands share are inherited. :func:`add` makes the type
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import logging
 import shlex
@@ -14,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
@@ -259,7 +260,7 @@ def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) ->
             warnings.simplefilter("ignore")
         run()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201  # the one place that prints errors
+        _tell("interrupted")
         return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_left():
@@ -267,9 +268,16 @@ def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) ->
         if debug:
             traceback.print_exc()
         else:
-            print(f"Error: {spelled(_sentence(error), _spelling(arguments))}", file=sys.stderr)  # noqa: T201
+            _tell(f"Error: {spelled(_sentence(error), _spelling(arguments))}")
         return 2 if isinstance(error, ConfigError) else 1
     return 0
+
+
+def _tell(sentence: str) -> None:
+    """Print on stderr; where nothing more goes there, the exit status alone tells."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(sentence + "\n")
+        sys.stderr.flush()
 
 
 def _sentence(error: Exception) -> str:
@@ -278,6 +286,8 @@ def _sentence(error: Exception) -> str:
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "not enough memory; use a machine with more, or a smaller `batch_tokens`"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+        return "no space left for the standard output or temporary files; free some space"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
@@ -307,8 +317,7 @@ class _ToStderr(logging.Handler):
     """Write to what stderr is at that moment: a bar that is drawn there moves out of the way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
-        sys.stderr.flush()
+        _tell(self.format(record))
 
 
 class _Format(logging.Formatter):

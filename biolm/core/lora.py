@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from biolm.core.checkpoint import load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.atomic import replacing_folder
 
 __all__ = [
     "LoraConfig",
@@ -189,10 +190,9 @@ def save_lora(model: nn.Module, folder: str | Path, config: LoraConfig) -> None:
     tensors = _tensors(model)
     if not tensors:
         raise ConfigError("the model has no LoRA adapters to save; add them with add_lora")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_weights(folder / _WEIGHTS, tensors)
-    (folder / _CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(Path(folder), _CONFIG, overwrite=True) as made:
+        write_weights(made / _WEIGHTS, tensors)
+        (made / _CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
 
 
 def load_lora(model: nn.Module, folder: str | Path) -> LoraConfig:

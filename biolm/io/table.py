@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
+from biolm.progress import log
 
 __all__ = ["TABLES", "check_table", "side_car", "table_endings", "table_format", "write_table"]
 
 TABLES = ("parquet", "tsv", "csv")
+
+_FORMULA = tuple("=+-@")
+_NUMBER = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?")
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -154,11 +159,25 @@ def _arrow(values: NDArray[Any]) -> Any:
 def _write_text(path: Path, pieces: Iterable[Columns], delimiter: str) -> None:
     """Numbers in the shortest form that reads back the same, empty where they are not finite."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer, formulas = csv.writer(file, delimiter=delimiter, lineterminator="\n"), 0
         for place, piece in enumerate(pieces):
             if not place:
                 writer.writerow(piece)
             writer.writerows(zip(*(_cells(values) for values in piece.values()), strict=True))
+            formulas += sum(_formulas(values) for values in piece.values())
+    if formulas:
+        log.warning(
+            "%d cells begin as formulas do (=, +, -, @), which a spreadsheet may run; read them as text",
+            formulas,
+        )
+
+
+def _formulas(values: NDArray[Any]) -> int:
+    """Texts that a spreadsheet may take for formulas; they stay as they are, since they name things."""
+    if values.dtype.kind not in "UO":
+        return 0
+    texts = (text for text in values.tolist() if isinstance(text, str) and text[:1] in _FORMULA)
+    return sum(len(text) > 1 and not _NUMBER.fullmatch(text) for text in texts)
 
 
 def _cells(values: NDArray[Any]) -> list[Any]:

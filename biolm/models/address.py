@@ -1,7 +1,8 @@
 """What a user types to name a model: a name or folder, a hub repository, and what the system is told.
 
 ``FOLDER?padding=masked&assay=Smart-seq2`` is a folder with options of its system;
-``ORG/NAME:SUBFOLDER@REVISION`` a repository of the hub, one folder of it, at a branch, tag or commit.
+``ORG/NAME:SUBFOLDER@REVISION`` a repository of the hub, one folder of it, at a branch, tag or commit. With
+``hf:`` before it, it is one in any case; without, only where ``ORG`` is no folder of this machine.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from urllib.parse import unquote
 
 from biolm.errors import ConfigError
 
-__all__ = ["HubAddress", "hub_address", "split_options"]
+__all__ = ["HubAddress", "hub_address", "remote_address", "split_options"]
 
+HUB = "hf:"
 _HUB = re.compile(
     r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(?::(?P<subfolder>[\w.+-]+(?:/[\w.+-]+)*))?(?:@(?P<revision>[\w./+-]+))?"
 )
@@ -49,10 +51,32 @@ def hub_address(text: str) -> HubAddress | None:
     >>> hub_address("./folder") is None
     True
     """
-    found = _HUB.fullmatch(text)
+    found = _HUB.fullmatch(text.removeprefix(HUB))
     if found is None or ".." in re.split(r"[/:@]", text):
         return None
     return HubAddress(found["repository"], found["subfolder"] or "", found["revision"])
+
+
+def remote_address(text: str) -> HubAddress | None:
+    """The hub repository that a user means by what is no folder here; None where a folder is meant.
+
+    Raises
+    ------
+    ConfigError
+        If the text may be a repository or a folder that was mistyped.
+
+    Examples
+    --------
+    >>> remote_address("hf:facebook/esm2_t6_8M_UR50D")
+    HubAddress(repository='facebook/esm2_t6_8M_UR50D', subfolder='', revision=None)
+    """
+    found = hub_address(text)
+    if found is None or text.startswith(HUB) or not Path(found.repository).parent.exists():
+        return found
+    raise ConfigError(
+        f"there is no folder '{text}', though there is {Path(found.repository).parent}; if a repository of "
+        f"the hub is meant, write {HUB}{text}"
+    )
 
 
 def split_options(text: str) -> tuple[str, dict[str, str]]:

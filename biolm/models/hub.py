@@ -11,6 +11,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
 from biolm.io.damage import reason_of
 from biolm.models.address import HubAddress, hub_address
+from biolm.progress import log
 
 __all__ = ["HUBS", "Hub", "download", "hub_of", "where_to_get"]
 
@@ -160,6 +161,7 @@ def download(
             f"there is no folder {address.repository} here, and fetching it as a hub id needs "
             f"huggingface_hub: {advice('hub')}"
         ) from error
+    log.info("asking the hub (huggingface.co) for %s", address.repository)
     tops = (address.subfolder, *beside) if address.subfolder else ("",)
     patterns = [f"{top}/{name}" if top else name for top in tops for name in SAFE_FILES]
     (enable_progress_bars if progress else disable_progress_bars)()

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.damage import naming_damage
-from biolm.models.address import hub_address, split_options
+from biolm.models.address import remote_address, split_options
 from biolm.models.catalogue import BUILT_IN, Entry
 from biolm.models.hub import download, hub_of, where_to_get
 from biolm.progress import log
@@ -208,7 +208,7 @@ def resolve(
                 return entry, folder
         raise CheckpointError(f"{folder} is a file; give the folder that holds the checkpoint")
     if not folder.is_dir():
-        if hub_address(text) is None:
+        if remote_address(text) is None:
             names = [entry.name for entry in available()]
             raise ConfigError(f"there is no model or folder '{text}'; {nearest(text.lower(), names)}")
         folder = fetch(text, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)

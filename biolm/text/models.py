@@ -7,6 +7,7 @@ from pathlib import Path
 
 from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
+from biolm.models.address import remote_address
 
 __all__ = ["MINILM", "model_folder"]
 
@@ -37,7 +38,7 @@ def model_folder(name: str | Path) -> Path:
         return Path(spec.submodule_search_locations[0]) / "model"
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+        if remote_address(str(name)) is not None:
             from biolm.models.registry import fetch
 
             return fetch(str(name))

@@ -18,6 +18,7 @@ from biolm.batch import Tokens
 from biolm.core import Transformer
 from biolm.core.lora import fold_lora
 from biolm.errors import ConfigError
+from biolm.io.atomic import replacing_folder
 from biolm.models.headed import Headed
 from biolm.models.heads import Heads
 from biolm.models.native import Saved, save
@@ -107,9 +108,8 @@ class FineTuned:
         """
         if self.saved is None:
             raise ConfigError("a bare core has no tokeniser to save; keep its weights with save_file")
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        save(target, self.saved, self.core.state_dict(), self.heads.objective.state_dict())
+        with replacing_folder(Path(folder), "config.json", overwrite=True) as made:
+            save(made, self.saved, self.core.state_dict(), self.heads.objective.state_dict())
 
 
 def fine_tune(

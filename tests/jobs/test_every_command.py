@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -31,6 +32,7 @@ TRIED: Counter[str] = Counter()
 MADE: dict[str, State] = {}
 MOST = None if ALL else 1
 # What a run learns is the same; how fast it was is not.
+UNFINISHED = re.compile(r".*\.partial|\..*\.(lock|(partial|ready|old)-.*)").fullmatch
 VARIES = {"run/metrics.csv"}
 
 
@@ -108,11 +110,15 @@ def steady(state: State) -> State:
 
 def named(state: State) -> State:
     """What lies under final names, without what a name says to be unfinished."""
-    return {
-        path: content
-        for path, content in state.items()
-        if not any(part.startswith(".") or part.endswith(".partial") for part in Path(path).parts)
-    }
+    return {path: content for path, content in state.items() if not any(map(UNFINISHED, Path(path).parts))}
+
+
+def left_out(name: str, command: Command, *, old: bool) -> None:
+    """Skip what the short run leaves to the long one: each command writes a new output, or over an old."""
+    if old and not command.overwrite:
+        pytest.skip("has no --overwrite")
+    if not ALL and command.overwrite and old is (len(name) % 2 == 0):
+        pytest.skip("of the long run: make kills")
 
 
 def spoiled(state: State, out: Path) -> State:
@@ -147,14 +153,11 @@ def again(command: Command, place: Path, out: Path, whole: State, *more: str) ->
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "over"])
-def test_kills_at_changes_of_files(name: str, command: Command, place: Path, out: Path, *, old: bool) -> None:
-    if old and not command.overwrite:
-        pytest.skip("has no --overwrite")
-    more = ["--overwrite"] if old else []
-    before: State = {}
-    if old:
-        whole_output(command, place, out)
-        before = spoiled(out)
+def test_kills_at_changes_of_files(
+    name: str, command: Command, place: Path, out: Path, undisturbed: State, *, old: bool
+) -> None:
+    left_out(name, command, old=old)
+    more, before = (["--overwrite"], spoiled(undisturbed, out)) if old else ([], {})
     with watching(out) as watch:
         done = invoke(command.words(place, out, *more))
     assert done.exit_code == 0, done.output
@@ -199,10 +202,7 @@ def test_kills_at_random_moments(
 def test_a_full_disk(
     name: str, command: Command, place: Path, out: Path, undisturbed: State, *, old: bool
 ) -> None:
-    if old and not command.overwrite:
-        pytest.skip("has no --overwrite")
-    if not ALL and command.overwrite and old is (len(name) % 2 == 0):
-        pytest.skip("of the long run: make kills")
+    left_out(name, command, old=old)
     sizes = sorted(len(content) for content in undisturbed.values() if content)
     more, before = (["--overwrite"], spoiled(undisturbed, out)) if old else ([], {})
     limits = {random.Random(name).choice(sizes) // 2}

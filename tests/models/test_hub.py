@@ -15,6 +15,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.models import registry
 from biolm.models.address import HubAddress, hub_address, split_options
 from biolm.models.hub import HUBS, hub_of, where_to_get
+from biolm.text.models import model_folder
 
 REPOSITORY = "ctheodoris/Geneformer"
 
@@ -50,6 +51,25 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
     return calls
+
+
+def test_a_mistyped_folder_asks_nobody(
+    mirror: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ctheodoris").mkdir()
+    for ask in (registry.resolve, model_folder):
+        with pytest.raises(ConfigError, match="of the hub is meant, write hf:ctheodoris/Gene"):
+            ask(REPOSITORY)
+    assert mirror == []
+    entry, _ = registry.resolve(f"hf:{REPOSITORY}:Geneformer-V2-104M")
+    assert (entry.name, len(mirror)) == ("geneformer", 1)
+
+
+def test_asking_the_hub_is_said(mirror: list[dict], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "biolm"):
+        registry.resolve(f"{REPOSITORY}:Geneformer-V2-104M")
+    assert f"asking the hub (huggingface.co) for {REPOSITORY}" in caplog.text
 
 
 def test_a_folder_of_a_repository_with_what_lies_beside_it(mirror: list[dict]) -> None:

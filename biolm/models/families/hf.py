@@ -18,6 +18,7 @@ from torch import Tensor
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import check_size, find_weights, load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
+from biolm.io.atomic import replacing_folder
 from biolm.io.damage import damage_named
 from biolm.io.json_file import read_json
 from biolm.models.families.keys import KeyTable
@@ -221,9 +222,9 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     lost = _differences(model.config, _adapted(members, members.core_config(values), tensors))
     if lost:
         raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_weights(folder / "model.safetensors", tensors)
-    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(folder, "config.json", overwrite=True) as made:
+        write_weights(made / "model.safetensors", tensors)
+        (made / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _classifier(config: dict[str, Any], core: CoreConfig, names: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from biolm.core.checkpoint import check_size, load_strict, write_weights
 from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
+from biolm.io.atomic import replacing_folder
 from biolm.models.families.keys import Key, KeyTable
 
 __all__ = ["SHARED_EMBEDDING", "load_pair", "save_pair"]
@@ -69,15 +70,14 @@ def save_pair(model: EncoderDecoder, folder: str | Path, keys: KeyTable, config:
     model
         To save.
     folder
-        That is there.
+        Made where it is not there.
     keys
         Published names of the weights.
     config
         Of the model, as published.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    decoder = model.decoder.config
-    write_weights(folder / "model.safetensors", keys.ours_to_theirs(model.state_dict(), decoder))
+    tensors = keys.ours_to_theirs(model.state_dict(), model.decoder.config)
     text = json.dumps({**config, "is_encoder_decoder": True}, indent=2) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    with replacing_folder(Path(folder), "config.json", overwrite=True) as made:
+        write_weights(made / "model.safetensors", tensors)
+        (made / "config.json").write_text(text, encoding="utf-8")

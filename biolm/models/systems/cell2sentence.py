@@ -24,7 +24,7 @@ from biolm.core import SamplingOptions, generate
 from biolm.core.checkpoint import find_weights
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.address import hub_address
+from biolm.models.address import remote_address
 from biolm.models.families.hf import from_hf
 from biolm.models.hub import download, hub_of
 from biolm.models.language import CellLanguage
@@ -171,7 +171,7 @@ def recognises(folder: Path) -> bool:  # noqa: ARG001  # looks like any language
 
 def _folder(model: str) -> Path:
     folder = Path(model).expanduser()
-    if folder.is_dir() or hub_address(model) is None:
+    if folder.is_dir() or remote_address(model) is None:
         return folder
     return download(hub_of(model)[0])
 

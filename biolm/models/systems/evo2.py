@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import make_tokenizer
+from biolm.io.atomic import replacing_folder
 from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.systems import striped_folder
 from biolm.progress import log
@@ -145,8 +146,9 @@ def save(model: SequenceModel, folder: Path) -> None:
 
     from biolm.models.families import evo2
 
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = evo2.KEYS.ours_to_theirs(model.core.state_dict(), model.config)
-    torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"{folder.name}.pt")
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     values = evo2.published_config(model.config)
-    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(folder, "config.json", overwrite=True) as made:
+        torch.save(whole, made / f"{folder.name}.pt")
+        (made / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

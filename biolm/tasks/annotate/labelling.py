@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biolm.adapters.sequences import Tally
 from biolm.adapters.sequences.file import SequenceFile
 from biolm.errors import ConfigError
+from biolm.io.anndata.convert import write_anndata
 from biolm.io.provenance import plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import TABLES, write_table
@@ -163,7 +164,7 @@ class Labelling:
         block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
         scores = parts.joined("scores")
         if made.suffix == ".h5ad":
-            self.table(block, scores).write_h5ad(made)
+            write_anndata(self.table(block, scores), made)
         else:
             columns = [self.columns(block, scores)]
             write_table(made, columns, self.facts, schema="biolm.sequence_labels/1")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biolm.adapters.spatial.patches import Patches, PatchSettings, cut_patches, symmetry
 from biolm.adapters.spatial.stain import StainNormaliser
 from biolm.io.atomic import replacing
+from biolm.io.locks import alone
 from biolm.io.provenance import digest
 from biolm.models.systems.image_encoders import ImageEncoder
 from biolm.progress import log, progress
@@ -100,8 +101,7 @@ def image_features(
             features[block.rows] = np.mean([encoder(each) for each in turned], axis=0)
             advance(len(block.rows))
     if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept, overwrite=True) as temporary:
+        with alone(kept), replacing(kept, overwrite=True) as temporary:
             np.save(temporary, features)
     return features, facts
 

@@ -24,7 +24,7 @@ import biolm
 from biolm.core import Transformer
 from biolm.errors import ConfigError, TrainingError
 from biolm.extras import need
-from biolm.io.atomic import remove
+from biolm.io.atomic import remove, replacing
 from biolm.io.locks import claiming
 from biolm.models.native import Saved
 from biolm.objectives.base import Criterion
@@ -221,7 +221,8 @@ def run_job(
             _refuse_what_is_late(folder, job, progress)
         accept(folder, config)
     if first:
-        (folder / "summary.json").write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
+        with replacing(folder / "summary.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(job.summary(), indent=1) + "\n", encoding="utf-8")
     with stopping() as stop:
         loggers = t.loggers if first else ()
         record = Record(folder, progress.step, t.log_every, loggers=loggers, peak=1e12 * t.peak_tflops)
