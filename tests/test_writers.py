@@ -17,8 +17,8 @@ STAGES = {
 }  # fmt: skip
 WRITERS = {
     "ParquetWriter", "mkdir", "rename", "replace", "savefig", "save_file", "savez_compressed", "to_csv",
-    "to_parquet", "write_bytes", "write_h5ad", "write_text", "write_zarr", "writing_hdf5", "copyfile", "copytree",
-    "move",
+    "to_parquet", "write_bytes", "write_h5ad", "write_text", "write_zarr", "writing_hdf5", "copyfile",
+    "copytree", "move",
 }  # fmt: skip
 # Functions that write where they are told, and are told a path that does not have its final name yet.
 TOLD = {
