@@ -12,12 +12,13 @@ PYTEST_OPTIONS ?= -n 2 --dist loadfile
 SETTINGS := pyproject.toml constraints.txt
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo readme test lint types imports docs pytest fuzz clean
+.PHONY: help demo readme test lint types imports docs pytest fuzz kills clean
 
 help:
 	@echo "make demo   embed the shipped cells, print the quality table, write demo/"
 	@echo "make test   ruff, mypy, import-linter, documentation build, pytest"
 	@echo "make fuzz   read 200 mutants of a file of every reader"
+	@echo "make kills  what every command leaves where it is killed, for long"
 	@echo "make clean  remove what the two commands made, .venv included"
 
 $(BIN)/python:
@@ -69,6 +70,11 @@ pytest: $(VENV)/test.stamp
 
 fuzz: $(VENV)/test.stamp
 	BIOLM_FUZZ=200 $(BIN)/python -m pytest tests/fuzz
+
+# The long run of the tests of kills, full disks and second writers; KILLS=all looks at every change of a file.
+KILLS ?= 25
+kills: $(VENV)/test.stamp
+	BIOLM_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/jobs/test_every_command.py
 
 clean:
 	rm -rf $(VENV) demo docs/_build

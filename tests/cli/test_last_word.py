@@ -55,3 +55,15 @@ def test_a_reader_that_leaves_early_says_nothing(tmp_path: Path) -> None:
         assert process.stderr is not None
         said = process.stderr.read()
     assert (process.returncode, said) == (141, "")
+
+
+def test_full_streams_change_no_exit_status(tmp_path: Path) -> None:
+    for stream, failing, status in (("stderr", False, 0), ("stderr", True, 1), ("stdout", False, 1)):
+        missing = [str(tmp_path / "none.h5ad"), "-o", str(tmp_path / "x.npy")]
+        command = [sys.executable, "-m", "biolm", *(["embed", *missing] if failing else ["models"])]
+        with open("/dev/full", "w") as full:  # noqa: PTH123  # a device
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+            done = subprocess.run(command, **streams, text=True, check=False)  # type: ignore[call-overload]
+        assert done.returncode == status
+        if stream == "stdout":
+            assert done.stderr.startswith("Error: no space left for the standard output")
