@@ -1,7 +1,7 @@
 """Every command that writes: killed, on a full disk, beside a second one like it.
 
-A short run looks at a few moments of every command; with ``BIOLM_KILLS=25`` (``make kills``) it looks at 25 of
-each, with ``all`` at all of them.
+A short run looks at a few moments of every command, the long one (``make kills``) at 25 of each, and at all
+where ``BIOLM_KILLS`` is ``all``.
 """
 
 from __future__ import annotations

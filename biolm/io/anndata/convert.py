@@ -76,7 +76,20 @@ def creating(path: Path, form: str) -> Iterator[Any]:
 
 
 def write_anndata(adata: AnnData, target: Path) -> None:
-    """Write an AnnData that is in memory as ``h5ad``."""
+    """Write an AnnData that is in memory as ``h5ad``.
+
+    Parameters
+    ----------
+    adata
+        Its columns of few texts become categories.
+    target
+        Path to write.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, to a full disk say.
+    """
     from anndata.io import write_elem
 
     adata.strings_to_categoricals()
