@@ -115,6 +115,8 @@ def test_cells_of_a_file_and_refusals(folder: Path, shipped_cells: Path) -> None
     with pytest.raises(ConfigError, match="hsapiens, mmusculus: say which"):
         biolm.load(folder)
     assert biolm.load(f"{folder}?species=hsapiens").width == 48
+    with pytest.raises(ConfigError, match="reads no 'human' but hsapiens, mmusculus"):
+        biolm.load(f"{folder}?species=human")
     with pytest.raises(CheckpointError, match="no genes of mmusculus"):
         biolm.load(f"{folder}?species=mmusculus")
     settings = json.loads((folder / "config.json").read_text())

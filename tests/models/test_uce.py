@@ -143,6 +143,11 @@ def test_refusals(folder: Path, shipped_cells: Path) -> None:
         biolm.load(f"{folder}?padding=none")
     with pytest.raises(CheckpointError, match=r"lacks protein_embeddings/Mus_musculus\*ESM2"):
         biolm.load(f"{folder}?species=mouse")
+    proteins = folder / "protein_embeddings"
+    human = next(proteins.iterdir())
+    shutil.copy(human, proteins / "Mus_musculus.GRCm39.gene_symbol_to_embedding_ESM2.pt")
+    with pytest.raises(ConfigError, match="know no species 'mouse'"):
+        biolm.load(f"{folder}?species=mouse")
     (folder / "config.json").write_text(json.dumps({"config": {"H": 4}}))
     weights = torch.load(folder / "model.torch", weights_only=True)
     torch.save({k: v for k, v in weights.items() if k != "decoder.3.bias"}, folder / "4layer_model.torch")
