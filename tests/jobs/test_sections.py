@@ -78,6 +78,20 @@ def test_shards_and_a_resumed_job_give_the_bytes_of_the_whole(
     assert (tmp_path / "part.h5ad").read_bytes() == (tmp_path / "whole.h5ad").read_bytes()
 
 
+def test_vectors_of_a_second_model_enter_the_table_of_the_first(outs: Path, tmp_path: Path) -> None:
+    """As the embed workflow does: every model reads the folder, and each merge adds to the last one's table."""
+    first = biolm.embed(outs, output=tmp_path / "first.h5ad", minimum_match=0)
+    parts = [
+        biolm.embed(
+            outs, output=tmp_path / f"s{n}", shard=f"{n}/2", key="X_again", block_rows=8, minimum_match=0
+        )
+        for n in (1, 2)
+    ]
+    both = anndata.read_h5ad(biolm.merge(parts, tmp_path / "both.h5ad", data=first))
+    np.testing.assert_allclose(both.obsm["X_again"], both.obsm["X_genetext"], rtol=1e-5, atol=1e-6)
+    assert (both.obsm["spatial"] == anndata.read_h5ad(first).obsm["spatial"]).all()
+
+
 def test_positions_that_changed_since_the_shards_were_made_are_refused(outs: Path, tmp_path: Path) -> None:
     own = tmp_path / "outs"
     shutil.copytree(outs, own)
