@@ -79,7 +79,7 @@ def test_shards_and_a_resumed_job_give_the_bytes_of_the_whole(
 
 
 def test_vectors_of_a_second_model_enter_the_table_of_the_first(outs: Path, tmp_path: Path) -> None:
-    """As the embed workflow does: every model reads the folder, and each merge adds to the last one's table."""
+    """As the embed workflow does: every model reads the folder, each merge adds to the last table."""
     first = biolm.embed(outs, output=tmp_path / "first.h5ad", minimum_match=0)
     parts = [
         biolm.embed(
