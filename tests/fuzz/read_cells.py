@@ -57,8 +57,8 @@ def h5ad(path: Path, **options: Any) -> None:
     table_of().write_h5ad(path, **options)
 
 
-def zarr(path: Path) -> None:
-    with warnings.catch_warnings():
+def zarr(path: Path, *, version: int = 2) -> None:
+    with warnings.catch_warnings(), anndata.settings.override(zarr_write_format=version):
         warnings.simplefilter("ignore")
         table_of().write_zarr(path)
 
@@ -135,6 +135,7 @@ CASES = {
     ),
     "h5ad dense": Case(file="x.h5ad", make=h5ad, read=partial(read, matrix="dense")),
     "zarr": Case(file="x.zarr", make=zarr, read=read),
+    "zarr 3": Case(file="x.zarr", make=partial(zarr, version=3), read=read),
     "zarr zip": Case(file="x.zarr.zip", make=zarr_zip, read=read),
     "10x h5": Case(file="x.h5", make=tenx, read=read),
     "loom": Case(file="x.loom", make=loom, read=read),
