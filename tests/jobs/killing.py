@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -76,11 +77,15 @@ class Watch:
     ----------
     folder
         What is watched.
+    every
+        Of changes of one kind, as a zarr store has hundreds of, copy the first and then one in so many.
     states, kinds
         Each state, and what was about to be done to which kind of name.
     """
 
     folder: Path
+    every: int = 1
+    seen: Counter[str] = field(default_factory=Counter)
     states: list[State] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     busy: bool = False
@@ -100,6 +105,9 @@ class Watch:
 
     def take(self, kind: str) -> None:
         """Copy the folder."""
+        self.seen[kind] += 1
+        if (self.seen[kind] - 1) % self.every:
+            return
         self.busy = True
         try:
             self.states.append(read_state(self.folder, self.known))
@@ -118,13 +126,19 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[Watch]:
-    """Copy the folder before every change of a file in it, and at the end."""
+def watching(folder: Path, every: int = 1) -> Iterator[Watch]:
+    """Copy the folder before every change of a file in it, and at the end.
+
+    Parameters
+    ----------
+    folder, every
+        As of :class:`Watch`.
+    """
     global _hooked  # a hook stays for good
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    watch, dead, alive = Watch(folder), gone(), atomic._alive
+    watch, dead, alive = Watch(folder, every), gone(), atomic._alive
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(atomic, "_me", lambda: f"{atomic._node()}-{dead}")
         patch.setattr(atomic, "_alive", lambda process: process == dead or alive(process))

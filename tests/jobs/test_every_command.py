@@ -160,7 +160,7 @@ def test_kills_at_changes_of_files(
 ) -> None:
     left_out(name, command, old=old)
     more, before = (["--overwrite"], spoiled(undisturbed, out)) if old else ([], {})
-    with watching(out) as watch:
+    with watching(out, 1 if ALL else 25) as watch:
         done = invoke(command.words(place, out, *more))
     assert done.exit_code == 0, done.output
     whole = steady(read_state(out))
@@ -180,7 +180,7 @@ def test_kills_at_random_moments(
     name: str, command: Command, place: Path, out: Path, undisturbed: State
 ) -> None:
     draws = random.Random(f"moment {name}")
-    if not ALL and draws.random() > 0.2:
+    if not ALL and draws.random() > 0.12:
         pytest.skip("of the long run: make kills")
     whole = steady(undisturbed)
     began = time.monotonic()
