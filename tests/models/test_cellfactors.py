@@ -187,7 +187,7 @@ def test_uncertainty_stands_beside_the_vectors(shipped_cells: Path, tmp_path: Pa
     found = biolm.embed(file, model="cellfactors")
     record = found.uns["biolm"]["X_cellfactors"]["panel"]
     assert set(found.obs["X_cellfactors_uncertainty"]) == {np.float32(record["uncertainty"])}
-    assert 0 < record["uncertainty_all_genes"] < record["uncertainty"] < 0.25
+    assert 0 < record["uncertainty_all_genes"] < record["uncertainty"] < 0.4
     assert 500 < record["genes_with_loadings"] < 765
     biolm.embed(file, model="cellfactors", output=tmp_path / "out.h5ad")
     written = anndata.read_h5ad(tmp_path / "out.h5ad")

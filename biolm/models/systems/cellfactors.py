@@ -37,7 +37,7 @@ FILE = "cellfactors.safetensors"
 TENSORS = {"genes", "loadings", "noise", "means", "fractions", "scales"}
 FEWEST = 30
 TEXT_SHARE = 0.5
-UNCERTAIN = 0.25
+UNCERTAIN = 0.4
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,6 @@ class FitSettings(ReadingSettings):
     """
 
     factors: Annotated[int, Option(help="Factors of the model.", min=2, max=512)] = 64
-    cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 800
+    cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 2000
     genes: Annotated[int, Option(help="Most genes with loadings.", min=100)] = 9000
-    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 20
+    rounds: Annotated[int, Option(help="Rounds of expectation maximisation.", min=1)] = 40
