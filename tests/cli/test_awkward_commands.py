@@ -85,7 +85,7 @@ def test_a_mask_is_a_mask(awkward: Path, models: Path, tmp_path: Path) -> None:
     ("name", "reference", "sentence"),
     [
         ("w2_crlf.vcf", "dup1.fa", "dup1.fa has several records named 'chr1'"),
-        ("w4_beyond.vcf", "g.fa", "lies at 1:401 but the contig has 400 letters"),
+        ("w4_beyond.vcf", "g.fa", "lies at 1:401 but the contig has 400 bases"),
         ("w6_unknowncontig.vcf", "g.fa", "there is no contig 'GL000207.1' in"),
     ],
 )

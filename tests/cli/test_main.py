@@ -56,6 +56,20 @@ def test_help_loads_nothing_heavy_and_is_quick():
     assert any("embed" in line and "Turn every cell or sequence of a file" in line for line in text)
 
 
+@pytest.mark.parametrize(
+    ("words", "others"), [(["merge", "-h"], False), (["text", "qa", "yesno", "-h"], False), (["-h"], True)]
+)
+def test_a_command_imports_no_other(words, others):
+    code = (
+        "import sys\n"
+        "from biolm.cli import main\n"
+        f"sys.argv = ['biolm', *{words}]\n"
+        "try:\n    main.run()\nexcept SystemExit:\n    pass\n"
+        "print('biolm.cli.embed' in sys.modules, 'biolm.cli.spatial_train' in sys.modules)"
+    )
+    assert python(code).stdout.splitlines()[-1] == f"{others} {others}"
+
+
 def test_help_has_one_line_for_every_command():
     result = CliRunner().invoke(app, ["--help"])
     for command in {name.partition(" ")[0] for name in COMMANDS}:

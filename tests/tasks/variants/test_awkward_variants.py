@@ -264,7 +264,7 @@ def test_a_deletion_longer_than_the_window_costs_no_other_score(awkward: Path, d
     ("name", "sentence"),
     [
         ("w3_mismatch.vcf", r"line 4 .* has reference C at 1:200 but the genome holds A"),
-        ("w4_beyond.vcf", r"line 4 .* lies at 1:401 but the contig has 400 letters"),
+        ("w4_beyond.vcf", r"line 4 .* lies at 1:401 but the contig has 400 bases"),
         ("w6_unknowncontig.vcf", r"no contig 'GL000207.1' in .*g.fa, whose contigs are .* and others"),
         ("w7_noheader.vcf", r"is no VCF: it has no line '#CHROM"),
         ("w8_spaces.vcf", r"line 4 .* has no INFO column; a VCF line has at least eight columns"),

@@ -212,7 +212,7 @@ def test_bad_input_is_named_with_its_line(genome, fasta, tmp_path, encoder, deco
         ("7\t50\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf: there is no contig '7' in"),
         ("1\t50\t.\tA\tC", r"line 5 of .*in.vcf has no INFO column"),
         ("1\tx\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf is no variant"),
-        ("1\t500\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf lies at 1:500 but the contig has 120 letters"),
+        ("1\t500\t.\tA\tC\t.\t.\t.", r"line 5 of .*in.vcf lies at 1:500 but the contig has 120 bases"),
     )
     for line, words in cases:
         path.write_text(text_of(genome, snv(genome, 20), line))
