@@ -39,7 +39,7 @@ def run(chosen: Arguments) -> None:
     import numpy as np
 
     from biolm.errors import ConfigError
-    from biolm.io.atomic import replacing
+    from biolm.io.atomic import refuse_existing, replacing
     from biolm.text.attention import attention_of_text, draw_map, load_reader, write_page
     from biolm.text.models import model_folder
 
@@ -48,6 +48,7 @@ def run(chosen: Arguments) -> None:
         raise ConfigError(f"{chosen.output} must end in .png, .svg, .pdf, .npy or .html")
     if ending == ".html" and (chosen.layer != -1 or chosen.head is not None):
         raise ConfigError("a page shows all layers and heads; leave out --layer and --head")
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     core, tokenizer = load_reader(model_folder(chosen.model))
     found = attention_of_text(core, tokenizer, chosen.text, words=chosen.words)
     if ending == ".html":

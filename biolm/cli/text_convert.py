@@ -40,8 +40,10 @@ def run(chosen: Arguments) -> None:
 
     Every mention is checked against its text; what the new format cannot hold is named.
     """
+    from biolm.io.atomic import refuse_existing
     from biolm.io.text import ReadReport, read_documents, write_documents
 
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     report = ReadReport()
     documents = read_documents(chosen.input, chosen.reading(), report=report)
     losses = write_documents(documents, chosen.output, format=chosen.format, overwrite=chosen.overwrite)

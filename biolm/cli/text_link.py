@@ -50,6 +50,7 @@ def run(chosen: Arguments) -> None:
     Abbreviations are expanded first; ambiguous names keep all candidates.
     """
     from biolm.errors import ConfigError
+    from biolm.io.atomic import refuse_existing
     from biolm.io.text import write_documents
     from biolm.io.text.terms import read_terms
     from biolm.text.embed import load_encoder
@@ -59,6 +60,7 @@ def run(chosen: Arguments) -> None:
 
     if chosen.find and chosen.kind is None:
         raise ConfigError("--find needs --kind, the type of the mentions that it finds")
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     documents, _ = documents_of(chosen)
     terms = list(read_terms(chosen.terms)) if chosen.terms is not None else []
     terms += gene_names(chosen.species) if chosen.genes else []

@@ -44,6 +44,7 @@ def run(chosen: Arguments) -> None:
 
     Mentions that the file has already are left out of the result.
     """
+    from biolm.io.atomic import refuse_existing
     from biolm.io.text import ReadReport, read_documents, write_documents
     from biolm.text.models import model_folder
     from biolm.text.ner.predict import predict
@@ -51,6 +52,7 @@ def run(chosen: Arguments) -> None:
     from biolm.text.pieces import load_pieces
     from biolm.text.windows import LengthReport
 
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     folder = model_folder(chosen.model)
     tagger, tokenizer = load_tagger(folder), load_pieces(folder)
     lengths, report = LengthReport(tokenizer.longest), ReadReport()

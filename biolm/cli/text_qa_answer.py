@@ -52,7 +52,7 @@ def run(chosen: Arguments) -> None:
     BioASQ factoids get the n best answers; SQuAD questions the best, or none over the threshold.
     """
     from biolm.errors import ConfigError
-    from biolm.io.atomic import replacing
+    from biolm.io.atomic import refuse_existing, replacing
     from biolm.io.text.questions import bioasq_file, read_questions, squad_file
     from biolm.text.models import model_folder
     from biolm.text.pieces import load_pieces
@@ -61,6 +61,7 @@ def run(chosen: Arguments) -> None:
 
     if chosen.threshold is not None and chosen.tune_on is not None:
         raise ConfigError("give --threshold, or --tune-on to choose it, not both")
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     kind, questions = read_questions(chosen.input, on_mismatch=chosen.on_mismatch)
     folder = model_folder(chosen.model)
     model, tokenizer = load_answerer(folder), load_pieces(folder)

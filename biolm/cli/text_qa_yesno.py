@@ -36,12 +36,14 @@ class Arguments(Common):
 
 def run(chosen: Arguments) -> None:
     """Learn to answer yes, no or maybe, and score on the official test set beside the majority."""
-    from biolm.io.atomic import replacing
+    from biolm.io.atomic import refuse_existing, replacing
     from biolm.io.text.questions import read_pubmedqa
     from biolm.text.embed import embed_texts, load_encoder
     from biolm.text.models import model_folder
     from biolm.text.qa.yesno import answers_of, inputs_of, score_yesno, tfidf_answers, vector_answers
 
+    if chosen.output is not None:
+        refuse_existing(chosen.output, overwrite=chosen.overwrite)
     train, test = read_pubmedqa(chosen.input, chosen.test_ids)
     if chosen.features == "tfidf":
         found = tfidf_answers(train, test, parts=chosen.parts, seed=chosen.seed)

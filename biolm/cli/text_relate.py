@@ -35,12 +35,14 @@ def run(chosen: Arguments) -> None:
     training documents alone.
     """
     from biolm.errors import ConfigError
+    from biolm.io.atomic import refuse_existing
     from biolm.io.text import write_documents
     from biolm.text.link.relations import RelationModel
 
     kinds = tuple(chosen.kinds.split(","))
     if len(kinds) != 2:
         raise ConfigError(f"--kinds must be two types with a comma, not {chosen.kinds!r}")
+    refuse_existing(chosen.output, overwrite=chosen.overwrite)
     train, _ = documents_of(chosen, chosen.train)
     documents, _ = documents_of(chosen)
     model = RelationModel((kinds[0], kinds[1]), chosen.relation, seed=chosen.seed).fit(train)

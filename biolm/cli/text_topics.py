@@ -30,9 +30,12 @@ def run(chosen: Arguments) -> None:
     """Print topics with their first terms and their coherence on documents held out."""
     import numpy as np
 
+    from biolm.io.atomic import refuse_existing
     from biolm.text.mining.network import draw_cloud
     from biolm.text.mining.topics import count_terms, find_topics
 
+    if chosen.cloud is not None:
+        refuse_existing(chosen.cloud, overwrite=chosen.overwrite)
     documents, _ = documents_of(chosen)
     order = np.random.default_rng(chosen.seed).permutation(len(documents))
     cut = round(len(documents) * (1 - chosen.held_out))

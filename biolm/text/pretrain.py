@@ -21,7 +21,7 @@ from torch import Tensor
 from biolm.batch import Batch, Tokens
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import InputError
-from biolm.io.atomic import replacing
+from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.document import Document
 from biolm.io.text.words import split_sentences
 from biolm.models.families.hf import to_hf
@@ -33,16 +33,14 @@ from biolm.objectives.pair_order import PairOrder, PairOrderSettings
 from biolm.progress import log
 from biolm.text.pieces import PieceTokenizer
 from biolm.text.settings import PretrainSettings
+from biolm.text.train_tokenizer import SPECIALS, train_tokenizer
 
 __all__ = [
     "MaskWholeWords",
     "Pretrained",
     "pretrain_text",
     "split_documents",
-    "train_tokenizer",
 ]
-
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(slots=True)
@@ -93,45 +91,6 @@ def split_documents(
     if not train or not rest:
         raise InputError(f"{len(found)} documents leave one side of the split empty; give more")
     return train, rest
-
-
-def train_tokenizer(texts: Sequence[str], settings: PretrainSettings) -> Any:
-    """A tokenizer learned from texts, with the template of BERT.
-
-    Parameters
-    ----------
-    texts
-        To learn from.
-    settings
-        Kind and size of the tokenizer.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-    trainer: Any
-    if settings.tokenizer == "wordpiece":
-        engine = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  # a token
-        engine.normalizer = normalizers.BertNormalizer(lowercase=False)
-        engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        engine.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=settings.vocab_size, special_tokens=list(SPECIALS), show_progress=False
-        )
-    else:
-        engine = Tokenizer(models.BPE(unk_token="[UNK]"))  # noqa: S106  # a token
-        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        engine.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=settings.vocab_size,
-            special_tokens=list(SPECIALS),
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        )
-    engine.train_from_iterator(texts, trainer)
-    ends = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    engine.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
-    )
-    return engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +193,7 @@ def pretrain_text(
     InputError
         If there are too few documents.
     """
+    refuse_existing(output, overwrite=overwrite)
     settings = settings or PretrainSettings()
     train, rest = split_documents(found, settings.held_out, settings.seed)
     engine = train_tokenizer([document.text for document in train], settings)

@@ -28,12 +28,15 @@ class Command:
         What the user names.
     resume, overwrite
         Whether it has these options.
+    slow
+        Of the short run, it has one death alone.
     """
 
     line: str
     output: str
     resume: bool = False
     overwrite: bool = True
+    slow: bool = False
 
     def words(self, inputs: Path, outputs: Path, *more: str) -> list[str]:
         """What is typed."""
@@ -82,7 +85,10 @@ CELLS = {
         "report",
     ),
     "pretrain": Command("pretrain {i}/cells.yaml -o {o}/run", "run", resume=True, overwrite=False),
+    "annotate genes": _cells("annotate genes {i}/genes.tsv", "called.tsv"),
+    "demo": Command("demo -o {o}/demo", "demo", slow=True),
 }
+WINDOWS = "--reference {i}/genome.fa -m {i}/evo --window 16 --strands forward"
 SEQUENCES = {
     "embed sequences to pt": _cells("embed {i}/p.fa -m {i}/esm", "s.pt", resume=True),
     "embed sequences to h5ad": _cells("embed {i}/p.fa -m {i}/esm", "s.h5ad", resume=True),
@@ -104,6 +110,17 @@ SEQUENCES = {
     "annotate predict of sequences": _cells(
         "annotate predict {i}/p.fa -a {i}/sequence-annotator", "called.tsv", resume=True
     ),
+    "benchmark": _cells("benchmark {i}/benchmark -m {i}/esm", "scores"),
+}
+GENOMES = {
+    "entropy": _cells("entropy {i}/genome.fa -m {i}/evo", "e.bedgraph"),
+    "score-variants of a VCF": _cells(f"score-variants {{i}}/in.vcf {WINDOWS}", "v.vcf", resume=True),
+    "score-variants of a VCF, packed": _cells(
+        f"score-variants {{i}}/in.vcf {WINDOWS}", "v.vcf.gz", resume=True
+    ),
+    "score-variants of intervals": _cells(
+        f"score-variants {{i}}/in.bed --scan {WINDOWS}", "scan.tsv", resume=True
+    ),
 }
 TEXT = {
     "text convert": _cells("text convert {i}/a.pubtator", "a.xml"),
@@ -116,6 +133,21 @@ TEXT = {
         "text ner train {i}/ner.jsonl --dev {i}/ner.jsonl -m {i}/bert --epochs 1 --device cpu", "tagger"
     ),
     "text ner predict": _cells("text ner predict {i}/a.pubtator -m {i}/tagger", "tagged.jsonl"),
+    "text relate": _cells("text relate --train {i}/related.pubtator {i}/related.pubtator", "r.pubtator"),
+    "text qa train": _cells(
+        "text qa train {i}/learned.json --dev {i}/asked.json -m {i}/bert --epochs 1 --device cpu", "answerer"
+    ),
+    "text qa answer": _cells("text qa answer {i}/asked.json -m {i}/answerer --device cpu", "answers.json"),
+    "text qa yesno": _cells("text qa yesno {i}/yesno.json --test-ids {i}/ids.json", "yesno.json"),
+    "text gene-vectors": _cells("text gene-vectors {i}/genes.tsv -m {i}/bert", "vectors"),
+    "text topics": Command(
+        "text topics {i}/sentences.jsonl --topics 2 --method plsa --cloud {o}/cloud.png", "cloud.png"
+    ),
+    "text pretrain": _cells(
+        "text pretrain {i}/sentences.jsonl --vocab-size 120 --d-model 16 --n-layers 1 --max-length 32 "
+        "--steps 2",
+        "bert",
+    ),
 }
 SPATIAL = {
     "spatial prepare": _cells(
@@ -134,8 +166,11 @@ SPATIAL = {
         "spatial deconvolve {i}/prepared.h5ad --topics 2 --iterations 3", "mixed.h5ad"
     ),
     "spatial check": _cells("spatial check {i}/section.h5ad --image {i}/section.png", "checked"),
+    "spatial retrieve": Command(
+        "spatial retrieve {i}/prepared.h5ad -m {i}/fusion --picture {o}/r.png", "r.png"
+    ),
 }
-COMMANDS = CELLS | SEQUENCES | TEXT | SPATIAL
+COMMANDS = CELLS | SEQUENCES | GENOMES | TEXT | SPATIAL
 
 
 def invoke(words: list[str]) -> Result:
@@ -187,6 +222,8 @@ def make_cells(folder: Path) -> None:
     small = _part("training/small_runs")
     values = small.values_of(folder / "cells.h5ad", max_steps=2, checkpoint_every=1, validate_every=2)
     (folder / "cells.yaml").write_text(yaml.safe_dump(values))
+    labelled = "".join(f"{gene}\t{'ab'[place % 2]}\n" for place, gene in enumerate(genes[:8]))
+    (folder / "genes.tsv").write_text("gene\ttype\n" + labelled)
     made("run", "pretrain {i}/cells.yaml", folder)
     (folder / "run" / "model").rename(folder / "cellmodel")
     made("part1", f"{EMBED} --shard 1/2", folder)
@@ -217,7 +254,27 @@ def make_sequences(folder: Path) -> None:
     )  # fmt: skip
     EsmForMaskedLM(config).save_pretrained(folder / "esm")
     tiny.write_iglm(folder / "iglm")
+    (folder / "benchmark" / "kinds").mkdir(parents=True)
+    for side, some in (("train", words[:20]), ("test", words[20:30])):
+        labelled = "".join(f"{word},{n % 2}\n" for n, word in enumerate(some))
+        (folder / "benchmark" / "kinds" / f"{side}.csv").write_text("sequence,label\n" + labelled)
     made("sequence-annotator", SEQUENCES["annotate fit of sequences"].line.partition(" -o ")[0], folder)
+
+
+def make_genomes(folder: Path) -> None:
+    """A genome of 80 bases, three variants, an interval, and a small model like Evo 2."""
+    from biolm.models.systems import evo2
+
+    genome = "".join(np.random.default_rng(0).choice(list("ACGT"), 80))
+    (folder / "genome.fa").write_text(f">chr1\n{genome}\n")
+    other = dict(zip("ACGT", "CGTA", strict=True))
+    rows = [f"1\t{at}\tv{at}\t{genome[at - 1]}\t{other[genome[at - 1]]}\t.\t.\t." for at in (5, 30, 70)]
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (folder / "in.vcf").write_text(header + "".join(f"{row}\n" for row in rows))
+    (folder / "in.bed").write_text("chr1\t20\t26\tpiece\n")
+    sizes = {"norm": "rmsnorm", "norm_eps_outside": True, "glu": True, "mlp_bias": False, "qkv_bias": False}
+    sizes |= {"mlp_out_bias": False, "mixer_options": {"hyena_short": {"groups": 2}}}
+    evo2.save(_part("tasks/test_entropy")._model(**sizes), folder / "evo")
 
 
 def make_text(folder: Path) -> None:
@@ -244,6 +301,32 @@ def make_text(folder: Path) -> None:
     lines = [f"BRCA1 binds {'TP53' if n % 2 else 'EGFR'} in tumour cells {n}" for n in range(12)]
     texts = "".join(json.dumps({"id": str(n), "text": line}) + "\n" for n, line in enumerate(lines))
     (folder / "genes.jsonl").write_text(texts)
+    related = ""
+    for n in range(8):
+        text = f"drug{n} {('treated', 'induced')[n % 2]} pain{n} in rats."
+        ill = text.index("pain")
+        related += f"{n}|t|{text}\n{n}|a|Others were well.\n{n}\t0\t5\tdrug{n}\tChemical\tC{n}\n"
+        related += f"{n}\t{ill}\t{ill + 5}\tpain{n}\tDisease\tD{n}\n"
+        related += f"{n}\tCID\tC{n}\tD{n}\n\n" if n % 2 else "\n"
+    (folder / "related.pubtator").write_text(related)
+    answer = {"answers": [{"text": "aspirin", "answer_start": 7}], "question": "causes?"}
+    asked = [{"context": f"causes aspirin {n}", "qas": [{"id": str(n), **answer}]} for n in range(8)]
+    for name, some in (("learned", asked[:4]), ("asked", asked[4:])):
+        (folder / f"{name}.json").write_text(json.dumps({"data": [{"paragraphs": some}]}))
+    said = {str(n): ("yes", "no")[n % 2] for n in range(12)}
+    yesno = {
+        n: {"QUESTION": f"Is {n} so?", "CONTEXTS": [f"It was {'well' if word == 'yes' else 'ill'}."],
+            "final_decision": word}
+        for n, word in said.items()
+    }  # fmt: skip
+    (folder / "yesno.json").write_text(json.dumps(yesno))
+    (folder / "ids.json").write_text(json.dumps({n: said[n] for n in ("0", "1", "2", "3")}))
+    (folder / "genes.tsv").write_text("TP53\tcauses ulcers\nBRCA1\taspirin\n")
+    organs = ("Heart valve artery", "Brain neuron axon")
+    sentences = [f"{organs[n % 2]} {n} hurt. Patients {n} bleed." for n in range(30)]
+    texts = "".join(json.dumps({"id": str(n), "text": line}) + "\n" for n, line in enumerate(sentences))
+    (folder / "sentences.jsonl").write_text(texts)
+    made("answerer", TEXT["text qa train"].line.partition(" -o ")[0], folder)
     made("ner.jsonl", "text convert {i}/a.pubtator", folder)
     made("tagger", TEXT["text ner train"].line.partition(" -o ")[0], folder)
 
@@ -260,5 +343,8 @@ def make_sections(folder: Path) -> None:
         made(command.output, command.line.partition(" -o ")[0], folder)
 
 
-MAKERS = ((CELLS, make_cells), (SEQUENCES, make_sequences), (TEXT, make_text), (SPATIAL, make_sections))
+MAKERS = (
+    (CELLS, make_cells), (SEQUENCES, make_sequences), (GENOMES, make_genomes), (TEXT, make_text),
+    (SPATIAL, make_sections),
+)  # fmt: skip
 """Commands, and what makes their inputs."""

@@ -11,6 +11,7 @@ from biolm.objectives.draws import Draw
 from biolm.text.pieces import load_pieces
 from biolm.text.pretrain import pretrain_text, split_documents
 from biolm.text.settings import PretrainSettings
+from biolm.text.train_tokenizer import train_tokenizer
 
 WORDS = [
     "gastric",
@@ -52,6 +53,22 @@ def test_a_small_encoder_learns_more_than_frequencies(tmp_path, kind):
     assert model.config.vocab_size == tokenizer.size
     if kind == "wordpiece":
         _tagger_on(tmp_path / "bert", tmp_path / "tagger")
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_the_same_texts_give_the_same_tokenizer(kind):
+    """Many pairs of letters are equally frequent, and the trainer breaks ties by its own numbers."""
+    texts = [f"{a}{b} {b}{a}, {a}!" for a in WORDS for b in WORDS]
+    settings = PretrainSettings(tokenizer=kind, vocab_size=400)
+    found = {train_tokenizer(texts, settings).to_str() for _ in range(6)}
+    assert len(found) == 1
+
+
+def test_letters_that_go_on_a_word_are_no_special_tokens():
+    engine = train_tokenizer(["ab ##b abab"] * 4, PretrainSettings(vocab_size=60))
+    added = [token.content for token in engine.get_added_tokens_decoder().values()]
+    assert added == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert engine.encode("a##b", add_special_tokens=False).tokens == ["a", "#", "#", "b"]
 
 
 def _tagger_on(folder, target):

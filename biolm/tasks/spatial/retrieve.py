@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biolm.io.atomic import replacing
+from biolm.io.atomic import refuse_existing, replacing
 from biolm.models.systems.gene_image_store import SavedModel, load_gene_image
 from biolm.scoring.retrieval import RECALLS, retrieve_both_ways
 from biolm.tasks.spatial.embed import model_arrays
@@ -52,6 +52,8 @@ def retrieve(
     By section (and ``across sections``, whose gallery is all of them), then by direction, the numbers of
     :meth:`biolm.scoring.retrieval.Retrieval.as_dict`. ``trained_on`` says whether the model has seen it.
     """
+    if picture is not None:
+        refuse_existing(Path(picture), overwrite=overwrite)
     saved = model if isinstance(model, SavedModel) else load_gene_image(model)
     held = [load_prepared(section) for section in sections]
     genes, image, found = [], [], {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from biolm.errors import InputError
-from biolm.io.atomic import replacing
+from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.document import Document
 from biolm.models.running import pick_device
 from biolm.progress import log
@@ -62,6 +62,7 @@ def train_ner(
     TrainingError
         If the loss is NaN.
     """
+    refuse_existing(output, overwrite=overwrite)
     settings = settings or FitSettings()
     kinds = sorted({mention.kind for document in train for mention in document.mentions})
     if not kinds or not dev:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch, Tokens
 from biolm.errors import InputError
-from biolm.io.atomic import replacing
+from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.questions import Question
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, token_table
@@ -215,6 +215,7 @@ def train_answerer(
     InputError
         If there is nothing to learn from, or a context is on both sides.
     """
+    refuse_existing(output, overwrite=overwrite)
     settings = settings or FitSettings()
     shared = {question.context for question in train} & {question.context for question in dev}
     if not train or not dev or shared:
