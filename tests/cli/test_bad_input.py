@@ -242,7 +242,9 @@ def test_a_folder_that_is_no_checkpoint(folder, cells):
     Path("model/notes.txt").write_text("nothing")
     message = refused(folder, "-m", "model")
     assert "holds notes.txt" in message
-    assert "scgpt needs args.json" in message
+    assert "`biolm models` says which files each model needs" in message
+    Path("model/args.json").write_text("{}")
+    assert "scgpt needs args.json" in refused(folder, "-m", "model")
 
 
 def test_a_file_where_a_checkpoint_folder_is_wanted(folder, cells):
