@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
-from biolm.io.text.formats import ReadOptions, format_of, read_documents
-from biolm.io.text.raw import ReadReport
 from biolm.jobs.modality import Modality
 from biolm.jobs.rows import RowEmbedding, RowWriter
 from biolm.progress import log
 
 if TYPE_CHECKING:
     from biolm.io.text.document import Document
+    from biolm.io.text.formats import ReadOptions
     from biolm.models.model import EmbedOptions
     from biolm.text.embed import TextEncoder
 
@@ -48,12 +47,13 @@ class DocumentFile:
 
     Examples
     --------
-    >>> DocumentFile(Path("abstracts.txt"), ReadOptions(format="lines")).options.format
-    'lines'
+    >>> from biolm.io.text import ReadOptions
+    >>> DocumentFile(Path("abstracts.txt"), ReadOptions(format="lines")).path.name
+    'abstracts.txt'
     """
 
     path: Path
-    options: ReadOptions = field(default_factory=ReadOptions)
+    options: ReadOptions | None = None
 
 
 class Documents:
@@ -71,6 +71,9 @@ class Documents:
     """
 
     def __init__(self, data: str | Path | DocumentFile) -> None:
+        from biolm.io.text.formats import read_documents
+        from biolm.io.text.raw import ReadReport
+
         file = data if isinstance(data, DocumentFile) else DocumentFile(Path(data))
         self.path: Path | None = file.path
         self._file, report = file, ReadReport()
@@ -82,6 +85,8 @@ class Documents:
 
     def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[list[Document]]:
         """Documents ``start`` to ``stop`` in order, ``rows`` a block."""
+        from biolm.io.text.formats import read_documents
+
         found = islice(read_documents(self._file.path, self._file.options), start, stop)
         while block := list(islice(found, rows)):
             yield block
@@ -212,6 +217,8 @@ def _recognises(data: Any) -> bool:
         return any(path.glob("*.ann"))
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending in _SHARED_ENDINGS and path.is_file():
+        from biolm.io.text.formats import format_of
+
         return format_of(path) in ("bioc-xml", "bioc-json", "medline")
     return ending in _ENDINGS
 
