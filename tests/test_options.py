@@ -176,3 +176,18 @@ def test_library_messages_name_no_flag_of_the_command_line(repository: Path) -> 
                 texts = [each for each in raised if isinstance(each, ast.Constant)]
                 found += [f"{path.name}:{each.lineno}" for each in texts if flag.search(str(each.value))]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["text", "evaluate", "x.txt", "--gold", "x.txt"],
+        ["text", "nearest", "x.txt", "--query", "q"],
+        ["text", "topics", "x.txt"],
+        ["spatial", "retrieve", "x.h5ad", "-m", "model"],
+    ],
+)
+def test_overwrite_without_an_output_is_refused(words: list[str]) -> None:
+    result = CliRunner().invoke(app, [*words, "--overwrite"])
+    assert result.exit_code == 2, result.output
+    assert "--overwrite replaces an output, and none is written here" in result.output

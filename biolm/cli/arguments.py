@@ -240,6 +240,9 @@ def _spelling(arguments: type[Common]) -> Callable[[str, str | None], str | None
     return spell
 
 
+_OUTPUTS = ("output", "picture", "cloud")
+
+
 def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
     """The arguments of a command; settings among its bases learn whether to draw progress."""
     values: dict[str, Any] = {
@@ -249,6 +252,8 @@ def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
         values["progress"] = not given["quiet"]
     chosen = arguments(**values)
     check_options(chosen)
+    if getattr(chosen, "overwrite", False) and all(getattr(chosen, name, None) is None for name in _OUTPUTS):
+        raise ConfigError("`overwrite` replaces an output, and none is written here; leave it out")
     return chosen
 
 
