@@ -110,7 +110,7 @@ def test_a_signal_ends_a_run_after_a_step_that_is_saved(cells, tmp_path, number,
     assert job.returncode == status, said
     assert said.count("stopping after this step") == 1
     [saved] = (tmp_path / "run" / "checkpoints").iterdir()
-    assert f"saved step {int(saved.name[-8:])}; go on from there with `resume=True`" in said
+    assert f"saved step {int(saved.name[-8:])}; go on from there with --resume" in said
     train(build(values), tmp_path / "run", resume=True)
     train(build(values), tmp_path / "whole")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
