@@ -23,8 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from torch import nn
@@ -32,6 +30,7 @@ from torch import nn
 from biolm.core.attention import Attention
 from biolm.core.config import CoreConfig
 from biolm.core.parts import read_options
+from biolm.core.registry import Registry
 from biolm.errors import ConfigError
 
 __all__ = ["Mixer", "check_mixers", "find_mixer", "lacking", "make_mixer", "register_mixer"]
@@ -104,7 +103,7 @@ _BUILT_IN = {
     "two_stream": "biolm.core.two_stream:TWO_STREAM",
     "attention_stored_rope": "biolm.core.stored_rope:STORED_ROPE",
 }
-_REGISTERED: dict[str, Mixer] = {"attention": ATTENTION}
+_MIXERS = Registry(Mixer, "biolm.mixers", _BUILT_IN, (ATTENTION,))
 
 
 def register_mixer(mixer: Mixer) -> None:
@@ -118,9 +117,7 @@ def register_mixer(mixer: Mixer) -> None:
     ConfigError
         If the name is taken.
     """
-    if mixer.name in _REGISTERED or mixer.name in _BUILT_IN:
-        raise ConfigError(f"a mixer named {mixer.name!r} is registered already; choose another name")
-    _REGISTERED[mixer.name] = mixer
+    _MIXERS.register(mixer)
 
 
 def find_mixer(name: str) -> Mixer:
@@ -131,21 +128,7 @@ def find_mixer(name: str) -> Mixer:
     ConfigError
         If there is none, or it cannot be imported.
     """
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    others = {point.name: point.value for point in entry_points(group="biolm.mixers")}
-    places = others | _BUILT_IN
-    if name not in places:
-        known = ", ".join(sorted(places.keys() | _REGISTERED.keys()))
-        raise ConfigError(f"mixer must be one of {known}, not {name!r}")
-    module, _, attribute = places[name].partition(":")
-    try:
-        mixer = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"mixer {name!r} cannot be loaded from {places[name]}: {error}") from error
-    if not isinstance(mixer, Mixer):
-        raise ConfigError(f"mixer {name!r}: {places[name]} is a {type(mixer).__name__}, not a Mixer")
-    return _REGISTERED.setdefault(name, mixer)
+    return _MIXERS.find(name, "mixer")
 
 
 def make_mixer(config: CoreConfig, layer: int) -> nn.Module:

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from torch import nn
 
 from biolm.core.config import CoreConfig
+from biolm.core.registry import Registry
 from biolm.errors import ConfigError
 
 __all__ = ["Part", "find_part", "make_part", "read_options", "register_part"]
@@ -97,7 +96,7 @@ _BUILT_IN = {
     "ranked_genes": "biolm.models.systems.scconcept:RANKED_GENES",
     "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
 }
-_REGISTERED: dict[str, Part] = {}
+_PARTS = Registry(Part, "biolm.parts", _BUILT_IN)
 
 
 def register_part(part: Part) -> None:
@@ -111,9 +110,7 @@ def register_part(part: Part) -> None:
     ConfigError
         If the name is taken.
     """
-    if part.name in _REGISTERED or part.name in _BUILT_IN:
-        raise ConfigError(f"a part named {part.name!r} is registered already; choose another name")
-    _REGISTERED[part.name] = part
+    _PARTS.register(part)
 
 
 def find_part(kind: str, name: str) -> Part:
@@ -122,7 +119,7 @@ def find_part(kind: str, name: str) -> Part:
     Parameters
     ----------
     kind
-        ``embedder`` or ``head``.
+        ``embedder`` or ``output``.
     name
         As it is registered.
 
@@ -131,20 +128,7 @@ def find_part(kind: str, name: str) -> Part:
     ConfigError
         If there is none, it is of the other kind, or it cannot be imported.
     """
-    if name not in _REGISTERED:
-        places = {point.name: point.value for point in entry_points(group="biolm.parts")} | _BUILT_IN
-        if name not in places:
-            known = ", ".join(sorted(places.keys() | _REGISTERED.keys()))
-            raise ConfigError(f"{kind} must be one of {known}, not {name!r}")
-        module, _, attribute = places[name].partition(":")
-        try:
-            found = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{kind} {name!r} cannot be loaded from {places[name]}: {error}") from error
-        if not isinstance(found, Part):
-            raise ConfigError(f"{kind} {name!r}: {places[name]} is a {type(found).__name__}, not a Part")
-        _REGISTERED.setdefault(name, found)
-    part = _REGISTERED[name]
+    part = _PARTS.find(name, kind)
     if part.kind != kind:
         raise ConfigError(f"{name!r} is an {part.kind}, not an {kind}")
     return part
@@ -156,7 +140,7 @@ def make_part(kind: str, config: CoreConfig) -> nn.Module | None:
     Parameters
     ----------
     kind
-        ``embedder`` or ``head``.
+        ``embedder`` or ``output``.
     config
         Of the core.
 

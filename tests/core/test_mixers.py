@@ -58,7 +58,7 @@ MEAN = Mixer(name="mean", factory=Mean, options=Options, supports=frozenset({"ca
 
 @pytest.fixture(autouse=True)
 def mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTERED", {"attention": registry.ATTENTION})
+    monkeypatch.setattr(registry._MIXERS, "_found", {"attention": registry.ATTENTION})
     register_mixer(MEAN)
 
 
@@ -162,7 +162,9 @@ def test_a_package_brings_mixers_by_entry_point(monkeypatch: pytest.MonkeyPatch)
         EntryPoint(name=name, group="biolm.mixers", value=f"{__name__}:{value}")
         for name, value in (("theirs", "MEAN"), ("broken", "NOTHING"), ("wrong", "SIZES"))
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "biolm.mixers" else [])
+    monkeypatch.setattr(
+        "biolm.core.registry.entry_points", lambda group: points if group == "biolm.mixers" else []
+    )
     assert registry.find_mixer("theirs") is MEAN
     with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
         registry.find_mixer("broken")

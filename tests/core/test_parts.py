@@ -54,7 +54,7 @@ SUMS = Part(name="sums", kind="output", factory=Sums)
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(registry._PARTS, "_found", {})
     register_part(DOUBLED)
     register_part(SUMS)
 
@@ -148,7 +148,9 @@ def test_a_package_brings_parts_by_entry_point(monkeypatch: pytest.MonkeyPatch) 
         EntryPoint(name=name, group="biolm.parts", value=f"{__name__}:{value}")
         for name, value in (("theirs", "DOUBLED"), ("broken", "NOTHING"), ("wrong", "SIZES"))
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "biolm.parts" else [])
+    monkeypatch.setattr(
+        "biolm.core.registry.entry_points", lambda group: points if group == "biolm.parts" else []
+    )
     assert find_part("embedder", "theirs") is DOUBLED
     with pytest.raises(ConfigError, match="cannot be loaded"):
         find_part("embedder", "broken")
