@@ -162,7 +162,7 @@ def _refuse_bad(stored: Stored, totals: NDArray[np.float64], numbers: NDArray[np
 def _scan(stored: Stored, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], bool]:
     """Totals of the cells ``numbers``, and whether the columns of every row ascend."""
     totals = np.empty(len(stored[2]) - 1, np.float64)
-    ascending = kernel("scan_rows")(*stored, totals)
+    ascending = kernel("scan_rows", len(stored[0]))(*stored, totals)
     _refuse_bad(stored, totals, numbers)
     return totals, ascending
 
@@ -181,7 +181,7 @@ def _canonical(block: CellBlock, standing: NDArray[np.int32] | None) -> Rows:
         return Rows(data, indices, indptr, totals)
     merged, columns = np.empty(len(data), np.float64), np.empty(len(data), np.uint32)
     offsets = np.zeros(len(indptr), np.int64)
-    count = kernel("merge_rows")(data, indices, indptr, standing, merged, columns, offsets)
+    count = kernel("merge_rows", len(data))(data, indices, indptr, standing, merged, columns, offsets)
     return Rows(merged[:count], columns[:count], offsets, totals)
 
 

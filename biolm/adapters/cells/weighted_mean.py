@@ -48,5 +48,6 @@ def weighted_mean(
     rows = prepare(block, match)
     out = np.zeros((len(block), vectors.shape[1]), np.float32)
     own = by_column(match, factors, 0)
-    kernel("mean_rows")(rows.data, rows.indices, rows.indptr, match.target, vectors, own, out)
+    mean_rows = kernel("mean_rows", len(rows.data))
+    mean_rows(rows.data, rows.indices, rows.indptr, match.target, vectors, own, out)
     return out

@@ -34,7 +34,7 @@ def test_the_logarithm_is_exact_to_float32(kind):
     values = np.concatenate([10.0 ** rng.uniform(-40, 30, 200_000), [0, 1, 1e-45, 1e4, 2**0.5 - 1]])
     out = np.empty(len(values), np.float32)
     with backend(kind):
-        kernel("log1p")(values.copy(), out)
+        kernel("log1p", len(values))(values.copy(), out)
     exact = np.log1p(values.astype(np.longdouble)).astype(np.float32)
     assert (out != exact).mean() < 1e-5
     np.testing.assert_allclose(out, exact, rtol=2e-7)

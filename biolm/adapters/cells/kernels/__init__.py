@@ -1,7 +1,13 @@
-"""The compiled kernels behind the adapters of cells, each imported, with numba, on its first use."""
+"""The kernels behind the adapters of cells: compiled ones, and twins in plain numpy that give the same bytes.
+
+Importing numba and reading compiled code takes half a second, longer than small blocks do in numpy: a process
+imports it once it has seen as many values as that is worth.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -18,13 +24,25 @@ _HOMES = {
     "log1p": "log",
     "mean_rows": "mean",
 }
+_PATIENCE = 1 << 21  # stored values that numpy works through, in 0.2 s, before numba is imported
+_worked: Counter[str] = Counter()  # those so far, by kernel
 
 
-def kernel(name: str) -> Callable[..., Any]:
-    """A kernel by name."""
-    function: Callable[..., Any] = getattr(_module(_HOMES[name]), name)
+def kernel(name: str, size: int) -> Callable[..., Any]:
+    """A kernel by name.
+
+    Parameters
+    ----------
+    name
+        Of the kernel.
+    size
+        Stored values of the block that it is for.
+    """
+    _worked[name] += size
+    compiled = _worked.total() > _PATIENCE or f"{__name__}.{_HOMES[name]}_numba" in sys.modules
+    function: Callable[..., Any] = getattr(_module(_HOMES[name], compiled=compiled), name)
     return function
 
 
-def _module(home: str) -> ModuleType:
-    return import_module(f"{__name__}.{home}_numba")
+def _module(home: str, *, compiled: bool) -> ModuleType:
+    return import_module(f"{__name__}.{home}_{'numba' if compiled else 'plain'}")

@@ -1,4 +1,4 @@
-"""The compiled kernel of value bins; plain numpy in ``tests/kernel_oracles`` gives the same bytes.
+"""The compiled kernel of value bins; its twin in plain numpy gives the same bytes.
 
 Dimensions: ``n`` cells · ``g`` gene columns · ``e`` edges.
 """

@@ -1,4 +1,4 @@
-"""The compiled kernel of continuous tokens; plain numpy in ``tests/kernel_oracles`` gives the same bytes.
+"""The compiled kernel of continuous tokens; its twin in plain numpy gives the same bytes.
 
 Dimensions: ``n`` cells · ``g`` gene columns.
 """

@@ -1,4 +1,4 @@
-"""Compiled random bits by a counter hash; plain numpy in ``tests/kernel_oracles`` gives the same ones."""
+"""Compiled random bits by a counter hash; its twin in plain numpy gives the same ones."""
 
 from __future__ import annotations
 

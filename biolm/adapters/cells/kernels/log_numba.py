@@ -1,4 +1,4 @@
-"""The compiled logarithm of the adapters; plain numpy in ``tests/kernel_oracles`` gives the same bytes.
+"""The compiled logarithm of the adapters; its twin in plain numpy gives the same bytes.
 
 A library's logarithm differs in its last bits between platforms, and between numpy and compiled code.
 """

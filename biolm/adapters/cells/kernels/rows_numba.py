@@ -2,9 +2,9 @@
 
 Dimensions: ``n`` cells · ``g`` gene columns · ``nnz`` stored values.
 
-Every machine gives the same bytes, and so do the tests' oracles in numpy. So nothing in these modules may
+Every machine gives the same bytes, and so do the twins in numpy. So nothing in these modules may
 depend on the order of additions, on fused multiply-adds or on a library's functions: each formula is spelled
-out, and the oracles follow the spelling.
+out, and the twins follow the spelling.
 Loops are kept short and plain, one array written each, because those are the ones that become vector code.
 Columns and places are unsigned: a signed index would be tested for counting from the end.
 """
@@ -33,7 +33,7 @@ then not finite), and return -1 if the columns of a row do not ascend.
 def check_row(x: NDArray[Any], columns: NDArray[np.uint32]) -> tuple[float, bool]:
     """Sum of a row, NaN where a value is negative or not a number; and whether its columns ascend.
 
-    Eight partial sums let additions overlap; kernel and oracle add the same values to the same sum.
+    Eight partial sums let additions overlap; kernel and twin add the same values to the same sum.
 
     Parameters
     ----------

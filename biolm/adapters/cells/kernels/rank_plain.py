@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel_oracles.rows import Rows, scan_rows
+from biolm.adapters.cells.kernels.rows_plain import Rows, scan_rows
 
 __all__ = ["rank_rows"]
 

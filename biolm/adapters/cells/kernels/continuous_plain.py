@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.draws import draw, seeds_of
-from kernel_oracles.rows import Rows, expressed, first_by_key, scan_rows
+from biolm.adapters.cells.kernels.rows_plain import Rows, expressed, first_by_key, scan_rows
 
 __all__ = ["continuous_rows"]
 

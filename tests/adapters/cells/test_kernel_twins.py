@@ -1,4 +1,4 @@
-"""Compiled kernels and their numpy oracles give the same bytes, whatever they are fed."""
+"""Compiled kernels and their twins in numpy give the same bytes, whatever they are fed."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def tokenizers(genes, medians):
     ]
 
 
-def assert_oracles_agree(block, match, medians, seed=0):
+def assert_twins_agree(block, match, medians, seed=0):
     for tokenizer in tokenizers(int(match.target.max(initial=0)) + 1, medians):
         with backend("numpy"):
             expected = tokenizer(block, match, seed=seed)
@@ -44,8 +44,8 @@ def test_any_values(rows, seed, shared_genes):
     rng = np.random.default_rng(genes)
     target = rng.integers(-1, max(genes // 2, 1), genes) if shared_genes else rng.permutation(genes)
     medians = rng.choice([1e-300 * 1.1, 0.5, 1.0, 3.0, 1e300], int(target.max(initial=0)) + 1)
-    assert_oracles_agree(block_of(rows), match_of(target), medians, seed)
-    assert_oracles_agree(block_of(rows.astype(np.float64) ** 3), match_of(target), medians, seed)
+    assert_twins_agree(block_of(rows), match_of(target), medians, seed)
+    assert_twins_agree(block_of(rows.astype(np.float64) ** 3), match_of(target), medians, seed)
 
 
 @given(ROWS)
@@ -73,7 +73,7 @@ def test_sums_and_merged_columns(rows):
 def test_any_number_type(kind):
     rows = np.random.default_rng(0).integers(0, 2 if kind == np.bool_ else 100, (9, 300))
     match, medians = match_of(np.arange(300)), np.linspace(0.5, 4, 300)
-    assert_oracles_agree(block_of(rows.astype(kind)), match, medians)
+    assert_twins_agree(block_of(rows.astype(kind)), match, medians)
     tokenizer = tokenizers(300, medians)[0]
     assert same(
         tokenizer(block_of(rows.astype(kind)), match), tokenizer(block_of(rows.astype(np.float64)), match)
@@ -84,7 +84,7 @@ def test_long_rows():
     rng = np.random.default_rng(5)
     rows = rng.poisson(np.exp(rng.normal(0, 2, 20_000)), (3, 20_000)).astype(np.float32)
     target = rng.permutation(20_000)
-    assert_oracles_agree(block_of(rows), match_of(target), rng.lognormal(0, 1, 20_000))
+    assert_twins_agree(block_of(rows), match_of(target), rng.lognormal(0, 1, 20_000))
 
 
 def test_read_only_arrays():
@@ -92,7 +92,7 @@ def test_read_only_arrays():
     for column in (block.data, block.indices, block.indptr):
         column.flags.writeable = False
     assert check_block(block).tolist() == [1, 1, 1, 1]
-    assert_oracles_agree(block, match_of([0, 1, 2, 3]), np.ones(4))
+    assert_twins_agree(block, match_of([0, 1, 2, 3]), np.ones(4))
 
 
 def test_a_block_of_empty_rows():
@@ -103,7 +103,7 @@ def test_a_block_of_empty_rows():
         indptr=np.zeros(4, np.int64),
         n_genes=2,
     )
-    assert_oracles_agree(block, match_of([0, 1]), np.ones(2))
+    assert_twins_agree(block, match_of([0, 1]), np.ones(2))
 
 
 def test_kernels_run_where_no_folder_can_be_written(monkeypatch):

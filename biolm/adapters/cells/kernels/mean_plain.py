@@ -1,0 +1,42 @@
+"""Weighted means of gene vectors in numpy, a row at a time; the compiled kernel explains them.
+
+Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``d`` width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["mean_rows"]
+
+
+def mean_rows(
+    data: NDArray[Any],
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    target: NDArray[np.int32],
+    vectors: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the mean of every row's gene vectors into ``out (n, d)``, which holds zeros.
+
+    ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
+    ``factor * count ** 0.75``.
+    """
+    for row in range(len(out)):
+        span = slice(indptr[row], indptr[row + 1])
+        columns = indices[span]
+        root = np.sqrt(data[span])
+        weight = (root * np.sqrt(root)).astype(np.float32) * factors[columns]
+        gene = target[columns]
+        used = (gene >= 0) & (weight != 0)
+        if used.any():
+            weight, vector = weight[used, None], vectors[gene[used]]
+            # Sums of numpy add in pairs; running sums add one after the other, as the compiled loop does.
+            total, mean = (np.add.accumulate(part)[-1] for part in (weight, weight * vector))
+            # Adding 0 turns a sum of nothing but -0 into the 0 that the compiled loop starts from.
+            out[row] = (mean + np.float32(0)) / total
