@@ -40,7 +40,27 @@ def bin_rows(
     first: tuple[int, int],
     out: tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64]],
 ) -> int:
-    """Token and value bin of each expressed gene, in column order."""
+    """Token and value bin of each expressed gene, in column order.
+
+    Parameters
+    ----------
+    rows, fresh
+        Canonical rows and whether they come as :func:`check_row` wants them; see :mod:`rows_numba`.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    quantiles
+        ``(e,)`` places of the edges among the values of a cell.
+    cells
+        ``(n,)`` random key of each cell.
+    forced
+        32 bits in place of the draw between legal bins, -1 to draw.
+    limit
+        Most genes of a cell.
+    first
+        Token and value put before, token -1 for none.
+    out
+        Tokens, bins and offsets, written.
+    """
     ids, bins, lengths = out
     lengths[:] = 0
     if fresh and not scan_rows(*rows):

@@ -25,7 +25,27 @@ def continuous_rows(
     first: int,
     out: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]],
 ) -> int:
-    """Token and normalised value of each expressed gene, in column order."""
+    """Token and normalised value of each expressed gene, in column order.
+
+    Parameters
+    ----------
+    rows, fresh
+        As of :func:`~biolm.adapters.cells.kernels.bins_numba.bin_rows`.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    target
+        Sum of a cell's values; 0 leaves them as they are.
+    cells
+        ``(n,)`` random key of each cell.
+    limit
+        Most genes of a cell.
+    sample
+        Whether the genes of longer rows are drawn rather than the largest.
+    first
+        Token put before, -1 for none.
+    out
+        Tokens, values and offsets, written.
+    """
     totals = rows[3]
     ids, values, lengths = out
     lengths[:] = 0

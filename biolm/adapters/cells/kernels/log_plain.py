@@ -12,7 +12,15 @@ SQRT2 = 1.4142135623730951
 
 
 def log1p(values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-    """Write log(1 + value) of ``values (t,) >= 0`` to ``out (t,)``, using ``values`` as working space."""
+    """Write log(1 + value) of ``values (t,) >= 0`` to ``out (t,)``, using ``values`` as working space.
+
+    Parameters
+    ----------
+    values
+        ``(t,)``, at least 0; used up.
+    out
+        ``(t,)``, written.
+    """
     total = 1.0 + values
     lost = (values - (total - 1.0)) / total
     m, exponent = np.frexp(total)  # m in [0.5, 1): the compiled kernel halves only above sqrt(2)

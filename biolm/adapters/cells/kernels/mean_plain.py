@@ -26,6 +26,19 @@ def mean_rows(
 
     ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
     ``factor * count ** 0.75``.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Canonical rows of counts.
+    target
+        ``(g,)`` row of a column in ``vectors``, -1 for none.
+    vectors
+        ``(m, d)`` of the genes.
+    factors
+        ``(g,)`` weight of a column.
+    out
+        ``(n, d)`` zeros, written.
     """
     for row in range(len(out)):
         span = slice(indptr[row], indptr[row + 1])

@@ -22,7 +22,21 @@ def rank_rows(
     ends: tuple[int, int],
     out: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]],
 ) -> int:
-    """Tokens of each row by falling ``x / total * scale``, ties by token id."""
+    """Tokens of each row by falling ``x / total * scale``, ties by token id.
+
+    Parameters
+    ----------
+    rows, fresh
+        As of :func:`~biolm.adapters.cells.kernels.bins_numba.bin_rows`.
+    tokens, scales
+        ``(g,)`` token id and factor of a column, -1 and 0 for none.
+    limit
+        Most genes of a cell.
+    ends
+        Tokens put before and after, -1 for none.
+    out
+        Tokens, values and offsets, written.
+    """
     data, indices, indptr, totals = rows
     ids, values, lengths = out
     lengths[:] = 0

@@ -22,6 +22,13 @@ def scan_rows(
     """Sum each row into ``totals (n,)``, NaN where a value is negative or not a number.
 
     Returns whether the columns of every row ascend.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows as the file holds them.
+    totals
+        ``(n,)`` sums, written.
     """
     cells = len(indptr) - 1
     row = np.repeat(np.arange(cells), np.diff(indptr))
@@ -48,6 +55,15 @@ def merge_rows(
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
 
     ``first (g,)`` is the column that stands for a column's gene, -1 to leave it out.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows as the file holds them.
+    first
+        ``(g,)`` column that stands for a column's gene, -1 to leave it out.
+    merged, columns, offsets
+        Values, columns and row pointers of the result, written.
     """
     cells = len(indptr) - 1
     row = np.repeat(np.arange(cells), np.diff(indptr))
@@ -65,7 +81,17 @@ def merge_rows(
 def expressed(
     rows: Rows, row: int, tokens: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Values and tokens of a row's expressed genes that have a token."""
+    """Values and tokens of a row's expressed genes that have a token.
+
+    Parameters
+    ----------
+    rows
+        Rows and their totals.
+    row
+        Which one.
+    tokens
+        ``(g,)`` token id of a column, -1 for none.
+    """
     data, indices, indptr, _ = rows
     span = slice(indptr[row], indptr[row + 1])
     gene = tokens[indices[span]]
@@ -74,5 +100,13 @@ def expressed(
 
 
 def first_by_key(key: NDArray[Any], gene: NDArray[np.int32], limit: int) -> NDArray[np.intp]:
-    """Places, ascending, of the ``limit`` first elements by (-key, gene)."""
+    """Places, ascending, of the ``limit`` first elements by (-key, gene).
+
+    Parameters
+    ----------
+    key, gene
+        Key and token id of each element.
+    limit
+        How many are kept.
+    """
     return np.sort(np.lexsort((gene, -key))[:limit])
