@@ -103,8 +103,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'biolm' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    found = import_module(module)
-    globals()[name] = getattr(found, attribute) if attribute else found
+    imported = import_module(module)
+    globals()[name] = getattr(imported, attribute) if attribute else imported
     return globals()[name]
 
 

@@ -36,7 +36,7 @@ class BiolmError(Exception):
     """
 
     def __str__(self) -> str:
-        return _LONG.sub(lambda found: f"{found[0][:80]}…", super().__str__())
+        return _LONG.sub(lambda match: f"{match[0][:80]}…", super().__str__())
 
 
 class InputError(BiolmError):

@@ -130,8 +130,8 @@ def options_of(settings: type[Any] | Any) -> dict[str, Option]:
     """Every declared option of a settings dataclass by name."""
     kind = settings if isinstance(settings, type) else type(settings)
     hints = get_type_hints(kind, include_extras=True)
-    found = {field.name: option_of(hints[field.name]) for field in dataclasses.fields(kind)}
-    return {name: option for name, option in found.items() if option is not None}
+    declared = {field.name: option_of(hints[field.name]) for field in dataclasses.fields(kind)}
+    return {name: option for name, option in declared.items() if option is not None}
 
 
 def check_options(settings: Any) -> None:
@@ -205,14 +205,14 @@ def unused_options(settings: type[Any] | Any, modality: str) -> dict[str, str]:
     -------
     By name: the end of a sentence.
     """
-    found = {}
+    reasons = {}
     left_out = getattr(settings, "unused", {}).get(modality, ())
     for name, option in options_of(settings).items():
         if option.only and modality not in option.only:
-            found[name] = f"is for {' and '.join(option.only)} and means nothing for {modality}"
+            reasons[name] = f"is for {' and '.join(option.only)} and means nothing for {modality}"
         elif name in left_out or name in never_used(settings):
-            found[name] = f"is not used for {modality} here"
-    return found
+            reasons[name] = f"is not used for {modality} here"
+    return reasons
 
 
 def never_used(settings: type[Any] | Any) -> tuple[str, ...]:

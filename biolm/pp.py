@@ -54,10 +54,10 @@ def match_genes(
     from biolm.io.cells import open_cells
     from biolm.jobs.bind import loaded
 
-    found = loaded(model)
+    reader = loaded(model)
     with open_cells(adata, matrix=layer or "X") as source:
-        match = found.vocabulary.match(source.gene_columns(), column=gene_column, minimum=0.0)
+        match = reader.vocabulary.match(source.gene_columns(), column=gene_column, minimum=0.0)
     if source.matrix != "raw/X":
-        names = np.array([*found.vocabulary.genes, ""], dtype=object)
-        adata.var[key_added or f"{found.name}_gene"] = names[match.target]
+        names = np.array([*reader.vocabulary.genes, ""], dtype=object)
+        adata.var[key_added or f"{reader.name}_gene"] = names[match.target]
     return match.report.as_dict()

@@ -50,11 +50,11 @@ def build_settings(kind: Any, values: Any, place: str) -> Any:
     Traceback (most recent call last):
     biolm.errors.ConfigError: model has no setting 'widht'; did you mean 'width'?
     """
-    found = read_fields(kind, values, place)
+    settings = read_fields(kind, values, place)
     for field in fields(kind):
         if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{_name(place)} needs the setting {field.name!r}")
-    return kind(**found)
+    return kind(**settings)
 
 
 def read_fields(kind: Any, values: Any, place: str, *, hidden: tuple[str, ...] = ()) -> dict[str, Any]:

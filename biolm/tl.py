@@ -118,8 +118,8 @@ def search(
     from biolm.tasks.search.query import query
 
     held = load(index) if isinstance(index, str | Path) else index
-    found = query(adata, held, k=k, model=model, inside=inside, layer=layer, **options)
-    additions = found.additions(key_added, held.label)
+    neighbours = query(adata, held, k=k, model=model, inside=inside, layer=layer, **options)
+    additions = neighbours.additions(key_added, held.label)
     additions.check_free(
         dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=options.get("overwrite", False)
     )
@@ -167,12 +167,12 @@ def perturb(
     """
     from biolm.tasks.perturb.run import perturb as run
 
-    found = run(adata, model=model, delete=delete, overexpress=overexpress, genes=genes, **options)
+    result = run(adata, model=model, delete=delete, overexpress=overexpress, genes=genes, **options)
     target = adata.copy() if copy else adata
-    table = found.frame()
+    table = result.frame()
     table.index = table.index.astype(str)
     target.uns[key_added] = table
-    target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: found.facts}
+    target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: result.facts}
     return target if copy else None
 
 

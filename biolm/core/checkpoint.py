@@ -75,8 +75,8 @@ def read_weights(paths: Iterable[Path]) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for path in paths:
-        found = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
-        for name, tensor in found.items():
+        weights = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+        for name, tensor in weights.items():
             if not isinstance(tensor, Tensor):
                 raise CheckpointError(f"{path}: {name} is not a tensor; give the file of bare weights")
             tensors[name] = tensor

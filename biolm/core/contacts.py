@@ -88,15 +88,15 @@ def contact_features(
     pairs
         ``(p,)`` places of both tokens, special ones not counted.
     """
-    found: list[Tensor] = []
+    features: list[Tensor] = []
 
     def receive(maps: tuple[Tensor, ...]) -> None:
         whole = corrected(_inner(maps[0], skip).float())
-        found.append(whole[:, pairs[0], pairs[1]].T)
+        features.append(whole[:, pairs[0], pairs[1]].T)
 
     with torch.inference_mode():
         model(batch, logits=False, attentions=receive)
-    return torch.cat(found, 1)
+    return torch.cat(features, 1)
 
 
 def _inner(maps: Tensor, skip: tuple[int, int]) -> Tensor:

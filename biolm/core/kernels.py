@@ -238,16 +238,16 @@ def _cached_mask(
     if rule.full and bias is None and layout.private is None:
         return None
     name = (span, rule.causal, rule.window, bias)
-    found: Tensor | None = layout.cache.get(name)
-    if found is None:
-        found = _mask(layout, rule, bias, span)
-        assert found is not None
-        found = found.to(dtype)
-        if documents > 1 and found.dim() == 3:
-            found = found[None]
+    mask: Tensor | None = layout.cache.get(name)
+    if mask is None:
+        mask = _mask(layout, rule, bias, span)
+        assert mask is not None
+        mask = mask.to(dtype)
+        if documents > 1 and mask.dim() == 3:
+            mask = mask[None]
         if size <= 2**20:
-            layout.cache[name] = found
-    return found
+            layout.cache[name] = mask
+    return mask
 
 
 def _scores(

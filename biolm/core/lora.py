@@ -223,8 +223,10 @@ def load_lora(model: nn.Module, folder: str | Path) -> LoraConfig:
     for name, adapter in _adapters(model):
         for part in ("down", "up"):
             holder.register_parameter(f"{name}.{part}".replace(".", "/"), getattr(adapter, part))
-    found = read_weights([folder / _WEIGHTS])
-    load_strict(holder, {name.replace(".", "/"): tensor for name, tensor in found.items()}, folder / _WEIGHTS)
+    weights = read_weights([folder / _WEIGHTS])
+    load_strict(
+        holder, {name.replace(".", "/"): tensor for name, tensor in weights.items()}, folder / _WEIGHTS
+    )
     return config
 
 

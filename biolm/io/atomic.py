@@ -173,12 +173,12 @@ def tidy(target: Path) -> None:
         return
     free(target)
     for path in sorted(target.parent.iterdir()):
-        found = pattern.match(path.name)
-        if found is None or _alive(int(found[2])):
+        match = pattern.match(path.name)
+        if match is None or _alive(int(match[2])):
             continue
-        if found[1] == "ready":
+        if match[1] == "ready":
             _hand_out(path, target)
-        elif found[1] == "old" and not target.exists():
+        elif match[1] == "old" and not target.exists():
             path.rename(target)
         else:
             remove(path)

@@ -84,7 +84,7 @@ def check_hdf5(file: Any, path: Path) -> None:
     import h5py
     from h5py import h5d, h5l, h5o
 
-    found: list[str] = []
+    outside: list[str] = []
     values: list[tuple[int, int]] = []
 
     def look(name: bytes, link: Any) -> object:
@@ -102,15 +102,15 @@ def check_hdf5(file: Any, path: Path) -> None:
         elif link.type != h5l.TYPE_SOFT:
             what = "a link into another file"
         if what:
-            found.append(f"{path} holds {what} ({name.decode('utf-8', 'replace')})")
-        return found or None
+            outside.append(f"{path} holds {what} ({name.decode('utf-8', 'replace')})")
+        return outside or None
 
     # Hard links only are entered, each object once, so that neither a link nor a circle leads away.
     if isinstance(file, h5py.File):
         file.id.links.visit(look, info=True)
-    if found:
+    if outside:
         raise InputError(
-            f"{found[0]}, which is not followed; write a file of its own, for example with h5repack"
+            f"{outside[0]}, which is not followed; write a file of its own, for example with h5repack"
         )
     if isinstance(file, h5py.File):
         check_heaps(path, values)

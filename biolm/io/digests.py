@@ -27,13 +27,13 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     names
         Of the files.
     """
-    found = {}
+    digests = {}
     for name in sorted(names):
         if (folder / name).stat().st_size > CHECKED_BYTES:
             continue
         with (folder / name).open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def check_digests(

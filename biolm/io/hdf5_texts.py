@@ -54,10 +54,10 @@ def extents_of(dataset: Any) -> list[Extent]:
     if layout == h5py.h5d.CONTIGUOUS:
         size, start = dataset.get_storage_size(), dataset.get_offset()
         return [(start, start + size)] if start is not None and size >= _SMALL else []
-    found: list[Extent] = []
+    extents: list[Extent] = []
     if layout == h5py.h5d.CHUNKED and dataset.get_storage_size() >= _SMALL:
-        dataset.chunk_iter(lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
-    return found
+        dataset.chunk_iter(lambda chunk: extents.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+    return extents
 
 
 def check_heaps(path: Path, skipped: list[Extent]) -> None:
@@ -81,10 +81,10 @@ def check_heaps(path: Path, skipped: list[Extent]) -> None:
             for place in range(start, stop, _PIECE):
                 # A mark may stand across the border of two pieces.
                 piece = os.pread(file.fileno(), min(_PIECE + _MARK - 1, stop - place), place)
-                for found in _HEAP.finditer(piece):
-                    if not _ends(file.fileno(), place + found.start(), size):
+                for match in _HEAP.finditer(piece):
+                    if not _ends(file.fileno(), place + match.start(), size):
                         raise InputError(
-                            f"{path} is damaged: the store of its texts at byte {place + found.start():,} "
+                            f"{path} is damaged: the store of its texts at byte {place + match.start():,} "
                             "does not add up, so that reading it would never end; copy or download it again"
                         )
 

@@ -211,11 +211,11 @@ def check_reference(store: SequenceStore, variant: Variant, file: str) -> None:
             f"line {variant.line} of {file} lies at {variant.contig}:{variant.start + 1} but the contig has "
             f"{length:,} bases; use the genome that the variants were called on"
         )
-    found = store.window(variant.contig, variant.start, end).tobytes().decode("ascii", "replace").upper()
-    if found != variant.reference:
+    bases = store.window(variant.contig, variant.start, end).tobytes().decode("ascii", "replace").upper()
+    if bases != variant.reference:
         raise InputError(
             f"line {variant.line} of {file} has reference {variant.reference} at {variant.contig}:"
-            f"{variant.start + 1} but the genome holds {found}; use the genome that the variants "
+            f"{variant.start + 1} but the genome holds {bases}; use the genome that the variants "
             "were called on"
         )
 

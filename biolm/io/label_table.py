@@ -95,15 +95,15 @@ def _as_whole(values: list[str]) -> NDArray[np.str_]:
 
 def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray[np.int64]:
     """Row of each record, -1 (an empty one) where there is none."""
-    found: dict[str, int] = {}
+    row_of: dict[str, int] = {}
     for number, row in enumerate(rows):
-        first = found.setdefault(row[0], number)
+        first = row_of.setdefault(row[0], number)
         if rows[first] != row:
             raise InputError(
                 f"{path} labels {row[0]!r} twice in two ways (rows {first + 1} and {number + 1}); "
                 "give each record one row, or a row for every record in their order"
             )
-    order = np.array([found.get(name, -1) for name in names], np.int64)
+    order = np.array([row_of.get(name, -1) for name in names], np.int64)
     if not (order >= 0).any():
         raise InputError(
             f"{path} names none of the {len(names)} records; its first column must be their names, "
@@ -121,8 +121,8 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         raise InputError(f"the labels {path} cannot be read; give a tab- or comma-separated table") from error
     if text.startswith(">"):
         records = [entry.splitlines() for entry in text[1:].split("\n>")]
-        found = [[lines[0].split()[0], "".join(lines[1:]).strip()] for lines in records if lines[0].split()]
-        return ["name", STRINGS], found
+        rows = [[lines[0].split()[0], "".join(lines[1:]).strip()] for lines in records if lines[0].split()]
+        return ["name", STRINGS], rows
     first = text.partition("\n")[0]
     table = [row for row in csv.reader(text.splitlines(), delimiter="\t" if "\t" in first else ",") if row]
     if len(table) < 2 or len(table[0]) < 2:

@@ -110,7 +110,7 @@ def owning(folder: Path) -> Iterator[bool]:
     """
     with ExitStack() as held:
         while True:
-            found = folder.is_dir()
+            existed = folder.is_dir()
             folder.mkdir(exist_ok=True)
             number = os.open(folder, os.O_RDONLY)
             release = held.enter_context(ExitStack())
@@ -130,4 +130,4 @@ def owning(folder: Path) -> Iterator[bool]:
                     break
             # Between the two calls its owner finished and removed it: make it anew.
             release.close()
-        yield found
+        yield existed

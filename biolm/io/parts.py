@@ -24,15 +24,15 @@ def find_parts(folder: Path) -> dict[str, list[Path]]:
     CheckpointError
         If one in between is missing.
     """
-    found: dict[str, dict[int, Path]] = {}
+    numbered: dict[str, dict[int, Path]] = {}
     for path in folder.iterdir():
         if match := _PART.fullmatch(path.name):
-            found.setdefault(match["name"], {})[int(match["number"])] = path
-    for name, parts in found.items():
+            numbered.setdefault(match["name"], {})[int(match["number"])] = path
+    for name, parts in numbered.items():
         for number in range(max(parts) + 1):
             if number not in parts:
                 raise CheckpointError(f"{folder} lacks {name}.part{number}; fetch the missing part")
-    return {name: [parts[number] for number in sorted(parts)] for name, parts in sorted(found.items())}
+    return {name: [parts[number] for number in sorted(parts)] for name, parts in sorted(numbered.items())}
 
 
 class JoinedFile(io.RawIOBase):

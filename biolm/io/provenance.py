@@ -66,8 +66,8 @@ def stamp(path: Path | None) -> str:
     """
     if path is None:
         return ""
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    sizes = {file: file.stat().st_size for file in found if file.is_file()}
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    sizes = {file: file.stat().st_size for file in files if file.is_file()}
     names = {str(file.relative_to(path)): size for file, size in sizes.items()}
     contents = hashlib.sha256(json.dumps(names).encode())
     total = sum(sizes.values())

@@ -192,8 +192,8 @@ class _Restricted(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for an allowed global."""
-        if found := ALLOWED.get(f"{module}.{name}"):
-            return found
+        if allowed := ALLOWED.get(f"{module}.{name}"):
+            return allowed
         if f"{module}.{name}" in self._records:
             return Record
         raise CheckpointError(

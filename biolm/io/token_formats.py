@@ -191,12 +191,12 @@ class ArrowSource:
 
 def _checksum(batch: pa.RecordBatch) -> bytes:
     """CRC-32 of the values of a batch, which Arrow's own format lacks."""
-    found = 0
+    checksum = 0
     for column in batch.columns:
         for buffer in column.buffers():
             if buffer is not None:
-                found = zlib.crc32(buffer, found)
-    return str(found).encode()
+                checksum = zlib.crc32(buffer, checksum)
+    return str(checksum).encode()
 
 
 def _unpacked(batch: pa.RecordBatch) -> Block:
@@ -302,5 +302,5 @@ class ZarrSource:
                 if column is not None:
                     sums[name] = _summed(column, sums[name])
             yield block["name"], block["ids"], block["values"], part - part[0]
-        if self._sums and any(self._sums.get(name, 0) != found for name, found in sums.items()):
+        if self._sums and any(self._sums.get(name, 0) != checksum for name, checksum in sums.items()):
             raise ValueError("it does not hold what was written")

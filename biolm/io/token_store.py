@@ -82,8 +82,8 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
 
 def token_facts(path: Path) -> dict[str, Any]:
     """Provenance of stored tokens of any kind."""
-    found: dict[str, Any] = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
-    return found
+    facts: dict[str, Any] = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
+    return facts
 
 
 def token_blocks(files: Iterable[Path]) -> Iterator[Tokens]:

@@ -142,11 +142,11 @@ def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings
         return match(source.gene_columns(), settings.gene_column)
     except GeneMatchError:
         try:
-            found = match({"index": source.cell_names()}, None).report
+            report = match({"index": source.cell_names()}, None).report
         except GeneMatchError:
-            found = None
+            report = None
         # A few names of cells may look like genes by chance.
-        if found is None or found.share < _TURNED:
+        if report is None or report.share < _TURNED:
             raise
         way = (
             ("leave out `transpose=True`" if settings.transpose else "read it with `transpose=True`")
@@ -154,7 +154,7 @@ def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings
             else "write it as cells x genes first, as with adata.T"
         )
         raise GeneMatchError(
-            f"{source.path or 'the AnnData'} is genes x cells: {found.matched:,} of its {found.total:,} cell "
+            f"{source.path or 'the AnnData'} is genes x cells: {report.matched:,} of its {report.total:,} cell "
             f"names are genes; {way}"
         ) from None
 
@@ -179,8 +179,8 @@ def loaded(model: str | Path | CellModel | SequenceModel) -> CellModel:
     ConfigError
         If it reads no cells.
     """
-    found: CellModel = loaded_for("cells", model)
-    return found
+    reader: CellModel = loaded_for("cells", model)
+    return reader
 
 
 def sequence_model(model: str | Path | CellModel | SequenceModel) -> SequenceModel:
@@ -191,8 +191,8 @@ def sequence_model(model: str | Path | CellModel | SequenceModel) -> SequenceMod
     ConfigError
         If it reads no sequences.
     """
-    found: SequenceModel = loaded_for("sequences", model)
-    return found
+    reader: SequenceModel = loaded_for("sequences", model)
+    return reader
 
 
 def _report(match: GeneMatch) -> None:

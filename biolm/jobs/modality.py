@@ -203,13 +203,13 @@ def available() -> dict[str, Modality]:
     >>> sorted(available())
     ['cells', 'documents', 'sections', 'sequences']
     """
-    found: dict[str, Modality] = {}
+    modalities: dict[str, Modality] = {}
     for name, place in _BUILT_IN.items():
         module, _, attribute = place.partition(":")
-        found[name] = getattr(import_module(module), attribute)
+        modalities[name] = getattr(import_module(module), attribute)
     for point in entry_points(group="biolm.modalities"):
-        found.setdefault(point.name, point.load())
-    return {name: found[name] for name in sorted(found, key=lambda name: name == _LAST)}
+        modalities.setdefault(point.name, point.load())
+    return {name: modalities[name] for name in sorted(modalities, key=lambda name: name == _LAST)}
 
 
 def modality_of(data: Any) -> Modality:
@@ -246,13 +246,13 @@ def loaded_for(modality: str, model: Any, *, whole: bool = True) -> Any:
     from biolm.models.registry import load, load_tokenizer
 
     own = available()[modality].load
-    found = (own or (load if whole else load_tokenizer))(model) if isinstance(model, str | Path) else model
-    if getattr(found, "modality", None) != modality:
+    reader = (own or (load if whole else load_tokenizer))(model) if isinstance(model, str | Path) else model
+    if getattr(reader, "modality", None) != modality:
         named = model if isinstance(model, str | Path) else getattr(model, "name", type(model).__name__)
-        if not hasattr(found, "modality") and isinstance(model, str | Path):
+        if not hasattr(reader, "modality") and isinstance(model, str | Path):
             _refuse_bare(modality, named)
         raise ConfigError(f"model {named} reads no {modality}; choose a model of {modality}")
-    return found
+    return reader
 
 
 def _refuse_bare(modality: str, folder: str | Path) -> None:

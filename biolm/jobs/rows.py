@@ -71,8 +71,8 @@ class RowEmbedding:
         """The blocks ``first`` to ``last``, each with the number of its first row."""
         ends = self.ends
         step = self.settings.block_rows or self.model.block_rows
-        found = self.source.blocks(step, int(ends[first]), int(ends[last])) if last > first else iter(())
-        yield from zip(ends[first:last].tolist(), found, strict=True)
+        blocks = self.source.blocks(step, int(ends[first]), int(ends[last])) if last > first else iter(())
+        yield from zip(ends[first:last].tolist(), blocks, strict=True)
 
     def compute(self, block: tuple[int, Any]) -> dict[str, NDArray[Any]]:
         """``vectors`` ``(n, d)`` of one block, and the names and columns of its rows.
@@ -83,8 +83,8 @@ class RowEmbedding:
             If the model gives values that are not finite.
         """
         start, rows = block
-        found = self.model.embed(rows, self.binding, embed_options(self.settings))
-        vectors = np.asarray(found, np.float32)
+        embedded = self.model.embed(rows, self.binding, embed_options(self.settings))
+        vectors = np.asarray(embedded, np.float32)
         if not np.isfinite(vectors).all():
             raise InputError(
                 f"model {self.model.name} gave values that are not finite from row {start} on; "

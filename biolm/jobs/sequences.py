@@ -91,7 +91,7 @@ class SequenceEmbedding:
         """
         options = _options(self.settings)
         counts = self.counts[block.start : block.start + len(block)]
-        found: dict[str, NDArray[Any]] = {
+        arrays: dict[str, NDArray[Any]] = {
             "counts": counts,
             "lengths": block.lengths,
             "names": np.array(block.names, str),
@@ -99,7 +99,7 @@ class SequenceEmbedding:
         }
         if self.settings.per_residue:
             vectors, tokens = self.model.residues(block, options)
-            found["spans"] = _inner_spans(self.model, block, tokens)
+            arrays["spans"] = _inner_spans(self.model, block, tokens)
         elif counts.any():
             vectors = self.model.embed(block, options)[counts > 0]
         else:
@@ -109,7 +109,7 @@ class SequenceEmbedding:
                 f"model {self.model.name} gave values that are not finite between records {block.names[0]!r} "
                 f"and {block.names[-1]!r}; check the checkpoint"
             )
-        return {**found, "vectors": vectors}
+        return {**arrays, "vectors": vectors}
 
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how."""
@@ -206,8 +206,8 @@ def _inner_spans(model: SequenceModel, block: SequenceBlock, tokens: Any) -> NDA
     place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
     left = np.repeat(tokens.lengths, tokens.lengths) - place
     kept = block if len(tokens) == len(block) else block.take(tokens.index - block.start)
-    found: NDArray[np.int64] = model.tokenizer.spans(kept, tokens)[(place >= before) & (left > after)]
-    return found
+    spans: NDArray[np.int64] = model.tokenizer.spans(kept, tokens)[(place >= before) & (left > after)]
+    return spans
 
 
 def _check_names(names: list[str], label: str, settings: EmbedSettings) -> None:

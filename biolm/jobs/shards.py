@@ -46,10 +46,10 @@ class Shard:
         ConfigError
             If it is not a number of a shard and how many there are.
         """
-        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise ConfigError(f"shard {text!r} is not a number and how many there are, such as 2/7")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -115,7 +115,7 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
     if not records:
         raise InputError("there are no shards to merge; name their folders")
     first = records[0]
-    found: dict[int, ShardRecord] = {}
+    by_number: dict[int, ShardRecord] = {}
     for record in records:
         differs = [name for name, value in first.job.items() if record.job.get(name) != value]
         # Two tasks may agree in every option.
@@ -132,15 +132,17 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
                 "merge shards of one number of parts"
             )
         number = record.shard.number
-        if number in found:
+        if number in by_number:
             raise InputError(
-                f"shard {record.shard} is given twice ({found[number].path} and {record.path}); leave one out"
+                f"shard {record.shard} is given twice ({by_number[number].path} and {record.path}); leave one out"
             )
-        found[number] = record
-    missing = [str(Shard(n, first.shard.count)) for n in range(1, first.shard.count + 1) if n not in found]
+        by_number[number] = record
+    missing = [
+        str(Shard(n, first.shard.count)) for n in range(1, first.shard.count + 1) if n not in by_number
+    ]
     if missing:
         raise InputError(f"missing: shard {', '.join(missing)}; make it with `shard='{missing[0]}'`")
-    return [found[number] for number in sorted(found)]
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def read_shard(path: Path) -> ShardRecord:
@@ -172,12 +174,12 @@ def read_shard(path: Path) -> ShardRecord:
     return made
 
 
-def check_same_input(found: dict[str, Any], job: dict[str, Any], path: Path | None) -> None:
+def check_same_input(now: dict[str, Any], job: dict[str, Any], path: Path | None) -> None:
     """Refuse another input than the shards were made from; it may have been copied.
 
     Parameters
     ----------
-    found
+    now
         What tells the input at hand from others.
     job
         The same of the shards.
@@ -190,7 +192,7 @@ def check_same_input(found: dict[str, Any], job: dict[str, Any], path: Path | No
         If they differ in more than place and time.
     """
     # A table that was written from a section's folder holds its places as vectors, not as its own.
-    differs = [name for name, value in job.items() if name != "stamp" and found.get(name, value) != value]
+    differs = [name for name, value in job.items() if name != "stamp" and now.get(name, value) != value]
     if differs:
         raise InputError(
             f"{path} is not what the shards were made from ({' and '.join(differs)} differ); "

@@ -79,9 +79,9 @@ class Spool:
             If there is an unfinished run and neither is set, if it was another job, or if another process
             works on it.
         """
-        with writing(self._output), owning(self.folder) as found:
+        with writing(self._output), owning(self.folder) as existed:
             try:
-                if found:
+                if existed:
                     self._continue(resume=resume, overwrite=overwrite)
                 self._put("job.json", json.dumps(self._facts, indent=1, sort_keys=True).encode())
                 yield self
@@ -258,11 +258,11 @@ def _packed(arrays: Arrays) -> bytes:
 
 def _digest(held: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of the arrays of a block and their names."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(held):
-        found.update(f"{name} {held[name].dtype} {held[name].shape}".encode())
-        found.update(np.ascontiguousarray(held[name]).data)
-    return found.hexdigest()
+        digest.update(f"{name} {held[name].dtype} {held[name].shape}".encode())
+        digest.update(np.ascontiguousarray(held[name]).data)
+    return digest.hexdigest()
 
 
 def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
@@ -273,16 +273,16 @@ def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
         held = load(file.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{file} cannot be read ({error}); do the job again") from error
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, values in held.items():
         if name.endswith(_TEXT):
             ends = np.cumsum(held[name.removesuffix(_TEXT) + _LENGTHS])
             whole, starts = values.tobytes(), np.concatenate([[0], ends[:-1]])
             texts = [whole[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
-            found[name.removesuffix(_TEXT)] = np.array(texts, object)
+            arrays[name.removesuffix(_TEXT)] = np.array(texts, object)
         elif not name.endswith(_LENGTHS):
-            found[name] = values
-    return found
+            arrays[name] = values
+    return arrays
 
 
 def _is_whole(file: Path) -> bool:

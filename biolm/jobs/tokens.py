@@ -77,7 +77,7 @@ class CellTokens:
     @property
     def facts(self) -> dict[str, Any]:
         """Where the tokens come from, as plain values."""
-        found: dict[str, Any] = plain(
+        metadata: dict[str, Any] = plain(
             {
                 "model": self.language.name,
                 VOCABULARY: getattr(getattr(self.language, "language", self.language), "fingerprint", None),
@@ -87,7 +87,7 @@ class CellTokens:
                 "seed": self.settings.seed,
             }
         )
-        return found
+        return metadata
 
     def same(self) -> dict[str, Any]:
         """What was read."""
@@ -177,7 +177,7 @@ class SequenceTokens:
     def facts(self) -> dict[str, Any]:
         """Where the tokens come from, as plain values."""
         tokenizer = self.language.tokenizer
-        found: dict[str, Any] = plain(
+        metadata: dict[str, Any] = plain(
             {
                 "model": self.language.name,
                 "biolm_version": biolm.__version__,
@@ -186,7 +186,7 @@ class SequenceTokens:
                 **self.tally.facts(),
             }
         )
-        return found
+        return metadata
 
     def same(self) -> dict[str, Any]:
         """What was read."""

@@ -206,8 +206,8 @@ def score_classes(
     loss = Sum.of(losses)
     if class_weights is not None:
         loss = Sum(loss.total, class_weights[labels].sum())
-    found = (logits.detach().argmax(-1) == labels).float()
-    return Score({"loss": loss}, metrics={"accuracy": Sum.of(found)})
+    correct = (logits.detach().argmax(-1) == labels).float()
+    return Score({"loss": loss}, metrics={"accuracy": Sum.of(correct)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,18 +271,18 @@ class Regress(_Labelled):
 
     def predictions(self, output: Output, prepared: Prepared) -> dict[str, Tensor]:
         """Numbers ``(b,)``, or ``(t,)`` of tokens, in the column's own units."""
-        found = self.head(self.states(output, prepared)).squeeze(-1).float()
-        return {self.settings.column: found * self.scale + self.shift}
+        predicted = self.head(self.states(output, prepared)).squeeze(-1).float()
+        return {self.settings.column: predicted * self.scale + self.shift}
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss, and absolute error."""
         s: RegressSettings = self.settings
         wanted = self.wanted(prepared).float()
         known = ~wanted.isnan()
-        found = self.head(self.states(output, prepared)[known]).squeeze(-1).float()
+        predicted = self.head(self.states(output, prepared)[known]).squeeze(-1).float()
         target = (wanted[known] - self.shift) / self.scale
-        error = (found.detach() - target).abs() * self.scale
-        return Score({"loss": Sum.of(value_loss(found, target, s.loss))}, metrics={"mae": Sum.of(error)})
+        error = (predicted.detach() - target).abs() * self.scale
+        return Score({"loss": Sum.of(value_loss(predicted, target, s.loss))}, metrics={"mae": Sum.of(error)})
 
 
 def _check_level(level: str) -> None:

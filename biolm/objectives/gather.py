@@ -69,8 +69,8 @@ def gather_rows(rows: Tensor) -> Gathered:
     sizes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, own)
     counts = [int(size) for size in sizes]
-    found: Tensor = _Gather.apply(rows, counts)  # type: ignore[no-untyped-call]
-    return Gathered(found, sum(counts[: dist.get_rank()]))
+    gathered: Tensor = _Gather.apply(rows, counts)  # type: ignore[no-untyped-call]
+    return Gathered(gathered, sum(counts[: dist.get_rank()]))
 
 
 def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> dict[str, Tensor] | None:

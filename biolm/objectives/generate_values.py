@@ -73,13 +73,13 @@ def generate_values(
         if not len(rows):
             break
         read = replace(batch, values=values.to(batch.values.dtype) if bins else values, private=unknown)
-        found = values.clone()
-        found[rows] = core(read, logits=rows).logits.float()
+        generated = values.clone()
+        generated[rows] = core(read, logits=rows).logits.float()
         if bins:
-            found[rows] = found[rows].round().clamp(0, core.config.n_values - 1)
+            generated[rows] = generated[rows].round().clamp(0, core.config.n_values - 1)
         # Equal shares, rounded so that they add up to the whole.
         due = count * (number + 1) // rounds - count * number // rounds
-        surest = lowest(batch, (-found).masked_fill(~unknown, torch.inf), due) & unknown
-        values = torch.where(surest, found, values)
+        surest = lowest(batch, (-generated).masked_fill(~unknown, torch.inf), due) & unknown
+        values = torch.where(surest, generated, values)
         unknown &= ~surest
     return values

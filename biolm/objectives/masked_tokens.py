@@ -202,8 +202,8 @@ def score_tokens(
     """
     logits = logits.float()
     losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
-    found = (logits.detach().argmax(-1) == targets).float()
-    metrics = {"accuracy": Sum.of(found, weights)}
+    correct = (logits.detach().argmax(-1) == targets).float()
+    metrics = {"accuracy": Sum.of(correct, weights)}
     if label_smoothing:
         # Perplexity is of the plain cross-entropy.
         metrics["cross_entropy"] = Sum.of(

@@ -266,9 +266,9 @@ class MaskedValues(Objective):
             x = states if condition is None else torch.cat((states, condition), -1)
             assert self.head is not None
             return score_tokens(self.head(x), prepared.targets.long())
-        found, logit = self._values(states, condition)
+        predicted, logit = self._values(states, condition)
         return score_values(
-            found,
+            predicted,
             prepared.targets,
             logit,
             kind=s.loss,

@@ -37,10 +37,10 @@ def is_special(ids: Tensor, special_ids: tuple[int, ...]) -> Tensor:
     """
     if len(special_ids) > _FEW:
         return torch.isin(ids, torch.tensor(special_ids, dtype=ids.dtype, device=ids.device))
-    found = torch.zeros_like(ids, dtype=torch.bool)
+    special_places = torch.zeros_like(ids, dtype=torch.bool)
     for token in special_ids:
-        found |= ids == token
-    return found
+        special_places |= ids == token
+    return special_places
 
 
 def choose_tokens(

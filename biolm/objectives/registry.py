@@ -64,8 +64,8 @@ def find(name: str) -> type[Criterion]:
     if name not in known:
         raise ConfigError(f"there is no objective {name!r}; {nearest(name, list(known))}")
     module, _, kind = known[name].partition(":")
-    found: type[Criterion] = getattr(import_module(module), kind)
-    return found
+    criterion: type[Criterion] = getattr(import_module(module), kind)
+    return criterion
 
 
 def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Criterion:

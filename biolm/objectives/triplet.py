@@ -122,19 +122,19 @@ def choose_triplets(
             number = uniform(hash_bits(cells.seeds[a], cells.seeds[p])[:, None], cells.seeds)
             score = number.masked_fill(~(negative & (loss > 0) & (loss < settings.margin)), -torch.inf)
         best, negative = score.max(1)
-        found = best > -torch.inf
-        chosen.append(torch.stack((a[found], p[found], negative[found])))
+        usable = best > -torch.inf
+        chosen.append(torch.stack((a[usable], p[usable], negative[usable])))
     triplets = torch.cat(chosen, 1) if chosen else first.new_zeros((3, 0))
     return triplets[0], triplets[1], triplets[2]
 
 
 def _related(labels: Tensor, related: Iterable[tuple[int, int]]) -> Tensor:
     """``(m, m)`` whether the classes of two cells are listed as related."""
-    found = torch.zeros((len(labels), len(labels)), dtype=torch.bool, device=labels.device)
+    same = torch.zeros((len(labels), len(labels)), dtype=torch.bool, device=labels.device)
     for one, other in related:
-        found |= (labels == one)[:, None] & (labels == other)
-        found |= (labels == other)[:, None] & (labels == one)
-    return found
+        same |= (labels == one)[:, None] & (labels == other)
+        same |= (labels == other)[:, None] & (labels == one)
+    return same
 
 
 def _pieces(first: Tensor, second: Tensor, cells: int) -> Iterator[tuple[Tensor, Tensor]]:

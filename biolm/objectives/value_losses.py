@@ -18,14 +18,14 @@ LOSSES = ("mse", "mae", "huber")
 _SMALL_RATE = 1e-3  # below it the series of log(e^mu - 1) is exact to float32: the next term is mu² / 24
 
 
-def value_loss(found: Tensor, wanted: Tensor, kind: str) -> Tensor:
+def value_loss(predicted: Tensor, wanted: Tensor, kind: str) -> Tensor:
     """Loss of each value, ``(m,)``."""
     if kind == "mse":
-        return (found - wanted) ** 2
+        return (predicted - wanted) ** 2
     return (
-        F.l1_loss(found, wanted, reduction="none")
+        F.l1_loss(predicted, wanted, reduction="none")
         if kind == "mae"
-        else F.huber_loss(found, wanted, reduction="none")
+        else F.huber_loss(predicted, wanted, reduction="none")
     )
 
 
@@ -42,7 +42,7 @@ def check_loss(kind: str) -> None:
 
 
 def score_values(
-    found: Tensor,
+    predicted: Tensor,
     wanted: Tensor,
     logit: Tensor | None = None,
     *,
@@ -54,7 +54,7 @@ def score_values(
 
     Parameters
     ----------
-    found, wanted
+    predicted, wanted
         Predicted and true values.
     logit
         Logit of the value not being zero; its cross-entropy is the term ``zero``.
@@ -70,13 +70,13 @@ def score_values(
     The metric ``relative`` is scGPT's masked relative error, ``|found − wanted| / (wanted + 1e-6)``, over
     values that are not zero: of a zero it would be a million times the error.
     """
-    found, wanted = found.float(), wanted.float()
+    predicted, wanted = predicted.float(), wanted.float()
     weights = (wanted != 0).float() if nonzero_only else torch.ones_like(wanted)
-    terms = {"loss": Sum.of(value_loss(found, wanted, kind), weights)}
+    terms = {"loss": Sum.of(value_loss(predicted, wanted, kind), weights)}
     if logit is not None:
         expressed = (wanted > 0).float()
         terms["zero"] = Sum.of(F.binary_cross_entropy_with_logits(logit.float(), expressed, reduction="none"))
-    error = (found.detach() - wanted).abs()
+    error = (predicted.detach() - wanted).abs()
     metrics = {
         "mae": Sum.of(error, weights),
         "mse": Sum.of(error**2, weights),

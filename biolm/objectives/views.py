@@ -108,10 +108,10 @@ class Prepared:
     @property
     def pairs(self) -> Tensor:
         """``(b / 2,)`` which pairs of documents take part in a contrast."""
-        found = self.extra.get("usable")
-        if found is None or not self.real:
+        usable = self.extra.get("usable")
+        if usable is None or not self.real:
             return torch.full((len(self.batch) // 2,), self.real, device=self.batch.ids.device)
-        return found
+        return usable
 
     @property
     def document_seeds(self) -> Tensor:

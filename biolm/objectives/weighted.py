@@ -132,15 +132,15 @@ class Weighted(Criterion):
         ConfigError
             If one part reads a column as classes and another as numbers.
         """
-        found: dict[str, LabelKind] = {}
+        kinds: dict[str, LabelKind] = {}
         for name, part in settings.parts.items():
             for column, kind in label_kinds(*split_part(name, part)).items():
-                if found.setdefault(column, kind) != kind:
+                if kinds.setdefault(column, kind) != kind:
                     raise ConfigError(
                         f"the label column {column!r} is read as classes and as numbers; "
                         "copy it under another name"
                     )
-        return found
+        return kinds
 
     def part(self, name: str) -> Objective:
         """The objective of that name."""
@@ -162,9 +162,9 @@ class Weighted(Criterion):
         for name, view in views.items():
             if view is not None:
                 groups.setdefault(view, []).append(name)
-        found = list(groups.items()) or [(Plain(), [])]
-        found[0][1].extend(name for name, view in views.items() if view is None)
-        return found
+        entries = list(groups.items()) or [(Plain(), [])]
+        entries[0][1].extend(name for name, view in views.items() if view is None)
+        return entries
 
     def prepare(
         self,
@@ -238,10 +238,10 @@ class _Baselines(Baseline):
 
     def __init__(self, whole: Weighted) -> None:
         groups = [names for _, names in whole.groups()]
-        found = (
+        baselines = (
             (group, name, whole.part(name).baseline()) for group, names in enumerate(groups) for name in names
         )
-        self.found = [(group, name, baseline) for group, name, baseline in found if baseline is not None]
+        self.found = [(group, name, baseline) for group, name, baseline in baselines if baseline is not None]
 
     def update(self, prepared: Prepared) -> None:
         """Count a training batch."""

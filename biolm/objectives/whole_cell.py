@@ -137,10 +137,10 @@ class WholeCell(Objective):
         s: WholeCellSettings = self.settings
         cells = self.vectors(output, prepared, s.pool)
         wanted, scored = self._targets(prepared)
-        found = self.decoder(cells)[scored]
+        predicted = self.decoder(cells)[scored]
         logit = None if self.zeros is None else self.zeros(cells)[scored]
         return score_values(
-            found,
+            predicted,
             wanted[scored],
             logit,
             kind=s.loss,

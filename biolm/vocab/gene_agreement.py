@@ -83,10 +83,10 @@ def check_agreement(
     GeneMatchError
         If most rows differ, and nobody chose the column.
     """
-    found = disagreement(columns, column, genes)
-    if found is None or found[0] <= NOTED:
+    message = disagreement(columns, column, genes)
+    if message is None or message[0] <= NOTED:
         return ""
-    share, other = found
+    share, other = message
     sentence = (
         f"columns {column!r} and {other!r} name different genes in {share:.0%} of the rows that both know, "
         "so one of them does not belong to these rows"
@@ -108,5 +108,5 @@ def _meant(symbol: str, genes: SpeciesGenes) -> tuple[str, ...]:
     if is_blank(symbol) or ensembl_id(symbol):
         return ()
     alias = genes.aliases.get(symbol)
-    found = (*genes.ids.get(symbol, ()), *genes.ambiguous.get(symbol, ()), *((alias,) if alias else ()))
-    return found or genes.upper_ids.get(symbol.upper(), ())
+    meant = (*genes.ids.get(symbol, ()), *genes.ambiguous.get(symbol, ()), *((alias,) if alias else ()))
+    return meant or genes.upper_ids.get(symbol.upper(), ())

@@ -56,8 +56,8 @@ def ensembl_id(name: str) -> str | None:
     ('ENSG00000000003', 'ENSG00000260682', None)
     """
     # Releases before GENCODE 25 wrote ENSGR for the copy of a gene on chromosome Y.
-    found = set(_ENSEMBL.findall(name.replace("ENSGR0", "ENSG00")))
-    return found.pop().upper() if len(found) == 1 else None
+    ids = set(_ENSEMBL.findall(name.replace("ENSGR0", "ENSG00")))
+    return ids.pop().upper() if len(ids) == 1 else None
 
 
 def id_species(ensembl: str) -> str:
@@ -73,8 +73,8 @@ def genome_prefix(name: str) -> tuple[str, str] | None:
     >>> genome_prefix("mm10___Cd3d"), genome_prefix("GRCh38---CD3D")
     (('mouse', 'Cd3d'), ('human', 'CD3D'))
     """
-    found = _PREFIX.match(name)
-    return (_GENOME_OF[found[1].lower()], name[found.end() :]) if found else None
+    match = _PREFIX.match(name)
+    return (_GENOME_OF[match[1].lower()], name[match.end() :]) if match else None
 
 
 def without_suffix(name: str, present: Container[str]) -> str | None:
@@ -90,8 +90,8 @@ def without_suffix(name: str, present: Container[str]) -> str | None:
     present
         Names of the file.
     """
-    found = _SUFFIX.match(name)
-    return found[1] if found and found[1] in present else None
+    match = _SUFFIX.match(name)
+    return match[1] if match and match[1] in present else None
 
 
 def sample(names: Sequence[str], size: int) -> list[str]:

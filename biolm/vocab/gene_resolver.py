@@ -62,16 +62,16 @@ class GeneResolver:
 
     def _rows_of_genes(self) -> dict[str, int]:
         """Ensembl id to row, for a vocabulary of symbols; its current symbols go before its aliases."""
-        found: dict[str, int] = {}
+        rows: dict[str, int] = {}
         if self.genes is None:
-            return found
+            return rows
         for name, row in self.rows.items():
             for gene in self.genes.ids.get(name, ()):
-                found[gene] = row
+                rows[gene] = row
         for name, row in self.rows.items():
             if name in self.genes.aliases:
-                found.setdefault(self.genes.aliases[name], row)
-        return found
+                rows.setdefault(self.genes.aliases[name], row)
+        return rows
 
     def find(self, name: str, present: Container[str]) -> Found:
         """Row of a name, -1 where it is not found, and how; ``present`` are all names of the file."""
@@ -80,10 +80,10 @@ class GeneResolver:
             return row, Step.EXACT
         if is_blank(name):
             return _MISSING
-        found = self._find_bare(name)
-        if found is _MISSING:
-            found = self._undecorated(name, present)
-        return self._rewritten(name) if found is _MISSING else found
+        resolved = self._find_bare(name)
+        if resolved is _MISSING:
+            resolved = self._undecorated(name, present)
+        return self._rewritten(name) if resolved is _MISSING else resolved
 
     def _undecorated(self, name: str, present: Container[str]) -> Found:
         bare = without_suffix(name, present)
@@ -100,8 +100,8 @@ class GeneResolver:
         meant = excel_names(name) or self._originals.get(name, ())
         known = {gene: each for each in meant for gene in self._genes_of(each)}
         if len(known) > 1:
-            found = [self._find_bare(each) for each in known.values()]
-            return _AMBIGUOUS if any(each is not _MISSING for each in found) else _MISSING
+            resolved = [self._find_bare(each) for each in known.values()]
+            return _AMBIGUOUS if any(each is not _MISSING for each in resolved) else _MISSING
         for each in known.values():
             row, step = self.find(each, ())
             return (row, Step.REWRITTEN) if row >= 0 else (row, step)

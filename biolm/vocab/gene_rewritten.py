@@ -29,12 +29,12 @@ def excel_names(name: str) -> tuple[str, ...]:
     >>> excel_names("3-Sep"), excel_names("2021-03-01"), excel_names("Mar-10"), excel_names("CD3D")
     (('SEPT3', 'SEP3'), ('MARCH1', 'MARC1'), ('MARCH10', 'MARC10'), ())
     """
-    if found := _DAY_FIRST.fullmatch(name):
-        day, month = found[1], found[2].lower()
-    elif found := _MONTH_FIRST.fullmatch(name):
-        month, day = found[1].lower(), found[2]
-    elif found := _ISO.fullmatch(name):
-        month, day = _MONTHS[found[1]], found[2]
+    if match := _DAY_FIRST.fullmatch(name):
+        day, month = match[1], match[2].lower()
+    elif match := _MONTH_FIRST.fullmatch(name):
+        month, day = match[1].lower(), match[2]
+    elif match := _ISO.fullmatch(name):
+        month, day = _MONTHS[match[1]], match[2]
     else:
         return ()
     return tuple(f"{stem}{int(day)}" for stem in _STEMS[month])
@@ -60,10 +60,10 @@ def originals(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     >>> originals(["HLA-A", "Y_RNA", "CD3D"])
     {'HLA.A': ('HLA-A',), 'Y-RNA': ('Y_RNA',)}
     """
-    found: dict[str, tuple[str, ...]] = {}
+    meanings: dict[str, tuple[str, ...]] = {}
     for name in names:
         if name.isalnum() and not name[0].isdigit():
             continue
         for written in {r_name(name), name.replace("_", "-")} - {name}:
-            found[written] = (*found.get(written, ()), name)
-    return found
+            meanings[written] = (*meanings.get(written, ()), name)
+    return meanings

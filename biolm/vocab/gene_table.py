@@ -32,15 +32,15 @@ def _columns(path: Path) -> tuple[list[str], list[str], list[str]]:
 
 def _grouped(names: list[str], ids: list[str]) -> dict[str, Ids]:
     """Name to its ids, in the order given."""
-    found: dict[str, Ids] = dict(zip(names, zip(ids, strict=True), strict=True))
-    if len(found) == len(names):
-        return found
+    grouped: dict[str, Ids] = dict(zip(names, zip(ids, strict=True), strict=True))
+    if len(grouped) == len(names):
+        return grouped
     repeated = {name for name, times in Counter(names).items() if times > 1}
-    found.update(dict.fromkeys(repeated, ()))
+    grouped.update(dict.fromkeys(repeated, ()))
     for name, gene in zip(names, ids, strict=True):
         if name in repeated:
-            found[name] += (gene,)
-    return found
+            grouped[name] += (gene,)
+    return grouped
 
 
 class SpeciesGenes:
@@ -92,13 +92,13 @@ class SpeciesGenes:
     @cached_property
     def replaced(self) -> Mapping[str, Ids]:
         """Retired id to today's ids of the same symbol, and back."""
-        found: dict[str, Ids] = {}
+        current: dict[str, Ids] = {}
         for gene in sorted(self.retired):
-            found[gene] = tuple(other for other in self.ids[self.symbol[gene]] if other != gene)
-            for other in found[gene]:
+            current[gene] = tuple(other for other in self.ids[self.symbol[gene]] if other != gene)
+            for other in current[gene]:
                 if other not in self.retired:
-                    found[other] = (*found.get(other, ()), gene)
-        return found
+                    current[other] = (*current.get(other, ()), gene)
+        return current
 
     @cached_property
     def upper_ids(self) -> Mapping[str, Ids]:
@@ -108,11 +108,11 @@ class SpeciesGenes:
     @cached_property
     def upper_aliases(self) -> Mapping[str, str]:
         """Aliases in upper case to their one id, or to an empty string where they could be several."""
-        found: dict[str, str] = {}
+        symbols: dict[str, str] = {}
         for name, gene in self.aliases.items():
             upper = name.upper()
-            found[upper] = gene if found.get(upper, gene) == gene else ""
-        return found | {name.upper(): "" for name in self.ambiguous}
+            symbols[upper] = gene if symbols.get(upper, gene) == gene else ""
+        return symbols | {name.upper(): "" for name in self.ambiguous}
 
 
 class GeneTable:

@@ -95,10 +95,10 @@ class GeneVocabulary:
             kind = "ensembl" if 2 * len(ids) > len(names) else "symbol"
         if species is None:
             if kind == "ensembl":
-                found = {id_species(ensembl) for ensembl in ids}
+                species_found = {id_species(ensembl) for ensembl in ids}
             else:
-                found = {tell_species({"genes": names}).species}
-            species = [word for word in SPECIES if word in found]
+                species_found = {tell_species({"genes": names}).species}
+            species = [word for word in SPECIES if word in species_found]
         return cls(names, kind, tuple(species))
 
     def __len__(self) -> int:
@@ -214,9 +214,9 @@ class GeneVocabulary:
 
     def _match(self, column: str, names: list[str], resolver: GeneResolver) -> GeneMatch:
         present = frozenset(names)
-        found = [resolver.find(name, present) for name in names]
-        target = np.fromiter((row for row, _ in found), dtype=np.int32, count=len(found))
-        steps = [step for _, step in found]
+        resolved = [resolver.find(name, present) for name in names]
+        target = np.fromiter((row for row, _ in resolved), dtype=np.int32, count=len(resolved))
+        steps = [step for _, step in resolved]
         counts = Counter(steps)
         matched = int(np.count_nonzero(target >= 0))
         rows = len(np.unique(target[target >= 0]))
@@ -270,5 +270,5 @@ def _share(resolver: GeneResolver, names: list[str]) -> float:
     """Fraction of a column's genes that a sample promises."""
     some = sample(names, _SAMPLE)
     filled = len(sample(names, len(names))) / len(names)
-    found = sum(resolver.find(name, ())[1] > Step.AMBIGUOUS for name in some)
-    return filled * found / len(some) if some else 0.0
+    usable = sum(resolver.find(name, ())[1] > Step.AMBIGUOUS for name in some)
+    return filled * usable / len(some) if some else 0.0

@@ -104,11 +104,11 @@ def published_match(
     rows = {gene: row for row, gene in enumerate(own) if not is_blank(gene)}
     target = np.array([rows.get(name, -1) for name in names], np.int32)
     known = target[target >= 0]
-    found = len(np.unique(known))
-    if len(known) > found and not rule.sums:
+    unique = len(np.unique(known))
+    if len(known) > unique and not rule.sums:
         twice = genes[Counter(known.tolist()).most_common(1)[0][0]]
         raise InputError(
-            f"column {used!r} names {len(known) - found} genes more than once, such as {twice}; {rule.system}"
+            f"column {used!r} names {len(known) - unique} genes more than once, such as {twice}; {rule.system}"
             " writes a token for each row: sum them first, or let names be resolved (`match='resolve'`)"
         )
     report = MatchReport(
@@ -125,11 +125,11 @@ def published_match(
         via_rewritten=0,
         ambiguous=(),
         missing=tuple(name for name, row in zip(written, target.tolist(), strict=True) if row < 0),
-        summed=len(known) - found,
-        vocabulary_found=found,
+        summed=len(known) - unique,
+        vocabulary_found=unique,
         vocabulary_total=len(genes),
     )
-    if not found or report.coverage < minimum:
+    if not unique or report.coverage < minimum:
         raise GeneMatchError(
             f"only {report.matched:,} of {report.total:,} genes (column {used!r}) are known to {rule.system} "
             "as written; name the right column (`gene_column`), or let names be resolved (`match='resolve'`)"

@@ -101,7 +101,7 @@ class GeneUnion:
         if self._first is None:
             self._check(columns)
             self._first = dict(columns)
-            found = np.full(len(names), -1, np.int32)
+            tokens = np.full(len(names), -1, np.int32)
         elif _equal(self._first, columns):
             self._targets.append(self._targets[0])
             return
@@ -110,8 +110,8 @@ class GeneUnion:
             match = GeneVocabulary.of(list(self._rows)).match(
                 columns, column=self._column, minimum=self._minimum, species=self._species
             )
-            found = match.target
-        new = {names[place] for place in np.flatnonzero(found < 0)}
+            tokens = match.target
+        new = {names[place] for place in np.flatnonzero(tokens < 0)}
         ids = self._ids_of(new)
         names = [ids.get(name, name) for name in names]
         new = {ids.get(name, name) for name in new}
@@ -121,7 +121,7 @@ class GeneUnion:
             np.array(
                 [
                     row if row >= 0 else self._rows.setdefault(name, len(self._rows))
-                    for name, row in zip(names, found.tolist(), strict=True)
+                    for name, row in zip(names, tokens.tolist(), strict=True)
                 ],
                 np.int32,
             )
@@ -144,7 +144,7 @@ class GeneUnion:
         if known.kind != "ensembl" or not species:
             return {}
         genes = gene_table().species(species)
-        found: dict[str, str] = {}
+        id_of: dict[str, str] = {}
         for name in sorted(names - self._rows.keys()):
             several = genes.ids.get(name, ())
             one = [gene for gene in several if gene in genes.main] if len(several) > 1 else [*several]
@@ -152,9 +152,9 @@ class GeneUnion:
             if not several and alias is not None:
                 one = [alias]
             if len(one) == 1:
-                found[name] = one[0]
-        times, taken = Counter(found.values()), self._rows.keys() | names
-        return {name: gene for name, gene in found.items() if times[gene] == 1 and gene not in taken}
+                id_of[name] = one[0]
+        times, taken = Counter(id_of.values()), self._rows.keys() | names
+        return {name: gene for name, gene in id_of.items() if times[gene] == 1 and gene not in taken}
 
     def targets(self) -> list[NDArray[np.int32]]:
         """``(g,)`` column in the list for each gene column, file by file."""

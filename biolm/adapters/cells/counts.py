@@ -113,8 +113,8 @@ def _watcher(
         return None
     sampled = [block.numbers for block in blocks]
 
-    def refuse(source: CellSource, found: CellBlock, places: str) -> None:
-        report = _described(source.matrix, [found])
+    def refuse(source: CellSource, part: CellBlock, places: str) -> None:
+        report = _described(source.matrix, [part])
         raise InputError(_refusal(source, report, places, reopen))
 
     return watcher(np.concatenate([np.empty(0, np.int64), *sampled]), refuse)

@@ -78,8 +78,8 @@ def watcher(
             return
         bad = rows_with(block, marked)
         good = np.concatenate([sampled, block.numbers[~bad]])
-        found = block.take(np.flatnonzero(bad))
-        refuse(source, found, rows_told(source, found.numbers, good))
+        refused = block.take(np.flatnonzero(bad))
+        refuse(source, refused, rows_told(source, refused.numbers, good))
 
     return look
 

@@ -152,9 +152,9 @@ def _refuse_bad(stored: Stored, totals: NDArray[np.float64], numbers: NDArray[np
     row = int(np.argmin(finite))
     values = stored[0][stored[2][row] : stored[2][row + 1]]
     wrong = values[~((values >= 0) & np.isfinite(values))]
-    found = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
+    fault = f"the value {wrong[0]}" if len(wrong) else "a sum too large for a number"
     raise InputError(
-        f"cell {numbers[row]} (counted from 0) holds {found}; values must be finite and at least 0, "
+        f"cell {numbers[row]} (counted from 0) holds {fault}; values must be finite and at least 0, "
         "so fix the file or choose another layer"
     )
 

@@ -42,7 +42,7 @@ def top_genes(block: CellBlock, match: GeneMatch, count: int = 30) -> list[NDArr
     """
     rows = prepare(block, match)
     panel = np.unique(match.target[match.target >= 0])[::-1]
-    found = []
+    cells = []
     for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
         genes, values = match.target[rows.indices[start:stop]], rows.data[start:stop]
         kept = (genes >= 0) & (values > 0)
@@ -51,8 +51,8 @@ def top_genes(block: CellBlock, match: GeneMatch, count: int = 30) -> list[NDArr
         if 0 < len(top) < count:
             spare = panel[~np.isin(panel, genes)]
             top = np.concatenate([top, spare[: count - len(top)]])
-        found.append(top.astype(np.int32))
-    return found
+        cells.append(top.astype(np.int32))
+    return cells
 
 
 def cell_sentence(genes: Sequence[str], about: Mapping[str, str] | None = None) -> str:

@@ -70,8 +70,8 @@ class Tally:
         """What to tell the user; '' if every letter was read as it is."""
         notes = []
         taken = {"final stops (*)": self.stops, "gaps (- and .)": self.gaps, "marks of ends": self.marks}
-        if found := [f"{count:,} {what}" for what, count in taken.items() if count]:
-            notes.append(f"taken out: {', '.join(found)}")
+        if parts := [f"{count:,} {what}" for what, count in taken.items() if count]:
+            notes.append(f"taken out: {', '.join(parts)}")
         if self.letters:
             named = ", ".join(f"{letter!r} {count:,}" for letter, count in self.letters.most_common(6))
             done = f"{self.skipped:,} left out" if self.skipped else "read as unknown"

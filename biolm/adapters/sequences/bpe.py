@@ -88,8 +88,8 @@ class BpeTokenizer:
     @cached_property
     def vocabulary(self) -> Mapping[str, int]:
         """Token to id."""
-        found: dict[str, int] = self._merger.get_vocab()
-        return dict(sorted(found.items(), key=lambda pair: pair[1]))
+        vocabulary: dict[str, int] = self._merger.get_vocab()
+        return dict(sorted(vocabulary.items(), key=lambda pair: pair[1]))
 
     @property
     def size(self) -> int:
@@ -100,8 +100,8 @@ class BpeTokenizer:
     def special(self) -> SpecialTokens:
         """Ids that stand for no letter: by their names, and by where the file's template puts them."""
         letter = next(token for token in self.vocabulary if len(token) == 1 and token.isalpha())
-        found = self._merger.encode(letter)
-        marks = found.special_tokens_mask
+        encoded = self._merger.encode(letter)
+        marks = encoded.special_tokens_mask
         first = marks.index(0)
         last = len(marks) - marks[::-1].index(0)
         ids = {
@@ -109,11 +109,11 @@ class BpeTokenizer:
             for role, names in _NAMES.items()
         }
         added = self._merger.get_added_tokens_decoder()
-        used = {*ids.values(), *found.ids[:first], *found.ids[last:]}
+        used = {*ids.values(), *encoded.ids[:first], *encoded.ids[last:]}
         return SpecialTokens(
             **ids,
-            prefix=tuple(found.ids[:first]),
-            suffix=tuple(found.ids[last:]),
+            prefix=tuple(encoded.ids[:first]),
+            suffix=tuple(encoded.ids[last:]),
             others=tuple(number for number, token in added.items() if token.special and number not in used),
         )
 
@@ -134,10 +134,10 @@ class BpeTokenizer:
     ) -> Tokens:
         """Packed tokens of a block."""
         texts, numbers = self._texts(block, policy, tally)
-        found = self._merger.encode_batch_fast(texts, add_special_tokens=False)
-        offsets = np.zeros(len(found) + 1, np.int64)
-        np.cumsum([len(each.ids) for each in found], out=offsets[1:])
-        ids = np.fromiter((token for each in found for token in each.ids), np.int32, count=offsets[-1])
+        encoded = self._merger.encode_batch_fast(texts, add_special_tokens=False)
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(each.ids) for each in encoded], out=offsets[1:])
+        ids = np.fromiter((token for each in encoded for token in each.ids), np.int32, count=offsets[-1])
         return frame(ids, offsets, numbers, self.special)
 
     def spans(self, block: SequenceBlock, tokens: Tokens) -> NDArray[np.int64]:
@@ -151,9 +151,9 @@ class BpeTokenizer:
             if self.gap_runs:
                 places = self._places(part.text(len(spans)))[places.reshape(-1, 2)]
             ends = np.full((after, 2), whole, np.int64)
-            found = np.concatenate([np.zeros((before, 2), np.int64), places.reshape(-1, 2), ends])
+            framed = np.concatenate([np.zeros((before, 2), np.int64), places.reshape(-1, 2), ends])
             # Tokens may have been cut to a model's length; the closing special ones stay.
-            spans.append(np.concatenate([found[: length - after], ends]))
+            spans.append(np.concatenate([framed[: length - after], ends]))
         return np.concatenate(spans) if spans else np.zeros((0, 2), np.int64)
 
     def inner(self, block: SequenceBlock, left: NDArray[np.int64], right: NDArray[np.int64]) -> Tokens:

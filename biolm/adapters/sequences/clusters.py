@@ -122,8 +122,8 @@ def _fewest_shared(identity: float, k: int, sizes: NDArray[np.int64]) -> NDArray
     # Neighbouring k-mers overlap, so that they match together.
     overlaps = sum(identity ** (k + apart) - share**2 for apart in range(1, k))
     spread = share * (1 - share) + 2 * overlaps
-    found: NDArray[np.float64] = sizes * share - 2 * np.sqrt(sizes * spread)
-    return found
+    fewest: NDArray[np.float64] = sizes * share - 2 * np.sqrt(sizes * spread)
+    return fewest
 
 
 def _chance(block: SequenceBlock, k: int, *, protein: bool) -> tuple[float, float]:

@@ -61,12 +61,12 @@ def check_kind(block: SequenceBlock, kind: str, *, name: str) -> None:
     InputError
         If they are of the other kind.
     """
-    found = looks_like(block)
-    if found == "unknown" or kind == "text" or (found == "protein") == (kind == "protein"):
+    seen = looks_like(block)
+    if seen == "unknown" or kind == "text" or (seen == "protein") == (kind == "protein"):
         return
     raise InputError(
-        f"{name} holds {_WORDS[found]} sequences but the model reads {_WORDS[kind]}; "
-        f"give {_WORDS[kind]} sequences or a model of {_WORDS[found]}"
+        f"{name} holds {_WORDS[seen]} sequences but the model reads {_WORDS[kind]}; "
+        f"give {_WORDS[kind]} sequences or a model of {_WORDS[seen]}"
     )
 
 
@@ -81,8 +81,8 @@ def check_one_kind(paths: Sequence[Path]) -> None:
     first = ""
     for path in paths if len(paths) > 1 else ():
         with open_sequences(path) as source:
-            found: str = looks_like(next(iter(source.blocks(records=256)), SequenceBlock.of([])))
-        kind = "nucleotide" if found in ("dna", "rna") else found
+            seen: str = looks_like(next(iter(source.blocks(records=256)), SequenceBlock.of([])))
+        kind = "nucleotide" if seen in ("dna", "rna") else seen
         first = first or ("" if kind == "unknown" else kind)
         if kind not in ("unknown", first):
             raise InputError(

@@ -162,9 +162,9 @@ def kept_letters(
     kept &= ~marks
     stops = np.zeros(len(kept), bool)
     if whole and tokenizer.kind == "protein" and "*" not in tokenizer.vocabulary:
-        while (found := _ends(block, kept, _STOP, first=False)).any():
-            stops |= found
-            kept &= ~found
+        while (at_stop := _ends(block, kept, _STOP, first=False)).any():
+            stops |= at_stop
+            kept &= ~at_stop
     if tally is not None:
         tally.gaps += int(gaps.sum())
         tally.marks += int(marks.sum())
@@ -176,15 +176,15 @@ def _ends(
     block: SequenceBlock, kept: NDArray[np.bool_], code: int | None, *, first: bool
 ) -> NDArray[np.bool_]:
     """``(r,)`` the first or last kept letter of each record, where it is ``code``."""
-    found = np.zeros(len(kept), bool)
+    at_end = np.zeros(len(kept), bool)
     if code is None or not (block.letters == code).any():
-        return found
+        return at_end
     places = np.flatnonzero(kept)
     borders = np.searchsorted(places, block.offsets)
     held = np.flatnonzero(np.diff(borders))
     ends = places[borders[:-1][held] if first else borders[1:][held] - 1]
-    found[ends[block.letters[ends] == code]] = True
-    return found
+    at_end[ends[block.letters[ends] == code]] = True
+    return at_end
 
 
 def mark_code(tokenizer: SequenceTokenizer, side: str) -> int | None:

@@ -55,11 +55,11 @@ class ContextVocabulary:
         """
         if unknown := set(values) - set(CONTEXTS):
             raise ConfigError(f"there is no context {min(unknown)!r} but {', '.join(CONTEXTS)}")
-        found, start = [], 0
+        ids, start = [], 0
         for kind, names in CONTEXTS.items():
             value = values.get(kind) or names[0]
             if value not in names:
                 raise ConfigError(f"{kind} must be one of {', '.join(names)}, not {value!r}")
-            found.append(start + names.index(value))
+            ids.append(start + names.index(value))
             start += len(names)
-        return np.array(found, np.int64)
+        return np.array(ids, np.int64)

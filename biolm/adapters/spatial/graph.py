@@ -83,9 +83,9 @@ def nearest(xy: NDArray[np.float64], k: int) -> Neighbours:
         empty = np.empty(0, np.int64)
         return Neighbours(empty, empty, np.empty(0), n)
     # A few more are asked for, so that the choice among equally far ones does not depend on the tree.
-    distance, found = KDTree(xy).query(xy, k=min(n, k + 7))
-    spots = np.repeat(np.arange(n), found.shape[1])
-    flat, far = found.ravel(), np.round(distance.ravel(), 6)
+    distance, others = KDTree(xy).query(xy, k=min(n, k + 7))
+    spots = np.repeat(np.arange(n), others.shape[1])
+    flat, far = others.ravel(), np.round(distance.ravel(), 6)
     order = np.lexsort((flat, far, spots))
     order = order[flat[order] != spots[order]]
     counts = np.bincount(spots[order], minlength=n)
@@ -115,11 +115,11 @@ def within_radius(xy: NDArray[np.float64], radius: float) -> Neighbours:
     spots, others = np.concatenate((pairs, pairs[:, ::-1])).T
     distance = np.hypot(*(xy[spots] - xy[others]).T)
     order = np.lexsort((others, distance, spots))
-    found = Neighbours(spots[order], others[order], distance[order], len(xy))
-    alone = float((found.counts == 0).mean())
+    neighbours = Neighbours(spots[order], others[order], distance[order], len(xy))
+    alone = float((neighbours.counts == 0).mean())
     if alone > 0.5:
         raise InputError(
             f"{alone:.0%} of the spots have no neighbour within {radius:g}; give a larger radius, in the "
             "unit of the coordinates"
         )
-    return found
+    return neighbours

@@ -149,7 +149,7 @@ def find_pixel_size(
     """
     if section.unit == "um":
         return PixelSize(1.0, "coordinates in micrometres", {})
-    found: dict[str, float] = {}
+    sizes: dict[str, float] = {}
     for name, value in (
         ("option", option),
         ("microns_per_pixel", section.microns_per_pixel),
@@ -158,15 +158,15 @@ def find_pixel_size(
         if value is not None:
             if not (np.isfinite(value) and value > 0):
                 raise InputError(f"{section.name}: {name} gives {value} µm per pixel; it must be above 0")
-            found[name] = float(value)
+            sizes[name] = float(value)
     pitch = pitch_um or section.spot_pitch_um
     if pitch and len(section) >= 4:
-        found["spot pitch"] = pitch / fit_grid(section.xy, dict(section.columns)).pitch
-    if not found:
+        sizes["spot pitch"] = pitch / fit_grid(section.xy, dict(section.columns)).pitch
+    if not sizes:
         raise InputError(
             f"{section.name}: nothing states how many micrometres a pixel has; give `microns_per_pixel`, "
             "or the "
             "distance between neighbouring spots (`spot_pitch_um`: Visium 100, Spatial Transcriptomics 200)"
         )
-    source = next(iter(found))
-    return PixelSize(found.pop(source), source, found)
+    source = next(iter(sizes))
+    return PixelSize(sizes.pop(source), source, sizes)

@@ -59,14 +59,14 @@ class StainNormaliser:
         projected = density @ plane
         angle = np.arctan2(projected[:, 1], projected[:, 0])
         low, high = np.percentile(angle, _ANGLES)
-        found = np.stack([plane @ np.array([np.cos(a), np.sin(a)]) for a in (low, high)])
-        found = found / np.linalg.norm(found, axis=1, keepdims=True)
-        if found[0, 0] < found[1, 0]:  # haematoxylin takes out more red
-            found = found[::-1]
-        if np.linalg.cond(found) > 1e3 or (found < -0.1).any():
+        stains = np.stack([plane @ np.array([np.cos(a), np.sin(a)]) for a in (low, high)])
+        stains = stains / np.linalg.norm(stains, axis=1, keepdims=True)
+        if stains[0, 0] < stains[1, 0]:  # haematoxylin takes out more red
+            stains = stains[::-1]
+        if np.linalg.cond(stains) > 1e3 or (stains < -0.1).any():
             return nothing
-        most = np.percentile(_concentrations(density, found), 99, axis=0)
-        return cls(found, most) if (most > 1e-3).all() else nothing
+        most = np.percentile(_concentrations(density, stains), 99, axis=0)
+        return cls(stains, most) if (most > 1e-3).all() else nothing
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Patches ``(b, o, o, 3)`` in the reference's colours; a patch without stain comes back unchanged."""

@@ -47,9 +47,9 @@ class TissueMask:
         place = np.floor(np.asarray(xy) / self.factor).astype(np.int64)
         height, width = self.mask.shape
         inside = (place >= 0).all(1) & (place[:, 0] < width) & (place[:, 1] < height)
-        found = np.zeros(len(place), bool)
-        found[inside] = self.mask[place[inside, 1], place[inside, 0]]
-        return found
+        covered = np.zeros(len(place), bool)
+        covered[inside] = self.mask[place[inside, 1], place[inside, 0]]
+        return covered
 
 
 def find_tissue(image: TissueImage) -> TissueMask:

@@ -40,20 +40,20 @@ def read_anndata(path: str | Path, *, backed: bool = False) -> AnnData:
         raise InputError(f"{path}: no such file; check the path")
     if path.is_dir() or path.suffix == ".zip":
         check_zarr(path)
-        found = anndata.read_zarr(path)
+        table = anndata.read_zarr(path)
     else:
         open_hdf5(path).close()
-        found = anndata.read_h5ad(path, backed="r" if backed else None)
-    for matrix in _matrices(found, backed=found.isbacked):
+        table = anndata.read_h5ad(path, backed="r" if backed else None)
+    for matrix in _matrices(table, backed=table.isbacked):
         if hasattr(matrix, "indptr"):
             matrix.check_format(full_check=True)
-    return found
+    return table
 
 
-def _matrices(found: AnnData, *, backed: bool) -> list[Any]:
+def _matrices(table: AnnData, *, backed: bool) -> list[Any]:
     """Everything that may be a sparse matrix in memory."""
-    held = [*found.layers.values(), *found.obsm.values(), *found.varm.values()]
-    held += [*found.obsp.values(), *found.varp.values()]
+    held = [*table.layers.values(), *table.obsm.values(), *table.varm.values()]
+    held += [*table.obsp.values(), *table.varp.values()]
     if not backed:
-        held += [found.X, *([] if found.raw is None else [found.raw.X])]
+        held += [table.X, *([] if table.raw is None else [table.raw.X])]
     return held

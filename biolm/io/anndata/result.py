@@ -39,8 +39,8 @@ def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = 
     """
     name = chosen or target.suffix.removeprefix(".").lower()
     if name not in known:
-        found = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
-        raise ConfigError(f"{found} is not one of {', '.join(known)}; choose one with `format`")
+        asked = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
+        raise ConfigError(f"{asked} is not one of {', '.join(known)}; choose one with `format`")
     return name
 
 

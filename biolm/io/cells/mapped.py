@@ -161,9 +161,9 @@ def _extents(dataset: Any) -> Extents | None:
         return None
     if count != -(-dataset.shape[0] // items) or not 0 < count < MOST_CHUNKS:
         return None
-    found: list[tuple[int, int]] = []
-    dataset.id.chunk_iter(lambda chunk: found.append((chunk.chunk_offset[0], chunk.byte_offset)))
-    starts, offsets = np.array(sorted(found), np.int64).T
+    extents: list[tuple[int, int]] = []
+    dataset.id.chunk_iter(lambda chunk: extents.append((chunk.chunk_offset[0], chunk.byte_offset)))
+    starts, offsets = np.array(sorted(extents), np.int64).T
     joined = np.diff(offsets) == items * dataset.dtype.itemsize
     first = np.append(True, ~joined)
     return starts[first], offsets[first]

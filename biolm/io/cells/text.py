@@ -80,10 +80,10 @@ class TidyLines(io.RawIOBase):
         return text
 
 
-def _one_blank(found: re.Match[bytes]) -> bytes:
+def _one_blank(match: re.Match[bytes]) -> bytes:
     """One blank between values, none at the ends of a line."""
-    text = found.string
-    inside = found.start() and text[found.start() - 1] != 10 and text[found.end() : found.end() + 1] != b"\n"
+    text = match.string
+    inside = match.start() and text[match.start() - 1] != 10 and text[match.end() : match.end() + 1] != b"\n"
     return b" " if inside else b""
 
 
@@ -122,19 +122,19 @@ def first_lines(path: Path, number: int, comment: str) -> list[str]:
     InputError
         If it is no text.
     """
-    above, found = "", list[str]()
+    above, lines = "", list[str]()
     try:
         with open_gzip(path, encoding="utf-8-sig") as file:
             for line in file:
                 if line.lstrip().startswith(comment):
-                    above = above if found else line.rstrip("\n")
+                    above = above if lines else line.rstrip("\n")
                 elif line.strip():
-                    found.append(line.rstrip("\n"))
-                if len(found) == number:
+                    lines.append(line.rstrip("\n"))
+                if len(lines) == number:
                     break
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text; check how it was made") from error
-    return [above, *found]
+    return [above, *lines]
 
 
 def unquoted(field: str) -> str:

@@ -45,16 +45,16 @@ def read_annotated(
     InputError
         If the file is damaged or holds no such feature.
     """
-    found = 0
+    count = 0
     held: list[tuple[str, str, str]] = []
     for record in _records(stream, kind, first):
         held.extend(_cut(record, features, translate=translate))
         if len(held) >= _ROWS:
-            yield _block(held, found)
-            found, held = found + len(held), []
+            yield _block(held, count)
+            count, held = count + len(held), []
     if held:
-        yield _block(held, found)
-    elif not found:
+        yield _block(held, count)
+    elif not count:
         what = f"no feature {features!r}" if features else "no record"
         raise InputError(f"{stream.name} holds {what}; check the file and the type of the features")
 
@@ -104,8 +104,8 @@ def _cut(record: Any, features: str | None, *, translate: bool) -> Iterator[tupl
         if feature.type == features and feature.location is not None:
             number += 1
             letters = _protein(feature, record) if translate else str(feature.extract(record.seq))
-            found = [feature.qualifiers[key][0] for key in _NAMES if key in feature.qualifiers]
-            name = found[0] if found else f"{record.id}_{features}_{number}"
+            names = [feature.qualifiers[key][0] for key in _NAMES if key in feature.qualifiers]
+            name = names[0] if names else f"{record.id}_{features}_{number}"
             if not letters:
                 log.warning("%s %r of %s has no whole codon and is left out", features, name, record.id)
                 continue

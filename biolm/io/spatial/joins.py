@@ -55,7 +55,7 @@ def join_names(
             raise InputError(f"{name}: ids repeat in the table of {what}; give every spot or cell one id")
     at = np.minimum(np.searchsorted(ordered, counts), max(len(ordered) - 1, 0))
     rows = np.flatnonzero(ordered[at] == counts) if len(ordered) else np.empty(0, np.int64)
-    found = order[at] if len(ordered) else at
+    place = order[at] if len(ordered) else at
     fraction = len(rows) / max(len(counts), 1)
     if fraction < LEAST_MATCHED and not allow_unmatched:
         raise InputError(
@@ -63,7 +63,7 @@ def join_names(
             f"table of places; check that both are of one run (first ids: {counts[0]} and {places[0]})"
             + ("" if not len(rows) else ", or go on with those that match (`allow_unmatched=True`)")
         )
-    return rows, found[rows], fraction
+    return rows, place[rows], fraction
 
 
 def as_text(values: NDArray[Any]) -> NDArray[np.str_]:

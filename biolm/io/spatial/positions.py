@@ -63,11 +63,11 @@ def find_positions(folder: Path) -> Path:
     InputError
         If there is none.
     """
-    found = sorted(path for path in folder.glob("*tissue_positions*") if path.is_file())
-    if not found:
+    files = sorted(path for path in folder.glob("*tissue_positions*") if path.is_file())
+    if not files:
         raise InputError(f"{folder} holds no table of tissue positions (.csv or .parquet); copy it there")
     # Parquet first: beside it users keep a csv that they wrote themselves.
-    return min(found, key=lambda path: (not _is_parquet(path), path.name))
+    return min(files, key=lambda path: (not _is_parquet(path), path.name))
 
 
 @damage_named("the table of positions")

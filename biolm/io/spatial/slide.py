@@ -33,9 +33,9 @@ def open_slide(path: Path) -> TissueImage:
     except openslide.OpenSlideError as error:
         raise InputError(f"{path} cannot be opened by openslide ({error}); copy it again") from error
     levels = tuple(_level(slide, number) for number in range(slide.level_count))
-    found = slide.properties.get("openslide.mpp-x")
+    stated = slide.properties.get("openslide.mpp-x")
     notes = ("regions without pixels are white",)
-    return TissueImage(str(path), levels, None if found is None else float(found), notes, slide.close)
+    return TissueImage(str(path), levels, None if stated is None else float(stated), notes, slide.close)
 
 
 def _level(slide: Any, number: int) -> Level:

@@ -30,15 +30,15 @@ def find_table(folder: Path, *endings: str) -> Path | None:
     InputError
         If there are several.
     """
-    found = [
+    files = [
         path
         for path in sorted(folder.iterdir())
         if path.is_file() and any(path.name.removesuffix(".gz").endswith(end) for end in endings)
     ]
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise InputError(f"{folder} holds several tables of one kind ({names}); keep those of one section")
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 @damage_named()
@@ -152,7 +152,7 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
         names = ["", *names]
     columns = [f"f{place}" for place in range(len(names))]
     types = {name: pa.string() if place < ids else pa.float32() for place, name in enumerate(columns)}
-    parts, found = [], []
+    parts, genes = [], []
     try:
         with open_gzip(path) as stream:
             reader = arrow_csv.open_csv(
@@ -165,13 +165,13 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
             )
             for batch in reader:
                 read = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-                found.append([column.astype(np.str_) for column in read[:ids]])
+                genes.append([column.astype(np.str_) for column in read[:ids]])
                 parts.append(csr_matrix(np.stack(read[ids:], 1)))
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} is no regular table of counts ({str(error).splitlines()[0]})") from error
     if not parts:
         raise InputError(f"{path} holds no rows")
-    keys = [np.concatenate([part[place] for part in found]) for place in range(ids)]
+    keys = [np.concatenate([part[place] for part in genes]) for place in range(ids)]
     return keys, np.array(names[ids:], np.str_), vstack(parts, format="csr")
 
 

@@ -234,12 +234,12 @@ def _level(tiles: _Tiles, downsample: float, convert: Convert) -> Level:
 def _scale(file: Any, page: Any) -> float | None:
     """Micrometres per pixel from OME metadata, an Aperio description or the resolution in centimetres."""
     ome = file.ome_metadata or ""
-    if found := re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', ome):
+    if match := re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', ome):
         unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', ome)
         factor = _UNITS.get(unit[1] if unit else "µm")
-        return None if factor is None else float(found[1]) * factor
-    if found := re.search(r"MPP = ([0-9.]+)", page.description or ""):
-        return float(found[1])
+        return None if factor is None else float(match[1]) * factor
+    if match := re.search(r"MPP = ([0-9.]+)", page.description or ""):
+        return float(match[1])
     tags = page.tags
     # 72 dots per inch is what programs write that know nothing, so inches are not believed.
     if "XResolution" in tags and "ResolutionUnit" in tags and int(tags["ResolutionUnit"].value) == 3:

@@ -82,7 +82,7 @@ def _from_xml(element: Element) -> dict[str, Any]:
 
 
 def _part_from_xml(part: Element) -> dict[str, Any]:
-    found = {
+    fields = {
         "infons": _infons(part),
         "offset": texts_of(part.find("offset")),
         "annotations": [_annotation_from_xml(each) for each in part.findall("annotation")],
@@ -90,7 +90,7 @@ def _part_from_xml(part: Element) -> dict[str, Any]:
         "sentences": [_part_from_xml(each) for each in part.findall("sentence")],
     }
     text = part.find("text")
-    return found if text is None else found | {"text": texts_of(text)}
+    return fields if text is None else fields | {"text": texts_of(text)}
 
 
 def _annotation_from_xml(element: Element) -> dict[str, Any]:
@@ -164,11 +164,11 @@ def _mention(annotation: Mapping[str, Any], passage: int) -> RawMention:
     )
 
 
-def _relation(found: Mapping[str, Any]) -> Relation:
-    infons = dict(found.get("infons") or {})
+def _relation(fields: Mapping[str, Any]) -> Relation:
+    infons = dict(fields.get("infons") or {})
     score = infons.pop("score", None)
     kind = str(infons.pop("relation", None) or infons.pop("type", ""))
-    nodes = [(str(node.get("role", "")), f"@{node['refid']}") for node in found.get("nodes") or []]
+    nodes = [(str(node.get("role", "")), f"@{node['refid']}") for node in fields.get("nodes") or []]
     ids = [(str(role), normalise_ids(str(value))) for role, value in infons.items()]
     return Relation(kind, (*nodes, *ids), None if score is None else float(score))
 

@@ -76,11 +76,11 @@ def _line(
     name, body = columns[0], columns[1]
     where = f"{raw.where}, line {number}"
     if name.startswith("T"):
-        found = _MENTION.fullmatch(body)
-        if found is None or len(columns) < 3:
+        match = _MENTION.fullmatch(body)
+        if match is None or len(columns) < 3:
             raise InputError(f"{where}: {body!r} is no mention; expected TYPE START END and the text")
-        spans = tuple((int(a), int(b)) for a, b in (pair.split() for pair in found[2].split(";")))
-        raw.mentions.append(RawMention(spans, columns[2], found[1], name=name, line=number))
+        spans = tuple((int(a), int(b)) for a, b in (pair.split() for pair in match[2].split(";")))
+        raw.mentions.append(RawMention(spans, columns[2], match[1], name=name, line=number))
     elif name.startswith("N"):
         parts = body.split(" ", 2)
         if len(parts) != 3:

@@ -57,9 +57,9 @@ def read_conll(path: Path, *, scheme: str | None = None) -> Iterator[Document]:
     InputError
         If a row has too few or too many columns, or the tags follow no scheme.
     """
-    columns, found, marked = _survey(path, scheme)
+    columns, tag_scheme, marked = _survey(path, scheme)
     for number, group in enumerate(_groups(path, columns, marked)):
-        yield _document(group, found, number if not marked else None)
+        yield _document(group, tag_scheme, number if not marked else None)
 
 
 def _survey(path: Path, scheme: str | None) -> tuple[tuple[str | None, int], str, bool]:
@@ -236,7 +236,7 @@ def _entities(document: Document, words: Sequence[Span], losses: Losses) -> list
     low, high = words[0][0], words[-1][1]
     here = [each for each in document.mentions if low <= each.start < high]
     taken: set[int] = set()
-    found = []
+    spans = []
     for mention in sorted(here, key=lambda each: (each.start - each.end, each.start)):
         if not mention.whole:
             losses.add("discontinuous mention", document.name)
@@ -248,8 +248,8 @@ def _entities(document: Document, words: Sequence[Span], losses: Losses) -> list
             losses.add("overlapping mention", document.name)
         else:
             taken.update(range(first, last))
-            found.append((first, last, mention.kind))
-    return found
+            spans.append((first, last, mention.kind))
+    return spans
 
 
 def _count_rest(document: Document, sentences: Sequence[Sequence[Span]], losses: Losses) -> None:

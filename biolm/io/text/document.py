@@ -169,11 +169,11 @@ class Document:
     @property
     def title(self) -> str:
         """Text of the first passage named a title; empty where there is none."""
-        found = next((part for part in self.passages if part.kind.lower() == "title"), None)
-        return "" if found is None else self.covered(found).rstrip("\n")
+        passage = next((part for part in self.passages if part.kind.lower() == "title"), None)
+        return "" if passage is None else self.covered(passage).rstrip("\n")
 
     @property
     def body(self) -> str:
         """Text without the title."""
-        found = next((part for part in self.passages if part.kind.lower() == "title"), None)
-        return self.text if found is None else self.text[found.end :].lstrip("\n ")
+        title = next((part for part in self.passages if part.kind.lower() == "title"), None)
+        return self.text if title is None else self.text[title.end :].lstrip("\n ")

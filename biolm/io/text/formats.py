@@ -173,13 +173,13 @@ def read_documents(
             raise InputError(f"there is no file {each}; check the name")
     kinds = [options.format or format_of(each) for each in paths]
     if set(kinds) == {"medline"}:
-        found: Iterator[Document] = each_named(read_medline(paths, report), paths[0])
+        documents: Iterator[Document] = each_named(read_medline(paths, report), paths[0])
     else:
-        found = chain.from_iterable(
+        documents = chain.from_iterable(
             each_named(_read(each, kind, options, report), each)
             for each, kind in zip(paths, kinds, strict=True)
         )
-    yield from _screened(found, options, report)
+    yield from _screened(documents, options, report)
 
 
 def _read(path: Path, kind: str, options: ReadOptions, report: ReadReport) -> Iterator[Document]:
@@ -218,10 +218,10 @@ def _plain(path: Path, kind: str, options: ReadOptions) -> Iterator[Document]:
                     yield Document(f"{stem_of(path)}:{number}", line.rstrip("\r\n"))
 
 
-def _screened(found: Iterator[Document], options: ReadOptions, report: ReadReport) -> Iterator[Document]:
+def _screened(documents: Iterator[Document], options: ReadOptions, report: ReadReport) -> Iterator[Document]:
     """Documents with a text and a name of their own."""
     seen: dict[str, int] = {}
-    for document in found:
+    for document in documents:
         if not document.text.strip() and options.on_empty != "keep":
             if options.on_empty == "error":
                 raise InputError(

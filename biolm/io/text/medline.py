@@ -87,7 +87,7 @@ def _document(element: Element, pmid: str, report: ReadReport) -> Document:
 
 
 def _first(article: Element, names: Sequence[str]) -> Element | None:
-    return next((found for name in names for found in article.iter(name)), None)
+    return next((element for name in names for element in article.iter(name)), None)
 
 
 def _metadata(element: Element, article: Element, sections: list[dict[str, str]]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _metadata(element: Element, article: Element, sections: list[dict[str, str]]
     year = texts_of(None if date is None else date.find("Year"))
     if not year and date is not None:
         year = texts_of(date.find("MedlineDate"))[:4]
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "year": year,
         "journal": texts_of(article.find("Journal/Title")),
         "language": [texts_of(each) for each in article.findall("Language")],
@@ -103,8 +103,8 @@ def _metadata(element: Element, article: Element, sections: list[dict[str, str]]
         "mesh": [_heading(each) for each in element.iter("MeshHeading")],
     }
     if any(part["label"] for part in sections):
-        found["sections"] = sections
-    return {key: value for key, value in found.items() if value}
+        metadata["sections"] = sections
+    return {key: value for key, value in metadata.items() if value}
 
 
 def _heading(element: Element) -> dict[str, Any]:

@@ -34,15 +34,15 @@ def read_nbib(path: Path) -> Iterator[Document]:
             continue
         if not line.strip():
             continue
-        found = _TAG.fullmatch(line) or _TAG.fullmatch(line + " ")
-        if found is None:
+        match = _TAG.fullmatch(line) or _TAG.fullmatch(line + " ")
+        if match is None:
             raise InputError(f"{path}, line {number} is neither a tag (PMID- ...) nor a continuation of one")
-        tag = found[1].strip()
+        tag = match[1].strip()
         if tag == "PMID":
             if fields:
                 yield _document(fields, path, first)
             fields, first = {}, number
-        fields.setdefault(tag, []).append(found[2].strip())
+        fields.setdefault(tag, []).append(match[2].strip())
     if fields:
         yield _document(fields, path, first)
 

@@ -31,9 +31,9 @@ def raw_pubtator(path: Path) -> Iterator[RawDocument]:
                 yield raw
             raw = None
             continue
-        found = _TEXT.fullmatch(line)
-        if found is not None:
-            name, letter, text = found.groups()
+        match = _TEXT.fullmatch(line)
+        if match is not None:
+            name, letter, text = match.groups()
             if raw is not None and (raw.name != name or (letter == "t" and raw.passages)):
                 yield raw
                 raw = None

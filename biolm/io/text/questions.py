@@ -78,12 +78,12 @@ def read_squad(path: Path, *, on_mismatch: str = "error") -> list[Question]:
     InputError
         If the file has another form, or an answer is not where it is said to be.
     """
-    found = []
+    questions = []
     content = _load(path)
     try:
         for article in content["data"]:
             for paragraph in article["paragraphs"]:
-                found += [
+                questions += [
                     _squad_question(item, paragraph["context"], path, on_mismatch)
                     for item in paragraph["qas"]
                 ]
@@ -91,7 +91,7 @@ def read_squad(path: Path, *, on_mismatch: str = "error") -> list[Question]:
         raise InputError(
             f"{path} is not in the form of SQuAD ({reason_of(error)}); fetch it again"
         ) from error
-    return found
+    return questions
 
 
 def _squad_question(item: Mapping[str, Any], context: str, path: Path, on_mismatch: str) -> Question:
@@ -185,7 +185,7 @@ def read_bioasq(path: Path) -> list[Question]:
     InputError
         If the file has another form.
     """
-    found = []
+    questions = []
     content = _load(path)
     try:
         for item in content["questions"]:
@@ -195,12 +195,14 @@ def read_bioasq(path: Path) -> list[Question]:
             rest = {"ideal": [ideal] if isinstance(ideal, str) else list(ideal)}
             answers = exact_answers(item.get("exact_answer"), kind)
             name = str(item["id"])
-            found.append(Question(name, item["body"], "\n".join(snippets), answers, kind=kind, metadata=rest))
+            questions.append(
+                Question(name, item["body"], "\n".join(snippets), answers, kind=kind, metadata=rest)
+            )
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not in the form of BioASQ ({reason_of(error)}); fetch it again"
         ) from error
-    return found
+    return questions
 
 
 def bioasq_file(questions: Sequence[Question], answers: Mapping[str, Any], ideal: Mapping[str, str]) -> str:

@@ -165,7 +165,7 @@ def same_text(stated: str, own: str) -> bool:
 def _folded(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold().replace("[...]", " ").replace("...", " ")
     text = "".join(_GREEK.get(letter, letter) for letter in text)
-    text = re.sub("|".join(_NAMES), lambda found: _NAMES[found[0]], text)
+    text = re.sub("|".join(_NAMES), lambda match: _NAMES[match[0]], text)
     return "".join(text.split())
 
 

@@ -133,7 +133,7 @@ def decode_tags(tags: Sequence[str], scheme: str) -> list[Entity]:
     >>> decode_tags(["I-X", "I-X", "B-X"], "IOB1")
     [(0, 2, 'X'), (2, 3, 'X')]
     """
-    found: list[Entity] = []
+    entities: list[Entity] = []
     start, kind = -1, ""
     for place, tag in enumerate([*tags, "O"]):
         prefix, name = split_tag(tag)
@@ -141,17 +141,17 @@ def decode_tags(tags: Sequence[str], scheme: str) -> list[Entity]:
         goes_on = start >= 0 and name == kind and prefix in "IE"
         if start >= 0 and not goes_on:
             if scheme not in ("BIOES", "BILOU"):
-                found.append((start, place, kind))
+                entities.append((start, place, kind))
             start = -1
         if goes_on:
             if prefix == "E":
-                found.append((start, place + 1, kind))
+                entities.append((start, place + 1, kind))
                 start = -1
         elif prefix == "S":
-            found.append((place, place + 1, name))
+            entities.append((place, place + 1, name))
         elif prefix == "B" or (prefix == "I" and scheme in ("IOB1", "IO")):
             start, kind = place, name
-    return found
+    return entities
 
 
 def encode_tags(entities: Iterable[Entity], length: int, scheme: str = "IOB2") -> list[str]:

@@ -30,12 +30,12 @@ def read_terms(path: Path) -> Iterator[tuple[str, str]]:
     InputError
         If a row has no name, or the file holds no term.
     """
-    found = 0
+    count = 0
     rows = _obo(path) if ".obo" in path.suffixes else _table(path)
     for row in rows:
-        found += 1
+        count += 1
         yield row
-    if not found:
+    if not count:
         raise InputError(f"{path} holds no terms; give an .obo file, or a table of identifiers and names")
 
 

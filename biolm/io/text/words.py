@@ -35,8 +35,8 @@ def split_words(text: str) -> Iterator[Span]:
     >>> [text[start:end] for start, end in split_words(text)]
     ['TNF', '-', 'α', '(', '10', 'mg', '/', 'kg', ')']
     """
-    for found in _WORD.finditer(text):
-        yield found.span()
+    for match in _WORD.finditer(text):
+        yield match.span()
 
 
 def split_sentences(text: str) -> Iterator[Span]:
@@ -57,13 +57,13 @@ def split_sentences(text: str) -> Iterator[Span]:
     """
     for line in re.finditer(r"[^\n]+", text):
         at, last = line.span()
-        for found in _END.finditer(text, at, last):
-            mark = found.start() + 1
+        for match in _END.finditer(text, at, last):
+            mark = match.start() + 1
             if _ABBREVIATION.search(text, max(at, mark - 12), mark):
                 continue
-            if text[at : found.end()].strip():
-                yield _trimmed(text, at, found.end())
-            at = found.end()
+            if text[at : match.end()].strip():
+                yield _trimmed(text, at, match.end())
+            at = match.end()
         if text[at:last].strip():
             yield _trimmed(text, at, last)
 

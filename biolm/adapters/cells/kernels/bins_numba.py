@@ -175,35 +175,35 @@ def bin_rows(
         lengths[row] = 0
         if not totals[row] < np.inf:
             continue
-        found = expressed(data[span], indices[span], tokens, value, gene)
-        if found > 0:
-            kinds = _count_kinds(value[:found], kind, unique, upto, table)
+        count = expressed(data[span], indices[span], tokens, value, gene)
+        if count > 0:
+            kinds = _count_kinds(value[:count], kind, unique, upto, table)
             small = kinds > 0
             if not small:
-                order(key, gene, found, window, items[:found], spare, low, high)
-                kinds = _list_kinds(value, items[:found], kind, unique, upto)
+                order(key, gene, count, window, items[:count], spare, low, high)
+                kinds = _list_kinds(value, items[:count], kind, unique, upto)
             _legal_bins(unique[:kinds], upto[:kinds], quantiles, edges, legal)
             if small:
                 # Small counts stand for themselves: spread the pairs to where the counts point.
                 for number in range(kinds - 1, -1, -1):
                     legal[np.int64(unique[number])] = legal[number]
         seeds = np.uint32(cells[row]), np.uint32(cells[row] >> np.uint64(32))
-        if found > limit:
+        if count > limit:
             # The seeds change places, so that being kept tells nothing about the bin that is drawn.
-            draw((seeds[1], seeds[0]), gene[:found], drawn)
-            for place in range(found):
+            draw((seeds[1], seeds[0]), gene[:count], drawn)
+            for place in range(count):
                 work[place] = drawn[place]
-            keep_largest(work[:found], gene, limit, items, kept, low)
-            close_up(kept[:found], gene, kind)
-            found = limit
+            keep_largest(work[:count], gene, limit, items, kept, low)
+            close_up(kept[:count], gene, kind)
+            count = limit
         if first[0] >= 0:
             ids[at], bins[at] = first
             at += 1
-        for place in range(found):
+        for place in range(count):
             items[place] = legal[kind[place]]
-        draw(seeds, gene[:found], drawn)
-        _spread(items[:found], drawn, forced, bins[at : at + found])
-        ids[at : at + found] = gene[:found]
-        at += found
+        draw(seeds, gene[:count], drawn)
+        _spread(items[:count], drawn, forced, bins[at : at + count])
+        ids[at : at + count] = gene[:count]
+        at += count
         lengths[row] = at - start
     return at if ascending else -1

@@ -68,22 +68,22 @@ def continuous_rows(
         lengths[row] = 0
         if not totals[row] < np.inf:
             continue
-        found = expressed(data[span], indices[span], tokens, value, gene)
-        if found > limit:
-            work[:found] = key[:found]
+        count = expressed(data[span], indices[span], tokens, value, gene)
+        if count > limit:
+            work[:count] = key[:count]
             if sample:
-                draw((np.uint32(cells[row] >> np.uint64(32)), np.uint32(cells[row])), gene[:found], drawn)
-                work[:found] = drawn[:found]
-            keep_largest(work[:found], gene, limit, places, kept, counts)
-            close_up(kept[:found], gene, value)
-            found = limit
+                draw((np.uint32(cells[row] >> np.uint64(32)), np.uint32(cells[row])), gene[:count], drawn)
+                work[:count] = drawn[:count]
+            keep_largest(work[:count], gene, limit, places, kept, counts)
+            close_up(kept[:count], gene, value)
+            count = limit
         if first >= 0:
             ids[at], values[at] = first, 0.0
             at += 1
         total, factor = (totals[row], target) if target > 0 else (1.0, 1.0)
-        for place in range(found):
+        for place in range(count):
             values[at + place] = value[place] / total * factor
-        ids[at : at + found] = gene[:found]
-        at += found
+        ids[at : at + count] = gene[:count]
+        at += count
         lengths[row] = at - start
     return at if ascending else -1

@@ -66,10 +66,10 @@ def rank_rows(
             value[place] = x[place] / total * scales[columns[place]] + 0.0
         for place in range(len(x)):
             gene[place] = tokens[columns[place]]
-        found = 0
+        count = 0
         for place in range(len(x)):
-            found += value[place] > 0
-        needed = min(found, limit)
+            count += value[place] > 0
+        needed = min(count, limit)
         if needed > 0:
             order(key, gene, needed, window, items[: len(x)], spare, low, high)
         if ends[0] >= 0:

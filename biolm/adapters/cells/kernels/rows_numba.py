@@ -159,9 +159,9 @@ def expressed(
     value, gene
         Values and token ids, written.
     """
-    found = 0
+    count = 0
     for place in range(len(data)):
         token = tokens[columns[place]]
-        value[found], gene[found] = data[place], token
-        found += (data[place] > 0) & (token >= 0)
-    return found
+        value[count], gene[count] = data[place], token
+        count += (data[place] > 0) & (token >= 0)
+    return count

@@ -84,16 +84,16 @@ def _radix_sort(
 
 
 @compiled
-def _key_window(key: NDArray[np.int64], found: int, window: NDArray[np.uint32]) -> None:
+def _key_window(key: NDArray[np.int64], count: int, window: NDArray[np.uint32]) -> None:
     """The top 20 bits of ``largest - key`` over the row's own span of keys; keys of 0 come last."""
     largest, smallest = np.int64(0), np.int64(1) << 62
-    for place in range(found):
+    for place in range(count):
         largest = max(largest, key[place])
         smallest = min(smallest, key[place] if key[place] > 0 else np.int64(1) << 62)
     shift = 0
     while (largest - smallest) >> shift >= LAST:
         shift += 1
-    for place in range(found):
+    for place in range(count):
         window[place] = min((largest - key[place]) >> shift, LAST)
 
 
@@ -108,17 +108,17 @@ def _settle(
     patience: int,
 ) -> bool:
     """Put runs of one window in exact order; False if one is longer than ``patience``."""
-    found = 0
+    repeats = 0
     before = window[items[0]]
     for place in range(1, len(items)):
         now = window[items[place]]
-        clashes[found] = place
-        found += now == before
+        clashes[repeats] = place
+        repeats += now == before
         before = now
     at = 0
-    while at < found and clashes[at] <= needed:
+    while at < repeats and clashes[at] <= needed:
         end = at + 1
-        while end < found and clashes[end] == clashes[end - 1] + 1:
+        while end < repeats and clashes[end] == clashes[end - 1] + 1:
             end += 1
         if end - at >= patience:
             return False
@@ -154,20 +154,20 @@ def order(
     low, high
         Counts of the radix passes.
     """
-    found = len(items)
-    _key_window(key, found, window)
-    for place in range(found):
+    count = len(items)
+    _key_window(key, count, window)
+    for place in range(count):
         items[place] = place
     _radix_sort(window, items, spare, low, high)
     if _settle(key, gene, needed, window, items, spare, PATIENCE):
         return
-    for place in range(found):
+    for place in range(count):
         items[place] = place
         window[place] = min(max(gene[place], 0), LAST)
     _radix_sort(window, items, spare, low, high)
-    _key_window(key, found, window)
+    _key_window(key, count, window)
     _radix_sort(window, items, spare, low, high)
-    _settle(key, gene, needed, window, items, spare, found + 1)
+    _settle(key, gene, needed, window, items, spare, count + 1)
 
 
 @compiled

@@ -243,11 +243,11 @@ def _bands(path: Path, header: _Header) -> Iterator[Band]:
 
 def _complaint(path: Path, header: _Header, error: str) -> str:
     """One sentence from an error of the csv reader."""
-    if found := re.search(r"column #(\d+): .*invalid value '(.*)'", error):
-        name = header.names[int(found[1]) - (not header.numbered)]
+    if match := re.search(r"column #(\d+): .*invalid value '(.*)'", error):
+        name = header.names[int(match[1]) - (not header.numbered)]
         wanted = "genes x cells with the gene names" if header.turned else "cells x genes with the cell names"
         return (
-            f"{path} holds {found[2]!r} in column {name!r}, which is no number; "
+            f"{path} holds {match[2]!r} in column {name!r}, which is no number; "
             f"give a table of {wanted} in the first column"
         )
     return f"{path} is not a regular table: {error.splitlines()[0]}"

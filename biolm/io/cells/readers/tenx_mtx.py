@@ -90,11 +90,11 @@ def open_turned(path: Path, matrix: str) -> OpenCells:
 
 
 def _open(path: Path, matrix: str, *, turned: bool) -> OpenCells:
-    found = _matrices(path)
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
+    matrices = _matrices(path)
+    if len(matrices) > 1:
+        names = ", ".join(file.name for file in matrices)
         raise InputError(f"{path} holds several matrices ({names}); give the path of one of them")
-    file = found[0]
+    file = matrices[0]
     header = _header(file, turned=turned)
     barcodes = _table(_companion(file, "barcodes.tsv"), header.cells)
     genes = _table(_companion(file, "features.tsv", "genes.tsv"), header.genes)

@@ -77,10 +77,10 @@ def _facts(uns: Any) -> dict[str, Any]:
     """What is needed of ``uns``, h5py or zarr."""
     from anndata.io import read_elem
 
-    found = {name: read_elem(uns[name]) for name in _FACTS if name in uns}
+    stored = {name: read_elem(uns[name]) for name in _FACTS if name in uns}
     if "spatial" in uns:
-        found["spatial"] = read_elem(uns["spatial"])
-    return found
+        stored["spatial"] = read_elem(uns["spatial"])
+    return stored
 
 
 def _section(
@@ -164,5 +164,5 @@ def _column_of(source: CellSource, libraries: Mapping[str, Any]) -> str | None:
     """The only column of obs whose values are the libraries' names."""
     wanted = set(map(str, libraries))
     values = {name: set(source.obs_column(name).astype(str).tolist()) for name in source.obs_columns()}
-    columns = [name for name, found in values.items() if found == wanted]
+    columns = [name for name, column in values.items() if column == wanted]
     return columns[0] if len(columns) == 1 else None

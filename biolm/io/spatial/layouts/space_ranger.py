@@ -121,10 +121,10 @@ def find_matrix(path: Path, asked: str) -> Path:
     """
     if asked not in ("X", "raw"):
         raise InputError(f"{path} holds a filtered and a raw matrix; choose X or raw, not {asked!r}")
-    found = _matrices(path, asked)
-    if not found:
+    matrices = _matrices(path, asked)
+    if not matrices:
         raise InputError(f"{path} holds no {'raw' if asked == 'raw' else 'filtered or raw'} feature matrix")
-    return found[0]
+    return matrices[0]
 
 
 def _matrices(path: Path, asked: str) -> list[Path]:
@@ -132,15 +132,15 @@ def _matrices(path: Path, asked: str) -> list[Path]:
     names = [
         f"*{kind}_feature_{of}_matrix{end}" for kind in kinds for of in ("bc", "cell") for end in (".h5", "")
     ]
-    return [found for name in names for found in sorted(path.glob(name))]
+    return [file for name in names for file in sorted(path.glob(name))]
 
 
 def read_scale(folder: Path) -> dict[str, float]:
     """Numbers of ``scalefactors_json.json``; empty where there is no such file."""
-    found = sorted(folder.glob("*scalefactors_json.json"))
-    if not found:
+    files = sorted(folder.glob("*scalefactors_json.json"))
+    if not files:
         return {}
-    content = read_json(found[0])
+    content = read_json(files[0])
     return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
 
 

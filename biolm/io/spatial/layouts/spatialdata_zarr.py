@@ -75,5 +75,5 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
 
 
 def _images(folder: Path) -> tuple[SectionImage, ...]:
-    found = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
-    return tuple(SectionImage(one.name, one) for one in found)
+    folders = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    return tuple(SectionImage(one.name, one) for one in folders)

@@ -48,9 +48,9 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     InputError
         If the two tables do not belong together.
     """
-    found = _tables(path)
-    assert found is not None
-    spots, table = found
+    tables = _tables(path)
+    assert tables is not None
+    spots, table = tables
     (names,), genes, counts = read_counts(table, 1)
     columns = read_columns(spots, [], ["x", "y", "pixel_x", "pixel_y"])
     held = header_of(spots)[0]

@@ -60,11 +60,11 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
 def _bins(path: Path) -> dict[int, Path]:
     """Folder of each bin size."""
     folder = path / "binned_outputs" if (path / "binned_outputs").is_dir() else path
-    found = {}
+    bins = {}
     for inner in folder.glob("square_*um"):
         if match := re.fullmatch(r"square_(\d+)um", inner.name):
-            found[int(match[1])] = inner
-    return found
+            bins[int(match[1])] = inner
+    return bins
 
 
 def _segmented(path: Path, options: SectionOptions) -> Section:
@@ -103,10 +103,10 @@ def _segmented(path: Path, options: SectionOptions) -> Section:
 
 
 def _number(name: str, path: Path) -> str:
-    found = re.search(r"(\d+)(?:-\d+)?$", name)
-    if not found:
+    match = re.search(r"(\d+)(?:-\d+)?$", name)
+    if not match:
         raise InputError(f"{path}: the cell id {name!r} ends in no number that a polygon could have")
-    return str(int(found[1]))
+    return str(int(match[1]))
 
 
 def _centroids(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float64]]:

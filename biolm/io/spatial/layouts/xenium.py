@@ -104,9 +104,9 @@ def _pixel_size(path: Path) -> float | None:
 
 
 def _images(path: Path, size: float | None) -> tuple[SectionImage, ...]:
-    found = [file for pattern in _IMAGES for file in sorted(path.glob(pattern))]
+    files = [file for pattern in _IMAGES for file in sorted(path.glob(pattern))]
     scale = None if size is None else 1 / size
-    return tuple(SectionImage(file.name.partition(".")[0], file, scale) for file in dict.fromkeys(found))
+    return tuple(SectionImage(file.name.partition(".")[0], file, scale) for file in dict.fromkeys(files))
 
 
 def _controls(source: CellSource, matrix: Path) -> dict[str, Any]:
