@@ -154,8 +154,8 @@ def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings
             else "write it as cells x genes first, as with adata.T"
         )
         raise GeneMatchError(
-            f"{source.path or 'the AnnData'} is genes x cells: {report.matched:,} of its {report.total:,} cell "
-            f"names are genes; {way}"
+            f"{source.path or 'the AnnData'} is genes x cells: {report.matched:,} of its {report.total:,} "
+            f"cell names are genes; {way}"
         ) from None
 
 

@@ -134,7 +134,8 @@ def read_shards(paths: Sequence[str | Path]) -> list[ShardRecord]:
         number = record.shard.number
         if number in by_number:
             raise InputError(
-                f"shard {record.shard} is given twice ({by_number[number].path} and {record.path}); leave one out"
+                f"shard {record.shard} is given twice ({by_number[number].path} and {record.path}); "
+                "leave one out"
             )
         by_number[number] = record
     missing = [

@@ -108,8 +108,9 @@ def published_match(
     if len(known) > unique and not rule.sums:
         twice = genes[Counter(known.tolist()).most_common(1)[0][0]]
         raise InputError(
-            f"column {used!r} names {len(known) - unique} genes more than once, such as {twice}; {rule.system}"
-            " writes a token for each row: sum them first, or let names be resolved (`match='resolve'`)"
+            f"column {used!r} names {len(known) - unique} genes more than once, such as {twice}; "
+            f"{rule.system} writes a token for each row: sum them first, or let names be resolved "
+            "(`match='resolve'`)"
         )
     report = MatchReport(
         rule="published",
