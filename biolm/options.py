@@ -184,8 +184,8 @@ def chosen_options(settings: Any, kind: type[Any]) -> dict[str, Any]:
         The class.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    held = {name: getattr(settings, name) for name in defaults}
-    return {name: value for name, value in held.items() if value != defaults[name]}
+    values = {name: getattr(settings, name) for name in defaults}
+    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def unused_options(settings: type[Any] | Any, modality: str) -> dict[str, str]:

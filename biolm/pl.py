@@ -36,8 +36,8 @@ def embedding(adata: AnnData, *, key: str = "X_genetext", neighbours: int = 15, 
     ``biolm.pl.embedding(adata, color="cell_type")`` after ``biolm.tl.embed(adata)``.
     """
     if key not in adata.obsm:
-        held = ", ".join(adata.obsm) or "nothing"
-        raise InputError(f"obsm holds no '{key}' but {held}; run biolm.tl.embed first")
+        keys = ", ".join(adata.obsm) or "nothing"
+        raise InputError(f"obsm holds no '{key}' but {keys}; run biolm.tl.embed first")
     import scanpy as sc
 
     basis = f"{key}_umap"

@@ -117,9 +117,9 @@ def search(
     from biolm.tasks.search.index import load
     from biolm.tasks.search.query import query
 
-    held = load(index) if isinstance(index, str | Path) else index
-    neighbours = query(adata, held, k=k, model=model, inside=inside, layer=layer, **options)
-    additions = neighbours.additions(key_added, held.label)
+    opened = load(index) if isinstance(index, str | Path) else index
+    neighbours = query(adata, opened, k=k, model=model, inside=inside, layer=layer, **options)
+    additions = neighbours.additions(key_added, opened.label)
     additions.check_free(
         dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=options.get("overwrite", False)
     )

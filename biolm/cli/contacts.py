@@ -46,7 +46,7 @@ def run(chosen: Arguments) -> None:
 
     summary = contacts_file(chosen.input, chosen.output, chosen.model, chosen)
     log.info("wrote %s: %d proteins, %d pairs", summary.output, summary.sequences, summary.pairs)
-    for name, share in summary.precision.items():
-        log.info("precision at L, %s range: %.3f", name, share)
+    for name, fraction in summary.precision.items():
+        log.info("precision at L, %s range: %.3f", name, fraction)
     if chosen.json:
         typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))

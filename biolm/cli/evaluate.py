@@ -53,6 +53,6 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.evaluate.run import REPORT, evaluate
 
     options = chosen_options(chosen, EvaluateSettings)
-    found = evaluate(chosen.input, chosen.embedding, model=chosen.model, output=chosen.output, **options)
-    typer.echo(json.dumps(as_json(found), indent=1) if chosen.json else score_text(found))
+    evaluation = evaluate(chosen.input, chosen.embedding, model=chosen.model, output=chosen.output, **options)
+    typer.echo(json.dumps(as_json(evaluation), indent=1) if chosen.json else score_text(evaluation))
     log.info("wrote %s", chosen.output / REPORT)

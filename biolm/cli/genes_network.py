@@ -61,7 +61,7 @@ def run(chosen: Arguments) -> None:
     check_table(chosen.output, overwrite=chosen.overwrite)
     check_rate(chosen.max_fdr)
     if chosen.source == "attention":
-        found = attention_network(
+        edges = attention_network(
             chosen.input,
             model=chosen.model,
             top=chosen.top,
@@ -85,18 +85,18 @@ def run(chosen: Arguments) -> None:
             options = chosen_options(chosen, StaticSettings)
             options.pop("seed", None)
             genes = static(chosen.model, chosen.input, **options)
-        found = network(
+        edges = network(
             genes,
             k=chosen.neighbours,
             permutations=chosen.permutations,
             max_fdr=chosen.max_fdr,
             seed=chosen.seed,
         )
-    write_network(found, chosen.output, overwrite=chosen.overwrite)
+    write_network(edges, chosen.output, overwrite=chosen.overwrite)
     log.info(
         "wrote %s: %s edges with FDR up to %g, of %s pairs of neighbours",
         chosen.output,
-        f"{len(found):,}",
+        f"{len(edges):,}",
         chosen.max_fdr,
-        f"{found.facts['edges_tested']:,}",
+        f"{edges.facts['edges_tested']:,}",
     )

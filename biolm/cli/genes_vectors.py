@@ -40,7 +40,7 @@ def run(chosen: Arguments) -> None:
 
     check_output(chosen.output, overwrite=chosen.overwrite)
     if chosen.contextual or chosen.group is not None:
-        found = contextual(
+        vectors = contextual(
             chosen.input,
             model=chosen.model,
             group=chosen.group,
@@ -51,6 +51,6 @@ def run(chosen: Arguments) -> None:
         options = chosen_options(chosen, StaticSettings)
         used = {*options, "output", "model", "overwrite", "quiet", "debug", "input"}
         refuse_others(chosen, used, "is for `contextual` vectors and means nothing for those of the table")
-        found = static(chosen.model, chosen.input, **options)
-    write_vectors(found, chosen.output, overwrite=chosen.overwrite)
-    log.info("wrote %s: %s rows, %d wide", chosen.output, f"{len(found):,}", found.vectors.shape[1])
+        vectors = static(chosen.model, chosen.input, **options)
+    write_vectors(vectors, chosen.output, overwrite=chosen.overwrite)
+    log.info("wrote %s: %s rows, %d wide", chosen.output, f"{len(vectors):,}", vectors.vectors.shape[1])

@@ -35,20 +35,20 @@ def leave_for_sure(grace: float = GRACE) -> Callable[[], None]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not hasattr(os, "fork"):
         return lambda: None
-    heard, told = os.pipe()
+    heard, write_end = os.pipe()
     watched = os.getpid()
     watcher = os.fork()
     if watcher == 0:
-        os.close(told)
+        os.close(write_end)
         _watch(heard, watched, grace)
         os._exit(0)
     os.close(heard)
-    os.set_blocking(told, False)
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    os.set_blocking(write_end, False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
     def end() -> None:
         signal.set_wakeup_fd(before)
-        os.close(told)
+        os.close(write_end)
         os.kill(watcher, signal.SIGKILL)
         os.waitpid(watcher, 0)
 
@@ -61,8 +61,8 @@ def _watch(heard: int, watched: int, grace: float) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for number in (0, 1, 2):  # who reads what the other prints waits for the last process that has it open
         os.close(number)
-    while told := os.read(heard, 64):
-        if signal.SIGTERM not in told:
+    while byte := os.read(heard, 64):
+        if signal.SIGTERM not in byte:
             continue
         end = time.monotonic() + grace
         while os.getppid() == watched and time.monotonic() < end:

@@ -43,7 +43,7 @@ def run(chosen: Arguments) -> None:
 
     if chosen.all_genes and chosen.genes is not None:
         raise ConfigError("--genes names some genes and --all-genes takes all; give one of them")
-    found = perturb(
+    result = perturb(
         chosen.input,
         model=chosen.model,
         delete=_names(chosen.delete),
@@ -52,7 +52,7 @@ def run(chosen: Arguments) -> None:
         output=chosen.output,
         **chosen_options(chosen, PerturbSettings),
     )
-    log.info("wrote %s: %d edits in %d cells", chosen.output, len(found.columns["gene"]), len(found.cells))
+    log.info("wrote %s: %d edits in %d cells", chosen.output, len(result.columns["gene"]), len(result.cells))
 
 
 def _names(given: tuple[str, ...]) -> list[str]:

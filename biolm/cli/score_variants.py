@@ -74,7 +74,7 @@ def run(chosen: Arguments) -> None:
 
     if chosen.mutation and chosen.sequence is not None:
         raise ConfigError("`mutation` is of the first protein of the input; leave `sequence` out")
-    found = score_variants(
+    scores = score_variants(
         chosen.mutation or chosen.input,
         model=chosen.reader(chosen.model),
         output=chosen.output,
@@ -86,10 +86,10 @@ def run(chosen: Arguments) -> None:
         **chosen_options(chosen, VariantSettings) | {"progress": not chosen.quiet},
     )
     if chosen.shard is None:
-        log.info("wrote %s: %s variants, %s", chosen.output, f"{len(found):,}", ", ".join(found.names))
+        log.info("wrote %s: %s variants, %s", chosen.output, f"{len(scores):,}", ", ".join(scores.names))
     else:
         log.info("wrote %s: part %s", chosen.output, chosen.shard)
-    for name, figures in found.correlations.items():
+    for name, figures in scores.correlations.items():
         if not math.isfinite(figures["spearman"]):
             log.info(
                 "no rank correlation of %s with DMS_score: it takes 3 variants with a score and a "
@@ -108,9 +108,9 @@ def run(chosen: Arguments) -> None:
     if chosen.json:
         summary = {
             "output": str(chosen.output),
-            "variants": len(found),
-            "scores": found.names,
-            "spearman": found.correlations,
-            "biolm": found.facts,
+            "variants": len(scores),
+            "scores": scores.names,
+            "spearman": scores.correlations,
+            "biolm": scores.facts,
         }
         typer.echo(json.dumps(summary, indent=1))

@@ -36,5 +36,5 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.search.build import build
 
     options = chosen_options(chosen, BuildSettings)
-    made = build(chosen.references, model=chosen.model, output=chosen.output, **options)
-    log.info("wrote %s: %s cells, %s, %s", chosen.output, f"{len(made):,}", made.metric, chosen.index)
+    index = build(chosen.references, model=chosen.model, output=chosen.output, **options)
+    log.info("wrote %s: %s cells, %s, %s", chosen.output, f"{len(index):,}", index.metric, chosen.index)

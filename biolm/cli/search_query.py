@@ -53,7 +53,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.search.query import query
 
-    found = query(
+    neighbours = query(
         chosen.input,
         chosen.index,
         k=chosen.neighbours,
@@ -63,5 +63,7 @@ def run(chosen: Arguments) -> None:
         key=chosen.result,
         **chosen_options(chosen, QuerySettings),
     )
-    outside = int(found.outside.sum())
-    log.info("wrote %s: %s cells, %s out of reference", chosen.output, f"{len(found.rows):,}", f"{outside:,}")
+    outside = int(neighbours.outside.sum())
+    log.info(
+        "wrote %s: %s cells, %s out of reference", chosen.output, f"{len(neighbours.rows):,}", f"{outside:,}"
+    )

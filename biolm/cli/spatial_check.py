@@ -37,7 +37,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.spatial.check import check, check_text
 
-    found = check(
+    checked = check(
         chosen.input,
         chosen.output,
         image=chosen.image,
@@ -46,6 +46,6 @@ def run(chosen: Arguments) -> None:
         patches=chosen.patch_settings(),
         overwrite=chosen.overwrite,
     )
-    typer.echo(json.dumps(found, indent=1, default=str) if chosen.json else check_text(found))
+    typer.echo(json.dumps(checked, indent=1, default=str) if chosen.json else check_text(checked))
     if chosen.output is not None:
         log.info("wrote %s; look at overlay.png and contact_sheet.png", chosen.output)

@@ -39,7 +39,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.spatial.deconvolve import deconvolve, deconvolved_text
 
-    found = deconvolve(
+    proportions = deconvolve(
         chosen.input,
         chosen.output,
         reference=chosen.reference,
@@ -48,4 +48,4 @@ def run(chosen: Arguments) -> None:
         key=chosen.key,
         overwrite=chosen.overwrite,
     )
-    typer.echo(deconvolved_text(found))
+    typer.echo(deconvolved_text(proportions))

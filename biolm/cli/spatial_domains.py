@@ -41,7 +41,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.spatial.domains import domains, domains_text
     from biolm.tasks.spatial.settings import DomainSettings
 
-    found = domains(
+    result = domains(
         chosen.input,
         chosen.output,
         settings=part(chosen, DomainSettings),
@@ -51,4 +51,4 @@ def run(chosen: Arguments) -> None:
         key=chosen.key,
         overwrite=chosen.overwrite,
     )
-    typer.echo(domains_text(found))
+    typer.echo(domains_text(result))

@@ -34,7 +34,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.spatial.predict import predict
 
-    found = predict(
+    predicted = predict(
         chosen.input,
         chosen.model,
         chosen.output,
@@ -44,6 +44,6 @@ def run(chosen: Arguments) -> None:
         key=chosen.key,
         overwrite=chosen.overwrite,
     )
-    if found.correlation is not None:
-        typer.echo(f"mean Pearson r of {len(found.genes)} genes: {found.correlation.mean():.3f}")
+    if predicted.correlation is not None:
+        typer.echo(f"mean Pearson r of {len(predicted.genes)} genes: {predicted.correlation.mean():.3f}")
     log.info("wrote %s", chosen.output)

@@ -38,7 +38,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.spatial.retrieve import retrieval_text, retrieve
 
-    found = retrieve(
+    ranks = retrieve(
         chosen.input, chosen.model, picture=chosen.picture, device=chosen.device, overwrite=chosen.overwrite
     )
-    typer.echo(json.dumps(found, indent=1) if chosen.json else retrieval_text(found))
+    typer.echo(json.dumps(ranks, indent=1) if chosen.json else retrieval_text(ranks))

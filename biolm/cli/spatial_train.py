@@ -41,6 +41,6 @@ def run(chosen: Arguments) -> None:
         epochs=chosen.epochs, lr=chosen.lr, contrast=chosen.contrast, niche=0.1 if chosen.niche else 0.0
     )
     settings = part(chosen, TrainSettings, model=part(chosen, ModelSettings), fit=fit)
-    found = train(chosen.input, chosen.output, settings=settings)
-    if found.scores is not None:
-        typer.echo(arm_text(found.scores))
+    trained = train(chosen.input, chosen.output, settings=settings)
+    if trained.scores is not None:
+        typer.echo(arm_text(trained.scores))

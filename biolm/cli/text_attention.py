@@ -50,11 +50,11 @@ def run(chosen: Arguments) -> None:
         raise ConfigError("a page shows all layers and heads; leave out --layer and --head")
     refuse_existing(chosen.output, overwrite=chosen.overwrite)
     core, tokenizer = load_reader(model_folder(chosen.model))
-    found = attention_of_text(core, tokenizer, chosen.text, words=chosen.words)
+    attention = attention_of_text(core, tokenizer, chosen.text, words=chosen.words)
     if ending == ".html":
-        write_page(found, chosen.output, overwrite=chosen.overwrite)
+        write_page(attention, chosen.output, overwrite=chosen.overwrite)
     elif ending == ".npy":
         with replacing(chosen.output, overwrite=chosen.overwrite) as path:
-            np.save(path, found.map(chosen.layer, chosen.head))
+            np.save(path, attention.map(chosen.layer, chosen.head))
     else:
-        draw_map(found, chosen.output, chosen.layer, chosen.head, overwrite=chosen.overwrite)
+        draw_map(attention, chosen.output, chosen.layer, chosen.head, overwrite=chosen.overwrite)

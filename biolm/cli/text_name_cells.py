@@ -70,6 +70,6 @@ def run(chosen: Arguments) -> None:
         return client.ask(prompt, ChatOptions(temperature=chosen.temperature, seed=chosen.seed + number))
 
     typer.echo("cluster\tname\tterm\tagreement\tconfident\tflags")
-    for cluster, found in name_cells(markers, ask, read_ontology(chosen.ontology), settings).items():
-        row = [cluster, found.name, found.term, f"{found.agreement:.2f}", str(found.confident).lower()]
-        typer.echo("\t".join([*row, "; ".join(found.flags)]))
+    for cluster, named in name_cells(markers, ask, read_ontology(chosen.ontology), settings).items():
+        row = [cluster, named.name, named.term, f"{named.agreement:.2f}", str(named.confident).lower()]
+        typer.echo("\t".join([*row, "; ".join(named.flags)]))

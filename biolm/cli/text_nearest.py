@@ -33,11 +33,11 @@ def run(chosen: Arguments) -> None:
     from biolm.text.embed import embed_texts, load_encoder, nearest_texts
     from biolm.text.models import model_folder
 
-    found, _ = documents_of(chosen)
+    documents, _ = documents_of(chosen)
     encoder = load_encoder(model_folder(chosen.model))
     places = [
         (document, start, end)
-        for document in found
+        for document in documents
         for start, end in ([(0, len(document.text))] if chosen.documents else split_sentences(document.text))
     ]
     vectors = embed_texts(encoder, [d.text[a:b] for d, a, b in places], device=chosen.device)

@@ -56,7 +56,7 @@ def run(chosen: Arguments) -> None:
     folder = model_folder(chosen.model)
     tagger, tokenizer = load_tagger(folder), load_pieces(folder)
     lengths, report = LengthReport(tokenizer.longest), ReadReport()
-    found = predict(
+    tagged = predict(
         tagger,
         tokenizer,
         read_documents(chosen.input, chosen.reading(), report=report),
@@ -66,7 +66,7 @@ def run(chosen: Arguments) -> None:
         device=chosen.device,
         report=lengths,
     )
-    losses = write_documents(found, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
+    losses = write_documents(tagged, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
     log.info("%s", report)
     log.info("%s", lengths)
     if losses:

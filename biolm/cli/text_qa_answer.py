@@ -72,7 +72,7 @@ def run(chosen: Arguments) -> None:
         log.info("threshold chosen on %s: %.3f", chosen.tune_on, threshold)
     lengths = LengthReport(tokenizer.longest)
     asked = [question for question in questions if question.context.strip()]
-    found = {
+    answers_by_name = {
         question.name: answers
         for question, answers, _ in answer_questions(
             model,
@@ -87,9 +87,14 @@ def run(chosen: Arguments) -> None:
         )
     }
     if kind == "squad":
-        text = squad_file({q.name: found[q.name][0].text if q.name in found else "" for q in questions})
+        text = squad_file(
+            {q.name: answers_by_name[q.name][0].text if q.name in answers_by_name else "" for q in questions}
+        )
     else:
-        spans = {name: [answer.text for answer in answers if answer.text] for name, answers in found.items()}
+        spans = {
+            name: [answer.text for answer in answers if answer.text]
+            for name, answers in answers_by_name.items()
+        }
         kept = {q.name: spans.get(q.name, []) for q in questions if q.kind in ("factoid", "list")}
         text = bioasq_file(questions, kept, {})
     with replacing(chosen.output, overwrite=chosen.overwrite) as path:

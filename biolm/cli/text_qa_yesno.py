@@ -46,18 +46,18 @@ def run(chosen: Arguments) -> None:
         refuse_existing(chosen.output, overwrite=chosen.overwrite)
     train, test = read_pubmedqa(chosen.input, chosen.test_ids)
     if chosen.features == "tfidf":
-        found = tfidf_answers(train, test, parts=chosen.parts, seed=chosen.seed)
+        answers = tfidf_answers(train, test, parts=chosen.parts, seed=chosen.seed)
     else:
         encoder = load_encoder(model_folder(chosen.features))
         vectors = [
             embed_texts(encoder, inputs_of(part, chosen.parts), device=chosen.device)
             for part in (train, test)
         ]
-        found = vector_answers(vectors[0], answers_of(train), vectors[1], seed=chosen.seed)
+        answers = vector_answers(vectors[0], answers_of(train), vectors[1], seed=chosen.seed)
     if chosen.output is not None:
         with replacing(chosen.output, overwrite=chosen.overwrite) as path:
             names = [question.name for question in test]
             path.write_text(
-                json.dumps(dict(zip(names, found, strict=True)), indent=1) + "\n", encoding="utf-8"
+                json.dumps(dict(zip(names, answers, strict=True)), indent=1) + "\n", encoding="utf-8"
             )
-    typer.echo(str(score_yesno(answers_of(test), found, answers_of(train), seed=chosen.seed)))
+    typer.echo(str(score_yesno(answers_of(test), answers, answers_of(train), seed=chosen.seed)))

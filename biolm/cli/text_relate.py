@@ -46,8 +46,8 @@ def run(chosen: Arguments) -> None:
     train, _ = documents_of(chosen, chosen.train)
     documents, _ = documents_of(chosen)
     model = RelationModel((kinds[0], kinds[1]), chosen.relation, seed=chosen.seed).fit(train)
-    found = model.predict(documents)
-    losses = write_documents(found, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
-    log.info("%d relations in %d documents", sum(len(each.relations) for each in found), len(found))
+    related = model.predict(documents)
+    losses = write_documents(related, chosen.output, format=chosen.format, overwrite=chosen.overwrite)
+    log.info("%d relations in %d documents", sum(len(each.relations) for each in related), len(related))
     if losses:
         log.info("%s", losses)

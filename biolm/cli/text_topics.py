@@ -40,13 +40,13 @@ def run(chosen: Arguments) -> None:
     order = np.random.default_rng(chosen.seed).permutation(len(documents))
     cut = round(len(documents) * (1 - chosen.held_out))
     texts = [documents[row].text for row in order]
-    found = find_topics(
+    model = find_topics(
         texts[:cut], texts[cut:], method=chosen.method, topics=chosen.topics, seed=chosen.seed
     )
-    for topic in range(len(found.weights)):
-        typer.echo(f"{topic}\t{found.coherence[topic]:.3f}\t{', '.join(found.top(topic))}")
+    for topic in range(len(model.weights)):
+        typer.echo(f"{topic}\t{model.coherence[topic]:.3f}\t{', '.join(model.top(topic))}")
     typer.echo(
-        f"mean coherence (NPMI, {len(texts) - cut} documents held out): {np.nanmean(found.coherence):.3f}"
+        f"mean coherence (NPMI, {len(texts) - cut} documents held out): {np.nanmean(model.coherence):.3f}"
     )
     if chosen.cloud is not None:
         weights, terms, _ = count_terms(texts, tfidf=True)

@@ -96,5 +96,5 @@ def _figures(weights: Tensor) -> Tensor:
     entropy = torch.special.entr(weights).sum(-1).mean(-1)  # (h,)
     place = torch.arange(length, dtype=weights.dtype, device=weights.device)
     rank = (weights @ place).mean(-1)  # (h,)
-    share = entropy / torch.tensor(float(length)).log()
-    return torch.stack((entropy, share, rank, rank / (length - 1)))
+    fraction = entropy / torch.tensor(float(length)).log()
+    return torch.stack((entropy, fraction, rank, rank / (length - 1)))

@@ -159,8 +159,8 @@ class DecodeStep:
         """Replace it."""
         start = 0
         for slab, past in self._slabs:
-            for held, new in zip(slab.held[layer], parts, strict=True):
-                held[: len(past)] = new[start : start + len(past)]
+            for cached, new in zip(slab.held[layer], parts, strict=True):
+                cached[: len(past)] = new[start : start + len(past)]
             start += len(past)
 
     def attend(
@@ -218,8 +218,8 @@ class PackedStep:
     def write(self, layer: int, parts: list[Tensor]) -> None:
         """Replace it."""
         for number, piece in enumerate(self.pieces):
-            for held, new in zip(piece.slab.held[layer], parts, strict=True):
-                held[piece.row] = new[number]
+            for cached, new in zip(piece.slab.held[layer], parts, strict=True):
+                cached[piece.row] = new[number]
 
     def attend(
         self,

@@ -144,7 +144,7 @@ def read_torch(
     """
     try:
         with torch.serialization.safe_globals(list(plain)):
-            held = torch.load(
+            loaded = torch.load(
                 path if content is None else content,
                 map_location="cpu",
                 weights_only=True,
@@ -157,9 +157,9 @@ def read_torch(
         ) from error
     except Exception as error:  # torch and its unpickler fail on damage in many ways
         raise CheckpointError(f"{path} is not a whole torch file; fetch it again") from error
-    if not isinstance(held, dict):
-        raise CheckpointError(f"{path} holds a {type(held).__name__}, not a table of weights")
-    return held
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a table of weights")
+    return loaded
 
 
 def check_size(config: CoreConfig, tensors: Mapping[str, Tensor], source: str | Path) -> None:
@@ -184,11 +184,11 @@ def check_size(config: CoreConfig, tensors: Mapping[str, Tensor], source: str | 
     places = config.max_length * config.d_model if config.position == "learned" else 0
     rows = config.vocab_size + config.n_segments + (config.n_values if config.value_encoder == "bins" else 0)
     least = rows * config.embed_dim + places + layers * config.d_model * config.d_ff
-    held = sum(tensor.numel() for tensor in tensors.values())
-    if least > 4 * held + (1 << 20):
+    count = sum(tensor.numel() for tensor in tensors.values())
+    if least > 4 * count + (1 << 20):
         raise CheckpointError(
             f"{source} does not fit its config, which describes over {least:,} weights where the files hold "
-            f"{held:,}; take both from the same model"
+            f"{count:,}; take both from the same model"
         )
 
 

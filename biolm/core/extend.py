@@ -75,6 +75,6 @@ def _stretch(table: Tensor, rows: int) -> Tensor:
     """``(m, e)`` to ``(n, e)``, ends onto ends."""
     place = torch.arange(rows, dtype=torch.float64, device=table.device) * (len(table) - 1) / (rows - 1)
     below = place.long().clamp(max=len(table) - 2)
-    share = (place - below)[:, None]
+    weight = (place - below)[:, None]
     wide = table.detach().double()
-    return (wide[below] * (1 - share) + wide[below + 1] * share).to(table.dtype)
+    return (wide[below] * (1 - weight) + wide[below + 1] * weight).to(table.dtype)

@@ -220,16 +220,16 @@ class _Run:
         todo = deque((sequence.index, sequence.prompt) for sequence in new)
         while todo:
             names, pieces, last = [], [], []
-            room = self.options.chunk_tokens
-            while todo and room:
+            budget = self.options.chunk_tokens
+            while todo and budget:
                 name, rest = todo.popleft()
                 names.append(name)
-                pieces.append(rest[:room])
-                if len(rest) > room:
-                    todo.appendleft((name, rest[room:]))
-                room -= len(pieces[-1])
+                pieces.append(rest[:budget])
+                if len(rest) > budget:
+                    todo.appendleft((name, rest[budget:]))
+                budget -= len(pieces[-1])
                 if not todo or todo[0][0] != name:
-                    last.append(self.options.chunk_tokens - room - 1)
+                    last.append(self.options.chunk_tokens - budget - 1)
             logits.append(self._forward(names, pieces, last))
         return torch.cat(logits)
 

@@ -190,9 +190,9 @@ def save_lora(model: nn.Module, folder: str | Path, config: LoraConfig) -> None:
     tensors = _tensors(model)
     if not tensors:
         raise ConfigError("the model has no LoRA adapters to save; add them with add_lora")
-    with replacing_folder(Path(folder), _CONFIG, overwrite=True) as made:
-        write_weights(made / _WEIGHTS, tensors)
-        (made / _CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(Path(folder), _CONFIG, overwrite=True) as target:
+        write_weights(target / _WEIGHTS, tensors)
+        (target / _CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
 
 
 def load_lora(model: nn.Module, folder: str | Path) -> LoraConfig:

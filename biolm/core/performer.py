@@ -193,13 +193,13 @@ class Performer(nn.Module):
     def _bidirectional(
         self, query: Tensor, key: Tensor, value: Tensor, documents: list[slice], weights: Tensor | None
     ) -> list[Tensor]:
-        held = []
+        outputs = []
         for own in documents:
             count = None if weights is None else weights[own]
-            held.append(self._summed(key[own], value[own], count))
-        tops = _shared([part.top for part in held], self.options.stabiliser)
+            outputs.append(self._summed(key[own], value[own], count))
+        tops = _shared([part.top for part in outputs], self.options.stabiliser)
         mixed = []
-        for own, keys, top in zip(documents, held, tops, strict=True):
+        for own, keys, top in zip(documents, outputs, tops, strict=True):
             eps = self._eps
             factor = torch.exp(keys.top - top)[:, None]  # (h, 1)
             sums = factor * keys.keys + eps * keys.number

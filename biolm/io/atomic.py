@@ -317,14 +317,14 @@ def replacing_folder(folder: Path, last: str, *, overwrite: bool = False) -> Ite
         As :func:`replacing`.
     """
     if folder.is_dir():
-        with replacing_all(folder / last, overwrite=overwrite) as made:
-            yield made
+        with replacing_all(folder / last, overwrite=overwrite) as new:
+            yield new
         return
     if not folder.parent.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as made:
-        made.mkdir()
-        yield made
+    with replacing(folder) as new:
+        new.mkdir()
+        yield new
 
 
 @contextmanager
@@ -367,9 +367,9 @@ def _name_target(error: BaseException, temporary: Path, target: Path) -> None:
     )
     if isinstance(error, OSError):
         for name in ("filename", "filename2"):
-            held = getattr(error, name)
-            if isinstance(held, str | Path):
-                setattr(error, name, str(held).replace(str(temporary), str(target)))
+            name_given = getattr(error, name)
+            if isinstance(name_given, str | Path):
+                setattr(error, name, str(name_given).replace(str(temporary), str(target)))
 
 
 def _errno(error: OSError) -> int | None:

@@ -110,10 +110,10 @@ def check_facts(
     BiolmError
         Of the kind, if they are others.
     """
-    held = {field: value for field, value in facts.items() if field != key}
-    if facts.get(key, _digest(held)) != _digest(held):
+    unsealed = {field: value for field, value in facts.items() if field != key}
+    if facts.get(key, _digest(unsealed)) != _digest(unsealed):
         raise kind(f"{name} is damaged: it does not hold what was written; {advice}")
-    return held
+    return unsealed
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -157,12 +157,12 @@ def _stored_lengths(dataset: Any) -> Iterator[NDArray[np.uint32]]:
     elif dataset.chunks and set(filters) <= {_DEFLATE, _SHUFFLE}:
         places: list[tuple[int, ...]] = []
         dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset))
-        room = int(np.prod(dataset.chunks)) * _DESCRIPTOR
+        chunk_bytes = int(np.prod(dataset.chunks)) * _DESCRIPTOR
         for place in places:
             mask, content = dataset.id.read_direct_chunk(place)
             kept = [name for number, name in enumerate(filters) if not mask >> number & 1]
             if _DEFLATE in kept:
-                content = zlib.decompressobj().decompress(content, room)
+                content = zlib.decompressobj().decompress(content, chunk_bytes)
             values = np.frombuffer(content, np.uint8)
             if _SHUFFLE in kept:
                 values = values[: len(values) // _DESCRIPTOR * _DESCRIPTOR].reshape(_DESCRIPTOR, -1).T

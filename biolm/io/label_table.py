@@ -88,8 +88,8 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
 
 def _as_whole(values: list[str]) -> NDArray[np.str_]:
     """Whole numbers that were written with '.0' throughout, as where one is missing, without it."""
-    held = [value for value in values if value]
-    floats = all(WHOLE.fullmatch(value) for value in held)
+    filled = [value for value in values if value]
+    floats = all(WHOLE.fullmatch(value) for value in filled)
     return np.array([value.removesuffix(".0") for value in values] if floats else values, dtype=np.str_)
 
 

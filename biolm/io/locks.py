@@ -22,10 +22,10 @@ def alone(target: Path) -> Iterator[None]:
     The lock is a file beside it, removed at the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         # No locks on this system or disk: the work is done twice then, and appears whole all the same.
         with suppress(ImportError, OSError):
-            _lock(target.with_name(f".{target.name}.making"), held, wait=True)
+            _lock(target.with_name(f".{target.name}.making"), locks, wait=True)
         yield
 
 
@@ -42,11 +42,11 @@ def claiming(target: Path) -> Iterator[None]:
         If another process writes it.
     """
     target = target.resolve()
-    with ExitStack() as held:
+    with ExitStack() as locks:
         try:
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
-            _lock(target.with_name(f".{target.name}.lock"), held, wait=False)
+            _lock(target.with_name(f".{target.name}.lock"), locks, wait=False)
         except BlockingIOError as error:
             raise OutputError(
                 f"another process works in {target}; wait for it, or choose another output"
@@ -60,12 +60,12 @@ def free(target: Path) -> None:
     """Remove the lock of a process that was killed while it wrote ``target``."""
     lock = target.resolve().with_name(f".{target.name}.lock")
     if lock.exists():
-        with ExitStack() as held, suppress(ImportError, OSError):
-            _lock(lock, held, wait=False)
+        with ExitStack() as locks, suppress(ImportError, OSError):
+            _lock(lock, locks, wait=False)
 
 
-def _lock(lock: Path, held: ExitStack, *, wait: bool) -> None:
-    """Lock a file, which is removed when ``held`` closes.
+def _lock(lock: Path, locks: ExitStack, *, wait: bool) -> None:
+    """Lock a file, which is removed when ``locks`` closes.
 
     The lock is of this process and not of those that it forks, which may outlive it.
     """
@@ -74,7 +74,7 @@ def _lock(lock: Path, held: ExitStack, *, wait: bool) -> None:
     if lock in _held:
         return
     while True:
-        release = held.enter_context(ExitStack())
+        release = locks.enter_context(ExitStack())
         file = release.enter_context(lock.open("w"))
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         with suppress(FileNotFoundError):
@@ -108,12 +108,12 @@ def owning(folder: Path) -> Iterator[bool]:
     OutputError
         If another process works there.
     """
-    with ExitStack() as held:
+    with ExitStack() as locks:
         while True:
             existed = folder.is_dir()
             folder.mkdir(exist_ok=True)
             number = os.open(folder, os.O_RDONLY)
-            release = held.enter_context(ExitStack())
+            release = locks.enter_context(ExitStack())
             release.callback(os.close, number)
             try:
                 import fcntl

@@ -72,9 +72,9 @@ def stamp(path: Path | None) -> str:
     contents = hashlib.sha256(json.dumps(names).encode())
     total = sum(sizes.values())
     for file, size in sizes.items():
-        share = size if total <= _WHOLE else _WHOLE * size // total
-        count, piece = max(1, share // _PIECE), min(max(share, _LEAST), _PIECE)
-        places = range(0, size, _PIECE) if share == size else np.linspace(0, max(0, size - piece), count)
+        quota = size if total <= _WHOLE else _WHOLE * size // total
+        count, piece = max(1, quota // _PIECE), min(max(quota, _LEAST), _PIECE)
+        places = range(0, size, _PIECE) if quota == size else np.linspace(0, max(0, size - piece), count)
         with file.open("rb") as stream:
             for place in places:
                 stream.seek(int(place))

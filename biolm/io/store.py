@@ -115,8 +115,8 @@ class StoreWriter:
             final = self.folder / f"{name}.bin"
             if final.exists():
                 final.replace(self._file(name))
-        held = [path.stat().st_size if path.exists() else 0 for path in self._sizes()]
-        if any(size < needed for size, needed in zip(held, self._sizes().values(), strict=True)):
+        sizes = [path.stat().st_size if path.exists() else 0 for path in self._sizes()]
+        if any(size < needed for size, needed in zip(sizes, self._sizes().values(), strict=True)):
             self.rows = self.values = 0
 
     def _file(self, name: str) -> Path:

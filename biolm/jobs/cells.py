@@ -163,7 +163,7 @@ def prepare(
     model: CellModel,
     settings: CellSettings,
     reopen: Callable[[str], CellSource] | None = None,
-    made: type[CellEmbedding] = CellEmbedding,
+    kind: type[CellEmbedding] = CellEmbedding,
 ) -> CellEmbedding:
     """Check that source, model and settings fit, before any work.
 
@@ -171,7 +171,7 @@ def prepare(
     ----------
     source, model, settings, reopen
         As for :func:`bind_genes`.
-    made
+    kind
         What is made of them.
 
     Raises
@@ -188,7 +188,7 @@ def prepare(
     match = bind_genes(source, model, settings, reopen)
     if getattr(settings, "adapt", False):
         model = model.adapted(source, match)
-    return made(
+    return kind(
         source=source,
         model=model,
         match=match,

@@ -168,12 +168,12 @@ class RowWriter:
 
 
 def _rows(parts: Iterable[Arrays]) -> Rows:
-    held: dict[str, list[NDArray[Any]]] = {}
+    columns: dict[str, list[NDArray[Any]]] = {}
     for part in parts:
         for name, values in part.items():
             if name != "vectors":
-                held.setdefault(name, []).append(values)
-    whole = {name: np.concatenate(values) for name, values in held.items()}
+                columns.setdefault(name, []).append(values)
+    whole = {name: np.concatenate(values) for name, values in columns.items()}
     plain_text = {name: v.astype(str) if v.dtype.kind == "O" else v for name, v in whole.items()}
     return Rows(
         index=plain_text["names"],

@@ -40,7 +40,7 @@ class SequenceWriter(RowWriter):
         assert isinstance(result, CellVectors)
 
         rows = _rows(parts)
-        held: dict[str, Any] = {
+        content: dict[str, Any] = {
             "key": result.key,
             "names": rows.kept.tolist(),
             "vectors": torch.from_numpy(result.whole()),
@@ -48,22 +48,22 @@ class SequenceWriter(RowWriter):
         }
         if rows.spans is not None:
             ends = np.concatenate([[0], np.cumsum(rows.counts[rows.counts > 0])])
-            held["offsets"] = torch.from_numpy(ends)
-        torch.save(held, target)
+            content["offsets"] = torch.from_numpy(ends)
+        torch.save(content, target)
 
 
 def _rows(parts: Iterable[Arrays]) -> SequenceRows:
     """What the rows of the result are, from all blocks."""
     names = ("names", "counts", "lengths", "descriptions", "spans")
-    held: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     for part in parts:
         for name in names:
             if name in part:
-                held[name].append(part[name])
+                columns[name].append(part[name])
     return SequenceRows(
-        names=np.concatenate(held["names"]).astype(str),
-        counts=np.concatenate(held["counts"]),
-        lengths=np.concatenate(held["lengths"]),
-        descriptions=np.concatenate(held["descriptions"]).astype(str),
-        spans=np.concatenate(held["spans"]) if held["spans"] else None,
+        names=np.concatenate(columns["names"]).astype(str),
+        counts=np.concatenate(columns["counts"]),
+        lengths=np.concatenate(columns["lengths"]),
+        descriptions=np.concatenate(columns["descriptions"]).astype(str),
+        spans=np.concatenate(columns["spans"]) if columns["spans"] else None,
     )

@@ -91,7 +91,7 @@ class ShardRecord:
 
 def write_record(record: ShardRecord) -> None:
     """Write ``shard.json`` into the folder of the shard."""
-    held = {
+    content = {
         "biolm_shard": _VERSION,
         "shard": [record.shard.number, record.shard.count],
         "kind": record.kind,
@@ -99,7 +99,7 @@ def write_record(record: ShardRecord) -> None:
         "facts": record.facts,
         "sha256": record.digests,
     }
-    text = json.dumps(sealed(held, _SEAL), indent=1) + "\n"
+    text = json.dumps(sealed(content, _SEAL), indent=1) + "\n"
     (record.path / RECORD).write_text(text, encoding="utf-8")
 
 
@@ -158,7 +158,7 @@ def read_shard(path: Path) -> ShardRecord:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         record = check_facts(record, path / RECORD, advice="make the shard again", key=_SEAL)
         version, numbers = record["biolm_shard"], record["shard"]
-        made = ShardRecord(
+        shard_record = ShardRecord(
             path=path,
             shard=Shard(int(numbers[0]), int(numbers[1])),
             kind=record["kind"],
@@ -172,7 +172,7 @@ def read_shard(path: Path) -> ShardRecord:
         raise InputError(f"{path} is no finished shard; {more}") from error
     if version > _VERSION:
         raise InputError(f"{path} was written by a later biolm; update biolm to merge it")
-    return made
+    return shard_record
 
 
 def check_same_input(now: dict[str, Any], job: dict[str, Any], path: Path | None) -> None:

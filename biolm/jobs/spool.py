@@ -245,23 +245,23 @@ class Parts:
 def _packed(arrays: Arrays) -> bytes:
     from safetensors.numpy import save
 
-    held: dict[str, NDArray[Any]] = {}
+    stored: dict[str, NDArray[Any]] = {}
     for name, values in arrays.items():
         if values.dtype.kind in "UO":
             texts = [str(value).encode() for value in values.tolist()]
-            held[name + _TEXT] = np.frombuffer(b"".join(texts), np.uint8)
-            held[name + _LENGTHS] = np.array([len(text) for text in texts], np.int64)
+            stored[name + _TEXT] = np.frombuffer(b"".join(texts), np.uint8)
+            stored[name + _LENGTHS] = np.array([len(text) for text in texts], np.int64)
         else:
-            held[name] = np.ascontiguousarray(values)
-    return bytes(save(held, metadata={_DIGEST: _digest(held)}))
+            stored[name] = np.ascontiguousarray(values)
+    return bytes(save(stored, metadata={_DIGEST: _digest(stored)}))
 
 
-def _digest(held: Mapping[str, NDArray[Any]]) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of the arrays of a block and their names."""
     digest = hashlib.sha256()
-    for name in sorted(held):
-        digest.update(f"{name} {held[name].dtype} {held[name].shape}".encode())
-        digest.update(np.ascontiguousarray(held[name]).data)
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
 
 
@@ -270,13 +270,13 @@ def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load
 
     try:
-        held = load(file.read_bytes())
+        stored = load(file.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{file} cannot be read ({error}); do the job again") from error
     arrays: dict[str, NDArray[Any]] = {}
-    for name, values in held.items():
+    for name, values in stored.items():
         if name.endswith(_TEXT):
-            ends = np.cumsum(held[name.removesuffix(_TEXT) + _LENGTHS])
+            ends = np.cumsum(stored[name.removesuffix(_TEXT) + _LENGTHS])
             whole, starts = values.tobytes(), np.concatenate([[0], ends[:-1]])
             texts = [whole[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
             arrays[name.removesuffix(_TEXT)] = np.array(texts, object)

@@ -51,10 +51,10 @@ def hub_address(text: str) -> HubAddress | None:
     >>> hub_address("./folder") is None
     True
     """
-    found = _HUB.fullmatch(text.removeprefix(HUB))
-    if found is None or ".." in re.split(r"[/:@]", text):
+    match = _HUB.fullmatch(text.removeprefix(HUB))
+    if match is None or ".." in re.split(r"[/:@]", text):
         return None
-    return HubAddress(found["repository"], found["subfolder"] or "", found["revision"])
+    return HubAddress(match["repository"], match["subfolder"] or "", match["revision"])
 
 
 def remote_address(text: str) -> HubAddress | None:
@@ -70,11 +70,11 @@ def remote_address(text: str) -> HubAddress | None:
     >>> remote_address("hf:facebook/esm2_t6_8M_UR50D")
     HubAddress(repository='facebook/esm2_t6_8M_UR50D', subfolder='', revision=None)
     """
-    found = hub_address(text)
-    if found is None or text.startswith(HUB) or not Path(found.repository).parent.exists():
-        return found
+    address = hub_address(text)
+    if address is None or text.startswith(HUB) or not Path(address.repository).parent.exists():
+        return address
     raise ConfigError(
-        f"there is no folder '{text}', though there is {Path(found.repository).parent}; if a repository of "
+        f"there is no folder '{text}', though there is {Path(address.repository).parent}; if a repository of "
         f"the hub is meant, write {HUB}{text}"
     )
 

@@ -124,7 +124,7 @@ class Heads:
         where = pick_device(device)
         core = core.to(where).eval()
         self.objective.to(where).eval()
-        found: dict[str, NDArray[np.float32]] = {}
+        by_name: dict[str, NDArray[np.float32]] = {}
         by_token = _token_columns(self.objective)
         filled = np.flatnonzero(tokens.lengths > 0)
         for chosen in pack(tokens.take(filled), batch_tokens):
@@ -137,9 +137,9 @@ class Heads:
             places = np.concatenate([np.arange(*tokens.offsets[row : row + 2]) for row in rows])
             for name, values in predictions.items():
                 size = len(tokens.ids) if name in by_token else len(tokens)
-                whole = found.setdefault(name, np.full((size, *values.shape[1:]), np.nan, np.float32))
+                whole = by_name.setdefault(name, np.full((size, *values.shape[1:]), np.nan, np.float32))
                 whole[places if name in by_token else rows] = values.float().cpu().numpy()
-        return found
+        return by_name
 
 
 def save_heads(folder: Path, facts: HeadFacts, weights: Mapping[str, Tensor]) -> None:

@@ -93,9 +93,9 @@ def hub_of(name: str) -> tuple[HubAddress, Hub | None]:
         If it is neither, or the system's weights are not on the hub.
     """
     if name in HUBS:
-        found = hub_address(HUBS[name].address)
-        assert found is not None
-        return found, HUBS[name]
+        parsed = hub_address(HUBS[name].address)
+        assert parsed is not None
+        return parsed, HUBS[name]
     address = hub_address(name)
     if address is None:
         if name in _ELSEWHERE:
@@ -179,11 +179,11 @@ def download(
         enable_progress_bars()
     folder = Path(whole) / address.subfolder
     if not folder.is_dir():
-        held = sorted(
+        folders = sorted(
             path.name for path in Path(whole).iterdir() if path.is_dir() and path.name not in beside
         )
         raise CheckpointError(
             f"the hub repository {address.repository} has no folder {address.subfolder}"
-            + (f" but {', '.join(held)}" if held else "")
+            + (f" but {', '.join(folders)}" if folders else "")
         )
     return folder

@@ -130,10 +130,10 @@ class LstmClassifier(nn.Module):
     def predict(self, tokens: Tokens) -> NDArray[np.float32]:
         """Probabilities ``(n, c)`` of some documents, in their order."""
         self.eval()
-        found = np.empty((len(tokens), self.config.classes), np.float32)
+        logits = np.empty((len(tokens), self.config.classes), np.float32)
         for rows in pack(tokens, self.config.batch_tokens):
-            found[rows] = self(Batch.from_tokens(tokens, rows)).softmax(-1).numpy()
-        return found
+            logits[rows] = self(Batch.from_tokens(tokens, rows)).softmax(-1).numpy()
+        return logits
 
 
 def _by_step(batch: Batch) -> tuple[Tensor, Tensor]:

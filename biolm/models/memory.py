@@ -15,19 +15,19 @@ _GIB = 1 << 30
 
 def available_memory() -> int | None:
     """Bytes that a new process can take without swapping; None where nobody tells."""
-    found = []
+    limits = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     except OSError:
         try:
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            limits.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         except (ValueError, OSError):
             return None
     limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
     if limit is not None:
-        found.append(max(0, limit - (used or 0)))
-    return min(found, default=None)
+        limits.append(max(0, limit - (used or 0)))
+    return min(limits, default=None)
 
 
 def _number(path: Path) -> int | None:

@@ -207,10 +207,10 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
 
     if (folder / "vocab.json").is_file():
         return {str(name): int(token) for name, token in read_json(folder / "vocab.json").items()}
-    found = find_file([folder, folder / "geneformer"], lambda name: "token_dictionary" in name)
-    if found is None:
+    file = find_file([folder, folder / "geneformer"], lambda name: "token_dictionary" in name)
+    if file is None:
         raise CheckpointError(f"{folder} holds neither vocab.json nor a token dictionary")
-    return {str(name): int(token) for name, token in read_gene_dictionary(found).items()}
+    return {str(name): int(token) for name, token in read_gene_dictionary(file).items()}
 
 
 def language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:

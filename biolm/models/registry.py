@@ -132,10 +132,10 @@ def _adapted(
     if base is None:
         raise CheckpointError(f"{folder} names a built-in model as its base, which takes no adapters")
     model = load(base, **options)
-    held: Any = model
-    adapters = add_peft(getattr(held, "core", held), folder, base)
-    if hasattr(held, "_files"):
-        held._files = [*held._files, adapters]
+    inner: Any = model
+    adapters = add_peft(getattr(inner, "core", inner), folder, base)
+    if hasattr(inner, "_files"):
+        inner._files = [*inner._files, adapters]
     return model
 
 
@@ -220,13 +220,13 @@ def _recognise(folder: Path) -> Entry:
     for entry, module in _systems():
         if module.recognises(folder):
             return entry
-    held = sorted(path.name for path in folder.iterdir())
-    if not held:
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
         raise CheckpointError(
             f"no model recognises the folder {folder}: it is empty; fetch the checkpoint again"
         )
-    shown = ", ".join(held[:6]) + (", ..." if len(held) > 6 else "")
-    near = [entry for entry in available() if any(name in entry.files for name in held)]
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    near = [entry for entry in available() if any(name in entry.files for name in names)]
     wanted = "; ".join(f"{entry.name} needs {entry.files}" for entry in near[:3])
     wanted = wanted or "`biolm models` says which files each model needs"
     raise CheckpointError(f"no model recognises the folder {folder}, which holds {shown}: {wanted}")

@@ -137,9 +137,9 @@ def _run(
     if isinstance(state, int):
         states: Tensor = core(batch, logits=False, n_layers=layers, cache=cache).last_hidden_state
         return states.float()
-    with capture(core, state) as found:
+    with capture(core, state) as captured:
         core(batch, logits=False, n_layers=layers, cache=cache)
-    return found[-1].float()
+    return captured[-1].float()
 
 
 def _precise(batch: Batch, options: EmbedOptions) -> AbstractContextManager[object]:
@@ -190,20 +190,20 @@ def _pool_pieces(pieces: Iterator[Tensor], batch: Batch, how: str, skip: tuple[i
     if len(batch) != 1 or len(first) == length:
         return pool(first, batch.offsets, how, skip=skip)
     kept = (skip[0], length - skip[1]) if how not in ("cls", "last") else (0, length)
-    found: Tensor | None = None
+    pooled_rows: Tensor | None = None
     start = 0
     for piece in chain((first,), pieces):
         end = start + len(piece)
         part = piece[max(kept[0] - start, 0) : max(kept[1] - start, 0)]
         if len(part):
             own = {"cls": part[0], "last": part[-1], "max": part.amax(0)}.get(how, part.sum(0))
-            if found is None or how == "last":
-                found = own
+            if pooled_rows is None or how == "last":
+                pooled_rows = own
             elif how != "cls":
-                found = torch.maximum(found, own) if how == "max" else found + own
+                pooled_rows = torch.maximum(pooled_rows, own) if how == "max" else pooled_rows + own
         start = end
-    assert found is not None
-    return (found / (kept[1] - kept[0]) if how == "mean" else found)[None]
+    assert pooled_rows is not None
+    return (pooled_rows / (kept[1] - kept[0]) if how == "mean" else pooled_rows)[None]
 
 
 def _state(hidden_state: int | str, options: EmbedOptions) -> int | str:
@@ -224,7 +224,7 @@ def return_memory(device: torch.device) -> None:
 @cache
 def _malloc_trim() -> Callable[[int], int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
         return None
-    return found
+    return trim

@@ -191,13 +191,13 @@ class SequenceModel(Headed):
         skip = (0, 0) if how in ("cls", "last") else self.language.special
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
-            found = pooled(self.core, batch, self._pooled, options, how, skip)
-            vectors[rows[part]] = found.cpu().numpy()
+            rows_read = pooled(self.core, batch, self._pooled, options, how, skip)
+            vectors[rows[part]] = rows_read.cpu().numpy()
         pools: dict[int, WindowPool] = {}
         for row, window, finished in self._merged(tokens, long, options):
             pools.setdefault(row, WindowPool(how)).add(window, finished)
-        for row, held in pools.items():
-            vectors[rows[row]] = held.vector().cpu().numpy()
+        for row, pool in pools.items():
+            vectors[rows[row]] = pool.vector().cpu().numpy()
         return vectors
 
     def residues(
@@ -217,11 +217,11 @@ class SequenceModel(Headed):
         states = np.zeros((int(firsts[-1]), self.width), np.float32)
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
-            found = states_of(self.core, batch, self._pooled, options).cpu().numpy()
+            token_states = states_of(self.core, batch, self._pooled, options).cpu().numpy()
             for row, start, end in zip(
                 part, batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True
             ):
-                states[firsts[row] : firsts[row + 1]] = found[start + before : end - after]
+                states[firsts[row] : firsts[row + 1]] = token_states[start + before : end - after]
         filled = firsts.copy()
         for row, _, finished in self._merged(tokens, long, options):
             states[filled[row] : filled[row] + len(finished)] = finished.cpu().numpy()

@@ -48,9 +48,9 @@ def find_submodule(core: Transformer, name: str, published: Names = ()) -> str:
     known = [own for own, _ in core.named_modules() if own]
     for theirs, ours in published:
         if match := re.fullmatch(theirs, name):
-            found = match.expand(ours)
-            if found in known:
-                return found
+            inner = match.expand(ours)
+            if inner in known:
+                return inner
     if name not in known:
         raise ConfigError(f"the model has no submodule {name!r}; {nearest(name, known)}")
     return name
@@ -78,9 +78,9 @@ def width_of(core: Transformer, name: str) -> int:
 
     device = core.embeddings.token.weight.device
     batch = Batch.from_padded(torch.zeros((1, 1), dtype=torch.long, device=device))
-    with torch.inference_mode(), capture(core, name) as found:
+    with torch.inference_mode(), capture(core, name) as captured:
         core(batch, logits=False, n_layers=layers_until(name))
-    return int(found[-1].shape[-1])
+    return int(captured[-1].shape[-1])
 
 
 @contextmanager
@@ -99,15 +99,15 @@ def capture(core: Transformer, name: str) -> Iterator[list[Tensor]]:
     ConfigError
         If its output is not one vector a token.
     """
-    found: list[Tensor] = []
+    captured: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: object) -> None:
         if not isinstance(output, Tensor) or output.dim() != 2:
             raise ConfigError(f"submodule {name!r} gives no vector for each token; choose another")
-        found.append(output)
+        captured.append(output)
 
     handle = core.get_submodule(name).register_forward_hook(keep)
     try:
-        yield found
+        yield captured
     finally:
         handle.remove()

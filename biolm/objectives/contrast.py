@@ -254,9 +254,9 @@ class TwoViewsSettings(ContrastSettings):
     def __post_init__(self) -> None:
         ContrastSettings.__post_init__(self)
         object.__setattr__(self, "keep", tuple(self.keep))
-        for share in self.keep:
-            check_fraction("keep", share)
-            if not share:
+        for fraction in self.keep:
+            check_fraction("keep", fraction)
+            if not fraction:
                 raise ConfigError("keep must be two fractions above 0: a view without tokens says nothing")
 
 
@@ -272,9 +272,9 @@ class Twice(View):
         stays = is_special(batch.ids, self.special_ids)
         seeds, document = draw.seeds("keep"), documents(batch)
         views = []
-        for side, share in enumerate(self.keep):
+        for side, fraction in enumerate(self.keep):
             number = uniform(seeds[document], 2 * batch.positions + side)
-            views.append(batch if share == 1 else take_tokens(batch, stays | (number < share)))
+            views.append(batch if fraction == 1 else take_tokens(batch, stays | (number < fraction)))
         both = join(*views)
         return Prepared(batch=both, original=both, keys=draw.keys)
 

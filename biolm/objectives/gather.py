@@ -91,9 +91,9 @@ def counts_of_ranks(score: Score, known: Mapping[str, float] | None = None) -> d
     """
     if _alone() and not known:
         return None
-    told = known or {}
+    given_counts = known or {}
     counts = torch.stack(
-        [term.count.new_tensor(told[name]) if name in told else term.count.detach()
+        [term.count.new_tensor(given_counts[name]) if name in given_counts else term.count.detach()
          for name, term in score.terms.items()]
     )  # fmt: skip
     if not _alone():

@@ -107,8 +107,8 @@ def choose_triplets(
     related = _related(labels, [(int(a), int(b)) for a, b in settings.related]) | same
     pair = same & known[:, None] & known
     if cells.studies is not None:
-        told = cells.studies != IGNORED
-        pair &= (cells.studies[:, None] != cells.studies) & told[:, None] & told
+        has_study = cells.studies != IGNORED
+        pair &= (cells.studies[:, None] != cells.studies) & has_study[:, None] & has_study
     # Each pair once, the earlier cell as its anchor.
     first, second = pair.triu(1)[start:end].nonzero().unbind(1)
     first = first + start

@@ -102,8 +102,8 @@ def pack_maps(maps: Sequence[CellMap]) -> list[dict[str, Any]]:
         _check(item)
     kept = [_columns(item) for item in maps]
     needed = [_bytes(item, columns) for item, columns in zip(maps, kept, strict=True)]
-    share = min(1.0, ROOM / max(sum(needed), 1))
-    return [_dataset(item, columns, share) for item, columns in zip(maps, kept, strict=True)]
+    fraction = min(1.0, ROOM / max(sum(needed), 1))
+    return [_dataset(item, columns, fraction) for item, columns in zip(maps, kept, strict=True)]
 
 
 def _check(item: CellMap) -> None:
@@ -153,11 +153,11 @@ def _bytes(item: CellMap, columns: Mapping[str, dict[str, Any] | None]) -> int:
     return names + int(packed + 4 * len(item.cells) * len(item.views)) * 4 // 3
 
 
-def _dataset(item: CellMap, columns: Mapping[str, dict[str, Any] | None], share: float) -> dict[str, Any]:
+def _dataset(item: CellMap, columns: Mapping[str, dict[str, Any] | None], fraction: float) -> dict[str, Any]:
     n = len(item.cells)
     shown = np.arange(n)
-    if share < 1:
-        shown = np.sort(np.random.default_rng(0).choice(n, max(1, int(share * n)), replace=False))
+    if fraction < 1:
+        shown = np.sort(np.random.default_rng(0).choice(n, max(1, int(fraction * n)), replace=False))
     return {
         "name": item.name,
         "cells": [str(item.cells[row]) for row in shown.tolist()],

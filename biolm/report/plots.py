@@ -81,21 +81,21 @@ class Confusion:
         )
         return _svg(width, height, [*parts, frame], title)
 
-    def _cell(self, row: int, column: int, x: float, y: float, cell: int, share: float) -> str:
+    def _cell(self, row: int, column: int, x: float, y: float, cell: int, fraction: float) -> str:
         called = (self.names if self.columns is None else self.columns)[column]
         tip = (
             f"{self.names[row]} called {called}: {int(self.counts[row, column]):,} cells, "
-            f"{100 * share:.1f} % of {self.names[row]}"
+            f"{100 * fraction:.1f} % of {self.names[row]}"
         )
         kind = "neutral" if self.columns is not None else "right" if row == column else "wrong"
         box = (
             f'<rect class="cell {kind}" x="{x:.0f}" y="{y:.0f}" width="{cell}" height="{cell}" '
-            f'fill-opacity="{max(share, 0.02):.3f}" data-tip="{escape(tip)}"/>'
+            f'fill-opacity="{max(fraction, 0.02):.3f}" data-tip="{escape(tip)}"/>'
         )
         if cell < 24:
             return box
-        dark = " on" if share > 0.55 else ""
-        return box + _text(x + cell / 2, y + cell / 2 + 4, f"{100 * share:.0f}", f"middle inside{dark}")
+        dark = " on" if fraction > 0.55 else ""
+        return box + _text(x + cell / 2, y + cell / 2 + 4, f"{100 * fraction:.0f}", f"middle inside{dark}")
 
     def html(self) -> str:
         """The section of the page."""
@@ -115,19 +115,23 @@ class CalibrationPlot:
     def svg(self) -> str:
         """A point a bin, its area the number of cells."""
         x, y = _scale(0, 1, "x"), _scale(0, 1, "y")
-        found = self.calibration
+        calibration = self.calibration
         ends = f'x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"'
         parts = [*_axes([0, 0.25, 0.5, 0.75, 1], x, "confidence", "share right")]
         parts.append(f'<line class="diagonal" {ends}/>')
-        path = " ".join(f"{x(a)},{y(b)}" for a, b in zip(found.confidence, found.accuracy, strict=True))
+        path = " ".join(
+            f"{x(a)},{y(b)}" for a, b in zip(calibration.confidence, calibration.accuracy, strict=True)
+        )
         parts.append(f'<polyline class="line l-mark" points="{path}"/>')
-        largest = found.cells.max()
-        for mean, share, cells in zip(found.confidence, found.accuracy, found.cells, strict=True):
-            tip = f"confidence {mean:.2f}: {share:.2f} right, {int(cells):,} cells"
+        largest = calibration.cells.max()
+        for mean, accuracy, cells in zip(
+            calibration.confidence, calibration.accuracy, calibration.cells, strict=True
+        ):
+            tip = f"confidence {mean:.2f}: {accuracy:.2f} right, {int(cells):,} cells"
             radius = 3 + 7 * math.sqrt(cells / largest)
             parts.append(
-                f'<circle class="f-mark" fill-opacity="0.75" cx="{x(mean)}" cy="{y(share)}" r="{radius:.1f}" '
-                f'data-tip="{escape(tip)}"/>'
+                f'<circle class="f-mark" fill-opacity="0.75" cx="{x(mean)}" cy="{y(accuracy)}" '
+                f'r="{radius:.1f}" data-tip="{escape(tip)}"/>'
             )
         return _svg(420, 306, parts, "Calibration: confidence against the fraction of right calls")
 
@@ -228,7 +232,7 @@ def standalone(svg: str) -> str:
     values = dict(re.findall(r"--(\w+): ([^;]+);", root.group(1) if root else ""))
     values |= {f"c{i}": colour for i, colour in enumerate(PALETTE)}
     rules = plot + palette_style().partition("}\n@media")[2].partition("} }\n")[2]
-    style = re.sub(r"var\(--(\w+)\)", lambda found: values[found.group(1)], rules)
+    style = re.sub(r"var\(--(\w+)\)", lambda match: values[match.group(1)], rules)
     head, _, rest = svg.partition(">")
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head} xmlns="http://www.w3.org/2000/svg">'
@@ -262,8 +266,8 @@ def _scale(low: float, high: float, axis: str, *, log: bool = False, inset: int 
     def place(value: float) -> float:
         if high == low:
             return round((start + stop) / 2, 1)
-        share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-        return round(start + share * (stop - start), 1)
+        position = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        return round(start + position * (stop - start), 1)
 
     return place
 

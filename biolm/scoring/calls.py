@@ -78,13 +78,13 @@ def class_scores(truth: ArrayLike, predicted: ArrayLike) -> list[ClassScore]:
         ``(n,)`` classes.
     """
     true, called = (np.asarray(each).astype(str) for each in (truth, predicted))
-    found = []
+    scores = []
     for name in np.unique(true):
         hits = int(((true == name) & (called == name)).sum())
         calls, cells = int((called == name).sum()), int((true == name).sum())
         f1 = 2 * hits / (calls + cells)
-        found.append(ClassScore(str(name), hits / calls if calls else 0.0, hits / cells, f1, cells))
-    return found
+        scores.append(ClassScore(str(name), hits / calls if calls else 0.0, hits / cells, f1, cells))
+    return scores
 
 
 def calibration(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> Calibration:
@@ -114,8 +114,8 @@ def calibration(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> C
         raise InputError("confidence must be between 0 and 1 for every cell, and of one cell at least")
     place = np.minimum((values * bins).astype(np.int64), bins - 1)
     cells = np.bincount(place, minlength=bins)
-    held = cells > 0
-    mean = np.bincount(place, values, bins)[held] / cells[held]
-    share = np.bincount(place, hits, bins)[held] / cells[held]
-    ece = float((np.abs(mean - share) * cells[held]).sum() / len(values))
-    return Calibration(mean, share, cells[held], ece)
+    filled = cells > 0
+    mean = np.bincount(place, values, bins)[filled] / cells[filled]
+    accuracy = np.bincount(place, hits, bins)[filled] / cells[filled]
+    ece = float((np.abs(mean - accuracy) * cells[filled]).sum() / len(values))
+    return Calibration(mean, accuracy, cells[filled], ece)

@@ -355,8 +355,8 @@ def _resampled(truth: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     weights = np.empty((BOOTSTRAP_SAMPLES, len(truth)))
     for label in np.unique(truth):
         members = np.flatnonzero(truth == label)
-        share = np.full(len(members), 1 / len(members))
-        weights[:, members] = rng.multinomial(len(members), share, BOOTSTRAP_SAMPLES)
+        probability = np.full(len(members), 1 / len(members))
+        weights[:, members] = rng.multinomial(len(members), probability, BOOTSTRAP_SAMPLES)
     return weights
 
 

@@ -17,8 +17,8 @@ def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     [0.03, 0.04, nan, 0.03]
     """
     out = np.full(len(p_values), np.nan)
-    held = np.flatnonzero(np.isfinite(p_values))
-    order = held[np.argsort(p_values[held], kind="stable")]
+    tested = np.flatnonzero(np.isfinite(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
     scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
     out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     return out

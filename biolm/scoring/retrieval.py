@@ -54,7 +54,7 @@ class Retrieval:
 
     def as_dict(self, ks: Sequence[int] = RECALLS) -> dict[str, Any]:
         """Plain numbers for a report."""
-        found: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "queries": len(self.ranks),
             "gallery": self.gallery,
             "median_rank": float(np.median(self.ranks)),
@@ -62,13 +62,13 @@ class Retrieval:
         }
         for k in ks:
             low, high = self.interval(k)
-            found[f"recall_at_{k}"] = {
+            fields[f"recall_at_{k}"] = {
                 "value": round(self.recall(k), 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
                 "chance": round(self.chance(k), 4),
             }
-        return found
+        return fields
 
 
 def retrieve_partners(queries: ArrayLike, gallery: ArrayLike, partners: ArrayLike | None = None) -> Retrieval:

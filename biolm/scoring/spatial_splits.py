@@ -89,16 +89,16 @@ def group_folds(groups: Sequence[str]) -> list[Fold]:
     names = sorted(set(groups))
     number = np.array([names.index(group) for group in groups])
     folds = []
-    for held, name in enumerate(names):
-        others = [place for place in range(len(names)) if place != held]
-        inner = others[held % len(others)] if len(others) > 1 else -1
+    for held_out, name in enumerate(names):
+        others = [place for place in range(len(names)) if place != held_out]
+        inner = others[held_out % len(others)] if len(others) > 1 else -1
         train = [place for place in others if place != inner]
         folds.append(
             Fold(
                 name,
                 np.flatnonzero(np.isin(number, train)),
                 np.flatnonzero(number == inner),
-                np.flatnonzero(number == held),
+                np.flatnonzero(number == held_out),
             )
         )
     return folds
@@ -133,17 +133,17 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
         return np.asarray(rows[distance > gap])
 
     folds = []
-    for held in range(blocks):
-        inner_strip = (held + 2) % blocks
-        test, inner = np.flatnonzero(strip == held), np.flatnonzero(strip == inner_strip)
+    for held_out in range(blocks):
+        inner_strip = (held_out + 2) % blocks
+        test, inner = np.flatnonzero(strip == held_out), np.flatnonzero(strip == inner_strip)
         inner = apart(inner, test)
-        train = apart(apart(np.flatnonzero((strip != held) & (strip != inner_strip)), test), inner)
+        train = apart(apart(np.flatnonzero((strip != held_out) & (strip != inner_strip)), test), inner)
         if len(train) < 20 or len(inner) < 5:
             raise InputError(
                 f"a gap of {gap:.4g} leaves {len(train)} spots to learn from; give more sections or "
                 "smaller patches"
             )
-        folds.append(Fold(f"block {held + 1}", train, inner, test))
+        folds.append(Fold(f"block {held_out + 1}", train, inner, test))
     return folds
 
 
@@ -162,10 +162,10 @@ def random_folds(n: int, *, seed: int = 0, parts: int = BLOCKS) -> list[Fold]:
     part = np.random.default_rng(seed).permutation(n) % parts
     return [
         Fold(
-            f"random {held + 1}",
-            np.flatnonzero((part != held) & (part != (held + 1) % parts)),
-            np.flatnonzero(part == (held + 1) % parts),
-            np.flatnonzero(part == held),
+            f"random {held_out + 1}",
+            np.flatnonzero((part != held_out) & (part != (held_out + 1) % parts)),
+            np.flatnonzero(part == (held_out + 1) % parts),
+            np.flatnonzero(part == held_out),
         )
-        for held in range(parts)
+        for held_out in range(parts)
     ]

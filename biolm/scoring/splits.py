@@ -89,12 +89,12 @@ def copies_of(counts: Any) -> Rows:
     table.eliminate_zeros()
     columns = table.indices.astype(np.int64)
     first: dict[bytes, int] = {}
-    found = np.empty(table.shape[0], np.int64)
+    groups = np.empty(table.shape[0], np.int64)
     for row, (a, b) in enumerate(zip(table.indptr[:-1], table.indptr[1:], strict=True)):
         digest = hashlib.blake2b(columns[a:b].tobytes(), digest_size=16)
         digest.update(table.data[a:b].tobytes())
-        found[row] = first.setdefault(digest.digest(), row)
-    return found
+        groups[row] = first.setdefault(digest.digest(), row)
+    return groups
 
 
 def kfold(
@@ -308,15 +308,15 @@ def _deal_groups(codes: Rows, groups: Rows, folds: int, rng: np.random.Generator
     np.add.at(table, (groups, codes), 1)
     shares = table / table.sum(0)
     folds = min(folds, len(table))
-    held = np.zeros((folds, table.shape[1]))
+    dealt = np.zeros((folds, table.shape[1]))
     fold = np.empty(len(table), np.int64)
     for group in np.lexsort((rng.random(len(table)), -table.std(1))):
-        after = held[None] + np.eye(folds)[:, :, None] * shares[group]
+        after = dealt[None] + np.eye(folds)[:, :, None] * shares[group]
         # An empty fold first, so that none stays empty.
-        empty = held.sum(1) == 0
+        empty = dealt.sum(1) == 0
         cost = after.std(1).mean(1) - 1e3 * empty
         fold[group] = cost.argmin()
-        held[fold[group]] += shares[group]
+        dealt[fold[group]] += shares[group]
     return fold[groups]
 
 

@@ -199,12 +199,14 @@ def _built_in(name: str) -> CheckpointReport:
     model = cast("CellModel", load(name))
     facts = model.describe()
     core = getattr(model, "core", None)
-    held = core.named_parameters() if core is not None else [("vectors", getattr(model, "vectors", None))]
+    parameters = (
+        core.named_parameters() if core is not None else [("vectors", getattr(model, "vectors", None))]
+    )
     return CheckpointReport(
         name=name,
         source=name,
         config={key: value for key, value in facts.items() if "sha256" not in key},
-        matrices=tuple(_by_name({key: tuple(array.shape) for key, array in held if array is not None})),
+        matrices=tuple(_by_name({key: tuple(array.shape) for key, array in parameters if array is not None})),
         genes=len(model.vocabulary.genes),
         hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
     )
@@ -245,9 +247,9 @@ def _account(config: dict[str, Any]) -> Account | None:
 def _weights(folder: Path) -> list[Path]:
     """The weight files of a folder."""
     for patterns in _WEIGHTS:
-        found = sorted(path for pattern in patterns for path in folder.glob(pattern))
-        if found:
-            return found
+        files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+        if files:
+            return files
     return []
 
 
@@ -275,9 +277,9 @@ def _safetensors_shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as held:
-            for name in held.keys():  # noqa: SIM118  # no iterator
-                yield name, tuple(held.get_slice(name).get_shape())
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118  # no iterator
+                yield name, tuple(file.get_slice(name).get_shape())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
 
@@ -294,8 +296,8 @@ def _by_name(shapes: dict[str, tuple[int, ...]]) -> Iterator[Matrix]:
 
 def _config(folder: Path) -> dict[str, Any]:
     """The config of a folder; empty for a single file, which keeps its own inside."""
-    found = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
-    return {} if found is None else read_json(found)
+    file = next((folder / name for name in _CONFIGS if (folder / name).is_file()), None)
+    return {} if file is None else read_json(file)
 
 
 def _genes(folder: Path) -> tuple[int | None, str]:

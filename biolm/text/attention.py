@@ -137,13 +137,13 @@ def _by_word(
 
 
 def draw_map(
-    found: TextAttention, path: Path, layer: int, head: int | None = None, *, overwrite: bool = False
+    attention: TextAttention, path: Path, layer: int, head: int | None = None, *, overwrite: bool = False
 ) -> None:
     """Draw one labelled heat map; queries are rows, keys columns.
 
     Parameters
     ----------
-    found
+    attention
         The maps.
     path
         ``.png``, ``.svg`` or ``.pdf``.
@@ -154,14 +154,14 @@ def draw_map(
     """
     from matplotlib.figure import Figure
 
-    values = found.map(layer, head)
-    size = max(3.0, 0.28 * len(found.labels) + 1.5)
+    values = attention.map(layer, head)
+    size = max(3.0, 0.28 * len(attention.labels) + 1.5)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="viridis", vmin=0)
-    places = range(len(found.labels))
-    axes.set_xticks(places, found.labels, rotation=90, fontsize=8)
-    axes.set_yticks(places, found.labels, fontsize=8)
+    places = range(len(attention.labels))
+    axes.set_xticks(places, attention.labels, rotation=90, fontsize=8)
+    axes.set_yticks(places, attention.labels, fontsize=8)
     axes.set_xlabel("attended to (key)")
     axes.set_ylabel("attending (query)")
     named = "mean of heads" if head is None else f"head {head}"
@@ -199,21 +199,21 @@ g.fillRect(j,i,1,1)}));c.onclick=()=>{at=[l,h];show()};grid.append(c)}));show();
 """
 
 
-def write_page(found: TextAttention, path: Path, *, overwrite: bool = False) -> None:
+def write_page(attention: TextAttention, path: Path, *, overwrite: bool = False) -> None:
     """Write one HTML file with the maps of all heads; it loads nothing from elsewhere.
 
     Parameters
     ----------
-    found
+    attention
         The maps.
     path
         ``.html``.
     overwrite
         Replace an existing page.
     """
-    labels = json.dumps([html.unescape(label) for label in found.labels]).replace("<", "\\u003c")
-    maps = json.dumps(np.round(found.weights.astype(np.float64), 4).tolist())
-    longest = int(np.argmax([len(label) for label in found.labels]))
+    labels = json.dumps([html.unescape(label) for label in attention.labels]).replace("<", "\\u003c")
+    maps = json.dumps(np.round(attention.weights.astype(np.float64), 4).tolist())
+    longest = int(np.argmax([len(label) for label in attention.labels]))
     page = _PAGE.replace("LABELS", labels, 1).replace("MAPS", maps, 1).replace("WORD", str(longest), 1)
     with replacing(path, overwrite=overwrite) as temporary:
         temporary.write_text(page, encoding="utf-8")

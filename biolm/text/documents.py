@@ -87,8 +87,8 @@ class Documents:
         """Documents ``start`` to ``stop`` in order, ``rows`` a block."""
         from biolm.io.text.formats import read_documents
 
-        found = islice(read_documents(self._file.path, self._file.options), start, stop)
-        while block := list(islice(found, rows)):
+        documents = islice(read_documents(self._file.path, self._file.options), start, stop)
+        while block := list(islice(documents, rows)):
             yield block
 
     def names(self) -> NDArray[np.str_]:

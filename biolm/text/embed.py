@@ -146,18 +146,18 @@ def embed_texts(
     """
     tokenizer = encoder.tokenizer
     specials = len(tokenizer.prefix) + len(tokenizer.suffix)
-    room, shared = _windows(encoder, overlap)
+    width, shared = _windows(encoder, overlap)
     where = pick_device(device)
     encoder.model.to(where)
     windows: list[tuple[int, NDArray[np.int64], NDArray[np.bool_]]] = []
     for row, pieces in enumerate(tokenizer.many(list(texts))):
-        starts = window_starts(len(pieces), room, shared)
-        owner = best_windows(len(pieces), room, starts)
+        starts = window_starts(len(pieces), width, shared)
+        owner = best_windows(len(pieces), width, starts)
         for number, start in enumerate(starts if len(pieces) else []):
-            ids = tokenizer.framed(pieces.ids[start : start + room])
+            ids = tokenizer.framed(pieces.ids[start : start + width])
             counted = np.ones(len(ids), bool)
             first = len(tokenizer.prefix)
-            counted[first : first + len(ids) - specials] = owner[start : start + room] == number
+            counted[first : first + len(ids) - specials] = owner[start : start + width] == number
             windows.append((row, ids, counted))
     windows.sort(key=lambda each: (-len(each[1]), each[0]))
     return _pooled(encoder, windows, len(texts), batch_tokens, where)
@@ -180,18 +180,18 @@ def length_report(encoder: TextEncoder, texts: Iterable[str], overlap: int | Non
     ConfigError
         If windows cannot share so many.
     """
-    room, shared = _windows(encoder, overlap)
+    width, shared = _windows(encoder, overlap)
     report = LengthReport(encoder.longest)
     for text in texts:
         pieces = len(encoder.tokenizer.many([text])[0])
-        report.add(pieces, len(window_starts(pieces, room, shared)))
+        report.add(pieces, len(window_starts(pieces, width, shared)))
     return report
 
 
 def _windows(encoder: TextEncoder, overlap: int | None) -> tuple[int, int]:
     """Pieces of the text in a window, and how many of them two windows share."""
-    room = encoder.longest - len(encoder.tokenizer.prefix) - len(encoder.tokenizer.suffix)
-    return room, check_stride(room, overlap)
+    width = encoder.longest - len(encoder.tokenizer.prefix) - len(encoder.tokenizer.suffix)
+    return width, check_stride(width, overlap)
 
 
 def _pooled(

@@ -98,10 +98,10 @@ def load_padded(folder: Path) -> Padded:
     except ImportError as error:
         raise ConfigError(f"the model in {folder} needs transformers: {advice('text')}") from error
     with naming_damage(folder, "the model", CheckpointError):
-        found = AutoModel.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    if getattr(found.config, "is_encoder_decoder", False):
+        model = AutoModel.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if getattr(model.config, "is_encoder_decoder", False):
         raise CheckpointError(f"{folder} is an encoder with a decoder; give an encoder alone")
-    return Padded(found)
+    return Padded(model)
 
 
 def width_of(encoder: Encoder) -> int:
@@ -115,7 +115,7 @@ def width_of(encoder: Encoder) -> int:
 def token_table(encoder: Encoder) -> Tensor:
     """The embeddings of tokens, ``(tokens, ·)``."""
     if isinstance(encoder, Padded):
-        found: Any = encoder.model
-        table: Tensor = found.get_input_embeddings().weight
+        module: Any = encoder.model
+        table: Tensor = module.get_input_embeddings().weight
         return table
     return encoder.embeddings.token.weight

@@ -110,24 +110,24 @@ class FusedText(nn.Module):
         self.words = nn.Linear(s.width, vocabulary)
         self.relation = nn.Parameter(torch.ones(s.width))
 
-    def forward(self, found: Sequence[Grounded]) -> tuple[Tensor, Stream]:
+    def forward(self, documents: Sequence[Grounded]) -> tuple[Tensor, Stream]:
         """Logits ``(masked, v)`` of all documents' masked tokens, and the fused nodes."""
-        lengths = [len(each.states) for each in found]
-        states = self.text(torch.from_numpy(np.concatenate([each.states for each in found])))
-        beside, counts = self._beside(found)
+        lengths = [len(each.states) for each in documents]
+        states = self.text(torch.from_numpy(np.concatenate([each.states for each in documents])))
+        beside, counts = self._beside(documents)
         tokens = Stream(states, _offsets(lengths))
         fused, nodes = self.fusion(tokens, Stream(beside, _offsets(counts)))
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        rows = np.concatenate([each.masked + start for each, start in zip(found, starts, strict=True)])
+        rows = np.concatenate([each.masked + start for each, start in zip(documents, starts, strict=True)])
         return self.words(fused.states[torch.from_numpy(rows)]), nodes
 
-    def _beside(self, found: Sequence[Grounded]) -> tuple[Tensor, list[int]]:
+    def _beside(self, documents: Sequence[Grounded]) -> tuple[Tensor, list[int]]:
         if self.patches is None:
-            rows = torch.from_numpy(np.concatenate([each.nodes for each in found]).astype(np.int64))
-            return self.nodes(rows), [len(each.nodes) for each in found]
-        if any(each.patches is None for each in found):
+            rows = torch.from_numpy(np.concatenate([each.nodes for each in documents]).astype(np.int64))
+            return self.nodes(rows), [len(each.nodes) for each in documents]
+        if any(each.patches is None for each in documents):
             raise InputError("a document has no patches; a model of images needs them for each")
-        tables = [each.patches for each in found if each.patches is not None]
+        tables = [each.patches for each in documents if each.patches is not None]
         return self.patches(torch.from_numpy(np.concatenate(tables))), [len(table) for table in tables]
 
     def link_scores(self, pairs: Tensor) -> Tensor:
@@ -141,22 +141,24 @@ def _offsets(lengths: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
-def wrong_nodes(found: Sequence[Grounded], seed: int = 0) -> list[Grounded]:
+def wrong_nodes(documents: Sequence[Grounded], seed: int = 0) -> list[Grounded]:
     """The control: every document beside the nodes of another one.
 
     Parameters
     ----------
-    found
+    documents
         Documents with their nodes.
     seed
         Of the shuffle.
     """
-    order = np.random.default_rng(seed).permutation(len(found))
+    order = np.random.default_rng(seed).permutation(len(documents))
     turned = np.roll(order, 1)
     other: dict[int, int] = dict(zip(order.tolist(), turned.tolist(), strict=True))
     return [
-        Grounded(each.states, each.masked, each.targets, found[other[n]].nodes, found[other[n]].patches)
-        for n, each in enumerate(found)
+        Grounded(
+            each.states, each.masked, each.targets, documents[other[n]].nodes, documents[other[n]].patches
+        )
+        for n, each in enumerate(documents)
     ]
 
 
@@ -233,8 +235,8 @@ def train_fused(
     return scores
 
 
-def _targets(found: Sequence[Grounded]) -> Tensor:
-    return torch.from_numpy(np.concatenate([each.targets for each in found]).astype(np.int64))
+def _targets(documents: Sequence[Grounded]) -> Tensor:
+    return torch.from_numpy(np.concatenate([each.targets for each in documents]).astype(np.int64))
 
 
 def _negatives(links: NDArray[np.int64], nodes: int, rng: np.random.Generator) -> NDArray[np.int64]:

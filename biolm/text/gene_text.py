@@ -35,15 +35,15 @@ def read_gene_texts(path: Path) -> dict[str, str]:
     InputError
         If a row has no text.
     """
-    found: dict[str, list[str]] = {}
+    by_gene: dict[str, list[str]] = {}
     for number, line in lines_of(path):
         name, tab, text = line.partition("\t")
         if not line.strip():
             continue
         if not tab or not text.strip():
             raise InputError(f"{path}, line {number} has no text; a row is a gene, a tab and its text")
-        found.setdefault(name.strip(), []).append(text.strip().replace("\t", " "))
-    return {name: " ".join(texts) for name, texts in found.items()}
+        by_gene.setdefault(name.strip(), []).append(text.strip().replace("\t", " "))
+    return {name: " ".join(texts) for name, texts in by_gene.items()}
 
 
 def gene_vectors(

@@ -154,15 +154,15 @@ def load_head(folder: Path, head: Head) -> tuple[Encoder, nn.Linear]:
         If there is no trained head: random outputs would look like results.
     """
     names = (f"{head.name}.weight", f"{head.name}.bias")
-    found = read_some(find_weights(folder), names)
-    if set(found) != set(names):
+    weights = read_some(find_weights(folder), names)
+    if set(weights) != set(names):
         raise CheckpointError(
             f"{folder} holds an encoder without a trained head for {head.purpose}; train one first "
             f"({head.command}) or give the folder of one that has it"
         )
     core = bare_encoder(folder, head)
-    linear = new_linear(core, len(found[names[1]]))
-    linear.load_state_dict({"weight": found[names[0]], "bias": found[names[1]]})
+    linear = new_linear(core, len(weights[names[1]]))
+    linear.load_state_dict({"weight": weights[names[0]], "bias": weights[names[1]]})
     return core, linear
 
 

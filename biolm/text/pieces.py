@@ -99,7 +99,7 @@ class PieceTokenizer:
     def many(self, texts: Sequence[str]) -> list[Pieces]:
         """Pieces of many texts."""
         encoded = self.engine.encode_batch(list(texts), add_special_tokens=False)
-        return [_pieces(found, text) for found, text in zip(encoded, texts, strict=True)]
+        return [_pieces(pieces, text) for pieces, text in zip(encoded, texts, strict=True)]
 
     def framed(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids with the special tokens around them."""
@@ -111,8 +111,8 @@ class PieceTokenizer:
 
     def number(self, token: str) -> int | None:
         """The id of a piece; None where there is none."""
-        found: int | None = self.engine.token_to_id(token)
-        return found
+        token_id: int | None = self.engine.token_to_id(token)
+        return token_id
 
     def text_of(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
@@ -220,13 +220,13 @@ def _from_transformers(folder: Path) -> Any:
         ) from error
     advice = "copy the tokenizer of the model there"
     with naming_damage(folder, "its tokenizer", CheckpointError, advice):
-        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    if not getattr(found, "is_fast", False):
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError(
             f"the tokenizer in {folder} is a slow one, which gives no places in the text; "
             "save a fast one beside it (tokenizer.json)"
         )
-    if set(found.get_vocab()) <= set(found.all_special_tokens):
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         # transformers makes an empty tokenizer, which reads every word as unknown, where files are missing.
         raise CheckpointError(f"{folder} holds no tokenizer; {advice}")
-    return found.backend_tokenizer
+    return tokenizer.backend_tokenizer

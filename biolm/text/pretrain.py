@@ -62,13 +62,13 @@ class Pretrained:
 
 
 def split_documents(
-    found: Sequence[Document], held_out: float, seed: int
+    corpus: Sequence[Document], held_out: float, seed: int
 ) -> tuple[list[Document], list[Document]]:
     """Documents to learn from, and others; copies of a text are on one side whatever their names.
 
     Parameters
     ----------
-    found
+    corpus
         All documents.
     held_out
         Fraction that scores.
@@ -86,10 +86,10 @@ def split_documents(
         digest = hashlib.sha256(f"{seed} {text}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
-    train = [document for document in found if place(document) >= held_out]
-    rest = [document for document in found if place(document) < held_out]
+    train = [document for document in corpus if place(document) >= held_out]
+    rest = [document for document in corpus if place(document) < held_out]
     if not train or not rest:
-        raise InputError(f"{len(found)} documents leave one side of the split empty; give more")
+        raise InputError(f"{len(corpus)} documents leave one side of the split empty; give more")
     return train, rest
 
 
@@ -131,19 +131,19 @@ class _MaskedWords(MaskedTokens):
     def view(self) -> MaskWholeWords:
         plain = super().view
         assert isinstance(plain, MaskTokens)
-        held = {each.name: getattr(plain, each.name) for each in fields(plain)}
-        return MaskWholeWords(going_on=self.going_on, **held)
+        settings = {each.name: getattr(plain, each.name) for each in fields(plain)}
+        return MaskWholeWords(going_on=self.going_on, **settings)
 
 
 def _pairs(
-    found: Sequence[Document], tokenizer: PieceTokenizer, longest: int
+    corpus: Sequence[Document], tokenizer: PieceTokenizer, longest: int
 ) -> list[tuple[list[int], list[int]]]:
     """Pieces of neighbouring sentences, each cut to what fits: training examples, not results."""
-    room = (longest - 3) // 2
+    half = (longest - 3) // 2
     pairs = []
-    for document in found:
+    for document in corpus:
         sentences = [document.text[a:b] for a, b in split_sentences(document.text)]
-        ids = [pieces.ids.tolist()[:room] for pieces in tokenizer.many(sentences)] if sentences else []
+        ids = [pieces.ids.tolist()[:half] for pieces in tokenizer.many(sentences)] if sentences else []
         pairs += [(left, right) for left, right in pairwise(ids) if left and right]
     return pairs
 
@@ -169,7 +169,7 @@ def _batches(
 
 
 def pretrain_text(
-    found: Sequence[Document],
+    corpus: Sequence[Document],
     output: Path,
     settings: PretrainSettings | None = None,
     *,
@@ -179,7 +179,7 @@ def pretrain_text(
 
     Parameters
     ----------
-    found
+    corpus
         Documents.
     output
         Folder to write.
@@ -195,7 +195,7 @@ def pretrain_text(
     """
     refuse_existing(output, overwrite=overwrite)
     settings = settings or PretrainSettings()
-    train, rest = split_documents(found, settings.held_out, settings.seed)
+    train, rest = split_documents(corpus, settings.held_out, settings.seed)
     engine = train_tokenizer([document.text for document in train], settings)
     content = engine.to_str()
     tokenizer = PieceTokenizer(engine, settings.max_length, "the new tokenizer")

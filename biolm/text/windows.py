@@ -16,12 +16,12 @@ from biolm.errors import ConfigError
 __all__ = ["LengthReport", "best_windows", "check_stride", "window_starts"]
 
 
-def check_stride(room: int, overlap: int | None) -> int:
+def check_stride(width: int, overlap: int | None) -> int:
     """Pieces that neighbouring windows share; a quarter of a window by default.
 
     Parameters
     ----------
-    room
+    width
         Pieces of a window.
     overlap
         What the user chose.
@@ -31,23 +31,23 @@ def check_stride(room: int, overlap: int | None) -> int:
     ConfigError
         If the windows cannot share so many.
     """
-    shared = room // 4 if overlap is None else overlap
-    if room < 1 or not 0 <= shared <= room // 2:
+    shared = width // 4 if overlap is None else overlap
+    if width < 1 or not 0 <= shared <= width // 2:
         raise ConfigError(
-            f"windows of {room} pieces can overlap by at most {max(room // 2, 0)}, not {shared}; "
+            f"windows of {width} pieces can overlap by at most {max(width // 2, 0)}, not {shared}; "
             "choose less overlap or longer windows"
         )
     return shared
 
 
-def window_starts(length: int, room: int, overlap: int) -> list[int]:
+def window_starts(length: int, width: int, overlap: int) -> list[int]:
     """First pieces of windows that cover a text, evenly spread; neighbours share at least ``overlap``.
 
     Parameters
     ----------
     length
         Pieces of the text.
-    room
+    width
         Pieces of a window.
     overlap
         Pieces that neighbours share.
@@ -57,13 +57,13 @@ def window_starts(length: int, room: int, overlap: int) -> list[int]:
     >>> window_starts(10, 4, 1), window_starts(3, 4, 1), window_starts(0, 4, 1)
     ([0, 3, 6], [0], [0])
     """
-    if length <= room:
+    if length <= width:
         return [0]
-    count = -(-(length - overlap) // (room - overlap))
-    return [number * (length - room) // (count - 1) for number in range(count)]
+    count = -(-(length - overlap) // (width - overlap))
+    return [number * (length - width) // (count - 1) for number in range(count)]
 
 
-def best_windows(length: int, room: int, starts: Sequence[int]) -> NDArray[np.int64]:
+def best_windows(length: int, width: int, starts: Sequence[int]) -> NDArray[np.int64]:
     """``(p,)`` the window in which each piece has most context on its poorer side.
 
     Borders of the text itself are none.
@@ -72,7 +72,7 @@ def best_windows(length: int, room: int, starts: Sequence[int]) -> NDArray[np.in
     ----------
     length
         Pieces of the text.
-    room
+    width
         Pieces of a window.
     starts
         Of the windows.
@@ -85,7 +85,7 @@ def best_windows(length: int, room: int, starts: Sequence[int]) -> NDArray[np.in
     place = np.arange(length)
     context = np.full((len(starts), length), -1.0)
     for number, start in enumerate(starts):
-        end = min(start + room, length)
+        end = min(start + width, length)
         inside = (place >= start) & (place < end)
         left = place - start if start else np.full(length, np.inf)
         right = end - 1 - place if end < length else np.full(length, np.inf)

@@ -108,8 +108,8 @@ class FineTuned:
         """
         if self.saved is None:
             raise ConfigError("a bare core has no tokeniser to save; keep its weights with save_file")
-        with replacing_folder(Path(folder), "config.json", overwrite=True) as made:
-            save(made, self.saved, self.core.state_dict(), self.heads.objective.state_dict())
+        with replacing_folder(Path(folder), "config.json", overwrite=True) as target:
+            save(target, self.saved, self.core.state_dict(), self.heads.objective.state_dict())
 
 
 def fine_tune(

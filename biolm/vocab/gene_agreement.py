@@ -60,9 +60,9 @@ def disagreement(
             if gene is not None and meant:
                 known += 1
                 differ += gene not in meant and not set(genes.replaced.get(gene, ())).intersection(meant)
-        share = differ / known if known >= _LEAST else 0.0
-        if known >= _LEAST and (best is None or share < best[0]):
-            best = share, name
+        fraction = differ / known if known >= _LEAST else 0.0
+        if known >= _LEAST and (best is None or fraction < best[0]):
+            best = fraction, name
     return best
 
 
@@ -83,15 +83,15 @@ def check_agreement(
     GeneMatchError
         If most rows differ, and nobody chose the column.
     """
-    message = disagreement(columns, column, genes)
-    if message is None or message[0] <= NOTED:
+    clash = disagreement(columns, column, genes)
+    if clash is None or clash[0] <= NOTED:
         return ""
-    share, other = message
+    fraction, other = clash
     sentence = (
-        f"columns {column!r} and {other!r} name different genes in {share:.0%} of the rows that both know, "
-        "so one of them does not belong to these rows"
+        f"columns {column!r} and {other!r} name different genes in {fraction:.0%} of the rows that both "
+        "know, so one of them does not belong to these rows"
     )
-    if share > MOST and not chosen:
+    if fraction > MOST and not chosen:
         raise GeneMatchError(
             f"{sentence}; find out which is right and name it ({column!r} or {other!r}) as the gene column"
         )

@@ -90,17 +90,17 @@ def cluster_sequences(
         raise ConfigError(f"identity must be over 0 and at most 1, not {identity}")
     if not 2 <= k <= (9 if protein else 16):
         raise ConfigError(f"k must be 2 to 9 residues or 2 to 16 bases, not {k}")
-    held, sizes, share = _incidence(block, k, protein=protein)
-    fewest = max(1, round(fewest * share))
+    incidence, sizes, sampled = _incidence(block, k, protein=protein)
+    fewest = max(1, round(fewest * sampled))
     match, growth = _chance(block, k, protein=protein)
-    links, other = [], held.T.tocsr()
-    for start in range(0, held.shape[0], _ROWS):
+    links, other = [], incidence.T.tocsr()
+    for start in range(0, incidence.shape[0], _ROWS):
         # (rows, n) k-mers that each pair shares; the pattern's other half comes with other rows.
-        shared = (held[start : start + _ROWS] @ other).tocoo()
+        shared = (incidence[start : start + _ROWS] @ other).tocoo()
         first, second = shared.coords[0] + start, shared.coords[1]
         low, high = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
         least = np.minimum(_fewest_shared(identity, k, high), _fewest_shared(_FRAGMENT, k, low))
-        chance = _chance_bound(low * high * (match / share), growth, len(block))
+        chance = _chance_bound(low * high * (match / sampled), growth, len(block))
         keep = (shared.data >= np.maximum(least, fewest)) & (shared.data > chance) & (first < second)
         links.append(np.stack([first[keep], second[keep]]))
     pairs = np.concatenate(links, axis=1) if links else np.zeros((2, 0), np.int64)
@@ -118,11 +118,11 @@ def usual_identity(block: SequenceBlock) -> float:
 
 def _fewest_shared(identity: float, k: int, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     """k-mers that a pair of an identity shares at least: the expectation less two standard deviations."""
-    share = identity**k
+    expected = identity**k
     # Neighbouring k-mers overlap, so that they match together.
-    overlaps = sum(identity ** (k + apart) - share**2 for apart in range(1, k))
-    spread = share * (1 - share) + 2 * overlaps
-    fewest: NDArray[np.float64] = sizes * share - 2 * np.sqrt(sizes * spread)
+    overlaps = sum(identity ** (k + apart) - expected**2 for apart in range(1, k))
+    spread = expected * (1 - expected) + 2 * overlaps
+    fewest: NDArray[np.float64] = sizes * expected - 2 * np.sqrt(sizes * spread)
     return fewest
 
 
@@ -188,9 +188,9 @@ def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_arra
 
     n = len(block)
     words, record = words_of(block, k, protein=protein)
-    share = min(1.0, _MOST / max(len(words), 1))
-    if share < 1:
-        taken = _mixed(words) < np.uint64(share * 2**64)
+    sampled = min(1.0, _MOST / max(len(words), 1))
+    if sampled < 1:
+        taken = _mixed(words) < np.uint64(sampled * 2**64)
         words, record = words[taken], record[taken]
     words, record = np.divmod(np.unique(words * n + record), n)
     sizes = np.bincount(record, minlength=n)
@@ -200,8 +200,8 @@ def _incidence(block: SequenceBlock, k: int, *, protein: bool) -> tuple[csr_arra
     kept = np.repeat(counts > 1, counts)
     starts = np.concatenate([[0], np.cumsum(counts[counts > 1])])
     ones = np.ones(int(starts[-1]), np.int32)
-    held = csc_array((ones, record[kept], starts), shape=(n, len(starts) - 1))
-    return held.tocsr(), sizes, share
+    incidence = csc_array((ones, record[kept], starts), shape=(n, len(starts) - 1))
+    return incidence.tocsr(), sizes, sampled
 
 
 def words_of(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -123,8 +123,8 @@ class LetterTokenizer:
         if ALPHABETS.get(chosen.name) == chosen:
             return {"family": self.family, "alphabet": chosen.name}
         # One that was read from a checkpoint is known by its content alone.
-        held = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
-        content = {**held, "tokens": dict(chosen.tokens), "replace": dict(chosen.replace)}
+        values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+        content = {**values, "tokens": dict(chosen.tokens), "replace": dict(chosen.replace)}
         special = {
             name: list(ids) if isinstance(ids, tuple) else ids for name, ids in asdict(chosen.special).items()
         }

@@ -70,12 +70,12 @@ def _letters(alphabet: str | Mapping[str, Any]) -> SequenceTokenizer:
     return LetterTokenizer(ALPHABETS[alphabet])
 
 
-def _alphabet(held: Mapping[str, Any]) -> Alphabet:
+def _alphabet(stored: Mapping[str, Any]) -> Alphabet:
     """An alphabet from what :meth:`LetterTokenizer.settings` said."""
     try:
-        marks = held["special"].items()
+        marks = stored["special"].items()
         given: dict[str, Any] = {role: tuple(ids) if isinstance(ids, list) else ids for role, ids in marks}
-        return Alphabet(**{**held, "special": SpecialTokens(**given)})
+        return Alphabet(**{**stored, "special": SpecialTokens(**given)})
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"the settings hold no whole alphabet ({error}); save the model again") from error
 

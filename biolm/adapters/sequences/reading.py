@@ -181,8 +181,8 @@ def _ends(
         return at_end
     places = np.flatnonzero(kept)
     borders = np.searchsorted(places, block.offsets)
-    held = np.flatnonzero(np.diff(borders))
-    ends = places[borders[:-1][held] if first else borders[1:][held] - 1]
+    filled = np.flatnonzero(np.diff(borders))
+    ends = places[borders[:-1][filled] if first else borders[1:][filled] - 1]
     at_end[ends[block.letters[ends] == code]] = True
     return at_end
 

@@ -53,9 +53,9 @@ def child(group: Any, name: str) -> Any:
     """
     if name in group:
         return group[name]
-    made = group.create_group(name)
-    tag(made, "dict")
-    return made
+    group_made = group.create_group(name)
+    tag(group_made, "dict")
+    return group_made
 
 
 def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str | None = "array") -> Any:
@@ -129,9 +129,9 @@ def put(group: Any, name: str, value: Any) -> None:
     array = np.asarray(value)
     text = array.dtype.kind in "UOT"
     kinds = ("string", "string-array") if text else ("numeric-scalar", "array")
-    made = new_array(group, name, array.shape, str if text else array.dtype, kinds[array.ndim > 0])
+    array_made = new_array(group, name, array.shape, str if text else array.dtype, kinds[array.ndim > 0])
     if array.size:
-        made[...] = array.astype(object) if text and _is_hdf5(group) else array
+        array_made[...] = array.astype(object) if text and _is_hdf5(group) else array
 
 
 def put_frame(root: Any, name: str, index: NDArray[Any], columns: Mapping[str, NDArray[Any]]) -> None:

@@ -52,8 +52,8 @@ def read_anndata(path: str | Path, *, backed: bool = False) -> AnnData:
 
 def _matrices(table: AnnData, *, backed: bool) -> list[Any]:
     """Everything that may be a sparse matrix in memory."""
-    held = [*table.layers.values(), *table.obsm.values(), *table.varm.values()]
-    held += [*table.obsp.values(), *table.varp.values()]
+    matrices = [*table.layers.values(), *table.obsm.values(), *table.varm.values()]
+    matrices += [*table.obsp.values(), *table.varp.values()]
     if not backed:
-        held += [table.X, *([] if table.raw is None else [table.raw.X])]
-    return held
+        matrices += [table.X, *([] if table.raw is None else [table.raw.X])]
+    return matrices

@@ -60,17 +60,17 @@ class SequenceRows:
         if self.spans is not None:
             names = np.repeat(self.names, self.counts)
             return {"sequence": names, "start": self.spans[:, 0], "end": self.spans[:, 1]}
-        held = self.counts > 0
-        columns: dict[str, NDArray[Any]] = {"length": self.lengths[held]}
-        texts = self.descriptions[held]
+        nonempty = self.counts > 0
+        columns: dict[str, NDArray[Any]] = {"length": self.lengths[nonempty]}
+        texts = self.descriptions[nonempty]
         return {**columns, "description": texts} if (texts != "").any() else columns
 
     def table(self) -> Rows:
         """The rows as a new table holds them."""
-        held = self.counts > 0
+        nonempty = self.counts > 0
         return Rows(
             index=self.index,
             columns=self.columns(),
-            beside={} if self.spans is None else {"rows": self.counts[held].tolist()},
+            beside={} if self.spans is None else {"rows": self.counts[nonempty].tolist()},
             names=self.kept,
         )

@@ -94,7 +94,7 @@ def write_npy(
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in result.chunks():
             file.write(np.ascontiguousarray(chunk, "<f4").data)
-    held = {
+    content = {
         "schema": SCHEMA,
         "key": result.key,
         "biolm": result.provenance,
@@ -102,4 +102,4 @@ def write_npy(
         "names": names.tolist(),
         **facts,
     }
-    side.write_text(json.dumps(held, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    side.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -48,8 +48,8 @@ def open_store(
     """
     try:
         if hasattr(root.get("mod"), "keys"):
-            held = ", ".join(root["mod"])
-            raise InputError(f"{path} is a MuData file of {held}; write the modality of the genes as h5ad")
+            names = ", ".join(root["mod"])
+            raise InputError(f"{path} is a MuData file of {names}; write the modality of the genes as h5ad")
         missing = [part for part in ("obs", "var") if part not in root]
         nodes = _matrices(root)
         if missing or not nodes:
@@ -79,13 +79,13 @@ def open_store(
 
 def _matrices(root: Any) -> dict[str, Any]:
     """The matrices of a file; one that was None is stored as a null array or not at all."""
-    held = {"X": root.get("X")}
-    held |= {f"layers/{name}": node for name, node in _members(root, "layers").items()}
+    matrices = {"X": root.get("X")}
+    matrices |= {f"layers/{name}": node for name, node in _members(root, "layers").items()}
     # anndata before 0.7 wrote the raw matrix beside the others.
-    held["raw/X"] = _members(root, "raw").get("X", root.get("raw.X"))
+    matrices["raw/X"] = _members(root, "raw").get("X", root.get("raw.X"))
     return {
         name: node
-        for name, node in held.items()
+        for name, node in matrices.items()
         if node is not None and node.attrs.get("encoding-type") != "null"
     }
 
@@ -95,10 +95,10 @@ def _gene_tables(root: Any, nodes: Mapping[str, Any], path: Path) -> dict[str, T
     genes = encoded_table(root["var"], path, root.get("uns"))
     tables = dict.fromkeys(nodes, genes)
     if "raw/X" in nodes:
-        held = _members(root, "raw").get("var", root.get("raw.var"))
-        if held is None:
+        table = _members(root, "raw").get("var", root.get("raw.var"))
+        if table is None:
             raise InputError(f"{path} is not a whole AnnData file: its raw matrix has no table of genes")
-        tables["raw/X"] = encoded_table(held, path, root.get("uns"))
+        tables["raw/X"] = encoded_table(table, path, root.get("uns"))
     return tables
 
 

@@ -41,11 +41,11 @@ def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
     """
     if not all(hasattr(adata, part) for part in ("obs", "var", "layers", "X")):
         raise InputError(f"cells are read from a path or an AnnData, not from a {type(adata).__name__}")
-    held = {"X": adata.X, **{f"layers/{name}": values for name, values in adata.layers.items()}}
-    genes = dict.fromkeys(held, _table(adata.var))
+    matrices = {"X": adata.X, **{f"layers/{name}": values for name, values in adata.layers.items()}}
+    genes = dict.fromkeys(matrices, _table(adata.var))
     if adata.raw is not None:
-        held["raw/X"], genes["raw/X"] = adata.raw.X, _table(adata.raw.var)
-    types = {name: feature_types(genes[name]) for name, values in held.items() if values is not None}
+        matrices["raw/X"], genes["raw/X"] = adata.raw.X, _table(adata.raw.var)
+    types = {name: feature_types(genes[name]) for name, values in matrices.items() if values is not None}
     offered = offered_types(types)
     chosen = resolve_matrix(matrix, list(offered), "the AnnData")
     base, feature_type = offered[chosen]
@@ -55,7 +55,7 @@ def open_memory(adata: AnnData, matrix: str = "X") -> OpenCells:
         path=None if adata.filename is None else Path(adata.filename),
         kind="memory",
         matrix=chosen,
-        rows=_rows(held[base]),
+        rows=_rows(matrices[base]),
         obs=_table(adata.obs),
         var=genes[base],
         offered=list(offered),

@@ -181,8 +181,8 @@ def lost_chunks(array: Any) -> int:
     count = 1
     for length, step in zip(array.shape, array.chunks, strict=True):
         count *= -(-length // step)
-    held = array.nchunks_initialized if hasattr(array, "nchunks_initialized") else array.id.get_num_chunks()
-    return max(count - int(held), 0)
+    stored = array.nchunks_initialized if hasattr(array, "nchunks_initialized") else array.id.get_num_chunks()
+    return max(count - int(stored), 0)
 
 
 def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object) -> NDArray[np.int64]:

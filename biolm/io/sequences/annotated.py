@@ -46,14 +46,14 @@ def read_annotated(
         If the file is damaged or holds no such feature.
     """
     count = 0
-    held: list[tuple[str, str, str]] = []
+    pending: list[tuple[str, str, str]] = []
     for record in _records(stream, kind, first):
-        held.extend(_cut(record, features, translate=translate))
-        if len(held) >= _ROWS:
-            yield _block(held, count)
-            count, held = count + len(held), []
-    if held:
-        yield _block(held, count)
+        pending.extend(_cut(record, features, translate=translate))
+        if len(pending) >= _ROWS:
+            yield _block(pending, count)
+            count, pending = count + len(pending), []
+    if pending:
+        yield _block(pending, count)
     elif not count:
         what = f"no feature {features!r}" if features else "no record"
         raise InputError(f"{stream.name} holds {what}; check the file and the type of the features")
@@ -130,7 +130,7 @@ def _protein(feature: Any, record: Any) -> str:
         ) from error
 
 
-def _block(held: list[tuple[str, str, str]], start: int) -> SequenceBlock:
-    names, descriptions, letters = (list(column) for column in zip(*held, strict=True))
+def _block(features: list[tuple[str, str, str]], start: int) -> SequenceBlock:
+    names, descriptions, letters = (list(column) for column in zip(*features, strict=True))
     block = SequenceBlock.of(letters, names, start)
     return SequenceBlock(block.names, descriptions, block.letters, block.offsets, start)

@@ -60,18 +60,18 @@ def _bare(text: bytes, *, first: bool) -> bytes:
 
 def _records(stream: Stream, first: bytes) -> Iterator[bytes]:
     """Bytes of whole records, each text from ``>`` on."""
-    held = [first]
+    pieces = [first]
     for piece in stream.pieces():
         # The mark of the next record may be cut by the border of two pieces.
-        seam = held[-1][-1:] + piece
+        seam = pieces[-1][-1:] + piece
         cut = seam.rfind(b"\n>")
         if cut < 0:
-            held.append(piece)
+            pieces.append(piece)
             continue
-        cut += 1 - len(held[-1][-1:])
-        yield b"".join((*held, piece[:cut]))
-        held = [piece[cut:]]
-    if rest := b"".join(held):
+        cut += 1 - len(pieces[-1][-1:])
+        yield b"".join((*pieces, piece[:cut]))
+        pieces = [piece[cut:]]
+    if rest := b"".join(pieces):
         yield rest
 
 

@@ -184,26 +184,26 @@ def _checked(blocks: Iterator[SequenceBlock], name: str) -> Iterator[SequenceBlo
 
 def _regroup(blocks: Iterator[SequenceBlock], records: int, residues: int) -> Iterator[SequenceBlock]:
     """The same records in blocks whose borders depend on nothing but the records and the limits."""
-    held: list[SequenceBlock] = []
+    pending: list[SequenceBlock] = []
     n_held = r_held = 0
     for block in blocks:
         first = 0
         while first < len(block):
             # Records of this block that still fit: by number, and by letters.
-            room = int(block.offsets[first]) + residues - r_held
-            last = int(np.searchsorted(block.offsets, room, side="right")) - 1
+            budget = int(block.offsets[first]) + residues - r_held
+            last = int(np.searchsorted(block.offsets, budget, side="right")) - 1
             last = min(max(last, first), first + records - n_held)
             if last == first and not n_held:
                 last = first + 1
             if last > first:
                 part = block.part(first, last)
-                held.append(part)
+                pending.append(part)
                 n_held, r_held, first = n_held + len(part), r_held + len(part.letters), last
             if first < len(block):
-                yield concatenate_blocks(held)
-                held, n_held, r_held = [], 0, 0
-    if held:
-        yield concatenate_blocks(held)
+                yield concatenate_blocks(pending)
+                pending, n_held, r_held = [], 0, 0
+    if pending:
+        yield concatenate_blocks(pending)
 
 
 def is_sequence_file(path: str | Path) -> bool:

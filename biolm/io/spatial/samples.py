@@ -93,8 +93,8 @@ def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     alpha
         ``(H, W, 1)``.
     """
-    share = alpha.astype(np.float32) / 255
-    return np.asarray(np.rint(rgb * share + 255 * (1 - share)), np.uint8)
+    opacity = alpha.astype(np.float32) / 255
+    return np.asarray(np.rint(rgb * opacity + 255 * (1 - opacity)), np.uint8)
 
 
 def _eight_bits(sample: NDArray[Any], name: str, notes: list[str]) -> Convert:

@@ -81,38 +81,38 @@ def read_columns(path: Path, text: Sequence[str], numbers: Sequence[str]) -> dic
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        held = pq.read_schema(path).names
-        _refuse_missing(path, held, names)
+        present = pq.read_schema(path).names
+        _refuse_missing(path, present, names)
         table = pq.read_table(path, columns=names)
     else:
-        held, _ = header_of(path)
-        _refuse_missing(path, held, names)
-        table = _read_text(path, held, names, set(text))
+        present, _ = header_of(path)
+        _refuse_missing(path, present, names)
+        table = _read_text(path, present, names, set(text))
     columns = {name: as_text(table[name].to_numpy().astype(object)) for name in text}
     columns |= {name: table[name].to_numpy().astype(np.float64) for name in numbers}
     return columns
 
 
-def _refuse_missing(path: Path, held: Sequence[str], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in held]
+def _refuse_missing(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in columns]
     if missing:
-        raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(held[:12])}")
+        raise InputError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(columns[:12])}")
 
 
-def _read_text(path: Path, held: Sequence[str], names: Sequence[str], text: set[str]) -> Any:
+def _read_text(path: Path, columns: Sequence[str], names: Sequence[str], text: set[str]) -> Any:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     _, delimiter = header_of(path)
     # Columns are called by place, as names may be empty or repeat.
-    places = {name: f"f{held.index(name)}" for name in names}
+    places = {name: f"f{columns.index(name)}" for name in names}
     types = {places[name]: pa.string() if name in text else pa.float64() for name in names}
     try:
         with open_gzip(path) as stream:
             table = arrow_csv.read_csv(
                 pa.PythonFile(stream, mode="r"),
                 arrow_csv.ReadOptions(
-                    use_threads=False, skip_rows=1, column_names=[f"f{n}" for n in range(len(held))]
+                    use_threads=False, skip_rows=1, column_names=[f"f{n}" for n in range(len(columns))]
                 ),
                 arrow_csv.ParseOptions(delimiter=delimiter),
                 arrow_csv.ConvertOptions(column_types=types, include_columns=list(types)),

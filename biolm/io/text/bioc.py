@@ -182,10 +182,10 @@ def _plain(document: Document, losses: Losses) -> dict[str, Any]:
     }
     if _rebuilt(document, passages) != document.text:
         infons["text"] = document.text
-    held: list[list[dict[str, Any]]] = [[] for _ in passages]
+    by_passage: list[list[dict[str, Any]]] = [[] for _ in passages]
     for number, mention in enumerate(document.mentions):
         owner = max((row for row, part in enumerate(passages) if part.start <= mention.start), default=0)
-        held[owner].append(_annotation(document, mention, mention.name or f"T{number + 1}"))
+        by_passage[owner].append(_annotation(document, mention, mention.name or f"T{number + 1}"))
     if document.words:
         losses.add("document's own words", document.name)
     return {
@@ -200,7 +200,7 @@ def _plain(document: Document, losses: Losses) -> dict[str, Any]:
                 "annotations": annotations,
                 "relations": [],
             }
-            for part, annotations in zip(passages, held, strict=True)
+            for part, annotations in zip(passages, by_passage, strict=True)
         ],
         "relations": [_plain_relation(each, number) for number, each in enumerate(document.relations)],
         "annotations": [],

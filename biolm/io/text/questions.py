@@ -269,8 +269,10 @@ def read_pubmedqa(path: Path, test_ids: Path | None = None) -> tuple[list[Questi
                 )
             metadata = {"long_answer": item.get("LONG_ANSWER", ""), "mesh": item.get("MESHES", [])}
             contexts = "\n".join(item["CONTEXTS"])
-            made = Question(name, item["QUESTION"], contexts, ((answer,),), kind="yesno", metadata=metadata)
-            (test if name in gold else train).append(made)
+            question = Question(
+                name, item["QUESTION"], contexts, ((answer,),), kind="yesno", metadata=metadata
+            )
+            (test if name in gold else train).append(question)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is not in the form of PubMedQA ({reason_of(error)}); fetch it again"

@@ -212,12 +212,12 @@ def rope_fields(
     """
     base, scaling = rope(config, layer_type=layer_type, theta=theta)
     parameters = config.get("rope_parameters") or {}
-    share = parameters.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    fraction = parameters.get("partial_rotary_factor", config.get("partial_rotary_factor"))
     return {
         "position": "rope",
         "rope_theta": base,
         "rope_scaling": scaling,
-        "rope_dim": head_dim if share is None else int(head_dim * share),
+        "rope_dim": head_dim if fraction is None else int(head_dim * fraction),
     }
 
 

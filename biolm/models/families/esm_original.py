@@ -92,8 +92,8 @@ def read_original(
     model = Transformer(core)
     ours = ORIGINAL_KEYS.theirs_to_ours(tensors, core, path)
     load_strict(model, ours, path, lambda name: ORIGINAL_KEYS.published(name, core))
-    held = dict(tensors) if regression is None else read_torch(regression).get("model", {})
-    return model.eval(), _packed(held)
+    head = dict(tensors) if regression is None else read_torch(regression).get("model", {})
+    return model.eval(), _packed(head)
 
 
 def contact_weights(folder: Path) -> NDArray[np.float32] | None:
@@ -104,21 +104,23 @@ def contact_weights(folder: Path) -> NDArray[np.float32] | None:
 
 def _packed(tensors: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
     """``(layers x heads + 1,)`` weights, then the intercept."""
-    found = [tensor for end in _REGRESSION for name, tensor in tensors.items() if name.endswith(end)]
-    if len(found) != 2:
+    weights = [tensor for end in _REGRESSION for name, tensor in tensors.items() if name.endswith(end)]
+    if len(weights) != 2:
         return None
-    return np.concatenate([tensor.float().flatten().numpy() for tensor in found])
+    return np.concatenate([tensor.float().flatten().numpy() for tensor in weights])
 
 
 def _arguments(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The model's arguments as plain values, without the prefix of their stack."""
-    held = content.get("args")
-    if held is None:
-        held = content.get("cfg")
-        held = held.get("model") if isinstance(held, Mapping) else getattr(held, "model", None)
-    if held is None:
+    arguments = content.get("args")
+    if arguments is None:
+        arguments = content.get("cfg")
+        arguments = (
+            arguments.get("model") if isinstance(arguments, Mapping) else getattr(arguments, "model", None)
+        )
+    if arguments is None:
         raise CheckpointError(f"{path} holds neither 'args' nor 'cfg', so it is no file of fair-esm")
-    values = dict(held) if isinstance(held, Mapping) else vars(held)
+    values = dict(arguments) if isinstance(arguments, Mapping) else vars(arguments)
     return {str(name).removeprefix("encoder_"): value for name, value in values.items()}
 
 

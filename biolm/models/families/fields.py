@@ -57,8 +57,8 @@ def has_head(config: dict[str, Any], *classes: str) -> bool:
 
 def pad_id(config: dict[str, Any]) -> int | None:
     """Token that pads; None also for -1, by which early Llama files say that they have none."""
-    found: int | None = config.get("pad_token_id")
-    return None if found is None or found < 0 else found
+    number: int | None = config.get("pad_token_id")
+    return None if number is None or number < 0 else number
 
 
 def tied(config: dict[str, Any], default: bool = True) -> bool:

@@ -222,9 +222,9 @@ def to_hf(model: Transformer, folder: str | Path, model_type: str) -> None:
     lost = _differences(model.config, _adapted(members, members.core_config(values), tensors))
     if lost:
         raise ConfigError(f"a {model_type} model cannot have {', '.join(lost)}; choose another type")
-    with replacing_folder(folder, "config.json", overwrite=True) as made:
-        write_weights(made / "model.safetensors", tensors)
-        (made / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(folder, "config.json", overwrite=True) as target:
+        write_weights(target / "model.safetensors", tensors)
+        (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _classifier(config: dict[str, Any], core: CoreConfig, names: Iterable[str]) -> list[str]:
@@ -239,8 +239,8 @@ def _adapted(members: Family, core: CoreConfig, tensors: dict[str, Tensor]) -> C
     return core if adapt is None else adapt(core, tensors)
 
 
-def _differences(wanted: CoreConfig, found: CoreConfig) -> list[str]:
-    """Fields of ``wanted`` that ``found`` has otherwise, with their values."""
+def _differences(wanted: CoreConfig, expected: CoreConfig) -> list[str]:
+    """Fields of ``wanted`` that ``expected`` has otherwise, with their values."""
     names = [field.name for field in fields(wanted)]
-    changed = [name for name in names if getattr(wanted, name) != getattr(found, name)]
+    changed = [name for name in names if getattr(wanted, name) != getattr(expected, name)]
     return [f"{name}={getattr(wanted, name)!r}" for name in changed]

@@ -155,7 +155,7 @@ class KeyTable:
             for key in self._active(config)
             for spelling in (key.theirs, *key.also)
         ]
-        found: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         origin: dict[str, str] = {}
         unknown = []
         for name, tensor in tensors.items():
@@ -167,7 +167,7 @@ class KeyTable:
                         raise CheckpointError(
                             f"{source} holds {origin[twice]} and {name}, one weight twice; remove one"
                         )
-                    found.update(parts)
+                    weights.update(parts)
                     origin.update(dict.fromkeys(parts, name))
                     break
             else:
@@ -177,7 +177,7 @@ class KeyTable:
             raise CheckpointError(
                 f"{source} holds weights that this model has no place for: {', '.join(unknown[:8])}{more}"
             )
-        return found
+        return weights
 
     def ours_to_theirs(self, tensors: Mapping[str, Tensor], config: CoreConfig) -> dict[str, Tensor]:
         """Rename (and join) the core's weights as published.

@@ -105,8 +105,8 @@ def _updates(path: Path, values: dict[str, Any]) -> dict[str, Tensor]:
     left: list[str] = []
     unknown: list[str] = []
     for name, tensor in read_weights([path]).items():
-        if found := _PART.fullmatch(name):
-            halves.setdefault(found[1], {})[found[2]] = tensor.float()
+        if match := _PART.fullmatch(name):
+            halves.setdefault(match[1], {})[match[2]] = tensor.float()
         else:
             (left if _HEAD.match(name) else unknown).append(name)
     lone = [name for name, parts in halves.items() if len(parts) < 2]

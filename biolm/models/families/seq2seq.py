@@ -78,6 +78,6 @@ def save_pair(model: EncoderDecoder, folder: str | Path, keys: KeyTable, config:
     """
     tensors = keys.ours_to_theirs(model.state_dict(), model.decoder.config)
     text = json.dumps({**config, "is_encoder_decoder": True}, indent=2) + "\n"
-    with replacing_folder(Path(folder), "config.json", overwrite=True) as made:
-        write_weights(made / "model.safetensors", tensors)
-        (made / "config.json").write_text(text, encoding="utf-8")
+    with replacing_folder(Path(folder), "config.json", overwrite=True) as target:
+        write_weights(target / "model.safetensors", tensors)
+        (target / "config.json").write_text(text, encoding="utf-8")

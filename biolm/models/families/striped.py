@@ -155,10 +155,10 @@ def check_fields(config: Mapping[str, Any], wanted: Mapping[str, Any], name: str
         Names the field.
     """
     for field, value in wanted.items():
-        found = config.get(field, value)
-        if (value if found is None else found) != value:
+        stated = config.get(field, value)
+        if (value if stated is None else stated) != value:
             raise ConfigError(
-                f"{name} with {field}: {found!r} is not supported; published models have {value!r}"
+                f"{name} with {field}: {stated!r} is not supported; published models have {value!r}"
             )
 
 

@@ -66,23 +66,23 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         For an architecture or an option that the core does not compute.
     """
     name, options = str(config.get("architecture", "")), dict(config.get("model_args") or {})
-    found = re.fullmatch(r"vit_(\w+?)_patch(\d+)_(\d+)(?:\..*)?", name)
-    if not found or (found[1] not in _SIZES and "embed_dim" not in options):
+    match = re.fullmatch(r"vit_(\w+?)_patch(\d+)_(\d+)(?:\..*)?", name)
+    if not match or (match[1] not in _SIZES and "embed_dim" not in options):
         known = ", ".join(f"vit_{size}_patch16_224" for size in _SIZES)
         raise ConfigError(f"architecture {name!r} is none that is read here; known are {known}")
     for option in _REFUSED:
         plain = {"class_token": (True,), "global_pool": ("token", "")}.get(option, (None, False, 0))
         if option in options and options[option] not in plain:
             raise ConfigError(f"{name} sets {option} = {options[option]!r}, which the core does not compute")
-    width, depth, heads = _SIZES.get(found[1], (0, 12, 12))
+    width, depth, heads = _SIZES.get(match[1], (0, 12, 12))
     width = int(options.get("embed_dim", width))
     shape = {
         "hidden_size": width,
         "num_hidden_layers": int(options.get("depth", depth)),
         "num_attention_heads": int(options.get("num_heads", heads)),
         "num_channels": int(options.get("in_chans", 3)),
-        "image_size": options.get("img_size", int(found[3])),
-        "patch_size": options.get("patch_size", int(found[2])),
+        "image_size": options.get("img_size", int(match[3])),
+        "patch_size": options.get("patch_size", int(match[2])),
         "qkv_bias": bool(options.get("qkv_bias", True)),
     }
     return CoreConfig(

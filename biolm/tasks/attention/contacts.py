@@ -123,13 +123,13 @@ def contacts(
         )
     place = pick_device(device)
     reader.core.to(place)
-    held = torch.from_numpy(np.asarray(used, np.float32))
+    stored_weights = torch.from_numpy(np.asarray(used, np.float32))
     check_policy(letters)
     for block in protein_blocks(data, reader, letters, Tally() if tally is None else tally):
         for row in range(len(block)):
             tokens = reader.tokenize(block.part(row, row + 1))
             logits = contact_logits(
-                reader.core, Batch.from_tokens(tokens).to(place), held, reader.language.special
+                reader.core, Batch.from_tokens(tokens).to(place), stored_weights, reader.language.special
             )
             yield ContactMap(block.names[row], block.text(row), logits[0].sigmoid().cpu().numpy())
 
@@ -195,7 +195,7 @@ def fit_contacts(
     return np.concatenate([regression.coef_[0], regression.intercept_]).astype(np.float32)
 
 
-def precision(found: ContactMap, chain: Chain) -> dict[str, float]:
+def precision(predicted: ContactMap, chain: Chain) -> dict[str, float]:
     """Fraction of the L most probable pairs that touch in a structure, by distance along the sequence.
 
     L is the length of the sequence; pairs count whose residues both are resolved. Where fewer pairs than L
@@ -203,7 +203,7 @@ def precision(found: ContactMap, chain: Chain) -> dict[str, float]:
 
     Parameters
     ----------
-    found
+    predicted
         Probabilities of a sequence.
     chain
         Its structure.
@@ -217,17 +217,17 @@ def precision(found: ContactMap, chain: Chain) -> dict[str, float]:
     InputError
         If the structure is of another protein.
     """
-    of_chain = align_chain(found, chain)
-    first, second = np.triu_indices(len(found.sequence), 1)
+    of_chain = align_chain(predicted, chain)
+    first, second = np.triu_indices(len(predicted.sequence), 1)
     known = (of_chain[first] >= 0) & (of_chain[second] >= 0)
     first, second = first[known], second[known]
     touching = chain.contacts[of_chain[first], of_chain[second]]
-    values = found.probabilities[first, second]
+    values = predicted.probabilities[first, second]
     shares = {}
     for name, (least, below) in RANGES.items():
         apart = second - first
         inside = np.flatnonzero((apart >= least) & (apart < (below or np.inf)))
-        best = inside[np.argsort(-values[inside], kind="stable")[: len(found.sequence)]]
+        best = inside[np.argsort(-values[inside], kind="stable")[: len(predicted.sequence)]]
         shares[name] = float(touching[best].mean()) if len(best) else float("nan")
     return shares
 
@@ -302,22 +302,22 @@ def protein_blocks(
 
 
 def _checked(block: SequenceBlock, reader: SequenceModel) -> SequenceBlock:
-    room = None if reader.max_length is None else reader.max_length - sum(reader.language.special)
-    if room is not None and (block.lengths > room).any():
-        name = block.names[int(np.argmax(block.lengths > room))]
+    longest = None if reader.max_length is None else reader.max_length - sum(reader.language.special)
+    if longest is not None and (block.lengths > longest).any():
+        name = block.names[int(np.argmax(block.lengths > longest))]
         raise InputError(
-            f"protein {name!r} is longer than the {room:,} residues that model {reader.name} reads at once, "
-            "and contacts need all of them; cut it into domains"
+            f"protein {name!r} is longer than the {longest:,} residues that model {reader.name} reads at "
+            "once, and contacts need all of them; cut it into domains"
         )
     return block
 
 
-def align_chain(found: ContactMap, chain: Chain) -> NDArray[np.int64]:
+def align_chain(predicted: ContactMap, chain: Chain) -> NDArray[np.int64]:
     """``(s,)`` residue of the chain at each place of the sequence, -1 where it is not resolved.
 
     Parameters
     ----------
-    found
+    predicted
         Probabilities of a sequence.
     chain
         Its structure.
@@ -336,15 +336,15 @@ def align_chain(found: ContactMap, chain: Chain) -> NDArray[np.int64]:
     )
     # Ends that stick out are no fault: a structure rarely resolves the whole protein.
     aligner.end_gap_score = 0
-    best = aligner.align(found.sequence.upper(), chain.sequence)[0]
-    of_chain = np.full(len(found.sequence), -1, np.int64)
+    best = aligner.align(predicted.sequence.upper(), chain.sequence)[0]
+    of_chain = np.full(len(predicted.sequence), -1, np.int64)
     for (start, end), (other, _) in zip(*best.aligned, strict=True):
         of_chain[start:end] = np.arange(other, other + end - start)
-    held = np.flatnonzero(of_chain >= 0)
-    same = sum(found.sequence[place].upper() == chain.sequence[of_chain[place]] for place in held)
+    mapped = np.flatnonzero(of_chain >= 0)
+    same = sum(predicted.sequence[place].upper() == chain.sequence[of_chain[place]] for place in mapped)
     if same < 0.9 * len(chain.sequence):
         raise InputError(
-            f"{chain.name} is not the structure of {found.name!r}: {same} of its {len(chain.sequence)} "
+            f"{chain.name} is not the structure of {predicted.name!r}: {same} of its {len(chain.sequence)} "
             "residues agree; choose the matching chain"
         )
     return of_chain

@@ -18,13 +18,13 @@ __all__ = ["draw_contacts"]
 
 
 def draw_contacts(
-    found: ContactMap, output: str | Path, chain: Chain | None = None, *, overwrite: bool = False
+    predicted: ContactMap, output: str | Path, chain: Chain | None = None, *, overwrite: bool = False
 ) -> None:
     """Draw a contact map: probabilities above the diagonal; below it those of the structure, where given.
 
     Parameters
     ----------
-    found
+    predicted
         The map.
     output
         ``.png``, ``.svg`` or ``.pdf``.
@@ -45,17 +45,17 @@ def draw_contacts(
 
     target = Path(output)
     kind = picture_format(target)
-    length = len(found.sequence)
-    shown = found.probabilities.copy()
-    title = found.name
+    length = len(predicted.sequence)
+    shown = predicted.probabilities.copy()
+    title = predicted.name
     if chain is not None:
-        place = align_chain(found, chain)
-        held = np.flatnonzero(place >= 0)
+        place = align_chain(predicted, chain)
+        mapped = np.flatnonzero(place >= 0)
         known = np.full((length, length), np.nan, np.float32)
-        known[np.ix_(held, held)] = chain.contacts[np.ix_(place[held], place[held])]
+        known[np.ix_(mapped, mapped)] = chain.contacts[np.ix_(place[mapped], place[mapped])]
         below = np.tril_indices(length, -1)
         shown[below] = known[below]
-        title = f"{found.name} (above) and {chain.name} (below)"
+        title = f"{predicted.name} (above) and {chain.name} (below)"
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -237,14 +237,14 @@ class _Work:
     def compute(self, block: SequenceBlock) -> dict[str, NDArray[Any]]:
         """Maps of one block, end to end."""
         chosen: dict[str, Any] = {"weights": self.weights, "device": self.settings.device}
-        found = list(contacts(block, model=self.model, **chosen))
-        self.pairs += sum(1 for each in found for _ in each.pairs(self.settings.least))
+        maps = list(contacts(block, model=self.model, **chosen))
+        self.pairs += sum(1 for each in maps for _ in each.pairs(self.settings.least))
         nothing = np.zeros(0, np.float32)
         return {
-            "names": np.array([each.name for each in found], str),
-            "sequences": np.array([each.sequence for each in found], str),
-            "lengths": np.array([len(each.sequence) for each in found], np.int64),
-            "maps": np.concatenate([nothing, *(each.probabilities.ravel() for each in found)]),
+            "names": np.array([each.name for each in maps], str),
+            "sequences": np.array([each.sequence for each in maps], str),
+            "lengths": np.array([len(each.sequence) for each in maps], np.int64),
+            "maps": np.concatenate([nothing, *(each.probabilities.ravel() for each in maps)]),
         }
 
 
@@ -266,18 +266,18 @@ def _write_table(target: Path, maps: Iterable[ContactMap], least: float) -> None
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["sequence", "first", "second", "residues", "probability"])
-        for found in maps:
-            for first, second, value in found.pairs(least):
-                residues = found.sequence[first] + found.sequence[second]
-                writer.writerow([found.name, first + 1, second + 1, residues, f"{value:.4f}"])
+        for each in maps:
+            for first, second, value in each.pairs(least):
+                residues = each.sequence[first] + each.sequence[second]
+                writer.writerow([each.name, first + 1, second + 1, residues, f"{value:.4f}"])
 
 
 def _write_maps(target: Path, maps: Iterable[ContactMap], least: float) -> None:  # noqa: ARG001  # maps are whole
     names = []
     with zipfile.ZipFile(target, "w") as archive:
-        for number, found in enumerate(maps):
-            names.append(found.name)
-            _put(archive, f"map_{number}", found.probabilities)
+        for number, each in enumerate(maps):
+            names.append(each.name)
+            _put(archive, f"map_{number}", each.probabilities)
         _put(archive, "names", np.array(names, str))
 
 

@@ -108,10 +108,10 @@ def read(
     rows, total = _chosen(names, settings)
     batch = _names(table, settings.batch, "batch", rows)
     groups = _names(table, settings.groups, "group", rows)
-    for key, found in vectors.items():
-        _check_finite(key, found, rows)
+    for key, values in vectors.items():
+        _check_finite(key, values, rows)
     part = _part(data, table, rows, settings)
-    vectors = {key: found[rows] for key, found in vectors.items()}
+    vectors = {key: values[rows] for key, values in vectors.items()}
     for key, network in networks.items():
         if key not in vectors:
             log.info("embedding %s cells with %s", f"{len(rows):,}", network.name)
@@ -163,7 +163,7 @@ def _recorded(table: AnnData, keys: set[str]) -> dict[str, CellModel]:
     """Models that embeddings of the file name as their makers, as far as they lie on this machine."""
     from biolm.models.registry import load
 
-    found: dict[str, CellModel] = {}
+    models: dict[str, CellModel] = {}
     for key in sorted(keys):
         name = dict(table.uns["biolm"].get(key, {})).get("model")
         if name is None:
@@ -174,8 +174,8 @@ def _recorded(table: AnnData, keys: set[str]) -> dict[str, CellModel]:
             log.info("%s cannot be embedded again: %s", key, error)
             continue
         if isinstance(network, CellModel):
-            found[key] = network
-    return found
+            models[key] = network
+    return models
 
 
 def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
@@ -200,8 +200,8 @@ def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
 
 def _column(table: Any, name: str, role: str) -> NDArray[np.str_]:
     if name not in table.obs:
-        held = ", ".join(map(str, table.obs.columns)) or "none"
-        raise InputError(f"there is no {role} column '{name}'; obs holds: {held}")
+        names = ", ".join(map(str, table.obs.columns)) or "none"
+        raise InputError(f"there is no {role} column '{name}'; obs holds: {names}")
     return label_text(series_values(table.obs[name]))
 
 
@@ -222,13 +222,13 @@ def _names(table: Any, name: str | None, role: str, rows: NDArray[np.int64]) -> 
 
 def _vectors(table: Any, key: str) -> NDArray[np.float32]:
     if key not in table.obsm:
-        held = ", ".join(table.obsm) or "nothing"
-        raise InputError(f"there is no embedding '{key}'; obsm holds {held}; run biolm embed first")
-    found = table.obsm[key]
-    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype=np.float32)
-    if found.ndim != 2 or not found.shape[1]:
-        raise InputError(f"embedding '{key}' has shape {found.shape}; give one vector a cell")
-    return found
+        names = ", ".join(table.obsm) or "nothing"
+        raise InputError(f"there is no embedding '{key}'; obsm holds {names}; run biolm embed first")
+    vectors = table.obsm[key]
+    vectors = np.asarray(vectors.toarray() if hasattr(vectors, "toarray") else vectors, dtype=np.float32)
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise InputError(f"embedding '{key}' has shape {vectors.shape}; give one vector a cell")
+    return vectors
 
 
 def _check_finite(key: str, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
@@ -250,8 +250,8 @@ def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArra
         rows = rows[~np.isin(names[rows], small)]
         types, sizes = np.unique(names[rows], return_counts=True)
     if len(types) < 2:
-        held = f"only '{types[0]}'" if len(types) else "no cell type"
-        raise InputError(f"label '{settings.label}' holds {held}; a score needs at least two types")
+        types_named = f"only '{types[0]}'" if len(types) else "no cell type"
+        raise InputError(f"label '{settings.label}' holds {types_named}; a score needs at least two types")
     if sizes.min() < 2:
         single = ", ".join(types[sizes < 2])
         raise InputError(

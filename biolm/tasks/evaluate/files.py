@@ -27,7 +27,7 @@ __all__ = ["as_json", "score_text", "write"]
 
 def write(
     folder: Path,
-    found: Evaluation,
+    evaluation: Evaluation,
     data: EvaluationData,
     vectors: Mapping[str, Any],
     settings: EvaluateSettings,
@@ -38,7 +38,7 @@ def write(
     ----------
     folder
         That is there.
-    found
+    evaluation
         Scores.
     data
         The scored cells.
@@ -53,11 +53,11 @@ def write(
         If a file exists and ``overwrite`` is not set.
     """
     with replacing_folder(folder, REPORT, overwrite=settings.overwrite) as temporary:
-        _text(temporary / "scores.json", json.dumps(as_json(found), indent=1) + "\n")
-        _text(temporary / "scores.tsv", _tsv(_score_lines(found)))
-        if curve_sets(found):
-            _text(temporary / "curves.tsv", _tsv(_curve_lines(found)))
-        page = parts(found)
+        _text(temporary / "scores.json", json.dumps(as_json(evaluation), indent=1) + "\n")
+        _text(temporary / "scores.tsv", _tsv(_score_lines(evaluation)))
+        if curve_sets(evaluation):
+            _text(temporary / "curves.tsv", _tsv(_curve_lines(evaluation)))
+        page = parts(evaluation)
         write_plots(temporary, page)
         maps, picture = [], None
         if settings.maps:
@@ -67,48 +67,48 @@ def write(
         write_report(
             temporary / REPORT,
             title=f"Embeddings of {data.name}",
-            summary=summary_text(found),
+            summary=summary_text(evaluation),
             maps=maps,
             parts=page,
-            provenance=found.facts,
+            provenance=evaluation.facts,
             picture=picture,
         )
 
 
-def as_json(found: Evaluation) -> dict[str, Any]:
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Every number of an evaluation as plain values."""
     curves = {
         name: {"x": list(curve.x), "values": {key: _plain(rows) for key, rows in curve.values.items()}}
-        for name, curve in _named_curves(found)
+        for name, curve in _named_curves(evaluation)
     }
     errors = {
         calls.name: round(calibration(calls.confidence, calls.called == calls.truth).ece, 6)
-        for calls in found.calls
+        for calls in evaluation.calls
     }
     return {
-        "embeddings": list(found.embeddings),
-        "facts": dict(found.facts),
-        "knn": [score.as_dict() for score in found.knn],
-        "linear": [score.as_dict() for score in found.linear],
-        "verdicts": {name: list(sentences) for name, sentences in found.verdicts.items()},
+        "embeddings": list(evaluation.embeddings),
+        "facts": dict(evaluation.facts),
+        "knn": [score.as_dict() for score in evaluation.knn],
+        "linear": [score.as_dict() for score in evaluation.linear],
+        "verdicts": {name: list(sentences) for name, sentences in evaluation.verdicts.items()},
         "calibration_error": errors,
-        "integration": {name: dict(values) for name, values in found.integration.items()},
+        "integration": {name: dict(values) for name, values in evaluation.integration.items()},
         "curves": curves,
     }
 
 
-def score_text(found: Evaluation) -> str:
+def score_text(evaluation: Evaluation) -> str:
     """The probes as a plain table of at most 100 characters a line."""
     lines = []
     for title, probe in (("nearest neighbours", "knn"), ("linear probe", "linear")):
         lines.append(f"{title:<40}macro-F1   95 % interval   accuracy")
-        for score in getattr(found, probe):
+        for score in getattr(evaluation, probe):
             interval = f"{score.low:.3f}-{score.high:.3f}"
             lines.append(f"  {score.name:<38}{score.macro_f1:8.3f}{interval:>16}{score.accuracy:11.3f}")
-        lines += [f"  -> {sentence}" for sentence in found.verdicts[probe]]
-    if found.integration:
+        lines += [f"  -> {sentence}" for sentence in evaluation.verdicts[probe]]
+    if evaluation.integration:
         lines.append(f"{'integration':<40}     Bio    Batch    Total")
-        for name, values in found.integration.items():
+        for name, values in evaluation.integration.items():
             numbers = (values[key] for key in ("Bio", "Batch", "Total"))
             lines.append(
                 f"  {name:<38}" + "".join("        -" if v is None else f"{v:9.3f}" for v in numbers)
@@ -121,25 +121,25 @@ def _plain(values: NDArray[np.float64]) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 
-def _named_curves(found: Evaluation) -> list[tuple[str, LabelCurve]]:
+def _named_curves(evaluation: Evaluation) -> list[tuple[str, LabelCurve]]:
     curves = ("few_shot", "label_share", "reads", "genes")
-    return [(name, curve) for name in curves if (curve := getattr(found, name)) is not None]
+    return [(name, curve) for name in curves if (curve := getattr(evaluation, name)) is not None]
 
 
-def _score_lines(found: Evaluation) -> Iterable[tuple[Any, ...]]:
+def _score_lines(evaluation: Evaluation) -> Iterable[tuple[Any, ...]]:
     yield "question", "method", "metric", "value", "low", "high"
     for probe in ("knn", "linear"):
-        for score in getattr(found, probe):
+        for score in getattr(evaluation, probe):
             yield probe, score.name, "macro_f1", score.macro_f1, score.low, score.high
             yield probe, score.name, "accuracy", score.accuracy, "", ""
-    for method, values in found.integration.items():
+    for method, values in evaluation.integration.items():
         for metric, value in values.items():
             yield "integration", method, metric, "" if value is None else value, "", ""
 
 
-def _curve_lines(found: Evaluation) -> Iterable[tuple[Any, ...]]:
+def _curve_lines(evaluation: Evaluation) -> Iterable[tuple[Any, ...]]:
     yield "curve", "method", "x", "mean", "sd", "draws"
-    for name, curve in _named_curves(found):
+    for name, curve in _named_curves(evaluation):
         for method, values in curve.values.items():
             for x, mean, spread in zip(curve.x, *summary(values), strict=True):
                 if mean == mean:  # NaN where the method was not fitted

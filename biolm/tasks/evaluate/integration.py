@@ -109,17 +109,17 @@ def integration_metrics(
         graph = NeighborsResults(
             indices=indices[:, :GRAPH_NEIGHBOURS].copy(), distances=distances[:, :GRAPH_NEIGHBOURS].copy()
         )
-        found: Metrics = dict.fromkeys(EXPLAIN)
-        found["NMI"], found["ARI"] = _clusters(vectors, labels, seed)
-        found["Silhouette label"] = _silhouette_label(vectors, labels)
-        found["cLISI"] = float(scib_metrics.clisi_knn(near, labels))
-        found["Graph connectivity"] = float(scib_metrics.graph_connectivity(graph, labels))
+        metrics: Metrics = dict.fromkeys(EXPLAIN)
+        metrics["NMI"], metrics["ARI"] = _clusters(vectors, labels, seed)
+        metrics["Silhouette label"] = _silhouette_label(vectors, labels)
+        metrics["cLISI"] = float(scib_metrics.clisi_knn(near, labels))
+        metrics["Graph connectivity"] = float(scib_metrics.graph_connectivity(graph, labels))
         if batch is not None:
-            found["Silhouette batch"] = silhouette_batch(vectors, labels, batch)
-            found["iLISI"] = float(scib_metrics.ilisi_knn(near, batch))
+            metrics["Silhouette batch"] = silhouette_batch(vectors, labels, batch)
+            metrics["iLISI"] = float(scib_metrics.ilisi_knn(near, batch))
             if before is not None:
-                found["PCR"] = _removed(before, vectors, batch)
-    return _with_means(found)
+                metrics["PCR"] = _removed(before, vectors, batch)
+    return _with_means(metrics)
 
 
 def silhouette_batch(
@@ -198,15 +198,15 @@ def _neighbours(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
     return indices, distances
 
 
-def _with_means(found: Metrics) -> Metrics:
-    found["Bio"] = _mean([found[name] for name in BIO_METRICS])
-    batch = [found[name] for name in BATCH_METRICS]
-    if found["iLISI"] is None:
-        return found
-    found["Batch"] = _mean(batch)
-    bio, rest = found["Bio"], found["Batch"]
-    found["Total"] = 0.6 * bio + 0.4 * rest if bio is not None and rest is not None else None
-    return found
+def _with_means(metrics: Metrics) -> Metrics:
+    metrics["Bio"] = _mean([metrics[name] for name in BIO_METRICS])
+    batch = [metrics[name] for name in BATCH_METRICS]
+    if metrics["iLISI"] is None:
+        return metrics
+    metrics["Batch"] = _mean(batch)
+    bio, rest = metrics["Bio"], metrics["Batch"]
+    metrics["Total"] = 0.6 * bio + 0.4 * rest if bio is not None and rest is not None else None
+    return metrics
 
 
 def _mean(values: list[float | None]) -> float | None:

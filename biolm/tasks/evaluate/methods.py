@@ -40,15 +40,15 @@ def baseline_vectors(data: EvaluationData, seed: int) -> dict[str, NDArray[np.fl
     """
     table = log_normalised(data.counts)
     genes = variable_columns(table, VARIABLE_GENES)
-    found = {
+    vectors = {
         PCA: fit_pca(data.counts, components=COMPONENTS, seed=seed)(data.counts),
         HVG: table[:, genes].toarray().astype(np.float32),
     }
     if find_spec("scvi") is None:
         log.info("scVI is left out: scvi-tools is not installed")
     else:
-        found[SCVI] = _scvi(data, genes, seed)
-    return found
+        vectors[SCVI] = _scvi(data, genes, seed)
+    return vectors
 
 
 def knn_methods(vectors: Mapping[str, Any]) -> list[Method]:

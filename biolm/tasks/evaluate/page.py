@@ -38,37 +38,37 @@ KNN = "Nearest neighbours on frozen vectors (zero-shot)"
 LINEAR = "Linear probe on frozen vectors"
 
 
-def summary_text(found: Evaluation) -> list[str]:
+def summary_text(evaluation: Evaluation) -> list[str]:
     """What the page says first."""
-    facts = found.facts
+    facts = evaluation.facts
     scored = f"{facts['cells scored']:,} cells of {facts['data']} with {facts['types']} types"
     if facts["cells scored"] < facts["labelled cells"]:
         scored += f", drawn at random from {facts['labelled cells']:,} labelled cells"
     return [
-        f"{', '.join(found.embeddings)} on {scored}. Baselines stand beside every score; "
+        f"{', '.join(evaluation.embeddings)} on {scored}. Baselines stand beside every score; "
         f"'{SHUFFLED}' shows what chance gives.",
-        *[f"By nearest neighbours, {sentence}" for sentence in found.verdicts["knn"]],
-        *[f"By a linear probe, {sentence}" for sentence in found.verdicts["linear"]],
+        *[f"By nearest neighbours, {sentence}" for sentence in evaluation.verdicts["knn"]],
+        *[f"By a linear probe, {sentence}" for sentence in evaluation.verdicts["linear"]],
     ]
 
 
-def parts(found: Evaluation) -> list[Part]:
+def parts(evaluation: Evaluation) -> list[Part]:
     """Tables and plots, in the order of the page."""
-    facts = found.facts
+    facts = evaluation.facts
     folds = f"{facts['folds']} folds by {facts['folds by']}; the interval is a bootstrap over cells."
     page: list[Part] = [
-        _scores(KNN, f"15 nearest neighbours by angle. {folds}", found, "knn"),
-        _scores(LINEAR, f"Logistic regression. {folds}", found, "linear"),
+        _scores(KNN, f"15 nearest neighbours by angle. {folds}", evaluation, "knn"),
+        _scores(LINEAR, f"Logistic regression. {folds}", evaluation, "linear"),
     ]
-    if found.integration:
-        page.append(_metrics(found))
-    page += curve_sets(found)
-    for calls in found.calls:
+    if evaluation.integration:
+        page.append(_metrics(evaluation))
+    page += curve_sets(evaluation)
+    for calls in evaluation.calls:
         page += _calls(calls)
     return page
 
 
-def curve_sets(found: Evaluation) -> list[Curves]:
+def curve_sets(evaluation: Evaluation) -> list[Curves]:
     """Every curve that was taken."""
     learnt = (
         f"Linear probe, and {L1} on all genes (up to {L1_CELLS:,} cells to learn from), tested on "
@@ -79,13 +79,13 @@ def curve_sets(found: Evaluation) -> list[Curves]:
         "all genes. Whiskers: standard deviation of the draws."
     )
     wanted = (
-        (found.few_shot, "Few-shot", "labelled cells a type", learnt),
-        (found.label_share, "Fraction of labels", "fraction of the labelled cells", learnt),
-        (found.reads, "Fewer reads", "fraction of reads kept", damaged.format(what="reads")),
-        (found.genes, "Missing genes", "fraction of genes kept", damaged.format(what="genes")),
+        (evaluation.few_shot, "Few-shot", "labelled cells a type", learnt),
+        (evaluation.label_share, "Fraction of labels", "fraction of the labelled cells", learnt),
+        (evaluation.reads, "Fewer reads", "fraction of reads kept", damaged.format(what="reads")),
+        (evaluation.genes, "Missing genes", "fraction of genes kept", damaged.format(what="genes")),
     )
     return [
-        _curves(curve, title, label, note, found)
+        _curves(curve, title, label, note, evaluation)
         for curve, title, label, note in wanted
         if curve is not None and curve.x
     ]
@@ -125,9 +125,9 @@ def cell_map(data: EvaluationData, vectors: Mapping[str, Any], settings: Evaluat
     return CellMap(name=data.name, cells=list(data.table.obs_names), views=views, columns={**first, **others})
 
 
-def _scores(title: str, note: str, found: Evaluation, probe: str) -> ScoreTable:
-    rows = [_row(score, score.name in found.embeddings) for score in getattr(found, probe)]
-    return ScoreTable(title=title, rows=rows, note=note, verdict=found.verdicts[probe])
+def _scores(title: str, note: str, evaluation: Evaluation, probe: str) -> ScoreTable:
+    rows = [_row(score, score.name in evaluation.embeddings) for score in getattr(evaluation, probe)]
+    return ScoreTable(title=title, rows=rows, note=note, verdict=evaluation.verdicts[probe])
 
 
 def _row(score: Score, is_model: bool) -> ScoreRow:
@@ -141,18 +141,20 @@ def _row(score: Score, is_model: bool) -> ScoreRow:
     )
 
 
-def _metrics(found: Evaluation) -> MetricTable:
+def _metrics(evaluation: Evaluation) -> MetricTable:
     columns = [
-        name for name in EXPLAIN if any(values[name] is not None for values in found.integration.values())
+        name
+        for name in EXPLAIN
+        if any(values[name] is not None for values in evaluation.integration.values())
     ]
     rows = [
         MetricRow(
             name=name,
             values=[values[c] for c in columns],
-            is_model=name in found.embeddings,
+            is_model=name in evaluation.embeddings,
             is_control=name == SHUFFLED,
         )
-        for name, values in found.integration.items()
+        for name, values in evaluation.integration.items()
     ]
     return MetricTable(
         title="Integration metrics",
@@ -164,7 +166,7 @@ def _metrics(found: Evaluation) -> MetricTable:
     )
 
 
-def _curves(curve: LabelCurve, title: str, label: str, note: str, found: Evaluation) -> Curves:
+def _curves(curve: LabelCurve, title: str, label: str, note: str, evaluation: Evaluation) -> Curves:
     lines = []
     for name, values in curve.values.items():
         known = ~np.isnan(values).any(0)
@@ -176,7 +178,7 @@ def _curves(curve: LabelCurve, title: str, label: str, note: str, found: Evaluat
                 y=mean,
                 low=[max(0.0, m - s) for m, s in zip(mean, spread, strict=True)],
                 high=[min(1.0, m + s) for m, s in zip(mean, spread, strict=True)],
-                is_model=name in found.embeddings,
+                is_model=name in evaluation.embeddings,
             )
         )
     return Curves(

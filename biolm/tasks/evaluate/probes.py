@@ -98,12 +98,12 @@ def cross_validated(
         Folds that test every cell once.
     """
     classes = np.unique(labels)
-    found = np.zeros((len(labels), len(classes)))
+    probabilities = np.zeros((len(labels), len(classes)))
     for split in splits:
         predictor = method.fit(method.table[split.train], labels[split.train], seed)
         columns = np.searchsorted(classes, predictor.classes)
-        found[np.ix_(split.test, columns)] = predictor.predict_proba(method.table[split.test])
-    return Calls(method.name, classes, labels, found)
+        probabilities[np.ix_(split.test, columns)] = predictor.predict_proba(method.table[split.test])
+    return Calls(method.name, classes, labels, probabilities)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,31 +77,31 @@ def robustness(
             for name in names:
                 evaluate = _Evaluation(data, query, _fitted(name, data, reference, settings, seed))
                 reads.values[name][draw] = [
-                    evaluate(downsampled(data.counts[query], share, seed), None) for share in READS_KEPT
+                    evaluate(downsampled(data.counts[query], kept, seed), None) for kept in READS_KEPT
                 ]
                 genes.values[name][draw] = [
-                    evaluate(data.counts[query], _some_genes(data.counts.shape[1], share, seed))
-                    for share in GENES_KEPT
+                    evaluate(data.counts[query], _some_genes(data.counts.shape[1], kept, seed))
+                    for kept in GENES_KEPT
                 ]
     return reads, genes
 
 
-def downsampled(counts: Any, share: float, seed: int) -> Any:
-    """Sparse counts of which each single one was kept with the chance ``share``.
+def downsampled(counts: Any, keep: float, seed: int) -> Any:
+    """Sparse counts of which each single one was kept with the chance ``keep``.
 
     Parameters
     ----------
     counts
         Sparse ``(n, g)``.
-    share
+    keep
         Fraction of the reads that is kept.
     seed
         Of the draw.
     """
     table = counts.copy()
-    if share < 1:
+    if keep < 1:
         rng = np.random.default_rng(seed)
-        table.data = rng.binomial(table.data.astype(np.int64), share).astype(table.data.dtype)
+        table.data = rng.binomial(table.data.astype(np.int64), keep).astype(table.data.dtype)
         table.eliminate_zeros()
     return table
 
@@ -120,9 +120,9 @@ class _Evaluation:
         return float(macro_f1(self.truth, called.astype(np.int64))[0])
 
 
-def _some_genes(genes: int, share: float, seed: int) -> NDArray[np.int64]:
+def _some_genes(genes: int, keep: float, seed: int) -> NDArray[np.int64]:
     order = np.random.default_rng(seed).permutation(genes)
-    return np.sort(order[: max(1, round(share * genes))])
+    return np.sort(order[: max(1, round(keep * genes))])
 
 
 def _fitted(

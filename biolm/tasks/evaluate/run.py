@@ -128,12 +128,12 @@ def evaluate(
         tidy(folder)
         refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
     cells = read(data, keys, settings, _several(model))
-    found, vectors = evaluate_data(cells, settings)
+    evaluation, vectors = evaluate_data(cells, settings)
     if output is not None:
         from biolm.tasks.evaluate.files import write
 
-        write(Path(output), found, cells, vectors, settings)
-    return found
+        write(Path(output), evaluation, cells, vectors, settings)
+    return evaluation
 
 
 def _several(
@@ -169,7 +169,7 @@ def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Eva
     integration = _integration(data, vectors, shuffled, seed) if settings.integration else {}
     few_shot, label_share = _curves(data, methods, settings) if settings.curves else (None, None)
     reads, genes = robustness(data, settings) if settings.robustness else (None, None)
-    found = Evaluation(
+    evaluation = Evaluation(
         embeddings=tuple(data.vectors),
         integration=integration,
         **scores,
@@ -181,7 +181,7 @@ def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Eva
         genes=genes,
         facts=_facts(data, settings, len(splits)),
     )
-    return found, vectors
+    return evaluation, vectors
 
 
 def _probed(
@@ -194,12 +194,12 @@ def _probed(
     """Calls of one probe on every method, and of the controls."""
     seed = settings.seed
     floor = Method(MAJORITY, data.counts, fit_majority)
-    found = [cross_validated(method, data.labels, splits, seed) for method in (*methods, floor)]
+    calls = [cross_validated(method, data.labels, splits, seed) for method in (*methods, floor)]
     mixed = data.labels[shuffled]
     # Folds of their own: those of the true labels would leave types out of some training sides.
     folds = kfold(mixed, folds=settings.folds, groups=data.groups, copies=data.copies, seed=seed)
     components = next(method for method in methods if method.name == PCA)
-    return [*found, cross_validated(replace(components, name=SHUFFLED), mixed, folds, seed)]
+    return [*calls, cross_validated(replace(components, name=SHUFFLED), mixed, folds, seed)]
 
 
 def _integration(
@@ -209,11 +209,11 @@ def _integration(
     mixed = None if data.batch is None else data.batch[shuffled]
     rows = [(name, table, data.labels, data.batch) for name, table in vectors.items()]
     rows.append((SHUFFLED, before, data.labels[shuffled], mixed))
-    found = {}
+    metrics = {}
     for place, (name, table, labels, batch) in enumerate(rows, 1):
         log.info("integration metrics: %s (%d of %d)", name, place, len(rows))
-        found[name] = integration_metrics(table, labels, batch, before=before, seed=seed)
-    return found
+        metrics[name] = integration_metrics(table, labels, batch, before=before, seed=seed)
+    return metrics
 
 
 def _curves(

@@ -144,16 +144,16 @@ def _maximised(
             -1, width, width
         )
         prior = noise[part, None, None] * np.eye(width)
-        found = np.linalg.solve(shared + prior, cross[part, :, None])[:, :, 0]
-        loadings[part] = found
-        explained = np.einsum("gd,gde,ge->g", found, shared, found, optimize=True)
-        left[part] = squares[part] - 2 * (found * cross[part]).sum(1) + explained
+        solved = np.linalg.solve(shared + prior, cross[part, :, None])[:, :, 0]
+        loadings[part] = solved
+        explained = np.einsum("gd,gde,ge->g", solved, shared, solved, optimize=True)
+        left[part] = squares[part] - 2 * (solved * cross[part]).sum(1) + explained
     return loadings, np.maximum(left / cells, LEAST_NOISE)
 
 
 def _rotated(loadings: NDArray[np.float64], noise: NDArray[np.float64]) -> Factors:
     """Axes along which signal over noise is diagonal, by falling signal; the largest loading is positive."""
     values, axes = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))
-    found = loadings @ axes[:, np.argsort(-values)]
-    largest = found[np.abs(found).argmax(0), np.arange(found.shape[1])]
-    return Factors(found * np.sign(largest), noise)
+    rotated = loadings @ axes[:, np.argsort(-values)]
+    largest = rotated[np.abs(rotated).argmax(0), np.arange(rotated.shape[1])]
+    return Factors(rotated * np.sign(largest), noise)

@@ -110,7 +110,7 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
         fractions = _fractions(samples, count)
         rows, sets = _sets(samples, fractions, settings.genes, place)
         with progress("fitting", settings.rounds * len(sets), show=settings.progress, unit="sets") as advance:
-            found = fit_factors(
+            fitted = fit_factors(
                 sets,
                 len(rows),
                 factors=settings.factors,
@@ -118,17 +118,17 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
                 seed=settings.seed,
                 advance=advance,
             )
-        means, held = np.zeros(len(rows)), np.zeros(len(rows))
+        means, measured = np.zeros(len(rows)), np.zeros(len(rows))
         for one in sets:
             means[one.genes] += one.mean
-            held[one.genes] += 1
+            measured[one.genes] += 1
         model = CellFactors(
             text=text,
             rows=rows,
             # As the file will hold them.
-            loadings=found.loadings.astype(np.float16).astype(np.float32),
-            noise=found.noise.astype(np.float32),
-            means=(means / held).astype(np.float32),
+            loadings=fitted.loadings.astype(np.float16).astype(np.float32),
+            noise=fitted.noise.astype(np.float32),
+            means=(means / measured).astype(np.float32),
             fractions=fractions,
             scales=(1.0, 1.0),
             sha256="",
@@ -176,8 +176,8 @@ def _check_shared(samples: Sequence[_Sample]) -> None:
     """Refuse sets that no gene joins: each would have factors of its own."""
     if len(samples) < 2:
         return
-    genes, held = np.unique(np.concatenate([one.panel for one in samples]), return_counts=True)
-    shared = genes[held > 1]
+    genes, counts = np.unique(np.concatenate([one.panel for one in samples]), return_counts=True)
+    shared = genes[counts > 1]
     for one in samples:
         both = int(np.isin(one.panel, shared).sum())
         if both < FEWEST:
@@ -190,13 +190,13 @@ def _check_shared(samples: Sequence[_Sample]) -> None:
 def _fractions(samples: Sequence[_Sample], count: int) -> NDArray[np.float32]:
     """``(h,)`` mean fraction of a cell's counts a gene holds, over sets that measure most genes."""
     wide = [one for one in samples if len(one.panel) > _WHOLE]
-    total, held = np.zeros(count), np.zeros(count)
+    total, measured = np.zeros(count), np.zeros(count)
     for one in wide or samples:
         table = one.counts()
         weights = 1 / np.asarray(table.sum(1)).ravel()
         total += np.asarray(table.T @ weights).ravel() / table.shape[0]
-        held[one.panel] += 1
-    return (total / np.maximum(held, 1)).astype(np.float32)
+        measured[one.panel] += 1
+    return (total / np.maximum(measured, 1)).astype(np.float32)
 
 
 def _sets(
@@ -205,17 +205,17 @@ def _sets(
     """Human rows of the genes that get loadings, and the sets in log counts of them."""
     from scipy.sparse import load_npz, save_npz
 
-    moments, total, held = [], np.zeros(len(fractions)), np.zeros(len(fractions))
+    moments, total, measured = [], np.zeros(len(fractions)), np.zeros(len(fractions))
     for one in samples:
         values = log_counts(one.block(), one.match, fractions)
         mean = np.asarray(values.mean(0, dtype=np.float64)).ravel()
         square = np.asarray(values.multiply(values).mean(0, dtype=np.float64)).ravel()
         shown = np.asarray((values > 0).sum(0)).ravel() >= _FEWEST_CELLS
         total[shown] += (square - mean**2)[shown]
-        held[shown] += 1
+        measured[shown] += 1
         moments.append((mean, square - mean**2, shown))
-    variance = total / np.maximum(held, 1)
-    rows = np.sort(np.argsort(-variance, kind="stable")[: min(most, int((held > 0).sum()))])
+    variance = total / np.maximum(measured, 1)
+    rows = np.sort(np.argsort(-variance, kind="stable")[: min(most, int((measured > 0).sum()))])
     sets = []
     for number, (one, (mean, spread, shown)) in enumerate(zip(samples, moments, strict=True)):
         genes = np.flatnonzero(shown[rows])

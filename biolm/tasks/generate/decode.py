@@ -58,14 +58,14 @@ def write_on(
     if settings.direction != "forward" and not reader.language.both_ways:
         raise ConfigError(f"model {reader.name} was trained to write forward only; leave the direction out")
     letters = letter_tokens(reader, ambiguous=settings.ambiguous)
-    made: dict[Unit, GeneratedSequence] = {}
+    generated: dict[Unit, GeneratedSequence] = {}
     with progress("generating", len(units), show=settings.progress, unit="sequences") as advance:
         for direction in dict.fromkeys(unit.direction for unit in units):
             chosen = [unit for unit in units if unit.direction == direction]
             for unit, sequence in _one_way(reader, prompts, settings, letters, chosen):
-                made[unit] = sequence
+                generated[unit] = sequence
                 advance(1)
-    return [made[unit] for unit in units]
+    return [generated[unit] for unit in units]
 
 
 def _one_way(
@@ -82,14 +82,14 @@ def _one_way(
     backward = units[0].direction == "backward"
     begin, stop = (special.suffix, special.prefix) if backward else (special.prefix, special.suffix)
     begin = (*begin, *_tag(reader, settings.lineage))
-    room = settings.max_length + len(begin)
-    room = room if reader.max_length is None else min(room, reader.max_length)
-    starts = [_start(reader, prompt, begin, room, backward=backward) for prompt in prompts]
+    longest = settings.max_length + len(begin)
+    longest = longest if reader.max_length is None else min(longest, reader.max_length)
+    starts = [_start(reader, prompt, begin, longest, backward=backward) for prompt in prompts]
     chosen = [starts[unit.row] for unit in units]
     options = SamplingOptions(
         **settings.sampling(),
-        max_tokens=room,
-        max_total=room,
+        max_tokens=longest,
+        max_total=longest,
         stop=stop[:1],
         allowed=[*letters.tolist(), *stop[:1]],
     )
@@ -164,7 +164,7 @@ def _tag(reader: SequenceModel, lineage: str | None) -> tuple[int, ...]:
 
 
 def _start(
-    reader: SequenceModel, prompt: Prompt, begin: tuple[int, ...], room: int, *, backward: bool
+    reader: SequenceModel, prompt: Prompt, begin: tuple[int, ...], longest: int, *, backward: bool
 ) -> list[int]:
     """Tokens that the model reads first."""
     if OPEN in prompt.letters:
@@ -178,9 +178,9 @@ def _start(
     ids = [*begin, *(inner[::-1] if backward else inner)]
     if not ids:
         raise InputError(f"model {reader.name} has no token that begins a sequence; give it a prompt")
-    if len(ids) >= room:
+    if len(ids) >= longest:
         raise InputError(
             f"prompt {prompt.name!r} has {len(inner):,} tokens, but a sequence may have "
-            f"{room - len(begin):,}; shorten it, or allow longer ones where the model reads more"
+            f"{longest - len(begin):,}; shorten it, or allow longer ones where the model reads more"
         )
     return ids

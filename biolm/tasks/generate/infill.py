@@ -74,12 +74,12 @@ def fill_in(
         sweeps=settings.sweeps,
         numbers=[unit.number(len(prompts)) for unit in units],
     )
-    made = []
+    generated = []
     with progress("scoring", len(filled), show=settings.progress, unit="sequences") as advance:
         for ids, unit in zip(filled, units, strict=True):
             prompt, template = prompts[unit.row], templates[unit.row]
             done = type(template)(ids, template.places)
-            made.append(
+            generated.append(
                 GeneratedSequence(
                     name=f"{prompt.name}_{unit.copy + 1}",
                     sequence=_overlaid(reader, prompt, done),
@@ -90,7 +90,7 @@ def fill_in(
                 )
             )
             advance(1)
-    return made
+    return generated
 
 
 def _overlaid(reader: SequenceModel, prompt: Prompt, done: Template) -> str:
@@ -116,11 +116,11 @@ def _template(reader: SequenceModel, prompt: Prompt, stand_in: int) -> Template:
     block = SequenceBlock.of([prompt.letters.replace(OPEN, letter)])
     ids = reader.tokenize(block).ids.tolist()
     if reader.max_length is not None and len(ids) > reader.max_length:
-        room = reader.max_length - sum(reader.language.special)
+        longest = reader.max_length - sum(reader.language.special)
         raise InputError(
             f"template {prompt.name!r} has {len(prompt.letters):,} residues or bases but model "
             f"{reader.name} reads at "
-            f"most {room:,}; shorten it"
+            f"most {longest:,}; shorten it"
         )
     before = reader.language.special[0]
     return Template(ids, [before + place for place in places])

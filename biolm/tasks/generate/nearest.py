@@ -71,9 +71,9 @@ class Reference:
         query = upper(SequenceBlock.of([text]))
         best, name = 0.0, ""
         for piece in self._candidates(query):
-            share = self._identity(query.letters, self._letters(piece))
-            if share > best:
-                best, name = share, self._names[int(self._owners[piece])]
+            identity = self._identity(query.letters, self._letters(piece))
+            if identity > best:
+                best, name = identity, self._names[int(self._owners[piece])]
         return name, best
 
     def _candidates(self, query: SequenceBlock) -> list[int]:
@@ -96,10 +96,10 @@ class Reference:
         """Fraction of the query's letters that are aligned to the same, on the better strand."""
         shares = []
         for strand in [query] if self.protein else [query, reverse_complement(query)]:
-            found = self._aligner.align(_known(target, self.protein), _known(strand, self.protein))[0]
+            alignment = self._aligner.align(_known(target, self.protein), _known(strand, self.protein))[0]
             same = sum(
                 int((target[a:b] == strand[c:d]).sum())
-                for (a, b), (c, d) in zip(*found.aligned.tolist(), strict=True)
+                for (a, b), (c, d) in zip(*alignment.aligned.tolist(), strict=True)
             )
             shares.append(same / len(query))
         return max(shares)

@@ -102,14 +102,14 @@ def usable_prompts(
         raise InputError("there is no prompt; give one or leave prompts out")
     tally = Tally() if tally is None else tally
     cleaner = [_cleaned(prompt, reader, tally) if prompt.letters else prompt for prompt in prompts]
-    found = [prompt for prompt in cleaner if _known(prompt, reader, letters, tally)]
+    usable = [prompt for prompt in cleaner if _known(prompt, reader, letters, tally)]
     if sentence := tally.sentence():
         log.warning("prompts: %s", sentence)
-    if not found:
+    if not usable:
         raise InputError(
             "every prompt was left out for residues or bases that the model does not know; correct them"
         )
-    return found
+    return usable
 
 
 def _known(prompt: Prompt, reader: SequenceModel, letters: str, tally: Tally) -> bool:
@@ -163,8 +163,10 @@ def letter_tokens(reader: SequenceModel, *, ambiguous: bool) -> NDArray[np.int64
         letters = token.isascii() and token.isalpha()
         return letters and (ambiguous or not plain or set(token) <= plain)
 
-    found = [number for token, number in tokenizer.vocabulary.items() if fits(token) and number not in hidden]
-    return np.array(sorted(found), np.int64)
+    numbers = [
+        number for token, number in tokenizer.vocabulary.items() if fits(token) and number not in hidden
+    ]
+    return np.array(sorted(numbers), np.int64)
 
 
 def _is_file(text: str) -> bool:

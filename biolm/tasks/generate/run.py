@@ -148,18 +148,18 @@ def generate_file(
     check_outputs(target, (".fasta", ".fa", ".faa", ".fna") if settings.shard else (target.suffix,), settings)
     work = _Work.of(model, prompts, settings)
     known = None if reference is None else _reference(reference, work.protein)
-    made: list[GeneratedSequence] = []
+    generated: list[GeneratedSequence] = []
     names = [entry.name for entry in fields(GenerateSettings)]
     options = {name: getattr(settings, name) for name in names if name not in _RUN}
 
     def compute(units: Sequence[Unit]) -> dict[str, NDArray[Any]]:
-        found = work.made(units)
-        made.extend(found)
-        return _arrays(found)
+        sequences = work.made(units)
+        generated.extend(sequences)
+        return _arrays(sequences)
 
     def finish(parts: Parts, path: Path) -> None:
-        made[:] = _looked_up(_marked(_sequences(parts)), known, settings)
-        _write(made, path, target, settings.near)
+        generated[:] = _looked_up(_marked(_sequences(parts)), known, settings)
+        _write(generated, path, target, settings.near)
 
     Job(
         kind=KIND,
@@ -179,7 +179,7 @@ def generate_file(
         label="generating",
         unit="sequences",
     ).run(target, settings)
-    return _summary(made, target, settings.near, work.tally)
+    return _summary(generated, target, settings.near, work.tally)
 
 
 def merge_generated(merging: Merging) -> int:
@@ -189,28 +189,28 @@ def merge_generated(merging: Merging) -> int:
     settings = GenerateSettings(near=job["options"]["near"])
     place = facts.get("reference") if merging.data is None else merging.data
     known = None if place is None else _reference(place, job["model"]["reads"] == "protein")
-    made = _looked_up(_marked(_sequences(merging.parts)), known, settings)
-    merging.write(lambda path: _write(made, path, merging.target, settings.near))
-    return sum(bool(each.sequence) for each in made)
+    generated = _looked_up(_marked(_sequences(merging.parts)), known, settings)
+    merging.write(lambda path: _write(generated, path, merging.target, settings.near))
+    return sum(bool(each.sequence) for each in generated)
 
 
-def _write(made: list[GeneratedSequence], path: Path, target: Path, near: float) -> None:
-    kept = [each for each in made if each.sequence]
+def _write(generated: list[GeneratedSequence], path: Path, target: Path, near: float) -> None:
+    kept = [each for each in generated if each.sequence]
     if not kept:
         raise OutputError(
-            f"all {len(made)} sequences ended before their first letter, so {target} was not written; give a "
-            "prompt or another seed"
+            f"all {len(generated)} sequences ended before their first letter, so {target} was not "
+            "written; give a prompt or another seed"
         )
     path.write_text("".join(_record(each, near) for each in kept), encoding="ascii")
 
 
-def _summary(made: list[GeneratedSequence], target: Path, near: float, tally: Tally) -> GenerateSummary:
-    kept = [each for each in made if each.sequence]
+def _summary(generated: list[GeneratedSequence], target: Path, near: float, tally: Tally) -> GenerateSummary:
+    kept = [each for each in generated if each.sequence]
     copies = [each.identity >= near for each in kept if each.identity is not None]
     return GenerateSummary(
         output=target,
         sequences=len(kept),
-        empty=len(made) - len(kept),
+        empty=len(generated) - len(kept),
         unfinished=sum(each.end == "length" for each in kept),
         duplicates=sum(bool(each.duplicate_of) for each in kept),
         copies=sum(copies) if copies else None,
@@ -278,53 +278,55 @@ class _Work:
         return make(self.reader, self.prompts, self.settings, units)
 
 
-def _arrays(made: Sequence[GeneratedSequence]) -> dict[str, NDArray[Any]]:
-    texts = {name: np.array([getattr(each, name) for each in made], str) for name in _TEXTS}
-    scores = [each.log_probabilities for each in made]
+def _arrays(generated: Sequence[GeneratedSequence]) -> dict[str, NDArray[Any]]:
+    texts = {name: np.array([getattr(each, name) for each in generated], str) for name in _TEXTS}
+    scores = [each.log_probabilities for each in generated]
     return {
         **texts,
-        "made": np.array([each.made for each in made], np.int64),
+        "made": np.array([each.made for each in generated], np.int64),
         "counts": np.array([len(each) for each in scores], np.int64),
         "scores": np.concatenate([np.zeros(0), *scores]),
     }
 
 
 def _sequences(parts: Parts) -> list[GeneratedSequence]:
-    found = []
+    sequences = []
     for part in parts:
         ends = np.cumsum(part["counts"]).tolist()
         for row, end in enumerate(ends):
             texts: dict[str, Any] = {name: str(part[name][row]) for name in _TEXTS}
             scores = part["scores"][end - int(part["counts"][row]) : end]
-            found.append(GeneratedSequence(**texts, made=int(part["made"][row]), log_probabilities=scores))
-    return found
+            sequences.append(
+                GeneratedSequence(**texts, made=int(part["made"][row]), log_probabilities=scores)
+            )
+    return sequences
 
 
-def _marked(made: list[GeneratedSequence]) -> list[GeneratedSequence]:
+def _marked(generated: list[GeneratedSequence]) -> list[GeneratedSequence]:
     """Name the first sequence with the same letters."""
     first: dict[str, str] = {}
-    found = []
-    for each in made:
+    marked = []
+    for each in generated:
         name = first.setdefault(each.sequence, each.name)
-        found.append(each if name == each.name else replace(each, duplicate_of=name))
-    return found
+        marked.append(each if name == each.name else replace(each, duplicate_of=name))
+    return marked
 
 
 def _looked_up(
-    made: list[GeneratedSequence], known: Reference | None, settings: GenerateSettings
+    generated: list[GeneratedSequence], known: Reference | None, settings: GenerateSettings
 ) -> list[GeneratedSequence]:
     """Name the nearest record of the reference."""
     if known is None:
-        return made
-    found, held = [], {"": ("", 0.0)}
-    with progress("comparing", len(made), show=settings.progress, unit="sequences") as advance:
-        for each in made:
-            if each.sequence not in held:
-                held[each.sequence] = known.nearest(each.sequence)
-            name, share = held[each.sequence]
-            found.append(replace(each, nearest=name, identity=share))
+        return generated
+    sequences, nearest_of = [], {"": ("", 0.0)}
+    with progress("comparing", len(generated), show=settings.progress, unit="sequences") as advance:
+        for each in generated:
+            if each.sequence not in nearest_of:
+                nearest_of[each.sequence] = known.nearest(each.sequence)
+            name, identity = nearest_of[each.sequence]
+            sequences.append(replace(each, nearest=name, identity=identity))
             advance(1)
-    return found
+    return sequences
 
 
 def _reference(given: str | Path | SequenceBlock, protein: bool) -> Reference:

@@ -157,8 +157,8 @@ class _Table:
 
     def figure(self, minimum: int) -> NDArray[np.float64]:
         """``(g, g)``, NaN where too few cells hold a pair and on the diagonal."""
-        held = (self.count >= minimum) & ~np.eye(len(self.count), dtype=bool) & (self.squares > 0)
-        return np.where(held, self.excess / np.sqrt(np.where(held, self.squares, 1)), np.nan)
+        usable = (self.count >= minimum) & ~np.eye(len(self.count), dtype=bool) & (self.squares > 0)
+        return np.where(usable, self.excess / np.sqrt(np.where(usable, self.squares, 1)), np.nan)
 
 
 def _cells(
@@ -177,8 +177,8 @@ def _cells(
             continue
         maps: list[torch.Tensor] = []
 
-        def receive(found: tuple[torch.Tensor, ...], maps: list[torch.Tensor] = maps) -> None:
-            maps.append(found[0].double().mean(0).cpu())
+        def receive(by_layer: tuple[torch.Tensor, ...], maps: list[torch.Tensor] = maps) -> None:
+            maps.append(by_layer[0].double().mean(0).cpu())
 
         with torch.inference_mode():
             batch = Batch.from_tokens(tokens, np.array([row])).to(device)

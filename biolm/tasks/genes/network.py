@@ -146,19 +146,19 @@ def check_rate(max_fdr: float) -> None:
         raise ConfigError(f"the false discovery rate lies above 0 and up to 1, not {max_fdr}")
 
 
-def write_network(found: GeneNetwork, target: Path, *, overwrite: bool = False) -> None:
+def write_network(edges: GeneNetwork, target: Path, *, overwrite: bool = False) -> None:
     """Write the edges: ``.parquet``, ``.tsv`` or ``.csv``.
 
     Parameters
     ----------
-    found
+    edges
         The network.
     target
         File.
     overwrite
         Whether it may be replaced.
     """
-    write_table(target, [found.columns], found.facts, schema=SCHEMA, overwrite=overwrite)
+    write_table(target, [edges.columns], edges.facts, schema=SCHEMA, overwrite=overwrite)
 
 
 def _edges(
@@ -197,11 +197,11 @@ def _rates(
         if len(spare):
             drawn.append((rng.standard_normal((len(table), len(spare))) * spare).astype(np.float32))
         null += _histogram(np.concatenate(drawn, axis=1))
-    found = _histogram(table)
-    beyond, pairs = np.cumsum(null[::-1])[::-1], np.cumsum(found[::-1])[::-1]
+    observed = _histogram(table)
+    beyond, pairs = np.cumsum(null[::-1])[::-1], np.cumsum(observed[::-1])[::-1]
     p_values = (beyond + 1) / (null.sum() + 1)
     # From the farthest pair to the nearest, a rate never rises.
-    rates = np.minimum.accumulate(np.minimum(p_values * found.sum() / np.maximum(pairs, 1), 1))
+    rates = np.minimum.accumulate(np.minimum(p_values * observed.sum() / np.maximum(pairs, 1), 1))
     place = _bin(cosines)
     return p_values[place], np.maximum(rates, p_values)[place]
 

@@ -80,12 +80,12 @@ class GeneVectors:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Columns ``(r,)`` beside the vectors."""
-        held: dict[str, NDArray[Any]] = {"gene": self.names, "id": self.ids}
+        columns: dict[str, NDArray[Any]] = {"gene": self.names, "id": self.ids}
         if self.groups is not None:
-            held["group"] = self.groups
+            columns["group"] = self.groups
         if self.cells is not None:
-            held["cells"] = self.cells
-        return held
+            columns["cells"] = self.cells
+        return columns
 
     def to_anndata(self) -> AnnData:
         """Genes as rows: vectors in ``X``, columns in ``obs``, provenance in ``uns["biolm"]["genes"]``."""
@@ -286,12 +286,12 @@ def check_output(target: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{target} names no format for genes; use .h5ad, .parquet, .tsv or .csv")
 
 
-def write_vectors(found: GeneVectors, target: Path, *, overwrite: bool = False) -> None:
+def write_vectors(vectors: GeneVectors, target: Path, *, overwrite: bool = False) -> None:
     """Write an AnnData with genes as rows, or a table with a column an axis.
 
     Parameters
     ----------
-    found
+    vectors
         Vectors of genes.
     target
         File.
@@ -301,18 +301,18 @@ def write_vectors(found: GeneVectors, target: Path, *, overwrite: bool = False) 
     check_output(target, overwrite=overwrite)
     if target.suffix.lower() == ".h5ad":
         with replacing(target, overwrite=overwrite) as temporary:
-            write_anndata(found.to_anndata(), temporary)
+            write_anndata(vectors.to_anndata(), temporary)
         return
     table_format(target)
-    axes = {f"v{axis}": found.vectors[:, axis] for axis in range(found.vectors.shape[1])}
-    write_table(target, [found.columns() | axes], found.facts, schema=SCHEMA, overwrite=overwrite)
+    axes = {f"v{axis}": vectors.vectors[:, axis] for axis in range(vectors.vectors.shape[1])}
+    write_table(target, [vectors.columns() | axes], vectors.facts, schema=SCHEMA, overwrite=overwrite)
 
 
 def _table(model: CellModel) -> NDArray[np.float32]:
     """``(m, d)`` vectors that a model holds."""
-    held = getattr(model, "vectors", None)
-    if isinstance(held, np.ndarray) and len(held) == len(model.vocabulary):
-        return held
+    vectors = getattr(model, "vectors", None)
+    if isinstance(vectors, np.ndarray) and len(vectors) == len(model.vocabulary):
+        return vectors
     reader = token_model_of(model)
     weight = reader.core.embeddings.token.weight.detach().float().cpu().numpy()
     table: NDArray[np.float32] = weight[np.asarray(reader.language.tokenizer.token_ids)]  # type: ignore[attr-defined]
@@ -361,8 +361,8 @@ def _groups(source: Any, group: str | None) -> tuple[NDArray[np.str_], NDArray[n
         return np.array([""]), np.zeros(source.n_cells, np.int64)
     offered = source.obs_columns()
     if group not in offered:
-        held = ", ".join(offered) or "no column"
-        raise InputError(f"the file has no column '{group}' but {held}; choose one of them")
+        names = ", ".join(offered) or "no column"
+        raise InputError(f"the file has no column '{group}' but {names}; choose one of them")
     values = label_text(source.obs_column(group))
     titles, codes = np.unique(values, return_inverse=True)
     missing = np.isin(titles, ["", "nan"])

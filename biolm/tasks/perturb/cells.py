@@ -168,9 +168,9 @@ class _TokenCells(ChangingCells):
             ids, values, top = ids[kept], values[kept], self._top or _largest(values)
             values[np.isin(ids, raised)] = top
             new = raised[~np.isin(raised, ids)]
-            room = len(ids) if self._limit is None else self._limit - self._first - self._last - len(new)
-            ids = np.concatenate([ids[:room], new])
-            values = np.concatenate([values[:room], np.full(len(new), top, values.dtype)])
+            space = len(ids) if self._limit is None else self._limit - self._first - self._last - len(new)
+            ids = np.concatenate([ids[:space], new])
+            values = np.concatenate([values[:space], np.full(len(new), top, values.dtype)])
         if self._limit is not None:
             most = self._limit - self._first - self._last
             ids, values = ids[:most], None if values is None else values[:most]

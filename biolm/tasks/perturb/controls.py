@@ -87,10 +87,10 @@ class MatchedGenes:
 
     def _near(self, gene: int, expressed: NDArray[np.int64]) -> NDArray[np.int64]:
         """Genes about as high as this one."""
-        found = np.flatnonzero(expressed == gene)
-        if len(found):
+        at = np.flatnonzero(expressed == gene)
+        if len(at):
             reach = max(_PLACES, int(_SHARE * len(expressed)))
-            return expressed[max(0, found[0] - reach) : found[0] + reach + 1]
+            return expressed[max(0, at[0] - reach) : at[0] + reach + 1]
         place = self._place[gene]
         around = self._order[max(0, place - _AROUND) : place + _AROUND + 1]
         return around[~np.isin(around, expressed)]

@@ -96,8 +96,8 @@ class FileGenes:
         InputError
             If the file holds no such gene, or the model does not know it.
         """
-        found = [self._find(name.strip()) for name in names]
-        return list(dict.fromkeys(found))
+        numbers = [self._find(name.strip()) for name in names]
+        return list(dict.fromkeys(numbers))
 
     def _find(self, name: str) -> int:
         for values in self._columns.values():

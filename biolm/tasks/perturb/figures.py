@@ -39,9 +39,9 @@ def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.f
 
 def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean ``(e,)`` over the cells ``(n, e)`` that have a value; NaN where none has."""
-    held = np.isfinite(values)
-    total = np.where(held, values, 0).sum(0)
-    count = held.sum(0)
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0).sum(0)
+    count = finite.sum(0)
     return np.asarray(total / np.where(count > 0, count, np.nan))
 
 
@@ -69,10 +69,10 @@ def bootstrap_interval(
     low, high = np.full(edits, np.nan), np.full(edits, np.nan)
     for start in range(0, edits, _COLUMNS):
         part = values[:, start : start + _COLUMNS]
-        held = np.isfinite(part)
-        mass = weights @ held
-        sampled = (weights @ np.where(held, part, 0)) / np.where(mass > 0, mass, np.nan)
-        some = held.any(0)
+        finite = np.isfinite(part)
+        mass = weights @ finite
+        sampled = (weights @ np.where(finite, part, 0)) / np.where(mass > 0, mass, np.nan)
+        some = finite.any(0)
         if some.any():
             ends = np.nanquantile(sampled[:, some], [0.025, 0.975], axis=0)
             low[start : start + _COLUMNS][some], high[start : start + _COLUMNS][some] = ends

@@ -70,11 +70,11 @@ def perturb_file(
             raise ConfigError("a shard is merged with the file and the model; give their paths or names")
     with open_table(data, matrix=settings.matrix) as source:
         plan = Plan.of(source, data, loaded(model), wanted, settings)
-        found: list[Perturbation] = []
+        results: list[Perturbation] = []
 
         def finish(parts: Parts, temporary: Path) -> None:
-            found.append(plan.table(gathered(parts)))
-            write_table(temporary, [found[0].columns], found[0].facts, schema=SCHEMA)
+            results.append(plan.table(gathered(parts)))
+            write_table(temporary, [results[0].columns], results[0].facts, schema=SCHEMA)
 
         options = {name: value for name, value in asdict(settings).items() if name not in _RUN}
         genes = str(wanted.genes) if isinstance(wanted.genes, Path) else wanted.genes
@@ -101,8 +101,8 @@ def perturb_file(
             unit="cells",
         ).run(target, settings)
         if settings.shard is not None:
-            found.append(plan.table(gathered(shard_parts(target))))
-    return found[0]
+            results.append(plan.table(gathered(shard_parts(target))))
+    return results[0]
 
 
 def merge_perturbations(merging: Merging) -> int:
@@ -115,16 +115,16 @@ def merge_perturbations(merging: Merging) -> int:
     """
     merging.refuse_form()
     check_table(merging.target, overwrite=True)
-    job, facts, told = merging.job, merging.facts, merging.facts["wanted"]
+    job, facts, recorded = merging.job, merging.facts, merging.facts["wanted"]
     settings = replace(PerturbSettings(**job["options"]), progress=False)
-    genes = told["genes"] if isinstance(told["genes"], str) else tuple(told["genes"])
-    wanted = Wanted(tuple(told["delete"]), tuple(told["overexpress"]), genes)
+    genes = recorded["genes"] if isinstance(recorded["genes"], str) else tuple(recorded["genes"])
+    wanted = Wanted(tuple(recorded["delete"]), tuple(recorded["overexpress"]), genes)
     with cells_of_shards(merging, settings.matrix) as source:
         plan = Plan.of(source, merging.place, loaded(facts["model"]), wanted, settings)
         if plan.job.facts != job["model"]:
             raise InputError(
                 f"the model {facts['model']} changed since the shards were made; make them again"
             )
-        found = plan.table(gathered(merging.parts))
-        merging.write(lambda temporary: write_table(temporary, [found.columns], found.facts, schema=SCHEMA))
+        result = plan.table(gathered(merging.parts))
+        merging.write(lambda temporary: write_table(temporary, [result.columns], result.facts, schema=SCHEMA))
     return len(plan.rows)

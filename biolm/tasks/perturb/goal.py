@@ -118,14 +118,14 @@ def _sampled(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]
 def _states(source: CellSource, column: str) -> NDArray[np.str_]:
     offered = source.obs_columns()
     if column not in offered:
-        held = ", ".join(offered) or "no column"
-        raise InputError(f"the file has no column '{column}' but {held}; choose one of them")
+        names = ", ".join(offered) or "no column"
+        raise InputError(f"the file has no column '{column}' but {names}; choose one of them")
     return label_text(source.obs_column(column))
 
 
 def _of_state(states: NDArray[np.str_], state: str, column: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(states == state).astype(np.int64)
     if not len(rows):
-        held = ", ".join(np.unique(states)[:10].tolist())
-        raise InputError(f"column '{column}' holds no '{state}' but {held}")
+        names = ", ".join(np.unique(states)[:10].tolist())
+        raise InputError(f"column '{column}' holds no '{state}' but {names}")
     return rows

@@ -114,8 +114,8 @@ def mean_shares(
         cell = np.repeat(np.arange(len(block)), np.diff(block.indptr))
         target = match.target[block.indices]
         used = target >= 0
-        share = block.data[used] / np.maximum(sums[cell[used]], 1e-300)
-        total += np.bincount(target[used], weights=share, minlength=genes)
+        fraction = block.data[used] / np.maximum(sums[cell[used]], 1e-300)
+        total += np.bincount(target[used], weights=fraction, minlength=genes)
     return total / max(len(rows), 1)
 
 
@@ -155,15 +155,15 @@ def measure(
     before = cells.vectors(np.arange(len(block)), [Edit()] * len(block))
     for pairs in _pairs(cells, edits, block.numbers, matched, controls):
         _fill(out, steps, before, pairs, cells, goal)
-    held = {name: getattr(out, name) for name in _BY_CELL}
-    return {**held, "sums": steps.sums[None], "counts": steps.counts[None]}
+    arrays = {name: getattr(out, name) for name in _BY_CELL}
+    return {**arrays, "sums": steps.sums[None], "counts": steps.counts[None]}
 
 
 def gathered(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Shifts:
     """Shifts of all cells from those of consecutive blocks."""
-    held = list(parts)
-    by_cell = {name: np.concatenate([part[name] for part in held]) for name in _BY_CELL}
-    sums, counts = (np.concatenate([part[name] for part in held]).sum(0) for name in ("sums", "counts"))
+    arrays = list(parts)
+    by_cell = {name: np.concatenate([part[name] for part in arrays]) for name in _BY_CELL}
+    sums, counts = (np.concatenate([part[name] for part in arrays]).sum(0) for name in ("sums", "counts"))
     means = sums / np.where(counts > 0, counts, 1)
     return Shifts(**by_cell, moved=np.asarray(means[0] - means[1]))
 
@@ -222,7 +222,7 @@ def _pairs(
     controls: int,
 ) -> Iterator[_Pairs]:
     """Pairs of a block in which something changes, some at a time."""
-    held = _Pairs([], [], [], [])
+    pending = _Pairs([], [], [], [])
     for cell, expressed in enumerate(cells.expressed):
         have = set(expressed.tolist())
         for number, edit in enumerate(edits):
@@ -233,15 +233,15 @@ def _pairs(
                 changes = partial(cells.changes, cell)
                 drawn = matched.draw(edit, expressed, int(rows[cell]), number, controls, changes)
             for place, one in enumerate([edit, *drawn]):
-                held.cells.append(cell)
-                held.numbers.append(number)
-                held.controls.append(place > 0)
-                held.edits.append(one)
-            if len(held.edits) >= _PAIRS:
-                yield held
-                held = _Pairs([], [], [], [])
-    if held.edits:
-        yield held
+                pending.cells.append(cell)
+                pending.numbers.append(number)
+                pending.controls.append(place > 0)
+                pending.edits.append(one)
+            if len(pending.edits) >= _PAIRS:
+                yield pending
+                pending = _Pairs([], [], [], [])
+    if pending.edits:
+        yield pending
 
 
 def _fill(

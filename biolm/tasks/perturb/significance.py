@@ -66,25 +66,25 @@ def paired_p(below: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np
     from scipy.special import ndtr
 
     counts = _counts(below, drawn)
-    found = np.full(below.shape[1], np.nan)
+    p_values = np.full(below.shape[1], np.nan)
     for edit in range(below.shape[1]):
         sizes = counts[:, edit]
         used = sizes > 0
         # With one random gene a tie says nothing, as in the sign test.
         used &= ~((sizes == 1) & (below[:, edit] == 0.5))
         if not used.any():
-            found[edit] = 1.0 if (sizes > 0).any() else np.nan
+            p_values[edit] = 1.0 if (sizes > 0).any() else np.nan
             continue
         sizes = sizes[used]
         gap = abs(float((below[used, edit] * sizes).sum() - sizes.sum() / 2))
         if len(sizes) <= _EXACT:
             chances = _rank_sums(tuple(np.bincount(sizes).tolist()))
             distance = np.abs(np.arange(len(chances)) - sizes.sum() / 2)
-            found[edit] = min(1.0, float(chances[distance >= gap - 1e-9].sum()))
+            p_values[edit] = min(1.0, float(chances[distance >= gap - 1e-9].sum()))
         else:
             spread = np.sqrt((((sizes + 1.0) ** 2 - 1) / 12).sum())
-            found[edit] = 2 * float(ndtr(-gap / spread))
-    return found
+            p_values[edit] = 2 * float(ndtr(-gap / spread))
+    return p_values
 
 
 def _counts(below: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -118,13 +118,13 @@ def matched_p(below: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[n
     ``(e,)``; NaN where no random gene was drawn.
     """
     fraction = percentiles(below, drawn)
-    found = np.full(len(fraction), np.nan)
+    p_values = np.full(len(fraction), np.nan)
     for edit in np.flatnonzero(np.isfinite(fraction)):
         genes = np.unique(drawn[:, edit])
         different = len(genes) - int(genes[0] < 0)
         tail = min(fraction[edit], 1 - fraction[edit])
-        found[edit] = min(1.0, 2 * (different * tail + 1) / (different + 1))
-    return found
+        p_values[edit] = min(1.0, 2 * (different * tail + 1) / (different + 1))
+    return p_values
 
 
 def goal_p(
@@ -157,14 +157,14 @@ def goal_p(
     ``(e,)`` p values.
     """
     groups = _directions(cells, goals, seed, permutations)
-    found = np.empty(len(moved))
+    p_values = np.empty(len(moved))
     for start in range(0, len(moved), _EDITS):
         # The first column is the goal as labelled, in the same sums as its permutations.
         toward = moved[start : start + _EDITS] @ groups.T
         distance = np.abs(toward - toward.mean(1, keepdims=True))
         reached = distance >= distance[:, :1] * (1 - 1e-9) - _TIE
-        found[start : start + _EDITS] = reached.mean(1)
-    return found
+        p_values[start : start + _EDITS] = reached.mean(1)
+    return p_values
 
 
 def _directions(cells: NDArray[np.float64], goals: int, seed: int, permutations: int) -> NDArray[np.float64]:

@@ -188,7 +188,7 @@ def make_index(
         If a value is not a finite number, or no cell is left.
     """
     kept: list[NDArray[np.intp]] = []
-    held = np.empty(vectors.shape, np.float32) if store is None else store
+    table = np.empty(vectors.shape, np.float32) if store is None else store
     filled = 0
     for start in range(0, len(vectors), _ROWS):
         part = np.asarray(vectors[start : start + _ROWS], np.float32)
@@ -197,7 +197,7 @@ def make_index(
             raise InputError(f"reference vector {broken} holds values that are not finite; embed it again")
         rows = np.flatnonzero(part.any(1))
         part = part[rows]
-        held[filled : filled + len(rows)] = directions(part) if settings.metric == "cosine" else part
+        table[filled : filled + len(rows)] = directions(part) if settings.metric == "cosine" else part
         filled += len(rows)
         kept.append(rows + start)
     chosen = np.concatenate(kept) if kept else np.zeros(0, np.intp)
@@ -207,19 +207,19 @@ def make_index(
         log.warning(
             "%d reference cells hold no counts in genes of the model and are left out", len(vectors) - filled
         )
-    held = held[:filled]
+    table = table[:filled]
     codes = None if batches is None else batches[chosen]
-    calibration = calibrate(held, metric=settings.metric, batches=codes, seed=settings.seed)
+    calibration = calibrate(table, metric=settings.metric, batches=codes, seed=settings.seed)
     graph = None
     about: dict[str, Any] = {"metric": settings.metric, "index": settings.index, "cells": filled}
     about |= {"width": vectors.shape[1], "left_out": len(vectors) - filled}
     if settings.label is not None:
         about["label"] = settings.label
     if settings.index != "exact":
-        graph = make_graph(held, settings.index, seed=settings.seed, threads=settings.threads)
-        about["recall"] = _recall(held, settings)
+        graph = make_graph(table, settings.index, seed=settings.seed, threads=settings.threads)
+        about["recall"] = _recall(table, settings)
         log.info("recall of the %d nearest, on cells left out of the index: %.3f", _RECALL_K, about["recall"])
-    return Index(held, cells.take(chosen), calibration, {**about, **(facts or {})}, graph)
+    return Index(table, cells.take(chosen), calibration, {**about, **(facts or {})}, graph)
 
 
 def _recall(vectors: NDArray[np.float32], settings: IndexSettings) -> float:
@@ -236,11 +236,11 @@ def _recall(vectors: NDArray[np.float32], settings: IndexSettings) -> float:
     sides = (np.ones(count, np.int64), apart.astype(np.int64))
     _, limit = exact_neighbours(queries, vectors, k, metric=settings.metric, groups=sides)
     # The graph numbers the rows that it holds; the last stands for none found.
-    held = np.append(np.flatnonzero(~apart), -1)
-    near = held[candidates(graph, queries, k)]
-    _, found = refine(queries, vectors, near, k, metric=settings.metric)
+    own_row = np.append(np.flatnonzero(~apart), -1)
+    near = own_row[candidates(graph, queries, k)]
+    _, approximate = refine(queries, vectors, near, k, metric=settings.metric)
     # Compared by distance: of cells at the same distance any will do.
-    return float((found <= limit[:, -1:] + 1e-12).mean())
+    return float((approximate <= limit[:, -1:] + 1e-12).mean())
 
 
 def _build_folder(
@@ -265,12 +265,12 @@ def _build_folder(
                 yield from ((job, block) for block in job.blocks(low, high))
             start += count
 
-    def finish(parts: Parts, made: Path) -> None:
+    def finish(parts: Parts, folder: Path) -> None:
         store = np.memmap(parts.folder / "kept.f32", np.float32, mode="w+", shape=shape)
         vectors = parts.joined("vectors")
         index = make_index(vectors, cells, settings, facts=facts, batches=batches, store=store)
-        made.mkdir()
-        save(index, made)
+        folder.mkdir()
+        save(index, folder)
 
     Job(
         kind="reference",
@@ -311,8 +311,8 @@ def _tables(
         raise InputError(f"column '{settings.label}' holds no label; choose another (`label`)")
     if not batches:
         return table, None
-    found, codes = np.unique(np.concatenate(batches), return_inverse=True)
-    if len(found) < 2:
+    batch_names, codes = np.unique(np.concatenate(batches), return_inverse=True)
+    if len(batch_names) < 2:
         raise InputError(
             f"column '{settings.batch}' holds one batch alone, so none can be left out; drop `batch`"
         )
@@ -323,8 +323,8 @@ def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
     """One column of the cell table as text, '' where missing."""
     offered = job.source.obs_columns()
     if name not in offered:
-        held = ", ".join(offered) or "no column"
-        raise InputError(f"{title} has no column '{name}' but {held}; choose one of them")
+        names = ", ".join(offered) or "no column"
+        raise InputError(f"{title} has no column '{name}' but {names}; choose one of them")
     values = label_text(job.source.obs_column(name))
     return np.where(values == "nan", "", values)
 

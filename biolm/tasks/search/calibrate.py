@@ -48,9 +48,9 @@ class Calibration:
         used = distances[:, : self.distances.shape[1]]
         return np.asarray(used.mean(1), np.float64)
 
-    def threshold(self, k: int, share: float) -> float:
-        """Mean distance to ``k`` neighbours that a ``share`` of the reference's own cells does not exceed."""
-        return float(np.quantile(self._own(k), share))
+    def threshold(self, k: int, fraction: float) -> float:
+        """Mean distance to ``k`` neighbours that a ``fraction`` of the reference's cells does not exceed."""
+        return float(np.quantile(self._own(k), fraction))
 
     def farther(self, statistic: NDArray[np.float64], k: int) -> NDArray[np.float64]:
         """``(q,)`` fraction of the reference's own cells that lie at least as far: near 0 is unusual."""

@@ -148,8 +148,8 @@ def refine(
         squares = np.einsum("wd,wd->w", gap, gap)
         # A stable sort of ascending rows orders equal distances by row.
         order = np.argsort(squares, kind="stable")[:k]
-        found = len(order)
-        rows[place, :found] = named[order]
+        width = len(order)
+        rows[place, :width] = named[order]
         # For vectors of length 1, |a - b|^2 = 2 (1 - cos).
-        distances[place, :found] = squares[order] / 2 if metric == "cosine" else np.sqrt(squares[order])
+        distances[place, :width] = squares[order] / 2 if metric == "cosine" else np.sqrt(squares[order])
     return rows, distances

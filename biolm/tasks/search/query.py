@@ -83,11 +83,11 @@ class Neighbours:
         if self.labels is not None and self.confidence is not None:
             columns[f"{key}_{label}"] = self.labels
             columns[f"{key}_{label}_confidence"] = self.confidence.astype(np.float32)
-        found: dict[str, NDArray[Any]] = {
+        added: dict[str, NDArray[Any]] = {
             f"{key}_neighbours": self.rows,
             f"{key}_distances": self.distances.astype(np.float32),
         }
-        return CellAdditions(columns=columns, matrices=found, records={key: self.facts})
+        return CellAdditions(columns=columns, matrices=added, records={key: self.facts})
 
 
 def query(
@@ -143,24 +143,24 @@ def query(
     >>> found.rows.shape, float(found.distances[:, 0].max())
     ((700, 3), 0.0)
     """
-    held = index if isinstance(index, Index) else load(index)
+    opened = index if isinstance(index, Index) else load(index)
     if not 0 < inside <= 1:
         raise ConfigError(f"inside is a share above 0 and at most 1, not {inside}")
-    if not 1 <= k <= len(held):
-        raise ConfigError(f"k must lie between 1 and the {len(held):,} cells of the index, not {k}")
-    settings = _settings(held, layer, options)
+    if not 1 <= k <= len(opened):
+        raise ConfigError(f"k must lie between 1 and the {len(opened):,} cells of the index, not {k}")
+    settings = _settings(opened, layer, options)
     if output is None:
         settings.check_in_memory()
         with open_table(data, matrix=settings.matrix) as source:
-            job = prepare(source, reader(held, model), settings, lambda name: open_table(data, matrix=name))
-            check_model(held, job)
-            parts = [held.search(part, k) for part in job.vectors()]
+            job = prepare(source, reader(opened, model), settings, lambda name: open_table(data, matrix=name))
+            check_model(opened, job)
+            parts = [opened.search(part, k) for part in job.vectors()]
             rows = np.concatenate([part[0] for part in parts])
             distances = np.concatenate([part[1] for part in parts])
-            return transfer(held, rows, distances, inside=inside, facts=query_facts(held, job, k, inside))
+            return transfer(opened, rows, distances, inside=inside, facts=query_facts(opened, job, k, inside))
     from biolm.tasks.search.query_file import Asked, query_file
 
-    return query_file(data, held, Path(output), settings, Asked(index, model, k, inside, key))
+    return query_file(data, opened, Path(output), settings, Asked(index, model, k, inside, key))
 
 
 def transfer(

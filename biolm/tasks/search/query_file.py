@@ -59,7 +59,7 @@ class Asked:
 
 
 def query_file(
-    data: str | Path | AnnData, held: Index, target: Path, settings: QuerySettings, asked: Asked
+    data: str | Path | AnnData, index: Index, target: Path, settings: QuerySettings, asked: Asked
 ) -> Neighbours:
     """Search block by block into a file, or do a shard of that into a folder.
 
@@ -67,7 +67,7 @@ def query_file(
     ----------
     data
         The cells.
-    held
+    index
         The open index.
     target
         The output.
@@ -88,25 +88,27 @@ def query_file(
         if isinstance(asked.index, Index) or not isinstance(data, str | Path):
             raise ConfigError("a shard is merged with the index of a folder and the file; give their paths")
     with open_table(data, matrix=settings.matrix) as source:
-        job = prepare(source, reader(held, asked.model), settings, lambda name: open_table(data, matrix=name))
-        check_model(held, job)
-        _check_columns(source, target, held, asked.key, overwrite=settings.overwrite)
-        facts = query_facts(held, job, asked.k, asked.inside)
+        job = prepare(
+            source, reader(index, asked.model), settings, lambda name: open_table(data, matrix=name)
+        )
+        check_model(index, job)
+        _check_columns(source, target, index, asked.key, overwrite=settings.overwrite)
+        facts = query_facts(index, job, asked.k, asked.inside)
 
         def compute(block: CellBlock) -> dict[str, NDArray[Any]]:
-            rows, distances = held.search(job.compute(block)["vectors"], asked.k)
+            rows, distances = index.search(job.compute(block)["vectors"], asked.k)
             return {"rows": rows, "distances": distances}
 
         def finish(parts: Parts, temporary: Path) -> None:
-            found.append(_joined(held, parts, asked.inside, facts))
-            _write(found[0], held, source, temporary, target, asked.key)
+            results.append(_joined(index, parts, asked.inside, facts))
+            _write(results[0], index, source, temporary, target, asked.key)
 
-        found: list[Neighbours] = []
+        results: list[Neighbours] = []
         work = Job(
             kind=KIND,
             same={
                 **job.same(),
-                "index": plain(dict(held.facts)),
+                "index": plain(dict(index.facts)),
                 "k": asked.k,
                 "inside": asked.inside,
                 "key": asked.key,
@@ -127,9 +129,9 @@ def query_file(
         )
         work.run(target, settings)
     if settings.shard is not None:
-        found.append(_joined(held, shard_parts(target), asked.inside, facts))
-    log.info("%d of %d cells are out of reference", found[0].outside.sum(), len(found[0].outside))
-    return found[0]
+        results.append(_joined(index, shard_parts(target), asked.inside, facts))
+    log.info("%d of %d cells are out of reference", results[0].outside.sum(), len(results[0].outside))
+    return results[0]
 
 
 def merge_neighbours(merging: Merging) -> int:
@@ -143,18 +145,18 @@ def merge_neighbours(merging: Merging) -> int:
     merging.refuse_form("neighbours are written by the ending of the output")
     job, facts, target = merging.job, merging.facts, merging.target
     _endings(target)
-    held = load(facts["index"])
-    if plain(dict(held.facts)) != job["index"]:
+    index = load(facts["index"])
+    if plain(dict(index.facts)) != job["index"]:
         raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
-    found = _joined(held, merging.parts, job["inside"], job["provenance"])
+    neighbours = _joined(index, merging.parts, job["inside"], job["provenance"])
     with cells_of_shards(merging, facts["layer"] or "X") as source:
-        merging.write(lambda temporary: _write(found, held, source, temporary, target, job["key"]))
-    return len(found.rows)
+        merging.write(lambda temporary: _write(neighbours, index, source, temporary, target, job["key"]))
+    return len(neighbours.rows)
 
 
 def _joined(index: Index, parts: Parts, inside: float, facts: dict[str, Any]) -> Neighbours:
-    held = list(parts)
-    rows, distances = (np.concatenate([part[name] for part in held]) for name in ("rows", "distances"))
+    arrays = list(parts)
+    rows, distances = (np.concatenate([part[name] for part in arrays]) for name in ("rows", "distances"))
     return transfer(index, rows, distances, inside=inside, facts=facts)
 
 
@@ -185,21 +187,23 @@ def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, 
 
 
 def _write(
-    found: Neighbours, index: Index, source: CellSource, temporary: Path, target: Path, key: str
+    neighbours: Neighbours, index: Index, source: CellSource, temporary: Path, target: Path, key: str
 ) -> None:
     """Write to the path ``made`` what goes to ``target``."""
     if target.suffix.lower().removeprefix(".") in TABLES:
-        pieces = _pieces(found, index, source.cell_names())
-        write_table(temporary, pieces, found.facts, schema=SCHEMA)
+        pieces = _pieces(neighbours, index, source.cell_names())
+        write_table(temporary, pieces, neighbours.facts, schema=SCHEMA)
         return
-    write_store(source, temporary, format_of(target), found.additions(key, index.label))
+    write_store(source, temporary, format_of(target), neighbours.additions(key, index.label))
 
 
-def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterator[dict[str, NDArray[Any]]]:
+def _pieces(
+    neighbours: Neighbours, index: Index, names: NDArray[np.str_]
+) -> Iterator[dict[str, NDArray[Any]]]:
     """A row a neighbour, in order of query cell and distance."""
-    count, k = found.rows.shape
+    count, k = neighbours.rows.shape
     for start in range(0, max(count, 1), _PIECE):
-        rows = found.rows[start : start + _PIECE]
+        rows = neighbours.rows[start : start + _PIECE]
         cells = np.repeat(np.arange(start, start + len(rows)), k)
         flat = rows.ravel()
         has = flat >= 0
@@ -209,7 +213,7 @@ def _pieces(found: Neighbours, index: Index, names: NDArray[np.str_]) -> Iterato
             "row": cells,
             "name": names[cells],
             "rank": np.tile(np.arange(1, k + 1), len(rows))[has],
-            "distance": found.distances[start : start + _PIECE].ravel()[has],
+            "distance": neighbours.distances[start : start + _PIECE].ravel()[has],
             "reference_row": who.rows,
             "reference_name": who.names,
             "reference_source": who.sources,

@@ -159,8 +159,8 @@ def _scale(
                 "the image is; give `microns_per_pixel`"
             )
         by_option = 1 / settings.microns_per_pixel if settings.microns_per_pixel else None
-        found = settings.image_scale or by_option or named.scale or 1 / float(stated or 1)
-        return found, named.name, PixelSize(1.0, "coordinates in micrometres", {})
+        factor = settings.image_scale or by_option or named.scale or 1 / float(stated or 1)
+        return factor, named.name, PixelSize(1.0, "coordinates in micrometres", {})
     scale, which = settings.image_scale, "scale given"
     if scale is None and named.scale is not None:
         scale, which = named.scale, named.name

@@ -89,8 +89,8 @@ def coordinate_arm(
 
     model = KNeighborsRegressor(min(NEAREST, len(train_xy)))
     wanted = _targets(train)
-    found = model.fit(train_xy, wanted).predict(test_xy)
-    return {"coordinates only": correlations(_Plain(*np.split(found, 2, 1)), test)}
+    predicted = model.fit(train_xy, wanted).predict(test_xy)
+    return {"coordinates only": correlations(_Plain(*np.split(predicted, 2, 1)), test)}
 
 
 def depth_arm(
@@ -108,8 +108,8 @@ def depth_arm(
     from sklearn.linear_model import LinearRegression
 
     wanted = _targets(train)
-    found = LinearRegression().fit(train_depth[:, None], wanted).predict(test_depth[:, None])
-    return {"depth only": correlations(_Plain(*np.split(found, 2, 1)), test)}
+    predicted = LinearRegression().fit(train_depth[:, None], wanted).predict(test_depth[:, None])
+    return {"depth only": correlations(_Plain(*np.split(predicted, 2, 1)), test)}
 
 
 def _targets(arrays: SpotArrays) -> NDArray[np.float64]:
@@ -144,8 +144,10 @@ class ArmScores:
     def add_retrieval(self, section: str, model: GeneImageModel, test: SpotArrays, device: str) -> None:
         """Note how genes and images of one held-out section find each other, by vectors before fusion."""
         rows = np.flatnonzero(test.has_image)
-        found = predict_arrays(model, test, device=device)
-        for name, one in retrieve_both_ways(found.gene_vector[rows], found.image_vector[rows]).items():
+        predicted = predict_arrays(model, test, device=device)
+        for name, one in retrieve_both_ways(
+            predicted.gene_vector[rows], predicted.image_vector[rows]
+        ).items():
             self.ranks.setdefault(name, {}).setdefault(section, []).append(one)
 
     def add_niche(self, section: str, model: GeneImageModel, known: SpotArrays, test: SpotArrays) -> None:
@@ -158,32 +160,32 @@ class ArmScores:
         likely = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         share = np.log(np.maximum(np.nanmean(known.niche, 0), 1e-6))
         truth = test.niche[rows]
-        found = self.niches.setdefault(section, {"model": [], "training mean": []})
-        found["model"].append(float(-(truth * likely).sum(1).mean()))
-        found["training mean"].append(float(-(truth * share).sum(1).mean()))
+        by_arm = self.niches.setdefault(section, {"model": [], "training mean": []})
+        by_arm["model"].append(float(-(truth * likely).sum(1).mean()))
+        by_arm["training mean"].append(float(-(truth * share).sum(1).mean()))
 
     def retrieval(self, k: int) -> dict[str, dict[str, float]]:
         """Recall at ``k`` within held-out sections, by direction: mean, interval over sections, chance."""
         out = {}
-        for name, found in self.ranks.items():
-            means = [[float(np.mean([one.recall(k) for one in seeds]))] for seeds in found.values()]
+        for name, ranks in self.ranks.items():
+            means = [[float(np.mean([one.recall(k) for one in seeds]))] for seeds in ranks.values()]
             interval = bootstrap_mean(means)
-            chance = float(np.mean([seeds[0].chance(k) for seeds in found.values()]))
+            chance = float(np.mean([seeds[0].chance(k) for seeds in ranks.values()]))
             out[name] = {**interval.as_dict(), "chance": round(chance, 4)}
         return out
 
-    def add(self, section: str, found: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
+    def add(self, section: str, pairs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
         """Note the arms of one seed on one section."""
         if section not in self.sections:
             self.sections.append(section)
-        for arm, (normalised, raw) in found.items():
+        for arm, (normalised, raw) in pairs.items():
             self.normalised.setdefault(arm, {}).setdefault(section, []).append(normalised)
             self.raw.setdefault(arm, {}).setdefault(section, []).append(raw)
 
     def table(self, arm: str, *, raw: bool = False) -> NDArray[np.float64]:
         """``(s, g)`` means over the seeds."""
-        held = (self.raw if raw else self.normalised)[arm]
-        return np.stack([np.mean(held[section], 0) for section in self.sections])
+        sections = (self.raw if raw else self.normalised)[arm]
+        return np.stack([np.mean(sections[section], 0) for section in self.sections])
 
     def interval(self, arm: str, *, raw: bool = False) -> Interval:
         """Mean and 95 % interval of an arm."""
@@ -226,8 +228,8 @@ class ArmScores:
             "image_gain_of_another_spot": self.image_gain("both, image of another spot").as_dict(),
             "verdict": self.verdict(),
             "niche_cross_entropy": {
-                section: {name: round(float(np.mean(values)), 4) for name, values in found.items()}
-                for section, found in self.niches.items()
+                section: {name: round(float(np.mean(values)), 4) for name, values in by_arm.items()}
+                for section, by_arm in self.niches.items()
             },
             "retrieval": {f"recall_at_{k}": self.retrieval(k) for k in RECALLS},
         }

@@ -98,18 +98,18 @@ def deconvolve(
     settings = settings or DeconvolveSettings()
     section = load_prepared(source)
     if reference is None:
-        found = _by_topics(section, settings)
+        result = _by_topics(section, settings)
     else:
-        found = _by_reference(section, reference, settings)
+        result = _by_reference(section, reference, settings)
     if output is not None:
-        record = {"names": found.names, **found.facts}
-        write_addition(source, Path(output), {key: found.fractions}, {key: record}, overwrite=overwrite)
+        record = {"names": result.names, **result.facts}
+        write_addition(source, Path(output), {key: result.fractions}, {key: record}, overwrite=overwrite)
     if picture is not None:
-        if not found.facts.get("converged", True):
+        if not result.facts.get("converged", True):
             raise InputError("LDA did not converge, so there is nothing to draw; allow more iterations")
-        shown = {str(name): found.fractions[section.order][:, n] for n, name in enumerate(found.names[:6])}
+        shown = {str(name): result.fractions[section.order][:, n] for n, name in enumerate(result.names[:6])}
         draw_values(Path(picture), section.xy, shown, overwrite=overwrite)
-    return found
+    return result
 
 
 def reference_profiles(
@@ -204,11 +204,11 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     chosen = np.sort(np.argsort(-variance, kind="stable")[: settings.genes])
     counts = section.counts[:, chosen]
     rng = np.random.default_rng(settings.seed)
-    held = rng.random(len(section)) < settings.held_out
+    held_out = rng.random(len(section)) < settings.held_out
     tried = {}
     for topics in settings.topics if len(settings.topics) > 1 else ():
-        model = fit_topics(counts[~held], topics, settings)
-        tried[topics] = float(model.perplexity(counts[np.flatnonzero(held)]))
+        model = fit_topics(counts[~held_out], topics, settings)
+        tried[topics] = float(model.perplexity(counts[np.flatnonzero(held_out)]))
     best = min(tried, key=lambda k: tried[k]) if tried else settings.topics[0]
     model = fit_topics(counts, best, settings)
     fractions = np.asarray(model.transform(counts))
@@ -266,11 +266,11 @@ def fit_topics(counts: Any, topics: int, settings: DeconvolveSettings) -> Any:
         return model.fit(counts)
 
 
-def deconvolved_text(found: Deconvolved) -> str:
+def deconvolved_text(result: Deconvolved) -> str:
     """What was found, in a few lines."""
-    mean = np.nanmean(found.fractions, 0)
-    lines = [f"{name}: {value}" for name, value in found.facts.items()]
-    lines += [f"{name}: mean fraction {value:.3f}" for name, value in zip(found.names, mean, strict=True)]
-    if not found.facts.get("converged", True):
+    mean = np.nanmean(result.fractions, 0)
+    lines = [f"{name}: {value}" for name, value in result.facts.items()]
+    lines += [f"{name}: mean fraction {value:.3f}" for name, value in zip(result.names, mean, strict=True)]
+    if not result.facts.get("converged", True):
         lines.insert(0, "LDA did NOT converge; allow more iterations (`iterations`) before reading it")
     return "\n".join(lines)

@@ -131,19 +131,21 @@ def domains(
     runs = _runs(table, k, settings)
     labels, agreement = _medoid(runs)
     scores = {} if label is None else _scores(section, label, runs, k, settings)
-    found = Domains(
+    result = Domains(
         labels=section.in_file_order(labels), k=k, chosen=chosen, agreement=agreement, scores=scores
     )
     names = np.array([f"domain {number + 1}" for number in range(k)], np.str_)
     if output is not None:
-        columns = {key: Coded(found.labels, names)}
-        write_addition(source, Path(output), {}, {key: found.as_dict()}, columns=columns, overwrite=overwrite)
+        columns = {key: Coded(result.labels, names)}
+        write_addition(
+            source, Path(output), {}, {key: result.as_dict()}, columns=columns, overwrite=overwrite
+        )
     if picture is not None:
         panels = {f"{settings.method}, k = {k}": names[labels]}
         if label is not None:
             panels[label] = section.columns[label].astype(str)
         draw_labels(Path(picture), section.xy, panels, overwrite=overwrite)
-    return found
+    return result
 
 
 def _given(source: Any, section: Prepared, vectors: str | ArrayLike) -> NDArray[np.float64]:
@@ -158,12 +160,12 @@ def _given(source: Any, section: Prepared, vectors: str | ArrayLike) -> NDArray[
     return table[section.order]
 
 
-def domains_text(found: Domains) -> str:
+def domains_text(result: Domains) -> str:
     """What was found, in a few lines."""
-    lines = [f"{found.k} domains ({found.chosen}); seeds agree with ARI {found.agreement:.3f}"]
+    lines = [f"{result.k} domains ({result.chosen}); seeds agree with ARI {result.agreement:.3f}"]
     lines += [
         f"{name}: ARI {one['mean']:.3f} ± {one['sd']:.3f} with the labels, {one['seeds']:g} seeds"
-        for name, one in found.scores.items()
+        for name, one in result.scores.items()
     ]
     return "\n".join(lines)
 
@@ -223,12 +225,12 @@ def _scores(
         "coordinates alone": _runs(standardised(section.xy), k, settings),
         "library size alone": _runs(standardised(depth), k, settings),
     }
-    found = {}
+    scores = {}
     for name, own in everything.items():
         values = [adjusted_rand_score(truth[known], run[known]) for run in own]
-        found[name] = {
+        scores[name] = {
             "mean": float(np.mean(values)),
             "sd": float(np.std(values)),
             "seeds": float(len(values)),
         }
-    return found
+    return scores

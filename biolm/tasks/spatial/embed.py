@@ -116,12 +116,12 @@ def embed(
     """
     saved = model if isinstance(model, SavedModel) else load_gene_image(model)
     section = load_prepared(source)
-    found = predict_arrays(saved.model.to(device), model_arrays(saved, section, mode=mode), mode, device)
-    vectors = {key: found.fused}
+    predicted = predict_arrays(saved.model.to(device), model_arrays(saved, section, mode=mode), mode, device)
+    vectors = {key: predicted.fused}
     if mode != "image":
-        vectors[f"{key}_genes"] = found.gene_vector
+        vectors[f"{key}_genes"] = predicted.gene_vector
     if mode != "genes":
-        vectors[f"{key}_image"] = found.image_vector
+        vectors[f"{key}_image"] = predicted.image_vector
     ordered = {name: section.in_file_order(values) for name, values in vectors.items()}
     if output is not None:
         record = {"model": "gene-image", "mode": mode, "sections": saved.facts.get("sections", [])}

@@ -131,12 +131,12 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
 
 def _kinds(sections: Sequence[Prepared], column: str) -> NDArray[np.str_]:
     """Kinds that training sections name."""
-    found: set[str] = set()
+    known: set[str] = set()
     for section in sections:
         if column not in section.columns:
             raise InputError(f"{section.name} has no column {column!r} but {', '.join(section.columns)}")
-        found |= set(section.columns[column].astype(str).tolist())
-    kinds = sorted(found - {"", "nan"})
+        known |= set(section.columns[column].astype(str).tolist())
+    kinds = sorted(known - {"", "nan"})
     if len(kinds) < 2:
         raise InputError(f"column {column!r} names fewer than two kinds, so there are no niches to predict")
     return np.array(kinds, np.str_)

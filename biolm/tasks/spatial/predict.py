@@ -74,9 +74,9 @@ def predict(
     section = load_prepared(source)
     measured = set(saved.panel.targets.tolist()) <= set(section.genes.tolist())
     arrays = model_arrays(saved, section, targets=measured, mode=mode)
-    found = predict_arrays(saved.model.to(device), arrays, mode, device).expression
-    correlation = pearson_columns(found, arrays.expression) if measured else None
-    values = section.in_file_order(found)
+    expression = predict_arrays(saved.model.to(device), arrays, mode, device).expression
+    correlation = pearson_columns(expression, arrays.expression) if measured else None
+    values = section.in_file_order(expression)
     record: dict[str, Any] = {
         "genes": saved.panel.targets,
         "mode": mode,
@@ -87,11 +87,13 @@ def predict(
     if output is not None:
         write_addition(source, Path(output), {key: values}, {key: record}, overwrite=overwrite)
     if picture is not None:
-        best = np.argsort(-(correlation if correlation is not None else found.var(0)), kind="stable")[:SHOWN]
+        best = np.argsort(-(correlation if correlation is not None else expression.var(0)), kind="stable")[
+            :SHOWN
+        ]
         draw_values(
             Path(picture),
             section.xy,
-            {str(saved.panel.targets[place]): found[:, place] for place in best},
+            {str(saved.panel.targets[place]): expression[:, place] for place in best},
             overwrite=overwrite,
         )
     return Predicted(saved.panel.targets, values, correlation)

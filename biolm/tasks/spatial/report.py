@@ -29,9 +29,9 @@ def arm_text(scores: ArmScores) -> str:
     lines += ["", f"image gain, paired by gene and section: {scores.image_gain()}"]
     lines.append(f"  with the image of another spot: {scores.image_gain('both, image of another spot')}")
     for k in RECALLS if scores.ranks else ():
-        for way, found in scores.retrieval(k).items():
-            low, high = found["low"], found["high"]
-            value = f"{found['mean']:.3f} ({low:.3f} to {high:.3f}), chance {found['chance']:.3f}"
+        for way, interval in scores.retrieval(k).items():
+            low, high = interval["low"], interval["high"]
+            value = f"{interval['mean']:.3f} ({low:.3f} to {high:.3f}), chance {interval['chance']:.3f}"
             lines.append(f"recall at {k}, {way}: {value}")
     for section, losses in scores.as_dict()["niche_cross_entropy"].items():
         own, mean = losses["model"], losses["training mean"]
@@ -83,9 +83,11 @@ def _about(facts: dict[str, Any]) -> str:
 def _table(scores: ArmScores, *, raw: bool) -> ScoreTable:
     rows = []
     for arm in _present(scores):
-        found = scores.interval(arm, raw=raw)
+        interval = scores.interval(arm, raw=raw)
         rows.append(
-            ScoreRow(name=arm, value=found.mean, low=found.low, high=found.high, is_model=arm in _MODEL)
+            ScoreRow(
+                name=arm, value=interval.mean, low=interval.low, high=interval.high, is_model=arm in _MODEL
+            )
         )
     kind = "log1p of raw counts" if raw else "depth-normalised log1p"
     note = (

@@ -55,10 +55,10 @@ def retrieve(
     if picture is not None:
         refuse_existing(Path(picture), overwrite=overwrite)
     saved = model if isinstance(model, SavedModel) else load_gene_image(model)
-    held = [load_prepared(section) for section in sections]
-    genes, image, found = [], [], {}
+    prepared = [load_prepared(section) for section in sections]
+    genes, image, result = [], [], {}
     curves = {}
-    for section in held:
+    for section in prepared:
         arrays = model_arrays(saved, section)
         rows = np.flatnonzero(arrays.has_image)
         prediction = predict_arrays(saved.model.to(device), arrays, device=device)
@@ -66,23 +66,23 @@ def retrieve(
         image.append(prediction.image_vector[rows])
         both = retrieve_both_ways(genes[-1], image[-1])
         curves[section.name] = both
-        found[section.name] = {
+        result[section.name] = {
             **{way: one.as_dict() for way, one in both.items()},
             "trained_on": section.name in saved.facts.get("sections", []),
         }
-    if len(held) > 1:
+    if len(prepared) > 1:
         both = retrieve_both_ways(np.concatenate(genes), np.concatenate(image))
         curves["across sections"] = both
-        found["across sections"] = {way: one.as_dict() for way, one in both.items()}
+        result["across sections"] = {way: one.as_dict() for way, one in both.items()}
     if picture is not None:
         _draw(Path(picture), curves, overwrite)
-    return found
+    return result
 
 
-def retrieval_text(found: dict[str, dict[str, Any]]) -> str:
+def retrieval_text(result: dict[str, dict[str, Any]]) -> str:
     """A line for each section and direction."""
     lines = []
-    for name, ways in found.items():
+    for name, ways in result.items():
         if ways.get("trained_on"):
             lines.append(f"{name}: the model was trained on this section, so it says little")
         for way in ("genes to image", "image to genes"):

@@ -80,22 +80,22 @@ def train(
     target = None if output is None else Path(output)
     if target is not None:
         refuse_existing(target, overwrite=settings.overwrite)
-    held = [load_prepared(section) for section in sections]
-    _check_alike(held)
-    patients = [section.patient for section in held]
+    prepared = [load_prepared(section) for section in sections]
+    _check_alike(prepared)
+    patients = [section.patient for section in prepared]
     split = choose_split(settings.split, patients, force_random=settings.force_random_split)
-    folds = make_folds(held, split, settings.seed)
-    if split == "section" and len(held) > 1:
+    folds = make_folds(prepared, split, settings.seed)
+    if split == "section" and len(prepared) > 1:
         log.info("all sections are of one patient (%s): this is no split by patient", patients[0])
     scores = ArmScores() if settings.seeds else None
     losses: list[dict[str, float]] = []
     if scores is not None:
         for fold in folds:
             losses += score_fold(fold, settings, scores)
-    saved = final_model(held, folds, settings)
+    saved = final_model(prepared, folds, settings)
     facts = {
         "split": split,
-        "sections": [section.name for section in held],
+        "sections": [section.name for section in prepared],
         "patients": sorted(set(patients)),
         "seeds": settings.seeds,
         "targets": len(saved.panel.targets),
@@ -173,8 +173,8 @@ def score_fold(fold: FoldSections, settings: TrainSettings, scores: ArmScores) -
         chosen = _twice(arrays, settings, seed)
         losses.append(chosen.history[-1] if chosen.history else {})
         for place, test in enumerate(arrays.test):
-            found = model_arms(chosen.model, test, seed=seed, device=settings.device)
-            scores.add(fold.test[place].name, found)
+            arms = model_arms(chosen.model, test, seed=seed, device=settings.device)
+            scores.add(fold.test[place].name, arms)
             if arrays.config.niches:
                 scores.add_niche(fold.test[place].name, chosen.model, everything, test)
             if settings.fit.contrast:

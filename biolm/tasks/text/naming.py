@@ -114,8 +114,8 @@ def _term(name: str, ontology: Ontology) -> str | None:
     plain = name.lower()
     single = re.sub(r"s$", "", plain)
     for way in (plain, single, f"{single} cell", single.replace("-", " ")):
-        if (found := ontology.find(way)) is not None:
-            return found
+        if (term := ontology.find(way)) is not None:
+            return term
     return None
 
 
@@ -141,12 +141,12 @@ def ontology_distance(ontology: Ontology, first: str, second: str) -> int | None
 
 
 def _steps(ontology: Ontology, term: str) -> dict[str, int]:
-    found, edge, step = {term: 0}, [term], 0
+    steps, edge, step = {term: 0}, [term], 0
     while edge:
         step += 1
-        edge = [up for each in edge for up in ontology.parents.get(each, ()) if up not in found]
-        found |= dict.fromkeys(edge, step)
-    return found
+        edge = [up for each in edge for up in ontology.parents.get(each, ()) if up not in steps]
+        steps |= dict.fromkeys(edge, step)
+    return steps
 
 
 def control_rate(
@@ -204,14 +204,14 @@ def name_cells(
     if empty or not markers:
         raise InputError(f"cluster {empty[0] if empty else ''!r} has no marker genes; give at least one")
     rates: dict[int, float] = {}
-    found = {}
+    names = {}
     for cluster, genes in markers.items():
         if len(genes) not in rates:
             rates[len(genes)] = control_rate(ask, len(genes), ontology, settings)
         prompt = marker_prompt(genes, settings)
         answers = tuple(ask(prompt, number) for number in range(settings.repeats))
-        found[cluster] = _chosen_names(genes, answers, ontology, rates[len(genes)], settings)
-    return found
+        names[cluster] = _chosen_names(genes, answers, ontology, rates[len(genes)], settings)
+    return names
 
 
 def _chosen_names(

@@ -318,8 +318,8 @@ def _unfinished(
     """
     folder = target.with_name(f"{target.name}.partial")
     facts = json.loads(json.dumps(facts))
-    with writing(target), owning(folder) as found:
-        if found and not (settings.resume or settings.overwrite):
+    with writing(target), owning(folder) as existed:
+        if existed and not (settings.resume or settings.overwrite):
             raise OutputError(
                 f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
             )

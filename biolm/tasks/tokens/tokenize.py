@@ -149,10 +149,10 @@ def tokenize_file(
             nonlocal count
             tokens = work.tokens(block)
             count += len(tokens.ids)
-            held = {"ids": tokens.ids, "offsets": tokens.offsets, "index": tokens.index}
+            arrays = {"ids": tokens.ids, "offsets": tokens.offsets, "index": tokens.index}
             more = {"values": tokens.values, "segments": tokens.segments}
-            held |= {name: values for name, values in more.items() if values is not None}
-            return {**held, "names": work.names_of(block)}
+            arrays |= {name: values for name, values in more.items() if values is not None}
+            return {**arrays, "names": work.names_of(block)}
 
         def finish(parts: Parts, temporary: Path) -> None:
             nonlocal count

@@ -78,14 +78,14 @@ def score_assay(
     else:
         check_outputs(output, tuple(f".{name}" for name in TABLES), settings)
     _check_letters(assay, model, settings)
-    held = Tally() if tally is None else tally
+    counted = Tally() if tally is None else tally
     about = {"seed": settings.seed, "offset": settings.offset}
     layout = Layout(
         columns=tuple(assay.columns),
         names=names,
         whole=tuple(method for method in methods if method not in MARGINALS),
         seed=settings.seed,
-        facts=settings.facts(model, methods, **about, **_about(assay), **held.facts()),
+        facts=settings.facts(model, methods, **about, **_about(assay), **counted.facts()),
     )
     work = AssayWork(assay=assay, model=model, methods=methods, settings=settings)
     if output is None:
@@ -95,11 +95,11 @@ def score_assay(
                 results.append(work.compute(item))
                 advance(item.last - item.first)
         return layout.gathered(results)
-    found: list[VariantScores] = []
+    finished: list[VariantScores] = []
 
     def finish(parts: Parts, temporary: Path) -> None:
-        found.append(layout.gathered(parts))
-        write_table(temporary, [found[0].columns], found[0].facts, schema=SCHEMA)
+        finished.append(layout.gathered(parts))
+        write_table(temporary, [finished[0].columns], finished[0].facts, schema=SCHEMA)
 
     rows = Job(
         kind=KIND,
@@ -117,9 +117,9 @@ def score_assay(
         label="scoring",
         unit="steps",
     ).run(output, settings)
-    if not found:
+    if not finished:
         return VariantScores(columns={"row": np.arange(rows)}, names=(), facts=layout.facts, output=output)
-    return replace(found[0], output=output)
+    return replace(finished[0], output=output)
 
 
 def merge_assay(merging: Merging) -> int:
@@ -127,11 +127,11 @@ def merge_assay(merging: Merging) -> int:
     merging.refuse_data("a table of mutations")
     merging.refuse_form()
     check_table(merging.target, overwrite=True)
-    held = merging.facts["layout"]
-    lists = {name: tuple(held[name]) for name in ("columns", "whole")}
-    found = Layout(**{**held, **lists}).gathered(merging.parts)
-    merging.write(lambda temporary: write_table(temporary, [found.columns], found.facts, schema=SCHEMA))
-    return len(found)
+    layout = merging.facts["layout"]
+    lists = {name: tuple(layout[name]) for name in ("columns", "whole")}
+    scores = Layout(**{**layout, **lists}).gathered(merging.parts)
+    merging.write(lambda temporary: write_table(temporary, [scores.columns], scores.facts, schema=SCHEMA))
+    return len(scores)
 
 
 def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings) -> None:

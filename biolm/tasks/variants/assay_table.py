@@ -106,7 +106,7 @@ def numbers_of(table: TextTable, column: str) -> NDArray[np.float64] | None:
     """
     if column not in table.header:
         return None
-    found = np.full(len(table.rows), np.nan)
+    values = np.full(len(table.rows), np.nan)
     infinite = 0
     place = table.header.index(column)
     for row, (cells, where) in enumerate(zip(table.rows, table.where, strict=True)):
@@ -116,15 +116,15 @@ def numbers_of(table: TextTable, column: str) -> NDArray[np.float64] | None:
         # Semicolons divide cells where the comma is the decimal mark.
         written = text.replace(",", ".") if table.delimiter == ";" else text
         try:
-            found[row] = float(written)
+            values[row] = float(written)
         except ValueError:
             raise InputError(f"{where}: {column} {text!r} is no number; correct it") from None
-        if np.isinf(found[row]):
-            found[row] = np.nan
+        if np.isinf(values[row]):
+            values[row] = np.nan
             infinite += 1
     if infinite:
         log.warning("%d values of %s are infinite and count as not measured", infinite, column)
-    return found
+    return values
 
 
 def _text(lines: Iterator[bytes], name: str) -> Iterator[str]:

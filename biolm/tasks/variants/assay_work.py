@@ -68,15 +68,15 @@ class AssayWork:
     @cached_property
     def items(self) -> list[Item]:
         """All blocks; they depend on variants, methods and batches alone."""
-        found = [Item(_TABLE, 0, 0)]
+        items = [Item(_TABLE, 0, 0)]
         for method in self.methods:
             if method in MARGINALS:
                 borders = self._substitutions.borders(method, self._options)
-                found += [Item(method, a, b) for a, b in pairwise(borders.tolist()) if a < b]
+                items += [Item(method, a, b) for a, b in pairwise(borders.tolist()) if a < b]
         if self._whole.methods:
             borders = sequence_borders(self._whole.sequences, self._whole.methods)
-            found += [Item(_WHOLE, a, b) for a, b in pairwise(borders.tolist()) if a < b]
-        return found
+            items += [Item(_WHOLE, a, b) for a, b in pairwise(borders.tolist()) if a < b]
+        return items
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -98,14 +98,14 @@ class AssayWork:
 
     def _table(self) -> dict[str, NDArray[Any]]:
         columns = enumerate(self.assay.columns.values())
-        found: dict[str, NDArray[Any]] = {f"column {at}": values for at, values in columns}
+        arrays: dict[str, NDArray[Any]] = {f"column {at}": values for at, values in columns}
         if any(method in MARGINALS for method in self.methods):
-            found |= {f"sums {name}": values for name, values in self._substitutions.sums.items()}
+            arrays |= {f"sums {name}": values for name, values in self._substitutions.sums.items()}
         if self.settings.baseline:
-            found["blosum62"] = blosum_scores(self.assay.wild, self.assay.variants)
+            arrays["blosum62"] = blosum_scores(self.assay.wild, self.assay.variants)
         if self.assay.measured is not None:
-            found["measured"] = self.assay.measured
-        return found
+            arrays["measured"] = self.assay.measured
+        return arrays
 
     @cached_property
     def _options(self) -> Any:
@@ -163,14 +163,14 @@ class Layout:
         for part in parts:
             for name, values in part.items():
                 pieces.setdefault(name, []).append(values)
-        held = {name: np.concatenate(values) for name, values in pieces.items()}
-        scores = {method: self._scores(method, held) for method in self.names}
+        arrays = {name: np.concatenate(values) for name, values in pieces.items()}
+        scores = {method: self._scores(method, arrays) for method in self.names}
         _tell({method: values for method, values in scores.items() if method != "blosum62"})
         correlations = {}
-        if "measured" in held:
+        if "measured" in arrays:
             for method, name in self.names.items():
-                correlations[name] = rank_correlation(scores[method], held["measured"], seed=self.seed)
-        columns = {name: held[f"column {at}"].astype(str) for at, name in enumerate(self.columns)}
+                correlations[name] = rank_correlation(scores[method], arrays["measured"], seed=self.seed)
+        columns = {name: arrays[f"column {at}"].astype(str) for at, name in enumerate(self.columns)}
         columns |= {name: scores[method].astype(np.float32) for method, name in self.names.items()}
         return VariantScores(
             columns=columns,
@@ -179,15 +179,15 @@ class Layout:
             facts=plain({**self.facts, "spearman": correlations}),
         )
 
-    def _scores(self, method: str, held: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    def _scores(self, method: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """``(m,)`` of one method."""
         if method == "blosum62":
-            return held[method]
+            return arrays[method]
         if method in self.whole:
             none = np.zeros((0, len(self.whole)), np.float32)
-            return held.get(_WHOLE, none)[:, self.whole.index(method)].astype(np.float64)
-        sums = {name.removeprefix("sums "): held[name] for name in held if name.startswith("sums ")}
-        return marginal_sums(sums, held.get(method, np.zeros((0, 1), np.float32)))
+            return arrays.get(_WHOLE, none)[:, self.whole.index(method)].astype(np.float64)
+        sums = {name.removeprefix("sums "): arrays[name] for name in arrays if name.startswith("sums ")}
+        return marginal_sums(sums, arrays.get(method, np.zeros((0, 1), np.float32)))
 
 
 def _tell(scores: Mapping[str, NDArray[np.float64]]) -> None:

@@ -80,17 +80,17 @@ def rank_correlation(
     >>> rank_correlation(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 9]))["spearman"]
     0.8
     """
-    held = np.isfinite(scores) & np.isfinite(measured)
-    first, second = scores[held], measured[held]
-    found = {
+    finite = np.isfinite(scores) & np.isfinite(measured)
+    first, second = scores[finite], measured[finite]
+    summary = {
         "spearman": float("nan"),
         "low": float("nan"),
         "high": float("nan"),
-        "variants": float(held.sum()),
+        "variants": float(finite.sum()),
     }
     if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
-        return found
-    found["spearman"] = round(_spearman(first, second), 6)
+        return summary
+    summary["spearman"] = round(_spearman(first, second), 6)
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(max(_FEWEST, min(_SAMPLES, _DRAWN // len(first)))):
@@ -99,8 +99,8 @@ def rank_correlation(
             drawn.append(_spearman(first[rows], second[rows]))
     if drawn:
         low, high = np.quantile(drawn, [0.025, 0.975])
-        found["low"], found["high"] = round(float(low), 6), round(float(high), 6)
-    return found
+        summary["low"], summary["high"] = round(float(low), 6), round(float(high), 6)
+    return summary
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -123,8 +123,8 @@ def entropy(
             "give a shorter one"
         )
     before, after = model.language.special
-    found = np.concatenate(list(_pieces(model, ids, settings)))
-    return found[before : len(found) - after]
+    values = np.concatenate(list(_pieces(model, ids, settings)))
+    return values[before : len(values) - after]
 
 
 def _pieces(

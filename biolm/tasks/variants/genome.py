@@ -163,16 +163,16 @@ def score_windows(
     strands = []
     for reverse in (False, True)[: 1 + both_strands]:
         sides = [_block(windows, side, reverse=reverse) for side in ("reference", "alternative")]
-        found = np.full((len(windows), len(COLUMNS)), np.nan)
-        found[:, 1], found[:, 2] = _likelihoods(model, sides, method, options, average=average)
+        scores = np.full((len(windows), len(COLUMNS)), np.nan)
+        scores[:, 1], scores[:, 2] = _likelihoods(model, sides, method, options, average=average)
         if whole is not None and method.endswith("marginal"):
-            found[whole] = np.nan
-        found[:, 0] = found[:, 2] - found[:, 1]
+            scores[whole] = np.nan
+        scores[:, 0] = scores[:, 2] - scores[:, 1]
         # No change is no change, though nothing differs that a marginal could be read at.
-        found[[window.reference == window.alternative for window in windows], 0] = 0
+        scores[[window.reference == window.alternative for window in windows], 0] = 0
         if distances:
-            found[:, 3:] = _distances(model, sides, options)
-        strands.append(found)
+            scores[:, 3:] = _distances(model, sides, options)
+        strands.append(scores)
     mean: NDArray[np.float64] = np.mean(strands, axis=0)
     return mean
 
@@ -225,17 +225,19 @@ def _marginals(
     if method == "masked-marginal":
         groups, starts = np.unique(owner, return_index=True)
         bounds = np.append(starts, len(owner))
-        found = masked(model, first, Groups(groups, bounds, place, pairs), options)
+        log_probabilities = masked(model, first, Groups(groups, bounds, place, pairs), options)
     else:
         inner = first.lengths - before - after
         ends = np.concatenate([[0], np.cumsum(inner)])
         flat = ends[owner] + place
         every = np.zeros((ends[-1], 2), np.int64)
         every[flat] = pairs
-        found = read_once(model, first, every, options)[flat]
-    held = np.unique(owner)
+        log_probabilities = read_once(model, first, every, options)[flat]
+    owners = np.unique(owner)
     for side in (0, 1):
-        sums[side, held] = np.bincount(owner, found[:, side].astype(np.float64), len(first))[held]
+        sums[side, owners] = np.bincount(owner, log_probabilities[:, side].astype(np.float64), len(first))[
+            owners
+        ]
     return sums[0], sums[1]
 
 

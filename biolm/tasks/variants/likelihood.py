@@ -100,8 +100,8 @@ class TokenScores:
     def _sums(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
         owner = np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
         totals = np.bincount(owner, values.astype(np.float64), len(self.bounds) - 1)
-        found: NDArray[np.float64] = totals.astype(np.float64)
-        return found
+        sums: NDArray[np.float64] = totals.astype(np.float64)
+        return sums
 
 
 def masked(
@@ -140,7 +140,7 @@ def masked(
     mask = model.tokenizer.special.mask
     assert mask is not None
     longest, step = _longest(model, tokens, options), masked_step(model, tokens, options)
-    found = np.empty(groups.targets.shape, np.float32)
+    scores = np.empty(groups.targets.shape, np.float32)
     for first in range(0, len(groups), step):
         last = min(first + step, len(groups))
         pieces, states = [], []
@@ -154,10 +154,10 @@ def masked(
             start += len(piece)
         copies = _end_to_end(pieces)
         span = slice(int(groups.bounds[first]), int(groups.bounds[last]))
-        found[span] = _ask(model, copies, np.concatenate(states), groups.targets[span], options)
+        scores[span] = _ask(model, copies, np.concatenate(states), groups.targets[span], options)
         if advance is not None:
             advance(last - first)
-    return found
+    return scores
 
 
 def masked_step(model: SequenceModel, tokens: Tokens, options: SequenceOptions) -> int:
@@ -206,10 +206,10 @@ def read_once(
     ``(u, c)``; NaN where there is no token before.
     """
     windows, states = _cover(model, tokens, options, causal=causal)
-    found = np.full(targets.shape, np.nan, np.float32)
-    held = states >= 0
-    found[held] = _ask(model, windows, states[held], targets[held], options)
-    return found
+    scores = np.full(targets.shape, np.nan, np.float32)
+    scored = states >= 0
+    scores[scored] = _ask(model, windows, states[scored], targets[scored], options)
+    return scores
 
 
 def token_scores(
@@ -259,8 +259,8 @@ def _unhidden(shown: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """``(u,)`` log-probability of masked tokens by those of shown ones; see :func:`token_scores`."""
     other = _RANDOM / size
     # a + e - a q = a (1 - q) + e keeps its digits where q is near 1.
-    found: NDArray[np.float64] = shown + np.log(other) - np.log(other - _KEPT * np.expm1(shown))
-    return found
+    masked_scores: NDArray[np.float64] = shown + np.log(other) - np.log(other - _KEPT * np.expm1(shown))
+    return masked_scores
 
 
 def _ask(
@@ -278,7 +278,7 @@ def _ask(
     assert head is not None
     question = np.full(len(tokens.ids), -1, np.int64)
     question[states] = np.arange(len(states))
-    found = np.empty(targets.shape, np.float32)
+    scores = np.empty(targets.shape, np.float32)
     with torch.inference_mode():
         for rows in pack(tokens, options.batch_tokens):
             part = tokens.take(rows)
@@ -289,13 +289,13 @@ def _ask(
                 continue
             start = 0
             for hidden in state_pieces(core, Batch.from_tokens(part).to(device), -1, options):
-                held = where[(where >= start) & (where < start + len(hidden))]
-                for some in _parts(held, max(1, _LOGITS // model.config.vocab_size)):
+                places = where[(where >= start) & (where < start + len(hidden))]
+                for some in _parts(places, max(1, _LOGITS // model.config.vocab_size)):
                     logits = head(hidden[torch.from_numpy(some - start).to(device)], embedding).float()
                     wanted = torch.from_numpy(targets[asked[some]]).to(device)
-                    found[asked[some]] = logits.log_softmax(-1).gather(1, wanted).cpu().numpy()
+                    scores[asked[some]] = logits.log_softmax(-1).gather(1, wanted).cpu().numpy()
                 start += len(hidden)
-    return found
+    return scores
 
 
 def _cover(

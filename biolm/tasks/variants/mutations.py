@@ -85,7 +85,7 @@ def parse_mutations(text: str, where: str = "", *, offset: int = 0) -> tuple[Mut
     if text.strip().lower() in _WILD:
         return ()
     bare = re.sub(r"^\S+:(?=p\.)", "", text.strip()).replace("p.", "")
-    found: list[Mutation] = []
+    mutations: list[Mutation] = []
     for word in filter(None, re.split(r"[:;,+\s]+", bare.strip("[]()"))):
         changes = list(_parsed(word.strip("[]()"), offset))
         if not changes:
@@ -93,11 +93,11 @@ def parse_mutations(text: str, where: str = "", *, offset: int = 0) -> tuple[Mut
                 f"{prefix}{text!r} is no mutation; write letter, place from 1 and new letter, such as A24G, "
                 "and several as A24G:K30R"
             )
-        found += changes
-    places = [each.place for each in found]
+        mutations += changes
+    places = [each.place for each in mutations]
     if len(set(places)) < len(places):
         raise InputError(f"{prefix}{text!r} changes one place twice; name each place once")
-    return tuple(found)
+    return tuple(mutations)
 
 
 def _parsed(word: str, offset: int) -> Iterator[Mutation]:
@@ -146,11 +146,11 @@ def check_mutations(mutations: Sequence[Mutation], sequence: str, where: str = "
                 f"{prefix}mutation {each} lies outside the protein, whose places are 1 to {len(sequence)}; "
                 "give the sequence that the places belong to"
             )
-        held = sequence[each.place].upper()
-        if each.wild not in (held, _ANY):
+        residue = sequence[each.place].upper()
+        if each.wild not in (residue, _ANY):
             raise InputError(
                 f"{prefix}mutation {each} expects {each.wild} at place {each.place + 1} but the protein has "
-                f"{held} there; give the sequence that the mutations belong to"
+                f"{residue} there; give the sequence that the mutations belong to"
             )
 
 

@@ -123,9 +123,9 @@ class Substitutions:
                 start[variant] = np.nan
                 continue
             rows.append((variant, np.searchsorted(places, change.place), before, after))
-        found = np.array(rows, np.int64).reshape(-1, 4)
+        table = np.array(rows, np.int64).reshape(-1, 4)
         names = ("variant", "place", "wild", "mutant")
-        sums = {"start": start, **{name: found[:, at].copy() for at, name in enumerate(names)}}
+        sums = {"start": start, **{name: table[:, at].copy() for at, name in enumerate(names)}}
         return cls(model=model, wild=wild, places=places, ids=ids, sums=sums)
 
     def borders(self, method: str, options: SequenceOptions) -> NDArray[np.int64]:
@@ -180,9 +180,9 @@ def marginal_sums(sums: Mapping[str, NDArray[Any]], table: NDArray[np.float32]) 
     for a letter of them.
     """
     scores: NDArray[np.float64] = np.array(sums["start"], np.float64)
-    held = table.astype(np.float64)
+    doubled = table.astype(np.float64)
     place = sums["place"]
-    np.add.at(scores, sums["variant"], held[place, sums["mutant"]] - held[place, sums["wild"]])
+    np.add.at(scores, sums["variant"], doubled[place, sums["mutant"]] - doubled[place, sums["wild"]])
     return scores
 
 

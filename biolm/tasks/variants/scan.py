@@ -102,11 +102,11 @@ def scan_protein(
         for other in RESIDUES
         if other != letter
     ]
-    found = score_assay(Assay.of(wild, mutants), model, settings, output, path=Path(path), tally=tally)
+    scores = score_assay(Assay.of(wild, mutants), model, settings, output, path=Path(path), tally=tally)
     if picture is not None:
-        values = np.asarray(found.columns[found.names[0]])
+        values = np.asarray(scores.columns[scores.names[0]])
         draw_scan([_grid(name, wild, 1, RESIDUES, values)], picture, overwrite=settings.overwrite)
-    return found
+    return scores
 
 
 def scan_intervals(
@@ -242,8 +242,8 @@ def _draw_panel(axis: Any, scan: Scan, start: int, widest: int, limit: float) ->
     shown[:, : part.shape[1]] = part
     image = axis.imshow(shown, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     places = [(at, scan.alphabet.find(letter)) for at, letter in enumerate(letters)]
-    held = [(at, row) for at, row in places if row >= 0]
-    axis.plot(*zip(*held, strict=True), ".", color="#333333", markersize=2.5)
+    positions = [(at, row) for at, row in places if row >= 0]
+    axis.plot(*zip(*positions, strict=True), ".", color="#333333", markersize=2.5)
     axis.set_yticks(range(len(scan.alphabet)), list(scan.alphabet), fontsize=6)
     ticks = [at for at in range(len(letters)) if (scan.first + start + at) % 10 == 0 or at == 0]
     axis.set_xticks(ticks, [f"{letters[at]}{scan.first + start + at}" for at in ticks], fontsize=6)
@@ -278,8 +278,8 @@ def _letters(store: SequenceStore, interval: Interval, number: int) -> str:
             f"interval {number} ends at {interval.contig}:{interval.end} but the contig has {length} "
             "letters; use the genome that the intervals belong to"
         )
-    found = store.window(interval.contig, interval.start, interval.end)
-    return found.tobytes().decode("ascii", "replace").upper()
+    bases = store.window(interval.contig, interval.start, interval.end)
+    return bases.tobytes().decode("ascii", "replace").upper()
 
 
 def _changes(interval: Interval, letters: str) -> Iterator[Variant]:

@@ -179,7 +179,7 @@ class VariantSettings(RunSettings):
 
     def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
         """How scores were made; no date and no path."""
-        found: dict[str, Any] = plain(
+        metadata: dict[str, Any] = plain(
             {
                 "biolm_version": biolm.__version__,
                 "model": model.name,
@@ -192,7 +192,7 @@ class VariantSettings(RunSettings):
                 **more,
             }
         )
-        return found
+        return metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,8 +146,8 @@ def merge_vcf(merging: Merging) -> int:
             f"{merging.target} names no format for variants; use .vcf or .vcf.gz, and no `format`"
         )
     job, place = merging.job, Path(merging.place)
-    found = job["input"] | {"vcf": stamp(place)}
-    if found != job["input"]:
+    stamped = job["input"] | {"vcf": stamp(place)}
+    if stamped != job["input"]:
         raise InputError(f"{place} is not what the shards were made from; name the right file with `data`")
     options, facts = job["options"], job["provenance"]
     names = COLUMNS if options["distances"] else COLUMNS[:3]
@@ -177,8 +177,8 @@ class _Work:
         """``scores`` ``(m, k)`` of one block."""
         quiet = replace(self.settings, progress=False)
         bounds = (0, len(block))
-        found = list(variant_blocks(self.store, block, self.model, self.method, quiet, bounds))
-        return {"scores": np.concatenate(found).astype(np.float32)}
+        scores = list(variant_blocks(self.store, block, self.model, self.method, quiet, bounds))
+        return {"scores": np.concatenate(scores).astype(np.float32)}
 
 
 def _in_memory(
@@ -186,14 +186,14 @@ def _in_memory(
 ) -> VariantScores:
     """All scores beside the variants."""
     variants: list[Variant] = []
-    found = [np.zeros((0, len(COLUMNS)), np.float32)]
+    parts = [np.zeros((0, len(COLUMNS)), np.float32)]
     settings = work.settings
     with progress("scoring", int(ends[-1]), show=settings.progress, unit="variants") as advance:
         for block in work.blocks(0, len(ends) - 1):
             variants += block
-            found.append(work.compute(block)["scores"])
+            parts.append(work.compute(block)["scores"])
             advance(len(block))
-    scores = np.concatenate(found)[:, : len(names)]
+    scores = np.concatenate(parts)[:, : len(names)]
     _tell(scores, work.method, settings.width(work.model))
     prefix = settings.key.lower()
     scored = {f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)}
@@ -241,13 +241,13 @@ def variant_blocks(
     start, total = bounds
     with progress("scoring", total, start=start, show=settings.progress, unit="variants") as advance:
         while block := list(islice(upcoming, size)):
-            held, windows = _windows(store, block, width)
+            rows, windows = _windows(store, block, width)
             read = readable_windows([each.reference for each in windows], model, settings, Tally())
-            held, windows = held[read], [each for each, has in zip(windows, read, strict=True) if has]
-            found = np.full((len(block), len(COLUMNS)), np.nan)
-            chosen = [block[row] for row in held]
+            rows, windows = rows[read], [each for each, has in zip(windows, read, strict=True) if has]
+            scores = np.full((len(block), len(COLUMNS)), np.nan)
+            chosen = [block[row] for row in rows]
             if windows:
-                found[held] = score_windows(
+                scores[rows] = score_windows(
                     model,
                     windows,
                     method,
@@ -257,7 +257,7 @@ def variant_blocks(
                     average=settings.average,
                     distances=settings.distances,
                 )
-            yield found
+            yield scores
             advance(len(block))
 
 
@@ -295,8 +295,8 @@ def look_at_windows(
 
 def _windows(store: SequenceStore, block: list[Variant], width: int) -> tuple[NDArray[np.intp], list[Window]]:
     """Places in the block of variants that have a score, and their windows."""
-    held = np.flatnonzero([scorable(each, width) for each in block])
-    return held, [inner_window(store, block[row], width) for row in held]
+    rows = np.flatnonzero([scorable(each, width) for each in block])
+    return rows, [inner_window(store, block[row], width) for row in rows]
 
 
 def block_borders(count: int, method: str) -> NDArray[np.int64]:
@@ -337,12 +337,12 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(variants: Iterable[Variant]) -> dict[str, NDArray[Any]]:
-    held = list(variants)
+    records = list(variants)
     return {
-        "contig": np.array([each.contig for each in held], str),
-        "position": np.array([each.start + 1 for each in held], np.int64),
-        "name": np.array([each.name for each in held], str),
-        "reference": np.array([each.reference for each in held], str),
-        "alternative": np.array([each.alternative for each in held], str),
-        "line": np.array([each.line for each in held], np.int64),
+        "contig": np.array([each.contig for each in records], str),
+        "position": np.array([each.start + 1 for each in records], np.int64),
+        "name": np.array([each.name for each in records], str),
+        "reference": np.array([each.reference for each in records], str),
+        "alternative": np.array([each.alternative for each in records], str),
+        "line": np.array([each.line for each in records], np.int64),
     }

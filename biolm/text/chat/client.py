@@ -48,9 +48,9 @@ class ChatOptions:
     def fields(self) -> dict[str, Any]:
         """What goes into the request."""
         names = [*self.__dataclass_fields__]
-        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        found["stop"] = list(self.stop)
-        return {name: value for name, value in found.items() if value != []}
+        fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        fields["stop"] = list(self.stop)
+        return {name: value for name, value in fields.items() if value != []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +190,12 @@ class ChatClient:
 
     def _content(self, body: bytes, pick: Callable[[Any], Any]) -> str:
         try:
-            found = pick(json.loads(body))
+            content = pick(json.loads(body))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             shown = body[:80].decode("utf-8", "replace")
             raise ServerError(
                 f"the server {self.url} answered nonsense: {shown!r}; is it the right address?"
             ) from error
-        if not isinstance(found, str):
+        if not isinstance(content, str):
             raise ServerError(f"the server {self.url} answered without a text; is the model one that chats?")
-        return found
+        return content

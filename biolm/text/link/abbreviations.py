@@ -31,11 +31,11 @@ def find_abbreviations(text: str) -> Iterator[Abbreviation]:
     >>> [(a.short, a.long) for a in find_abbreviations("Patients with multiple sclerosis (MS) were seen.")]
     [('MS', 'multiple sclerosis')]
     """
-    for found in _BRACKET.finditer(text):
-        inside = found[1].split(";")[0].split(",")[0].strip()
-        start = found.start(1) + found[1].find(inside)
+    for match in _BRACKET.finditer(text):
+        inside = match[1].split(";")[0].split(",")[0].strip()
+        start = match.start(1) + match[1].find(inside)
         if _is_short(inside):
-            stretch = _before(text, found.start(), inside)
+            stretch = _before(text, match.start(), inside)
             place = _match(inside, text, stretch)
             if place is not None:
                 yield Abbreviation(
@@ -43,11 +43,11 @@ def find_abbreviations(text: str) -> Iterator[Abbreviation]:
                 )
                 continue
         # The other way round: SF (long form).
-        word = re.search(r"(\S+)\s*$", text[max(0, found.start() - 14) : found.start()])
+        word = re.search(r"(\S+)\s*$", text[max(0, match.start() - 14) : match.start()])
         if word is not None and _is_short(word[1]) and " " in inside:
             place = _match(word[1], text, (start, start + len(inside)))
             if place == start:
-                at = max(0, found.start() - 14) + word.start(1)
+                at = max(0, match.start() - 14) + word.start(1)
                 yield Abbreviation(word[1], inside, (at, at + len(word[1])), (start, start + len(inside)))
 
 
@@ -95,7 +95,7 @@ def _match(short: str, text: str, stretch: Span) -> int | None:
 
 def long_forms(text: str) -> dict[str, str]:
     """Long form of each short form of a text; the first definition counts."""
-    found: dict[str, str] = {}
+    forms: dict[str, str] = {}
     for each in find_abbreviations(text):
-        found.setdefault(each.short, each.long)
-    return found
+        forms.setdefault(each.short, each.long)
+    return forms

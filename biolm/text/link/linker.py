@@ -113,9 +113,9 @@ class Linker:
         for identifier, name in self.terms:
             self._names.append((identifier, name))
             for table, key in ((self._exact, name), (self._folded, folded(name))):
-                held = table.setdefault(key, [])
-                if identifier not in held:
-                    held.append(identifier)
+                entries = table.setdefault(key, [])
+                if identifier not in entries:
+                    entries.append(identifier)
         if not self._names:
             raise InputError("the dictionary holds no names")
         self._vectors: NDArray[np.float32] | None = None
@@ -131,9 +131,9 @@ class Linker:
         exact = self._exact.get(name)
         if exact:
             return [Candidate(each, "name") for each in exact[:most]]
-        found = self._folded.get(folded(name)) if folded(name) else None
-        if found:
-            return [Candidate(each, "name") for each in found[:most]]
+        candidates = self._folded.get(folded(name)) if folded(name) else None
+        if candidates:
+            return [Candidate(each, "name") for each in candidates[:most]]
         return self._similar(name, most) if self.encoder is not None else []
 
     def _similar(self, name: str, most: int) -> list[Candidate]:
@@ -144,11 +144,11 @@ class Linker:
             self._vectors = embed_texts(self.encoder, [each.lower() for _, each in self._names])
         query = embed_texts(self.encoder, [name.lower()])
         rows, cosines = nearest_texts(query, self._vectors, k=4 * most)
-        found: dict[str, float] = {}
+        similar: dict[str, float] = {}
         for row, cosine in zip(rows[0].tolist(), cosines[0].tolist(), strict=True):
             if cosine >= self.least:
-                found.setdefault(self._names[row][0], cosine)
-        return [Candidate(identifier, "similar", score) for identifier, score in list(found.items())[:most]]
+                similar.setdefault(self._names[row][0], cosine)
+        return [Candidate(identifier, "similar", score) for identifier, score in list(similar.items())[:most]]
 
     def link(
         self, document: Document, report: LinkReport | None = None, *, kind: str | None = None
@@ -180,17 +180,17 @@ class Linker:
         report.mentions += 1
         name = document.covered(mention)
         long = forms.get(name)
-        found = self.candidates(long) if long else []
-        report.expanded += bool(found)
-        found = found or self.candidates(name)
-        if not found:
+        candidates = self.candidates(long) if long else []
+        report.expanded += bool(candidates)
+        candidates = candidates or self.candidates(name)
+        if not candidates:
             return replace(mention, ids="")
-        named = [each for each in found if each.how != "similar"]
+        named = [each for each in candidates if each.how != "similar"]
         if len(named) > 1:
             report.ambiguous += 1
             return replace(mention, ids="|".join(each.id for each in named), note="ambiguous")
         report.linked += 1
-        return replace(mention, ids=found[0].id)
+        return replace(mention, ids=candidates[0].id)
 
 
 def trained_names(documents: Sequence[Document], kinds: Sequence[str] | None = None) -> list[tuple[str, str]]:

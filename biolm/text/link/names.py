@@ -46,14 +46,14 @@ class NameTagger:
     def __call__(self, document: Document) -> Document:
         """The document with the mentions found; its own are left out."""
         words = list(split_words(document.text))
-        found: list[Mention] = []
+        mentions: list[Mention] = []
         at = 0
         while at < len(words):
             end, hit = self._longest(document.text, words, at)
             if hit is not None:
-                found.append(Mention(((words[at][0], words[end - 1][1]),), hit[0], hit[1]))
+                mentions.append(Mention(((words[at][0], words[end - 1][1]),), hit[0], hit[1]))
             at = end
-        return replace(document, mentions=tuple(found), relations=())
+        return replace(document, mentions=tuple(mentions), relations=())
 
     def _longest(
         self, text: str, words: Sequence[tuple[int, int]], at: int

@@ -38,12 +38,12 @@ class Pair:
 
 
 def _by_id(document: Document, kind: str) -> dict[str, list[Mention]]:
-    found: dict[str, list[Mention]] = defaultdict(list)
+    mentions: dict[str, list[Mention]] = defaultdict(list)
     for mention in document.mentions:
         if mention.kind == kind:
             for each in split_ids(mention.ids):
-                found[each].append(mention)
-    return found
+                mentions[each].append(mention)
+    return mentions
 
 
 def pairs_of(documents: Sequence[Document], kinds: tuple[str, str]) -> list[Pair]:
@@ -56,12 +56,12 @@ def pairs_of(documents: Sequence[Document], kinds: tuple[str, str]) -> list[Pair
     kinds
         Of the entities.
     """
-    found = []
+    pairs = []
     for number, document in enumerate(documents):
         left, right = (_by_id(document, kind) for kind in kinds)
         for a, b in product(left, right):
-            found.append(Pair(number, (a, b), (tuple(left[a]), tuple(right[b]))))
-    return found
+            pairs.append(Pair(number, (a, b), (tuple(left[a]), tuple(right[b]))))
+    return pairs
 
 
 def _with_relations(
@@ -76,7 +76,9 @@ def _with_relations(
         if score is not None:
             arguments = tuple(zip(roles, pair.ids, strict=True))
             rows[pair.document].append(Relation(kind, arguments, round(score, 4)))
-    return [replace(each, relations=tuple(found)) for each, found in zip(documents, rows, strict=True)]
+    return [
+        replace(each, relations=tuple(relations)) for each, relations in zip(documents, rows, strict=True)
+    ]
 
 
 def all_pairs(documents: Sequence[Document], kinds: tuple[str, str], kind: str = "CID") -> list[Document]:
@@ -135,7 +137,7 @@ class _Read:
         shared = self.shared(pair)
         a, b = ({self.sentence(mention) for mention in each} for each in pair.mentions)
         gap = min(abs(x - y) for x in a for y in b)
-        found: dict[str, float] = {
+        features: dict[str, float] = {
             "shared": float(bool(shared)),
             "log shared": float(np.log1p(len(shared))),
             f"gap={min(gap, 4)}": 1.0,
@@ -144,19 +146,19 @@ class _Read:
             "left in title": float(any(mention.start < self.title for mention in left)),
             "right in title": float(any(mention.start < self.title for mention in right)),
         }
-        found["both in title"] = found["left in title"] * found["right in title"]
+        features["both in title"] = features["left in title"] * features["right in title"]
         for side, own in (("left", left), ("right", right)):
             most = max(
                 (sum(o.ids == m.ids for o in others) for m in others if m.kind == own[0].kind), default=1
             )
-            found[f"{side} is most frequent"] = float(len(own) >= most)
-            found[f"{side} in last"] = float(max(self.sentence(m) for m in own) >= len(self.sentences) - 2)
-            found[f"{side} in first"] = float(min(self.sentence(m) for m in own) <= 1)
-        self._words(pair, shared, others, found)
-        return found
+            features[f"{side} is most frequent"] = float(len(own) >= most)
+            features[f"{side} in last"] = float(max(self.sentence(m) for m in own) >= len(self.sentences) - 2)
+            features[f"{side} in first"] = float(min(self.sentence(m) for m in own) <= 1)
+        self._words(pair, shared, others, features)
+        return features
 
     def _words(
-        self, pair: Pair, shared: set[int], others: Sequence[Mention], found: dict[str, float]
+        self, pair: Pair, shared: set[int], others: Sequence[Mention], features: dict[str, float]
     ) -> None:
         """Words of the closest mentions of each shared sentence; else those before and behind each name."""
         for number in shared:
@@ -167,18 +169,18 @@ class _Read:
             first, last = sorted((left, right), key=lambda mention: mention.start)
             order = "LR" if first is left else "RL"
             between = self._plain(first.end, last.start, others)
-            found[f"order={order}"] = 1.0
-            found[f"near={'adjacent' if len(between) < 2 else min(len(between) // 4, 4)}"] = 1.0
+            features[f"order={order}"] = 1.0
+            features[f"near={'adjacent' if len(between) < 2 else min(len(between) // 4, 4)}"] = 1.0
             for word in set(between):
-                found[f"between {word}"] = 1.0
-                found[f"{order} {word}"] = 1.0
+                features[f"between {word}"] = 1.0
+                features[f"{order} {word}"] = 1.0
             for one, two in set(pairwise(between)):
-                found[f"{order} {one} {two}"] = 1.0
+                features[f"{order} {one} {two}"] = 1.0
             low, high = self.sentences[number]
             for word in self._plain(max(low, first.start - 40), first.start, others)[-3:]:
-                found[f"before {word}"] = 1.0
+                features[f"before {word}"] = 1.0
             for word in self._plain(last.end, min(high, last.end + 40), others)[:3]:
-                found[f"behind {word}"] = 1.0
+                features[f"behind {word}"] = 1.0
         if not shared:
             for name, each in zip("LR", pair.mentions, strict=True):
                 for mention in each:
@@ -187,7 +189,7 @@ class _Read:
                     ]
                     words += self._plain(max(0, mention.start - 30), mention.start, others)[-2:]
                     for word in words:
-                        found[f"beside {name} {word}"] = 1.0
+                        features[f"beside {name} {word}"] = 1.0
 
     def _plain(self, start: int, end: int, others: Sequence[Mention]) -> list[str]:
         """Words of a stretch in lower case; names of other mentions become their kind."""
@@ -266,7 +268,7 @@ class RelationModel:
         lost = sum(map(len, gold)) - int(target.sum())
         fold = np.random.default_rng(self.seed).permutation(len(documents)) % _FOLDS
         owner = fold[[pair.document for pair in pairs]]
-        held = np.zeros(len(pairs))
+        scores = np.zeros(len(pairs))
         for number in range(_FOLDS):
             inside = owner != number
             if inside.all() or not 0 < target[inside].sum() < inside.sum():
@@ -275,8 +277,8 @@ class RelationModel:
                 [f for f, used in zip(features, inside, strict=True) if used], target[inside]
             )
             rest = [f for f, used in zip(features, inside, strict=True) if not used]
-            held[~inside] = model.predict_proba(rest)[:, 1]
-        self.threshold = _best_threshold(held, target, lost)
+            scores[~inside] = model.predict_proba(rest)[:, 1]
+        self.threshold = _best_threshold(scores, target, lost)
         self._model = self._new().fit(features, target)
         return self
 

@@ -70,12 +70,12 @@ def gene_symbols_in(text: str, species: str = "human") -> set[str]:
     from biolm.vocab.gene_table import gene_table
 
     known = gene_table().species(species).ids
-    found = set()
+    symbols = set()
     for term, _ in terms_of(text):
         name = term.rstrip("+")
         if len(name) > 1 and name in known and not is_stop_word(name.lower()):
-            found.add(name)
-    return found
+            symbols.add(name)
+    return symbols
 
 
 def co_mentions(documents: Iterable[Iterable[str]], *, least: int = 2) -> list[CoMentions]:
@@ -120,11 +120,11 @@ def co_mentions(documents: Iterable[Iterable[str]], *, least: int = 2) -> list[C
     joint = met / total
     ratio = np.log(joint * total * total / (left * right))
     npmi = np.where(joint < 1, ratio / -np.log(np.minimum(joint, 1 - 1e-15)), 1.0)
-    found = [
+    edges = [
         CoMentions(pair, both, int(a), int(b), round(float(n), 12), float(p_value), float(q_value))
         for (pair, both), a, b, n, p_value, q_value in zip(rows, left, right, npmi, p, q, strict=True)
     ]
-    return sorted(found, key=lambda each: (-each.npmi, each.q, each.names))
+    return sorted(edges, key=lambda each: (-each.npmi, each.q, each.names))
 
 
 def graph_of(pairs: Sequence[CoMentions], *, most_q: float = 0.05, seed: int = 0) -> nx.Graph[str]:

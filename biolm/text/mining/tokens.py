@@ -41,8 +41,8 @@ def terms_of(text: str) -> Iterator[tuple[str, int]]:
     >>> [term for term, _ in terms_of("TNF-α and HLA-DRB1 raise IL-1β (p<0.05) in CD4+ cells.")]
     ['TNF-α', 'and', 'HLA-DRB1', 'raise', 'IL-1β', 'p', '0.05', 'in', 'CD4+', 'cells']
     """
-    for found in _TERM.finditer(text):
-        yield found[0], found.start()
+    for match in _TERM.finditer(text):
+        yield match[0], match.start()
 
 
 @cache
@@ -117,17 +117,17 @@ def analyse(texts: Sequence[str], *, tags: bool = False, stems: bool = False) ->
         If the extra ``mining`` is not installed where it is needed.
     """
     for text in texts:
-        found = list(terms_of(text))
-        rows: list[tuple[str, str]] = [("", "")] * len(found)
-        if tags and found:
+        terms = list(terms_of(text))
+        rows: list[tuple[str, str]] = [("", "")] * len(terms)
+        if tags and terms:
             from spacy.tokens import Doc
 
             engine = _spacy()
-            document = Doc(engine.vocab, [term for term, _ in found])
+            document = Doc(engine.vocab, [term for term, _ in terms])
             for _, part in engine.pipeline:
                 document = part(document)
             rows = [(token.lemma_, token.pos_) for token in document]
         yield [
             Term(term, start, lemma, pos, stem(term) if stems else "", is_stop_word(term))
-            for (term, start), (lemma, pos) in zip(found, rows, strict=True)
+            for (term, start), (lemma, pos) in zip(terms, rows, strict=True)
         ]

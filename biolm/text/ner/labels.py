@@ -123,12 +123,12 @@ class LabelSet:
         breaks
             Words at which a new passage begins; no entity goes over one.
         """
-        found = []
+        entities = []
         edges = [0, *(place for place in breaks if 0 < place < len(scores)), len(scores)]
         for low, high in pairwise(edges):
             path = self.decode(scores[low:high])
             tags = [self.names[number] for number in path]
             chosen = np.exp(scores[low:high][np.arange(high - low), path])
             for first, last, kind in decode_tags(tags, self.scheme):
-                found.append((low + first, low + last, kind, float(chosen[first:last].mean())))
-        return found
+                entities.append((low + first, low + last, kind, float(chosen[first:last].mean())))
+        return entities

@@ -73,21 +73,21 @@ def predict(
     shared = check_stride(tokenizer.room, overlap)
     where = pick_device(device)
     tagger.eval().to(where)
-    held: list[tuple[Document, ReadDocument]] = []
+    pending: list[tuple[Document, ReadDocument]] = []
     for document in documents:
         read = read_document(document, tokenizer, shared)
         if report is not None:
             report.add(read.pieces, len(read.windows))
-        held.append((document, read))
-        if len(held) == _HELD:
-            yield from _tagged(tagger, held, batch_tokens, where, precision)
-            held = []
-    yield from _tagged(tagger, held, batch_tokens, where, precision)
+        pending.append((document, read))
+        if len(pending) == _HELD:
+            yield from _tagged(tagger, pending, batch_tokens, where, precision)
+            pending = []
+    yield from _tagged(tagger, pending, batch_tokens, where, precision)
 
 
 def _tagged(
     tagger: Tagger,
-    held: list[tuple[Document, ReadDocument]],
+    pending: list[tuple[Document, ReadDocument]],
     batch_tokens: int,
     device: torch.device,
     precision: str,
@@ -95,19 +95,19 @@ def _tagged(
     size = len(tagger.labels.names)
     outside = np.full(size, -30.0)
     outside[tagger.labels.numbers["O"]] = 0.0
-    scores = [np.full((len(read.words), size), np.nan) for _, read in held]
-    places = [(row, window) for row, (_, read) in enumerate(held) for window in read.windows]
+    scores = [np.full((len(read.words), size), np.nan) for _, read in pending]
+    places = [(row, window) for row, (_, read) in enumerate(pending) for window in read.windows]
     places = [place for place in places if len(place[1].words)]
     places.sort(key=lambda place: len(place[1].ids))
     for group in _groups(places, batch_tokens):
         mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
         with mixed:
-            found = _log_probabilities(tagger, [window for _, window in group], device)
+            log_probabilities = _log_probabilities(tagger, [window for _, window in group], device)
         at = 0
         for row, window in group:
-            scores[row][window.words] = found[at : at + len(window.words)]
+            scores[row][window.words] = log_probabilities[at : at + len(window.words)]
             at += len(window.words)
-    for (document, read), table in zip(held, scores, strict=True):
+    for (document, read), table in zip(pending, scores, strict=True):
         _fill(table, outside)
         yield _with_mentions(document, read, tagger.labels.entities(table, _breaks(document, read)))
 
@@ -129,8 +129,8 @@ def _groups(places: list[tuple[int, Window]], budget: int) -> Iterator[list[tupl
 def _log_probabilities(tagger: Tagger, windows: list[Window], device: torch.device) -> NDArray[np.float64]:
     batch, rows = batch_of(windows)
     scores = tagger(batch.to(device))[rows.to(device)].float()
-    found: NDArray[np.float64] = torch.log_softmax(scores, -1).cpu().numpy().astype(np.float64)
-    return found
+    log_probabilities: NDArray[np.float64] = torch.log_softmax(scores, -1).cpu().numpy().astype(np.float64)
+    return log_probabilities
 
 
 def _fill(table: NDArray[np.float64], outside: NDArray[np.float64]) -> None:

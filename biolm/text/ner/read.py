@@ -60,14 +60,14 @@ def read_document(document: Document, tokenizer: PieceTokenizer, overlap: int) -
     words = document.words or tuple(split_words(document.text))
     pieces = tokenizer(document.text)
     firsts = first_pieces(pieces, words)
-    room = tokenizer.room
-    starts = window_starts(len(pieces), room, overlap)
-    owner = best_windows(len(pieces), room, starts)
-    held = np.flatnonzero(firsts >= 0)
+    width = tokenizer.room
+    starts = window_starts(len(pieces), width, overlap)
+    owner = best_windows(len(pieces), width, starts)
+    starts_word = np.flatnonzero(firsts >= 0)
     windows = []
     for number, start in enumerate(starts):
-        mine = held[owner[firsts[held]] == number]
-        ids = tokenizer.framed(pieces.ids[start : start + room])
+        mine = starts_word[owner[firsts[starts_word]] == number]
+        ids = tokenizer.framed(pieces.ids[start : start + width])
         windows.append(Window(ids, firsts[mine] - start + len(tokenizer.prefix), mine))
     return ReadDocument(words, tuple(windows), len(pieces))
 
@@ -89,7 +89,7 @@ def word_tags(document: Document, words: Sequence[Span], labels: LabelSet) -> tu
     taken = np.zeros(len(words), bool)
     starts = np.array([start for start, _ in words])
     ends = np.array([end for _, end in words])
-    found, lost = [], 0
+    tags, lost = [], 0
     for mention in sorted(document.mentions, key=lambda each: (each.start - each.end, each.start)):
         if mention.kind not in labels.kinds:
             continue
@@ -98,5 +98,5 @@ def word_tags(document: Document, words: Sequence[Span], labels: LabelSet) -> tu
             lost += 1
             continue
         taken[inside] = True
-        found.append((int(inside[0]), int(inside[-1]) + 1, mention.kind))
-    return encode_tags(found, len(words), labels.scheme), lost
+        tags.append((int(inside[0]), int(inside[-1]) + 1, mention.kind))
+    return encode_tags(tags, len(words), labels.scheme), lost

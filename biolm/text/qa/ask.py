@@ -39,7 +39,7 @@ def read_choices(path: Path) -> list[Choice]:
     InputError
         If a line has no question, fewer than two options, or an answer that is none of them.
     """
-    found = []
+    choices = []
     for number, line in lines_of(path):
         if not line.strip():
             continue
@@ -59,10 +59,10 @@ def read_choices(path: Path) -> list[Choice]:
             answer = known.index(answer) if answer in known else -1
         if len(options) < 2 or (answer is not None and not 0 <= answer < len(options)):
             raise InputError(f"{where} needs two options or more, and an answer that is one of them")
-        found.append(Choice(question, options, answer))
-    if not found:
+        choices.append(Choice(question, options, answer))
+    if not choices:
         raise InputError(f"{path} holds no questions")
-    return found
+    return choices
 
 
 def ask_all(

@@ -76,22 +76,22 @@ def _windows(question: Question, tokenizer: PieceTokenizer, overlap: int | None)
     """A question before each window of its context."""
     asked, context = tokenizer.many([question.question, question.context])
     before, between, after = tokenizer.frame_of_pairs
-    room = tokenizer.longest - len(before) - len(between) - len(after) - len(asked)
-    if room < tokenizer.longest // 4:
+    width = tokenizer.longest - len(before) - len(between) - len(after) - len(asked)
+    if width < tokenizer.longest // 4:
         raise InputError(
             f"question {question.name} has {len(asked)} pieces and leaves no room for its context; shorten it"
         )
-    starts = window_starts(len(context), room, check_stride(room, overlap))
+    starts = window_starts(len(context), width, check_stride(width, overlap))
     segment = tokenizer.second_segment
-    made = []
+    windows = []
     for start in starts:
-        part = context.ids[start : start + room]
+        part = context.ids[start : start + width]
         ids = np.concatenate([before, asked.ids, between, part, after]).astype(np.int64)
         first = len(before) + len(asked) + len(between)
         segments = np.zeros(len(ids), np.int64)
         segments[first:] = segment
-        made.append(_Window(ids, segments, first, context.spans[start : start + room]))
-    return made
+        windows.append(_Window(ids, segments, first, context.spans[start : start + width]))
+    return windows
 
 
 def _batch(windows: Sequence[_Window]) -> tuple[Batch, NDArray[np.int64]]:
@@ -239,8 +239,8 @@ def train_answerer(
         return _loss(model, chosen), len(chosen)
 
     def score() -> float:
-        found = answer_questions(model, tokenizer, dev, threshold=0.0, device=settings.device)
-        return squad_scores(dev, {question.name: answers[0].text for question, answers, _ in found})["f1"]
+        answered = answer_questions(model, tokenizer, dev, threshold=0.0, device=settings.device)
+        return squad_scores(dev, {question.name: answers[0].text for question, answers, _ in answered})["f1"]
 
     with replacing(output, overwrite=overwrite) as target:
         target.mkdir()

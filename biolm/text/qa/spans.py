@@ -81,14 +81,14 @@ def best_spans(
     >>> answers[0].text, gap
     ('big cat', -4.0)
     """
-    found: dict[tuple[int, int], float] = {}
+    score_of: dict[tuple[int, int], float] = {}
     for window in windows:
         for first, last, score in _spans(window, max(n_best * 4, 20), longest):
             place = int(window.spans[first, 0]), int(window.spans[last, 1])
             if place[1] > place[0]:
-                found[place] = max(score, found.get(place, -np.inf))
+                score_of[place] = max(score, score_of.get(place, -np.inf))
     null = min((window.null for window in windows), default=0.0)
-    rows = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:n_best]
+    rows = sorted(score_of.items(), key=lambda pair: (-pair[1], pair[0]))[:n_best]
     gap = null - rows[0][1] if rows else np.inf
     scores = np.array([score for _, score in rows] + [null])
     weights = np.exp(scores - scores.max())

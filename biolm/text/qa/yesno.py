@@ -133,13 +133,13 @@ def vector_answers(
 
 
 def score_yesno(
-    gold: Sequence[str], found: Sequence[str], train: Sequence[str], *, seed: int = 0
+    gold: Sequence[str], predicted: Sequence[str], train: Sequence[str], *, seed: int = 0
 ) -> YesNoResult:
     """Accuracy with interval, macro-F1, and the paired difference to the majority of the training answers.
 
     Parameters
     ----------
-    gold, found
+    gold, predicted
         Answers by people and by the model.
     train
         Answers of the training questions.
@@ -154,14 +154,14 @@ def score_yesno(
     """
     names = sorted(set(gold))
     most = max(sorted(set(train)), key=list(train).count)
-    right = np.array([a == b for a, b in zip(gold, found, strict=True)], float)
+    right = np.array([a == b for a, b in zip(gold, predicted, strict=True)], float)
     base = np.array([a == most for a in gold], float)
     ones = np.ones_like(right)
     accuracy = interval_of(np.stack([right, ones], 1), lambda sums: sums[:, 0] / sums[:, 1], seed=seed)
     gain = interval_of(np.stack([right - base, ones], 1), lambda sums: sums[:, 0] / sums[:, 1], seed=seed)
     f1 = []
     for name in names:
-        hits = sum(a == b == name for a, b in zip(gold, found, strict=True))
-        whole = sum(a == name for a in gold) + sum(b == name for b in found)
+        hits = sum(a == b == name for a, b in zip(gold, predicted, strict=True))
+        whole = sum(a == name for a in gold) + sum(b == name for b in predicted)
         f1.append(2 * hits / whole if whole else 0.0)
     return YesNoResult(accuracy, float(np.mean(f1)), float(base.mean()), gain)

@@ -27,23 +27,23 @@ def normal_answer(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
 
 
-def exact_match(found: str, gold: str) -> float:
+def exact_match(answer: str, gold: str) -> float:
     """1 where both are the same after :func:`normal_answer`.
 
     Parameters
     ----------
-    found, gold
+    answer, gold
         Answers.
     """
-    return float(normal_answer(found) == normal_answer(gold))
+    return float(normal_answer(answer) == normal_answer(gold))
 
 
-def token_f1(found: str, gold: str) -> float:
+def token_f1(answer: str, gold: str) -> float:
     """F1 of the words of both; where either has none, 1 if both have none.
 
     Parameters
     ----------
-    found, gold
+    answer, gold
         Answers.
 
     Examples
@@ -51,7 +51,7 @@ def token_f1(found: str, gold: str) -> float:
     >>> token_f1("Denver Broncos", "the Broncos"), token_f1("", ""), token_f1("a", "x")
     (0.6666666666666666, 1.0, 0.0)
     """
-    a, b = normal_answer(found).split(), normal_answer(gold).split()
+    a, b = normal_answer(answer).split(), normal_answer(gold).split()
     if not a or not b:
         return float(a == b)
     same = (Counter(a) & Counter(b)).total()
@@ -85,9 +85,9 @@ def squad_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> d
     for question in questions:
         # Official: golds that normalise to nothing are dropped; where none is left the empty answer is right.
         golds = [text for ways in question.answers for text in ways if normal_answer(text)] or [""]
-        found = answers[question.name]
-        em = max(exact_match(found, gold) for gold in golds)
-        f1 = max(token_f1(found, gold) for gold in golds)
+        answer = answers[question.name]
+        em = max(exact_match(answer, gold) for gold in golds)
+        f1 = max(token_f1(answer, gold) for gold in golds)
         rows.append((em, f1, float(golds != [""])))
     table = np.array(rows).reshape(-1, 3)
     has = table[:, 2] > 0
@@ -99,8 +99,8 @@ def squad_scores(questions: Sequence[Question], answers: Mapping[str, str]) -> d
     return scores
 
 
-def _same(found: str, ways: Sequence[str]) -> bool:
-    return any(found.strip().lower() == way.strip().lower() for way in ways)
+def _same(answer: str, ways: Sequence[str]) -> bool:
+    return any(answer.strip().lower() == way.strip().lower() for way in ways)
 
 
 def bioasq_scores(questions: Sequence[Question], answers: Mapping[str, object]) -> dict[str, float]:
@@ -120,9 +120,9 @@ def bioasq_scores(questions: Sequence[Question], answers: Mapping[str, object]) 
     by_kind = {kind: [q for q in questions if q.kind == kind] for kind in ("yesno", "factoid", "list")}
     if asked := by_kind["yesno"]:
         gold = [q.answers[0][0].lower() for q in asked]
-        found = [str(answers.get(q.name, "")).strip().lower() for q in asked]
-        scores["yesno accuracy"] = float(np.mean([a == b for a, b in zip(gold, found, strict=True)]))
-        parts = [_class_f1(gold, found, name) for name in ("yes", "no")]
+        predicted = [str(answers.get(q.name, "")).strip().lower() for q in asked]
+        scores["yesno accuracy"] = float(np.mean([a == b for a, b in zip(gold, predicted, strict=True)]))
+        parts = [_class_f1(gold, predicted, name) for name in ("yes", "no")]
         scores["yesno macro_f1"] = float(np.mean(parts))
     if asked := by_kind["factoid"]:
         ranks = [_rank(q, _list(answers.get(q.name))[:5]) for q in asked]
@@ -144,26 +144,26 @@ def _list(value: object) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _class_f1(gold: Sequence[str], found: Sequence[str], name: str) -> float:
-    hits = sum(a == b == name for a, b in zip(gold, found, strict=True))
-    whole = sum(a == name for a in gold) + sum(b == name for b in found)
+def _class_f1(gold: Sequence[str], predicted: Sequence[str], name: str) -> float:
+    hits = sum(a == b == name for a, b in zip(gold, predicted, strict=True))
+    whole = sum(a == name for a in gold) + sum(b == name for b in predicted)
     return 2 * hits / whole if whole else 0.0
 
 
-def _rank(question: Question, found: Sequence[str]) -> int:
+def _rank(question: Question, predicted: Sequence[str]) -> int:
     ways = [way for each in question.answers for way in each]
-    return next((place for place, text in enumerate(found, 1) if _same(text, ways)), 0)
+    return next((place for place, text in enumerate(predicted, 1) if _same(text, ways)), 0)
 
 
-def _list_row(question: Question, found: Sequence[str]) -> tuple[float, float, float]:
+def _list_row(question: Question, predicted: Sequence[str]) -> tuple[float, float, float]:
     left = list(question.answers)
     hits = 0
-    for text in dict.fromkeys(each.strip().lower() for each in found):
+    for text in dict.fromkeys(each.strip().lower() for each in predicted):
         match = next((ways for ways in left if _same(text, ways)), None)
         if match is not None:
             left.remove(match)
             hits += 1
-    given = len({each.strip().lower() for each in found})
+    given = len({each.strip().lower() for each in predicted})
     precision = hits / given if given else 0.0
     recall = hits / len(question.answers) if question.answers else 0.0
     return precision, recall, 2 * precision * recall / (precision + recall) if hits else 0.0

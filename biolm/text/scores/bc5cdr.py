@@ -39,11 +39,11 @@ def score_bc5cdr(gold: Sequence[Document], answer: Sequence[Document], *, relati
     kinds = {mention.kind for document in answer for mention in document.mentions}
     rows: dict[str, list[Counts]] = {"mention": [], "id": [], "relation": []}
     for document in gold:
-        found = answers.get(document.name, Document(document.name, ""))
+        predicted = answers.get(document.name, Document(document.name, ""))
         for name, parts in (
-            ("mention", (_mentions(document, kinds), _mentions(found, kinds))),
-            ("id", (_ids(document, kinds), _ids(found, kinds))),
-            ("relation", (_relations(document, relation), _relations(found, relation))),
+            ("mention", (_mentions(document, kinds), _mentions(predicted, kinds))),
+            ("id", (_ids(document, kinds), _ids(predicted, kinds))),
+            ("relation", (_relations(document, relation), _relations(predicted, relation))),
         ):
             wanted, given = parts
             rows[name].append(Counts(len(wanted & given), len(given - wanted), len(wanted - given)))

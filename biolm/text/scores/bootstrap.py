@@ -107,7 +107,7 @@ def compare_f1(first: Sequence[Counts], second: Sequence[Counts], *, seed: int =
     if len(first) != len(second):
         raise InputError(f"{len(first)} and {len(second)} documents cannot be compared in pairs")
     rows = np.concatenate([_table(first), _table(second)], 1)
-    found = interval_of(rows, lambda sums: _f1(sums[:, :3]) - _f1(sums[:, 3:]), seed=seed)
-    if not found.excludes_zero:
-        return found, "no difference shown"
-    return found, "better" if found.low > 0 else "worse"
+    interval = interval_of(rows, lambda sums: _f1(sums[:, :3]) - _f1(sums[:, 3:]), seed=seed)
+    if not interval.excludes_zero:
+        return interval, "no difference shown"
+    return interval, "better" if interval.low > 0 else "worse"

@@ -68,12 +68,14 @@ class EntityScores:
         return float(np.mean([counts.f1 for counts in self.kinds.values()])) if self.kinds else 0.0
 
 
-def pair_documents(gold: Sequence[Document], found: Iterable[Document]) -> list[tuple[Document, Document]]:
+def pair_documents(
+    gold: Sequence[Document], predicted: Iterable[Document]
+) -> list[tuple[Document, Document]]:
     """Documents of both sides by name, in gold's order.
 
     Parameters
     ----------
-    gold, found
+    gold, predicted
         Documents of both sides.
 
     Raises
@@ -86,7 +88,7 @@ def pair_documents(gold: Sequence[Document], found: Iterable[Document]) -> list[
     if twice:
         raise InputError(f"document {twice[0]} stands {names[twice[0]]} times in the gold file; take one out")
     by_name: dict[str, Document] = {}
-    for document in found:
+    for document in predicted:
         if document.name in by_name:
             raise InputError(f"document {document.name} stands twice among the predictions; take one out")
         by_name[document.name] = document
@@ -104,13 +106,13 @@ def pair_documents(gold: Sequence[Document], found: Iterable[Document]) -> list[
 
 
 def entity_scores(
-    gold: Sequence[Document], found: Sequence[Document], *, kinds: Sequence[str] | None = None
+    gold: Sequence[Document], predicted: Sequence[Document], *, kinds: Sequence[str] | None = None
 ) -> EntityScores:
     """Strict micro scores over documents in the same order.
 
     Parameters
     ----------
-    gold, found
+    gold, predicted
         As :func:`pair_documents` orders them.
     kinds
         Types to score; all by default.
@@ -125,7 +127,7 @@ def entity_scores(
     """
     rows: list[Counts] = []
     by_kind: dict[str, Counts] = {}
-    for left, right in zip(gold, found, strict=True):
+    for left, right in zip(gold, predicted, strict=True):
         wanted, given = (
             Counter((m.kind, m.spans) for m in document.mentions if kinds is None or m.kind in kinds)
             for document in (left, right)

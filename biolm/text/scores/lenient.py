@@ -21,26 +21,26 @@ def lenient_entities(tags: Sequence[str]) -> list[Entity]:
     >>> lenient_entities(["I-X", "I-X", "O", "B-X", "B-X"])
     [(0, 2, 'X'), (3, 4, 'X'), (4, 5, 'X')]
     """
-    found: list[Entity] = []
+    entities: list[Entity] = []
     start, before, kind = -1, "O", ""
     for place, tag in enumerate([*tags, "O"]):
         prefix, name = split_tag(tag)
         breaks = prefix in "OBSU" or before in "ESLUO" or name != kind
         if start >= 0 and breaks:
-            found.append((start, place, kind))
+            entities.append((start, place, kind))
             start = -1
         if prefix != "O" and start < 0:
             start = place
         before, kind = prefix, name
-    return found
+    return entities
 
 
-def lenient_counts(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Counts:
+def lenient_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Counts:
     """Counts over sentences of tags.
 
     Parameters
     ----------
-    gold, found
+    gold, predicted
         Tags of each sentence.
 
     Examples
@@ -49,7 +49,7 @@ def lenient_counts(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]
     Counts(tp=1, fp=0, fn=0)
     """
     total = Counts()
-    for left, right in zip(gold, found, strict=True):
+    for left, right in zip(gold, predicted, strict=True):
         a, b = set(lenient_entities(left)), set(lenient_entities(right))
         total = total + Counts(len(a & b), len(b - a), len(a - b))
     return total

@@ -52,12 +52,12 @@ def _grams(words: Sequence[str], size: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(words[n : n + size]) for n in range(len(words) - size + 1))
 
 
-def bleu(found: Sequence[str], references: Sequence[Sequence[str]], *, lowercase: bool = False) -> Bleu:
+def bleu(texts: Sequence[str], references: Sequence[Sequence[str]], *, lowercase: bool = False) -> Bleu:
     """Corpus BLEU.
 
     Parameters
     ----------
-    found
+    texts
         One text a document.
     references
         One or more references for each.
@@ -69,11 +69,11 @@ def bleu(found: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
     >>> round(bleu(["the cat sat on the mat"], [["the cat sat on a mat"]]).score, 2)
     53.73
     """
-    if len(found) != len(references) or not found:
-        raise InputError(f"{len(found)} texts and {len(references)} sets of references; give one for each")
+    if len(texts) != len(references) or not texts:
+        raise InputError(f"{len(texts)} texts and {len(references)} sets of references; give one for each")
     hits, totals = np.zeros(4), np.zeros(4)
     length = reference_length = 0
-    for text, golds in zip(found, references, strict=True):
+    for text, golds in zip(texts, references, strict=True):
         lower = [each.lower() if lowercase else each for each in (text, *golds)]
         words, *others = (_words_13a(each) for each in lower)
         length += len(words)
@@ -103,12 +103,12 @@ def bleu(found: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
     return Bleu(score, tuple(float(p) for p in precisions), brevity, signature)
 
 
-def rouge(found: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def rouge(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L; words are runs of ASCII letters and digits, in lower case.
 
     Parameters
     ----------
-    found, references
+    texts, references
         Texts, pair by pair.
 
     Examples
@@ -116,10 +116,10 @@ def rouge(found: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     >>> {name: round(value, 2) for name, value in rouge(["the cat sat"], ["the cat ran"]).items()}
     {'rouge1': 0.67, 'rouge2': 0.5, 'rougeL': 0.67}
     """
-    if len(found) != len(references) or not found:
-        raise InputError(f"{len(found)} texts and {len(references)} references; give one for each")
+    if len(texts) != len(references) or not texts:
+        raise InputError(f"{len(texts)} texts and {len(references)} references; give one for each")
     rows = []
-    for text, gold in zip(found, references, strict=True):
+    for text, gold in zip(texts, references, strict=True):
         a, b = (re.findall(r"[a-z0-9]+", each.lower()) for each in (text, gold))
         grams = [(_grams(a, n), _grams(b, n)) for n in (1, 2)]
         row = [_f((x & y).total(), x.total(), y.total()) for x, y in grams]

@@ -18,7 +18,7 @@ __all__ = ["evaluate_files"]
 
 def evaluate_files(
     kind: str,
-    found: Path,
+    predicted: Path,
     *,
     gold: Path | None = None,
     other: Path | None = None,
@@ -34,7 +34,7 @@ def evaluate_files(
     ----------
     kind
         ``ner``, ``bc5cdr``, ``squad``, ``bioasq``, ``bleu``, ``rouge`` or ``perplexity``.
-    found
+    predicted
         Predictions; for perplexity the texts.
     gold
         What is right.
@@ -69,21 +69,21 @@ def evaluate_files(
     if wrong:
         raise ConfigError(f"`{wrong[0]}` does nothing for the kind {kind}; leave it out")
     if kind == "perplexity":
-        yield from _perplexity(found, model, stride, reading)
+        yield from _perplexity(predicted, model, stride, reading)
         return
     if gold is None:
         raise ConfigError(f"the kind {kind} needs the right answers (`gold`)")
     if kind in ("ner", "bc5cdr"):
-        yield from _documents(kind, found, gold, other, reading, lenient=lenient, seed=seed)
+        yield from _documents(kind, predicted, gold, other, reading, lenient=lenient, seed=seed)
     elif kind in ("bleu", "rouge"):
-        yield from _texts(kind, found, gold)
+        yield from _texts(kind, predicted, gold)
     else:
-        yield from _answers(kind, found, gold)
+        yield from _answers(kind, predicted, gold)
 
 
 def _documents(
     kind: str,
-    found: Path,
+    predicted: Path,
     gold: Path,
     other: Path | None,
     reading: ReadOptions | None,
@@ -93,7 +93,7 @@ def _documents(
 ) -> Iterator[str]:
     right = list(read_documents(gold, reading))
     counts = {}
-    for name, path in (("", found), ("other ", other)):
+    for name, path in (("", predicted), ("other ", other)):
         if path is None:
             continue
         given = list(read_documents(path, reading))
@@ -104,7 +104,7 @@ def _documents(
                 f"R {total.recall:.3f} F1 {f1_interval(rows, seed=seed)}"
             )
     if lenient:
-        yield _lenient(right, list(read_documents(found, reading)))
+        yield _lenient(right, list(read_documents(predicted, reading)))
     if other is not None:
         for what, (_, rows) in counts[""].items():
             if what in counts["other "] and " " not in what.removeprefix("strict "):
@@ -112,8 +112,8 @@ def _documents(
                 yield f"{what}: difference of F1 {difference}, {verdict}"
 
 
-def _strict(gold: list[Document], found: list[Document]) -> dict[str, tuple[Counts, list[Counts]]]:
-    pairs = pair_documents(gold, found)
+def _strict(gold: list[Document], predicted: list[Document]) -> dict[str, tuple[Counts, list[Counts]]]:
+    pairs = pair_documents(gold, predicted)
     given = [right for _, right in pairs]
     whole = entity_scores(gold, given)
     rows = {"strict": (whole.total, whole.documents)}
@@ -123,19 +123,19 @@ def _strict(gold: list[Document], found: list[Document]) -> dict[str, tuple[Coun
     return rows
 
 
-def _cdr(gold: list[Document], found: list[Document]) -> dict[str, tuple[Counts, list[Counts]]]:
+def _cdr(gold: list[Document], predicted: list[Document]) -> dict[str, tuple[Counts, list[Counts]]]:
     from biolm.text.scores.bc5cdr import score_bc5cdr
 
-    scores = score_bc5cdr(gold, found)
+    scores = score_bc5cdr(gold, predicted)
     return {name: (getattr(scores, name), scores.documents[name]) for name in ("mention", "id", "relation")}
 
 
-def _lenient(gold: list[Document], found: list[Document]) -> str:
+def _lenient(gold: list[Document], predicted: list[Document]) -> str:
     from biolm.io.text.tags import encode_tags
     from biolm.text.scores.lenient import lenient_counts
 
     sides: list[list[list[str]]] = [[], []]
-    for pair in pair_documents(gold, found):
+    for pair in pair_documents(gold, predicted):
         words = pair[0].words
         if not words:
             raise ConfigError("`lenient` scores tags, so it needs CoNLL files")
@@ -148,24 +148,24 @@ def _lenient(gold: list[Document], found: list[Document]) -> str:
     return f"lenient (seqeval's default, not for comparison with strict scores): F1 {counts.f1:.3f}"
 
 
-def _texts(kind: str, found: Path, gold: Path) -> Iterator[str]:
+def _texts(kind: str, predicted: Path, gold: Path) -> Iterator[str]:
     from biolm.text.scores.overlap import bleu, rouge
 
-    ours, theirs = ([line for _, line in lines_of(path)] for path in (found, gold))
+    ours, theirs = ([line for _, line in lines_of(path)] for path in (predicted, gold))
     if kind == "bleu":
         yield str(bleu(ours, [line.split("\t") for line in theirs]))
     else:
         yield ", ".join(f"{name} {value:.4f}" for name, value in rouge(ours, theirs).items())
 
 
-def _answers(kind: str, found: Path, gold: Path) -> Iterator[str]:
+def _answers(kind: str, predicted: Path, gold: Path) -> Iterator[str]:
     from biolm.io.text.questions import read_bioasq, read_squad
     from biolm.text.scores.answers import bioasq_scores, squad_scores
 
-    stored: Any = parse_json(found.read_bytes(), found, InputError)
+    stored: Any = parse_json(predicted.read_bytes(), predicted, InputError)
     if kind == "squad":
         if not isinstance(stored, dict):
-            raise InputError(f"{found} must be an object from question to answer")
+            raise InputError(f"{predicted} must be an object from question to answer")
         scores = squad_scores(read_squad(gold), {str(name): str(text) for name, text in stored.items()})
     else:
         rows = stored.get("questions", []) if isinstance(stored, dict) else []
@@ -185,6 +185,6 @@ def _perplexity(
         raise ConfigError("perplexity needs a causal model (`model`)")
     core, tokenizer = load_writer(model_folder(model))
     texts = [document.text for document in read_documents(path, reading)]
-    found = perplexity(core, tokenizer, texts, stride=stride)
-    yield f"perplexity per token {found.per_token:.3f} ({found.tokens:,} tokens of this tokenizer)"
-    yield f"bits per character {found.bits_per_character:.4f} ({found.characters:,} characters)"
+    result = perplexity(core, tokenizer, texts, stride=stride)
+    yield f"perplexity per token {result.per_token:.3f} ({result.tokens:,} tokens of this tokenizer)"
+    yield f"bits per character {result.bits_per_character:.4f} ({result.characters:,} characters)"

@@ -36,7 +36,7 @@ def retrieval_scores(
     """
     if len(similarity) != len(relevant):
         raise InputError(f"{len(similarity)} queries and {len(relevant)} lists of relevant documents")
-    found: dict[str, list[float]] = {}
+    by_metric: dict[str, list[float]] = {}
     documents = similarity.shape[1]
     for row, wanted in zip(similarity, relevant, strict=True):
         if not len(wanted):
@@ -45,11 +45,11 @@ def retrieval_scores(
         equal = (row[None, :] == row[list(wanted)][:, None]).sum(1)
         ranks = np.sort(higher + (equal + 1) / 2)
         for cut in k:
-            found.setdefault(f"recall@{cut}", []).append(float((ranks <= cut).mean()))
-            found.setdefault(f"chance recall@{cut}", []).append(min(1.0, cut / documents))
-        found.setdefault("mrr", []).append(float(1 / ranks[0]))
-        found.setdefault("map", []).append(float((np.arange(1, len(ranks) + 1) / ranks).mean()))
+            by_metric.setdefault(f"recall@{cut}", []).append(float((ranks <= cut).mean()))
+            by_metric.setdefault(f"chance recall@{cut}", []).append(min(1.0, cut / documents))
+        by_metric.setdefault("mrr", []).append(float(1 / ranks[0]))
+        by_metric.setdefault("map", []).append(float((np.arange(1, len(ranks) + 1) / ranks).mean()))
         gains = (1 / np.log2(1 + ranks[ranks <= 10])).sum()
         ideal = (1 / np.log2(1 + np.arange(1, min(10, len(ranks)) + 1))).sum()
-        found.setdefault("ndcg@10", []).append(float(gains / ideal))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+        by_metric.setdefault("ndcg@10", []).append(float(gains / ideal))
+    return {name: float(np.mean(values)) for name, values in by_metric.items()}

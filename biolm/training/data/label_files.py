@@ -74,13 +74,13 @@ def _of_genes(name: str, chosen: LabelConfig, kind: LabelKind, vocabulary: Vocab
     """Labels of tokens from a table with a gene and its label in each row."""
     table = _read_table(Path(str(chosen.genes)).expanduser(), chosen.column or name)
     labels = np.full(vocabulary.size, "", dtype=object)
-    found = [(vocabulary.tokens[gene], label) for gene, label in table if gene in vocabulary.tokens]
-    if not found:
+    labelled = [(vocabulary.tokens[gene], label) for gene, label in table if gene in vocabulary.tokens]
+    if not labelled:
         raise InputError(
             f"none of the {len(table)} genes of {chosen.genes} is a token of the vocabulary; name them as it "
             f"does, such as {next(reversed(vocabulary.tokens))}"
         )
-    for token, label in found:
+    for token, label in labelled:
         labels[token] = label
     if kind == "numbers":
         return LabelColumn(values=read_numbers(name, labels, chosen.missing), level="vocabulary")

@@ -65,13 +65,13 @@ class LabelColumn:
         if self.offsets is None:
             return self.values[rows]
         spans = [self.values[self.offsets[row] : self.offsets[row + 1]] for row in rows]
-        found = np.concatenate(spans) if spans else self.values[:0]
-        if len(found) != len(ids):
+        values = np.concatenate(spans) if spans else self.values[:0]
+        if len(values) != len(ids):
             raise InputError(
-                f"tokens are labelled one by one, but {len(found)} labels were given for {len(ids)} tokens "
+                f"tokens are labelled one by one, but {len(values)} labels were given for {len(ids)} tokens "
                 "of the same examples; label what the tokeniser made"
             )
-        return found
+        return values
 
     def of_examples(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Labels that the examples ``rows`` hold, where that can be told without their tokens."""
@@ -138,41 +138,41 @@ class Labels:
 
     def counts(self, rows: NDArray[np.int64]) -> dict[str, tuple[int, ...]]:
         """Labels of each class among the examples ``rows``."""
-        found = {}
+        counts = {}
         for name, column in self.columns.items():
             if column.classes:
                 values = column.of_examples(rows)
                 counted = np.bincount(values[values != IGNORED], minlength=len(column.classes))
-                found[name] = tuple(counted.tolist())
-        return found
+                counts[name] = tuple(counted.tolist())
+        return counts
 
     def moments(self, rows: NDArray[np.int64]) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of each column of numbers among the examples ``rows``."""
-        found = {}
+        moments = {}
         for name, column in self.columns.items():
             if not column.classes and column.values.ndim == 1:
                 values = column.of_examples(rows).astype(np.float64)
                 values = values[~np.isnan(values)]
-                found[name] = (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
-        return found
+                moments[name] = (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
+        return moments
 
     def labelled(self, n: int) -> NDArray[np.bool_]:
         """``(n,)`` whether an example has any label; all where only tokens have."""
-        found = np.zeros(n, bool)
+        labelled = np.zeros(n, bool)
         for column in self.columns.values():
             if column.level != "example":
                 return np.ones(n, bool)
-            found |= column.known
-        return found
+            labelled |= column.known
+        return labelled
 
     def lacking(self, rows: NDArray[np.int64]) -> list[str]:
         """Columns of which the examples ``rows`` have no label."""
-        found = []
+        lacking = []
         for name, column in self.columns.items():
             values = column.of_examples(rows)
             if not replace(column, values=values).known.any():
-                found.append(name)
-        return found
+                lacking.append(name)
+        return lacking
 
     def check(self, rows: NDArray[np.int64]) -> None:
         """Refuse columns from which the examples ``rows`` teach nothing.
@@ -247,17 +247,17 @@ def read_numbers(name: str, values: NDArray[Any], missing: Iterable[str] = ()) -
         plain = np.where(plain == "True", "1", np.where(plain == "False", "0", plain))
     try:
         with np.errstate(over="ignore"):
-            found = plain.astype(np.float32)
+            numbers = plain.astype(np.float32)
     except ValueError as error:
         raise InputError(
             f"the label column {name!r} is to be learned as numbers but holds text ({error}); classify it, "
             "or name another column"
         ) from error
-    if np.isinf(found).any():
+    if np.isinf(numbers).any():
         raise InputError(
             f"the label column {name!r} holds infinite or too large numbers; fix them or leave them empty"
         )
-    return found
+    return numbers
 
 
 def _of_array(name: str, given: Any, kind: LabelKind, n: int) -> LabelColumn:

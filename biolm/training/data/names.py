@@ -39,7 +39,7 @@ def numbered(
     ConfigError
         If a panel has no known gene, a file of a panel cannot be read, or a class is unknown.
     """
-    found = {}
+    described = {}
     for name, settings in objectives.items():
         kind, chosen = settings.get("objective", name), dict(settings)
         if kind == "panel_contrast" and isinstance(chosen.get("panels"), list | tuple):
@@ -47,8 +47,8 @@ def numbered(
         if kind == "triplet" and isinstance(chosen.get("related"), list | tuple):
             known = classes.get(chosen.get("column", "cell_type"), ())
             chosen["related"] = [[_class(each, known) for each in pair] for pair in chosen["related"]]
-        found[name] = chosen
-    return found
+        described[name] = chosen
+    return described
 
 
 def _panel(panel: Any, vocabulary: Vocabulary) -> list[int]:

@@ -121,10 +121,10 @@ class SequenceExamples(Examples):
         record, begin = self.record[rows], self.begin[rows]
         lengths = self.lengths[record]
         if self.long == "crop":
-            room = (lengths - self.width).clip(0)
+            slack = (lengths - self.width).clip(0)
             keys = torch.from_numpy(rows.astype(np.int64))
             chance = uniform(example_seeds(keys, self.epoch or 0, self.seed, _CROP_STREAM), 0).numpy()
-            begin = (chance * (room + 1)).astype(np.int64)
+            begin = (chance * (slack + 1)).astype(np.int64)
         return self.store.block(record, begin, np.minimum(begin + self.width, lengths))
 
     def read(self, rows: NDArray[np.int64]) -> Tokens:

@@ -45,7 +45,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
 
 def _expand(paths: Iterable[str | Path], lists: tuple[Path, ...]) -> list[Path]:
     """Files, of lists too; ``lists`` are those that are being read."""
-    found: list[Path] = []
+    files: list[Path] = []
     for name in paths:
         path = Path(name).expanduser()
         some = _expand_one(path, lists)
@@ -53,8 +53,8 @@ def _expand(paths: Iterable[str | Path], lists: tuple[Path, ...]) -> list[Path]:
             inside = path.is_dir() and any(item.is_dir() for item in path.iterdir())
             advice = f"for its folders give {path}/**/*.h5ad" if inside else "check the path"
             raise InputError(f"{name} names no file of cells, sequences or tokens; {advice}")
-        found.extend(some)
-    return found
+        files.extend(some)
+    return files
 
 
 def _expand_one(path: Path, lists: tuple[Path, ...]) -> list[Path]:

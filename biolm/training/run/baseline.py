@@ -63,7 +63,7 @@ def worse_than_guessing(scores: Mapping[str, float], adversaries: Collection[str
     >>> worse_than_guessing({"loss": 2.9, "unigram": 3.1})
     []
     """
-    found = []
+    messages = []
     for key, guess in scores.items():
         part, slash, name = key.rpartition("/")
         # Smoothing raises the loss, so that the plain cross-entropy is what compares.
@@ -71,7 +71,7 @@ def worse_than_guessing(scores: Mapping[str, float], adversaries: Collection[str
         if name in _GUESSES and loss is not None and part not in adversaries and not loss < guess:
             where = f" of {part}" if part else ""
             by = _GUESSES[name]
-            found.append(
+            messages.append(
                 f"held-out loss{where} {loss:.4g} is no better than {guess:.4g}, that of guessing by {by}"
             )
-    return found
+    return messages

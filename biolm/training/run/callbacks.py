@@ -68,38 +68,38 @@ class Save(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Note how well the model does beside the baseline."""
         module.swap_average()
-        found = module.valid_means.means()
-        weights = {name: weight for name, weight in module.term_weights.items() if name in found}
-        found["loss"] = sum(weight * found[name] for name, weight in weights.items())
+        means = module.valid_means.means()
+        weights = {name: weight for name, weight in module.term_weights.items() if name in means}
+        means["loss"] = sum(weight * means[name] for name, weight in weights.items())
         for name in weights:
             part = name.removesuffix("loss")
-            guesses = [guess for guess in (f"{part}unigram", f"{part}place") if guess in found]
+            guesses = [guess for guess in (f"{part}unigram", f"{part}place") if guess in means]
             if guesses:
-                entropy = found.get(f"{part}cross_entropy", found[name])
-                found[f"{part}perplexity"] = math.exp(min(entropy, 700))
+                entropy = means.get(f"{part}cross_entropy", means[name])
+                means[f"{part}perplexity"] = math.exp(min(entropy, 700))
             for guess in guesses:
-                found[f"{guess}_perplexity"] = math.exp(min(found[guess], 700))
+                means[f"{guess}_perplexity"] = math.exp(min(means[guess], 700))
         # Ranks may round differently, and must agree on what follows.
-        found["loss"] = trainer.strategy.broadcast(found["loss"])
-        self._compare(module, found)
+        means["loss"] = trainer.strategy.broadcast(means["loss"])
+        self._compare(module, means)
         if trainer.is_global_zero:
-            self.record.add(module.step, "validation", found)
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            self.record.add(module.step, "validation", means)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
             log.info("step %d of %d: held out %s", module.step, module.steps, shown)
         patience = module.config.trainer.patience
         if patience and self.progress.waited >= patience:
             log.info("no lower loss in %d validations: training ends", patience)
             trainer.should_stop = True
 
-    def _compare(self, module: Pretraining, found: dict[str, float]) -> None:
+    def _compare(self, module: Pretraining, means: dict[str, float]) -> None:
         """Whether this validation is the best so far, and what follows."""
         so_far = self.progress.best
-        better = so_far is None or math.isnan(so_far) or found["loss"] < so_far
-        self.progress.best = found["loss"] if better else so_far
+        better = so_far is None or math.isnan(so_far) or means["loss"] < so_far
+        self.progress.best = means["loss"] if better else so_far
         self.progress.waited = 0 if better else self.progress.waited + 1
         keeps = module.config.trainer.keeps_best
         if better or not keeps:
-            self.progress.scores, self.progress.scored = found, module.step
+            self.progress.scores, self.progress.scored = means, module.step
         if better and keeps:
             module.keep_best()
 
@@ -178,5 +178,5 @@ class Save(pl.Callback):
 def _adversaries(module: Pretraining) -> set[str]:
     """Objectives that fail on purpose; '' where one stands alone."""
     parts = module.config.objectives
-    found = {name for name, part in parts.items() if split_part(name, part)[0] == "adversarial"}
-    return found | {""} if len(parts) == 1 and found else found
+    names = {name for name, part in parts.items() if split_part(name, part)[0] == "adversarial"}
+    return names | {""} if len(parts) == 1 and names else names

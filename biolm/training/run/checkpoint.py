@@ -138,11 +138,11 @@ def restore(folder: Path, module: Pretraining) -> Progress:
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
     module.optimiser_state = state
-    told = read_json(folder / "training.json")
+    stored = read_json(folder / "training.json")
     # Where fp16's loss scale made them skip the first steps, there is no state yet.
-    if "step" not in told or not (state or told.get("scaler")):
+    if "step" not in stored or not (state or stored.get("scaler")):
         raise CheckpointError(f"{folder} lacks the step, or the state of the optimiser")
-    progress = Progress(**told)
+    progress = Progress(**stored)
     module.step = progress.step
     return progress
 

@@ -149,12 +149,12 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
             f"{folder} exists already; choose another folder, or go on with its run (`resume=True`)"
         )
     if not folder.exists() or not any(folder.iterdir()):
-        made = not folder.exists()
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         try:
             write_config(stored, config)
         except OutputError:
-            if made:
+            if is_new:
                 remove(folder)
             raise
         return True
@@ -184,8 +184,8 @@ def changes(folder: Path, config: RunConfig, patterns: Sequence[str] = ("*",)) -
     patterns
         Which keys.
     """
-    found = _differences(stored_config(folder).as_dict(), config.as_dict())
-    return [change for change in found if any(fnmatchcase(change[0], pattern) for pattern in patterns)]
+    differences = _differences(stored_config(folder).as_dict(), config.as_dict())
+    return [change for change in differences if any(fnmatchcase(change[0], pattern) for pattern in patterns)]
 
 
 def accept(folder: Path, config: RunConfig) -> None:
@@ -247,8 +247,8 @@ def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, 
 def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     place = folder / "checkpoints"
-    found = place.glob("step-*") if place.is_dir() else ()
-    return sorted(path for path in found if path.name.removeprefix("step-").isdigit())
+    folders = place.glob("step-*") if place.is_dir() else ()
+    return sorted(path for path in folders if path.name.removeprefix("step-").isdigit())
 
 
 @contextmanager
@@ -260,12 +260,14 @@ def last_checkpoint(folder: Path) -> Iterator[Path | None]:
     CheckpointError
         If it cannot be read, with what to do.
     """
-    found = checkpoints(folder)
+    checkpoint_folders = checkpoints(folder)
     try:
-        yield found[-1] if found else None
+        yield checkpoint_folders[-1] if checkpoint_folders else None
     except (BiolmError, KeyError, TypeError, ValueError) as error:
-        earlier = f"go on from {found[-2].name}" if len(found) > 1 else "begin anew"
-        raise CheckpointError(f"{found[-1]} is damaged ({error}); remove it to {earlier}") from error
+        earlier = f"go on from {checkpoint_folders[-2].name}" if len(checkpoint_folders) > 1 else "begin anew"
+        raise CheckpointError(
+            f"{checkpoint_folders[-1]} is damaged ({error}); remove it to {earlier}"
+        ) from error
 
 
 def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> NDArray[np.int64] | None:
@@ -300,10 +302,10 @@ def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> 
             f"name {Path(next(iter(before))).name} first and the others as they stand in {folder / _DATA}"
         )
     try:
-        found: NDArray[np.int64] = np.load(folder / _LENGTHS, allow_pickle=False).astype(np.int64)
+        lengths: NDArray[np.int64] = np.load(folder / _LENGTHS, allow_pickle=False).astype(np.int64)
     except (OSError, ValueError, EOFError):
         return None  # lost or damaged, so the data are looked at again
-    return found
+    return lengths
 
 
 def remember(folder: Path, job: Job) -> None:

@@ -85,15 +85,15 @@ def start_genes(core: Transformer, vocabulary: Vocabulary, table: str, *, std: f
     GeneMatchError
         If the table knows too few of the genes.
     """
-    found = load(table)
-    if not isinstance(found, GeneText):
+    source = load(table)
+    if not isinstance(source, GeneText):
         raise ConfigError(f"model.init_genes {table!r} is no table of gene vectors; give genetext")
     language = vocabulary.genes
     if language is None:
         raise ConfigError("model.init_genes is for gene tokens; leave it out")
-    match = found.vocabulary.match({"index": np.array(language.vocabulary.genes)})
+    match = source.vocabulary.match({"index": np.array(language.vocabulary.genes)})
     known = np.flatnonzero(match.target >= 0)
-    vectors = torch.from_numpy(found.vectors[match.target[known]]).double()  # (m, k)
+    vectors = torch.from_numpy(source.vectors[match.target[known]]).double()  # (m, k)
     vectors = vectors - vectors.mean(0)
     weight = core.embeddings.token.weight
     width = weight.shape[1]

@@ -136,23 +136,23 @@ def plan_job(
         If nothing is left to train on, or data, model and labels do not fit each other.
     """
     core = start.core.config if start is not None else core_config(config, vocabulary)
-    share = config.data.validation if held_out is None else 0.0
-    found = survey(examples, core.vocab_size, share, config.seed, known)
-    check_core(core, config, int(found.lengths.max(initial=0)))
+    fraction = config.data.validation if held_out is None else 0.0
+    surveyed = survey(examples, core.vocab_size, fraction, config.seed, known)
+    check_core(core, config, int(surveyed.lengths.max(initial=0)))
     if held_out is not None:
-        found = replace(found, held_out=held_out)
+        surveyed = replace(surveyed, held_out=held_out)
     # Where every objective reads labels, an example without any would only cost time.
     all_read = all(read_kinds({name: part}) for name, part in config.objectives.items())
-    wanted = labels.labelled(len(found.lengths)) if labels is not None and all_read else None
+    wanted = labels.labelled(len(surveyed.lengths)) if labels is not None and all_read else None
     chunk = config.data.chunk or (1 if examples.random_access else _CHUNK)
-    train = _plan(found, config, wanted, chunk, held_out=False)
+    train = _plan(surveyed, config, wanted, chunk, held_out=False)
     if not len(train.rows):
         raise InputError("no labelled example is left to train on; check the labels and what is held out")
     if labels is not None:
         labels.check(train.rows)
         check_levels(config, labels)
-    valid = _plan(found, config, wanted, chunk, held_out=True)
-    if not len(valid.rows) and found.held_out.any():
+    valid = _plan(surveyed, config, wanted, chunk, held_out=True)
+    if not len(valid.rows) and surveyed.held_out.any():
         advice = "check the labels, or set data.groups or data.validation otherwise"
         if config.trainer.keeps_best or config.trainer.patience:
             raise InputError(f"no held-out example has a label to validate on; {advice}")
@@ -171,7 +171,7 @@ def plan_job(
         files=list(files),
         vocabulary=vocabulary,
         examples=examples,
-        found=found,
+        found=surveyed,
         core=core,
         train=train,
         valid=valid if len(valid.rows) else None,
@@ -271,15 +271,15 @@ def _logits_fraction(config: RunConfig) -> float:
 
 
 def _plan(
-    found: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, chunk: int, *, held_out: bool
+    surveyed: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, chunk: int, *, held_out: bool
 ) -> Plan:
     # An example without a token teaches nothing, and no attention kernel takes it.
-    chosen = (found.held_out == held_out) & (found.lengths > 0)
+    chosen = (surveyed.held_out == held_out) & (surveyed.lengths > 0)
     rows = np.flatnonzero(chosen if wanted is None else chosen & wanted)
     data = config.data
     return Plan(
         rows=rows,
-        lengths=found.lengths[rows],
+        lengths=surveyed.lengths[rows],
         seed=config.seed,
         chunk=chunk,
         pool=data.pool,

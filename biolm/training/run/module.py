@@ -33,9 +33,9 @@ __all__ = ["Means", "Pretraining"]
 class Means(dict[str, Tensor]):
     """Totals and counts by name, ``(2,)`` float64 each, added up over batches."""
 
-    def include(self, found: dict[str, Tensor]) -> None:
+    def include(self, scores: dict[str, Tensor]) -> None:
         """Add those of one batch; a GPU's stay there, so that nobody waits for them."""
-        for name, pair in found.items():
+        for name, pair in scores.items():
             column = pair.detach()
             # Apple's GPUs have no float64.
             column = column.cpu() if column.device.type == "mps" else column
@@ -129,8 +129,8 @@ class Pretraining(pl.LightningModule):
         self.objective.step = self.step
         score = self.objective.run(self.core, prepared)
         # Over the count of all batches of the step, on all processes: together they are one large batch.
-        told = batch.counts if prepared.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
-        loss = score.loss(counts_of_ranks(score, told))
+        counts = batch.counts if prepared.real else {**dict.fromkeys(score.terms, 0.0), **batch.counts}
+        loss = score.loss(counts_of_ranks(score, counts))
         if not torch.isfinite(loss):
             self._refuse(score, prepared, number)
         if not prepared.real:
@@ -154,8 +154,8 @@ class Pretraining(pl.LightningModule):
         write_weights(path, tensors, {"step": str(self.step), "batch": str(number)})
         broken = [name for name, each in tensors.items() if each.is_floating_point() and not finite(each)]
         advice = f"its {broken[0]} hold infinite numbers: fix the data" if broken else self.advice()
-        found = f"the loss at step {self.step} is {own.item()}; its batch (number {number}) is in {path}"
-        raise TrainingError(f"{found}; {advice}")
+        message = f"the loss at step {self.step} is {own.item()}; its batch (number {number}) is in {path}"
+        raise TrainingError(f"{message}; {advice}")
 
     def advice(self) -> str:
         """What to do about weights that run away."""
@@ -276,7 +276,7 @@ def finite(column: Tensor) -> bool:
 
 def batch_tensors(prepared: Prepared) -> dict[str, Tensor]:
     """What is needed to look into a batch: tokens before and after hiding, targets, labels, other views."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for number, view in enumerate((prepared, *prepared.others)):
         columns = {
             "keys": view.keys,
@@ -290,5 +290,5 @@ def batch_tensors(prepared: Prepared) -> dict[str, Tensor]:
             **{f"label {name}": label for name, label in view.labels.items()},
         }
         start = f"view_{number}." if number else ""
-        found |= {start + name: column.clone() for name, column in columns.items() if column is not None}
-    return found
+        tensors |= {start + name: column.clone() for name, column in columns.items() if column is not None}
+    return tensors

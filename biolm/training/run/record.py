@@ -44,9 +44,9 @@ class Csv:
         with replacing(path, overwrite=True) as temporary:
             self._write(temporary, [["step", "split", "name", "value"], *rows])
 
-    def add(self, step: int, split: str, found: Mapping[str, float]) -> None:
+    def add(self, step: int, split: str, scores: Mapping[str, float]) -> None:
         """Append rows."""
-        self._write(self.path, [[step, split, name, repr(value)] for name, value in found.items()])
+        self._write(self.path, [[step, split, name, repr(value)] for name, value in scores.items()])
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -81,9 +81,9 @@ class TensorBoard:
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
-    def add(self, step: int, split: str, found: Mapping[str, float]) -> None:
+    def add(self, step: int, split: str, scores: Mapping[str, float]) -> None:
         """Write numbers."""
-        for name, value in found.items():
+        for name, value in scores.items():
             self._writer.add_scalar(f"{split}/{name}", value, step)
         self._writer.flush()
 
@@ -171,16 +171,16 @@ class Record(pl.Callback):
 
     def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Means since the last row."""
-        found = module.train_means.means()
-        found["rate"] = module.used_lr
-        found |= module.throughput.read(trainer.world_size)
+        means = module.train_means.means()
+        means["rate"] = module.used_lr
+        means |= module.throughput.read(trainer.world_size)
         module.train_means = Means()
-        self.add(module.step, "train", found)
+        self.add(module.step, "train", means)
 
-    def add(self, step: int, split: str, found: dict[str, float]) -> None:
+    def add(self, step: int, split: str, scores: dict[str, float]) -> None:
         """Append numbers to every log."""
         for logger in self.loggers:
-            logger.add(step, split, found)
+            logger.add(step, split, scores)
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:  # noqa: ARG002
         """Close the logs."""

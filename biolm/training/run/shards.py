@@ -64,15 +64,15 @@ def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     from torch.distributed.tensor import DTensor
 
-    found = {}
+    gathered = {}
     for name, tensor in tensors.items():
         if not isinstance(tensor, DTensor):
-            found[name] = tensor
+            gathered[name] = tensor
             continue
         whole = tensor.full_tensor()
         if dist.get_rank() == 0:
-            found[name] = whole.cpu()
-    return found
+            gathered[name] = whole.cpu()
+    return gathered
 
 
 def spread(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def spread(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[st
     """
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    found = {}
+    parts = {}
     for name, tensor in tensors.items():
         model = like[name]
         if isinstance(model, DTensor) and not isinstance(tensor, DTensor) and tensor.shape == model.shape:
@@ -95,8 +95,8 @@ def spread(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[st
             tensor = distribute_tensor(
                 tensor.to(model.device), model.device_mesh, model.placements, src_data_rank=None
             )
-        found[name] = tensor
-    return found
+        parts[name] = tensor
+    return parts
 
 
 def all_finite(tensors: Mapping[str, Tensor]) -> bool:
@@ -105,6 +105,6 @@ def all_finite(tensors: Mapping[str, Tensor]) -> bool:
 
     fine = True
     for tensor in tensors.values():
-        found = torch.isfinite(tensor).all()
-        fine &= bool(found.full_tensor() if isinstance(found, DTensor) else found)
+        finite = torch.isfinite(tensor).all()
+        fine &= bool(finite.full_tensor() if isinstance(finite, DTensor) else finite)
     return fine

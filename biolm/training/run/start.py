@@ -68,13 +68,13 @@ def load_start(config: ModelConfig) -> Start:
     inside = Path(config.start).expanduser() / "model"
     if (inside / "config.json").is_file():
         raise ConfigError(f"model.start {config.start} is the folder of a run; its model is {inside}")
-    found = load(config.start)
-    if not isinstance(found, Headed):
+    loaded = load(config.start)
+    if not isinstance(loaded, Headed):
         raise ConfigError(
             f"model.start {config.start!r} has no core that reads cells or sequences as tokens; give "
             "the folder of a model of biolm pretrain, Geneformer, scGPT, or one of sequences such as ESM-2"
         )
-    return start_of(found, config)
+    return start_of(loaded, config)
 
 
 def start_of(
@@ -183,14 +183,14 @@ def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str,
     tensors
         Its weights by name.
     """
-    found = dict(tensors)
+    weights = dict(tensors)
     for name, module in core.named_modules():
         if isinstance(module, LoraLinear):
-            up, down = found.pop(f"{name}.up"), found.pop(f"{name}.down")
-            found[f"{name}.weight"] = found.pop(f"{name}.base.weight") + module.scale * (up @ down)
+            up, down = weights.pop(f"{name}.up"), weights.pop(f"{name}.down")
+            weights[f"{name}.weight"] = weights.pop(f"{name}.base.weight") + module.scale * (up @ down)
             if module.base.bias is not None:
-                found[f"{name}.bias"] = found.pop(f"{name}.base.bias")
-    return found
+                weights[f"{name}.bias"] = weights.pop(f"{name}.base.bias")
+    return weights
 
 
 def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[str]:

@@ -62,33 +62,33 @@ class Steps:
     def __iter__(self) -> Iterator[StepBatch]:
         if self._given < 0:
             self._given = self.stream.start
-        held: list[StepBatch] = []
+        pending: list[StepBatch] = []
         for number, prepared in self.stream:
             # A batch alone is weighted by what its score counts.
             counts = self.objective.counts(prepared) if self.accumulate > 1 else {}
-            held.append(StepBatch(number, prepared, counts))
-            if len(held) == self.accumulate:
-                yield from self._counted(held)
-                held = []
-        if held or self._ended:
-            while (self._given + len(held)) < self.stream.stop:
-                held.append(self._filler(self._given + len(held)))
-                if len(held) == self.accumulate:
-                    yield from self._counted(held)
-                    held = []
+            pending.append(StepBatch(number, prepared, counts))
+            if len(pending) == self.accumulate:
+                yield from self._counted(pending)
+                pending = []
+        if pending or self._ended:
+            while (self._given + len(pending)) < self.stream.stop:
+                pending.append(self._filler(self._given + len(pending)))
+                if len(pending) == self.accumulate:
+                    yield from self._counted(pending)
+                    pending = []
 
     @property
     def _ended(self) -> bool:
         """Whether the stream has no more, rather than pausing."""
         return not self.stream.pausing
 
-    def _counted(self, held: list[StepBatch]) -> Iterator[StepBatch]:
+    def _counted(self, batches: list[StepBatch]) -> Iterator[StepBatch]:
         mean = {
-            name: sum(batch.counts[name] for batch in held) / len(held)
-            for name in (held[0].counts if held else {})
+            name: sum(batch.counts[name] for batch in batches) / len(batches)
+            for name in (batches[0].counts if batches else {})
         }
-        self._given += len(held)
-        for batch in held:
+        self._given += len(batches)
+        for batch in batches:
             yield batch._replace(counts=mean)
 
     def _filler(self, place: int) -> StepBatch:

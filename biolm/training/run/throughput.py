@@ -98,8 +98,8 @@ def peak_flops(device: torch.device, *, half: bool) -> float | None:
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        found = next((peaks for word, peaks in _PEAKS.items() if word in name), None)
-        return None if found is None else 1e12 * found[0 if half else 1]
+        peaks_of = next((peaks for word, peaks in _PEAKS.items() if word in name), None)
+        return None if peaks_of is None else 1e12 * peaks_of[0 if half else 1]
     return _measured() if device.type == "cpu" else None
 
 
@@ -154,11 +154,11 @@ class Throughput:
         """
         now = time.perf_counter() if self._paused is None else self._paused
         seconds = max(now - self._since, 1e-9)
-        found = {
+        rates = {
             "tokens_per_second": processes * self.tokens / seconds,
             "examples_per_second": processes * self.examples / seconds,
         }
         if self.peak:
-            found["mfu"] = self.flops / seconds / self.peak
+            rates["mfu"] = self.flops / seconds / self.peak
         self.tokens, self.examples, self.flops, self._since = 0, 0, 0.0, now
-        return found
+        return rates

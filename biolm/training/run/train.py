@@ -258,8 +258,8 @@ def _refuse_what_is_late(folder: Path, job: Job, progress: Progress) -> None:
 
 def _restored(folder: Path, module: Pretraining) -> Progress:
     """Put the last checkpoint into the module."""
-    with last_checkpoint(folder) as found:
-        return Progress() if found is None else restore(found, module)
+    with last_checkpoint(folder) as checkpoint:
+        return Progress() if checkpoint is None else restore(checkpoint, module)
 
 
 def _fit(trainer: pl.Trainer, module: Pretraining, data: BatchModule) -> None:

@@ -202,8 +202,8 @@ def gene_tokens(
         context.shape[1],
     )
     genes = [f"gene {number}" for number in range(len(target))]
-    found = GeneVocabulary.of(genes, kind="symbol", species=()).match({"index": np.array(genes)})
-    match = replace(found, target=target)
+    matched = GeneVocabulary.of(genes, kind="symbol", species=()).match({"index": np.array(genes)})
+    match = replace(matched, target=target)
     ids = np.arange(count, dtype=np.int32)
     if kind != "rank":
         # The draw among equal edges is fixed, so that it does not depend on where a spot stands in the file.
@@ -243,12 +243,12 @@ def nonzero_medians(contexts: Sequence[Any], panel: GenePanel) -> NDArray[np.flo
         total = np.asarray(context.sum(1)).ravel()
         parts.append(context[:, columns].toarray() / np.maximum(total, 1)[:, None] * 1e4)
     table = np.concatenate(parts)
-    found = np.ones(len(columns))
+    medians = np.ones(len(columns))
     for place in range(len(columns)):
         values = table[table[:, place] > 0, place]
         if len(values):
-            found[place] = np.median(values)
-    return found
+            medians[place] = np.median(values)
+    return medians
 
 
 def join_arrays(parts: Sequence[SpotArrays]) -> SpotArrays:

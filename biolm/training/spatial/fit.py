@@ -126,8 +126,8 @@ def _optimiser(
 ) -> torch.optim.Optimizer:
     """AdamW; read-outs that start at their solution move slowly and are not pulled to zero."""
     solved = list(model.linear.parameters()) if settings.ridge_start else []
-    held = {id(parameter) for parameter in solved}
-    others = [p for p in (*model.parameters(), *temperature.parameters()) if id(p) not in held]
+    solved_ids = {id(parameter) for parameter in solved}
+    others = [p for p in (*model.parameters(), *temperature.parameters()) if id(p) not in solved_ids]
     groups: list[dict[str, Any]] = [{"params": others}]
     if solved:
         groups.append({"params": solved, "lr": settings.lr * SLOWLY, "weight_decay": 0.0})
@@ -242,13 +242,13 @@ def ridge_start(model: GeneImageModel, arrays: SpotArrays) -> None:
 def _inner_score(model: GeneImageModel, inner: SpotArrays, done: Fitted, device: str) -> float:
     """Mean of the inner section's correlations from genes, image and both; noted in the history."""
     wanted = inner.expression
-    found = {
+    scores = {
         mode: float(pearson_columns(predict_arrays(model, inner, mode, device).expression, wanted).mean())
         for mode in (MODES if inner.has_image.any() else ("genes",))
     }
     if done.history:
-        done.history[-1] |= {f"inner_{mode}": value for mode, value in found.items()}
-    return float(np.mean(list(found.values())))
+        done.history[-1] |= {f"inner_{mode}": value for mode, value in scores.items()}
+    return float(np.mean(list(scores.values())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,23 +87,23 @@ def _section(
     name: str, source: CellSource, places: Any, uns: Mapping[str, Any], options: SectionOptions
 ) -> Section:
     if places is None:
-        held = "obsm['spatial']"
-        raise InputError(f"{name} has no {held} with the places of its spots; give one, x before y")
+        library_fields = "obsm['spatial']"
+        raise InputError(f"{name} has no {library_fields} with the places of its spots; give one, x before y")
     xy = np.asarray(places, np.float64)
     if xy.ndim != 2 or xy.shape[1] < 2:
         raise InputError(f"{name}: obsm['spatial'] has shape {xy.shape}; give (x, y) of every spot")
     spatial = uns.get("spatial")
     libraries = dict(spatial) if isinstance(spatial, Mapping) else {}
     library, rows = _library(name, source, libraries, options)
-    held = libraries.get(library, {}) if library else {}
-    factors = {key: float(value) for key, value in dict(held.get("scalefactors", {})).items()}
+    library_fields = libraries.get(library, {}) if library else {}
+    factors = {key: float(value) for key, value in dict(library_fields.get("scalefactors", {})).items()}
     images = [
         SectionImage(str(key), np.asarray(pixels), factors.get(_SCALES.get(str(key), "")))
-        for key, pixels in dict(held.get("images", {})).items()
+        for key, pixels in dict(library_fields.get("images", {})).items()
     ]
     names = source.cell_names()
     columns = {column: source.obs_column(column)[rows] for column in source.obs_columns()}
-    chemistry = str(dict(held.get("metadata", {})).get("chemistry_description", ""))
+    chemistry = str(dict(library_fields.get("metadata", {})).get("chemistry_description", ""))
     pitch = uns.get("spot_pitch_um", 100.0 if chemistry.startswith("Spatial 3'") else None)
     scale = uns.get("microns_per_pixel", factors.get("microns_per_pixel"))
     size = uns.get("image_size_xy")

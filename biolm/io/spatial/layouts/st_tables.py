@@ -53,12 +53,12 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     spots, table = tables
     (names,), genes, counts = read_counts(table, 1)
     columns = read_columns(spots, [], ["x", "y", "pixel_x", "pixel_y"])
-    held = header_of(spots)[0]
-    others = [name for name in held if name and name not in _OWN and held.count(name) == 1]
+    header = header_of(spots)[0]
+    others = [name for name in header if name and name not in _OWN and header.count(name) == 1]
     further = read_columns(spots, others, []) if others else {}
     chosen = (
         read_columns(spots, [], ["selected"])["selected"] == 1
-        if "selected" in held
+        if "selected" in header
         else np.ones(len(columns["x"]), bool)
     )
     ids = np.array(

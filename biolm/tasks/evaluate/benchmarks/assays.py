@@ -64,14 +64,14 @@ def score_assays(
         log.info("%s: %s", BENCHMARKS["proteingym"], path.stem)
         tally = met.setdefault(path.stem, Tally())
         try:
-            found = score_assay(read_assay(path, reference=assays.reference), reader, options, tally=tally)
+            scored = score_assay(read_assay(path, reference=assays.reference), reader, options, tally=tally)
         except InputError as error:
             if not tally.skipped:
                 raise
             log.warning("%s is left out: %s", path.stem, error)
             continue
         places[path.stem] = row
-        for name, numbers in found.correlations.items():
+        for name, numbers in scored.correlations.items():
             method = name.removeprefix(f"{options.key.lower()}_").replace("_", "-")
             scores.append(
                 BenchmarkScore(
@@ -114,9 +114,9 @@ def mean_of_assays(values: dict[str, float], rows: dict[str, dict[str, str]]) ->
         row = rows[name]
         proteins[row.get("coarse_selection_type", ""), row.get("UniProt_ID", name)].append(value)
     functions: dict[str, list[float]] = defaultdict(list)
-    for (function, _), held in proteins.items():
-        functions[function].append(float(np.mean(held)))
-    return round(float(np.mean([np.mean(held) for held in functions.values()])), 6)
+    for (function, _), of_protein in proteins.items():
+        functions[function].append(float(np.mean(of_protein)))
+    return round(float(np.mean([np.mean(of_protein) for of_protein in functions.values()])), 6)
 
 
 def _means(scores: list[BenchmarkScore], rows: dict[str, dict[str, str]]) -> Iterator[BenchmarkScore]:

@@ -123,8 +123,8 @@ def find_sets(folder: Path) -> list[Found]:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; give the one that holds the benchmark")
-    found = [each for place in _folders(folder) for each in _sets_of(place, folder)]
-    return sorted(found, key=lambda each: each.name)
+    sets = [each for place in _folders(folder) for each in _sets_of(place, folder)]
+    return sorted(sets, key=lambda each: each.name)
 
 
 def find_assays(folder: Path) -> Assays | None:
@@ -144,10 +144,10 @@ def find_assays(folder: Path) -> Assays | None:
         if rows and column not in rows[0]:
             raise InputError(f"{tables[0]} has no column {column}; copy ProteinGym's table of assays again")
     files = {path.name: path for path in sorted(folder.rglob("*.csv"), reverse=True)}
-    held = [(files[row["DMS_filename"]], row) for row in rows if row["DMS_filename"] in files]
-    if not held:
+    listed = [(files[row["DMS_filename"]], row) for row in rows if row["DMS_filename"] in files]
+    if not listed:
         raise InputError(f"{folder} holds {tables[0].name} but none of its {len(rows)} assays; add their CSV")
-    return Assays(tables[0], tuple(held))
+    return Assays(tables[0], tuple(listed))
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -251,11 +251,11 @@ def _column(paths: tuple[Path, ...], name: str) -> list[str]:
     """A column of parquet files as text; empty where they have none of the name."""
     import pyarrow.parquet as pq
 
-    found: list[str] = []
+    values: list[str] = []
     for path in paths:
         if name not in pq.read_schema(path).names:
             if name == "task":
                 return []
             raise InputError(f"{path} has no column {name}; copy the benchmark again")
-        found += [str(value) for value in pq.read_table(path, columns=[name])[name].to_pylist()]
-    return found
+        values += [str(value) for value in pq.read_table(path, columns=[name])[name].to_pylist()]
+    return values

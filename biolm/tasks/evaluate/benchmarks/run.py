@@ -133,16 +133,16 @@ def evaluate_sequences(
     scores: list[BenchmarkScore] = []
     met: dict[str, Tally] = {}
     left_out: list[str] = []
-    for found in _chosen(sets, settings):
+    for chosen in _chosen(sets, settings):
         try:
-            _check_kind(found, reader)
+            _check_kind(chosen, reader)
         except InputError as error:
-            if found.name in settings.datasets:
+            if chosen.name in settings.datasets:
                 raise
-            log.warning("%s is left out: %s", found.name, error)
+            log.warning("%s is left out: %s", chosen.name, error)
             left_out.append(str(error))
             continue
-        scores += _score_set(found, reader, settings, met.setdefault(found.name, Tally()))
+        scores += _score_set(chosen, reader, settings, met.setdefault(chosen.name, Tally()))
     if assays is not None and not (sets and reader.kind == "dna"):
         from biolm.tasks.evaluate.benchmarks.assays import score_assays
 
@@ -161,28 +161,28 @@ def evaluate_sequences(
 
 
 def _chosen(sets: list[Found], settings: BenchmarkSettings) -> Iterator[Found]:
-    for found in sets:
-        if not settings.datasets or found.name in settings.datasets:
-            log.info("%s: %s", BENCHMARKS[found.layout], found.name)
-            yield found
+    for each in sets:
+        if not settings.datasets or each.name in settings.datasets:
+            log.info("%s: %s", BENCHMARKS[each.layout], each.name)
+            yield each
 
 
-def _check_kind(found: Found, reader: SequenceModel) -> None:
+def _check_kind(chosen: Found, reader: SequenceModel) -> None:
     """Refuse a set of the other kind of sequences."""
-    check_kind(found.read("train").block, reader.kind, name=found.name)
+    check_kind(chosen.read("train").block, reader.kind, name=chosen.name)
 
 
 def _score_set(
-    found: Found, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
+    chosen: Found, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
 ) -> Iterator[BenchmarkScore]:
     """All methods on one data set."""
-    train, test = (_read(found, side, reader, settings, tally) for side in ("train", "test"))
+    train, test = (_read(chosen, side, reader, settings, tally) for side in ("train", "test"))
     if sentence := tally.sentence():
-        log.warning("%s: %s", found.name, sentence)
+        log.warning("%s: %s", chosen.name, sentence)
     if len(np.unique(train.labels)) < 2:
-        raise InputError(f"the training side of {found.name} holds one class alone; nothing can be learnt")
+        raise InputError(f"the training side of {chosen.name} holds one class alone; nothing can be learnt")
     protein = reader.kind == "protein"
-    metric = headline_of(found.layout, found.name)
+    metric = headline_of(chosen.layout, chosen.name)
     tables: dict[str, Callable[[Labelled], Any]] = {
         f"{reader.name} + logistic regression": lambda side: _vectors(side, reader, settings),
         f"{3 if protein else 6}-mers + logistic regression": lambda side: kmer_table(
@@ -191,17 +191,17 @@ def _score_set(
     }
     for method, table in tables.items():
         fitted = fit_linear(table(train), train.labels, settings.seed)
-        yield _scored(found, method, metric, (train, test), score_predictor(
+        yield _scored(chosen, method, metric, (train, test), score_predictor(
             fitted, table(test), test.labels, metric, settings.seed
         ))  # fmt: skip
     majority = BASELINES["majority class"](train.labels[:, None], train.labels)
-    yield _scored(found, "majority class", metric, (train, test), score_predictor(
+    yield _scored(chosen, "majority class", metric, (train, test), score_predictor(
         majority, test.labels[:, None], test.labels, metric, settings.seed
     ))  # fmt: skip
 
 
 def _scored(
-    found: Found,
+    chosen: Found,
     method: str,
     metric: str,
     sides: tuple[Labelled, Labelled],
@@ -209,8 +209,8 @@ def _scored(
 ) -> BenchmarkScore:
     numbers, low, high = result
     return BenchmarkScore(
-        benchmark=found.layout,
-        dataset=found.name,
+        benchmark=chosen.layout,
+        dataset=chosen.name,
         method=method,
         metric=metric,
         low=low,
@@ -223,17 +223,17 @@ def _scored(
 
 
 def _read(
-    found: Found, side: str, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
+    chosen: Found, side: str, reader: SequenceModel, settings: BenchmarkSettings, tally: Tally
 ) -> Labelled:
     """The sequences of a side that the model is to read; unknown letters are counted."""
-    held = _some(found.read(side), settings)
-    block, rows = admitted_rows(held.block, reader.tokenizer, settings.letters, tally)
+    part = _some(chosen.read(side), settings)
+    block, rows = admitted_rows(part.block, reader.tokenizer, settings.letters, tally)
     if not len(rows):
         raise InputError(
-            f"every sequence of {found.name} ({side}) was left out; read unknown residues or bases as such "
+            f"every sequence of {chosen.name} ({side}) was left out; read unknown residues or bases as such "
             "(`letters='unknown'`)"
         )
-    return replace(held, block=block).take(rows)
+    return replace(part, block=block).take(rows)
 
 
 def _some(side: Labelled, settings: BenchmarkSettings) -> Labelled:

@@ -145,11 +145,11 @@ def _auc(classes: NDArray[np.str_], shares: NDArray[np.float64], truth: NDArray[
     """Mean over the classes of the area under the curve of each against the rest."""
     from scipy.stats import rankdata
 
-    found = []
+    areas = []
     for place, name in enumerate(classes):
         own = truth == name
-        held, rest = int(own.sum()), int((~own).sum())
-        if held and rest:
+        positives, rest = int(own.sum()), int((~own).sum())
+        if positives and rest:
             ranks = rankdata(shares[:, place])[own].sum()
-            found.append((ranks - held * (held + 1) / 2) / (held * rest))
-    return float(np.mean(found)) if found else float("nan")
+            areas.append((ranks - positives * (positives + 1) / 2) / (positives * rest))
+    return float(np.mean(areas)) if areas else float("nan")
