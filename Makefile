@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 # An older processor is played by MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2, the
-# plainest kernels by MKL_CBWR=COMPATIBLE: make test must pass under each.
+# plainest kernels by MKL_CBWR=COMPATIBLE, Intel's on other processors by tests/processors/intel.c: make test must pass
+# under each. tests/processors asks the tests of what is promised under all of them, every time.
 # One file of tests stays in one process, so that what its tests share is made once.
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
 SETTINGS := pyproject.toml constraints.txt

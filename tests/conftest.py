@@ -34,6 +34,9 @@ if find_spec("hypothesis"):
     settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+PLAYED_BY = ("ATEN_CPU", "MKL_CBWR", "MKL_ENABLE", "ONEDNN_MAX", "LD_PRELOAD")
+
+
 def _missing(marker: str) -> str | None:
     """Why tests of this marker cannot run on this machine; None where they can."""
     if marker == "gpu":
@@ -52,6 +55,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = _missing(marker) if marked else None
         for item in marked if reason else []:
             item.add_marker(pytest.mark.skip(reason=str(reason)))
+
+
+def pytest_report_header() -> list[str]:
+    """Which processor the numbers come from, and which one it plays."""
+    import torch
+
+    played = {name: value for name, value in os.environ.items() if name.startswith(PLAYED_BY)}
+    plays = [f"{name}={value}" for name, value in sorted(played.items())]
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    half = sorted(flags & {"avx512_bf16", "amx_bf16", "amx_tile"})
+    capability = torch.backends.cpu.get_cpu_capability()
+    processor = ", ".join([*sorted(names), *half])
+    return [f"processor: {processor}; torch uses {capability}; {' '.join(plays) or 'as it is'}"]
 
 
 def pytest_collection_finish() -> None:
