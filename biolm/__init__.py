@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from biolm.tasks.evaluate.benchmarks.run import evaluate_sequences
     from biolm.tasks.evaluate.run import evaluate
     from biolm.tasks.generate.run import generate
+    from biolm.tasks.impute.run import impute
     from biolm.tasks.merge import merge
     from biolm.tasks.perturb.run import perturb
     from biolm.tasks.pretrain import pretrain
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate_sequences",
     "generate",
     "genes",
+    "impute",
     "load",
     "merge",
     "pack",
@@ -69,6 +71,7 @@ _HOMES = {
     "evaluate_sequences": ("biolm.tasks.evaluate.benchmarks.run", "evaluate_sequences"),
     "generate": ("biolm.tasks.generate.run", "generate"),
     "genes": ("biolm.genes", ""),
+    "impute": ("biolm.tasks.impute.run", "impute"),
     "load": ("biolm.models.registry", "load"),
     "merge": ("biolm.tasks.merge", "merge"),
     "pack": ("biolm.tasks.tokens.pack", "pack"),

@@ -36,6 +36,7 @@ __all__ = [
     "offered",
     "part",
     "shown_fields",
+    "split_names",
 ]
 
 
@@ -146,6 +147,11 @@ def part(chosen: Any, kind: type[Settings], **changes: Any) -> Settings:
     # Options of the command line alone, such as --quiet, are none of the settings.
     names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in changes]
     return kind(**{name: getattr(chosen, name) for name in names}, **changes)
+
+
+def split_names(given: tuple[str, ...]) -> list[str]:
+    """Names of an option that may be repeated, split at commas."""
+    return [name for text in given for name in text.split(",") if name.strip()]
 
 
 def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:

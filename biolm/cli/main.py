@@ -37,6 +37,7 @@ _NAMES = (
     "annotate genes",
     "search build",
     "search query",
+    "impute",
     "perturb",
     "spatial check",
     "spatial prepare",

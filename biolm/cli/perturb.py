@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
 from biolm.errors import ConfigError
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -46,15 +46,10 @@ def run(chosen: Arguments) -> None:
     result = perturb(
         chosen.input,
         model=chosen.model,
-        delete=_names(chosen.delete),
-        overexpress=_names(chosen.overexpress),
+        delete=split_names(chosen.delete),
+        overexpress=split_names(chosen.overexpress),
         genes="all" if chosen.all_genes else chosen.genes or (),
         output=chosen.output,
         **chosen_options(chosen, PerturbSettings),
     )
     log.info("wrote %s: %d edits in %d cells", chosen.output, len(result.columns["gene"]), len(result.cells))
-
-
-def _names(given: tuple[str, ...]) -> list[str]:
-    """Names of an option that may be repeated, split at commas."""
-    return [name for text in given for name in text.split(",") if name.strip()]

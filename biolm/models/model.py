@@ -1,13 +1,13 @@
 """What every model of cells offers to the tasks.
 
-Dimensions: ``n`` cells of a block · ``t`` tokens · ``d`` width of the embedding.
+Dimensions: ``n`` cells of a block · ``t`` tokens · ``d`` width of the embedding · ``m`` imputed genes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from biolm.io.cells.block import CellBlock, CellSource
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellModel", "EmbedOptions"]
+__all__ = ["CellModel", "EmbedOptions", "Imputer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,37 @@ class EmbedOptions:
     hidden_state: int | None = None
     precision: str = "float32"
     compile: bool = False
+
+
+class Imputer(Protocol):
+    """Imputes genes of one file; :meth:`CellModel.imputer` makes it."""
+
+    @property
+    def unit(self) -> str:
+        """Of the values, in words."""
+        ...
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the model's vocabulary that it can impute, in the file's species."""
+        ...
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which of them the file measures; what is imputed for those is smoothed."""
+        ...
+
+    def columns(self, genes: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What is known of some genes, ``(m,)`` each; ``genes`` are places among :attr:`rows`."""
+        ...
+
+    def prior(self, genes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Values ``(m,)`` where nothing is known of a cell."""
+        ...
+
+    def values(self, block: CellBlock, genes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Values ``(n, m)`` of some genes in a block of cells."""
+        ...
 
 
 class CellModel(ABC):
@@ -120,6 +151,20 @@ class CellModel(ABC):
 
         raise ConfigError(
             f"model {self.name} cannot be adapted to a data set; leave out `adapt=True` or choose cellfactors"
+        )
+
+    def imputer(self, match: GeneMatch) -> Imputer:  # noqa: ARG002  # for models that can
+        """What imputes genes of a file from those that it measures.
+
+        Raises
+        ------
+        ConfigError
+            If the model imputes none.
+        """
+        from biolm.errors import ConfigError
+
+        raise ConfigError(
+            f"model {self.name} imputes no genes; choose cellfactors or a folder of biolm fit-factors"
         )
 
     def tokenize(

@@ -24,6 +24,7 @@ _MERGERS = {
     "contacts": "biolm.tasks.attention.contacts_file:merge_contacts",
     "generated": "biolm.tasks.generate.run:merge_generated",
     "mutations": "biolm.tasks.variants.assay_run:merge_assay",
+    "imputed": "biolm.tasks.impute.run:merge_imputed",
     "perturbations": "biolm.tasks.perturb.file:merge_perturbations",
     "variants": "biolm.tasks.variants.vcf_run:merge_vcf",
     "neighbours": "biolm.tasks.search.query_file:merge_neighbours",

@@ -18,6 +18,7 @@ COMMANDS = {
     "annotate fit": ["annotate", "fit", "{in}", "--label", "type", "-o", "{out}"],
     "search build": ["search", "build", "{in}", "-o", "{out}"],
     "evaluate": ["evaluate", "{in}", "--label", "type", "-m", "genetext", "-o", "{out}"],
+    "impute": ["impute", "{in}", "-o", "{out}"],
     "fit-factors": ["fit-factors", "{in}", "-o", "{out}"],
 }
 

@@ -75,6 +75,11 @@ CELLS = {
     "pack cells": _cells("pack {i}/cells.h5ad", "cells.store", resume=True),
     "pack tokens": _cells("pack {i}/tokens.parquet", "tokens.store", resume=True),
     "fit-factors": _cells("fit-factors {i}/cells.h5ad --factors 2 --rounds 2 --minimum-match 0", "factors"),
+    "impute": _cells(
+        "impute {i}/cells.h5ad -m {i}/factormodel --genes all --minimum-match 0 --block-rows 20",
+        "imputed.h5ad",
+        resume=True,
+    ),
     "attention": _cells("attention {i}/cells.h5ad -m {i}/cellmodel --cells 4", "a.tsv"),
     "genes vectors": _cells("genes vectors {i}/cells.h5ad -m {i}/cellmodel", "g.tsv"),
     "genes vectors to h5ad": _cells("genes vectors {i}/cells.h5ad -m {i}/cellmodel", "g.h5ad"),
@@ -230,6 +235,7 @@ def make_cells(folder: Path) -> None:
     made("part2", f"{EMBED} --shard 2/2", folder)
     made("tokens.parquet", "tokenize {i}/cells.h5ad -m {i}/cellmodel", folder)
     made("annotator", "annotate fit {i}/cells.h5ad --label kind", folder)
+    made("factormodel", CELLS["fit-factors"].line.partition(" -o ")[0], folder)
     made("index", "search build {i}/cells.h5ad --label kind", folder)
 
 

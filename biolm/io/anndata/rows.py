@@ -1,6 +1,6 @@
-"""Vectors with a row each in a new table, for data that are not themselves an AnnData.
+"""Vectors or values of genes with a row each in a new table, not in a copy of the input.
 
-Dimensions: ``n`` rows · ``d`` width of the embedding.
+Dimensions: ``n`` rows · ``d`` width of the embedding, or genes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Rows", "rows_to_anndata", "write_new"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the rows of a new table are.
+    """What the rows, or the genes, of a new table are.
 
     Parameters
     ----------
@@ -48,7 +48,10 @@ class Rows:
     names: NDArray[np.str_] | None = None
 
 
-def write_new(target: Path, form: str, rows: Rows, result: Addition) -> None:
+_NO_GENES = Rows(index=np.zeros(0, str))
+
+
+def write_new(target: Path, form: str, rows: Rows, result: Addition, genes: Rows = _NO_GENES) -> None:
     """Write a finished result; for ``npy`` the JSON file lies beside it.
 
     Parameters
@@ -61,9 +64,11 @@ def write_new(target: Path, form: str, rows: Rows, result: Addition) -> None:
         What each row is.
     result
         Vectors, key and provenance; into stores any addition.
+    genes
+        What the columns are, where they are genes.
     """
     if form in STORES:
-        _write_store(target, form, rows, result)
+        _write_store(target, form, rows, result, genes)
         return
     assert isinstance(result, CellVectors)
     if form == "parquet":
@@ -73,18 +78,18 @@ def write_new(target: Path, form: str, rows: Rows, result: Addition) -> None:
         write_npy(target, side_car(target), names, result, rows.beside)
 
 
-def _write_store(target: Path, form: str, rows: Rows, result: Addition) -> None:
+def _write_store(target: Path, form: str, rows: Rows, result: Addition, genes: Rows) -> None:
     with creating(target, form) as root:
         tag(root, "anndata")
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             child(root, name)
         put_frame(root, "obs", rows.index, dict(rows.columns))
-        put_frame(root, "var", np.zeros(0, str), {})
+        put_frame(root, "var", genes.index, dict(genes.columns))
         result.add(root)
 
 
-def rows_to_anndata(rows: Rows, result: Addition) -> AnnData:
-    """The result in memory, without genes.
+def rows_to_anndata(rows: Rows, result: Addition, genes: Rows = _NO_GENES) -> AnnData:
+    """The result in memory.
 
     Parameters
     ----------
@@ -92,10 +97,13 @@ def rows_to_anndata(rows: Rows, result: Addition) -> AnnData:
         What the rows are.
     result
         Their vectors.
+    genes
+        What the columns are, where they are genes.
     """
     import anndata
     import pandas as pd
 
-    adata = anndata.AnnData(obs=pd.DataFrame(dict(rows.columns), index=rows.index))
+    obs, var = (pd.DataFrame(dict(of.columns), index=of.index) for of in (rows, genes))
+    adata = anndata.AnnData(obs=obs, var=var) if len(genes.index) else anndata.AnnData(obs=obs)
     result.attach(adata)
     return adata

@@ -53,6 +53,8 @@ class CellVectors:
         Plain facts for ``uns["biolm"][key]``.
     transform
         What is done to rows ``(n, d)`` on their way out, such as centring.
+    genes
+        Whether the columns are genes: they are then the matrix ``X`` and no vector in ``obsm``.
     """
 
     key: str
@@ -60,6 +62,7 @@ class CellVectors:
     empty: NDArray[np.bool_]
     provenance: dict[str, Any]
     transform: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    genes: bool = False
 
     def chunks(self, rows: int = 8192) -> Iterator[NDArray[np.float32]]:
         """Consecutive row chunks, transformed where that was asked for."""
@@ -73,12 +76,16 @@ class CellVectors:
         Sets ``obsm[key]``, ``uns["biolm"][key]`` and, where there are empty cells, ``obs[key + "_empty"]``;
         ``obs[key + "_uncertainty"]`` where the model knows how much the file's genes can tell it.
         """
-        put_chunks(child(root, "obsm"), self.key, self.vectors.shape, self.chunks(), np.float32)
+        place, name = (root, "X") if self.genes else (child(root, "obsm"), self.key)
+        put_chunks(place, name, self.vectors.shape, self.chunks(), np.float32)
         CellAdditions(columns=self._columns(), records={self.key: self.provenance}).add(root)
 
     def attach(self, adata: AnnData) -> None:
         """Put the same into an AnnData in memory."""
-        adata.obsm[self.key] = self.whole()
+        if self.genes:
+            adata.X = self.whole()
+        else:
+            adata.obsm[self.key] = self.whole()
         CellAdditions(columns=self._columns(), records={self.key: self.provenance}).attach(adata)
 
     def _columns(self) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from biolm.adapters.cells.factors import human_match, log_counts, panel_of
 from biolm.errors import CheckpointError, GeneMatchError
 from biolm.io.cells.block import CellBlock, CellSource
-from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.model import CellModel, EmbedOptions, Imputer
 from biolm.models.systems import genetext
 from biolm.models.systems.genetext import GeneText, read_table
 from biolm.progress import log
@@ -188,6 +188,18 @@ class CellFactors(CellModel):
         from biolm.models.systems.cellfactors_adapt import adapt
 
         return adapt(self, self.loadings.shape[1], source, match)
+
+    def imputer(self, match: GeneMatch) -> Imputer:
+        """The posterior mean of genes; see :mod:`cellfactors_impute`.
+
+        Raises
+        ------
+        GeneMatchError
+            If the file measures fewer than 30 genes with loadings.
+        """
+        from biolm.models.systems.cellfactors_impute import FactorImputer
+
+        return FactorImputer.of(self, match)
 
     def embed(
         self,

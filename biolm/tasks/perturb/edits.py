@@ -16,7 +16,7 @@ from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["Edit", "FileGenes", "plan_edits", "read_names"]
+__all__ = ["Edit", "FileGenes", "plan_edits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +172,3 @@ def plan_edits(
     if not edits:
         raise ConfigError("no gene is named; name some, or ask for all genes (`genes='all'`)")
     return list(dict.fromkeys(edits))
-
-
-def read_names(lines: Sequence[str]) -> list[str]:
-    r"""Gene names, one a line; what follows a tab or comma, empty lines and lines after ``#`` are left out.
-
-    Examples
-    --------
-    >>> read_names(["TP53", "# a comment", "", "MYC\toncogene"])
-    ['TP53', 'MYC']
-    """
-    names = [line.split("\t")[0].split(",")[0].strip() for line in lines if not line.startswith("#")]
-    return [name for name in names if name]

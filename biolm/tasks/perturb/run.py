@@ -17,6 +17,7 @@ import biolm
 from biolm.errors import InputError
 from biolm.io.cell_tables import open_table
 from biolm.io.cells import CellBlock, CellSource
+from biolm.io.gene_list import read_gene_list
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -27,7 +28,7 @@ from biolm.options import read_options
 from biolm.progress import log, progress
 from biolm.scoring.rates import adjusted
 from biolm.tasks.perturb.controls import MatchedGenes
-from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits, read_names
+from biolm.tasks.perturb.edits import Edit, FileGenes, plan_edits
 from biolm.tasks.perturb.figures import bootstrap_interval, means
 from biolm.tasks.perturb.goal import GoalState, chosen_cells, goal_state
 from biolm.tasks.perturb.measure import CELLS, Shifts, cell_blocks, gathered, mean_shares, measure
@@ -270,16 +271,7 @@ def _listed(genes: str | Path | Sequence[str]) -> tuple[list[str], bool]:
         return [], True
     if not isinstance(genes, str | Path):
         return list(genes), False
-    path = Path(genes)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of gene names; give one name a line, or 'all'")
-    try:
-        names = read_names(path.read_text(encoding="utf-8").splitlines())
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give one gene name a line") from None
-    if not names:
-        raise InputError(f"{path} names no gene; give one name a line")
-    return names, False
+    return read_gene_list(genes), False
 
 
 def _table(

@@ -1,0 +1,50 @@
+"""Names of genes as users list them: in a file, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from biolm.errors import InputError
+
+__all__ = ["read_gene_list", "read_names"]
+
+
+def read_gene_list(path: str | Path, *, words: Sequence[str] = ("all",)) -> list[str]:
+    """The names in a file of genes.
+
+    Parameters
+    ----------
+    path
+        Text, a name a line.
+    words
+        What else could have been written in the place of a file, for the message.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not text, or it names no gene.
+    """
+    file = Path(path)
+    if not file.is_file():
+        others = " or ".join(f"'{word}'" for word in words)
+        raise InputError(f"{file}: no such file of gene names; give one name a line, or {others}")
+    try:
+        names = read_names(file.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not a text file; give one gene name a line") from None
+    if not names:
+        raise InputError(f"{file} names no gene; give one name a line")
+    return names
+
+
+def read_names(lines: Sequence[str]) -> list[str]:
+    r"""Gene names, one a line; what follows a tab or comma, empty lines and lines after ``#`` are left out.
+
+    Examples
+    --------
+    >>> read_names(["TP53", "# a comment", "", "MYC\toncogene"])
+    ['TP53', 'MYC']
+    """
+    names = [line.split("\t")[0].split(",")[0].strip() for line in lines if not line.startswith("#")]
+    return [name for name in names if name]

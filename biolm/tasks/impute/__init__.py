@@ -1,0 +1,1 @@
+"""Impute genes that a file does not measure."""
