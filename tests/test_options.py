@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from pathlib import Path
 from types import ModuleType
@@ -162,7 +163,6 @@ def test_no_name_is_cut_at_80_columns(name: str, monkeypatch: pytest.MonkeyPatch
 
 def test_library_messages_name_no_flag_of_the_command_line(repository: Path) -> None:
     """Whoever calls a function from Python is not told of ``--flags``; training and text come later."""
-    import ast
     import re
 
     flag = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -191,3 +191,23 @@ def test_overwrite_without_an_output_is_refused(words: list[str]) -> None:
     result = CliRunner().invoke(app, [*words, "--overwrite"])
     assert result.exit_code == 2, result.output
     assert "--overwrite replaces an output, and none is written here" in result.output
+
+
+def test_an_option_is_declared_once(repository: Path) -> None:
+    """No sentence of help stands twice, and what every job has comes from ``biolm.common_options`` alone."""
+    shared = ("overwrite", "progress", "json", "resume", "shard", "allow_normalised", "duplicates")
+    helps: list[str] = []
+    again = []
+    for path in sorted((repository / "biolm").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        declared = [node for node in calls if getattr(node.func, "id", "") == "Option"]
+        words = [word.value for node in declared for word in node.keywords if word.arg == "help"]
+        helps += [word.value for word in words if isinstance(word, ast.Constant)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in shared:
+                inside = [call for call in ast.walk(node.annotation) if call in declared]
+                again += [f"{path.name}: {ast.unparse(node.target)}" for _ in inside]
+    assert len(helps) > 300
+    assert sorted(each for each in set(helps) if helps.count(each) > 1) == []
+    assert again == []

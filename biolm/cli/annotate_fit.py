@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import MODEL, Common
-from biolm.jobs.settings import SEQUENCES
+from biolm.common_options import DATA, SEQUENCES, Json
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
@@ -22,10 +22,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(FitSettings, Common):
     """Options of ``biolm annotate fit``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path,
-        Option(help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA ...", argument=True, panel="Input"),
-    ]
+    input: Annotated[Path, DATA]
     label: Annotated[tuple[str, ...], Option(help="Column to learn, of obs or of --labels; may be repeated.")]
     output: Annotated[
         Path, Option(help="Folder to write the annotator to.", flags=("--output", "-o"), panel="Output")
@@ -39,7 +36,7 @@ class Arguments(FitSettings, Common):
             only=SEQUENCES,
         ),
     ] = None
-    json: Annotated[bool, Option(help="Print the report as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

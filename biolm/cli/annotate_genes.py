@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import MODEL, Common
+from biolm.common_options import Json
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import GeneFitSettings
@@ -35,7 +36,7 @@ class Arguments(GeneFitSettings, Common):
         Option(help="Cells for vectors in context and for training.", shown="none", python="data"),
     ] = None
     model: Annotated[str, MODEL] = "genetext"
-    json: Annotated[bool, Option(help="Print the scores as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import SUMMARY, Common
+from biolm.cli.arguments import Common
+from biolm.common_options import DATA, Json
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
@@ -21,10 +22,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(PredictSettings, Common):
     """Options of ``biolm annotate predict``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path,
-        Option(help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA ...", argument=True, panel="Input"),
-    ]
+    input: Annotated[Path, DATA]
     annotator: Annotated[
         Path,
         Option(help="Folder that biolm annotate fit wrote.", flags=("--annotator", "-a"), panel="Model"),
@@ -41,7 +39,7 @@ class Arguments(PredictSettings, Common):
         str | None,
         Option(help="The annotator's model.", flags=("--model", "-m"), shown="where it was", panel="Model"),
     ] = None
-    json: Annotated[bool, SUMMARY] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

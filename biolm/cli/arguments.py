@@ -27,8 +27,9 @@ from biolm.options import Option, check_options, never_used, option_of, options_
 
 __all__ = [
     "CELL_FILE",
+    "CHECKPOINT",
     "MODEL",
-    "SUMMARY",
+    "PROTEIN_MODEL",
     "Antibody",
     "Common",
     "add",
@@ -43,10 +44,11 @@ __all__ = [
 Settings = TypeVar("Settings")
 
 MODEL = Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")
+CHECKPOINT = dataclasses.replace(MODEL, help="Checkpoint folder or hub id.")
+PROTEIN_MODEL = dataclasses.replace(MODEL, help="Checkpoint folder or hub id, such as ESM-2.")
 CELL_FILE = Option(
     help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", argument=True, panel="Input", python="data"
 )
-SUMMARY = Option(help="Print a summary as JSON on stdout.", panel="Output")
 """Options that commands have in common beside those of their settings."""
 
 PANELS = ("Input", "Model", "Output", "Cells", "Sequences", "Run")

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import CELL_FILE, Common
+from biolm.cli.arguments import CELL_FILE, CHECKPOINT, Common
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.attention.cells import AttentionSettings
@@ -22,7 +22,7 @@ class Arguments(AttentionSettings, Common):
     output: Annotated[
         Path, Option(help="Tab-separated table to write.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[str, Option(help="Checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")]
+    model: Annotated[str, CHECKPOINT]
     picture: Annotated[
         Path | None, Option(help="Also draw it: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None

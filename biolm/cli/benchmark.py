@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import CHECKPOINT, Common
+from biolm.common_options import Json, OutputFolder
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.benchmarks.run import BenchmarkSettings
@@ -29,9 +30,9 @@ class Arguments(BenchmarkSettings, Common):
             panel="Input",
         ),
     ]
-    model: Annotated[str, Option(help="Checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")]
-    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
-    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
+    model: Annotated[str, CHECKPOINT]
+    output: OutputFolder
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

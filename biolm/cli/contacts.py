@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import PROTEIN_MODEL, Common
+from biolm.common_options import Json
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.attention.contacts_file import ContactSettings
@@ -30,11 +31,8 @@ class Arguments(ContactSettings, Common):
             help="File to write: .tsv (pairs) or .npz (whole maps).", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    model: Annotated[
-        str,
-        Option(help="Checkpoint folder or hub id, such as ESM-2.", flags=("--model", "-m"), panel="Model"),
-    ]
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    model: Annotated[str, PROTEIN_MODEL]
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

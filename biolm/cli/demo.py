@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.options import Option
+from biolm.common_options import OutputFolder, Overwrite, Seed
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -19,11 +18,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm demo``."""
 
-    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")] = Path(
-        "demo"
-    )
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
-    overwrite: Annotated[bool, Option(help="Replace an earlier demo.", panel="Output")] = False
+    output: OutputFolder = Path("demo")
+    seed: Seed = 0
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from biolm.cli.arguments import Antibody
+from biolm.cli.arguments import MODEL, Antibody
+from biolm.common_options import Json
 from biolm.jobs.settings import EmbedSettings
 from biolm.options import Option, unused_options
 from biolm.progress import log
@@ -38,11 +39,8 @@ class Arguments(EmbedSettings, Antibody):
             panel="Output",
         ),
     ]
-    model: Annotated[
-        str,
-        Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model"),
-    ] = "genetext"
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    model: Annotated[str, MODEL] = "genetext"
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Json
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.variants.entropy import EntropySettings
@@ -31,7 +32,7 @@ class Arguments(EntropySettings, Common):
         str,
         Option(help="Checkpoint folder or hub id, such as Evo 2.", flags=("--model", "-m"), panel="Model"),
     ]
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

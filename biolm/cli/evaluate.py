@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import CELL_FILE, Common
+from biolm.common_options import Json, OutputFolder
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.settings import EvaluateSettings
@@ -22,7 +23,7 @@ class Arguments(EvaluateSettings, Common):
     """Options of ``biolm evaluate``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
+    output: OutputFolder
     embedding: Annotated[
         tuple[str, ...],
         Option(
@@ -41,7 +42,7 @@ class Arguments(EvaluateSettings, Common):
             panel="Model",
         ),
     ] = ()
-    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

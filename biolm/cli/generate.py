@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Antibody
+from biolm.common_options import Json
 from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
@@ -43,7 +44,7 @@ class Arguments(GenerateSettings, Antibody):
         Path | None,
         Option(help="Sequence file, such as the training data: names the nearest.", shown="none"),
     ] = None
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

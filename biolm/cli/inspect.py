@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Json
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -22,7 +23,7 @@ class Arguments(Common):
         str,
         Option(help="Checkpoint folder, config.json, built-in name or hub id.", argument=True, panel="Input"),
     ]
-    json: Annotated[bool, Option(help="Print JSON.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Format, Json, Overwrite
 from biolm.options import Option
 from biolm.progress import log
 
@@ -36,11 +37,9 @@ class Arguments(Common):
         Path | None,
         Option(help="The table of cells that was read, if it moved.", shown="as it was", python="data"),
     ] = None
-    format: Annotated[
-        str | None, Option(help="As of the command that made them.", shown="by the ending", panel="Output")
-    ] = None
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    format: Format = None
+    overwrite: Overwrite = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

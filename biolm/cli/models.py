@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.options import Option
+from biolm.common_options import Json
 
 if TYPE_CHECKING:
     from biolm.models.catalogue import Entry
@@ -22,7 +22,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm models``."""
 
-    json: Annotated[bool, Option(help="Print JSON.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import SUMMARY, Common
+from biolm.cli.arguments import Common
+from biolm.common_options import Json, OutputFolder
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.tokens.pack import PackSettings
@@ -29,8 +29,8 @@ class Arguments(PackSettings, Common):
             panel="Input",
         ),
     ]
-    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
-    json: Annotated[bool, SUMMARY] = False
+    output: OutputFolder
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

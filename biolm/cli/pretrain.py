@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Json, Resume
 from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
@@ -31,9 +32,9 @@ class Arguments(Common):
         list[str] | None,
         Option(help="section.key=value in place of the file's; repeatable.", shown="none"),
     ] = None
-    resume: Annotated[bool, Option(help="Go on from the folder's last checkpoint.", panel="Run")] = False
+    resume: Resume = False
     dry_run: Annotated[bool, Option(help="Print sizes, parameters, steps and memory; train nothing.")] = False
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

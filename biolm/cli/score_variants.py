@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Antibody
+from biolm.cli.arguments import PROTEIN_MODEL, Antibody
+from biolm.common_options import Json
 from biolm.errors import ConfigError
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -40,10 +41,7 @@ class Arguments(VariantSettings, Antibody):
             panel="Output",
         ),
     ]
-    model: Annotated[
-        str,
-        Option(help="Checkpoint folder or hub id, such as ESM-2.", flags=("--model", "-m"), panel="Model"),
-    ]
+    model: Annotated[str, PROTEIN_MODEL]
     mutation: Annotated[
         list[str] | None,
         Option(help="Such as A24G:K30R, of the first protein of a FASTA; may be repeated."),
@@ -62,7 +60,7 @@ class Arguments(VariantSettings, Antibody):
     picture: Annotated[
         Path | None, Option(help="Heat map of a scan: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import CELL_FILE, Common
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.search.query import QuerySettings
@@ -18,10 +18,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(QuerySettings, Common):
     """Options of ``biolm search query``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path,
-        Option(help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", argument=True, panel="Input"),
-    ]
+    input: Annotated[Path, CELL_FILE]
     index: Annotated[Path, Option(help="Folder of the index.", flags=("--index", "-i"))]
     output: Annotated[
         Path,

@@ -6,13 +6,19 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.adapters.spatial.patches import PatchSettings
+from biolm.adapters.spatial.patches import Edge, PatchSettings
 from biolm.cli.arguments import Common, part
+from biolm.common_options import Overwrite
 from biolm.io.spatial.open import SectionOptions
 from biolm.options import Option
-from biolm.tasks.spatial.settings import AlignSettings, Device, Overwrite
+from biolm.tasks.spatial.settings import AlignSettings, SectionDevice
 
-__all__ = ["ModelArguments", "SectionArguments"]
+__all__ = ["OBSM_KEY", "ModelArguments", "SectionArguments", "TrainedModel"]
+
+OBSM_KEY = Option(help="Name of the result in obsm.", panel="Output")
+TrainedModel = Annotated[
+    Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,10 +38,7 @@ class SectionArguments(SectionOptions, AlignSettings, PatchSettings, Common):
         Option(help="Image file; hires or lowres of the layout; or none.", shown="the layout's largest"),
     ] = None
     # Python drops them; a command says that they are there.
-    edge: Annotated[
-        str,
-        Option(help="Patches that leave the image: drop, pad or error.", choices=("drop", "pad", "error")),
-    ] = "error"
+    edge: Edge = "error"
 
     def section_options(self) -> SectionOptions:
         """How the section is read."""
@@ -57,9 +60,7 @@ class ModelArguments(Common):
     input: Annotated[
         Path, Option(help="Section that biolm spatial prepare wrote.", argument=True, panel="Input")
     ]
-    model: Annotated[
-        Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
-    ]
+    model: TrainedModel
     mode: Annotated[str, Option(help="What the model is given: genes, image or both.")] = "both"
-    device: Device = "cpu"
+    device: SectionDevice = "cpu"
     overwrite: Overwrite = False

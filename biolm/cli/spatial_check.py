@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.spatial_arguments import SectionArguments
+from biolm.common_options import Json, Overwrite
 from biolm.options import Option
 from biolm.progress import log
 
@@ -26,8 +27,8 @@ class Arguments(SectionArguments):
             help="Folder for pictures and check.json.", flags=("--output", "-o"), shown="none", panel="Output"
         ),
     ] = None
-    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
-    overwrite: Annotated[bool, Option(help="Replace an existing folder.", panel="Output")] = False
+    json: Json = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import Common, part
+from biolm.cli.spatial_arguments import OBSM_KEY
+from biolm.common_options import H5AD, Overwrite
 from biolm.options import Option
 from biolm.tasks.spatial.settings import DeconvolveSettings
 
@@ -22,14 +25,11 @@ class Arguments(DeconvolveSettings, Common):
     input: Annotated[
         Path, Option(help="h5ad with raw counts and obsm['spatial'].", argument=True, panel="Input")
     ]
-    output: Annotated[
-        Path | None,
-        Option(help="h5ad file to write.", flags=("--output", "-o"), shown="none", panel="Output"),
-    ] = None
+    output: Annotated[Path | None, replace(H5AD, shown="none")] = None
     reference: Annotated[Path | None, Option(help="Cells with types, for NNLS.", shown="none: LDA")] = None
     picture: Annotated[Path | None, Option(help="PNG of the fractions.", shown="none", panel="Output")] = None
-    key: Annotated[str, Option(help="Name of the result in obsm.", panel="Output")] = "deconvolved"
-    overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False
+    key: Annotated[str, OBSM_KEY] = "deconvolved"
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import Common, part
+from biolm.common_options import H5AD, Overwrite
 from biolm.options import Option
 from biolm.tasks.spatial.settings import DomainSettings
 
@@ -20,17 +22,14 @@ class Arguments(DomainSettings, Common):
     """Options of ``biolm spatial domains``."""
 
     input: Annotated[Path, Option(help="h5ad with counts and obsm['spatial'].", argument=True, panel="Input")]
-    output: Annotated[
-        Path | None,
-        Option(help="h5ad file to write.", flags=("--output", "-o"), shown="none", panel="Output"),
-    ] = None
+    output: Annotated[Path | None, replace(H5AD, shown="none")] = None
     vectors: Annotated[str | None, Option(help="Key of obsm instead, as X_fused.", shown="PCA")] = None
     label: Annotated[str | None, Option(help="Column of known regions, to compare with.", shown="none")] = (
         None
     )
     picture: Annotated[Path | None, Option(help="PNG of the map.", shown="none", panel="Output")] = None
     key: Annotated[str, Option(help="Name of the column in obs.", panel="Output")] = "spatial_domain"
-    overwrite: Annotated[bool, Option(help="Replace existing outputs.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

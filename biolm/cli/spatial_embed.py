@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.spatial_arguments import ModelArguments
+from biolm.common_options import OutputH5ad
 from biolm.options import Option
 from biolm.progress import log
 
@@ -17,7 +18,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(ModelArguments):
     """Options of ``biolm spatial embed``."""
 
-    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
+    output: OutputH5ad
     key: Annotated[str, Option(help="Name of the fused vectors in obsm.", panel="Output")] = "X_fused"
     attention: Annotated[Path | None, Option(help="Folder for attention both ways.", shown="none")] = None
     image: Annotated[

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.spatial_arguments import ModelArguments
+from biolm.cli.spatial_arguments import OBSM_KEY, ModelArguments
+from biolm.common_options import OutputH5ad
 from biolm.options import Option
 from biolm.progress import log
 
@@ -19,11 +20,11 @@ __all__ = ["Arguments", "run"]
 class Arguments(ModelArguments):
     """Options of ``biolm spatial predict``."""
 
-    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
+    output: OutputH5ad
     picture: Annotated[
         Path | None, Option(help="PNG with the best genes on the map.", shown="none", panel="Output")
     ] = None
-    key: Annotated[str, Option(help="Name of the result in obsm.", panel="Output")] = "predicted_expression"
+    key: Annotated[str, OBSM_KEY] = "predicted_expression"
 
 
 def run(chosen: Arguments) -> None:

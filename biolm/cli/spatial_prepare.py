@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import part
 from biolm.cli.spatial_arguments import SectionArguments
+from biolm.common_options import OutputH5ad
 from biolm.options import Option
 from biolm.tasks.spatial.settings import PrepareSettings
 
@@ -18,7 +18,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(PrepareSettings, SectionArguments):
     """Options of ``biolm spatial prepare``."""
 
-    output: Annotated[Path, Option(help="h5ad file to write.", flags=("--output", "-o"), panel="Output")]
+    output: OutputH5ad
     keep_features: Annotated[
         bool, Option(help="Keep image features for the next time.", flags=("--cache/--no-cache",))
     ] = True

@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.cli.spatial_arguments import TrainedModel
+from biolm.common_options import Json, Overwrite
 from biolm.options import Option
+from biolm.tasks.spatial.settings import SectionDevice
 
 __all__ = ["Arguments", "run"]
 
@@ -20,15 +23,13 @@ class Arguments(Common):
     """Options of ``biolm spatial retrieve``."""
 
     input: Annotated[list[Path], Option(help="Prepared sections.", argument=True, panel="Input")]
-    model: Annotated[
-        Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
-    ]
+    model: TrainedModel
     picture: Annotated[
         Path | None, Option(help="PNG with recall at 1 to 50.", shown="none", panel="Output")
     ] = None
-    json: Annotated[bool, Option(help="Print all numbers as JSON on stdout.", panel="Output")] = False
-    device: Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")] = "cpu"
-    overwrite: Annotated[bool, Option(help="Replace an existing picture.", panel="Output")] = False
+    json: Json = False
+    device: SectionDevice = "cpu"
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common, part
+from biolm.common_options import OutputFolder
 from biolm.options import Option
 from biolm.tasks.spatial.settings import ModelSettings, TrainSettings
 from biolm.training.spatial.settings import Contrast, Epochs, FitSettings, LearningRate
@@ -23,7 +24,7 @@ class Arguments(TrainSettings, ModelSettings, Common):
     input: Annotated[
         list[Path], Option(help="Sections that biolm spatial prepare wrote.", argument=True, panel="Input")
     ]
-    output: Annotated[Path, Option(help="Folder to write.", flags=("--output", "-o"), panel="Output")]
+    output: OutputFolder
     epochs: Epochs = FitSettings.epochs
     lr: LearningRate = FitSettings.lr
     contrast: Contrast = FitSettings.contrast

@@ -7,13 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from biolm.cli.arguments import Common, part
+from biolm.common_options import Overwrite
 from biolm.io.text.formats import OnDuplicate, OnEmpty, OnMismatch, ReadOptions, Scheme
 from biolm.options import Option
 
 if TYPE_CHECKING:
     from biolm.io.text import Document, ReadReport
 
-__all__ = ["TextInput", "documents_of"]
+__all__ = [
+    "AnswerMismatch",
+    "KeyVariable",
+    "PieceBatch",
+    "TextInput",
+    "Timeout",
+    "TransformersFolder",
+    "documents_of",
+]
+
+AnswerMismatch = Annotated[str, Option(help="An answer not at its place: error or skip.")]
+KeyVariable = Annotated[str, Option(help="Environment variable with the server's key.", shown="no key")]
+PieceBatch = Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")]
+Timeout = Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)]
+TransformersFolder = Annotated[
+    Path, Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output")
+]
 
 _FORMATS = "bioc-xml, bioc-json, pubtator, brat, conll, jsonl, medline, nbib, text or lines."
 
@@ -30,7 +47,7 @@ class TextInput(Common):
     on_duplicate: OnDuplicate = "error"
     on_empty: OnEmpty = "error"
     scheme: Scheme = None
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
     def reading(self) -> ReadOptions:
         """How to read the documents."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Overwrite
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -31,7 +32,7 @@ class Arguments(Common):
     layer: Annotated[int, Option(help="Layer from 0, -1 the last.")] = -1
     head: Annotated[int | None, Option(help="Head from 0.", shown="mean of all")] = None
     words: Annotated[bool, Option(help="Merge pieces to words.")] = False
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

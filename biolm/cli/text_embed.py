@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.text_arguments import TextInput
+from biolm.cli.text_arguments import PieceBatch, TextInput
+from biolm.common_options import KEY, Device, Encoder
 from biolm.jobs.settings import EmbedSettings, RunSettings
 from biolm.options import Option, options_of
 from biolm.progress import log
-from biolm.text.settings import Device, Overlap
+from biolm.text.settings import Overlap
 
 __all__ = ["Arguments", "run"]
 
@@ -25,13 +26,11 @@ class Arguments(TextInput, RunSettings):
             help="File to write: .h5ad, .zarr, .parquet or .npy.", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    model: Annotated[
-        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
-    key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel="Output")] = None
+    model: Encoder = "minilm"
+    key: Annotated[str | None, KEY] = None
     pool: Annotated[str | None, Option(help="mean or cls.", shown="the folder's own", panel="Model")] = None
     overlap: Overlap = None
-    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 8192
+    batch_tokens: PieceBatch = 8192
     block_rows: Annotated[
         int | None, Option(help="Documents worked on at a time.", min=1, shown="256", panel="Run")
     ] = None

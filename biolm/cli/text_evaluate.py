@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput
+from biolm.common_options import Seed
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -33,7 +34,7 @@ class Arguments(TextInput):
         Option(help="Causal model whose perplexity is measured.", flags=("--model", "-m"), panel="Model"),
     ] = None
     stride: Annotated[int | None, Option(help="Tokens a window moves on by.", shown="half")] = None
-    seed: Annotated[int, Option(help="Seed of the bootstrap.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Encoder, Overwrite
 from biolm.options import Option
 from biolm.progress import log
 
@@ -25,10 +26,8 @@ class Arguments(Common):
         Path,
         Option(help="Folder to write, for biolm embed --model.", flags=("--output", "-o"), panel="Output"),
     ]
-    model: Annotated[
-        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    model: Encoder = "minilm"
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

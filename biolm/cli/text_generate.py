@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.cli.text_arguments import KeyVariable, Timeout
+from biolm.common_options import Seed
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -30,16 +32,14 @@ class Arguments(Common):
         str | None,
         Option(help="Address up to the version, such as http://127.0.0.1:11434/v1 (ollama)."),
     ] = None
-    key_variable: Annotated[
-        str, Option(help="Environment variable with the server's key.", shown="no key")
-    ] = ""
-    timeout: Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)] = 60.0
+    key_variable: KeyVariable = ""
+    timeout: Timeout = 60.0
     max_tokens: Annotated[int, Option(help="Most tokens to generate.", min=1)] = 64
     temperature: Annotated[float, Option(help="0 takes the most likely token.", min=0)] = 0.0
     top_p: Annotated[float, Option(help="Sample from the fewest tokens of this probability.")] = 1.0
     frequency_penalty: Annotated[float, Option(help="Per earlier generation of a token.")] = 0.0
     presence_penalty: Annotated[float, Option(help="For tokens generated before.")] = 0.0
-    seed: Annotated[int, Option(help="Seed of the draws.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

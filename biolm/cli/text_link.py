@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.common_options import Format
 from biolm.options import Option
 from biolm.progress import log
 
@@ -39,9 +40,7 @@ class Arguments(TextInput):
         bool,
         Option(help="First find the dictionary's names in the texts; --kind names them."),
     ] = False
-    format: Annotated[str | None, Option(help="Format to write.", shown="by the ending", panel="Output")] = (
-        None
-    )
+    format: Format = None
 
 
 def run(chosen: Arguments) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.cli.text_arguments import KeyVariable, Timeout
+from biolm.common_options import SPECIES, Seed
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -29,16 +32,14 @@ class Arguments(Common):
     model: Annotated[
         str, Option(help="Name of the model on the server.", flags=("--model", "-m"), panel="Model")
     ]
-    key_variable: Annotated[
-        str, Option(help="Environment variable with the server's key.", shown="no key")
-    ] = ""
+    key_variable: KeyVariable = ""
     repeats: Annotated[int, Option(help="Times that each list is asked about.", min=2)] = 5
     controls: Annotated[int, Option(help="Random lists asked about.", min=1)] = 4
     temperature: Annotated[float, Option(help="Of the answers.", min=0)] = 0.7
     tissue: Annotated[str, Option(help="Said in the question.", shown="not said")] = ""
-    species: Annotated[str, Option(help="human or mouse.")] = "human"
-    timeout: Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)] = 60.0
-    seed: Annotated[int, Option(help="Seed of random lists and answers.", min=0, panel="Run")] = 0
+    species: Annotated[str, replace(SPECIES, shown=None, panel=None, only=())] = "human"
+    timeout: Timeout = 60.0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.common_options import Device, Encoder
 from biolm.options import Option
-from biolm.text.settings import Device
 
 __all__ = ["Arguments", "run"]
 
@@ -21,9 +21,7 @@ class Arguments(TextInput):
     query: Annotated[str, Option(help="Text to look for.")]
     k: Annotated[int, Option(help="Results.", min=1)] = 5
     documents: Annotated[bool, Option(help="Whole documents in place of sentences.")] = False
-    model: Annotated[
-        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
+    model: Encoder = "minilm"
     device: Device = "auto"
 
 

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.text_arguments import TextInput
+from biolm.cli.text_arguments import PieceBatch, TextInput
+from biolm.common_options import Device
 from biolm.options import Option
 from biolm.progress import log
-from biolm.text.settings import Device, Overlap
+from biolm.text.settings import Overlap, TextPrecision
 
 __all__ = ["Arguments", "run"]
 
@@ -34,8 +35,8 @@ class Arguments(TextInput):
         ),
     ] = None
     overlap: Overlap = None
-    batch_tokens: Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")] = 1024
-    precision: Annotated[str, Option(help="float32 or bfloat16.", panel="Run")] = "float32"
+    batch_tokens: PieceBatch = 1024
+    precision: TextPrecision = "float32"
     device: Device = "auto"
 
 

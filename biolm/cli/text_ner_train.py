@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import part
-from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.cli.text_arguments import TextInput, TransformersFolder, documents_of
+from biolm.common_options import Encoder
 from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import FitSettings
@@ -20,13 +21,8 @@ class Arguments(FitSettings, TextInput):
     """Options of ``biolm text ner train``."""
 
     dev: Annotated[Path, Option(help="Documents on which the epoch is chosen.")]
-    output: Annotated[
-        Path,
-        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
-    ]
-    model: Annotated[
-        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
+    output: TransformersFolder
+    model: Encoder = "minilm"
 
 
 def run(chosen: Arguments) -> None:

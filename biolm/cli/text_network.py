@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.common_options import Seed
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -30,7 +31,7 @@ class Arguments(TextInput):
     species: Annotated[str, Option(help="human or mouse symbols.")] = "human"
     least: Annotated[int, Option(help="Fewest documents that name both.", min=1)] = 2
     most_q: Annotated[float, Option(help="Largest false discovery rate of a drawn pair.")] = 0.05
-    seed: Annotated[int, Option(help="Seed of layout and communities.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

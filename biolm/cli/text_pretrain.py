@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from biolm.cli.arguments import part
-from biolm.cli.text_arguments import TextInput, documents_of
-from biolm.options import Option
+from biolm.cli.text_arguments import TextInput, TransformersFolder, documents_of
 from biolm.text.settings import PretrainSettings
 
 __all__ = ["Arguments", "run"]
@@ -20,10 +17,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(PretrainSettings, TextInput):
     """Options of ``biolm text pretrain``."""
 
-    output: Annotated[
-        Path,
-        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
-    ]
+    output: TransformersFolder
 
 
 def run(chosen: Arguments) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
+from biolm.cli.text_arguments import AnswerMismatch
+from biolm.common_options import Device, Overwrite
 from biolm.options import Option
 from biolm.progress import log
-from biolm.text.settings import Device, Overlap
+from biolm.text.settings import Overlap
 
 __all__ = ["Arguments", "run"]
 
@@ -31,7 +33,7 @@ class Arguments(Common):
             help="JSON file to write, as the official scorer reads.", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    on_mismatch: Annotated[str, Option(help="An answer not at its place: error or skip.")] = "error"
+    on_mismatch: AnswerMismatch = "error"
     n_best: Annotated[int, Option(help="Answers of a factoid.", min=1)] = 5
     longest: Annotated[int, Option(help="Most pieces of an answer.", min=1)] = 30
     threshold: Annotated[
@@ -43,7 +45,7 @@ class Arguments(Common):
     ] = None
     overlap: Overlap = None
     device: Device = "auto"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

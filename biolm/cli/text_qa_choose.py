@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Seed
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -28,7 +29,7 @@ class Arguments(Common):
     norm: Annotated[str, Option(help="How options are chosen: sum, byte or unconditional.")] = "unconditional"
     shots: Annotated[int, Option(help="First questions that are shown with their answers.", min=0)] = 0
     orders: Annotated[int, Option(help="Orders of the options that vote.", min=1)] = 1
-    seed: Annotated[int, Option(help="Seed of the orders.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
 
 def run(chosen: Arguments) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common, part
+from biolm.cli.text_arguments import AnswerMismatch, TransformersFolder
+from biolm.common_options import Encoder, Overwrite
 from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Epochs, FitSettings
@@ -22,16 +24,11 @@ class Arguments(FitSettings, Common):
         Path, Option(help="Questions of SQuAD 1.1 or 2.0 to learn from.", argument=True, panel="Input")
     ]
     dev: Annotated[Path, Option(help="Questions on which the epoch is chosen.")]
-    output: Annotated[
-        Path,
-        Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output"),
-    ]
-    model: Annotated[
-        str, Option(help="Folder of an encoder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
-    on_mismatch: Annotated[str, Option(help="An answer not at its place: error or skip.")] = "error"
+    output: TransformersFolder
+    model: Encoder = "minilm"
+    on_mismatch: AnswerMismatch = "error"
     epochs: Epochs = 2
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

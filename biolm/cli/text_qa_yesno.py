@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import Device, Overwrite, Seed
 from biolm.options import Option
-from biolm.text.settings import Device, Seed
 
 __all__ = ["Arguments", "run"]
 
@@ -31,7 +31,7 @@ class Arguments(Common):
     ] = None
     seed: Seed = 0
     device: Device = "auto"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:

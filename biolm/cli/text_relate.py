@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.common_options import Format, Seed
 from biolm.options import Option
 from biolm.progress import log
-from biolm.text.settings import Seed
 
 __all__ = ["Arguments", "run"]
 
@@ -22,9 +22,7 @@ class Arguments(TextInput):
     output: Annotated[Path, Option(help="File to write.", flags=("--output", "-o"), panel="Output")]
     kinds: Annotated[str, Option(help="The two types of entities, with a comma.")] = "Chemical,Disease"
     relation: Annotated[str, Option(help="Type of the relations.")] = "CID"
-    format: Annotated[str | None, Option(help="Format to write.", shown="by the ending", panel="Output")] = (
-        None
-    )
+    format: Format = None
     seed: Seed = 0
 
 

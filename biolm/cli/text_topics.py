@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
+from biolm.common_options import Seed
 from biolm.options import Option
-from biolm.text.settings import Seed
 
 __all__ = ["Arguments", "run"]
 

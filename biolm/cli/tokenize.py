@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import DATA, Json
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.tokens.tokenize import TokenizeSettings
@@ -21,10 +22,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(TokenizeSettings, Common):
     """Options of ``biolm tokenize``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path,
-        Option(help="Cells: h5ad, zarr, loom, 10x, csv. Sequences: FASTA ...", argument=True, panel="Input"),
-    ]
+    input: Annotated[Path, DATA]
     model: Annotated[
         str, Option(help="Checkpoint folder, name or hub id.", flags=("--model", "-m"), panel="Model")
     ]
@@ -32,7 +30,7 @@ class Arguments(TokenizeSettings, Common):
         Path,
         Option(help="File to write: .parquet, .arrow or .zarr.", flags=("--output", "-o"), panel="Output"),
     ]
-    json: Annotated[bool, Option(help="Print a summary as JSON on stdout.", panel="Output")] = False
+    json: Json = False
 
 
 def run(chosen: Arguments) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
 from biolm.cli.workflow_schema import Section
 from biolm.options import Option
+from biolm.tasks.annotate.settings import DONORS
+from biolm.tasks.evaluate.settings import BATCHES, CELL_TYPES, GROUPS
 
 __all__ = [
     "SHEETS",
@@ -34,26 +36,36 @@ _SEQUENCES = frozenset(
 )
 _SHARDS = Option(help="Parts that each job is scattered to; the result is the same.", min=1)
 
+_PATH = Option(help="Table of cells with raw counts, seen from the working directory.")
+_LAYER = Option(help="Matrix to read: a layer, or raw; empty: X.")
+_SHEET = Option(help="Tab-separated sample sheet.")
+
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSample:
-    """A row of the sample sheet of ``workflows/embed``."""
+class _Cells:
+    """A table of cells in a sample sheet."""
 
     dataset: Annotated[str, Option(help="Name of the dataset; it names the results.", pattern=_NAME)]
-    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    path: Annotated[str, _PATH]
+    batch: Annotated[str | None, BATCHES] = None
+    groups: Annotated[str | None, GROUPS] = None
+    layer: Annotated[str | None, _LAYER] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSample(_Cells):
+    """A row of the sample sheet of ``workflows/embed``."""
+
     label: Annotated[str | None, Option(help="Column of obs with the cell types; empty: no evaluation.")] = (
         None
     )
-    batch: Annotated[str | None, Option(help="Column of obs that integration should remove.")] = None
-    groups: Annotated[str | None, Option(help="Column of obs whose groups stay whole in folds.")] = None
-    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
     """``config/config.yaml`` of ``workflows/embed``."""
 
-    samples: Annotated[str, Option(help="Tab-separated sample sheet.")]
+    samples: Annotated[str, _SHEET]
     models: Annotated[
         dict[str, str],
         Option(help="By name in the results: built-in model, checkpoint folder or hub id.", pattern=_NAME),
@@ -74,22 +86,17 @@ class EmbedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class Dataset(_Cells):
     """A row of the sample sheet of ``workflows/benchmark``."""
 
-    dataset: Annotated[str, Option(help="Name of the dataset; it names the results.", pattern=_NAME)]
-    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
-    label: Annotated[str, Option(help="Column of obs with the cell types.")]
-    batch: Annotated[str | None, Option(help="Column of obs that integration should remove.")] = None
-    groups: Annotated[str | None, Option(help="Column of obs whose groups stay whole in folds.")] = None
-    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
+    label: Annotated[str, CELL_TYPES]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
     """``config/config.yaml`` of ``workflows/benchmark``."""
 
-    samples: Annotated[str, Option(help="Tab-separated sample sheet.")]
+    samples: Annotated[str, _SHEET]
     systems: Annotated[
         dict[str, str],
         Option(
@@ -120,10 +127,10 @@ class BenchmarkConfig:
 class Reference:
     """The labelled cells that an annotator learns from."""
 
-    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    path: Annotated[str, _PATH]
     label: Annotated[str, Option(help="Column of obs to learn.")]
-    batch: Annotated[str | None, Option(help="Column of donors or batches to keep together.")] = None
-    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; by default X.")] = None
+    batch: Annotated[str | None, DONORS] = None
+    layer: Annotated[str | None, _LAYER] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +138,9 @@ class Query:
     """A row of the sample sheet of ``workflows/annotate``."""
 
     query: Annotated[str, Option(help="Name of the query; it names the results.", pattern=_NAME)]
-    path: Annotated[str, Option(help="Table of cells with raw counts, seen from the working directory.")]
+    path: Annotated[str, _PATH]
     label: Annotated[str | None, Option(help="Column of obs with known types, to compare with.")] = None
-    layer: Annotated[str | None, Option(help="Matrix to read: a layer, or raw; empty: X.")] = None
+    layer: Annotated[str | None, _LAYER] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated
 
+from biolm.common_options import (
+    CELLS,
+    KEY,
+    LONG_ROWS,
+    ROWS,
+    SEQUENCES,
+    SHARD,
+    SPECIES,
+    AllowNormalised,
+    BatchTokens,
+    Device,
+    Duplicates,
+    Format,
+    Letters,
+    Overwrite,
+    Pool,
+    Precision,
+    Progress,
+    Resume,
+    Seed,
+)
 from biolm.errors import ConfigError
 from biolm.io.cells.source import TRANSPOSED
 from biolm.options import Option, check_options
@@ -20,10 +41,7 @@ __all__ = [
     "check_key",
 ]
 
-PRECISIONS = ("float32", "bfloat16", "float16")
 MATCHES = ("resolve", "published")
-CELLS, SEQUENCES, LONG_ROWS = ("cells",), ("sequences",), ("sequences", "documents")
-"""For which kinds of data an option is."""
 _INPUT, _MODEL, _OUTPUT, _RUN = "Input", "Model", "Output", "Run"
 
 
@@ -87,16 +105,11 @@ class ReadingSettings:
             only=CELLS,
         ),
     ] = "resolve"
-    species: Annotated[
-        str | None,
-        Option(help="human or mouse.", shown="inferred", panel="Cells", only=CELLS),
-    ] = None
-    allow_normalised: Annotated[
-        bool, Option(help="Take values that are not counts.", panel="Cells", only=CELLS)
-    ] = False
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel=_RUN)] = 0
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel=_OUTPUT)] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    species: Annotated[str | None, SPECIES] = None
+    allow_normalised: AllowNormalised = False
+    seed: Seed = 0
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -130,20 +143,14 @@ class ModelSettings:
         Compile the model's layers first (torch models); for long jobs on a GPU.
     """
 
-    pool: Annotated[
-        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel=_MODEL)
-    ] = None
+    pool: Pool = None
     hidden_state: Annotated[
         int | None, Option(help="State to pool: -1 the last, -2 ...", shown="the model's own", panel=_MODEL)
     ] = None
-    precision: Annotated[
-        str, Option(help="float32, bfloat16 or float16.", choices=PRECISIONS, panel=_MODEL)
-    ] = "float32"
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel=_RUN)] = "auto"
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel=_RUN)] = 16_384
-    block_rows: Annotated[
-        int | None, Option(help="Rows worked on at a time.", min=1, shown="the model's own", panel=_RUN)
-    ] = None
+    precision: Precision = "float32"
+    device: Device = "auto"
+    batch_tokens: BatchTokens = 16_384
+    block_rows: Annotated[int | None, replace(ROWS, shown="the model's own")] = None
     compile: Annotated[bool, Option(help="Compile the layers first (GPU).", panel=_RUN)] = False
 
 
@@ -158,15 +165,7 @@ class SequenceSettings:
         them as its unknown token, ``skip`` leaves the record out.
     """
 
-    letters: Annotated[
-        Literal["error", "unknown", "skip"],
-        Option(
-            help="Residues or bases the model does not know: error, unknown or skip the record.",
-            choices=("error", "unknown", "skip"),
-            panel="Sequences",
-            only=SEQUENCES,
-        ),
-    ] = "unknown"
+    letters: Letters = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +183,7 @@ class Resumable:
         Continue a job that was interrupted; files only.
     """
 
-    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel=_RUN)] = False
+    resume: Resume = False
 
     @property
     def shard(self) -> str | None:
@@ -206,18 +205,9 @@ class RunSettings:
         Of the output; from its ending by default.
     """
 
-    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel=_RUN)] = False
-    shard: Annotated[
-        str | None,
-        Option(
-            help="Do part i of n, such as 2/7, into a folder for biolm merge.",
-            shown="all",
-            panel=_RUN,
-        ),
-    ] = None
-    format: Annotated[
-        str | None, Option(help="Format of the output.", shown="by the ending", panel=_OUTPUT)
-    ] = None
+    resume: Resume = False
+    shard: Annotated[str | None, SHARD] = None
+    format: Format = None
 
     def check_run(self) -> None:
         """Check what holds for every job.
@@ -281,7 +271,7 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
         If a value is out of range.
     """
 
-    key: Annotated[str | None, Option(help="Name of the result.", shown="X_MODEL", panel=_OUTPUT)] = None
+    key: Annotated[str | None, KEY] = None
     centre: Annotated[
         bool, Option(help="Take the dataset's mean from its vectors.", panel="Cells", only=CELLS)
     ] = False
@@ -297,15 +287,7 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
             only=SEQUENCES,
         ),
     ] = None
-    duplicates: Annotated[
-        str,
-        Option(
-            help="Repeated names: error or keep.",
-            choices=("error", "keep"),
-            panel="Sequences",
-            only=SEQUENCES,
-        ),
-    ] = "error"
+    duplicates: Duplicates = "error"
     windows: Annotated[
         bool,
         Option(help="Read long sequences in overlapping windows.", panel="Sequences", only=SEQUENCES),

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from biolm.common_options import Device, Seed
 from biolm.options import Option, check_options
 
-__all__ = ["Device", "Epochs", "FitSettings", "Overlap", "PretrainSettings", "Seed"]
+__all__ = ["Epochs", "FitSettings", "Overlap", "PretrainSettings", "TextPrecision"]
 
 Epochs = Annotated[int, Option(help="Passes over the examples.", min=1)]
 Overlap = Annotated[
     int | None, Option(help="Pieces that windows share.", min=0, shown="a quarter of a window")
 ]
-Seed = Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")]
+TextPrecision = Annotated[
+    str, Option(help="float32 or bfloat16.", choices=("float32", "bfloat16"), panel="Model")
+]
 LearningRate = Annotated[float, Option(help="Peak learning rate.", above=0)]
 
 
@@ -56,9 +58,7 @@ class FitSettings:
     overlap: Overlap = None
     seed: Seed = 0
     device: Device = "auto"
-    precision: Annotated[
-        str, Option(help="float32 or bfloat16.", choices=("float32", "bfloat16"), panel="Model")
-    ] = "float32"
+    precision: TextPrecision = "float32"
     freeze_embeddings: Annotated[bool, Option(help="Leave the token embeddings as they are.")] = False
     most_seconds: Annotated[float, Option(help="Begin no epoch that ends later.", min=0, cli=False)] = 0.0
 

@@ -17,9 +17,13 @@ from biolm.io.spatial.images import Level, TissueImage
 from biolm.io.spatial.resample import resize
 from biolm.options import Option, check_options
 
-__all__ = ["Block", "PatchSettings", "Patches", "cut_patches", "symmetry"]
+__all__ = ["Block", "Edge", "PatchSettings", "Patches", "cut_patches", "symmetry"]
 
 PADDING = 255
+
+Edge = Annotated[
+    str, Option(help="Patches that leave the image: drop, pad or error.", choices=("drop", "pad", "error"))
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +49,7 @@ class PatchSettings:
     pixels: Annotated[
         int, Option(help="Pixels along a finished patch.", min=1, flags=("--patch-pixels",))
     ] = 224
-    edge: Annotated[
-        str,
-        Option(help="Patches that leave the image: drop, pad or error.", choices=("drop", "pad", "error")),
-    ] = "drop"
+    edge: Edge = "drop"
 
     def __post_init__(self) -> None:
         check_options(self)

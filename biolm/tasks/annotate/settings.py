@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar
 
+from biolm.common_options import CELLS, KEY, SEQUENCES
 from biolm.errors import ConfigError
 from biolm.extras import need
-from biolm.jobs.settings import CELLS, SEQUENCES, CellSettings, RunSettings, SequenceSettings, check_key
+from biolm.jobs.settings import CellSettings, RunSettings, SequenceSettings, check_key
 from biolm.options import Option, check_options, refuse_unused, unused_options
 
-__all__ = ["METHODS", "TRAINED", "FitSettings", "GeneFitSettings", "PredictSettings"]
+__all__ = ["DONORS", "METHODS", "TRAINED", "FitSettings", "GeneFitSettings", "PredictSettings"]
 
 TRAINED = ("head", "lora", "full")
 METHODS = ("linear", "knn", *TRAINED)
 FROZEN = ("linear", "knn")
 FEATURES = {"cells": ("joint", "embedding", "expression"), "sequences": ("joint", "embedding", "kmers")}
 SPLITS = ("clusters", "random")
+DONORS = Option(help="Column of donors or batches to keep together.", shown="none")
 
 _METHODS_OF = {
     "features": ("linear",),
@@ -89,9 +91,7 @@ class FitSettings(CellSettings, SequenceSettings):
             choices=("joint", "embedding", "expression", "kmers"),
         ),
     ] = "joint"
-    batch: Annotated[
-        str | None, Option(help="Column of donors or batches to keep together.", shown="none")
-    ] = None
+    batch: Annotated[str | None, DONORS] = None
     leave_out: Annotated[tuple[str, ...], Option(help="Label that is no class; may be repeated.")] = ()
     test_share: Annotated[
         float, Option(help="Fraction of cells (batches) to measure on.", above=0, below=1)
@@ -233,7 +233,7 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
         "sequences": ("seed", "precision", "compile", "format"),
     }
 
-    key: Annotated[str | None, Option(help="Name of the result.", shown="biolm_LABEL", panel="Output")] = None
+    key: Annotated[str | None, replace(KEY, shown="biolm_LABEL")] = None
     reject: Annotated[bool, Option(help="Call cells below the threshold unknown.")] = True
     ontology: Annotated[
         str | None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.common_options import Device
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
@@ -77,7 +78,7 @@ class AttentionSettings(ReadingSettings):
     """
 
     cells: Annotated[int, Option(help="Cells to average over, evenly spaced.", min=1)] = 100
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
+    device: Device = "auto"
 
 
 def attention_of_cells(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Policy, Tally
+from biolm.common_options import LETTERS, Device, Overwrite, Progress
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing
 from biolm.io.provenance import plain, stamp
@@ -88,16 +89,10 @@ class ContactSettings(RunSettings):
     picture: Annotated[
         Path | None, Option(help="Also draw the first: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
-    letters: Annotated[
-        Policy,
-        Option(
-            help="Residues the model does not know: error, unknown or skip the record.",
-            choices=("error", "unknown", "skip"),
-        ),
-    ] = "unknown"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    device: Device = "auto"
+    letters: Annotated[Policy, replace(LETTERS, only=())] = "unknown"
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -8,9 +8,13 @@ from typing import Annotated
 from biolm.jobs.settings import ReadingSettings
 from biolm.options import Option
 
-__all__ = ["EvaluateSettings"]
+__all__ = ["BATCHES", "CELL_TYPES", "GROUPS", "EvaluateSettings"]
 
 SHOTS = (1, 5, 10, 50)
+
+CELL_TYPES = Option(help="Column of obs with the cell types.")
+BATCHES = Option(help="Column of obs that integration should remove.", shown="none")
+GROUPS = Option(help="Column whose groups stay whole in folds.", shown="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +48,9 @@ class EvaluateSettings(ReadingSettings):
         If a value is out of range.
     """
 
-    label: Annotated[str, Option(help="Column of obs with the cell types.")]
-    batch: Annotated[
-        str | None, Option(help="Column of obs that integration should remove.", shown="none")
-    ] = None
-    groups: Annotated[str | None, Option(help="Column whose groups stay whole in folds.", shown="none")] = (
-        None
-    )
+    label: Annotated[str, CELL_TYPES]
+    batch: Annotated[str | None, BATCHES] = None
+    groups: Annotated[str | None, GROUPS] = None
     leave_out: Annotated[
         tuple[str, ...], Option(help="Label that is no type; may be repeated.", shown="none")
     ] = ()

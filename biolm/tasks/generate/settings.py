@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from biolm.common_options import Device, Overwrite, Progress, Seed
 from biolm.jobs.settings import RunSettings
 from biolm.options import Option, check_options, refuse_unused
 
@@ -101,11 +102,11 @@ class GenerateSettings(RunSettings):
             panel="Sequences",
         ),
     ] = "error"
-    seed: Annotated[int, Option(help="Seed of every draw.", min=0, panel="Run")] = 0
+    seed: Seed = 0
     batch_size: Annotated[int, Option(help="Sequences made together.", min=1, panel="Run")] = 32
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    device: Device = "auto"
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)

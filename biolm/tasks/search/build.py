@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
+from biolm.common_options import Seed
 from biolm.errors import ConfigError, InputError
 from biolm.extras import need
 from biolm.io.cell_tables import open_table
@@ -75,7 +76,7 @@ class IndexSettings:
         "exact"
     )
     threads: Annotated[int, Option(help="Threads that build hnsw; more than 1 vary.", min=1)] = 1
-    seed: Annotated[int, Option(help="Seed of everything random.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         self.check_index()

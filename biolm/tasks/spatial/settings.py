@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.adapters.spatial.patches import PatchSettings
+from biolm.common_options import SPECIES, AllowNormalised, Overwrite, Progress, Seed
 from biolm.errors import ConfigError
 from biolm.io.spatial.open import SectionOptions
 from biolm.options import Option, check_options
@@ -21,9 +22,7 @@ __all__ = [
     "TrainSettings",
 ]
 
-Device = Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")]
-Overwrite = Annotated[bool, Option(help="Replace an existing output.", panel="Output")]
-Progress = Annotated[bool, Option(help="Draw a progress bar on stderr.", cli=False)]
+SectionDevice = Annotated[str, Option(help="cpu, cuda, cuda:1 ...", panel="Run")]
 FirstSeed = Annotated[int, Option(help="First seed.", min=0, panel="Run")]
 
 
@@ -109,13 +108,13 @@ class PrepareSettings:
     patient: Annotated[
         str | None, Option(help="Whose tissue it is, for splits.", shown="inferred from obs")
     ] = None
-    species: Annotated[str | None, Option(help="human or mouse.", shown="inferred from ids")] = None
+    species: Annotated[str | None, SPECIES] = None
     assay: Annotated[str | None, Option(help="visium, xenium ...", shown="inferred from the layout")] = None
     cache: Annotated[Path | None, Option(help="Folder of image features.", cli=False)] = None
-    device: Annotated[str, Option(help="Where an image encoder runs: cpu, cuda ...", panel="Run")] = "cpu"
+    device: SectionDevice = "cpu"
     progress: Progress = False
     overwrite: Overwrite = False
-    allow_normalised: Annotated[bool, Option(help="Take values that are not counts.")] = False
+    allow_normalised: AllowNormalised = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +191,7 @@ class DeconvolveSettings:
     genes: Annotated[int, Option(help="Most variable genes that are read.", min=1)] = 1000
     held_out: Annotated[float, Option(help="Fraction held out.", above=0, below=1, cli=False)] = 0.2
     iterations: Annotated[int, Option(help="Most passes of LDA.", min=1)] = 200
-    seed: Annotated[int, Option(help="Seed of LDA.", min=0, panel="Run")] = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -293,7 +292,7 @@ class TrainSettings:
     ] = 3
     controls: Annotated[bool, Option(help="Train on shuffled pairs too.", cli=False)] = True
     seed: FirstSeed = 0
-    device: Device = "cpu"
+    device: SectionDevice = "cpu"
     overwrite: Overwrite = False
     progress: Progress = False
 

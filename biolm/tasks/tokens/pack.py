@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.cells.counts import check_counts, watch_counts
 from biolm.adapters.sequences.kind import check_one_kind
+from biolm.common_options import Duplicates, Resume
 from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.atomic import discard, install, refuse_existing, remove, writing
 from biolm.io.cells import CellSource, open_cells
@@ -25,7 +26,7 @@ from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
-from biolm.jobs.settings import CELLS, SEQUENCES, ReadingSettings
+from biolm.jobs.settings import CELLS, ReadingSettings
 from biolm.options import Option, read_options, refuse_unused
 from biolm.progress import log, progress
 from biolm.training.data.sources import expand, holds_sequences, holds_tokens
@@ -65,16 +66,8 @@ class PackSettings(ReadingSettings):
             only=CELLS,
         ),
     ] = None
-    resume: Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")] = False
-    duplicates: Annotated[
-        str,
-        Option(
-            help="Repeated names: error or keep.",
-            choices=("error", "keep"),
-            panel="Sequences",
-            only=SEQUENCES,
-        ),
-    ] = "error"
+    resume: Resume = False
+    duplicates: Duplicates = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells import concatenate
 from biolm.batch import Tokens
+from biolm.common_options import ROWS
 from biolm.errors import ConfigError
 from biolm.io.tokens import FORMATS, TokenWriter, token_format
 from biolm.jobs.job import Job, check_outputs, watched
@@ -51,7 +52,7 @@ class TokenizeSettings(ReadingSettings, SequenceSettings, RunSettings):
     """
 
     workers: Annotated[int, Option(help="Threads that tokenise.", min=1, panel="Run")] = 1
-    block_rows: Annotated[int, Option(help="Rows worked on at a time.", min=1, panel="Run")] = 8192
+    block_rows: Annotated[int, ROWS] = 8192
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.sequences import check_kind
+from biolm.common_options import Device, Overwrite, Precision, Progress
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.sequences import SequenceBlock, SequenceStore
@@ -63,15 +64,10 @@ class EntropySettings:
         Path | None, Option(help="Curve: .png, .svg or .pdf.", shown="none", panel="Output")
     ] = None
     batch_tokens: Annotated[int, Option(help="Bases read at a time.", min=1, panel="Run")] = 16_384
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
-    precision: Annotated[
-        str,
-        Option(
-            help="float32, bfloat16 or float16.", choices=("float32", "bfloat16", "float16"), panel="Model"
-        ),
-    ] = "float32"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    device: Device = "auto"
+    precision: Precision = "float32"
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)

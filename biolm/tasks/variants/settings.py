@@ -6,7 +6,7 @@ Dimensions: ``m`` variants · ``k`` columns of scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.adapters.sequences import Policy
+from biolm.common_options import LETTERS, SEED, SHARD, BatchTokens, Device, Overwrite, Precision, Progress
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
 from biolm.jobs.settings import RunSettings
@@ -118,13 +119,7 @@ class VariantSettings(RunSettings):
         False
     )
     baseline: Annotated[bool, Option(help="Proteins: add BLOSUM62 beside the model.", only=_PROTEINS)] = True
-    letters: Annotated[
-        Policy,
-        Option(
-            help="Residues or bases the model does not know: error, unknown or skip the record.",
-            choices=("error", "unknown", "skip"),
-        ),
-    ] = "unknown"
+    letters: Annotated[Policy, replace(LETTERS, only=())] = "unknown"
     offset: Annotated[
         int,
         Option(help="Proteins: by how much written places exceed those of the sequence.", only=(TABLE, LIST)),
@@ -132,28 +127,13 @@ class VariantSettings(RunSettings):
     key: Annotated[str, Option(help="Begins the names of the new columns or fields.", panel="Output")] = (
         "BIOLM"
     )
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
-    precision: Annotated[
-        str,
-        Option(
-            help="float32, bfloat16 or float16.", choices=("float32", "bfloat16", "float16"), panel="Model"
-        ),
-    ] = "float32"
-    seed: Annotated[
-        int, Option(help="Seed of the bootstrap of a table.", min=0, panel="Run", only=(TABLE,))
-    ] = 0
-    shard: Annotated[
-        str | None,
-        Option(
-            help="Do part i of n, such as 2/7, into a folder for biolm merge; scans are done whole.",
-            shown="all",
-            panel="Run",
-            only=(TABLE, LIST, VCF),
-        ),
-    ] = None
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    batch_tokens: BatchTokens = 16_384
+    device: Device = "auto"
+    precision: Precision = "float32"
+    seed: Annotated[int, replace(SEED, only=(TABLE,))] = 0
+    shard: Annotated[str | None, replace(SHARD, only=(TABLE, LIST, VCF))] = None
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)

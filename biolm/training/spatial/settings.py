@@ -10,7 +10,7 @@ from biolm.options import Option, check_options
 __all__ = ["Contrast", "Epochs", "FitSettings", "LearningRate"]
 
 Epochs = Annotated[int, Option(help="Most epochs.", min=0)]
-LearningRate = Annotated[float, Option(help="Learning rate.", above=0)]
+LearningRate = Annotated[float, Option(help="Learning rate of AdamW.", above=0)]
 Contrast = Annotated[float, Option(help="Weight of the contrastive loss; 0 for none.", min=0)]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biolm.adapters.sequences import Tally, check_kind
 from biolm.adapters.sequences.reading import admitted_rows
 from biolm.adapters.sequences.spectrum import kmer_table
+from biolm.common_options import BatchTokens, Device, Overwrite, Pool, Progress, Seed
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.jobs.settings import SequenceSettings
@@ -62,14 +63,12 @@ class BenchmarkSettings(SequenceSettings):
         Option(help="Data set to score; may be repeated.", shown="all", flags=("--dataset",)),
     ] = ()
     most: Annotated[int, Option(help="Use at most so many sequences a side; 0 for all.", min=0)] = 0
-    pool: Annotated[
-        str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
-    ] = None
-    batch_tokens: Annotated[int, Option(help="Tokens packed into one batch.", min=1, panel="Run")] = 16_384
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...", panel="Run")] = "auto"
-    seed: Annotated[int, Option(help="Seed of draws and fits.", min=0, panel="Run")] = 0
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
-    progress: Annotated[bool, Option(help="Show progress on stderr.", cli=False)] = False
+    pool: Pool = None
+    batch_tokens: BatchTokens = 16_384
+    device: Device = "auto"
+    seed: Seed = 0
+    overwrite: Overwrite = False
+    progress: Progress = False
 
     def __post_init__(self) -> None:
         check_options(self)
