@@ -50,14 +50,14 @@ def run(chosen: Arguments) -> None:
 def _show(entry: Entry) -> None:
     from biolm.models.cards import CARDS, facts_of
 
-    facts = facts_of(entry.name)
+    metadata = facts_of(entry.name)
     parts = [entry.summary]
     if entry.files:
         parts.append(f"needs {entry.files}")
-    if facts["get"]:
-        parts.append(f"weights: {facts['get']}")
+    if metadata["get"]:
+        parts.append(f"weights: {metadata['get']}")
     if card := CARDS.get(entry.name):
-        parts.append(f"licences: code {card.code}; weights {facts['licence_of_weights']}")
+        parts.append(f"licences: code {card.code}; weights {metadata['licence_of_weights']}")
         parts.append(f"{', '.join(card.species)}; {card.genes}; {card.wants}")
         parts.append(f"cannot {card.cannot}")
     for number, part in enumerate(parts):

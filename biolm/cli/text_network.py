@@ -55,8 +55,8 @@ def run(chosen: Arguments) -> None:
         **{name: np.array([getattr(pair, name) for pair in pairs]) for name in ("both", "left", "right")},
         **{name: np.array([getattr(pair, name) for pair in pairs]) for name in ("npmi", "p", "q")},
     }
-    facts = {"documents": len(documents), "least": chosen.least, "mentions": chosen.mentions}
-    write_table(chosen.output, [columns], facts, schema="biolm.co_mentions/1", overwrite=chosen.overwrite)
+    metadata = {"documents": len(documents), "least": chosen.least, "mentions": chosen.mentions}
+    write_table(chosen.output, [columns], metadata, schema="biolm.co_mentions/1", overwrite=chosen.overwrite)
     typer.echo(
         f"{len(pairs)} pairs in {len(documents)} documents, {sum(p.q <= chosen.most_q for p in pairs)} "
         "significant"

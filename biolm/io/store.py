@@ -35,8 +35,8 @@ _ADVICE = "pack it again"
 def store_kind(path: Path) -> str | None:
     """What the rows of a store are; None for anything that is no store."""
     try:
-        facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
-        return str(facts["kind"])
+        metadata = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+        return str(metadata["kind"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -50,15 +50,15 @@ def read_facts(path: Path) -> dict[str, Any]:
         If the store is of a later version or not whole.
     """
     with naming_damage(path, _FACTS, advice=_ADVICE):
-        facts = check_facts(read_json(path / _FACTS), path / _FACTS, advice=_ADVICE)
-        if facts["format_version"] > FORMAT_VERSION:
+        metadata = check_facts(read_json(path / _FACTS), path / _FACTS, advice=_ADVICE)
+        if metadata["format_version"] > FORMAT_VERSION:
             raise InputError(f"{path} was written by a later biolm; update biolm to read it")
-        for name, kind in facts["columns"].items():
+        for name, kind in metadata["columns"].items():
             file = member_of(path, f"{name}.bin")
-            if not file.is_file() or file.stat().st_size != facts["values"] * np.dtype(kind).itemsize:
+            if not file.is_file() or file.stat().st_size != metadata["values"] * np.dtype(kind).itemsize:
                 raise InputError(f"{path} is damaged: {file.name} is missing or cut short; pack it again")
-    check_digests(path, facts.get("digests"), advice=_ADVICE)
-    return facts
+    check_digests(path, metadata.get("digests"), advice=_ADVICE)
+    return metadata
 
 
 def read_offsets(path: Path, rows: int, values: int) -> NDArray[np.int64]:

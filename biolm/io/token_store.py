@@ -57,16 +57,16 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
     origin: dict[str, Any] = {}
     writer: StoreWriter | None = None
     for path in files:
-        facts = token_facts(path)
+        metadata = token_facts(path)
         for key in ("model", VOCABULARY):
             # Tokens of earlier versions do not tell their genes.
-            if len({facts.get(key), origin.get(key)} - {None}) > 1:
+            if len({metadata.get(key), origin.get(key)} - {None}) > 1:
                 other = "the same model with other genes" if key == VOCABULARY else origin.get("model")
                 raise InputError(
-                    f"{path} holds tokens of {facts.get('model')}, the files before it those of {other}; "
+                    f"{path} holds tokens of {metadata.get('model')}, the files before it those of {other}; "
                     "pack the tokens of one model"
                 )
-        origin = {**facts, **origin}
+        origin = {**metadata, **origin}
         for tokens in token_blocks([path]):
             columns: dict[str, NDArray[Any]] = {"ids": tokens.ids}
             if tokens.values is not None:
@@ -82,8 +82,10 @@ def write_tokens(files: Iterable[Path], folder: Path) -> tuple[int, int]:
 
 def token_facts(path: Path) -> dict[str, Any]:
     """Provenance of stored tokens of any kind."""
-    facts: dict[str, Any] = read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
-    return facts
+    metadata: dict[str, Any] = (
+        read_facts(path)["provenance"] if is_token_store(path) else token_metadata(path)
+    )
+    return metadata
 
 
 def token_blocks(files: Iterable[Path]) -> Iterator[Tokens]:

@@ -353,7 +353,7 @@ def cells_of_shards(merging: Merging, matrix: str) -> Iterator[CellSource]:
 
 def input_facts(source: CellSource) -> dict[str, Any]:
     """What tells one input from another: wherever it lies: its contents, cells and genes."""
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "stamp": stamp(source.path),
         "matrix": source.matrix,
         "cells": source.n_cells,
@@ -361,8 +361,8 @@ def input_facts(source: CellSource) -> dict[str, Any]:
         "genes": digest(source.gene_columns()),
     }
     if source.places is not None:
-        facts["places"] = hashlib.sha256(source.places.astype("<f8").tobytes()).hexdigest()
-    return facts
+        metadata["places"] = hashlib.sha256(source.places.astype("<f8").tobytes()).hexdigest()
+    return metadata
 
 
 def _files(path: Path) -> Iterator[os.stat_result]:

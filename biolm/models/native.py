@@ -108,8 +108,8 @@ def save(
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocab.json", dict(saved.vocabulary))
-    facts = {"format_version": FORMAT_VERSION, **language_facts(saved.language)}
-    _write_json(folder / "preprocessing.json", facts)
+    metadata = {"format_version": FORMAT_VERSION, **language_facts(saved.language)}
+    _write_json(folder / "preprocessing.json", metadata)
     (folder / "README.md").write_text(_card(saved), encoding="utf-8")
     write_weights(folder / "model.safetensors", weights)
     if saved.heads is not None:
@@ -126,16 +126,16 @@ def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
     CheckpointError
         If a file is missing or was written by a later version.
     """
-    facts = read_json(folder / "preprocessing.json")
-    if facts.get("format_version", 0) > FORMAT_VERSION:
+    metadata = read_json(folder / "preprocessing.json")
+    if metadata.get("format_version", 0) > FORMAT_VERSION:
         raise CheckpointError(f"{folder} was written by a later biolm; update biolm to read it")
     name = read_json(folder / "config.json").get("name", MODEL_TYPE)
     files = (folder / "vocab.json", folder / "preprocessing.json")
     tokens = read_json(files[0])
     try:
-        if "genes" in facts:
-            return _cell_language(facts, name, files, tokens)
-        return sequence_language(facts, name, files)
+        if "genes" in metadata:
+            return _cell_language(metadata, name, files, tokens)
+        return sequence_language(metadata, name, files)
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"{folder} is incomplete: {error} is missing or wrong; train or copy it again"
@@ -143,20 +143,20 @@ def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
 
 
 def _cell_language(
-    facts: Mapping[str, Any], name: str, files: tuple[Path, ...], tokens: Mapping[str, int]
+    metadata: Mapping[str, Any], name: str, files: tuple[Path, ...], tokens: Mapping[str, int]
 ) -> CellLanguage:
-    genes = facts["genes"]
-    given = dict(facts["settings"])
+    genes = metadata["genes"]
+    given = dict(metadata["settings"])
     given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
-    if "medians" in facts:
-        given["medians"] = np.array(facts["medians"], np.float64)
+    if "medians" in metadata:
+        given["medians"] = np.array(metadata["medians"], np.float64)
     return CellLanguage(
         name=name,
-        vocabulary=GeneVocabulary(tuple(genes), facts["gene_kind"], tuple(facts["species"])),
-        tokenizer=TOKENIZERS[facts["tokenizer"]](**given),
-        special=(int(facts["special"][0]), int(facts["special"][1])),
+        vocabulary=GeneVocabulary(tuple(genes), metadata["gene_kind"], tuple(metadata["species"])),
+        tokenizer=TOKENIZERS[metadata["tokenizer"]](**given),
+        special=(int(metadata["special"][0]), int(metadata["special"][1])),
         files=files,
-        wants_counts=bool(facts["wants_counts"]),
+        wants_counts=bool(metadata["wants_counts"]),
     )
 
 
@@ -181,10 +181,10 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     language = load_tokenizer(folder)
     config = read_json(folder / "config.json")
     files = find_weights(folder)
-    facts = CoreConfig.from_dict(dict(config.get("core", {})))
+    shape = CoreConfig.from_dict(dict(config.get("core", {})))
     weights = read_weights(files)
-    check_size(facts, weights, folder)
-    core = Transformer(facts)
+    check_size(shape, weights, folder)
+    core = Transformer(shape)
     load_strict(core, weights, folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
     kinds: dict[str, Any] = {"sequences": SequenceModel, "cells": TokenCellModel}
@@ -230,7 +230,7 @@ def _cell_facts(language: CellLanguage) -> dict[str, Any]:
         for field in fields(TOKENIZERS[kind])
         if field.name not in columns
     }
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "tokenizer": kind,
         "settings": settings,
         "gene_kind": language.vocabulary.kind,
@@ -240,8 +240,8 @@ def _cell_facts(language: CellLanguage) -> dict[str, Any]:
         "genes": list(language.vocabulary.genes),
     }
     if isinstance(tokenizer, RankTokenizer):
-        facts["medians"] = np.asarray(tokenizer.medians).tolist()
-    return facts
+        metadata["medians"] = np.asarray(tokenizer.medians).tolist()
+    return metadata
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -250,14 +250,14 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _card(saved: Saved) -> str:
     """Model card with the front matter that hubs read."""
-    facts = {
+    metadata = {
         "layers": saved.core.n_layers,
         "width": saved.core.d_model,
         "heads": saved.core.n_heads,
         "tokens known": saved.core.vocab_size,
         **(saved.card or {}),
     }
-    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    lines = "\n".join(f"| {name} | {value} |" for name, value in metadata.items())
     tag, data = _CARDS[saved.language.modality]
     return (
         f"---\nlibrary_name: biolm\ntags: [biology, {tag}]\n---\n\n"

@@ -180,13 +180,15 @@ def _image(encoded: str) -> str:
     return f'<img src="data:image/png;base64,{encoded}" alt="Maps of the cells">' if encoded else ""
 
 
-def _definitions(facts: Mapping[str, Any]) -> str:
-    """Plain facts as a list, dictionaries as parts that fold away."""
-    plain = {name: value for name, value in facts.items() if not isinstance(value, Mapping) and value != ""}
+def _definitions(metadata: Mapping[str, Any]) -> str:
+    """Plain values as a list, dictionaries as parts that fold away."""
+    plain = {
+        name: value for name, value in metadata.items() if not isinstance(value, Mapping) and value != ""
+    }
     lines = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_text(v))}</dd>" for k, v in plain.items())
     folded = "".join(
         f"<details><summary>{escape(str(name))}</summary>{_definitions(value)}</details>"
-        for name, value in facts.items()
+        for name, value in metadata.items()
         if isinstance(value, Mapping)
     )
     return (f"<dl>{lines}</dl>" if lines else "") + folded

@@ -259,7 +259,7 @@ def merge_vectors(merging: Merging) -> int:
     InputError
         If the input changed, or rows are missing.
     """
-    job, facts, parts, target = merging.job, merging.facts, merging.parts, merging.target
+    job, metadata, parts, target = merging.job, merging.facts, merging.parts, merging.target
     modality = available()[job["modality"]]
     writer = modality.writer
     form = format_of(target, merging.form, writer.formats)
@@ -271,10 +271,10 @@ def merge_vectors(merging: Merging) -> int:
             raise InputError("the shards do not hold all rows; make the shards again")
         merging.write(lambda temporary: writer.write(temporary, form, result, parts, None))
         return len(vectors)
-    reading = replace(EmbedSettings(), layer=facts["layer"], transpose=facts["transpose"])
+    reading = replace(EmbedSettings(), layer=metadata["layer"], transpose=metadata["transpose"])
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
-        writer.check(source, form, job["key"], overwrite=facts["overwrite"])
+        writer.check(source, form, job["key"], overwrite=metadata["overwrite"])
         merging.write(lambda temporary: writer.write(temporary, form, result, parts, source))
     return len(vectors)
 

@@ -197,7 +197,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
 def _built_in(name: str) -> CheckpointReport:
     """Report on a model that loads by its name: what it says about itself, and what it holds."""
     model = cast("CellModel", load(name))
-    facts = model.describe()
+    metadata = model.describe()
     core = getattr(model, "core", None)
     parameters = (
         core.named_parameters() if core is not None else [("vectors", getattr(model, "vectors", None))]
@@ -205,10 +205,10 @@ def _built_in(name: str) -> CheckpointReport:
     return CheckpointReport(
         name=name,
         source=name,
-        config={key: value for key, value in facts.items() if "sha256" not in key},
+        config={key: value for key, value in metadata.items() if "sha256" not in key},
         matrices=tuple(_by_name({key: tuple(array.shape) for key, array in parameters if array is not None})),
         genes=len(model.vocabulary.genes),
-        hashes={key: str(value) for key, value in facts.items() if "sha256" in key},
+        hashes={key: str(value) for key, value in metadata.items() if "sha256" in key},
     )
 
 

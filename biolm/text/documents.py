@@ -167,8 +167,8 @@ class DocumentModel:
             self.encoder, (each.text for block in source.blocks(256) for each in block), settings.overlap
         )
         log.info("%s", report)
-        facts = {"lengths": str(report), "overlap": settings.overlap, "normalised": self.encoder.normalise}
-        return _Binding(settings.overlap, facts)
+        metadata = {"lengths": str(report), "overlap": settings.overlap, "normalised": self.encoder.normalise}
+        return _Binding(settings.overlap, metadata)
 
     def embed(self, block: list[Document], binding: _Binding, options: EmbedOptions) -> NDArray[np.float32]:
         """``(n, d)``, a vector for each document; see :func:`biolm.text.embed.embed_texts`."""

@@ -90,8 +90,8 @@ def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
         raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
     engine = "transformers" if isinstance(core, Padded) else "core"
     kind = str(read_json(folder / "config.json").get("model_type"))
-    facts = {"width": width_of(core), "engine": engine, "model_type": kind}
-    return TextEncoder(core.eval(), tokenizer, pool or own, normalise, longest, facts)
+    metadata = {"width": width_of(core), "engine": engine, "model_type": kind}
+    return TextEncoder(core.eval(), tokenizer, pool or own, normalise, longest, metadata)
 
 
 def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:

@@ -93,14 +93,14 @@ def build_store(
                     advance(len(block.lengths))
         offsets = np.cumsum(np.concatenate(lengths))
         np.save(temporary / "offsets.npy", offsets)
-        facts = {
+        metadata = {
             "kind": _KIND,
             "format_version": FORMAT_VERSION,
             "records": len(offsets) - 1,
             "letters": int(offsets[-1]),
         }
-        facts["digests"] = digests_of(temporary, ["letters.bin", "names.txt", "offsets.npy"])
-        (temporary / "store.json").write_text(json.dumps(sealed(facts), indent=1) + "\n", encoding="utf-8")
+        metadata["digests"] = digests_of(temporary, ["letters.bin", "names.txt", "offsets.npy"])
+        (temporary / "store.json").write_text(json.dumps(sealed(metadata), indent=1) + "\n", encoding="utf-8")
     return target
 
 
@@ -133,15 +133,15 @@ class SequenceStore:
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
-        facts = read_json(self.folder / "store.json")
-        if facts.get("kind") != _KIND:
+        metadata = read_json(self.folder / "store.json")
+        if metadata.get("kind") != _KIND:
             raise CheckpointError(f"{self.folder} is no store of sequences; build one with biolm pack")
         with naming_damage(self.folder, "store.json", CheckpointError, "pack it again"):
-            facts = check_facts(facts, self.folder / "store.json", CheckpointError, "pack it again")
-            if facts["format_version"] > FORMAT_VERSION:
+            metadata = check_facts(metadata, self.folder / "store.json", CheckpointError, "pack it again")
+            if metadata["format_version"] > FORMAT_VERSION:
                 raise CheckpointError(f"{self.folder} was written by a later biolm; update biolm to read it")
-            check_digests(self.folder, facts.get("digests"), CheckpointError, "pack it again")
-            self._offsets = read_offsets(self.folder, int(facts["records"]), int(facts["letters"]))
+            check_digests(self.folder, metadata.get("digests"), CheckpointError, "pack it again")
+            self._offsets = read_offsets(self.folder, int(metadata["records"]), int(metadata["letters"]))
             if len(self.names) != len(self):
                 raise CheckpointError(f"{self.folder} is damaged: names.txt names others; pack it again")
 

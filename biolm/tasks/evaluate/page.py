@@ -40,10 +40,10 @@ LINEAR = "Linear probe on frozen vectors"
 
 def summary_text(evaluation: Evaluation) -> list[str]:
     """What the page says first."""
-    facts = evaluation.facts
-    scored = f"{facts['cells scored']:,} cells of {facts['data']} with {facts['types']} types"
-    if facts["cells scored"] < facts["labelled cells"]:
-        scored += f", drawn at random from {facts['labelled cells']:,} labelled cells"
+    metadata = evaluation.facts
+    scored = f"{metadata['cells scored']:,} cells of {metadata['data']} with {metadata['types']} types"
+    if metadata["cells scored"] < metadata["labelled cells"]:
+        scored += f", drawn at random from {metadata['labelled cells']:,} labelled cells"
     return [
         f"{', '.join(evaluation.embeddings)} on {scored}. Baselines stand beside every score; "
         f"'{SHUFFLED}' shows what chance gives.",
@@ -54,8 +54,8 @@ def summary_text(evaluation: Evaluation) -> list[str]:
 
 def parts(evaluation: Evaluation) -> list[Part]:
     """Tables and plots, in the order of the page."""
-    facts = evaluation.facts
-    folds = f"{facts['folds']} folds by {facts['folds by']}; the interval is a bootstrap over cells."
+    metadata = evaluation.facts
+    folds = f"{metadata['folds']} folds by {metadata['folds by']}; the interval is a bootstrap over cells."
     page: list[Part] = [
         _scores(KNN, f"15 nearest neighbours by angle. {folds}", evaluation, "knn"),
         _scores(LINEAR, f"Logistic regression. {folds}", evaluation, "linear"),

@@ -185,9 +185,9 @@ def generate_file(
 def merge_generated(merging: Merging) -> int:
     """Write the sequences of all shards as the whole job would; how many there are."""
     merging.refuse_form("sequences are written as FASTA")
-    job, facts = merging.job, merging.facts
+    job, metadata = merging.job, merging.facts
     settings = GenerateSettings(near=job["options"]["near"])
-    place = facts.get("reference") if merging.data is None else merging.data
+    place = metadata.get("reference") if merging.data is None else merging.data
     known = None if place is None else _reference(place, job["model"]["reads"] == "protein")
     generated = _looked_up(_marked(_sequences(merging.parts)), known, settings)
     merging.write(lambda path: _write(generated, path, merging.target, settings.near))

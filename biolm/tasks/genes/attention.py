@@ -119,7 +119,7 @@ def attention_network(
             for number, table in enumerate(tables):
                 table.add(genes if number == 0 else rng.permutation(genes), attended)
             advance(1)
-    facts = plain(
+    metadata = plain(
         {
             "kind": "attention",
             "model": reader.name,
@@ -133,7 +133,7 @@ def attention_network(
         }
     )
     ids = np.array(reader.vocabulary.genes)[known[chosen]]
-    return passing(_columns(tables, names[chosen], ids, k, minimum_cells), facts, max_fdr)
+    return passing(_columns(tables, names[chosen], ids, k, minimum_cells), metadata, max_fdr)
 
 
 class _Table:

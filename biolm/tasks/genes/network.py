@@ -111,8 +111,8 @@ def network(
         part |= {"id": genes.ids[rows[first]], "neighbour_id": genes.ids[rows[second]]}
         parts.append(part | {"cosine": near, "p_value": p_values, "fdr": rates})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    facts = {**genes.facts, "k": k, "permutations": permutations, "centred": centre, "network_seed": seed}
-    return passing(columns, facts, max_fdr)
+    metadata = {**genes.facts, "k": k, "permutations": permutations, "centred": centre, "network_seed": seed}
+    return passing(columns, metadata, max_fdr)
 
 
 def passing(columns: dict[str, NDArray[Any]], facts: dict[str, Any], max_fdr: float) -> GeneNetwork:

@@ -147,15 +147,15 @@ def static(
     reader = loaded(model)
     table = _table(reader)
     ids = np.array(reader.vocabulary.genes)
-    facts: dict[str, Any] = {"kind": "static", "model": reader.name, "checkpoint": reader.describe()}
-    facts["biolm_version"] = biolm.__version__
+    metadata: dict[str, Any] = {"kind": "static", "model": reader.name, "checkpoint": reader.describe()}
+    metadata["biolm_version"] = biolm.__version__
     if data is None:
-        return GeneVectors(ids, ids, table, plain(facts))
+        return GeneVectors(ids, ids, table, plain(metadata))
     with open_table(data, matrix=settings.matrix) as source:
         match = match_genes(source, reader, settings)
         rows, names = genes_of_file(source.gene_columns(), match.target)
-    facts["genes"] = match.report.as_dict()
-    return GeneVectors(ids[rows], names, table[rows], plain(facts))
+    metadata["genes"] = match.report.as_dict()
+    return GeneVectors(ids[rows], names, table[rows], plain(metadata))
 
 
 def contextual(
@@ -207,7 +207,7 @@ def contextual(
     if not len(kept):
         raise InputError(f"no gene is held by {minimum_cells} cells; lower the minimum or choose other cells")
     place, gene = np.divmod(kept, len(rows))
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "kind": "contextual",
         "model": reader.name,
         "checkpoint": job.facts,
@@ -221,7 +221,7 @@ def contextual(
         ids=np.array(reader.vocabulary.genes)[rows[gene]],
         names=names[gene],
         vectors=(sums.totals[kept] / sums.counts[kept, None]).astype(np.float32),
-        facts=plain(facts),
+        facts=plain(metadata),
         cells=sums.counts[kept],
         groups=None if group is None else titles[place],
     )

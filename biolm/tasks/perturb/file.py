@@ -115,15 +115,15 @@ def merge_perturbations(merging: Merging) -> int:
     """
     merging.refuse_form()
     check_table(merging.target, overwrite=True)
-    job, facts, recorded = merging.job, merging.facts, merging.facts["wanted"]
+    job, metadata, recorded = merging.job, merging.facts, merging.facts["wanted"]
     settings = replace(PerturbSettings(**job["options"]), progress=False)
     genes = recorded["genes"] if isinstance(recorded["genes"], str) else tuple(recorded["genes"])
     wanted = Wanted(tuple(recorded["delete"]), tuple(recorded["overexpress"]), genes)
     with cells_of_shards(merging, settings.matrix) as source:
-        plan = Plan.of(source, merging.place, loaded(facts["model"]), wanted, settings)
+        plan = Plan.of(source, merging.place, loaded(metadata["model"]), wanted, settings)
         if plan.job.facts != job["model"]:
             raise InputError(
-                f"the model {facts['model']} changed since the shards were made; make them again"
+                f"the model {metadata['model']} changed since the shards were made; make them again"
             )
         result = plan.table(gathered(merging.parts))
         merging.write(lambda temporary: write_table(temporary, [result.columns], result.facts, schema=SCHEMA))

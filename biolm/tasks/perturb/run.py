@@ -337,7 +337,7 @@ def _facts(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int
         "seed",
         "hidden_state",
     )
-    facts: dict[str, Any] = plain(
+    metadata: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,
             "model": job.model.name,
@@ -350,4 +350,4 @@ def _facts(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int
             "parameters": {name: getattr(settings, name) for name in names},
         }
     )
-    return facts
+    return metadata

@@ -150,11 +150,11 @@ def build(
             source = stack.enter_context(open_table(data, matrix=chosen.matrix))
             jobs.append(prepare(source, reader, chosen, _opener(data)))
         cells, batches = _tables(jobs, many, chosen)
-        facts = _facts(jobs, chosen, _spoken(model))
+        metadata = _facts(jobs, chosen, _spoken(model))
         if target is None:
             parts = [part for job in jobs for part in job.vectors()]
-            return make_index(np.concatenate(parts), cells, chosen, facts=facts, batches=batches)
-        return _build_folder(target, jobs, cells, batches, chosen, facts)
+            return make_index(np.concatenate(parts), cells, chosen, facts=metadata, batches=batches)
+        return _build_folder(target, jobs, cells, batches, chosen, metadata)
 
 
 def make_index(
@@ -250,7 +250,7 @@ def _build_folder(
     cells: CellTable,
     batches: NDArray[np.int64] | None,
     settings: IndexSettings,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> Index:
     """Embed into a folder that an interrupted build leaves behind, then write the index."""
     shape = (len(cells.names), jobs[0].model.width)
@@ -269,7 +269,7 @@ def _build_folder(
     def finish(parts: Parts, folder: Path) -> None:
         store = np.memmap(parts.folder / "kept.f32", np.float32, mode="w+", shape=shape)
         vectors = parts.joined("vectors")
-        index = make_index(vectors, cells, settings, facts=facts, batches=batches, store=store)
+        index = make_index(vectors, cells, settings, facts=metadata, batches=batches, store=store)
         folder.mkdir()
         save(index, folder)
 

@@ -181,8 +181,8 @@ def save(index: Index, folder: Path) -> None:
     if index.graph is not None:
         write_graph(index.graph, folder / "graph.faiss")
     files = [path.name for path in folder.iterdir() if path.name != "index.json"]
-    facts = sealed({"schema": SCHEMA, **index.facts, "digests": digests_of(folder, files)})
-    text = json.dumps(facts, indent=1, sort_keys=True)
+    metadata = sealed({"schema": SCHEMA, **index.facts, "digests": digests_of(folder, files)})
+    text = json.dumps(metadata, indent=1, sort_keys=True)
     (folder / "index.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -199,9 +199,9 @@ def load(folder: str | Path) -> Index:
     place = Path(folder)
     if not (place / "index.json").is_file():
         raise InputError(f"{place} holds no index; make one with biolm search build")
-    facts = check_facts(read_json(place / "index.json"), place / "index.json", CheckpointError, _ADVICE)
-    check_digests(place, facts.pop("digests", None), CheckpointError, _ADVICE)
-    if facts.pop("schema", None) != SCHEMA:
+    metadata = check_facts(read_json(place / "index.json"), place / "index.json", CheckpointError, _ADVICE)
+    check_digests(place, metadata.pop("digests", None), CheckpointError, _ADVICE)
+    if metadata.pop("schema", None) != SCHEMA:
         raise CheckpointError(f"{place} was not written by this version of biolm; build the index again")
     with naming_damage(place, "the index", CheckpointError, _ADVICE):
         vectors = np.load(place / "vectors.npy", mmap_mode="r", allow_pickle=False)
@@ -209,10 +209,10 @@ def load(folder: str | Path) -> Index:
         cells = _read_cells(place / "cells.parquet")
         if vectors.dtype != np.float32 or vectors.ndim != 2 or np.isnan(calibration.distances).any():
             raise ValueError("vectors of another kind")
-    if not len(vectors) == len(cells.names) == facts.get("cells"):
+    if not len(vectors) == len(cells.names) == metadata.get("cells"):
         raise CheckpointError(f"the files of the index in {place} do not fit together; build it again")
-    graph = None if facts["index"] == "exact" else read_graph(place / "graph.faiss")
-    return Index(vectors, cells, calibration, facts, graph)
+    graph = None if metadata["index"] == "exact" else read_graph(place / "graph.faiss")
+    return Index(vectors, cells, calibration, metadata, graph)
 
 
 def _read_cells(path: Path) -> CellTable:

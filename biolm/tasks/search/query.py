@@ -288,7 +288,7 @@ def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict
     inside
         Fraction of the reference's own cells within the limit.
     """
-    facts: dict[str, Any] = plain(
+    metadata: dict[str, Any] = plain(
         {
             "biolm_version": biolm.__version__,
             "model": job.model.name,
@@ -303,4 +303,4 @@ def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict
             "seed": job.settings.seed,
         }
     )
-    return facts
+    return metadata

@@ -93,14 +93,14 @@ def query_file(
         )
         check_model(index, job)
         _check_columns(source, target, index, asked.key, overwrite=settings.overwrite)
-        facts = query_facts(index, job, asked.k, asked.inside)
+        metadata = query_facts(index, job, asked.k, asked.inside)
 
         def compute(block: CellBlock) -> dict[str, NDArray[Any]]:
             rows, distances = index.search(job.compute(block)["vectors"], asked.k)
             return {"rows": rows, "distances": distances}
 
         def finish(parts: Parts, temporary: Path) -> None:
-            results.append(_joined(index, parts, asked.inside, facts))
+            results.append(_joined(index, parts, asked.inside, metadata))
             _write(results[0], index, source, temporary, target, asked.key)
 
         results: list[Neighbours] = []
@@ -112,7 +112,7 @@ def query_file(
                 "k": asked.k,
                 "inside": asked.inside,
                 "key": asked.key,
-                "provenance": facts,
+                "provenance": metadata,
             },
             facts={
                 "input": made_from(data),
@@ -129,7 +129,7 @@ def query_file(
         )
         work.run(target, settings)
     if settings.shard is not None:
-        results.append(_joined(index, shard_parts(target), asked.inside, facts))
+        results.append(_joined(index, shard_parts(target), asked.inside, metadata))
     log.info("%d of %d cells are out of reference", results[0].outside.sum(), len(results[0].outside))
     return results[0]
 
@@ -143,21 +143,21 @@ def merge_neighbours(merging: Merging) -> int:
         If the index or the cells changed.
     """
     merging.refuse_form("neighbours are written by the ending of the output")
-    job, facts, target = merging.job, merging.facts, merging.target
+    job, metadata, target = merging.job, merging.facts, merging.target
     _endings(target)
-    index = load(facts["index"])
+    index = load(metadata["index"])
     if plain(dict(index.facts)) != job["index"]:
-        raise InputError(f"the index {facts['index']} changed since the shards were made; make them again")
+        raise InputError(f"the index {metadata['index']} changed since the shards were made; make them again")
     neighbours = _joined(index, merging.parts, job["inside"], job["provenance"])
-    with cells_of_shards(merging, facts["layer"] or "X") as source:
+    with cells_of_shards(merging, metadata["layer"] or "X") as source:
         merging.write(lambda temporary: _write(neighbours, index, source, temporary, target, job["key"]))
     return len(neighbours.rows)
 
 
-def _joined(index: Index, parts: Parts, inside: float, facts: dict[str, Any]) -> Neighbours:
+def _joined(index: Index, parts: Parts, inside: float, metadata: dict[str, Any]) -> Neighbours:
     arrays = list(parts)
     rows, distances = (np.concatenate([part[name] for part in arrays]) for name in ("rows", "distances"))
-    return transfer(index, rows, distances, inside=inside, facts=facts)
+    return transfer(index, rows, distances, inside=inside, facts=metadata)
 
 
 def _endings(target: Path) -> tuple[str, ...]:

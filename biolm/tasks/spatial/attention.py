@@ -111,8 +111,8 @@ def _write_means(folder: Path, spots: Sequence[SpotAttention]) -> None:
     for name, table in (("genes_to_image", mean[0]), ("image_to_genes", mean[1])):
         columns: dict[str, Any] = {"gene": np.array(genes, np.str_)}
         columns |= {label: table[:, number] for number, label in enumerate(labels)}
-        facts = {"spots": len(spots), "average": "spots and heads"}
-        write_table(folder / f"{name}.tsv", [columns], schema="biolm.attention/1", facts=facts)
+        metadata = {"spots": len(spots), "average": "spots and heads"}
+        write_table(folder / f"{name}.tsv", [columns], schema="biolm.attention/1", facts=metadata)
 
 
 def _patches(section: Prepared, image: Path) -> Patches:

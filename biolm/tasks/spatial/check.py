@@ -67,22 +67,22 @@ def check(
         refuse_existing(target, overwrite=overwrite)
     settings = replace(settings or AlignSettings(), force_alignment=True)
     with open_section(source, section) as opened, align(opened, image, settings) as alignment:
-        facts: dict[str, Any] = {
+        metadata: dict[str, Any] = {
             "section": opened.name,
             "layout": opened.layout,
             "counted": dict(opened.counted),
             **alignment.facts(),
         }
         inside = ((alignment.places >= 0) & (alignment.places < _size(alignment))).all(1)
-        facts["spots_outside"] = int((~inside).sum())
+        metadata["spots_outside"] = int((~inside).sum())
         if target is not None:
             with replacing(target, overwrite=overwrite) as folder:
                 folder.mkdir()
                 if inside.any():
-                    facts |= _draw(folder, opened, alignment, patches or PatchSettings())
-                text = json.dumps(facts, indent=1, default=str)
+                    metadata |= _draw(folder, opened, alignment, patches or PatchSettings())
+                text = json.dumps(metadata, indent=1, default=str)
                 (folder / "check.json").write_text(text + "\n", encoding="utf-8")
-    return facts
+    return metadata
 
 
 def _size(alignment: Alignment) -> NDArray[np.float64]:

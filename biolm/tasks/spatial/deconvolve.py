@@ -173,7 +173,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
         weights, error = nnls(design.T, counts[spot] / depth[spot])
         fractions[spot] = weights / max(weights.sum(), 1e-12)
         residual.append(error)
-    facts = {
+    metadata = {
         "method": "nnls",
         "genes": len(shared),
         "mean_residual": float(np.mean(residual)),
@@ -184,7 +184,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
         fractions=section.in_file_order(fractions),
         profiles=design,
         genes=genes[shared],
-        facts=facts,
+        facts=metadata,
     )
 
 
@@ -214,7 +214,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     fractions = np.asarray(model.transform(counts))
     fractions[np.asarray(counts.sum(1)).ravel() == 0] = np.nan
     profiles = model.components_ / model.components_.sum(1, keepdims=True)
-    facts = {
+    metadata = {
         "method": "lda",
         "genes": len(chosen),
         "topics": best,
@@ -227,7 +227,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
         fractions=section.in_file_order(fractions),
         profiles=profiles,
         genes=section.genes[chosen],
-        facts=facts,
+        facts=metadata,
     )
 
 

@@ -79,19 +79,19 @@ def image_features(
     patches = cut_patches(
         alignment.image, alignment.places, alignment.microns_per_pixel, settings, name=alignment.which
     )
-    facts = {**encoder.facts(), **patches.facts(), "stain_normalised": stain, "symmetric": symmetric}
+    metadata = {**encoder.facts(), **patches.facts(), "stain_normalised": stain, "symmetric": symmetric}
     key = digest(
         {
             "image": image_hash,
             "places": content_hash(alignment.places),
             "scale": repr(alignment.microns_per_pixel),
-            **facts,
+            **metadata,
         }
     )
     kept = None if cache is None else cache / f"{key}.npy"
     if kept is not None and kept.is_file():
         log.info("image features: taken from the cache")
-        return np.load(kept, allow_pickle=False), facts
+        return np.load(kept, allow_pickle=False), metadata
     normalise = _fit_stain(patches) if stain else None
     features = np.full((len(alignment.places), encoder.tokens, encoder.width), np.nan, np.float32)
     with progress("encoding patches", len(patches), show=show, unit="patches") as advance:
@@ -103,7 +103,7 @@ def image_features(
     if kept is not None:
         with alone(kept), replacing(kept, overwrite=True) as temporary:
             np.save(temporary, features)
-    return features, facts
+    return features, metadata
 
 
 def _fit_stain(patches: Patches) -> StainNormaliser:

@@ -95,7 +95,7 @@ def prepare(
         matrices: dict[str, NDArray[Any]] = {"spatial": section.xy}
         if not (isinstance(image, str) and image == "none"):
             with align(section, image, settings.align) as alignment:
-                features, facts = image_features(
+                features, metadata = image_features(
                     alignment,
                     make_encoder(settings.encoder, device=settings.device),
                     settings.patches,
@@ -106,7 +106,7 @@ def prepare(
                     show=settings.progress,
                 )
                 matrices[FEATURES] = features.reshape(len(features), -1)
-                record |= alignment.facts() | facts
+                record |= alignment.facts() | metadata
                 record |= {"image_sha256": image_hash, "image_tokens": features.shape[1]}
                 record["spots_without_patch"] = int(np.isnan(features[:, 0, 0]).sum())
         addition = CellAdditions(matrices=matrices, records={RECORD: plain(record)})

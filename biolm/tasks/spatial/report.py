@@ -71,12 +71,13 @@ def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[st
     )
 
 
-def _about(facts: dict[str, Any]) -> str:
-    patients = len(facts["patients"])
+def _about(metadata: dict[str, Any]) -> str:
+    patients = len(metadata["patients"])
     whose = "all of one patient" if patients == 1 else f"of {patients} patients"
     return (
-        f"{len(facts['sections'])} sections, {whose}; split by {facts['split']}, {facts['seeds']} seeds. "
-        f"Mean Pearson correlation of {facts['targets']} genes within each section that was held out."
+        f"{len(metadata['sections'])} sections, {whose}; split by {metadata['split']}, "
+        f"{metadata['seeds']} seeds. Mean Pearson correlation of {metadata['targets']} genes "
+        "within each section that was held out."
     )
 
 

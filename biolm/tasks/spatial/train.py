@@ -93,7 +93,7 @@ def train(
         for fold in folds:
             losses += score_fold(fold, settings, scores)
     saved = final_model(prepared, folds, settings)
-    facts = {
+    metadata = {
         "split": split,
         "sections": [section.name for section in prepared],
         "patients": sorted(set(patients)),
@@ -104,12 +104,12 @@ def train(
         "fit": asdict(settings.fit),
         "last_losses": losses[-1] if losses else {},
     }
-    result = Trained(saved=saved, scores=scores, facts=facts)
+    result = Trained(saved=saved, scores=scores, facts=metadata)
     if target is not None:
         with replacing(target, overwrite=settings.overwrite) as folder:
             folder.mkdir()
             save_gene_image(saved, folder)
-            write_training_report(folder, scores, facts)
+            write_training_report(folder, scores, metadata)
         log.info("wrote %s", target)
     return result
 

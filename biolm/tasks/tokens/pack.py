@@ -243,7 +243,7 @@ class _Cells:
         kinds = column_kinds(self._tables(names))
         write_cells(writer.folder / "cells.parquet", self._tables(names), kinds)
         write_genes(writer.folder / "genes.parquet", self.genes)
-        facts = {
+        metadata = {
             "biolm_version": biolm.__version__,
             "matrix": self.settings.matrix,
             "files": [path.name for path in self.files],
@@ -251,7 +251,7 @@ class _Cells:
             "genes": self.n_genes,
             "counts": not self.settings.allow_normalised,
         }
-        writer.finish(KIND, {"provenance": facts})
+        writer.finish(KIND, {"provenance": metadata})
 
     def _tables(self, names: list[str]) -> Iterator[dict[str, NDArray[Any]]]:
         """Names and labels, file by file."""
@@ -292,8 +292,8 @@ def _pack_sequences(files: list[Path], target: Path, settings: PackSettings) -> 
 
 
 def _pack_tokens(files: list[Path], target: Path, settings: PackSettings) -> PackSummary:
-    facts = {"input": [stamp(path) for path in files]}
-    with _unfinished(target, facts, settings, anew=True) as folder:
+    metadata = {"input": [stamp(path) for path in files]}
+    with _unfinished(target, metadata, settings, anew=True) as folder:
         rows, values = write_tokens(files, folder)
         (folder / _JOB).unlink()
         install(folder, target)
@@ -302,7 +302,7 @@ def _pack_tokens(files: list[Path], target: Path, settings: PackSettings) -> Pac
 
 @contextmanager
 def _unfinished(
-    target: Path, facts: dict[str, Any], settings: PackSettings, *, anew: bool = False
+    target: Path, metadata: dict[str, Any], settings: PackSettings, *, anew: bool = False
 ) -> Iterator[Path]:
     """The folder ``OUTPUT.partial``: what is done so far, and of which job; no other process works in it.
 
@@ -310,14 +310,14 @@ def _unfinished(
     What cannot be gone on with is made ``anew``.
     """
     folder = target.with_name(f"{target.name}.partial")
-    facts = json.loads(json.dumps(facts))
+    metadata = json.loads(json.dumps(metadata))
     with writing(target), owning(folder) as existed:
         if existed and not (settings.resume or settings.overwrite):
             raise OutputError(
                 f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
             )
         before = _job_of(folder) if settings.resume and not anew else None
-        if before is not None and before != facts:
+        if before is not None and before != metadata:
             raise OutputError(
                 f"{folder} belongs to another job (its input or options differ); "
                 "start again with `overwrite=True` or choose another output"
@@ -326,7 +326,7 @@ def _unfinished(
             remove(path)
         fresh = folder / f".{_JOB}.new"
         try:
-            fresh.write_text(json.dumps(facts), encoding="utf-8")
+            fresh.write_text(json.dumps(metadata), encoding="utf-8")
             fresh.replace(folder / _JOB)
             yield folder
         except Exception:

@@ -144,7 +144,7 @@ def tokenize_file(
     modality = modality_of(data)
     with modality.open(data, settings) as source:
         work = _work(modality, source, model, settings)
-        facts, count = work.facts, 0
+        metadata, count = work.facts, 0
 
         def compute(block: Any) -> dict[str, NDArray[Any]]:
             nonlocal count
@@ -157,11 +157,11 @@ def tokenize_file(
 
         def finish(parts: Parts, temporary: Path) -> None:
             nonlocal count
-            count = _write(parts, temporary, facts, form)
+            count = _write(parts, temporary, metadata, form)
 
         rows = Job(
             kind=KIND,
-            same={"input": work.same(), "provenance": facts, "step": settings.block_rows},
+            same={"input": work.same(), "provenance": metadata, "step": settings.block_rows},
             inputs=watched(source),
             ends=work.ends,
             blocks=work.blocks,
@@ -170,7 +170,7 @@ def tokenize_file(
             label="tokenising",
             unit=modality.name,
         ).run(target, settings)
-    return TokenizeSummary(output=target, cells=rows, tokens=count, provenance=facts)
+    return TokenizeSummary(output=target, cells=rows, tokens=count, provenance=metadata)
 
 
 def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSettings) -> Any:
@@ -184,15 +184,15 @@ def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSetting
 def merge_tokens(merging: Merging) -> int:
     """Write the tokens of all shards as the whole job would; how many rows there are."""
     merging.refuse_data("tokens")
-    form, facts = token_format(merging.target, merging.form), merging.job["provenance"]
-    merging.write(lambda temporary: _write(merging.parts, temporary, facts, form))
+    form, metadata = token_format(merging.target, merging.form), merging.job["provenance"]
+    merging.write(lambda temporary: _write(merging.parts, temporary, metadata, form))
     return sum(len(part["index"]) for part in merging.parts)
 
 
-def _write(parts: Parts, temporary: Path, facts: dict[str, Any], form: str) -> int:
+def _write(parts: Parts, temporary: Path, metadata: dict[str, Any], form: str) -> int:
     """Write the blocks of a job one by one; how many tokens they hold."""
     count = 0
-    with TokenWriter(temporary, metadata=facts, format=form) as writer:
+    with TokenWriter(temporary, metadata=metadata, format=form) as writer:
         for part in parts:
             names = part.pop("names").astype(str)
             tokens = Tokens(**part)

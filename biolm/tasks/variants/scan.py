@@ -149,7 +149,7 @@ def scan_intervals(
         variants = [each for pair in zip(intervals, letters, strict=True) for each in _changes(*pair)]
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
-        facts = settings.facts(
+        metadata = settings.facts(
             model,
             (method,),
             strands=settings.strands,
@@ -161,8 +161,8 @@ def scan_intervals(
             pass
         if sentence := tally.sentence():
             log.warning("windows round variants: %s", sentence)
-        facts |= tally.facts()
-        job = facts | {"variants": len(variants), "bases": digest({"letters": letters})}
+        metadata |= tally.facts()
+        job = metadata | {"variants": len(variants), "bases": digest({"letters": letters})}
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:
             bounds = (start, len(variants))
@@ -179,14 +179,14 @@ def scan_intervals(
         column: values,
     }
     if output is not None:
-        write_table(output, [columns], facts, schema=SCHEMA, overwrite=settings.overwrite)
+        write_table(output, [columns], metadata, schema=SCHEMA, overwrite=settings.overwrite)
     if picture is not None:
         grids = [
             _grid(f"{each.contig}:{each.start + 1}-{each.end}", text, each.start + 1, _BASES, part)
             for each, text, part in _by_interval(intervals, letters, values)
         ]
         draw_scan(grids[:1], picture, overwrite=settings.overwrite)
-    return VariantScores(columns=columns, names=(column,), facts=facts, output=output)
+    return VariantScores(columns=columns, names=(column,), facts=metadata, output=output)
 
 
 def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = False) -> None:

@@ -154,11 +154,11 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if np.isfinite(value) else "."
 
 
-def _header(names: Sequence[str], facts: Mapping[str, Any], key: str, ending: str) -> bytes:
+def _header(names: Sequence[str], metadata: Mapping[str, Any], key: str, ending: str) -> bytes:
     lines = [
         f'##INFO=<ID={key}_{name},Number=A,Type=Float,Description="{DESCRIPTIONS[name]}">' for name in names
     ]
-    about = ",".join(f'{name}="{value}"' for name, value in facts.items())
+    about = ",".join(f'{name}="{value}"' for name, value in metadata.items())
     lines.append(f"##{key}_scores=<{about}>")
     return "".join(line + ending for line in lines).encode()
 

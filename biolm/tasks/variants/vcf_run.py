@@ -90,14 +90,14 @@ def score_vcf(
         count = sum(1 for _ in looked)
         if sentence := tally.sentence():
             log.warning("windows round variants: %s", sentence)
-        facts = settings.facts(
+        metadata = settings.facts(
             model, methods, strands=settings.strands, average=settings.average, width=settings.width(model)
         )
         same = {
             "input": {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))},
             "options": {"distances": settings.distances, "key": settings.key},
-            "provenance": facts | tally.facts(),
-            "model": facts,
+            "provenance": metadata | tally.facts(),
+            "model": metadata,
         }
         work = _Work(store=store, path=path, model=model, method=methods[0], settings=settings)
         ends = block_borders(count, methods[0])
@@ -149,10 +149,12 @@ def merge_vcf(merging: Merging) -> int:
     stamped = job["input"] | {"vcf": stamp(place)}
     if stamped != job["input"]:
         raise InputError(f"{place} is not what the shards were made from; name the right file with `data`")
-    options, facts = job["options"], job["provenance"]
+    options, metadata = job["options"], job["provenance"]
     names = COLUMNS if options["distances"] else COLUMNS[:3]
     scores = _scores(merging.parts, len(names))
-    merging.write(lambda temporary: write_vcf(place, temporary, scores, names, _flat(facts), options["key"]))
+    merging.write(
+        lambda temporary: write_vcf(place, temporary, scores, names, _flat(metadata), options["key"])
+    )
     return len(scores)
 
 
@@ -182,7 +184,7 @@ class _Work:
 
 
 def _in_memory(
-    work: _Work, ends: NDArray[np.int64], names: tuple[str, ...], facts: dict[str, Any]
+    work: _Work, ends: NDArray[np.int64], names: tuple[str, ...], metadata: dict[str, Any]
 ) -> VariantScores:
     """All scores beside the variants."""
     variants: list[Variant] = []
@@ -197,7 +199,7 @@ def _in_memory(
     _tell(scores, work.method, settings.width(work.model))
     prefix = settings.key.lower()
     scored = {f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)}
-    return VariantScores(columns=_columns(variants) | scored, names=tuple(scored), facts=facts)
+    return VariantScores(columns=_columns(variants) | scored, names=tuple(scored), facts=metadata)
 
 
 def _scores(parts: Parts, width: int) -> NDArray[np.float32]:
@@ -328,10 +330,10 @@ def _tell(scores: NDArray[np.float32], method: str, width: int) -> None:
     )
 
 
-def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+def _flat(metadata: dict[str, Any]) -> dict[str, Any]:
     """Facts of one level, for a line of the header."""
-    checkpoint = facts["checkpoint"]
-    return {name: value for name, value in facts.items() if name != "checkpoint"} | {
+    checkpoint = metadata["checkpoint"]
+    return {name: value for name, value in metadata.items() if name != "checkpoint"} | {
         "sha256": checkpoint["sha256"]
     }
 

@@ -86,8 +86,8 @@ def train_ner(
         folder.mkdir()
 
         def keep(epoch: int, f1: float) -> None:
-            facts = {"task": "ner", "epoch": epoch, "dev_f1": round(f1, 4), "seed": settings.seed}
-            save_tagger(tagger, folder, facts)
+            metadata = {"task": "ner", "epoch": epoch, "dev_f1": round(f1, 4), "seed": settings.seed}
+            save_tagger(tagger, folder, metadata)
 
         def loss_of(chosen: Sequence[_Example]) -> tuple[Tensor, int]:
             return _loss(tagger, chosen, mixed=settings.precision == "bfloat16")

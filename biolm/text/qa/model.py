@@ -246,8 +246,10 @@ def train_answerer(
         target.mkdir()
 
         def keep(epoch: int, f1: float) -> None:
-            facts = {"biolm": {"task": "qa", "epoch": epoch, "dev_f1": round(f1, 4), "seed": settings.seed}}
-            save_head(model.core, model.head, ANSWERS, target, kind, facts)
+            metadata = {
+                "biolm": {"task": "qa", "epoch": epoch, "dev_f1": round(f1, 4), "seed": settings.seed}
+            }
+            save_head(model.core, model.head, ANSWERS, target, kind, metadata)
 
         done = fit(model, model.head, examples, loss_of, score, keep, settings)
         copy_tokenizer(folder, target)

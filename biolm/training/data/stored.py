@@ -95,10 +95,10 @@ def check_tokens(files: Sequence[Path], vocabulary: Vocabulary) -> None:
     """
     own = None if vocabulary.genes is None else vocabulary.genes.fingerprint
     for path in files:
-        facts = token_facts(path)
-        theirs = facts.get(VOCABULARY)
+        metadata = token_facts(path)
+        theirs = metadata.get(VOCABULARY)
         if own is not None and theirs is not None and theirs != own:
             raise InputError(
-                f"{path} holds tokens of {facts.get('model')} with other genes than those of data.vocabulary "
-                "or model.start; give the model they were made with"
+                f"{path} holds tokens of {metadata.get('model')} with other genes than those of "
+                "data.vocabulary or model.start; give the model they were made with"
             )

@@ -323,8 +323,10 @@ def remember(folder: Path, job: Job) -> None:
     InputError
         If the vocabulary is another than it was.
     """
-    facts = {} if job.language is None else language_facts(job.language)
-    tokens = digest({"tokens": {str(name): token for name, token in job.vocabulary.tokens.items()}, **facts})
+    metadata = {} if job.language is None else language_facts(job.language)
+    tokens = digest(
+        {"tokens": {str(name): token for name, token in job.vocabulary.tokens.items()}, **metadata}
+    )
     if (folder / _DATA).is_file():
         if read_json(folder / _DATA)["vocabulary"] != tokens:
             raise InputError(

@@ -222,10 +222,10 @@ def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[
     return reused
 
 
-def _by_name(objective: Criterion, facts: HeadFacts) -> dict[str, Criterion]:
+def _by_name(objective: Criterion, metadata: HeadFacts) -> dict[str, Criterion]:
     if isinstance(objective, Weighted):
         return {**objective.parts_by_name()}
-    return dict.fromkeys(facts.objectives, objective)
+    return dict.fromkeys(metadata.objectives, objective)
 
 
 def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:

@@ -311,7 +311,7 @@ def saved_of(job: Job) -> Saved | None:
     """What the saved model holds beside the weights; None where the run knows no tokeniser."""
     if job.language is None:
         return None
-    facts = {
+    metadata = {
         "objectives": ", ".join(job.config.objectives),
         "training examples": len(job.train.rows),
         "tokens of an epoch": int(job.train.lengths.sum()),
@@ -326,7 +326,7 @@ def saved_of(job: Job) -> Saved | None:
         core=job.core,
         pool=model.pool,
         hidden_state=model.hidden_state,
-        card=facts,
+        card=metadata,
         heads=head_facts(job),
     )
 

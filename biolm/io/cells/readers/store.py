@@ -43,15 +43,20 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     """
     import pyarrow.parquet as pq
 
-    facts = read_facts(path)
+    metadata = read_facts(path)
     chosen = resolve_matrix(matrix, ["X"], path)
     tables = {name: pq.ParquetFile(path / f"{name}.parquet") for name in ("cells", "genes")}
-    shape = (int(facts["rows"]), int(tables["genes"].metadata.num_rows))
+    shape = (int(metadata["rows"]), int(tables["genes"].metadata.num_rows))
     handles = {name: os.open(path / f"{name}.bin", os.O_RDONLY) for name in ("counts", "columns")}
     start = np.zeros(1, np.int64)
     arrays = {
         name: FileArray(
-            handle, np.dtype(facts["columns"][name]), int(facts["values"]), start, start, path / f"{name}.bin"
+            handle,
+            np.dtype(metadata["columns"][name]),
+            int(metadata["values"]),
+            start,
+            start,
+            path / f"{name}.bin",
         )
         for name, handle in handles.items()
     }
@@ -69,10 +74,10 @@ def open_file(path: Path, matrix: str) -> OpenCells:
         matrix=chosen,
         rows=CsrRows(
             shape,
-            read_offsets(path, shape[0], int(facts["values"])),
+            read_offsets(path, shape[0], int(metadata["values"])),
             arrays["counts"],
             arrays["columns"],
-            length=int(facts["values"]),
+            length=int(metadata["values"]),
             name=path,
         ),
         obs=obs,

@@ -91,14 +91,14 @@ def write_scores(
     """
     folder.mkdir()
     rows = as_rows(scores)
-    facts = {
+    metadata = {
         "biolm_version": biolm.__version__,
         "model": dict(model),
         "settings": {name: getattr(settings, name) for name in ("most", "pool", "seed", "letters")},
         "letters": {name: tally.facts() for name, tally in met.items()},
         "scores": rows,
     }
-    (folder / "scores.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    (folder / "scores.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
     with (folder / "scores.tsv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
