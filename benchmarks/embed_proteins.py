@@ -27,8 +27,8 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.io.sequences import SequenceBlock, open_sequences
 from biolm.jobs.settings import EmbedSettings
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.embed import embed_file
 
 LONGEST = 1022
@@ -44,8 +44,8 @@ def first(path: Path, count: int) -> SequenceBlock:
 def speed(path: Path, count: int, layers: int, rounds: int) -> dict[str, float]:
     """Residues a CPU second, and how many times faster than padded."""
     core, reference = models(layers)
-    language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
-    model, options = SequenceModel(language, core), SequenceOptions(device="cpu")
+    preprocessor = SequencePreprocessor(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
+    model, options = SequenceModel(preprocessor, core), SequenceOptions(device="cpu")
     block = first(path, count)
     tokens = model.tokenize(block)
     found: dict[str, np.ndarray] = {}
@@ -80,8 +80,8 @@ def memory(path: Path, count: int, output: str, width: int) -> dict[str, float]:
     config = CoreConfig(
         vocab_size=33, d_model=width, n_layers=1, n_heads=width // 24, d_ff=4 * width, position="rope"
     )
-    language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
-    model = SequenceModel(language, Transformer(config))
+    preprocessor = SequencePreprocessor(name="esm", tokenizer=make_tokenizer("esm"), max_length=LONGEST + 2)
+    model = SequenceModel(preprocessor, Transformer(config))
     with tempfile.TemporaryDirectory() as folder:
         fasta = Path(folder) / "part.fasta"
         records = residues = 0

@@ -24,8 +24,8 @@ from evo_convolutions import evo
 
 from biolm.adapters.sequences import make_tokenizer
 from biolm.io.sequences import SequenceBlock
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.variants.likelihood import token_scores
 
 HYENA = ("hyena_short", "hyena_medium", "hyena_long")
@@ -40,8 +40,8 @@ PIECE = 8192
 def measure(stack: str, width: int, length: int) -> dict[str, float]:
     """Embed and score one random sequence; seconds of process time and the process's peak memory in MiB."""
     torch.set_num_threads(1)
-    language = SequenceLanguage(name="evo2", tokenizer=make_tokenizer("evo2"), max_length=1 << 20)
-    model = SequenceModel(language, evo(width, STACKS[stack]))
+    preprocessor = SequencePreprocessor(name="evo2", tokenizer=make_tokenizer("evo2"), max_length=1 << 20)
+    model = SequenceModel(preprocessor, evo(width, STACKS[stack]))
     text = "".join(np.random.default_rng(0).choice(list("ACGT"), length))
     block, options = SequenceBlock.of([text]), SequenceOptions(batch_tokens=PIECE, device="cpu")
     began = time.process_time()

@@ -106,7 +106,7 @@ def model_scores(model: SequenceModel, windows: list[str]) -> NDArray[np.float64
     """Log-probability of each masked base under a causal model, among the four bases."""
     tokens = model.tokenize(SequenceBlock.of(windows))
     bases = [model.tokenizer.vocabulary[base] for base in "ACGT"]
-    before = model.language.special[0]
+    before = model.preprocessor.special[0]
     found = []
     for row in range(len(windows)):
         batch = Batch.from_tokens(tokens, np.array([row]))

@@ -96,7 +96,7 @@ class Counts:
 @torch.inference_mode()
 def compare(model: SequenceModel, held: list[str], counts: Counts) -> dict[str, float]:
     """Mean loss, in nats a byte, of the model and of the counts."""
-    before, special = model.language.special[0], model.tokenizer.special
+    before, special = model.preprocessor.special[0], model.tokenizer.special
     marks = {*special.prefix, *special.suffix, *special.others} | ({special.pad} - {None})
     facts = Facts(core=model.config, special_ids=tuple(sorted(marks)))
     objective = PermutedTokens(facts, PermutedTokensSettings())

@@ -35,8 +35,8 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.pooling import pool
 from biolm.io.cells import CellBlock, open_cells
-from biolm.models.language import CellLanguage
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.genetext import load
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
@@ -85,7 +85,7 @@ def geneformer_shaped(names: np.ndarray, layers: int, width: int, heads: int, in
     tokenizer = RankTokenizer(
         token_ids=np.arange(2, 2 + len(genes), dtype=np.int32), medians=np.ones(len(genes)), max_length=2048
     )
-    language = CellLanguage(name="shaped", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
+    preprocessor = CellPreprocessor(name="shaped", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
     torch.manual_seed(0)
     config = CoreConfig(
         vocab_size=2 + len(genes),
@@ -99,7 +99,7 @@ def geneformer_shaped(names: np.ndarray, layers: int, width: int, heads: int, in
         block="post",
         activation="relu",
     )
-    return TokenCellModel(language, Transformer(config), pool="mean", hidden_state=-2, files=[])
+    return TokenCellModel(preprocessor, Transformer(config), pool="mean", hidden_state=-2, files=[])
 
 
 def task(
@@ -141,7 +141,7 @@ def loops(given: argparse.Namespace, model: CellModel, genes: list[str]) -> tupl
     tokens = model.tokenize(block, match)
 
     def lean(cell: int, column: int) -> None:
-        token = model.language.tokenizer.token_ids[match.target[column]]
+        token = model.preprocessor.tokenizer.token_ids[match.target[column]]
         ids = tokens[cell].ids
         moved = torch.from_numpy(np.concatenate([[token], ids[ids != token]]).astype(np.int64))[None]
         with torch.inference_mode():

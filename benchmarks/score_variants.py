@@ -19,8 +19,8 @@ from _measure import interleaved
 from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.io.sequences import SequenceBlock, open_sequences
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.variants.likelihood import token_scores
 
 
@@ -33,8 +33,8 @@ def small_model(layers: int) -> SequenceModel:
             head_bias=True, token_dropout=True, mask_id=32, pad_id=1,
         )
     )  # fmt: skip
-    language = SequenceLanguage(name="esm", tokenizer=make_tokenizer("esm"), max_length=1024)
-    return SequenceModel(language, core)
+    preprocessor = SequencePreprocessor(name="esm", tokenizer=make_tokenizer("esm"), max_length=1024)
+    return SequenceModel(preprocessor, core)
 
 
 def compare(block: SequenceBlock, layers: int, rounds: int) -> dict[str, float]:

@@ -33,7 +33,7 @@ def test_few_files_ask_whether_something_is_a_sequence() -> None:
     """Kinds of data are entries of a list; see ``docs/how-to/add-a-modality.md``."""
     question = re.compile(
         r"\bis_sequence\w*\(|\bnamed_as_sequences\("
-        r"|isinstance\([^)]*Sequence(Model|Language|File|Embedding|Annotator)"
+        r"|isinstance\([^)]*Sequence(Model|Preprocessor|File|Embedding|Annotator)"
         r"|[!=]= *['\"]sequences['\"]|['\"]sequences['\"] *([!=]=|in )"
     )
     texts = {str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8") for path in MODULES}

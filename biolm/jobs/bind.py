@@ -97,7 +97,7 @@ def bind_genes(
             f"the file holds {match.report.vocabulary_found:,} of the {len(model.vocabulary):,} genes of "
             f"{model.name}, which needs {least:,}; give cells with more genes measured, or another model"
         )
-    read_context = getattr(getattr(model, "language", model), "read_context", None)
+    read_context = getattr(getattr(model, "preprocessor", model), "read_context", None)
     if read_context is not None:
         read_context(source)
     if model.wants_counts:
@@ -160,7 +160,7 @@ def match_genes(source: CellSource, model: KnowsGenes, settings: ReadingSettings
 
 
 def _published_rule(model: KnowsGenes, settings: ReadingSettings) -> PublishedRule:
-    rule: PublishedRule | None = getattr(getattr(model, "language", model), "published", None)
+    rule: PublishedRule | None = getattr(getattr(model, "preprocessor", model), "published", None)
     if rule is None:
         raise ConfigError(
             f"model {model.name} finds genes by the names that biolm resolves and has no other rule; leave "

@@ -174,7 +174,7 @@ def prepare_sequences(
         tokens = model.tokenize(block, policy=settings.letters, tally=tally)
         model.check_lengths(tokens, options, block)
         count = np.zeros(len(block), np.int64)
-        inner = tokens.lengths - sum(model.language.special)
+        inner = tokens.lengths - sum(model.preprocessor.special)
         count[tokens.index - block.start] = inner if settings.per_residue else 1
         names += block.names
         counts.append(count)
@@ -202,7 +202,7 @@ def prepare_sequences(
 
 def _inner_spans(model: SequenceModel, block: SequenceBlock, tokens: Any) -> NDArray[np.int64]:
     """First residue and end of every token but special ones."""
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
     left = np.repeat(tokens.lengths, tokens.lengths) - place
     kept = block if len(tokens) == len(block) else block.take(tokens.index - block.start)

@@ -39,7 +39,7 @@ class CellTokens:
     ----------
     source
         The open cells.
-    language
+    preprocessor
         What tokenises, a model or its torch-free half.
     match
         Where each gene of the source goes.
@@ -50,13 +50,13 @@ class CellTokens:
     """
 
     source: CellSource
-    language: Any
+    preprocessor: Any
     match: GeneMatch
     settings: Any
     names: NDArray[np.str_]
 
     @classmethod
-    def of(cls, source: CellSource, language: Any, settings: Any) -> CellTokens:
+    def of(cls, source: CellSource, preprocessor: Any, settings: Any) -> CellTokens:
         """Match the genes.
 
         Raises
@@ -64,9 +64,13 @@ class CellTokens:
         InputError, GeneMatchError
             If the cells do not fit the tokeniser.
         """
-        match = bind_genes(source, language, settings)
+        match = bind_genes(source, preprocessor, settings)
         return cls(
-            source=source, language=language, match=match, settings=settings, names=source.cell_names()
+            source=source,
+            preprocessor=preprocessor,
+            match=match,
+            settings=settings,
+            names=source.cell_names(),
         )
 
     @property
@@ -79,8 +83,10 @@ class CellTokens:
         """Where the tokens come from, as plain values."""
         metadata: dict[str, Any] = plain(
             {
-                "model": self.language.name,
-                VOCABULARY: getattr(getattr(self.language, "language", self.language), "fingerprint", None),
+                "model": self.preprocessor.name,
+                VOCABULARY: getattr(
+                    getattr(self.preprocessor, "preprocessor", self.preprocessor), "fingerprint", None
+                ),
                 "biolm_version": biolm.__version__,
                 "genes": self.match.report.as_dict(),
                 "matrix": self.source.matrix,
@@ -105,7 +111,7 @@ class CellTokens:
         from biolm.adapters.cells import in_threads
 
         def tokenized(part: CellBlock) -> Tokens:
-            tokens: Tokens = self.language.tokenize(part, self.match, seed=self.settings.seed)
+            tokens: Tokens = self.preprocessor.tokenize(part, self.match, seed=self.settings.seed)
             return tokens
 
         return in_threads(tokenized, block, self.settings.workers)
@@ -123,7 +129,7 @@ class SequenceTokens:
     ----------
     source
         The file.
-    language
+    preprocessor
         What tokenises, a model or its torch-free half.
     settings
         Choices of the job: ``letters``, ``block_rows``.
@@ -136,14 +142,14 @@ class SequenceTokens:
     """
 
     source: SequenceFile
-    language: Any
+    preprocessor: Any
     settings: Any
     ends: NDArray[np.int64]
     tally: Any
     digest: str
 
     @classmethod
-    def of(cls, source: SequenceFile, language: Any, settings: Any) -> SequenceTokens:
+    def of(cls, source: SequenceFile, preprocessor: Any, settings: Any) -> SequenceTokens:
         """Look through the file.
 
         Raises
@@ -156,17 +162,17 @@ class SequenceTokens:
         if settings.workers != 1:
             raise ConfigError("workers are for tables of cells; leave the option out for sequences")
         tally, names, ends = Tally(), [], [0]
-        for block in source.blocks(settings, settings.block_rows, language.tokenizer, tally):
+        for block in source.blocks(settings, settings.block_rows, preprocessor.tokenizer, tally):
             if not block.start:
-                check_kind(block, language.kind, name=source.label)
-            tokens = language.tokenize(block, policy=settings.letters, tally=tally)
+                check_kind(block, preprocessor.kind, name=source.label)
+            tokens = preprocessor.tokenize(block, policy=settings.letters, tally=tally)
             names += block.names
             ends.append(ends[-1] + len(tokens))
         if sentence := tally.sentence():
             log.warning("%s", sentence)
         return cls(
             source=source,
-            language=language,
+            preprocessor=preprocessor,
             settings=settings,
             ends=np.array(ends, np.int64),
             tally=tally,
@@ -176,10 +182,10 @@ class SequenceTokens:
     @property
     def facts(self) -> dict[str, Any]:
         """Where the tokens come from, as plain values."""
-        tokenizer = self.language.tokenizer
+        tokenizer = self.preprocessor.tokenizer
         metadata: dict[str, Any] = plain(
             {
-                "model": self.language.name,
+                "model": self.preprocessor.name,
                 "biolm_version": biolm.__version__,
                 "tokenizer": tokenizer.family,
                 "letters": self.settings.letters,
@@ -194,12 +200,12 @@ class SequenceTokens:
 
     def blocks(self, first: int, last: int) -> Iterator[SequenceBlock]:
         """The blocks ``first`` to ``last``; a file is read from its beginning."""
-        whole = self.source.blocks(self.settings, self.settings.block_rows, self.language.tokenizer)
+        whole = self.source.blocks(self.settings, self.settings.block_rows, self.preprocessor.tokenizer)
         return islice(whole, first, last) if first < last else iter(())
 
     def tokens(self, block: SequenceBlock) -> Tokens:
         """Packed tokens of one block, without records that the policy skips."""
-        tokens: Tokens = self.language.tokenize(block, policy=self.settings.letters)
+        tokens: Tokens = self.preprocessor.tokenize(block, policy=self.settings.letters)
         return tokens
 
     def names_of(self, block: SequenceBlock) -> NDArray[np.str_]:

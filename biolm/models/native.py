@@ -18,8 +18,8 @@ import numpy as np
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenizer
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
-from biolm.models.language import CellLanguage, find_file
-from biolm.models.sequence_language import SequenceLanguage, sequence_facts, sequence_language
+from biolm.models.preprocessor import CellPreprocessor, find_file
+from biolm.models.sequence_preprocessor import SequencePreprocessor, sequence_facts, sequence_preprocessor
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Saved:
 
     Parameters
     ----------
-    language
+    preprocessor
         Genes and tokeniser, or a tokeniser of sequences.
     vocabulary
         Token to id, special tokens (``<mask>`` ...) included.
@@ -57,7 +57,7 @@ class Saved:
         What the heads beside the core were made of; None where there are none.
     """
 
-    language: CellLanguage | SequenceLanguage
+    preprocessor: CellPreprocessor | SequencePreprocessor
     vocabulary: Mapping[str, int]
     core: CoreConfig
     pool: str = "mean"
@@ -101,14 +101,14 @@ def save(
         "model_type": MODEL_TYPE,
         "architectures": ["Transformer"],
         "format_version": FORMAT_VERSION,
-        "name": saved.language.name,
+        "name": saved.preprocessor.name,
         "core": saved.core.as_dict(),
         "pool": saved.pool,
         "hidden_state": saved.hidden_state,
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocab.json", dict(saved.vocabulary))
-    metadata = {"format_version": FORMAT_VERSION, **language_facts(saved.language)}
+    metadata = {"format_version": FORMAT_VERSION, **preprocessor_metadata(saved.preprocessor)}
     _write_json(folder / "preprocessing.json", metadata)
     (folder / "README.md").write_text(_card(saved), encoding="utf-8")
     write_weights(folder / "model.safetensors", weights)
@@ -118,7 +118,7 @@ def save(
         save_heads(folder, saved.heads, heads or {})
 
 
-def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor | SequencePreprocessor:
     """Genes and tokeniser of a folder, or its tokeniser of sequences; torch is not imported.
 
     Raises
@@ -134,23 +134,23 @@ def load_tokenizer(folder: Path) -> CellLanguage | SequenceLanguage:
     tokens = read_json(files[0])
     try:
         if "genes" in metadata:
-            return _cell_language(metadata, name, files, tokens)
-        return sequence_language(metadata, name, files)
+            return _cell_preprocessor(metadata, name, files, tokens)
+        return sequence_preprocessor(metadata, name, files)
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"{folder} is incomplete: {error} is missing or wrong; train or copy it again"
         ) from error
 
 
-def _cell_language(
+def _cell_preprocessor(
     metadata: Mapping[str, Any], name: str, files: tuple[Path, ...], tokens: Mapping[str, int]
-) -> CellLanguage:
+) -> CellPreprocessor:
     genes = metadata["genes"]
     given = dict(metadata["settings"])
     given["token_ids"] = np.array([tokens[gene] for gene in genes], np.int32)
     if "medians" in metadata:
         given["medians"] = np.array(metadata["medians"], np.float64)
-    return CellLanguage(
+    return CellPreprocessor(
         name=name,
         vocabulary=GeneVocabulary(tuple(genes), metadata["gene_kind"], tuple(metadata["species"])),
         tokenizer=TOKENIZERS[metadata["tokenizer"]](**given),
@@ -178,7 +178,7 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     from biolm.models.sequence_model import SequenceModel
     from biolm.models.token_model import TokenCellModel
 
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     config = read_json(folder / "config.json")
     files = find_weights(folder)
     shape = CoreConfig.from_dict(dict(config.get("core", {})))
@@ -188,8 +188,8 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     load_strict(core, weights, folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
     kinds: dict[str, Any] = {"sequences": SequenceModel, "cells": TokenCellModel}
-    model: TokenCellModel | SequenceModel = kinds[language.modality](
-        language, core, pool=pool, hidden_state=hidden_state, files=files
+    model: TokenCellModel | SequenceModel = kinds[preprocessor.modality](
+        preprocessor, core, pool=pool, hidden_state=hidden_state, files=files
     )
     model.heads = load_heads(folder, core.config)
     return model
@@ -213,17 +213,17 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     return {str(name): int(token) for name, token in read_gene_dictionary(file).items()}
 
 
-def language_facts(language: CellLanguage | SequenceLanguage) -> dict[str, Any]:
+def preprocessor_metadata(preprocessor: CellPreprocessor | SequencePreprocessor) -> dict[str, Any]:
     """What :func:`load_tokenizer` reads."""
     kinds: dict[str, Callable[[Any], dict[str, Any]]] = {"sequences": sequence_facts, "cells": _cell_facts}
-    return kinds[language.modality](language)
+    return kinds[preprocessor.modality](preprocessor)
 
 
-def _cell_facts(language: CellLanguage) -> dict[str, Any]:
-    tokenizer = language.tokenizer
+def _cell_facts(preprocessor: CellPreprocessor) -> dict[str, Any]:
+    tokenizer = preprocessor.tokenizer
     kind = next((name for name, known in TOKENIZERS.items() if type(tokenizer) is known), None)
     if kind is None:
-        raise ConfigError(f"the tokeniser of {language.name} is of its own kind and cannot be saved")
+        raise ConfigError(f"the tokeniser of {preprocessor.name} is of its own kind and cannot be saved")
     columns = {"token_ids", "medians"}
     settings = {
         field.name: getattr(tokenizer, field.name)
@@ -233,11 +233,11 @@ def _cell_facts(language: CellLanguage) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "tokenizer": kind,
         "settings": settings,
-        "gene_kind": language.vocabulary.kind,
-        "species": list(language.vocabulary.species),
-        "special": list(language.special),
-        "wants_counts": language.wants_counts,
-        "genes": list(language.vocabulary.genes),
+        "gene_kind": preprocessor.vocabulary.kind,
+        "species": list(preprocessor.vocabulary.species),
+        "special": list(preprocessor.special),
+        "wants_counts": preprocessor.wants_counts,
+        "genes": list(preprocessor.vocabulary.genes),
     }
     if isinstance(tokenizer, RankTokenizer):
         metadata["medians"] = np.asarray(tokenizer.medians).tolist()
@@ -258,10 +258,10 @@ def _card(saved: Saved) -> str:
         **(saved.card or {}),
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in metadata.items())
-    tag, data = _CARDS[saved.language.modality]
+    tag, data = _CARDS[saved.preprocessor.modality]
     return (
         f"---\nlibrary_name: biolm\ntags: [biology, {tag}]\n---\n\n"
-        f"# {saved.language.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed data\n"
+        f"# {saved.preprocessor.name}\n\nTrained with biolm. Open it with `biolm.load(folder)`, embed data\n"
         f"with `biolm embed {data} -m folder -o embedded.h5ad`.\n\n"
         f"| | |\n| --- | --- |\n{lines}\n\nNo licence is stated: whoever shares the model adds one.\n"
     )

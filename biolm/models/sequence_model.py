@@ -26,7 +26,7 @@ from biolm.models.headed import Headed
 from biolm.models.heads import Heads
 from biolm.models.model import EmbedOptions
 from biolm.models.running import pick_device, pooled, return_memory, states_of
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.submodules import find_submodule, width_of
 from biolm.models.windows import Merger, WindowPool, cut_windows
 from biolm.vocab.residues import Kind
@@ -57,11 +57,11 @@ class SequenceOptions(EmbedOptions):
 
 
 class SequenceModel(Headed):
-    """A language of sequences, the core with its weights, and the system's way to pool.
+    """A preprocessor of sequences, the core with its weights, and the system's way to pool.
 
     Parameters
     ----------
-    language
+    preprocessor
         Tokeniser and limits.
     core
         The transformer with its weights.
@@ -88,7 +88,7 @@ class SequenceModel(Headed):
 
     def __init__(
         self,
-        language: SequenceLanguage,
+        preprocessor: SequencePreprocessor,
         core: Transformer,
         *,
         pool: str = "mean",
@@ -96,13 +96,13 @@ class SequenceModel(Headed):
         files: list[Any] | None = None,
         contact_weights: NDArray[np.float32] | None = None,
     ) -> None:
-        if language.tokenizer.size > core.config.vocab_size:
+        if preprocessor.tokenizer.size > core.config.vocab_size:
             raise ConfigError(
-                f"the tokeniser of {language.name} has {language.tokenizer.size} tokens but the model "
-                f"{core.config.vocab_size}; take both from the same checkpoint"
+                f"the tokeniser of {preprocessor.name} has {preprocessor.tokenizer.size} tokens but the "
+                f"model {core.config.vocab_size}; take both from the same checkpoint"
             )
-        self.language = language
-        self.name = language.name
+        self.preprocessor = preprocessor
+        self.name = preprocessor.name
         self.core = core.eval()
         self.width = core.config.d_model
         self.pools = (pool, *(how for how in POOLS if how != pool))
@@ -110,7 +110,7 @@ class SequenceModel(Headed):
         self.state: str | None = None
         self.contact_weights = contact_weights
         self.heads: Heads | None = None
-        self._files = [*(files or []), *language.files]
+        self._files = [*(files or []), *preprocessor.files]
         self._compiled = False
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class SequenceModel(Headed):
             If there is none, or its output is not one vector a token.
         """
         other = copy(self)
-        other.state = find_submodule(self.core, name, self.language.published)
+        other.state = find_submodule(self.core, name, self.preprocessor.published)
         other.width = width_of(self.core, other.state)
         return other
 
@@ -148,17 +148,17 @@ class SequenceModel(Headed):
     @property
     def kind(self) -> Kind:
         """``protein``, ``dna`` or ``text``."""
-        return self.language.kind
+        return self.preprocessor.kind
 
     @property
     def tokenizer(self) -> SequenceTokenizer:
         """What writes sequences as tokens."""
-        return self.language.tokenizer
+        return self.preprocessor.tokenizer
 
     @property
     def max_length(self) -> int | None:
         """Most tokens of one input, special ones included; None where there is no limit."""
-        return self.language.max_length
+        return self.preprocessor.max_length
 
     def __call__(self, batch: Batch, **options: Any) -> Output:
         """Run the core: logits, hidden states, attention; see :meth:`biolm.core.Transformer.forward`."""
@@ -170,7 +170,7 @@ class SequenceModel(Headed):
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
         """Packed tokens of a block, special ones included, record numbers in ``index``."""
-        return self.language.tokenize(block, policy=policy, tally=tally)
+        return self.preprocessor.tokenize(block, policy=policy, tally=tally)
 
     def embed(
         self, block: SequenceBlock, options: SequenceOptions, tally: Tally | None = None
@@ -188,7 +188,7 @@ class SequenceModel(Headed):
         tokens = self.tokenize(block, policy=options.policy, tally=tally)
         vectors = np.zeros((len(block), self.width), np.float32)
         rows = tokens.index - block.start
-        skip = (0, 0) if how in ("cls", "last") else self.language.special
+        skip = (0, 0) if how in ("cls", "last") else self.preprocessor.special
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
             rows_read = pooled(self.core, batch, self._pooled, options, how, skip)
@@ -211,7 +211,7 @@ class SequenceModel(Headed):
             As :meth:`embed`.
         """
         tokens = self.tokenize(block, policy=options.policy, tally=tally)
-        before, after = self.language.special
+        before, after = self.preprocessor.special
         counts = tokens.lengths - before - after
         firsts = np.concatenate([[0], np.cumsum(counts)])
         states = np.zeros((int(firsts[-1]), self.width), np.float32)
@@ -266,7 +266,7 @@ class SequenceModel(Headed):
             "max_length": self.max_length,
             "hidden_state": self._pooled,
             "pool": self.pools[0],
-            **self.language.told,
+            **self.preprocessor.told,
         }
 
     def _how(self, wanted: str | None) -> str:
@@ -322,7 +322,7 @@ class SequenceModel(Headed):
         longest = self._longest(options)
         if not len(rows) or longest is None:
             return
-        before, after = self.language.special
+        before, after = self.preprocessor.special
         windows = cut_windows(tokens, rows, (before, after), longest, options.overlap)
         owners = windows.tokens.index
         mergers: dict[int, Merger] = {}

@@ -19,8 +19,8 @@ from biolm.core.pooling import POOLS
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.headed import Headed
-from biolm.models.language import CellLanguage
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device, pooled
 from biolm.vocab.match import GeneMatch
 
@@ -31,11 +31,11 @@ __all__ = ["TokenCellModel", "pick_device"]
 
 
 class TokenCellModel(Headed, CellModel):
-    """A published system: its language, the core with its weights, and its way to pool.
+    """A published system: its preprocessor, the core with its weights, and its way to pool.
 
     Parameters
     ----------
-    language
+    preprocessor
         Genes and tokeniser.
     core
         The transformer with its weights.
@@ -69,7 +69,7 @@ class TokenCellModel(Headed, CellModel):
 
     def __init__(
         self,
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         core: Transformer,
         *,
         pool: str,
@@ -77,16 +77,16 @@ class TokenCellModel(Headed, CellModel):
         files: list[Any],
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        ids = np.asarray(getattr(language.tokenizer, "token_ids", ()))
+        ids = np.asarray(getattr(preprocessor.tokenizer, "token_ids", ()))
         if ids.size and int(ids.max()) >= core.config.vocab_size:
             raise CheckpointError(
-                f"the vocabulary of {language.name} numbers genes up to {int(ids.max()):,} but the model has "
-                f"{core.config.vocab_size:,} tokens; take both from one checkpoint"
+                f"the vocabulary of {preprocessor.name} numbers genes up to {int(ids.max()):,} but the model "
+                f"has {core.config.vocab_size:,} tokens; take both from one checkpoint"
             )
-        self.language = language
-        self.name = language.name
-        self.vocabulary = language.vocabulary
-        self.wants_counts = language.wants_counts
+        self.preprocessor = preprocessor
+        self.name = preprocessor.name
+        self.vocabulary = preprocessor.vocabulary
+        self.wants_counts = preprocessor.wants_counts
         self.core = core.eval()
         self.width = core.config.d_model
         every = [*POOLS, *(f"{how}_l2" for how in POOLS)]
@@ -94,7 +94,7 @@ class TokenCellModel(Headed, CellModel):
         self.hidden_state = hidden_state
         self.heads: Heads | None = None
         self.options = dict(options or {})
-        self._files = [*files, *language.files]
+        self._files = [*files, *preprocessor.files]
         self._compiled = False
 
     @property
@@ -110,7 +110,7 @@ class TokenCellModel(Headed, CellModel):
 
     def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``."""
-        return self.language.tokenize(block, match, seed=seed)
+        return self.preprocessor.tokenize(block, match, seed=seed)
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, d)`` of a block of cells."""
@@ -140,7 +140,7 @@ class TokenCellModel(Headed, CellModel):
         return torch.nn.functional.normalize(vectors, dim=1) if how.endswith("_l2") else vectors
 
     def _skip(self, how: str) -> tuple[int, int]:
-        return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.language.special
+        return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.preprocessor.special
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

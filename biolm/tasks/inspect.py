@@ -303,10 +303,10 @@ def _config(folder: Path) -> dict[str, Any]:
 def _genes(folder: Path) -> tuple[int | None, str]:
     """Genes of the vocabulary; or why not, as a damaged checkpoint is what people inspect."""
     try:
-        language = load_tokenizer(folder)
+        preprocessor = load_tokenizer(folder)
     except BiolmError as error:
         return None, f"cannot be read: {error}"
-    return language.n_genes, language.instead
+    return preprocessor.n_genes, preprocessor.instead
 
 
 def _sha256(path: Path) -> str:

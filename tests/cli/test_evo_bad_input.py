@@ -15,8 +15,8 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.cli.main import app
 from biolm.core import CoreConfig, Transformer
 from biolm.models import memory
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems.evo2 import save
 
 DNA = ">a\nACGTACGTACGTAACCGGTTACGATCGATTACG\n"
@@ -36,9 +36,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
             mixer_options={"hyena_short": {"groups": 4}, "hyena_medium": {"groups": 4}},
         )
     )  # fmt: skip
-    language = SequenceLanguage(name="evo2", tokenizer=make_tokenizer("evo2"))
+    preprocessor = SequencePreprocessor(name="evo2", tokenizer=make_tokenizer("evo2"))
     folder = tmp_path_factory.mktemp("evo") / "tiny"
-    save(SequenceModel(language, core), folder)
+    save(SequenceModel(preprocessor, core), folder)
     return folder
 
 

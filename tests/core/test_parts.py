@@ -19,7 +19,7 @@ from biolm.core import parts as registry
 from biolm.core.parts import Part, find_part, register_part
 from biolm.errors import ConfigError
 from biolm.models import native
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.vocab.genes import GeneVocabulary
 
 SIZES: dict[str, Any] = {"vocab_size": 30, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 16}
@@ -63,10 +63,10 @@ def _batch() -> Batch:
     return Batch.from_padded(torch.tensor([[5, 6, 7], [8, 9, 2]]))
 
 
-def _language() -> CellLanguage:
+def _preprocessor() -> CellPreprocessor:
     genes = [f"ENSG{number:011d}" for number in range(28)]
     tokenizer = RankTokenizer(token_ids=np.arange(2, 30, dtype=np.int32), medians=np.ones(28), max_length=20)
-    return CellLanguage(name="own", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
+    return CellPreprocessor(name="own", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
 
 
 @torch.inference_mode()
@@ -75,9 +75,13 @@ def test_own_models_save_and_load_their_parts(tmp_path: Path) -> None:
     core = Transformer(CoreConfig(**SIZES, embedder="doubled", output="sums", part_options=options)).eval()
     output = core(_batch())
     assert output.logits.shape == (6, 3)
-    language = _language()
-    vocabulary = {"<pad>": 0, "<mask>": 1, **dict(zip(language.vocabulary.genes, range(2, 30), strict=True))}
-    saved = native.Saved(language=language, vocabulary=vocabulary, core=core.config)
+    preprocessor = _preprocessor()
+    vocabulary = {
+        "<pad>": 0,
+        "<mask>": 1,
+        **dict(zip(preprocessor.vocabulary.genes, range(2, 30), strict=True)),
+    }
+    saved = native.Saved(preprocessor=preprocessor, vocabulary=vocabulary, core=core.config)
     native.save(tmp_path, saved, core.state_dict())
     again = native.load(tmp_path)
     assert isinstance(again.core.embeddings, Doubled)
@@ -90,14 +94,20 @@ def test_own_models_save_and_load_their_parts(tmp_path: Path) -> None:
 
 @torch.inference_mode()
 def test_the_parts_of_published_systems_are_saved_with_own_models(tmp_path: Path) -> None:
-    language = _language()
-    vocabulary = {"<pad>": 0, "<mask>": 1, **dict(zip(language.vocabulary.genes, range(2, 30), strict=True))}
+    preprocessor = _preprocessor()
+    vocabulary = {
+        "<pad>": 0,
+        "<mask>": 1,
+        **dict(zip(preprocessor.vocabulary.genes, range(2, 30), strict=True)),
+    }
     for name, options in (("ranked_genes", {"inner": 5}), ("binned_genes", {"activation": "gelu"})):
         config = CoreConfig(**SIZES, position="none", embedder=name, part_options={name: options})
         core, folder = Transformer(config).eval(), tmp_path / name
         folder.mkdir()
         native.save(
-            folder, native.Saved(language=language, vocabulary=vocabulary, core=config), core.state_dict()
+            folder,
+            native.Saved(preprocessor=preprocessor, vocabulary=vocabulary, core=config),
+            core.state_dict(),
         )
         again = native.load(folder)
         batch = Batch.from_padded(torch.tensor([[5, 6, 7]]), values=torch.tensor([[1.0, 2.0, 3.0]]))

@@ -256,20 +256,20 @@ def native(folder: Path, goldens: Path | None = None) -> str:
     from biolm.adapters.cells import BinTokenizer
     from biolm.core import CoreConfig, Transformer
     from biolm.models import native as own
-    from biolm.models.language import CellLanguage
+    from biolm.models.preprocessor import CellPreprocessor
     from biolm.vocab.genes import GeneVocabulary
 
     genes = gene_names("ensembl_id", 300)
     vocabulary = {name: token for token, name in enumerate(["<pad>", "<mask>", "<cls>", *genes])}
     tokenizer = BinTokenizer(token_ids=np.arange(3, 303, dtype=np.int32), n_bins=51, max_length=70, cls_id=2)
-    language = CellLanguage(
+    preprocessor = CellPreprocessor(
         name="native", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer, special=(1, 0)
     )
     config = CoreConfig(
         vocab_size=303, d_model=16, n_layers=2, n_heads=2, d_ff=24, position="none",
         value_encoder="continuous", embedder="normed_values", part_options={"normed_values": {"clip": 512.0}},
     )  # fmt: skip
-    saved = own.Saved(language=language, vocabulary=vocabulary, core=config, pool="cls")
+    saved = own.Saved(preprocessor=preprocessor, vocabulary=vocabulary, core=config, pool="cls")
     own.save(folder, saved, perturb(Transformer(config)).state_dict())
     return str(folder)
 

@@ -29,11 +29,11 @@ def test_prompts_and_vectors(folder: Path, shipped_cells: Path) -> None:
     with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
         match = model.vocabulary.match(source.gene_columns())
         block = next(source.blocks(4))
-    prompts = model.language.tokenizer.prompts(block, match)
+    prompts = model.preprocessor.tokenizer.prompts(block, match)
     sentence = prompts[0].split("Cell sentence: ")[1].split(".\n")[0].split(" ")
     assert len(sentence) == 30
     assert "in a Homo sapiens cell" in prompts[0]
-    names = dict(zip(model.vocabulary.genes, model.language.tokenizer.names, strict=True))
+    names = dict(zip(model.vocabulary.genes, model.preprocessor.tokenizer.names, strict=True))
     span = slice(block.indptr[0], block.indptr[1])
     counts: dict[str, float] = {}
     for column, value in zip(block.indices[span], block.data[span], strict=True):
@@ -56,7 +56,7 @@ def test_prompts_and_vectors(folder: Path, shipped_cells: Path) -> None:
         made = reference.generate(
             torch.from_numpy(tokens[0].ids).long()[None], max_new_tokens=4, do_sample=False
         )
-    text = model.language.tokenizer.decode(made[0, len(tokens[0].ids) :].tolist())
+    text = model.preprocessor.tokenizer.decode(made[0, len(tokens[0].ids) :].tolist())
     assert answers[0] == text.split(".")[0].strip()
 
 

@@ -83,7 +83,7 @@ def test_vectors_are_those_of_the_published_encoder(repository: Path) -> None:
     values[2] = 0
     match = model.vocabulary.match({"index": np.array(names)})
     got = model.embed(as_block(values), match, EmbedOptions(device="cpu"))
-    sentences = model.language.tokenizer.sentences(as_block(values), match)
+    sentences = model.preprocessor.tokenizer.sentences(as_block(values), match)
     assert sentences[2] == ""
     assert sentences[0].startswith("Top genes are ")
     assert not got[2].any()
@@ -102,8 +102,8 @@ def test_vectors_are_those_of_the_published_encoder(repository: Path) -> None:
 
 @needs_weights
 def test_current_symbols_are_used() -> None:
-    language = cellama.load_tokenizer()
-    names = dict(zip(language.vocabulary.genes, language.tokenizer.names, strict=True))
+    preprocessor = cellama.load_tokenizer()
+    names = dict(zip(preprocessor.vocabulary.genes, preprocessor.tokenizer.names, strict=True))
     assert names["ENSG00000177455"] == "CD19"
     assert names["ENSMUSG00000030724"] == "Cd19"
 

@@ -142,8 +142,8 @@ def test_shards_of_the_others_hold_the_same(name: str, goldens: Path, tmp_path: 
 def test_what_it_saves_it_loads(core, tmp_path) -> None:  # type: ignore[no-untyped-def]
     from biolm.models.systems.evo2 import save
 
-    language = load_tokenizer(_write(tmp_path / "config", {}))
-    save(SequenceModel(language, core), tmp_path / "saved")
+    preprocessor = load_tokenizer(_write(tmp_path / "config", {}))
+    save(SequenceModel(preprocessor, core), tmp_path / "saved")
     assert _same(registry.load(tmp_path / "saved"), core)
 
 

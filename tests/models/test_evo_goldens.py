@@ -101,7 +101,7 @@ def test_submodules_by_their_published_names(name, case, count, models, recorded
     parts += [part for part in ("norm",) if f"{case}/{part}" in held]
     assert len(parts) >= count
     for part in parts:
-        ours = find_submodule(model.core, part, model.language.published)
+        ours = find_submodule(model.core, part, model.preprocessor.published)
         with capture(model.core, ours) as found:
             layers = layers_until(ours)
             model.core(Batch.from_padded(held[f"{case}/input_ids"]), logits=False, n_layers=layers)
@@ -376,8 +376,8 @@ def test_scores(begin, goldens, models) -> None:  # type: ignore[no-untyped-def]
     from biolm.tasks.variants.likelihood import token_scores
 
     held = json.loads((goldens / "evo2" / "scores.json").read_text())
-    language = load_tokenizer(goldens / "evo2", begin=begin)
-    model = SequenceModel(language, models["evo2"].core)
+    preprocessor = load_tokenizer(goldens / "evo2", begin=begin)
+    model = SequenceModel(preprocessor, models["evo2"].core)
     tokens = model.tokenize(SequenceBlock.of(held["sequences"]))
     scores = token_scores(model, tokens, "causal", SequenceOptions())
     for kind, found in (("mean", scores.means), ("sum", scores.sums)):

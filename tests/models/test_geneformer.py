@@ -58,7 +58,7 @@ def test_cells_to_vectors_equals_transformers(folder: Path, shipped_cells: Path)
     from transformers import BertModel
 
     model = geneformer.load(folder)
-    v2 = model.language.special == (1, 1)
+    v2 = model.preprocessor.special == (1, 1)
     with open_cells(shipped_cells / "pbmc68k_reduced_counts_700.h5ad") as source:
         match = model.vocabulary.match(source.gene_columns())
         block = next(source.blocks(40))

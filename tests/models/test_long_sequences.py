@@ -12,8 +12,8 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError
 from biolm.io.sequences import SequenceBlock
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems.evo2 import PUBLISHED_NAMES
 from biolm.tasks.variants.likelihood import token_scores
 
@@ -28,10 +28,10 @@ def _model(alphabet: str = "evo2", **changes: Any) -> SequenceModel:
         "mixer_options": {"hyena_short": {"groups": 2}, "hyena_medium": {"groups": 4}},
     }  # fmt: skip
     core = Transformer(CoreConfig(**{**fields, **changes})).eval()
-    language = SequenceLanguage(
+    preprocessor = SequencePreprocessor(
         name="tiny", tokenizer=make_tokenizer(alphabet), max_length=4096, published=PUBLISHED_NAMES
     )
-    return SequenceModel(language, core)
+    return SequenceModel(preprocessor, core)
 
 
 def _block(*lengths: int) -> SequenceBlock:

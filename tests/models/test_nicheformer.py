@@ -43,13 +43,13 @@ def test_recorded_tokens(goldens: Path, folder: Path, technology: str, unmeasure
     recorded = np.load(golden / "tokenisation.npz")
     wanted, values = (recorded[f"{technology}/{name}"] for name in ("tokens", "values_in_token_order"))
     length = wanted.shape[1]
-    language = nicheformer.load_tokenizer(
+    preprocessor = nicheformer.load_tokenizer(
         folder, technology=technology, unmeasured=unmeasured, context_length=length + 3
     )
     with open_cells(golden / "cells.h5ad") as source:
-        match = language.vocabulary.match(source.gene_columns())
-        language.read_context(source)
-        tokens = language.tokenize(next(source.blocks()), match)
+        match = preprocessor.vocabulary.match(source.gene_columns())
+        preprocessor.read_context(source)
+        tokens = preprocessor.tokenize(next(source.blocks()), match)
     checked = 0
     for cell in range(len(tokens)):
         found, told = tokens[cell].ids[3:], ~np.isnan(values[cell]) & (wanted[cell] > 0)
@@ -85,7 +85,7 @@ def test_recorded_vectors_from_cells(goldens: Path, folder: Path) -> None:
     model = nicheformer.load(folder, technology="dissociated")
     with open_cells(golden / "cells.h5ad") as source:
         match = model.vocabulary.match(source.gene_columns())
-        model.language.read_context(source)
+        model.preprocessor.read_context(source)
         block = next(source.blocks())
     tokens = model.tokenize(block, match)
     with_context = wanted["X_with_context"].numpy()
@@ -116,7 +116,7 @@ def test_packed_mean_equals_the_mean_of_padded_states(goldens: Path, folder: Pat
     )
     with open_cells(goldens / "nicheformer" / "cells.h5ad") as source:
         match = model.vocabulary.match(source.gene_columns())
-        model.language.read_context(source)
+        model.preprocessor.read_context(source)
         block = next(source.blocks())
     tokens = model.tokenize(block, match)
     assert {tuple(tokens[cell].ids[:3]) for cell in range(len(tokens))} == {(5, 8, 4)}

@@ -51,10 +51,10 @@ def _counts(counts: Tensor) -> CellBlock:
 
 def test_recorded_tokens_of_counts(goldens: Path) -> None:
     golden = goldens / "scbert"
-    language, wanted = scbert.load_tokenizer(golden), load_file(golden / "io.safetensors")
-    names = np.array(language.vocabulary.genes)
-    match = published_match(language.vocabulary, language.published, {"index": names})
-    tokens = language.tokenize(_counts(wanted["counts"]), match)
+    preprocessor, wanted = scbert.load_tokenizer(golden), load_file(golden / "io.safetensors")
+    names = np.array(preprocessor.vocabulary.genes)
+    match = published_match(preprocessor.vocabulary, preprocessor.published, {"index": names})
+    tokens = preprocessor.tokenize(_counts(wanted["counts"]), match)
     assert np.array_equal(tokens.values.reshape(8, -1), wanted["tokens"].numpy())
     assert set(tokens.lengths) == {121}
 

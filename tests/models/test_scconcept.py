@@ -64,8 +64,8 @@ def test_recorded_tokens_and_vectors_of_counts(folder: Path, wanted: dict[str, t
     for cell, theirs in enumerate(wanted["predict/tokens"]):
         assert tokens[cell].ids[1:61].tolist() == theirs[theirs != 1].tolist()
     # The recorded cells were cut at 60 genes.
-    tokenizer = dataclasses.replace(model.language.tokenizer, max_length=61)
-    model.language = dataclasses.replace(model.language, tokenizer=tokenizer)
+    tokenizer = dataclasses.replace(model.preprocessor.tokenizer, max_length=61)
+    model.preprocessor = dataclasses.replace(model.preprocessor, tokenizer=tokenizer)
     for budget in (90, 5000):
         vectors = model.embed(block, match, EmbedOptions(device="cpu", batch_tokens=budget))
         assert relative(torch.from_numpy(vectors), wanted["predict/cls_cell_emb"]) < TOLERANCE

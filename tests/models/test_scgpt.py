@@ -47,8 +47,8 @@ def test_recorded_outputs(goldens: Path, checkpoint: str, case: str) -> None:
 )
 def test_recorded_cells_to_vectors(goldens: Path, name: str, draw: float | None) -> None:
     model = scgpt.load(goldens / "scgpt" / "checkpoint")
-    tokenizer = dataclasses.replace(model.language.tokenizer, draw=draw)  # type: ignore[type-var]
-    model.language = dataclasses.replace(model.language, tokenizer=tokenizer)
+    tokenizer = dataclasses.replace(model.preprocessor.tokenizer, draw=draw)  # type: ignore[type-var]
+    model.preprocessor = dataclasses.replace(model.preprocessor, tokenizer=tokenizer)
     wanted = np.load(goldens / "scgpt" / "embed_data.npz")[f"X_scGPT_{name}"]
     file = "embed_cells_no_ties.h5ad" if draw is None else "embed_cells.h5ad"
     with open_cells(goldens / "scgpt" / file) as source:

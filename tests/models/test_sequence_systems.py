@@ -25,8 +25,8 @@ from biolm.io.sequences import SequenceBlock
 from biolm.models.families import esm_original, esmc
 from biolm.models.families.hf import family
 from biolm.models.registry import find, load_tokenizer
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems import iglm as iglm_protein
 from biolm.models.windows import cut_windows
 from biolm.tasks.inspect import inspect_checkpoint
@@ -181,9 +181,11 @@ def reference_states(reference: Any, ids: np.ndarray) -> torch.Tensor:
 def test_a_folder_is_inspected(name, saved):
     folder, _ = saved(name)
     report = inspect_checkpoint(folder)
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     assert report.genes is None
-    assert report.note.startswith(f"none; reads {language.kind} in {language.tokenizer.size:,} tokens")
+    assert report.note.startswith(
+        f"none; reads {preprocessor.kind} in {preprocessor.tokenizer.size:,} tokens"
+    )
     assert report.parameters > 0
     assert report.note in report.as_text()
 
@@ -199,7 +201,7 @@ def test_a_folder_is_recognised_and_embeds_as_its_reference(name, saved):
     block = SequenceBlock.of(texts)
     tokens = model.tokenize(block)
     vectors = model.embed(block, SequenceOptions(device="cpu"))
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     for row in range(len(texts)):
         states = reference_states(reference, tokens[row].ids)
         mean = states[before : len(states) - after].mean(0)
@@ -210,10 +212,10 @@ def test_a_folder_is_recognised_and_embeds_as_its_reference(name, saved):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_tokeniser_alone_says_the_same(name, saved):
     folder, _ = saved(name)
-    language = load_tokenizer(folder)
-    assert isinstance(language, SequenceLanguage)
+    preprocessor = load_tokenizer(folder)
+    assert isinstance(preprocessor, SequencePreprocessor)
     block = SequenceBlock.of(SYSTEMS[name][4])
-    assert language.tokenize(block).ids.tolist() == biolm.load(folder).tokenize(block).ids.tolist()
+    assert preprocessor.tokenize(block).ids.tolist() == biolm.load(folder).tokenize(block).ids.tolist()
 
 
 def test_tokenising_needs_no_torch(saved):
@@ -323,7 +325,7 @@ def test_windows_of_grover_have_the_tokens_of_the_whole_record(saved):
     text = "".join(np.random.default_rng(0).choice(list("ACGT"), 900))
     tokens = model.tokenize(SequenceBlock.of([text]))
     whole = tokens.ids[1:-1]
-    windows = cut_windows(tokens, np.array([0]), model.language.special, 60)
+    windows = cut_windows(tokens, np.array([0]), model.preprocessor.special, 60)
     assert len(windows) > 5
     for row, start in enumerate(windows.starts.tolist()):
         inner = windows.tokens[row].ids[1:-1]

@@ -46,7 +46,7 @@ def test_recorded_tokens_states_and_vectors(golden: Path) -> None:
     model = tgpt.load(golden)
     wanted = load_file(golden / "io.safetensors")
     names, block = _cells(golden)
-    match = published_match(model.vocabulary, model.language.published, {"index": np.array(names)})
+    match = published_match(model.vocabulary, model.preprocessor.published, {"index": np.array(names)})
     tokens = model.tokenize(block, match)
     keep = wanted["attention_mask"].bool()
     batch = Batch.from_padded(wanted["input_ids"], keep)
@@ -75,7 +75,7 @@ def test_each_detail_matters(golden: Path, detail: str) -> None:
         core.load_state_dict(model.core.state_dict())
         model.core = core.eval()
     names, block = _cells(golden)
-    match = published_match(model.vocabulary, model.language.published, {"index": np.array(names)})
+    match = published_match(model.vocabulary, model.preprocessor.published, {"index": np.array(names)})
     tokens = model.tokenize(block, match)
     batch = Batch.from_tokens(tokens)
     skip = {"end in the mean": (1, 0), "begin in the mean": (0, 1)}.get(detail, (1, 1))
@@ -113,7 +113,7 @@ def test_resolves_what_underscores_took(golden: Path) -> None:
 def test_an_empty_cell_is_a_vector_of_zeros(golden: Path) -> None:
     model = tgpt.load(golden)
     names, block = _cells(golden)
-    match = published_match(model.vocabulary, model.language.published, {"index": np.array(names)})
+    match = published_match(model.vocabulary, model.preprocessor.published, {"index": np.array(names)})
     empty = CellBlock(0, block.data[:0], block.indices[:0], np.array([0, 0]), block.n_genes)
     assert model.tokenize(empty, match).ids.tolist() == [1, 2]
     assert not model.embed(empty, match, EmbedOptions(device="cpu")).any()

@@ -119,15 +119,15 @@ def test_training_refuses_a_normalised_sample_when_it_reads_it(awkward: Path) ->
     from biolm.training.data.cell_files import CellFiles
     from biolm.training.data.cells import CellExamples
 
-    path, language = awkward / "one_sample_normalised.h5ad", load_tokenizer("biolm-cell-mini")
+    path, preprocessor = awkward / "one_sample_normalised.h5ad", load_tokenizer("biolm-cell-mini")
     with open_cells(path) as source:
-        match = language.vocabulary.match(source.gene_columns(), minimum=0)
-    examples = CellExamples(CellFiles([path], counts=True), [match], language, seed=0)
+        match = preprocessor.vocabulary.match(source.gene_columns(), minimum=0)
+    examples = CellExamples(CellFiles([path], counts=True), [match], preprocessor, seed=0)
     assert len(examples.read(np.arange(150, 190))) == 40
     with pytest.raises(InputError, match="sample = 'normalised' in obs"):
         examples.read(np.arange(150, 250))
     examples.close()
-    allowed = CellExamples(CellFiles([path]), [match], language, seed=0)
+    allowed = CellExamples(CellFiles([path]), [match], preprocessor, seed=0)
     assert len(allowed.read(np.arange(150, 250))) == 100
     allowed.close()
 

@@ -185,7 +185,7 @@ def test_what_cannot_be_done_is_named(esm, tmp_path):
     model, _ = esm
     with pytest.raises(InputError, match="longer than the 88 residues"):
         next(contacts(SequenceBlock.of(["MKAL" * 30]), model=model))
-    bare = SequenceModel(model.language, model.core)
+    bare = SequenceModel(model.preprocessor, model.core)
     with pytest.raises(ConfigError, match="holds no weights of contacts"):
         next(contacts(SequenceBlock.of(["MKAL"]), model=bare))
     with pytest.raises(ConfigError, match="has 3 weights but the model 12 heads"):
@@ -234,7 +234,7 @@ def test_the_command_reports_precision(esm, tmp_path):
     sequence, places = helix(40)
     (tmp_path / "p.fasta").write_text(f">one\n{sequence}\n")
     structure = write_pdb(tmp_path / "one.pdb", sequence, places)
-    folder = esm[0].language.files[0].parent if esm[0].language.files else esm[0]._files[0].parent
+    folder = esm[0].preprocessor.files[0].parent if esm[0].preprocessor.files else esm[0]._files[0].parent
     arguments = ["contacts", str(tmp_path / "p.fasta"), "-m", str(folder), "-o", str(tmp_path / "o.tsv")]
     result = CliRunner().invoke(app, [*arguments, "--structure", str(structure), "--json", "--quiet"])
     assert result.exit_code == 0, result.output

@@ -20,8 +20,8 @@ from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.jobs.sequences import prepare_sequences
 from biolm.jobs.settings import EmbedSettings
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.embed import embed_file
 
 LENGTHS = (12, 90, 3, 41, 30, 64)
@@ -34,8 +34,8 @@ def model() -> SequenceModel:
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    language = SequenceLanguage(name="small", tokenizer=make_tokenizer("esm"), max_length=50)
-    model = SequenceModel(language, core)
+    preprocessor = SequencePreprocessor(name="small", tokenizer=make_tokenizer("esm"), max_length=50)
+    model = SequenceModel(preprocessor, core)
     model.block_rows = 2
     return model
 
@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path):
     torch.manual_seed(0)
     config = CoreConfig(vocab_size=33, d_model=192, n_layers=1, n_heads=2, d_ff=1536, position="rope")
     reader = SequenceModel(
-        SequenceLanguage(name="wide", tokenizer=model.tokenizer, max_length=2100), Transformer(config)
+        SequencePreprocessor(name="wide", tokenizer=model.tokenizer, max_length=2100), Transformer(config)
     )
     reader.block_rows = 1
     lengths = np.random.default_rng(0).permutation(np.arange(1200, 2000, 20))

@@ -16,8 +16,8 @@ import biolm
 from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import BiolmError, ConfigError, InputError
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.variants.entropy import EntropySettings, entropy, entropy_file
 from biolm.vocab.lineage import lineage_tag
 
@@ -34,8 +34,10 @@ COLI = (
 def _model(**changes: Any) -> SequenceModel:
     torch.manual_seed(0)
     core = Transformer(CoreConfig(**{**SIZES, **changes})).eval()
-    language = SequenceLanguage(name="tiny", tokenizer=make_tokenizer("evo2"), max_length=2000, lineages=True)
-    return SequenceModel(language, core)
+    preprocessor = SequencePreprocessor(
+        name="tiny", tokenizer=make_tokenizer("evo2"), max_length=2000, lineages=True
+    )
+    return SequenceModel(preprocessor, core)
 
 
 @pytest.fixture
@@ -149,6 +151,6 @@ def test_a_lineage_stands_before_the_prompt() -> None:
     assert tagged[0].sequence == "ACGT" + bytes(whole.ids).decode()
     alone = biolm.generate(model, lineage=COLI, **options)
     assert len(alone[0].sequence) == 12
-    other = SequenceModel(SequenceLanguage(name="x", tokenizer=make_tokenizer("evo2")), model.core)
+    other = SequenceModel(SequencePreprocessor(name="x", tokenizer=make_tokenizer("evo2")), model.core)
     with pytest.raises(ConfigError, match="trained on no lineages"):
         biolm.generate(other, "ACGT", lineage=COLI)

@@ -14,8 +14,8 @@ from biolm.adapters.sequences import Tally, make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, InputError
 from biolm.io.sequences import SequenceBlock
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.attention.contacts import contacts
 from biolm.tasks.generate.prompts import read_prompts, usable_prompts
 from biolm.tasks.generate.run import generate_file
@@ -38,7 +38,7 @@ def small(alphabet: str, *, causal: bool = False) -> SequenceModel:
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    return SequenceModel(SequenceLanguage(name="small", tokenizer=tokenizer, max_length=50), core)
+    return SequenceModel(SequencePreprocessor(name="small", tokenizer=tokenizer, max_length=50), core)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_tokens_tell_what_was_met(model: SequenceModel, fasta: Path, tmp_path: P
 
 
 def test_training(model: SequenceModel, fasta: Path, caplog: pytest.LogCaptureFixture) -> None:
-    examples = SequenceExamples([fasta], model.language, None, seed=0, long="crop")
+    examples = SequenceExamples([fasta], model.preprocessor, None, seed=0, long="crop")
     (tokens,) = list(examples.blocks())
     wanted = model.tokenize(SequenceBlock.of([TEXTS["clean"]] * 4))
     np.testing.assert_array_equal(tokens.ids, wanted.ids)
@@ -154,19 +154,19 @@ def test_stops_of_long_proteins_are_counted_and_never_trained_on(
     texts = ["MKTAYIAKQR" * 20 + "*", "M" * 48 + "**-", "A" * 47 + "*" + "A" * 80 + "*", "MKV*"]
     path = tmp_path / "long.fasta"
     path.write_text("".join(f">r{n}\n{text}\n" for n, text in enumerate(texts)))
-    examples = SequenceExamples([path], model.language, None, seed=0, long=long)
+    examples = SequenceExamples([path], model.preprocessor, None, seed=0, long=long)
     for epoch in range(3):
         seen = examples.at(epoch)
         for tokens in seen.blocks():
             unknown = int((tokens.ids == model.tokenizer.special.unknown).sum())
             assert unknown == 1 if long == "window" else unknown <= 1
         assert (seen.tally.stops, seen.tally.gaps) == (5, 1)
-    kept = SequenceExamples([path], model.language, None, seed=0, long=long, letters="skip")
+    kept = SequenceExamples([path], model.preprocessor, None, seed=0, long=long, letters="skip")
     assert set(kept.record.tolist()) == {0, 1, 3}
     list(kept.blocks())
     assert (kept.tally.skipped, kept.tally.records, dict(kept.tally.letters)) == (1, 1, {"*": 1})
     with pytest.raises(InputError, match=r"letter '\*' at place 48 of record 'r2'"):
-        SequenceExamples([path], model.language, None, seed=0, long=long, letters="error")
+        SequenceExamples([path], model.preprocessor, None, seed=0, long=long, letters="error")
 
 
 def test_rna_is_read_as_dna_by_byte_pairs() -> None:

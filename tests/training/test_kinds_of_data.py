@@ -103,7 +103,7 @@ class WordFiles:
     def vocabulary(self, checkpoint):
         tokens = {"<mask>": 0, **{letter: 1 + place for place, letter in enumerate("abcd")}}
         return Vocabulary(
-            language=None, tokens=tokens, size=5, special_ids=(0,), mask_id=0,
+            preprocessor=None, tokens=tokens, size=5, special_ids=(0,), mask_id=0,
             core={"position": "rope", "head": "mlm"}, reads="words",
         )  # fmt: skip
 

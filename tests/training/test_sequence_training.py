@@ -68,7 +68,7 @@ def test_windows_cover_every_letter_once(genome: Path) -> None:
     model = {"adapter": "dna", "max_length": 102}
     examples: Any = prepare(build(settings(genome, model=model))).examples
     tokens = next(iter(examples.blocks()))
-    tokenizer = examples.language.tokenizer
+    tokenizer = examples.preprocessor.tokenizer
     read = "".join(tokenizer.decode(tokens[row].ids) for row in range(len(tokens)))
     assert read == "".join(examples.store.record(row).tobytes().decode() for row in range(2))
     assert tokens.lengths.tolist() == [102] * 20 + [12]

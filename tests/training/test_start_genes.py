@@ -7,7 +7,7 @@ import torch
 from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, GeneMatchError
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.genetext import load
 from biolm.training.data.vocabulary import Vocabulary
 from biolm.training.run.initialise import initialise, start_genes
@@ -17,9 +17,9 @@ from biolm.vocab.genes import GeneVocabulary
 def of_genes(genes):
     ids = np.arange(2, 2 + len(genes), dtype=np.int32)
     tokenizer = RankTokenizer(token_ids=ids, medians=np.ones(len(genes)), max_length=64)
-    language = CellLanguage(name="x", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
+    preprocessor = CellPreprocessor(name="x", vocabulary=GeneVocabulary.of(genes), tokenizer=tokenizer)
     tokens = {"<pad>": 0, "<mask>": 1} | {gene: int(token) for gene, token in zip(genes, ids, strict=True)}
-    return Vocabulary.of_genes(language, tokens)
+    return Vocabulary.of_genes(preprocessor, tokens)
 
 
 def core_of(size, width):

@@ -21,7 +21,7 @@ from biolm.training.data.loader import Reader, Stream
 from biolm.training.data.plan import Plan, groups
 from biolm.training.data.sources import expand, holds_tokens
 from biolm.training.data.stored import StoredExamples, check_tokens
-from biolm.training.data.vocabulary import language_of_folder
+from biolm.training.data.vocabulary import preprocessor_of_folder
 
 
 class Numbers:
@@ -144,24 +144,26 @@ def two_files(tmp_path_factory):
     return folder
 
 
-def test_language_of_files_with_different_genes(two_files):
+def test_preprocessor_of_files_with_different_genes(two_files):
     files = expand([two_files])
     data = DataConfig(paths=(str(two_files),))
     found = vocabulary_of_data(CellFiles(files), data, ModelConfig(max_length=64), "toy")
     # Gene 5 of the first file and gene 15 of the second are never expressed; 15 is expressed in the first.
-    assert len(found.language.vocabulary) == 49
+    assert len(found.preprocessor.vocabulary) == 49
     assert found.size == 53
     assert found.mask_id == 1
     backwards = vocabulary_of_data(CellFiles(files[::-1]), data, ModelConfig(max_length=64), "toy")
     assert backwards.tokens == found.tokens
-    np.testing.assert_array_equal(backwards.language.tokenizer.medians, found.language.tokenizer.medians)
+    np.testing.assert_array_equal(
+        backwards.preprocessor.tokenizer.medians, found.preprocessor.tokenizer.medians
+    )
 
 
 def test_medians_are_those_of_the_expressing_cells(two_files):
     import anndata
 
     data = DataConfig(paths=(str(two_files / "a.h5ad"),))
-    found = vocabulary_of_data(CellFiles([two_files / "a.h5ad"]), data, ModelConfig(), "toy").language
+    found = vocabulary_of_data(CellFiles([two_files / "a.h5ad"]), data, ModelConfig(), "toy").preprocessor
     counts = anndata.read_h5ad(two_files / "a.h5ad").to_df()
     shares = counts.div(counts.sum(1), axis=0) * 1e4
     exact = shares.where(shares > 0).quantile(0.5, interpolation="lower")[list(found.vocabulary.genes)]
@@ -174,7 +176,7 @@ def test_cells_read_by_number_are_those_read_in_order(two_files, adapter):
     data = DataConfig(paths=(str(two_files),))
     found = vocabulary_of_data(
         CellFiles(files), data, ModelConfig(adapter=adapter, max_length=24), "toy"
-    ).language
+    ).preprocessor
     matches = match_files(CellFiles(files), found.vocabulary, data)
     cells = CellExamples(CellFiles(files), matches, found, seed=0)
     every = [tokens[row] for tokens in cells.blocks() for row in range(len(tokens))]
@@ -202,10 +204,10 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     folder.mkdir()
     save(
         folder,
-        Saved(language=found.language, vocabulary=found.tokens, core=core),
+        Saved(preprocessor=found.preprocessor, vocabulary=found.tokens, core=core),
         Transformer(core).state_dict(),
     )
-    again = language_of_folder(str(folder))
+    again = preprocessor_of_folder(str(folder))
     assert (again.tokens, again.mask_id, again.size) == (found.tokens, 1, found.size)
     assert load(folder).config == core
     stores = [tmp_path / "x.parquet", tmp_path / "y.zarr"]
@@ -214,8 +216,8 @@ def test_stored_tokens_are_the_cells(two_files, tmp_path, model):
     assert [holds_tokens(path) for path in (*stores, *files)] == [True, True, False]
     stored = StoredExamples(stores, tmp_path / "flat")
     opened = CellFiles(files)
-    matches = match_files(opened, found.language.vocabulary, DataConfig(paths=("a",)))
-    [cells] = CellExamples(opened, matches, found.language, seed=0).blocks()
+    matches = match_files(opened, found.preprocessor.vocabulary, DataConfig(paths=("a",)))
+    [cells] = CellExamples(opened, matches, found.preprocessor, seed=0).blocks()
     rows = np.array([0, 7, 33, 59])
     tokens = stored.read(rows)
     for place, row in enumerate(rows % 30):
@@ -266,9 +268,9 @@ def test_genes_are_one_whatever_files_call_them_and_in_any_order(tmp_path):
         found = vocabulary_of_data(
             CellFiles(files), DataConfig(paths=("x",)), ModelConfig(adapter="bins"), "toy"
         )
-        matches = match_files(CellFiles(files), found.language.vocabulary, DataConfig(paths=("x",)))
+        matches = match_files(CellFiles(files), found.preprocessor.vocabulary, DataConfig(paths=("x",)))
         assert all((match.target >= 0).all() for match in matches)
-        return found.language.vocabulary.genes
+        return found.preprocessor.vocabulary.genes
 
     ids = ["ENSG00000010610", "ENSG00000153563", "ENSG00000156738", "ENSG00000167286"]
     for order in itertools.permutations(tables):
@@ -292,7 +294,7 @@ def test_few_files_are_open_at_a_time(two_files, monkeypatch):
     monkeypatch.setattr(cell_files, "_OPEN", 1)
     files = expand([two_files / "*.h5ad"]) * 3
     data = DataConfig(paths=(str(two_files),))
-    found = vocabulary_of_data(CellFiles(files[:2]), data, ModelConfig(max_length=24), "toy").language
+    found = vocabulary_of_data(CellFiles(files[:2]), data, ModelConfig(max_length=24), "toy").preprocessor
     cells = CellExamples(
         CellFiles(files), match_files(CellFiles(files), found.vocabulary, data), found, seed=0
     )
@@ -362,7 +364,7 @@ def test_wrong_tokenizer_settings_are_named(two_files):
     with pytest.raises(ConfigError, match="did you mean 'n_bins'"):
         vocabulary_of_data(CellFiles([two_files / "a.h5ad"]), DataConfig(paths=("a",)), model, "toy")
     with pytest.raises(ConfigError, match="no tokeniser"):
-        language_of_folder("genetext")
+        preprocessor_of_folder("genetext")
 
 
 def test_ranks_share_the_number_of_a_step():

@@ -27,7 +27,7 @@ from biolm.io.cells.block import CellBlock
 from biolm.models.address import remote_address
 from biolm.models.families.hf import from_hf
 from biolm.models.hub import download, hub_of
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import choose
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.gene_table import SPECIES, gene_table
@@ -119,7 +119,7 @@ class Cell2Sentence(TokenCellModel):
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""
-        prompts: Any = self.language.tokenizer
+        prompts: Any = self.preprocessor.tokenizer
         return super().describe() | {"species": prompts.species, "sentence_genes": prompts.genes}
 
     def cell_types(self, block: CellBlock, match: GeneMatch, *, most: int = 20) -> list[str]:
@@ -127,7 +127,7 @@ class Cell2Sentence(TokenCellModel):
 
         Empty for a cell without counts.
         """
-        prompts: Any = self.language.tokenizer
+        prompts: Any = self.preprocessor.tokenizer
         texts = prompts.prompts(block, match)
         filled = [row for row, text in enumerate(texts) if text]
         answers = [""] * len(texts)
@@ -176,7 +176,7 @@ def _folder(model: str) -> Path:
     return download(hub_of(model)[0])
 
 
-def load_tokenizer(*, model: str = "", species: str = "human", genes: int | str = 200) -> CellLanguage:
+def load_tokenizer(*, model: str = "", species: str = "human", genes: int | str = 200) -> CellPreprocessor:
     """Prompts and tokens; the weights are not touched.
 
     Parameters
@@ -207,7 +207,7 @@ def load_tokenizer(*, model: str = "", species: str = "human", genes: int | str 
         raise CheckpointError(f"{folder} holds no {_TOKENIZER}; give the folder of a causal language model")
     symbols = [gene_table().ensembl_to_symbol(name) for name in SPECIES]
     names = {ensembl: symbol for table in symbols for ensembl, symbol in table.items()}
-    return CellLanguage(
+    return CellPreprocessor(
         name="cell2sentence",
         vocabulary=GeneVocabulary.of(tuple(names), kind="ensembl", species=SPECIES),
         tokenizer=Prompts(tuple(names.values()), file, int(genes), species),
@@ -234,15 +234,15 @@ def load(*, model: str = "", species: str = "human", genes: int | str = 200) -> 
     CheckpointError, ConfigError
         If no folder is given, it holds no causal model, or an option is out of range.
     """
-    language = load_tokenizer(model=model, species=species, genes=genes)
+    preprocessor = load_tokenizer(model=model, species=species, genes=genes)
     folder = _folder(model)
     core = from_hf(folder)
     if not core.config.causal:
         raise CheckpointError(f"{folder} holds no causal language model, which Cell2Sentence is read by")
-    top: int = language.tokenizer.top  # type: ignore[attr-defined]  # Prompts
+    top: int = preprocessor.tokenizer.top  # type: ignore[attr-defined]  # Prompts
     if top >= core.config.vocab_size:
         raise CheckpointError(
             f"{folder / _TOKENIZER} numbers tokens up to {top} but the model knows {core.config.vocab_size}; "
             "take both from one model"
         )
-    return Cell2Sentence(language, core, pool="mean", hidden_state=-1, files=find_weights(folder))
+    return Cell2Sentence(preprocessor, core, pool="mean", hidden_state=-1, files=find_weights(folder))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from biolm.errors import CheckpointError
 from biolm.models import native
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.resources import shipped
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load(path: Path | None = None) -> TokenCellModel:
     return model
 
 
-def load_tokenizer(path: Path | None = None) -> CellLanguage:
+def load_tokenizer(path: Path | None = None) -> CellPreprocessor:
     """Its genes and tokeniser; torch is not imported.
 
     Raises
@@ -60,7 +60,7 @@ def load_tokenizer(path: Path | None = None) -> CellLanguage:
         If a file is missing, or the folder holds a model of sequences.
     """
     folder = shipped(_FOLDER) if path is None else path
-    language = native.load_tokenizer(folder)
-    if not isinstance(language, CellLanguage):
+    preprocessor = native.load_tokenizer(folder)
+    if not isinstance(preprocessor, CellPreprocessor):
         raise CheckpointError(f"{folder} holds a model of sequences; open it with biolm.load(folder)")
-    return language
+    return preprocessor

@@ -21,8 +21,8 @@ from biolm.batch import Batch, Tokens, pack
 from biolm.core.checkpoint import hash_files
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.language import CellLanguage
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
 
@@ -36,7 +36,7 @@ class CellNetwork(CellModel):
 
     Parameters
     ----------
-    language
+    preprocessor
         Genes and tokeniser.
     network
         The modules with their weights.
@@ -55,7 +55,7 @@ class CellNetwork(CellModel):
 
     def __init__(
         self,
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         network: nn.Module,
         *,
         width: int,
@@ -63,19 +63,19 @@ class CellNetwork(CellModel):
         files: list[Path],
         rules: Mapping[str, Any] | None = None,
     ) -> None:
-        self.language = language
-        self.name = language.name
-        self.vocabulary = language.vocabulary
-        self.wants_counts = language.wants_counts
+        self.preprocessor = preprocessor
+        self.name = preprocessor.name
+        self.vocabulary = preprocessor.vocabulary
+        self.wants_counts = preprocessor.wants_counts
         self.network = network.eval()
         self.width = width
         self.pools = pools
         self.rules = dict(rules or {})
-        self._files = [*files, *language.files]
+        self._files = [*files, *preprocessor.files]
 
     def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``."""
-        return self.language.tokenize(block, match, seed=seed)
+        return self.preprocessor.tokenize(block, match, seed=seed)
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, d)`` of a block of cells."""

@@ -22,7 +22,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.vocab.gene_table import SPECIES, gene_table
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -86,7 +86,7 @@ def recognises(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("modules.json", _SETTINGS, _TOKENIZER))
 
 
-def load_tokenizer(folder: Path | None = None) -> CellLanguage:
+def load_tokenizer(folder: Path | None = None) -> CellPreprocessor:
     """Sentences and word pieces; the weights are not touched and torch is not imported.
 
     Raises
@@ -103,7 +103,7 @@ def load_tokenizer(folder: Path | None = None) -> CellLanguage:
     symbols = [gene_table().ensembl_to_symbol(species) for species in SPECIES]
     names = {ensembl: symbol for table in symbols for ensembl, symbol in table.items()}
     longest = int(read_json(folder / _SETTINGS)["max_seq_length"])
-    return CellLanguage(
+    return CellPreprocessor(
         name="cellama",
         vocabulary=GeneVocabulary.of(tuple(names), kind="ensembl", species=SPECIES),
         tokenizer=SentenceTokenizer(tuple(names.values()), folder / _TOKENIZER, longest),
@@ -135,9 +135,9 @@ def load(path: Path | None = None) -> TokenCellModel:
     from biolm.models.token_model import TokenCellModel
 
     folder = _minilm() if path is None else path
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     core, files = from_hf(folder), find_weights(folder)
-    return TokenCellModel(language, core, pool="mean_l2", hidden_state=-1, files=files)
+    return TokenCellModel(preprocessor, core, pool="mean_l2", hidden_state=-1, files=files)
 
 
 def _minilm() -> Path:

@@ -24,7 +24,7 @@ from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
-from biolm.models.language import CellLanguage, find_file
+from biolm.models.preprocessor import CellPreprocessor, find_file
 from biolm.models.systems.performer_stack import (
     aligned,
     binned_core,
@@ -106,7 +106,7 @@ def recognises(folder: Path) -> bool:
 
 def load_tokenizer(
     folder: Path, *, padding: str = "published", max_seq_len: int | None = None
-) -> CellLanguage:
+) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Parameters
@@ -133,7 +133,7 @@ def load_tokenizer(
     )
     if longest < 2:
         raise ConfigError(f"max_seq_len must be at least 2, not {longest}")
-    return CellLanguage(
+    return CellPreprocessor(
         name="celllm",
         vocabulary=GeneVocabulary.of(genes, kind="symbol", species=("human",)),
         tokenizer=ExpressedBins(
@@ -168,11 +168,11 @@ def load(
     from biolm.models.systems.celllm_model import Celllm
 
     check_choice("stabiliser", stabiliser, ("document", "batch"))
-    language = load_tokenizer(folder, padding=padding, max_seq_len=max_seq_len)
+    preprocessor = load_tokenizer(folder, padding=padding, max_seq_len=max_seq_len)
     path = weights_of(folder)
     if path is None:
         raise CheckpointError(f"{folder} holds no checkpoint*.pth; give the folder of a CellLM checkpoint")
-    core, head = binned_core(path, language, special=2, mixer={"stabiliser": stabiliser, "counted": True})
-    longest = language.tokenizer.max_length  # type: ignore[attr-defined]  # ExpressedBins
+    core, head = binned_core(path, preprocessor, special=2, mixer={"stabiliser": stabiliser, "counted": True})
+    longest = preprocessor.tokenizer.max_length  # type: ignore[attr-defined]  # ExpressedBins
     told = {"padding": padding, "max_seq_len": longest, "stabiliser": stabiliser}
-    return Celllm(language, core, head, [path], told)
+    return Celllm(preprocessor, core, head, [path], told)

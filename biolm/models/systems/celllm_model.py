@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from biolm.batch import Batch
 from biolm.core import Transformer, pool
 from biolm.errors import ConfigError
-from biolm.models.language import CellLanguage
 from biolm.models.model import EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import states_of
 from biolm.models.token_model import TokenCellModel
 
@@ -23,11 +23,11 @@ __all__ = ["Celllm"]
 
 
 class Celllm(TokenCellModel):
-    """Encoder, language and the head that predicts bins.
+    """Encoder, preprocessor and the head that predicts bins.
 
     Parameters
     ----------
-    language, core, files, options
+    preprocessor, core, files, options
         See :class:`~biolm.models.token_model.TokenCellModel`.
     bin_head
         ``(d,)`` to the logits of the eight bins.
@@ -35,13 +35,13 @@ class Celllm(TokenCellModel):
 
     def __init__(
         self,
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         core: Transformer,
         bin_head: nn.Linear,
         files: list[Path],
         options: dict[str, Any],
     ) -> None:
-        super().__init__(language, core, pool="cls", hidden_state=-1, files=files, options=options)
+        super().__init__(preprocessor, core, pool="cls", hidden_state=-1, files=files, options=options)
         self.bin_head = bin_head
 
     @torch.inference_mode()

@@ -131,7 +131,7 @@ class CellPlm(CellModel):
         files: list[Path],
     ) -> None:
         self.network, self.vocabulary = network.eval(), vocabulary
-        self.language = groups  # what a file is asked for beside its counts
+        self.preprocessor = groups  # what a file is asked for beside its counts
         self.cluster, self._files = cluster, files
         self.width = network.latent.y_mu.out_features
         self.block_rows = groups.rows
@@ -152,7 +152,7 @@ class CellPlm(CellModel):
         device = pick_device(options.device)
         self.network.to(device)
         vectors = np.zeros((len(block), self.width), np.float32)
-        for places in self.language.of(block.numbers):
+        for places in self.preprocessor.of(block.numbers):
             spans = [slice(int(rows.indptr[i]), int(rows.indptr[i + 1])) for i in places]
             starts = np.cumsum([0, *(span.stop - span.start for span in spans)])[:-1]
             columns = np.concatenate([genes[span] for span in spans]).clip(min=0).astype(np.int64)
@@ -179,7 +179,7 @@ class CellPlm(CellModel):
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "width": self.width,
             "genes": len(self.vocabulary),
-            "group": self.language.group,
+            "group": self.preprocessor.group,
             "cluster": self.cluster,
         }
 

@@ -22,7 +22,7 @@ from biolm.batch import Batch
 from biolm.core.checkpoint import load_strict
 from biolm.errors import CheckpointError, InputError
 from biolm.io.cells.hdf5 import open_hdf5
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import CellNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
@@ -115,7 +115,7 @@ def recognises(folder: Path) -> bool:
     return (folder / _GENES).is_file() and _weights(folder) is not None
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched.
 
     Raises
@@ -128,7 +128,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         raise CheckpointError(f"{folder} lacks {_GENES}, the genes of Concerto's training data, one a line")
     genes = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     ids = np.arange(len(genes), dtype=np.int32)
-    return CellLanguage(
+    return CellPreprocessor(
         name="concerto",
         vocabulary=GeneVocabulary.of(genes),
         tokenizer=ContinuousTokenizer(token_ids=ids, target_sum=1e4, log1p=True),
@@ -194,16 +194,16 @@ def load(folder: Path) -> Concerto:
     CheckpointError
         If a file or weight is missing, extra or mis-shaped.
     """
-    language, path = load_tokenizer(folder), _weights(folder)
+    preprocessor, path = load_tokenizer(folder), _weights(folder)
     if path is None:
         raise CheckpointError(f"{folder} holds no weight_encoder_epoch*.h5, nor one .h5 alone")
     tensors = _tensors(read_keras(path), path)
     if not {"embedding.weight", "dense.weight"} <= tensors.keys():
         raise CheckpointError(f"{path} lacks Gene-Embedding or projection-1; give the teacher's weights")
     genes, width = tensors["embedding.weight"].shape
-    if genes < len(language.vocabulary):
+    if genes < len(preprocessor.vocabulary):
         raise CheckpointError(
-            f"{folder / _GENES} lists {len(language.vocabulary)} genes but {path.name} knows {genes}; "
+            f"{folder / _GENES} lists {len(preprocessor.vocabulary)} genes but {path.name} knows {genes}; "
             "take both from one run"
         )
     out = len(tensors["dense.weight"])
@@ -211,4 +211,4 @@ def load(folder: Path) -> Concerto:
     for norm in ("value_norm", "norm"):
         tensors[f"{norm}.num_batches_tracked"] = torch.tensor(0)
     load_strict(network, tensors, path)
-    return Concerto(language, network, width=out, pools=("teacher",), files=[path])
+    return Concerto(preprocessor, network, width=out, pools=("teacher",), files=[path])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
 from biolm.errors import CheckpointError
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems.sequence_system import Config, SequenceSystem, read_vocabulary_lines
 from biolm.vocab.residues import ALPHABETS
 
@@ -62,7 +62,7 @@ def recognises(folder: Path) -> bool:
     return SYSTEM.recognises(folder) or bool(_originals(folder))
 
 
-def load_tokenizer(path: Path) -> SequenceLanguage:
+def load_tokenizer(path: Path) -> SequencePreprocessor:
     """Tokeniser and limits; the weights are not touched and torch is not imported.
 
     Raises
@@ -73,7 +73,7 @@ def load_tokenizer(path: Path) -> SequenceLanguage:
     if path.is_dir() and SYSTEM.recognises(path):
         return SYSTEM.load_tokenizer(path)
     name = _original(path).name
-    return SequenceLanguage(
+    return SequencePreprocessor(
         name=SYSTEM.name,
         tokenizer=make_tokenizer("esm"),
         max_length=_LONGEST + 2 * name.startswith("esm2"),
@@ -95,7 +95,7 @@ def load(path: Path) -> SequenceModel:
     from biolm.models.families.esm_original import contact_weights, read_original
     from biolm.models.sequence_model import SequenceModel
 
-    language = load_tokenizer(path)
+    preprocessor = load_tokenizer(path)
     if path.is_dir() and SYSTEM.recognises(path):
         model = SYSTEM.load(path)
         model.contact_weights = contact_weights(path)
@@ -104,7 +104,7 @@ def load(path: Path) -> SequenceModel:
     beside = file.with_name(file.stem + _REGRESSION)
     files = [file, beside] if beside.is_file() else [file]
     core, regression = read_original(*files)
-    return SequenceModel(language, core, files=list(files), contact_weights=regression)
+    return SequenceModel(preprocessor, core, files=list(files), contact_weights=regression)
 
 
 def _originals(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
 from biolm.errors import CheckpointError
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems.sequence_system import Config, SequenceSystem
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def recognises(folder: Path) -> bool:
     return SYSTEM.recognises(folder) or any(map(recognises_file, folder.glob("*.pth")))
 
 
-def load_tokenizer(path: Path) -> SequenceLanguage:
+def load_tokenizer(path: Path) -> SequencePreprocessor:
     """Tokeniser and limits; the weights are not touched and torch is not imported."""
     if path.is_dir() and SYSTEM.recognises(path):
         return SYSTEM.load_tokenizer(path)
-    return SequenceLanguage(name=SYSTEM.name, tokenizer=make_tokenizer("esmc"), max_length=_LONGEST)
+    return SequencePreprocessor(name=SYSTEM.name, tokenizer=make_tokenizer("esmc"), max_length=_LONGEST)
 
 
 def load(path: Path) -> SequenceModel:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import make_tokenizer
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems import striped_folder
 from biolm.models.systems.evo2 import PUBLISHED_NAMES
 
@@ -25,7 +25,7 @@ def recognises(folder: Path) -> bool:
     return striped_folder.holds(folder, "hyena_layer_idxs")
 
 
-def load_tokenizer(folder: Path) -> SequenceLanguage:
+def load_tokenizer(folder: Path) -> SequencePreprocessor:
     """Tokeniser and limits; the weights are not touched and torch is not imported.
 
     Raises
@@ -34,7 +34,7 @@ def load_tokenizer(folder: Path) -> SequenceLanguage:
         If the config is missing or damaged.
     """
     config = striped_folder.config_of(folder)
-    return SequenceLanguage(
+    return SequencePreprocessor(
         name="evo1",
         tokenizer=make_tokenizer("evo1"),
         max_length=int(config.get("max_seqlen") or 8192) + 1,

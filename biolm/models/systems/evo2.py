@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import make_tokenizer
 from biolm.io.atomic import replacing_folder
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems import striped_folder
 from biolm.progress import log
 
@@ -47,7 +47,7 @@ def recognises(folder: Path) -> bool:
     return striped_folder.holds(folder, "hcl_layer_idxs")
 
 
-def load_tokenizer(folder: Path, *, begin: bool = False) -> SequenceLanguage:
+def load_tokenizer(folder: Path, *, begin: bool = False) -> SequencePreprocessor:
     """Tokeniser and limits; the weights are not touched and torch is not imported.
 
     Parameters
@@ -63,7 +63,7 @@ def load_tokenizer(folder: Path, *, begin: bool = False) -> SequenceLanguage:
         If the config is missing or damaged.
     """
     config = striped_folder.config_of(folder)
-    return SequenceLanguage(
+    return SequencePreprocessor(
         name="evo2",
         tokenizer=make_tokenizer("evo1" if begin else "evo2"),
         max_length=int(config.get("max_seqlen") or 8192),
@@ -99,7 +99,7 @@ def load(folder: Path, *, dtype: str = "auto", begin: bool = False) -> SequenceM
     values = striped_folder.config_of(folder)
     with striped_folder.reading_config(folder):
         config = evo2.core_config(values)
-    language = load_tokenizer(folder, begin=begin)
+    preprocessor = load_tokenizer(folder, begin=begin)
     tensors = striped_folder.read_tensors(folder, evo2.KEYS, config)
     striped_folder.check_tied(tensors, folder)
     _add_frequencies(tensors, config)
@@ -111,7 +111,7 @@ def load(folder: Path, *, dtype: str = "auto", begin: bool = False) -> SequenceM
             folder.name,
         )
     core = striped_folder.fill(config, evo2.KEYS, tensors, folder, dtype)
-    return SequenceModel(language, core, files=list(striped_folder.weight_files(folder)))
+    return SequenceModel(preprocessor, core, files=list(striped_folder.weight_files(folder)))
 
 
 def _add_frequencies(tensors: dict[str, Tensor], config: CoreConfig) -> None:

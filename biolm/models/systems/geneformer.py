@@ -22,7 +22,7 @@ from biolm.adapters.cells.rank import RankTokenizer
 from biolm.errors import CheckpointError
 from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_gene_dictionary
-from biolm.models.language import CellLanguage, find_file
+from biolm.models.preprocessor import CellPreprocessor, find_file
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
 
@@ -51,7 +51,7 @@ def recognises(folder: Path) -> bool:
     return (folder / "config.json").is_file() and bool(_dictionary_folders(folder))
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Raises
@@ -75,7 +75,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         cls_id=cls,
         eos_id=eos,
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="geneformer",
         vocabulary=GeneVocabulary.of(genes, kind="ensembl"),
         tokenizer=tokenizer,
@@ -134,7 +134,7 @@ def load(folder: Path) -> TokenCellModel:
     from biolm.models.families.hf import from_hf
     from biolm.models.token_model import TokenCellModel
 
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     core = from_hf(folder)
-    pool = "cls" if language.special[0] else "mean"
-    return TokenCellModel(language, core, pool=pool, hidden_state=-2, files=find_weights(folder))
+    pool = "cls" if preprocessor.special[0] else "mean"
+    return TokenCellModel(preprocessor, core, pool=pool, hidden_state=-2, files=find_weights(folder))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.adapters.sequences import make_tokenizer
 from biolm.errors import BiolmError, CheckpointError
 from biolm.io.json_file import read_json
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.models.systems import striped_folder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def recognises(folder: Path) -> bool:
     return config.get("model_type") == "hyenadna" or "l_max" in (config.get("layer") or {})
 
 
-def load_tokenizer(folder: Path) -> SequenceLanguage:
+def load_tokenizer(folder: Path) -> SequencePreprocessor:
     """Tokeniser and limits; the weights are not touched and torch is not imported.
 
     Raises
@@ -47,7 +47,7 @@ def load_tokenizer(folder: Path) -> SequenceLanguage:
     longest = config.get("max_seq_len", (config.get("layer") or {}).get("l_max"))
     if longest is None:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field 'max_seq_len'")
-    return SequenceLanguage(name="hyenadna", tokenizer=make_tokenizer("base"), max_length=int(longest))
+    return SequencePreprocessor(name="hyenadna", tokenizer=make_tokenizer("base"), max_length=int(longest))
 
 
 def load(folder: Path, *, dtype: str = "auto") -> SequenceModel:

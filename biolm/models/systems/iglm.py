@@ -18,8 +18,8 @@ from biolm.models.systems.sequence_system import Config, SequenceSystem, read_vo
 from biolm.vocab.residues import Alphabet, SpecialTokens
 
 if TYPE_CHECKING:
-    from biolm.models.sequence_language import SequenceLanguage
     from biolm.models.sequence_model import SequenceModel
+    from biolm.models.sequence_preprocessor import SequencePreprocessor
 
 __all__ = ["SYSTEM", "load", "load_tokenizer", "recognises"]
 
@@ -97,7 +97,7 @@ def load(folder: Path, *, chain: str = "heavy", species: str = "human") -> Seque
     return _as(chain, species).load(folder)
 
 
-def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human") -> SequenceLanguage:
+def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human") -> SequencePreprocessor:
     """Tokeniser and limits of a folder, without its weights; see :func:`load`.
 
     Parameters

@@ -25,7 +25,7 @@ from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.cells import CellSource, open_cells
 from biolm.io.cells.block import CellBlock
 from biolm.models.context import ContextColumn
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -176,7 +176,7 @@ def load_tokenizer(
     technology: str | None = None,
     unmeasured: str = "keep",
     context_length: int = 1500,
-) -> CellLanguage:
+) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Parameters
@@ -235,7 +235,7 @@ def load_tokenizer(
         technology=technology,
         unmeasured=unmeasured,
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="nicheformer",
         vocabulary=GeneVocabulary.of(genes, kind="ensembl" if ensembl else "symbol", species=species),
         tokenizer=tokenizer,

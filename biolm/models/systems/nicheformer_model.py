@@ -101,12 +101,17 @@ class UnseenPads:
 
 
 class Nicheformer(TokenCellModel):
-    """Encoder, language and the head of masked tokens."""
+    """Encoder, preprocessor and the head of masked tokens."""
 
     def __init__(
-        self, language: Any, core: Transformer, head: nn.Linear, files: list[Path], options: dict[str, Any]
+        self,
+        preprocessor: Any,
+        core: Transformer,
+        head: nn.Linear,
+        files: list[Path],
+        options: dict[str, Any],
     ) -> None:
-        super().__init__(language, core, pool=PUBLISHED[0], hidden_state=-1, files=files, options=options)
+        super().__init__(preprocessor, core, pool=PUBLISHED[0], hidden_state=-1, files=files, options=options)
         self.pools = (*PUBLISHED, *self.pools[1:])
         self.head = head.eval()
 
@@ -187,12 +192,12 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
     check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, KEYS.theirs_to_ours(tensors, config, path), path)
-    language = load_tokenizer(folder, **options, context_length=config.max_length)
-    genes = len(language.vocabulary)
+    preprocessor = load_tokenizer(folder, **options, context_length=config.max_length)
+    genes = len(preprocessor.vocabulary)
     if genes + FIRST_GENE != len(head.weight):
         raise CheckpointError(
-            f"{language.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; use "
-            "the order of genes of the same release"
+            f"{preprocessor.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; "
+            "use the order of genes of the same release"
         )
     columns = {name: f"obs['{name}']" for name in CONTEXT}
-    return Nicheformer(language, core, head, [path], columns | options)
+    return Nicheformer(preprocessor, core, head, [path], columns | options)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from biolm.core import Transformer
     from biolm.models.families.keys import Key
-    from biolm.models.language import CellLanguage
+    from biolm.models.preprocessor import CellPreprocessor
 
 __all__ = ["aligned", "binned_core", "check_choice", "gene_list", "stack_keys", "stack_shape", "value_bin"]
 
@@ -186,7 +186,7 @@ def stack_keys(prefix: str) -> list[Key]:
 
 
 def binned_core(
-    path: Path, language: CellLanguage, *, special: int, mixer: dict[str, Any]
+    path: Path, preprocessor: CellPreprocessor, *, special: int, mixer: dict[str, Any]
 ) -> tuple[Transformer, nn.Linear]:
     """The core of scBERT or CellLM from its file, and the head that predicts bins.
 
@@ -194,7 +194,7 @@ def binned_core(
     ----------
     path
         The checkpoint.
-    language
+    preprocessor
         Its genes, for what must fit.
     special
         Rows of the position table behind those of genes.
@@ -217,13 +217,13 @@ def binned_core(
     positions, bins = tensors.get("pos_emb.emb.weight"), tensors.get("token_emb.weight")
     if positions is None or bins is None:
         raise CheckpointError(
-            f"{path} lacks token_emb or pos_emb; give the file that {language.name} publishes"
+            f"{path} lacks token_emb or pos_emb; give the file that {preprocessor.name} publishes"
         )
-    genes = len(language.vocabulary)
+    genes = len(preprocessor.vocabulary)
     if len(positions) != genes + special:
         raise CheckpointError(
-            f"{language.files[0]} lists {genes} genes but {path} knows {len(positions) - special}; use the "
-            "genes of the same release"
+            f"{preprocessor.files[0]} lists {genes} genes but {path} knows {len(positions) - special}; use "
+            "the genes of the same release"
         )
     head = nn.Linear(shape["d_model"], len(bins))
     own = {name: tensors.pop(f"to_out.{name}") for name in ("weight", "bias") if f"to_out.{name}" in tensors}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.language import CellLanguage, find_file
+from biolm.models.preprocessor import CellPreprocessor, find_file
 from biolm.models.systems.performer_stack import (
     aligned,
     binned_core,
@@ -84,7 +84,7 @@ def recognises(folder: Path) -> bool:
     return _weights(folder, "panglao_pretrain") is not None
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Raises
@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
             raise CheckpointError(
                 f"{path} lists {len(genes)} genes but {vectors} holds {found}; take both from one release"
             )
-    return CellLanguage(
+    return CellPreprocessor(
         name="scbert",
         vocabulary=GeneVocabulary.of(genes, kind="symbol", species=("human",)),
         tokenizer=AllGenes(token_ids=np.arange(len(genes), dtype=np.int32)),
@@ -131,22 +131,22 @@ def load(folder: Path, *, stabiliser: str = "document") -> TokenCellModel:
     from biolm.models.token_model import TokenCellModel
 
     check_choice("stabiliser", stabiliser, ("document", "batch"))
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     path = _weights(folder, "panglao_pretrain")
     if path is None:
         raise CheckpointError(
             f"{folder} holds no panglao_pretrain*.pth; give the folder of scBERT's checkpoint"
         )
-    core, head = binned_core(path, language, special=1, mixer={"stabiliser": stabiliser})
+    core, head = binned_core(path, preprocessor, special=1, mixer={"stabiliser": stabiliser})
     model = TokenCellModel(
-        language, core, pool="mean", hidden_state=-1, files=[path], options={"stabiliser": stabiliser}
+        preprocessor, core, pool="mean", hidden_state=-1, files=[path], options={"stabiliser": stabiliser}
     )
     model.block_rows = 64
-    model.bin_head, model.classifier = head, _classifier(folder, language, core.config.d_model)  # type: ignore[attr-defined]
+    model.bin_head, model.classifier = head, _classifier(folder, preprocessor, core.config.d_model)  # type: ignore[attr-defined]
     return model
 
 
-def _classifier(folder: Path, language: CellLanguage, width: int) -> Any:
+def _classifier(folder: Path, preprocessor: CellPreprocessor, width: int) -> Any:
     """The head of a fine-tuned model: a number for each token, then three layers; None without a file."""
     from torch import nn
 
@@ -160,7 +160,7 @@ def _classifier(folder: Path, language: CellLanguage, width: int) -> Any:
         name.removeprefix("to_out."): value for name, value in held.items() if name.startswith("to_out.")
     }
     sizes = [tensors[f"fc{i}.weight"].shape for i in (1, 2, 3) if f"fc{i}.weight" in tensors]
-    if len(sizes) != 3 or sizes[0][1] != len(language.vocabulary) + 1:
+    if len(sizes) != 3 or sizes[0][1] != len(preprocessor.vocabulary) + 1:
         raise CheckpointError(f"{path} holds no classifier for these genes; take it from the same release")
     head = nn.ModuleDict({"conv1": nn.Conv2d(1, 1, (1, width))})
     head.update({f"fc{i + 1}": nn.Linear(inner, outer) for i, (outer, inner) in enumerate(sizes)})

@@ -29,8 +29,8 @@ from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.json_file import read_json
 from biolm.io.yaml_file import read_yaml
 from biolm.models.families.keys import Key, KeyTable, Rows
-from biolm.models.language import CellLanguage
 from biolm.models.model import EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
@@ -102,9 +102,9 @@ class ScConcept(TokenCellModel):
     """scConcept: the core with embeddings of its own, and its projection where there is one."""
 
     def __init__(
-        self, language: CellLanguage, core: Transformer, projection: Tensor | None, path: Path
+        self, preprocessor: CellPreprocessor, core: Transformer, projection: Tensor | None, path: Path
     ) -> None:
-        super().__init__(language, core, pool="cls_l2", hidden_state=-1, files=[path])
+        super().__init__(preprocessor, core, pool="cls_l2", hidden_state=-1, files=[path])
         self.projection = projection
         if projection is not None:
             self.width = len(projection)
@@ -172,7 +172,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def load_tokenizer(folder: Path, *, species: str | None = None) -> CellLanguage:
+def load_tokenizer(folder: Path, *, species: str | None = None) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched.
 
     Parameters
@@ -203,7 +203,7 @@ def load_tokenizer(folder: Path, *, species: str | None = None) -> CellLanguage:
         max_length=longest,
         cls_id=_CLS,
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="scconcept",
         vocabulary=GeneVocabulary.of(list(tokens)),
         tokenizer=tokenizer,
@@ -302,12 +302,12 @@ def load(folder: Path, *, species: str | None = None) -> ScConcept:
     CheckpointError, ConfigError
         If a file or weight is missing, extra, mis-shaped or unsafe, or the species is unknown.
     """
-    language, path = load_tokenizer(folder, species=species), folder / _WEIGHTS
+    preprocessor, path = load_tokenizer(folder, species=species), folder / _WEIGHTS
     core, projection = read_core(path, _settings(folder), _mapping(folder, species).stem)
-    top = int(language.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # RankTokenizer
+    top = int(preprocessor.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # RankTokenizer
     if top >= core.config.vocab_size:
         raise CheckpointError(
-            f"{language.files[0]} numbers genes up to {top} but the model knows {core.config.vocab_size}; "
-            "take both from one release"
+            f"{preprocessor.files[0]} numbers genes up to {top} but the model knows "
+            f"{core.config.vocab_size}; take both from one release"
         )
-    return ScConcept(language, core, projection, path)
+    return ScConcept(preprocessor, core, projection, path)

@@ -24,7 +24,7 @@ from biolm.adapters.cells.rows import prepare
 from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.language import CellLanguage, find_file
+from biolm.models.preprocessor import CellPreprocessor, find_file
 from biolm.models.systems.performer_stack import check_choice, gene_list
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -118,7 +118,7 @@ def recognises(folder: Path) -> bool:
     return (folder / _WEIGHTS).is_file()
 
 
-def load_tokenizer(folder: Path, *, tgthighres: str = "t4") -> CellLanguage:
+def load_tokenizer(folder: Path, *, tgthighres: str = "t4") -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Parameters
@@ -143,7 +143,7 @@ def load_tokenizer(folder: Path, *, tgthighres: str = "t4") -> CellLanguage:
     else:
         lines = [line.split("\t")[0] for line in index.read_text().splitlines() if line.strip()]
         genes, path = lines[lines[0] == "gene_name" :], index
-    return CellLanguage(
+    return CellPreprocessor(
         name="scfoundation",
         vocabulary=GeneVocabulary.of(genes, kind="symbol", species=("human",)),
         tokenizer=ValuesAndDepth(token_ids=np.arange(len(genes), dtype=np.int32), depth=tgthighres),
@@ -191,9 +191,9 @@ def load(
         check_choice(name, value, allowed)
     from biolm.models.systems.scfoundation_model import Scfoundation, read_model
 
-    language, path = load_tokenizer(folder, tgthighres=tgthighres), folder / _WEIGHTS
+    preprocessor, path = load_tokenizer(folder, tgthighres=tgthighres), folder / _WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}; give the folder of a scFoundation checkpoint")
-    core, decoder, ids = read_model(path, version, genes=len(language.vocabulary), stabiliser=stabiliser)
+    core, decoder, ids = read_model(path, version, genes=len(preprocessor.vocabulary), stabiliser=stabiliser)
     told = {"version": version, "tgthighres": tgthighres, "vector": vector, "stabiliser": stabiliser}
-    return Scfoundation(language, core, decoder, [path], told, ids)
+    return Scfoundation(preprocessor, core, decoder, [path], told, ids)

@@ -21,8 +21,8 @@ from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.layout import Layout
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.models.families.keys import Key, KeyTable, Rows
-from biolm.models.language import CellLanguage
 from biolm.models.model import EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import states_of
 from biolm.models.systems.performer_stack import stack_keys, stack_shape
 from biolm.models.token_model import TokenCellModel
@@ -137,11 +137,11 @@ class Decoder(nn.Module):
 
 
 class Scfoundation(TokenCellModel):
-    """Encoder, decoder and language.
+    """Encoder, decoder and preprocessor.
 
     Parameters
     ----------
-    language, core, files, options
+    preprocessor, core, files, options
         See :class:`~biolm.models.token_model.TokenCellModel`.
     decoder
         Of another width.
@@ -151,14 +151,14 @@ class Scfoundation(TokenCellModel):
 
     def __init__(
         self,
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         core: Transformer,
         decoder: Decoder,
         files: list[Path],
         options: dict[str, Any],
         ids: SpecialIds,
     ) -> None:
-        super().__init__(language, core, pool="max", hidden_state=-1, files=files, options=options)
+        super().__init__(preprocessor, core, pool="max", hidden_state=-1, files=files, options=options)
         self.decoder, self.ids = decoder.eval(), ids
         self.pools = (options["vector"],)
         self.width = core.config.d_model * (4 if options["vector"] == "all" else 1)

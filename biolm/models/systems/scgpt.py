@@ -15,7 +15,7 @@ import numpy as np
 from biolm.adapters.cells.bins import BinTokenizer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
 
@@ -35,7 +35,7 @@ def recognises(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("args.json", "vocab.json", _WEIGHTS))
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Raises
@@ -55,7 +55,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         cls_id=vocabulary["<cls>"],
         cls_value=int(args.get("pad_value", -2)),
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="scgpt",
         vocabulary=GeneVocabulary.of(genes, kind="symbol"),
         tokenizer=tokenizer,
@@ -148,7 +148,7 @@ def load(folder: Path) -> ScgptModel:
     from biolm.core.checkpoint import check_size, load_strict, read_weights
     from biolm.models.systems.scgpt_heads import ScgptModel, extra_heads
 
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     path = folder / _WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}; give the folder of an scGPT checkpoint")
@@ -160,7 +160,7 @@ def load(folder: Path) -> ScgptModel:
         config = core_config(read_json(folder / "args.json"), len(embedding))
     except KeyError as error:
         raise CheckpointError(f"{folder / 'args.json'} lacks the field {error}") from error
-    top = max(int(language.tokenizer.token_ids.max()), 0)  # type: ignore[attr-defined]  # BinTokenizer
+    top = max(int(preprocessor.tokenizer.token_ids.max()), 0)  # type: ignore[attr-defined]  # BinTokenizer
     if top >= config.vocab_size:
         raise CheckpointError(
             f"{folder / 'vocab.json'} goes up to {top} but the model knows {config.vocab_size} tokens; "
@@ -170,4 +170,4 @@ def load(folder: Path) -> ScgptModel:
     check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, keys().theirs_to_ours(rest, config, path), path)
-    return ScgptModel(language, core, [path], gene_query=gene_query, classifier=classifier)
+    return ScgptModel(preprocessor, core, [path], gene_query=gene_query, classifier=classifier)

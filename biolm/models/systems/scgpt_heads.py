@@ -19,7 +19,7 @@ from biolm.core.embeddings import ContinuousValues, Embeddings
 from biolm.core.heads import ClassifierHead, GeneQueryHead
 from biolm.core.norm import make_norm
 from biolm.core.parts import Part
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.token_model import TokenCellModel
 
 __all__ = ["ScgptModel", "extra_heads"]
@@ -56,7 +56,7 @@ class ScgptModel(TokenCellModel):
 
     Parameters
     ----------
-    language, core, files
+    preprocessor, core, files
         See :class:`~biolm.models.token_model.TokenCellModel`.
     gene_query
         The MVC decoder, which predicts every gene's value from the cell vector.
@@ -66,14 +66,14 @@ class ScgptModel(TokenCellModel):
 
     def __init__(
         self,
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         core: Transformer,
         files: list[Path],
         *,
         gene_query: GeneQueryHead | None,
         classifier: ClassifierHead | None,
     ) -> None:
-        super().__init__(language, core, pool="cls_l2", hidden_state=-1, files=files)
+        super().__init__(preprocessor, core, pool="cls_l2", hidden_state=-1, files=files)
         self.gene_query = gene_query
         self.classifier = classifier
 

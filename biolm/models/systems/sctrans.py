@@ -24,7 +24,7 @@ from biolm.core.checkpoint import load_strict, read_torch
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.safe_pickle import Record, read_pickle
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import CellNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -202,7 +202,7 @@ def recognises(folder: Path) -> bool:
     return _weights(folder) is not None and (folder / _GENES).is_file()
 
 
-def load_tokenizer(folder: Path) -> CellLanguage:
+def load_tokenizer(folder: Path) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched.
 
     Raises
@@ -217,7 +217,7 @@ def load_tokenizer(folder: Path) -> CellLanguage:
         raise CheckpointError(f"{path} is no gene dictionary of scTrans; give the file that it wrote")
     genes = {str(gene): int(number) for gene, number in numbers.items() if not re.fullmatch(r"\[\w+\]", gene)}
     ids = np.array(list(genes.values()), np.int32)
-    return CellLanguage(
+    return CellPreprocessor(
         name="sctrans",
         vocabulary=GeneVocabulary.of([gene.upper() for gene in genes]),
         tokenizer=MeanScaled(ContinuousTokenizer(token_ids=ids, target_sum=None, log1p=False)),
@@ -270,17 +270,17 @@ def load(folder: Path, *, heads: int | str = 1) -> ScTrans:
     CheckpointError, ConfigError
         If a file or weight is missing, extra, mis-shaped or unsafe, or heads do not fit.
     """
-    language = load_tokenizer(folder)
+    preprocessor = load_tokenizer(folder)
     path = _weights(folder)
     if path is None:
         raise CheckpointError(f"{folder} holds no {' or '.join(_WEIGHTS)}; give a folder that scTrans wrote")
     network = read_network(path, int(heads))
     table = network.embedding["feature_embedding"]["word_embed"].weight  # type: ignore[index]
-    top = int(language.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # MeanScaled
+    top = int(preprocessor.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # MeanScaled
     if top >= len(table):
         raise CheckpointError(
             f"{folder / _GENES} numbers genes up to {top} but {path.name} has {len(table)} rows; take both "
             "from one run"
         )
     pools, width = ("encoding", "projection"), int(table.shape[1])
-    return ScTrans(language, network, width=width, pools=pools, files=[path], rules={"heads": int(heads)})
+    return ScTrans(preprocessor, network, width=width, pools=pools, files=[path], rules={"heads": int(heads)})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biolm.adapters.sequences import SequenceTokenizer
 from biolm.errors import BiolmError, CheckpointError
 from biolm.io.json_file import read_json
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -42,7 +42,7 @@ class SequenceSystem:
     tokenizer_files
         Names of the files that the tokeniser is read from, for the checkpoint's hash.
     both_ways, told
-        As of :class:`~biolm.models.sequence_language.SequenceLanguage`.
+        As of :class:`~biolm.models.sequence_preprocessor.SequencePreprocessor`.
     """
 
     name: str
@@ -62,7 +62,7 @@ class SequenceSystem:
         except BiolmError:
             return False
 
-    def load_tokenizer(self, folder: Path) -> SequenceLanguage:
+    def load_tokenizer(self, folder: Path) -> SequencePreprocessor:
         """Tokeniser and limits of a folder; the weights are not touched and torch is not imported.
 
         Raises
@@ -76,7 +76,7 @@ class SequenceSystem:
         except KeyError as error:
             raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
         held = [folder / name for name in self.tokenizer_files]
-        return SequenceLanguage(
+        return SequencePreprocessor(
             name=self.name,
             tokenizer=self.tokenizer(config, folder),
             max_length=longest,
@@ -97,9 +97,9 @@ class SequenceSystem:
         from biolm.models.families.hf import from_hf
         from biolm.models.sequence_model import SequenceModel
 
-        language = self.load_tokenizer(folder)
+        preprocessor = self.load_tokenizer(folder)
         return SequenceModel(
-            language,
+            preprocessor,
             from_hf(folder),
             pool=self.pool,
             hidden_state=self.hidden_state,

@@ -34,7 +34,7 @@ from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.io.yaml_file import read_yaml
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import choose
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
@@ -174,7 +174,7 @@ def recognises(folder: Path) -> bool:
 
 def load_tokenizer(
     folder: Path, *, first: str = "published", max_length: int | str = _LONGEST
-) -> CellLanguage:
+) -> CellPreprocessor:
     """Genes and tokeniser of a folder, with the parameters of :func:`load`; the weights are not touched.
 
     Parameters
@@ -210,7 +210,7 @@ def load_tokenizer(
         unbinned=unbinned,
         max_length=int(max_length),
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="tahoe",
         vocabulary=GeneVocabulary.of(genes),
         tokenizer=tokenizer,
@@ -267,7 +267,7 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
     CheckpointError, ConfigError
         If a file or weight is missing, extra, mis-shaped or unsafe, or the model is of a kind not read.
     """
-    language = load_tokenizer(folder, first=first, max_length=max_length)
+    preprocessor = load_tokenizer(folder, first=first, max_length=max_length)
     path, settings = folder / _WEIGHTS, read_yaml(folder / _MODEL)
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}; fetch tahoebio/Tahoe-x1 with one of its sizes")
@@ -278,7 +278,7 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
         config = _core_config(settings, len(tensors["gene_encoder.embedding.weight"]))
     except KeyError as error:
         raise CheckpointError(f"{folder / _MODEL} or {path.name} lacks {error}; fetch both again") from error
-    top = int(language.tokenizer.token_ids.max(initial=0))  # type: ignore[attr-defined]  # LeftBins
+    top = int(preprocessor.tokenizer.token_ids.max(initial=0))  # type: ignore[attr-defined]  # LeftBins
     if top >= config.vocab_size:
         raise CheckpointError(
             f"{folder / _GENES} goes up to {top} but the model knows {config.vocab_size} tokens; take "
@@ -288,4 +288,4 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
     core = Transformer(config)
     load_strict(core, _KEYS.theirs_to_ours(tensors, config, path), path)
     options = {"first": first, "max_length": int(max_length)}
-    return TokenCellModel(language, core, pool="cls_l2", hidden_state=-1, files=[path], options=options)
+    return TokenCellModel(preprocessor, core, pool="cls_l2", hidden_state=-1, files=[path], options=options)

@@ -23,7 +23,7 @@ from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.vocab.gene_table import gene_table
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -114,7 +114,7 @@ def _parts(folder: Path) -> tuple[Path, Path]:
     return weights, found[0] if found else folder / _TOKENIZER
 
 
-def load_tokenizer(folder: Path, *, unknown: str = "keep", genes: int = GENES) -> CellLanguage:
+def load_tokenizer(folder: Path, *, unknown: str = "keep", genes: int = GENES) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched and torch is not imported.
 
     Parameters
@@ -156,7 +156,7 @@ def load_tokenizer(folder: Path, *, unknown: str = "keep", genes: int = GENES) -
         unknown_id=vocab[_UNKNOWN] if unknown == "keep" else None,
         genes=int(genes),
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="tgpt",
         vocabulary=GeneVocabulary.of(_symbols(tokens), kind="symbol", species=("human",)),
         tokenizer=tokenizer,
@@ -204,11 +204,11 @@ def load(folder: Path, *, unknown: str = "keep", genes: int = GENES) -> TokenCel
     from biolm.models.families.hf import from_hf
     from biolm.models.token_model import TokenCellModel
 
-    language = load_tokenizer(folder, unknown=unknown, genes=genes)
+    preprocessor = load_tokenizer(folder, unknown=unknown, genes=genes)
     weights, _ = _parts(folder)
     files = find_weights(weights)
     return TokenCellModel(
-        language,
+        preprocessor,
         from_hf(weights),
         pool="mean",
         hidden_state=-1,

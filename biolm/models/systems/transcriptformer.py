@@ -32,7 +32,7 @@ from biolm.io.cells.hdf5 import open_hdf5
 from biolm.io.contained import member_of
 from biolm.io.json_file import read_json
 from biolm.models.context import ContextColumn
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import CellNetwork, by_document
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -299,7 +299,7 @@ def _assays(folder: Path, config: dict[str, Any]) -> dict[str, int]:
     return {str(name): int(token) for name, token in held.items()}
 
 
-def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellLanguage:
+def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellPreprocessor:
     """Genes and tokeniser of a folder; the weights are not touched.
 
     Parameters
@@ -331,7 +331,7 @@ def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellLanguage:
         length=int(config["model_config"]["seq_len"]),
         clip=float(clip),
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="transcriptformer",
         vocabulary=GeneVocabulary.of(list(genes)),
         tokenizer=tokenizer,
@@ -374,10 +374,10 @@ def load(folder: Path, *, assay: str | None = None) -> TranscriptFormer:
     CheckpointError, ConfigError
         If a file or weight is missing, extra, mis-shaped or unsafe, or the assay is unknown.
     """
-    language, network = load_tokenizer(folder, assay=assay), read_network(folder)
+    preprocessor, network = load_tokenizer(folder, assay=assay), read_network(folder)
     rows, width = network.aux_embeddings.get_parameter("assay.weight").shape
     known = len(network.gene_embeddings.get_parameter("embedding.weight"))
-    tokenizer: Any = language.tokenizer
+    tokenizer: Any = preprocessor.tokenizer
     if tokenizer.assays != known or max(tokenizer.assay.tokens.values()) >= rows:
         raise CheckpointError(
             f"{folder} names {tokenizer.assays} gene tokens but its weights have {known}, or more "
@@ -385,6 +385,6 @@ def load(folder: Path, *, assay: str | None = None) -> TranscriptFormer:
         )
     rules = {"assay": assay or "obs['assay']"}
     path, pools = folder / _WEIGHTS, ("published", "mean")
-    model = TranscriptFormer(language, network, width=width, pools=pools, files=[path], rules=rules)
+    model = TranscriptFormer(preprocessor, network, width=width, pools=pools, files=[path], rules=rules)
     model.length = tokenizer.length
     return model

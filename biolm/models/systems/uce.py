@@ -35,8 +35,8 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_pickle
-from biolm.models.language import CellLanguage
 from biolm.models.model import EmbedOptions
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.systems.cell_network import CellNetwork, by_document, choose
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -260,7 +260,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     return _DEFAULTS | (read_json(folder / "config.json") if (folder / "config.json").is_file() else {})
 
 
-def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash") -> CellLanguage:
+def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash") -> CellPreprocessor:
     """Genes and sentences of a folder; the weights are not touched.
 
     Parameters
@@ -295,7 +295,7 @@ def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash")
         draws=int(settings["sample_size"]),
         published=draws == "published",
     )
-    return CellLanguage(
+    return CellPreprocessor(
         name="uce",
         vocabulary=GeneVocabulary.of([name for _, name in known], kind="symbol"),
         tokenizer=tokenizer,
@@ -384,14 +384,14 @@ def load(folder: Path, *, species: str = "human", padding: str = "published", dr
         If a file or weight is missing, extra, mis-shaped or unsafe, or the species is unknown.
     """
     choose("padding", padding, ("published", "masked"))
-    language, path = load_tokenizer(folder, species=species, draws=draws), _weights(folder)
+    preprocessor, path = load_tokenizer(folder, species=species, draws=draws), _weights(folder)
     if path is None:
         raise CheckpointError(f"{folder} holds no weights of UCE, such as 4layer_model.torch")
     network = read_network(path, int(_settings(folder).get("config", {}).get("H", 20)))
-    _check_proteins(_proteins(folder, species), language.tokenizer, network, path)
+    _check_proteins(_proteins(folder, species), preprocessor.tokenizer, network, path)
     rules = {"species": species, "padding": padding, "draws": draws}
     width = len(network.decoder[-1].get_parameter("bias"))
-    model = Uce(language, network, width=width, pools=("cls_l2",), files=[path], rules=rules)
+    model = Uce(preprocessor, network, width=width, pools=("cls_l2",), files=[path], rules=rules)
     if padding == "published":
         model.reads, model.block_rows = "group", _CELLS
     return model

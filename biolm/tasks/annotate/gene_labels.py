@@ -194,7 +194,7 @@ def _vectors(
     }
     if data is None:
         found = static(model)
-    elif hasattr(model, "language"):
+    elif hasattr(model, "preprocessor"):
         found = contextual(data, model=model, device=settings.device, seed=settings.seed, **options)
     else:
         found = static(model, data, **options)
@@ -322,7 +322,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     with open_table(data, matrix=settings.matrix) as source:
         job: CellEmbedding = prepare(source, reader, settings)
         tokens = read_tokens(job)
-    token_ids = np.asarray(reader.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked above
+    token_ids = np.asarray(reader.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked above
     place = np.full(reader.core.config.vocab_size, -1, np.int64)
     place[token_ids] = np.arange(len(token_ids))
     rows = np.unique(place[tokens.ids])

@@ -91,7 +91,7 @@ def said_of(
 
 def _pieces(block: SequenceBlock, model: SequenceModel) -> tuple[Tokens, NDArray[np.int64]]:
     """Tokens of ``p`` pieces, and the sequence that each belongs to."""
-    longest = (model.max_length or _LONGEST) - sum(model.language.special)
+    longest = (model.max_length or _LONGEST) - sum(model.preprocessor.special)
     width = longest * model.tokenizer.stride
     counts = np.maximum(-(-block.lengths // width), 1)
     owner = np.repeat(np.arange(len(block)), counts)
@@ -110,7 +110,7 @@ def _pieces(block: SequenceBlock, model: SequenceModel) -> tuple[Tokens, NDArray
 
 def _inner(tokens: Tokens, model: SequenceModel) -> NDArray[np.bool_]:
     """Tokens that are no special ones."""
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
     return np.asarray((place >= before) & (place < np.repeat(tokens.lengths, tokens.lengths) - after))
 

@@ -128,7 +128,7 @@ def attention_of_cells(
                 tokens = reader.tokenize(block, match, seed=settings.seed)
                 advance(1)
                 batch = Batch.from_tokens(tokens).to(place)
-                profile = attention_profile(reader.core, batch, skip=reader.language.special)
+                profile = attention_profile(reader.core, batch, skip=reader.preprocessor.special)
                 if not profile.documents:
                     continue
                 for name in FIGURES:

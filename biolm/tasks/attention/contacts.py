@@ -129,7 +129,7 @@ def contacts(
         for row in range(len(block)):
             tokens = reader.tokenize(block.part(row, row + 1))
             logits = contact_logits(
-                reader.core, Batch.from_tokens(tokens).to(place), stored_weights, reader.language.special
+                reader.core, Batch.from_tokens(tokens).to(place), stored_weights, reader.preprocessor.special
             )
             yield ContactMap(block.names[row], block.text(row), logits[0].sigmoid().cpu().numpy())
 
@@ -178,7 +178,7 @@ def fit_contacts(
             where = (torch.from_numpy(pairs[0]).to(place), torch.from_numpy(pairs[1]).to(place))
             batch = Batch.from_tokens(reader.tokenize(part)).to(place)
             features.append(
-                contact_features(reader.core, batch, where, reader.language.special).cpu().numpy()
+                contact_features(reader.core, batch, where, reader.preprocessor.special).cpu().numpy()
             )
             labels.append(chain.contacts[pairs])
     known = np.concatenate(labels) if labels else np.zeros(0, bool)
@@ -302,7 +302,7 @@ def protein_blocks(
 
 
 def _checked(block: SequenceBlock, reader: SequenceModel) -> SequenceBlock:
-    longest = None if reader.max_length is None else reader.max_length - sum(reader.language.special)
+    longest = None if reader.max_length is None else reader.max_length - sum(reader.preprocessor.special)
     if longest is not None and (block.lengths > longest).any():
         name = block.names[int(np.argmax(block.lengths > longest))]
         raise InputError(

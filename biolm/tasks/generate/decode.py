@@ -55,7 +55,7 @@ def write_on(
     """
     if settings.steps or settings.sweeps:
         raise ConfigError(f"steps and sweeps are for encoders, and model {reader.name} is a decoder")
-    if settings.direction != "forward" and not reader.language.both_ways:
+    if settings.direction != "forward" and not reader.preprocessor.both_ways:
         raise ConfigError(f"model {reader.name} was trained to write forward only; leave the direction out")
     letters = letter_tokens(reader, ambiguous=settings.ambiguous)
     generated: dict[Unit, GeneratedSequence] = {}
@@ -158,7 +158,7 @@ def _tag(reader: SequenceModel, lineage: str | None) -> tuple[int, ...]:
     """
     if lineage is None:
         return ()
-    if not reader.language.lineages:
+    if not reader.preprocessor.lineages:
         raise ConfigError(f"model {reader.name} was trained on no lineages; leave the lineage out")
     return tuple(lineage_tag(lineage).encode("ascii"))
 
@@ -173,7 +173,7 @@ def _start(
             "decoder and writes on from the end of a prompt"
         )
     tokens = reader.tokenize(SequenceBlock.of([prompt.letters])).ids.tolist()
-    before, after = reader.language.special
+    before, after = reader.preprocessor.special
     inner = tokens[before : len(tokens) - after]
     ids = [*begin, *(inner[::-1] if backward else inner)]
     if not ids:

@@ -116,11 +116,11 @@ def _template(reader: SequenceModel, prompt: Prompt, stand_in: int) -> Template:
     block = SequenceBlock.of([prompt.letters.replace(OPEN, letter)])
     ids = reader.tokenize(block).ids.tolist()
     if reader.max_length is not None and len(ids) > reader.max_length:
-        longest = reader.max_length - sum(reader.language.special)
+        longest = reader.max_length - sum(reader.preprocessor.special)
         raise InputError(
             f"template {prompt.name!r} has {len(prompt.letters):,} residues or bases but model "
             f"{reader.name} reads at "
             f"most {longest:,}; shorten it"
         )
-    before = reader.language.special[0]
+    before = reader.preprocessor.special[0]
     return Template(ids, [before + place for place in places])

@@ -107,7 +107,7 @@ def attention_network(
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(cells, source.n_cells)).astype(np.int64))
         tokens = reader.tokenize(source.take(rows), match, seed=settings.seed)
         known, names = genes_of_file(source.gene_columns(), match.target)
-    token_ids = np.asarray(reader.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked
+    token_ids = np.asarray(reader.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked
     seen = np.bincount(tokens.ids, minlength=reader.core.config.vocab_size)[token_ids[known]]
     chosen = np.sort(np.argsort(-seen, kind="stable")[:top])
     place = np.full(reader.core.config.vocab_size, -1, np.int64)
@@ -167,7 +167,7 @@ def _cells(
     """Chosen genes of each cell and the attention between them, times the number of its genes."""
     import torch
 
-    first, last = model.language.special
+    first, last = model.preprocessor.special
     device = next(model.core.parameters()).device
     for row in range(len(tokens)):
         length = int(tokens.lengths[row]) - first - last

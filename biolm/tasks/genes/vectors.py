@@ -234,7 +234,7 @@ class _Sums:
         self, model: TokenCellModel, rows: NDArray[np.int64], groups: int, settings: CellSettings
     ) -> None:
         self._model, self._settings = model, settings
-        token_ids = np.asarray(model.language.tokenizer.token_ids)  # type: ignore[attr-defined]  # ours have it
+        token_ids = np.asarray(model.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # ours have it
         self._place = np.full(model.core.config.vocab_size, -1, np.int64)
         self._place[token_ids[rows]] = np.arange(len(rows))
         self._genes = len(rows)
@@ -315,7 +315,7 @@ def _table(model: CellModel) -> NDArray[np.float32]:
         return vectors
     reader = token_model_of(model)
     weight = reader.core.embeddings.token.weight.detach().float().cpu().numpy()
-    table: NDArray[np.float32] = weight[np.asarray(reader.language.tokenizer.token_ids)]  # type: ignore[attr-defined]
+    table: NDArray[np.float32] = weight[np.asarray(reader.preprocessor.tokenizer.token_ids)]  # type: ignore[attr-defined]
     return table
 
 
@@ -329,7 +329,7 @@ def token_model_of(model: CellModel) -> TokenCellModel:
     """
     from biolm.models.token_model import TokenCellModel
 
-    tokenizer = getattr(getattr(model, "language", None), "tokenizer", None)
+    tokenizer = getattr(getattr(model, "preprocessor", None), "tokenizer", None)
     if not isinstance(model, TokenCellModel) or not hasattr(tokenizer, "token_ids"):
         raise ConfigError(
             f"model {model.name} reads no tokens of genes; use a token model such as geneformer or scgpt"

@@ -81,8 +81,8 @@ def open_changing(
     options
         How the model is run.
     """
-    language = getattr(model, "language", None)
-    tokenizer = getattr(language, "tokenizer", None)
+    preprocessor = getattr(model, "preprocessor", None)
+    tokenizer = getattr(preprocessor, "tokenizer", None)
     if isinstance(tokenizer, RankTokenizer | BinTokenizer | ContinuousTokenizer):
         return _TokenCells(model, tokenizer, block, match, options)
     return _CountCells(model, block, match, options)
@@ -109,7 +109,7 @@ class _TokenCells(ChangingCells):
         self._options = options
         self._tokens = model.tokenize(block, match, seed=options.seed)
         self._token_ids = np.asarray(tokenizer.token_ids, np.int32)
-        self._first, self._last = model.language.special
+        self._first, self._last = model.preprocessor.special
         self._ranks = isinstance(tokenizer, RankTokenizer)
         self._top = tokenizer.n_bins - 1 if isinstance(tokenizer, BinTokenizer) else None
         self._limit = tokenizer.max_length

@@ -118,7 +118,7 @@ def entropy(
             f"the region has {len(ids):,} tokens but model {model.name} reads at most {model.max_length:,}; "
             "give a shorter one"
         )
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     values = np.concatenate(list(_pieces(model, ids, settings)))
     return values[before : len(values) - after]
 

@@ -208,7 +208,7 @@ def _marginals(
     """Log-probabilities of the tokens in which the windows differ; NaN where they differ in number."""
     from biolm.tasks.variants.likelihood import Groups, masked, read_once
 
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     rows, places, targets = [], [], []
     for row in range(len(first)):
         one, other = first[row].ids, second[row].ids

@@ -236,7 +236,7 @@ def token_scores(
     options
         Budget, device, precision, longest window.
     """
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     inner = tokens.lengths - before - after
     bounds = np.concatenate([[0], np.cumsum(inner)]).astype(np.int64)
     rows = np.repeat(np.arange(len(tokens)), inner)
@@ -302,7 +302,7 @@ def _cover(
     model: SequenceModel, tokens: Tokens, options: SequenceOptions, *, causal: bool
 ) -> tuple[Tokens, NDArray[np.int64]]:
     """Windows over sequences, and ``(u,)`` the state to read for each token; -1 for none."""
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     longest = _longest(model, tokens, options)
     # Without a token in front, the first of a later window needs one that it shares with the window before.
     overlap = max(1, options.overlap) if causal and options.overlap is not None else options.overlap
@@ -329,7 +329,7 @@ def _around(
     model: SequenceModel, tokens: Tokens, row: int, places: NDArray[np.int64], longest: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The window of a sequence that has ``places`` in its middle, and where they are in it."""
-    before, after = model.language.special
+    before, after = model.preprocessor.special
     ids = tokens[row].ids
     if len(ids) <= longest:
         return ids.copy(), before + places
@@ -352,7 +352,7 @@ def _longest(model: SequenceModel, tokens: Tokens, options: SequenceOptions) -> 
     if given is not None and own is not None and given > own:
         raise ConfigError(f"model {model.name} reads at most {own} tokens, so windows cannot have {given}")
     limit = own if given is None else given
-    most = max(int(tokens.lengths.max(initial=0)), sum(model.language.special) + 1)
+    most = max(int(tokens.lengths.max(initial=0)), sum(model.preprocessor.special) + 1)
     return most if limit is None else min(limit, most)
 
 

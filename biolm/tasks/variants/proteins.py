@@ -281,7 +281,7 @@ def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64
     if not model.tokenizer.one_to_one:
         return np.zeros(len(letters), np.int64)
     tokens = model.tokenize(SequenceBlock.of(list(letters)), policy="unknown")
-    ids = tokens.ids[tokens.offsets[:-1] + model.language.special[0]].astype(np.int64)
+    ids = tokens.ids[tokens.offsets[:-1] + model.preprocessor.special[0]].astype(np.int64)
     unknown = model.tokenizer.special.unknown
     unread = [number == unknown and letter != "X" for letter, number in zip(letters, ids, strict=True)]
     return np.where(unread, -1, ids)

@@ -155,7 +155,7 @@ class VariantSettings(RunSettings):
             return self.window
         if model.max_length is None:
             return _WIDTH
-        return min(_WIDTH, (model.max_length - sum(model.language.special)) * model.tokenizer.stride)
+        return min(_WIDTH, (model.max_length - sum(model.preprocessor.special)) * model.tokenizer.stride)
 
     def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
         """How scores were made; no date and no path."""

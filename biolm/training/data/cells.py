@@ -19,7 +19,7 @@ from biolm.adapters.cells.zeros import add_zeros
 from biolm.batch import Tokens
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock, label_text
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.progress import log
 from biolm.settings import nearest
 from biolm.training.config import LabelConfig
@@ -39,7 +39,7 @@ class CellExamples(Examples):
         Tables of cells.
     matches
         Where each file's genes go.
-    language
+    preprocessor
         Tokeniser.
     seed
         Of the tokeniser's draws, and of down-sampling.
@@ -53,7 +53,7 @@ class CellExamples(Examples):
         self,
         files: CellFiles,
         matches: list[GeneMatch],
-        language: CellLanguage,
+        preprocessor: CellPreprocessor,
         *,
         seed: int,
         downsample: Downsampling | None = None,
@@ -63,7 +63,7 @@ class CellExamples(Examples):
         self.seed, self.downsample, self.zeros = seed, downsample, zeros
         self.drawn = downsample is not None or zeros > 0
         # Cells at the tokeniser's limit need places for zeros too.
-        self.language = _leaving_places(language, zeros) if zeros else language
+        self.preprocessor = _leaving_places(preprocessor, zeros) if zeros else preprocessor
         sizes = []
         for _, source in files.each():
             sizes.append(source.n_cells)
@@ -94,9 +94,9 @@ class CellExamples(Examples):
     def _tokens(self, block: CellBlock, number: int, rows: NDArray[np.int64], epoch: int) -> Tokens:
         """Tokens of some cells of a file; ``rows`` are their numbers in the whole data set."""
         match = self.matches[number]
-        tokens = self.language.tokenize(block, match, seed=self.seed)
+        tokens = self.preprocessor.tokenize(block, match, seed=self.seed)
         if self.zeros:
-            genes: Any = self.language.tokenizer
+            genes: Any = self.preprocessor.tokenizer
             token_of = by_column(match, np.asarray(genes.token_ids, np.int32), -1)
             tokens = add_zeros(tokens, block, token_of, self.zeros, seed=self.seed, epoch=epoch, keys=rows)
         return Tokens(ids=tokens.ids, offsets=tokens.offsets, index=rows, values=tokens.values)
@@ -149,16 +149,16 @@ def _obs_column(files: CellFiles, name: str) -> NDArray[Any]:
     )
 
 
-def _leaving_places(language: CellLanguage, zeros: int) -> CellLanguage:
-    tokenizer: Any = language.tokenizer
+def _leaving_places(preprocessor: CellPreprocessor, zeros: int) -> CellPreprocessor:
+    tokenizer: Any = preprocessor.tokenizer
     if isinstance(tokenizer, RankTokenizer):
         raise ConfigError(
             "data.zeros is for values; set model.adapter to bins or continuous, or leave it out"
         )
     if tokenizer.max_length is None:
-        return language
-    if tokenizer.max_length <= zeros + sum(language.special):
+        return preprocessor
+    if tokenizer.max_length <= zeros + sum(preprocessor.special):
         raise ConfigError(
             f"data.zeros {zeros} leaves no room for expressed genes in a max_length of {tokenizer.max_length}"
         )
-    return replace(language, tokenizer=replace(tokenizer, max_length=tokenizer.max_length - zeros))
+    return replace(preprocessor, tokenizer=replace(tokenizer, max_length=tokenizer.max_length - zeros))

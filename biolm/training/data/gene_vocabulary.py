@@ -16,8 +16,8 @@ from biolm.adapters.cells import check_counts
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import CellBlock
 from biolm.io.provenance import digest
-from biolm.models.language import CellLanguage
 from biolm.models.native import TOKENIZERS
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.progress import log, progress, speaks
 from biolm.training.config import DataConfig, ModelConfig
 from biolm.training.data.cell_files import CellFiles, naming_file
@@ -82,14 +82,14 @@ def vocabulary_of_data(files: CellFiles, data: DataConfig, model: ModelConfig, n
     if model.adapter == "bins":
         # Bins are rows of an embedding: scGPT's -2 for the cls token would lie outside.
         given.setdefault("cls_value", 0)
-    language = CellLanguage(
+    preprocessor = CellPreprocessor(
         name=name,
         vocabulary=GeneVocabulary(tuple(genes), named.kind, named.species),
         tokenizer=kind(**given),
         special=(int(given["cls_id"] is not None), int(given.get("eos_id") is not None)),
         wants_counts=not data.allow_normalised,
     )
-    return Vocabulary.of_genes(language, tokens)
+    return Vocabulary.of_genes(preprocessor, tokens)
 
 
 def match_files(files: CellFiles, vocabulary: GeneVocabulary, data: DataConfig) -> list[GeneMatch]:

@@ -24,7 +24,7 @@ from biolm.training.data.gene_vocabulary import match_files, vocabulary_of_data
 from biolm.training.data.sequences import SequenceExamples, sequence_vocabulary
 from biolm.training.data.sources import holds_sequences, holds_tokens
 from biolm.training.data.stored import StoredExamples, check_tokens
-from biolm.training.data.vocabulary import Vocabulary, language_of_folder
+from biolm.training.data.vocabulary import Vocabulary, preprocessor_of_folder
 
 __all__ = ["Kind", "OpenData", "kind_of"]
 
@@ -79,9 +79,9 @@ class _Cells:
     def vocabulary(self, checkpoint: Path | None) -> Vocabulary:
         config = self.config
         if config.data.vocabulary is not None:
-            return language_of_folder(config.data.vocabulary, config.model.tokenizer)
+            return preprocessor_of_folder(config.data.vocabulary, config.model.tokenizer)
         if checkpoint is not None:
-            return language_of_folder(str(checkpoint))
+            return preprocessor_of_folder(str(checkpoint))
         return vocabulary_of_data(self.files, config.data, config.model, config.name)
 
     def examples(self, vocabulary: Vocabulary, folder: Path | None) -> CellExamples:  # noqa: ARG002
@@ -143,7 +143,7 @@ class _Stored:
         self.files, self.config = files, config
 
     def vocabulary(self, checkpoint: Path | None) -> Vocabulary:  # noqa: ARG002  # the config says all
-        return language_of_folder(str(self.config.data.vocabulary), self.config.model.tokenizer)
+        return preprocessor_of_folder(str(self.config.data.vocabulary), self.config.model.tokenizer)
 
     def examples(self, vocabulary: Vocabulary, folder: Path | None) -> StoredExamples:
         _refuse_cell_settings(self.config.data, "stored tokens")

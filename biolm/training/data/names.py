@@ -58,15 +58,15 @@ def _panel(panel: Any, vocabulary: Vocabulary) -> list[int]:
     names = [gene for gene in genes if isinstance(gene, str)]
     if not names:
         return numbers
-    language = vocabulary.genes
-    if language is None:
+    preprocessor = vocabulary.genes
+    if preprocessor is None:
         raise ConfigError(f"the panel with {names[0]!r} names genes, but the data hold none; leave it out")
     try:
-        match = language.vocabulary.match({"index": np.array(names)}, minimum=0.0)
+        match = preprocessor.vocabulary.match({"index": np.array(names)}, minimum=0.0)
     except GeneMatchError as error:
         raise ConfigError(f"the vocabulary has no gene of the panel that begins with {names[0]!r}") from error
     known = match.target[match.target >= 0]
-    tokenizer: Any = language.tokenizer
+    tokenizer: Any = preprocessor.tokenizer
     log.info("%d of %d genes of a panel are in the vocabulary", len(known), len(names))
     return [*numbers, *np.asarray(tokenizer.token_ids)[known].tolist()]
 

@@ -28,7 +28,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.copied import copied
 from biolm.io.label_table import read_label_table
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.objectives.draws import example_seeds, uniform
 from biolm.training.config import DataConfig, LabelConfig, RunConfig
 from biolm.training.data.examples import Examples
@@ -59,7 +59,7 @@ class SequenceExamples(Examples):
     ----------
     files
         Sequence files, or one store.
-    language
+    preprocessor
         Tokeniser and longest example.
     folder
         Where letters are copied to be mapped; None for a temporary place.
@@ -81,22 +81,22 @@ class SequenceExamples(Examples):
     def __init__(
         self,
         files: list[Path],
-        language: SequenceLanguage,
+        preprocessor: SequencePreprocessor,
         folder: Path | None,
         *,
         seed: int,
         long: Literal["crop", "window"],
         letters: Policy = "unknown",
     ) -> None:
-        self.language, self.seed, self.long = language, seed, long
+        self.preprocessor, self.seed, self.long = preprocessor, seed, long
         self.drawn = long == "crop"
         self.store = SequenceStore(_stored(self, files, folder))
-        assert language.max_length is not None
-        self.longest = language.max_length
-        self.width = (self.longest - sum(language.special)) * language.tokenizer.stride
+        assert preprocessor.max_length is not None
+        self.longest = preprocessor.max_length
+        self.width = (self.longest - sum(preprocessor.special)) * preprocessor.tokenizer.stride
         # What is found in whole records; blocks() counts the rest where it is read.
         self._found = Tally()
-        tokenizer = language.tokenizer
+        tokenizer = preprocessor.tokenizer
         self.lengths = read_lengths(self.store, tokenizer, self._found)
         if long == "crop":
             self.record = np.arange(len(self.lengths))
@@ -112,7 +112,7 @@ class SequenceExamples(Examples):
 
     def _check(self, path: Path) -> None:
         first = np.arange(min(len(self.record), 256))
-        check_kind(self._letters(first), self.language.tokenizer.kind, name=str(path))
+        check_kind(self._letters(first), self.preprocessor.tokenizer.kind, name=str(path))
 
     def __len__(self) -> int:
         return len(self.record)
@@ -134,9 +134,9 @@ class SequenceExamples(Examples):
     def _tokens(self, rows: NDArray[np.int64], tally: Tally | None) -> Tokens:
         block = self._letters(rows)
         # A piece of a chromosome may be all gap; it keeps its special tokens.
-        block = block.keep(kept_letters(block, self.language.tokenizer, tally, whole=False))
-        tokens = self.language.tokenizer.tokenize(block, tally=tally)
-        return _shortened(tokens, rows, self.longest, self.language.special[1])
+        block = block.keep(kept_letters(block, self.preprocessor.tokenizer, tally, whole=False))
+        tokens = self.preprocessor.tokenizer.tokenize(block, tally=tally)
+        return _shortened(tokens, rows, self.longest, self.preprocessor.special[1])
 
     def blocks(self) -> Iterator[Tokens]:
         """All examples in order; residues or bases that have no token are counted in ``tally``."""
@@ -175,9 +175,9 @@ def sequence_vocabulary(config: RunConfig) -> Vocabulary:
         If ``data.vocabulary`` is no folder of a model of sequences.
     """
     if config.data.vocabulary is not None:
-        language = tokeniser_of(config.data.vocabulary, SequenceLanguage)
-        longest = language.max_length or config.model.max_length
-        return Vocabulary.of_alphabet(replace(language, max_length=longest))
+        preprocessor = tokeniser_of(config.data.vocabulary, SequencePreprocessor)
+        longest = preprocessor.max_length or config.model.max_length
+        return Vocabulary.of_alphabet(replace(preprocessor, max_length=longest))
     if config.model.adapter not in _ADAPTERS:
         raise ConfigError(
             f"data.paths names sequences, which model.adapter {config.model.adapter!r} does not read; "
@@ -185,7 +185,7 @@ def sequence_vocabulary(config: RunConfig) -> Vocabulary:
         )
     tokenizer = make_tokenizer({**_ADAPTERS[config.model.adapter], **config.model.tokenizer})
     return Vocabulary.of_alphabet(
-        SequenceLanguage(name=config.name, tokenizer=tokenizer, max_length=config.model.max_length)
+        SequencePreprocessor(name=config.name, tokenizer=tokenizer, max_length=config.model.max_length)
     )
 
 

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 from biolm.adapters.cells import RankTokenizer
 from biolm.errors import ConfigError
-from biolm.models.language import CellLanguage
 from biolm.models.native import read_vocabulary
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.registry import load_tokenizer
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.settings import read_fields
 
-__all__ = ["Vocabulary", "language_of_folder", "tokeniser_of", "tokenizer_settings", "with_settings"]
+__all__ = ["Vocabulary", "preprocessor_of_folder", "tokeniser_of", "tokenizer_settings", "with_settings"]
 
-Read = TypeVar("Read", CellLanguage, SequenceLanguage)
+Read = TypeVar("Read", CellPreprocessor, SequencePreprocessor)
 
 _RANK = {"position": "learned", "head": "mlm", "embed_norm": True}
 _VALUES = {"position": "none", "head": "value", "value_encoder": "continuous"}
@@ -29,7 +29,7 @@ class Vocabulary:
 
     Parameters
     ----------
-    language
+    preprocessor
         What makes tokens of the data; None where the tokens are given, and only a bare core reads them.
     tokens
         Token to id, special tokens included.
@@ -45,7 +45,7 @@ class Vocabulary:
         The kind of data that becomes these tokens.
     """
 
-    language: CellLanguage | SequenceLanguage | None
+    preprocessor: CellPreprocessor | SequencePreprocessor | None
     tokens: dict[str, int]
     size: int
     special_ids: tuple[int, ...]
@@ -54,23 +54,23 @@ class Vocabulary:
     reads: str = "cells"
 
     @classmethod
-    def of_genes(cls, language: CellLanguage | None, tokens: dict[str, int]) -> Vocabulary:
+    def of_genes(cls, preprocessor: CellPreprocessor | None, tokens: dict[str, int]) -> Vocabulary:
         """Tokens of genes; names of special ones stand in angle brackets.
 
         Parameters
         ----------
-        language
+        preprocessor
             Genes and tokeniser; None where the tokens are given.
         tokens
             Token to id.
         """
         core: dict[str, Any] = {"pad_id": tokens.get("<pad>")}
-        if language is not None:
+        if preprocessor is not None:
             # Ranks are places in a sentence; values stand beside their genes, whose order says nothing.
-            core |= _RANK if isinstance(language.tokenizer, RankTokenizer) else _VALUES
-            core["max_length"] = getattr(language.tokenizer, "max_length", None)
+            core |= _RANK if isinstance(preprocessor.tokenizer, RankTokenizer) else _VALUES
+            core["max_length"] = getattr(preprocessor.tokenizer, "max_length", None)
         return cls(
-            language=language,
+            preprocessor=preprocessor,
             tokens=tokens,
             size=max(tokens.values(), default=-1) + 1,
             special_ids=tuple(sorted(token for name, token in tokens.items() if name.startswith("<"))),
@@ -79,9 +79,9 @@ class Vocabulary:
         )
 
     @classmethod
-    def of_alphabet(cls, language: SequenceLanguage) -> Vocabulary:
+    def of_alphabet(cls, preprocessor: SequencePreprocessor) -> Vocabulary:
         """Tokens of residues, bases or pieces of sequences; rows that no token has count as special."""
-        tokenizer, special = language.tokenizer, language.tokenizer.special
+        tokenizer, special = preprocessor.tokenizer, preprocessor.tokenizer.special
         tokens = dict(tokenizer.vocabulary)
         named = {special.pad, special.mask, *special.prefix, *special.suffix, *special.others}
         unknown = next((token for token, number in tokens.items() if number == special.unknown), "")
@@ -90,7 +90,7 @@ class Vocabulary:
             named.add(special.unknown)
         symbols = set(tokens.values()) - named
         return cls(
-            language=language,
+            preprocessor=preprocessor,
             tokens=tokens,
             size=tokenizer.size,
             special_ids=tuple(number for number in range(tokenizer.size) if number not in symbols),
@@ -98,21 +98,21 @@ class Vocabulary:
             core={
                 "position": "rope",
                 "head": "mlm",
-                "max_length": language.max_length,
+                "max_length": preprocessor.max_length,
                 "pad_id": special.pad,
             },
             reads="sequences",
         )
 
     @property
-    def genes(self) -> CellLanguage | None:
-        """The language, where its tokens are genes."""
-        return self.language if isinstance(self.language, CellLanguage) else None
+    def genes(self) -> CellPreprocessor | None:
+        """The preprocessor, where its tokens are genes."""
+        return self.preprocessor if isinstance(self.preprocessor, CellPreprocessor) else None
 
     @property
-    def alphabet(self) -> SequenceLanguage | None:
-        """The language, where its tokens are symbols of sequences."""
-        return self.language if isinstance(self.language, SequenceLanguage) else None
+    def alphabet(self) -> SequencePreprocessor | None:
+        """The preprocessor, where its tokens are symbols of sequences."""
+        return self.preprocessor if isinstance(self.preprocessor, SequencePreprocessor) else None
 
 
 def tokeniser_of(folder: str, kind: type[Read]) -> Read:
@@ -130,16 +130,16 @@ def tokeniser_of(folder: str, kind: type[Read]) -> Read:
     CheckpointError, ConfigError
         If the folder holds none, or the model reads other data.
     """
-    language = load_tokenizer(folder)
-    if not isinstance(language, kind):
+    preprocessor = load_tokenizer(folder)
+    if not isinstance(preprocessor, kind):
         raise ConfigError(
             f"{folder} has no tokeniser of {kind.modality}; give the folder of a model of {kind.modality} "
             "that reads tokens"
         )
-    return language
+    return preprocessor
 
 
-def language_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -> Vocabulary:
+def preprocessor_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -> Vocabulary:
     """The genes and tokeniser of a saved model, with other settings of the tokeniser where they are given.
 
     Parameters
@@ -154,16 +154,16 @@ def language_of_folder(folder: str, settings: Mapping[str, Any] | None = None) -
     CheckpointError, ConfigError
         If the folder holds none.
     """
-    changed = with_settings(tokeniser_of(folder, CellLanguage), settings or {})
+    changed = with_settings(tokeniser_of(folder, CellPreprocessor), settings or {})
     return Vocabulary.of_genes(changed, read_vocabulary(Path(folder).expanduser()))
 
 
-def with_settings(language: CellLanguage, settings: Mapping[str, Any]) -> CellLanguage:
-    """A language whose tokeniser has other settings.
+def with_settings(preprocessor: CellPreprocessor, settings: Mapping[str, Any]) -> CellPreprocessor:
+    """A preprocessor whose tokeniser has other settings.
 
     Parameters
     ----------
-    language
+    preprocessor
         Of the model to start from.
     settings
         Of ``model.tokenizer``.
@@ -174,9 +174,11 @@ def with_settings(language: CellLanguage, settings: Mapping[str, Any]) -> CellLa
         If a setting is unknown, impossible, or is one of the vocabulary.
     """
     if not settings:
-        return language
-    tokenizer: Any = language.tokenizer
-    return replace(language, tokenizer=replace(tokenizer, **tokenizer_settings(type(tokenizer), settings)))
+        return preprocessor
+    tokenizer: Any = preprocessor.tokenizer
+    return replace(
+        preprocessor, tokenizer=replace(tokenizer, **tokenizer_settings(type(tokenizer), settings))
+    )
 
 
 def tokenizer_settings(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:

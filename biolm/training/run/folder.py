@@ -27,7 +27,7 @@ from biolm.errors import BiolmError, CheckpointError, ConfigError, InputError, O
 from biolm.io.atomic import remove, replacing
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, stamp
-from biolm.models.native import language_facts
+from biolm.models.native import preprocessor_metadata
 from biolm.training.config import RunConfig
 from biolm.training.config.read import read_config, write_config
 
@@ -323,7 +323,7 @@ def remember(folder: Path, job: Job) -> None:
     InputError
         If the vocabulary is another than it was.
     """
-    metadata = {} if job.language is None else language_facts(job.language)
+    metadata = {} if job.preprocessor is None else preprocessor_metadata(job.preprocessor)
     tokens = digest(
         {"tokens": {str(name): token for name, token in job.vocabulary.tokens.items()}, **metadata}
     )

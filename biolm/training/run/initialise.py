@@ -88,10 +88,10 @@ def start_genes(core: Transformer, vocabulary: Vocabulary, table: str, *, std: f
     source = load(table)
     if not isinstance(source, GeneText):
         raise ConfigError(f"model.init_genes {table!r} is no table of gene vectors; give genetext")
-    language = vocabulary.genes
-    if language is None:
+    preprocessor = vocabulary.genes
+    if preprocessor is None:
         raise ConfigError("model.init_genes is for gene tokens; leave it out")
-    match = source.vocabulary.match({"index": np.array(language.vocabulary.genes)})
+    match = source.vocabulary.match({"index": np.array(preprocessor.vocabulary.genes)})
     known = np.flatnonzero(match.target >= 0)
     vectors = torch.from_numpy(source.vectors[match.target[known]]).double()  # (m, k)
     vectors = vectors - vectors.mean(0)
@@ -104,7 +104,7 @@ def start_genes(core: Transformer, vocabulary: Vocabulary, table: str, *, std: f
     turn, _ = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64))
     vectors = vectors @ turn[: vectors.shape[1]]  # (m, e)
     vectors *= std / vectors.square().mean().sqrt()
-    tokens = np.asarray(language.tokenizer.token_ids)[known]  # type: ignore[attr-defined]  # all tokenisers have it
+    tokens = np.asarray(preprocessor.tokenizer.token_ids)[known]  # type: ignore[attr-defined]  # all tokenisers have it
     weight[torch.from_numpy(tokens.astype(np.int64))] = vectors.to(weight.dtype)
     log.info("%d of %d genes start from vectors of %s", len(known), len(match.target), table)
     return len(known)

@@ -18,8 +18,8 @@ from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
 from biolm.models.heads import HeadFacts
-from biolm.models.language import CellLanguage
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.objectives.base import Criterion, LabelKind
 from biolm.objectives.registry import find, label_kinds, read_settings, split_part
 from biolm.progress import log
@@ -80,9 +80,9 @@ class Job:
     start: Start | None = None
 
     @property
-    def language(self) -> CellLanguage | SequenceLanguage | None:
+    def preprocessor(self) -> CellPreprocessor | SequencePreprocessor | None:
         """The tokeniser; None where the tokens are given."""
-        return self.vocabulary.language
+        return self.vocabulary.preprocessor
 
     def summary(self) -> dict[str, Any]:
         """Sizes, parameters, steps and an estimate of the memory, as plain numbers."""

@@ -119,8 +119,8 @@ def start_of(
 
 def _of_cells(model: TokenCellModel, config: ModelConfig) -> Vocabulary:
     """The genes and tokeniser of a model, with other settings where they are given."""
-    language = with_settings(model.language, config.tokenizer)
-    return Vocabulary.of_genes(language, read_vocabulary(_folder_of(model)))
+    preprocessor = with_settings(model.preprocessor, config.tokenizer)
+    return Vocabulary.of_genes(preprocessor, read_vocabulary(_folder_of(model)))
 
 
 def _of_sequences(model: SequenceModel, config: ModelConfig) -> Vocabulary:
@@ -135,7 +135,7 @@ def _of_sequences(model: SequenceModel, config: ModelConfig) -> Vocabulary:
     if not isinstance(longest, int) or longest < 1 or (own is not None and longest > own):
         limit = "" if own is None else f" of at most {own}"
         raise ConfigError(f"model.tokenizer.max_length must be a whole number{limit}, not {longest!r}")
-    return Vocabulary.of_alphabet(replace(model.language, max_length=longest))
+    return Vocabulary.of_alphabet(replace(model.preprocessor, max_length=longest))
 
 
 def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:
@@ -246,7 +246,7 @@ def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
 
 def _folder_of(model: TokenCellModel) -> Path:
     """Where the vocabulary of a model was read from."""
-    for path in model.language.files:
+    for path in model.preprocessor.files:
         if path.name == "vocab.json" or "token_dictionary" in path.name:
             return path.parent
     raise ConfigError(f"the vocabulary of {model.name} is in no file; start from the folder of a model")

@@ -309,7 +309,7 @@ def make_module(job: Job, folder: Path) -> Pretraining:
 
 def saved_of(job: Job) -> Saved | None:
     """What the saved model holds beside the weights; None where the run knows no tokeniser."""
-    if job.language is None:
+    if job.preprocessor is None:
         return None
     metadata = {
         "objectives": ", ".join(job.config.objectives),
@@ -321,7 +321,7 @@ def saved_of(job: Job) -> Saved | None:
     # A model that goes on makes its vectors as it did.
     model = job.config.model if job.start is None else job.start
     return Saved(
-        language=replace(job.language, name=job.config.name),
+        preprocessor=replace(job.preprocessor, name=job.config.name),
         vocabulary=job.vocabulary.tokens,
         core=job.core,
         pool=model.pool,

@@ -21,7 +21,7 @@ from biolm.io.digests import SEAL
 from biolm.io.sequences import SequenceBlock
 from biolm.io.table import side_car
 from biolm.models.native import Saved, save
-from biolm.models.sequence_language import SequenceLanguage
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.tasks.annotate.labelling import SequencePrediction
 from biolm.tasks.annotate.settings import PredictSettings
 
@@ -52,9 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = CoreConfig(
         vocab_size=tokenizer.size, d_model=16, n_layers=1, n_heads=2, d_ff=16, position="rope", head="mlm"
     )
-    language = SequenceLanguage(name="tiny", tokenizer=tokenizer, max_length=34)
+    preprocessor = SequencePreprocessor(name="tiny", tokenizer=tokenizer, max_length=34)
     (folder / "model").mkdir()
-    saved = Saved(language=language, vocabulary=dict(tokenizer.vocabulary), core=config)
+    saved = Saved(preprocessor=preprocessor, vocabulary=dict(tokenizer.vocabulary), core=config)
     save(folder / "model", saved, Transformer(config).state_dict())
     return folder
 

@@ -18,8 +18,8 @@ from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import open_sequences
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.scoring.baselines import Fitted
 from biolm.tasks.evaluate.benchmarks.layouts import find_assays, find_sets
 from biolm.tasks.evaluate.benchmarks.score import score_predictor
@@ -36,7 +36,7 @@ def tiny(alphabet: str, name: str) -> SequenceModel:
     sizes = {"d_model": 32, "n_layers": 1, "n_heads": 4, "d_ff": 32, "position": "rope", "head": "mlm"}
     core = perturb(Transformer(CoreConfig(**sizes, vocab_size=tokenizer.size)), std=0.3)
     assert isinstance(core, Transformer)
-    return SequenceModel(SequenceLanguage(name=name, tokenizer=tokenizer, max_length=300), core)
+    return SequenceModel(SequencePreprocessor(name=name, tokenizer=tokenizer, max_length=300), core)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from perturb import perturb
 
 from biolm.adapters.sequences import make_tokenizer
 from biolm.core import CoreConfig, Transformer
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 SIZES = {"d_model": 16, "n_layers": 2, "n_heads": 4, "d_ff": 24, "position": "rope"}
@@ -28,7 +28,7 @@ def in_memory(alphabet: str, *, longest: int = 64, both_ways: bool = False, **ch
     assert isinstance(core, Transformer)
     name = "progen2" if both_ways else "tiny"
     return SequenceModel(
-        SequenceLanguage(name=name, tokenizer=tokenizer, max_length=longest, both_ways=both_ways), core
+        SequencePreprocessor(name=name, tokenizer=tokenizer, max_length=longest, both_ways=both_ways), core
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from biolm.adapters.cells import RankTokenizer
 from biolm.core import CoreConfig, Transformer
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 
@@ -22,7 +22,7 @@ def make_model() -> TokenCellModel:
         token_ids=np.arange(2, 42, dtype=np.int32), medians=np.ones(40), max_length=64, cls_id=1
     )
     vocabulary = GeneVocabulary.of(GENES, kind="symbol", species=())
-    language = CellLanguage(name="tiny", vocabulary=vocabulary, tokenizer=tokenizer, special=(1, 0))
+    preprocessor = CellPreprocessor(name="tiny", vocabulary=vocabulary, tokenizer=tokenizer, special=(1, 0))
     torch.manual_seed(0)
     config = CoreConfig(
         vocab_size=42, d_model=16, n_layers=2, n_heads=2, d_ff=32, max_length=64, position="learned"
@@ -31,7 +31,7 @@ def make_model() -> TokenCellModel:
     with torch.no_grad():
         for weight in core.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
-    return TokenCellModel(language, core, pool="mean", hidden_state=-1, files=[])
+    return TokenCellModel(preprocessor, core, pool="mean", hidden_state=-1, files=[])
 
 
 def make_cells(cells: int = 30) -> anndata.AnnData:

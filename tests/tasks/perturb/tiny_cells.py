@@ -10,7 +10,7 @@ import torch
 
 from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenizer
 from biolm.core import CoreConfig, Transformer
-from biolm.models.language import CellLanguage
+from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 
@@ -41,7 +41,7 @@ def make_model(kind: str = "rank", *, max_length: int = 64, seed: int = 0) -> To
         tokenizer = ContinuousTokenizer(token_ids=ids, max_length=max_length, cls_id=CLS)
         special, value = (1, 0), "continuous"
     vocabulary = GeneVocabulary.of(GENES, kind="symbol", species=())
-    language = CellLanguage(name="tiny", vocabulary=vocabulary, tokenizer=tokenizer, special=special)
+    preprocessor = CellPreprocessor(name="tiny", vocabulary=vocabulary, tokenizer=tokenizer, special=special)
     torch.manual_seed(seed)
     position = "learned" if kind == "rank" else "none"
     core = Transformer(
@@ -59,4 +59,4 @@ def make_model(kind: str = "rank", *, max_length: int = 64, seed: int = 0) -> To
     with torch.no_grad():
         for weight in core.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
-    return TokenCellModel(language, core, pool="mean", hidden_state=-1, files=[])
+    return TokenCellModel(preprocessor, core, pool="mean", hidden_state=-1, files=[])

@@ -9,8 +9,8 @@ import torch
 from biolm.adapters.sequences import make_tokenizer
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.models.sequence_language import SequenceLanguage
 from biolm.models.sequence_model import SequenceModel
+from biolm.models.sequence_preprocessor import SequencePreprocessor
 
 
 def small_model(alphabet: str = "esm", *, causal: bool = False, max_length: int = 60) -> SequenceModel:
@@ -26,8 +26,8 @@ def small_model(alphabet: str = "esm", *, causal: bool = False, max_length: int 
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    language = SequenceLanguage(name="small", tokenizer=tokenizer, max_length=max_length)
-    return SequenceModel(language, core)
+    preprocessor = SequencePreprocessor(name="small", tokenizer=tokenizer, max_length=max_length)
+    return SequenceModel(preprocessor, core)
 
 
 def log_probabilities(model: SequenceModel, ids: Sequence[int]) -> torch.Tensor:

@@ -12,11 +12,11 @@ from biolm.batch import Tokens
 from biolm.io.sequences import SequenceBlock
 from biolm.vocab.residues import Kind
 
-__all__ = ["SequenceLanguage", "sequence_facts", "sequence_language"]
+__all__ = ["SequencePreprocessor", "sequence_facts", "sequence_preprocessor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SequenceLanguage:
+class SequencePreprocessor:
     """How a model reads sequences, without its weights.
 
     Parameters
@@ -73,13 +73,15 @@ class SequenceLanguage:
         return self.tokenizer.tokenize(block, policy=policy, tally=tally)
 
 
-def sequence_facts(language: SequenceLanguage) -> dict[str, Any]:
-    """What :func:`sequence_language` reads, as plain values for ``preprocessing.json``."""
-    return {"sequences": language.tokenizer.settings(), "max_length": language.max_length}
+def sequence_facts(preprocessor: SequencePreprocessor) -> dict[str, Any]:
+    """What :func:`sequence_preprocessor` reads, as plain values for ``preprocessing.json``."""
+    return {"sequences": preprocessor.tokenizer.settings(), "max_length": preprocessor.max_length}
 
 
-def sequence_language(facts: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()) -> SequenceLanguage:
-    """A language from :func:`sequence_facts`.
+def sequence_preprocessor(
+    facts: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()
+) -> SequencePreprocessor:
+    """A preprocessor from :func:`sequence_facts`.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def sequence_language(facts: Mapping[str, Any], name: str, files: tuple[Path, ..
     ConfigError
         If there is no such tokeniser.
     """
-    return SequenceLanguage(
+    return SequencePreprocessor(
         name=name,
         tokenizer=make_tokenizer(facts["sequences"]),
         max_length=facts["max_length"],

@@ -14,7 +14,7 @@ from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
-__all__ = ["CellLanguage", "Tokenizer", "find_file"]
+__all__ = ["CellPreprocessor", "Tokenizer", "find_file"]
 
 
 class Tokenizer(Protocol):
@@ -26,7 +26,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellLanguage:
+class CellPreprocessor:
     """What is needed to write cells as a system reads them, without its weights.
 
     Parameters
