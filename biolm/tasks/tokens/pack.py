@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import biolm
 from biolm.adapters.cells.counts import check_counts, watch_counts
 from biolm.adapters.sequences.kind import check_one_kind
-from biolm.common_options import Duplicates, Resume
+from biolm.common_options import CELLS, Duplicates, Resume
 from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.io.atomic import discard, install, refuse_existing, remove, writing
 from biolm.io.cells import CellSource, open_cells
@@ -26,7 +26,7 @@ from biolm.io.provenance import stamp
 from biolm.io.sequences import SequenceStore, build_store, holds_store, opened
 from biolm.io.store import StoreWriter
 from biolm.io.token_store import write_tokens
-from biolm.jobs.settings import CELLS, ReadingSettings
+from biolm.jobs.settings import ReadingSettings
 from biolm.options import Option, read_options, refuse_unused
 from biolm.progress import log, progress
 from biolm.training.data.sources import expand, holds_sequences, holds_tokens
