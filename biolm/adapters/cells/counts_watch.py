@@ -96,13 +96,13 @@ def rows_told(source: CellSource, bad: NDArray[np.int64], good: NDArray[np.int64
     """
     first, last = int(bad.min()), int(bad.max())
     if first == last:
-        told = f"in cell {first:,}"
+        where = f"in cell {first:,}"
     elif last - first + 1 == len(bad):
-        told = f"in cells {first:,} to {last:,}"
+        where = f"in cells {first:,} to {last:,}"
     else:
-        told = f"in {len(bad):,} of the cells {first:,} to {last:,}"
+        where = f"in {len(bad):,} of the cells {first:,} to {last:,}"
     shared = _shared(source, bad, good)
-    return f"{told} (counted from 0{f'; {shared} in obs' if shared else ''})"
+    return f"{where} (counted from 0{f'; {shared} in obs' if shared else ''})"
 
 
 def _shared(source: CellSource, bad: NDArray[np.int64], good: NDArray[np.int64]) -> str:

@@ -80,7 +80,7 @@ class Prompts:
         """The prompt of each cell, empty without counts; equal counts stand in the file's order."""
         rows = prepare(block, match)
         names = match.names or self.names
-        found = []
+        prompts = []
         for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
             genes, values = match.target[rows.indices[start:stop]], rows.data[start:stop]
             kept = (genes >= 0) & (values > 0)
@@ -88,8 +88,8 @@ class Prompts:
             words = [names[gene].upper() for gene in genes[kept][order]]
             organism, sentence = _ORGANISMS[self.species], " ".join(words)
             prompt = _PROMPT.format(count=self.genes, organism=organism, sentence=sentence)
-            found.append(prompt if words else "")
-        return found
+            prompts.append(prompt if words else "")
+        return prompts
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text."""

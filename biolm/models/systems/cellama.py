@@ -142,7 +142,7 @@ def load(path: Path | None = None) -> TokenCellModel:
 
 def _minilm() -> Path:
     """Folder of all-MiniLM-L6-v2 inside the package that the extra ``text`` installs."""
-    found = find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"model cellama needs the weights of MiniLM: {advice('text')}")
-    return Path(found.submodule_search_locations[0]) / "model"
+    return Path(spec.submodule_search_locations[0]) / "model"

@@ -174,5 +174,5 @@ def load(
         raise CheckpointError(f"{folder} holds no checkpoint*.pth; give the folder of a CellLM checkpoint")
     core, head = binned_core(path, preprocessor, special=2, mixer={"stabiliser": stabiliser, "counted": True})
     longest = preprocessor.tokenizer.max_length  # type: ignore[attr-defined]  # ExpressedBins
-    told = {"padding": padding, "max_seq_len": longest, "stabiliser": stabiliser}
-    return Celllm(preprocessor, core, head, [path], told)
+    options = {"padding": padding, "max_seq_len": longest, "stabiliser": stabiliser}
+    return Celllm(preprocessor, core, head, [path], options)

@@ -55,8 +55,8 @@ class Teacher(nn.Module):
         owner = torch.repeat_interleave(torch.arange(len(batch), device=x.device), batch.lengths)
         sums = weights.new_zeros(len(batch)).index_add(0, owner, weights) + _LEAST
         mixed = x.new_zeros(len(batch), x.shape[1]).index_add(0, owner, x * (weights / sums[owner])[:, None])
-        found: Tensor = self.dense(self.norm(torch.tanh(mixed))).relu()
-        return found
+        vectors: Tensor = self.dense(self.norm(torch.tanh(mixed))).relu()
+        return vectors
 
 
 class Concerto(CellNetwork):
@@ -147,30 +147,30 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     """
     import h5py
 
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
 
-    def take(name: str, held: Any) -> None:
-        if isinstance(held, h5py.Dataset):
+    def take(name: str, group: Any) -> None:
+        if isinstance(group, h5py.Dataset):
             layer, weight = name.split("/")[-2:] if "/" in name else ("", name)
             key = f"{layer}/{weight.removesuffix(':0')}"
-            if key in found or held.external or held.is_virtual:
+            if key in weights or group.external or group.is_virtual:
                 raise CheckpointError(
                     f"{path} holds {key} twice or in another file; save it again with Keras"
                 )
-            found[key] = torch.from_numpy(np.asarray(held[()], np.float32))
+            weights[key] = torch.from_numpy(np.asarray(group[()], np.float32))
 
     try:
         with open_hdf5(path) as file:
             file.visititems(take)
     except (OSError, InputError) as error:
         raise CheckpointError(f"{path} is no whole HDF5 file ({error}); fetch it again") from error
-    return found
+    return weights
 
 
-def _tensors(held: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _tensors(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The teacher's weights under our names."""
     out: dict[str, Tensor] = {}
-    for key, tensor in held.items():
+    for key, tensor in weights.items():
         layer, weight = key.rsplit("/", 1)
         place = {"Gene-BN-1": "value_norm", "Gene-BN-3": "norm", "projection-1": "dense"}.get(layer)
         if layer == "Gene-Embedding":

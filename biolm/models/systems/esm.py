@@ -113,8 +113,8 @@ def _originals(folder: Path) -> list[Path]:
 
 def _original(path: Path) -> Path:
     """The one original file of a path."""
-    found = [path] if path.is_file() else _originals(path)
-    if len(found) != 1:
-        names = ", ".join(one.name for one in found)
+    files = [path] if path.is_file() else _originals(path)
+    if len(files) != 1:
+        names = ", ".join(one.name for one in files)
         raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
-    return found[0]
+    return files[0]

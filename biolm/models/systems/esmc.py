@@ -63,8 +63,8 @@ def load(path: Path) -> SequenceModel:
 
     if path.is_dir() and SYSTEM.recognises(path):
         return SYSTEM.load(path)
-    found = [path] if path.is_file() else sorted(filter(recognises_file, path.glob("*.pth")))
-    if len(found) != 1:
-        names = ", ".join(one.name for one in found)
+    files = [path] if path.is_file() else sorted(filter(recognises_file, path.glob("*.pth")))
+    if len(files) != 1:
+        names = ", ".join(one.name for one in files)
         raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
-    return SequenceModel(load_tokenizer(path), from_pth(found[0]), files=found)
+    return SequenceModel(load_tokenizer(path), from_pth(files[0]), files=files)

@@ -149,6 +149,6 @@ def save(model: SequenceModel, folder: Path) -> None:
     tensors = evo2.KEYS.ours_to_theirs(model.core.state_dict(), model.config)
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     values = evo2.published_config(model.config)
-    with replacing_folder(folder, "config.json", overwrite=True) as made:
-        torch.save(whole, made / f"{folder.name}.pt")
-        (made / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing_folder(folder, "config.json", overwrite=True) as target:
+        torch.save(whole, target / f"{folder.name}.pt")
+        (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -115,9 +115,9 @@ def _read_tokens(folder: Path, vocab_size: int) -> tuple[dict[str, int], tuple[P
                 f"{place} holds no file named *median_dictionary*; copy it from the Geneformer repository"
             )
         return tokens, (path, medians)
-    found = "; ".join(sizes) or "no file named *token_dictionary* was found"
+    listed = "; ".join(sizes) or "no file named *token_dictionary* was found"
     raise CheckpointError(
-        f"{folder} needs a token dictionary of {vocab_size} tokens, but {found}; copy the one of the same "
+        f"{folder} needs a token dictionary of {vocab_size} tokens, but {listed}; copy the one of the same "
         "version from the Geneformer repository into the folder"
     )
 

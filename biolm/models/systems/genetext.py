@@ -120,8 +120,8 @@ def load(path: Path | None = None) -> GeneText:
     file = (shipped("genetext") if path is None else path) / FILE
     tensors, facts, sha256 = read_table(file, "gene vectors")
     if tensors.keys() != TENSORS:
-        wanted, held = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
-        raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {held}")
+        wanted, present = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
+        raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {present}")
     human, vectors, factors = tensors["human"], tensors["vectors"], tensors["factors"]
     mouse, offsets, rows = tensors["mouse"], tensors["mouse_offsets"], tensors["mouse_rows"]
     weights = tensors["mouse_weights"]
@@ -197,9 +197,9 @@ def read_table(file: Path, what: str) -> tuple[dict[str, NDArray[Any]], dict[str
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="numpy") as held:
-            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118  # no iterator
-            facts = json.loads((held.metadata() or {}).get("about", "{}"))
+        with safe_open(file, framework="numpy") as file_open:
+            tensors = {name: file_open.get_tensor(name) for name in file_open.keys()}  # noqa: SIM118  # no iterator
+            facts = json.loads((file_open.metadata() or {}).get("about", "{}"))
             return tensors, facts, hashlib.sha256(file.read_bytes()).hexdigest()
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read the {what} in {file}: {error}") from error

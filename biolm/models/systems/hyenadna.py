@@ -94,10 +94,10 @@ def _read_original(path: Path) -> dict[str, Tensor]:
 
     from biolm.core.checkpoint import read_torch
 
-    held: Any = read_torch(path).get("state_dict")
-    if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
+    state: Any = read_torch(path).get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} holds no state_dict of tensors; fetch it again")
     return {
         name.replace(".mixer.layer.", ".mixer.").replace(".mlp.layer.", ".mlp."): t
-        for name, t in held.items()
+        for name, t in state.items()
     }

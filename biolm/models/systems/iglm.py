@@ -112,5 +112,5 @@ def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human"
 
 def _as(chain: str, species: str) -> SequenceSystem:
     marks = (f"[{chain.upper()}]", f"[{species.upper()}]")
-    told = {"chain": chain.lower(), "species": species.lower()}
-    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks), told=told)
+    tags = {"chain": chain.lower(), "species": species.lower()}
+    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks), told=tags)

@@ -273,5 +273,5 @@ def load(
     from biolm.models.systems.nicheformer_model import load_model
 
     given = {"specie": specie, "assay": assay, "modality": modality, "technology": technology}
-    told = {name: value for name, value in given.items() if value is not None}
-    return load_model(folder, {**told, "unmeasured": unmeasured})
+    context = {name: value for name, value in given.items() if value is not None}
+    return load_model(folder, {**context, "unmeasured": unmeasured})

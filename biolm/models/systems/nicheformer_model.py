@@ -165,9 +165,9 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
         As of :func:`biolm.models.systems.nicheformer.load`.
     """
     path = folder / WEIGHTS
-    held = read_torch(path)
+    checkpoint = read_torch(path)
     try:
-        tensors, shape = dict(held["state_dict"]), held["hyper_parameters"]
+        tensors, shape = dict(checkpoint["state_dict"]), checkpoint["hyper_parameters"]
         config = CoreConfig(
             vocab_size=len(tensors["embeddings.weight"]),
             d_model=shape["dim_model"],

@@ -95,10 +95,10 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
     genes, path = gene_list(folder, _TABLES, source="the data of the scBERT repository (panglao_10000.h5ad)")
     vectors = find_file([folder], lambda name: name.startswith("gene2vec") and name.endswith(".npy"))
     if vectors is not None:
-        found = np.load(vectors, mmap_mode="r", allow_pickle=False).shape[0]
-        if found != len(genes):
+        rows = np.load(vectors, mmap_mode="r", allow_pickle=False).shape[0]
+        if rows != len(genes):
             raise CheckpointError(
-                f"{path} lists {len(genes)} genes but {vectors} holds {found}; take both from one release"
+                f"{path} lists {len(genes)} genes but {vectors} holds {rows}; take both from one release"
             )
     return CellPreprocessor(
         name="scbert",
@@ -155,9 +155,9 @@ def _classifier(folder: Path, preprocessor: CellPreprocessor, width: int) -> Any
     path = _weights(folder, "finetune_best")
     if path is None:
         return None
-    held = read_torch(path).get("model_state_dict", {})
+    state = read_torch(path).get("model_state_dict", {})
     tensors = {
-        name.removeprefix("to_out."): value for name, value in held.items() if name.startswith("to_out.")
+        name.removeprefix("to_out."): value for name, value in state.items() if name.startswith("to_out.")
     }
     sizes = [tensors[f"fc{i}.weight"].shape for i in (1, 2, 3) if f"fc{i}.weight" in tensors]
     if len(sizes) != 3 or sizes[0][1] != len(preprocessor.vocabulary) + 1:

@@ -165,11 +165,11 @@ def recognises(folder: Path) -> bool:
 def _settings(folder: Path) -> dict[str, Any]:
     """The model's part of ``config.yaml`` or ``config.json``."""
     path = folder / "config.yaml"
-    held = read_yaml(path) if path.is_file() else read_json(folder / "config.json")
-    found = held.get("model", held)
-    if not isinstance(found, dict):
+    content = read_yaml(path) if path.is_file() else read_json(folder / "config.json")
+    settings = content.get("model", content)
+    if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings of a model; fetch it again")
-    return found
+    return settings
 
 
 def load_tokenizer(folder: Path, *, species: str | None = None) -> CellPreprocessor:
@@ -248,8 +248,8 @@ def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Trans
         raise ConfigError(
             f"scConcept with input_encoding {encoding!r} is not supported; only rank_encoding is"
         )
-    held = read_torch(path)
-    tensors = dict(held.get("state_dict", held.get("model", held)))
+    checkpoint = read_torch(path)
+    tensors = dict(checkpoint.get("state_dict", checkpoint.get("model", checkpoint)))
     tables = "gene_token_encoder.learnable_embs."
     others = [name for name in tensors if name.startswith(tables) and name != f"{tables}{species}.weight"]
     own = tensors.pop(f"{tables}{species}.weight", None)

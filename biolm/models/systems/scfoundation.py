@@ -104,13 +104,13 @@ def target_depth(mode: str, total: float) -> float:
     >>> target_depth("t4.5", 100), target_depth("f10", 100), target_depth("a1", 100)
     (4.5, 3.0, 3.0)
     """
-    found = re.fullmatch(r"([tfa])(\d+(?:\.\d+)?)", mode)
-    if found is None or (found[1] == "f" and float(found[2]) == 0):
+    match = re.fullmatch(r"([tfa])(\d+(?:\.\d+)?)", mode)
+    if match is None or (match[1] == "f" and float(match[2]) == 0):
         raise ConfigError(f"tgthighres must be t, f or a and a number, such as t4, f2 or a1, not {mode!r}")
-    number = float(found[2])
-    if found[1] == "t":
+    number = float(match[2])
+    if match[1] == "t":
         return number
-    return float(np.log10(total * number) if found[1] == "f" else np.log10(total) + number)
+    return float(np.log10(total * number) if match[1] == "f" else np.log10(total) + number)
 
 
 def recognises(folder: Path) -> bool:
@@ -195,5 +195,5 @@ def load(
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}; give the folder of a scFoundation checkpoint")
     core, decoder, ids = read_model(path, version, genes=len(preprocessor.vocabulary), stabiliser=stabiliser)
-    told = {"version": version, "tgthighres": tgthighres, "vector": vector, "stabiliser": stabiliser}
-    return Scfoundation(preprocessor, core, decoder, [path], told, ids)
+    options = {"version": version, "tgthighres": tgthighres, "vector": vector, "stabiliser": stabiliser}
+    return Scfoundation(preprocessor, core, decoder, [path], options, ids)

@@ -225,16 +225,16 @@ def read_model(
     CheckpointError
         If it is not there, or a weight is missing, extra, mis-shaped or unsafe.
     """
-    held = read_torch(path)
-    if version not in held:
+    checkpoint = read_torch(path)
+    if version not in checkpoint:
         raise CheckpointError(
-            f"{path} holds the models {', '.join(held)}, not {version}; choose one of those"
+            f"{path} holds the models {', '.join(checkpoint)}, not {version}; choose one of those"
         )
-    tensors = dict(held[version]["state_dict"])
+    tensors = dict(checkpoint[version]["state_dict"])
     try:
         stored, data = (
-            held[version]["config"]["model_config"]["mae_autobin"],
-            held[version]["config"]["dataset_config"],
+            checkpoint[version]["config"]["model_config"]["mae_autobin"],
+            checkpoint[version]["config"]["dataset_config"],
         )
         ids = SpecialIds(*(float(data["rnaseq"][f"{name}_token_id"]) for name in ("mask", "pad")))
         known, width = tensors["model.pos_emb.weight"].shape

@@ -125,11 +125,11 @@ def extra_heads(
         weights = _renamed(parts["mvc_decoder"], {"mvc_decoder.gene2query": "query", "mvc_decoder.W": "map"})
         query = GeneQueryHead(len(weights["map.weight"])).eval()
         load_strict(query, weights, source)
-    if found := parts["cls_decoder"]:
-        classes, width = found["cls_decoder.out_layer.weight"].shape
-        hidden = sum(name.endswith(".weight") for name in found) // 2
+    if decoder := parts["cls_decoder"]:
+        classes, width = decoder["cls_decoder.out_layer.weight"].shape
+        hidden = sum(name.endswith(".weight") for name in decoder) // 2
         classifier = ClassifierHead(width, classes, hidden).eval()
-        load_strict(classifier, _renamed(found, _classifier_names(hidden)), source)
+        load_strict(classifier, _renamed(decoder, _classifier_names(hidden)), source)
     return query, classifier, parts[""]
 
 

@@ -211,8 +211,8 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
         If the dictionary of genes is missing, unsafe or damaged.
     """
     path = folder / _GENES
-    held = read_pickle(path, records=("models.utils.WordIdxDic", "utils.WordIdxDic"))
-    numbers = held.state.get("word2idx_dic") if isinstance(held, Record) else held
+    pickled = read_pickle(path, records=("models.utils.WordIdxDic", "utils.WordIdxDic"))
+    numbers = pickled.state.get("word2idx_dic") if isinstance(pickled, Record) else pickled
     if not isinstance(numbers, dict) or "[cls]" not in numbers:
         raise CheckpointError(f"{path} is no gene dictionary of scTrans; give the file that it wrote")
     genes = {str(gene): int(number) for gene, number in numbers.items() if not re.fullmatch(r"\[\w+\]", gene)}
@@ -243,10 +243,10 @@ def read_network(path: Path, heads: int = 1) -> Encoder:
     CheckpointError
         If a weight is missing, extra or mis-shaped.
     """
-    held = read_torch(path).get("model")
-    if not isinstance(held, dict):
+    state = read_torch(path).get("model")
+    if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds no weights under 'model'; give a file that scTrans saved")
-    tensors = {name.removeprefix("encode."): tensor for name, tensor in held.items()}
+    tensors = {name.removeprefix("encode."): tensor for name, tensor in state.items()}
     try:
         network = Encoder({name: tensor.shape for name, tensor in tensors.items()}, heads)
     except (KeyError, IndexError) as error:

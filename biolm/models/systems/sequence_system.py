@@ -75,12 +75,12 @@ class SequenceSystem:
             longest = self.max_length(config)
         except KeyError as error:
             raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
-        held = [folder / name for name in self.tokenizer_files]
+        files = [folder / name for name in self.tokenizer_files]
         return SequencePreprocessor(
             name=self.name,
             tokenizer=self.tokenizer(config, folder),
             max_length=longest,
-            files=tuple(path for path in held if path.is_file()),
+            files=tuple(path for path in files if path.is_file()),
             both_ways=self.both_ways,
             told=self.told,
         )

@@ -42,11 +42,11 @@ def config_of(folder: Path) -> dict[str, Any]:
     CheckpointError
         If there is none, several YAML files, or it is damaged.
     """
-    found = sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")])
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    files = sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")])
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise CheckpointError(f"{folder} holds several configs ({names}); leave the one of these weights")
-    return read_yaml(found[0]) if found else read_json(folder / "config.json")
+    return read_yaml(files[0]) if files else read_json(folder / "config.json")
 
 
 def holds(folder: Path, field: str) -> bool:
@@ -94,11 +94,11 @@ def weight_files(folder: Path) -> list[Path]:
 
     parts = find_parts(folder)
     whole = [[path] for path in sorted(folder.glob("*.pt"))]
-    found = [*whole, *(pieces for name, pieces in parts.items() if not (folder / name).is_file())]
-    if len(found) > 1:
-        names = ", ".join(files[0].name for files in found)
+    listed = [*whole, *(pieces for name, pieces in parts.items() if not (folder / name).is_file())]
+    if len(listed) > 1:
+        names = ", ".join(files[0].name for files in listed)
         raise CheckpointError(f"{folder} holds several models ({names}); leave one of them")
-    return found[0] if found else find_weights(folder)
+    return listed[0] if listed else find_weights(folder)
 
 
 def read_tensors(folder: Path, known: KeyTable, config: CoreConfig) -> dict[str, Tensor]:
@@ -126,14 +126,14 @@ def read_tensors(folder: Path, known: KeyTable, config: CoreConfig) -> dict[str,
 
     files = weight_files(folder)
     if files[0].suffix in (".safetensors", ".bin"):
-        held: dict[str, Any] = dict(read_weights(files))
+        stored: dict[str, Any] = dict(read_weights(files))
     elif files[0].suffix == ".pt":
-        held = read_torch(files[0], (io.BytesIO,), mapped=True)
+        stored = read_torch(files[0], (io.BytesIO,), mapped=True)
     else:
         with JoinedFile(files) as joined:
-            held = read_torch(files[0].with_suffix(""), (io.BytesIO,), content=io.BufferedReader(joined))
+            stored = read_torch(files[0].with_suffix(""), (io.BytesIO,), content=io.BufferedReader(joined))
     tensors: dict[str, Tensor] = {}
-    for name, value in held.items():
+    for name, value in stored.items():
         if isinstance(value, Tensor):
             tensors[name] = value
         elif not known.drops(name, config):

@@ -110,8 +110,8 @@ def _parts(folder: Path) -> tuple[Path, Path]:
     """Folder of the weights, and the tokeniser's file: in one folder, or in two beside each other."""
     weights = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     places = (folder, folder / "tokenizer", folder.parent / "tokenizer")
-    found = [place / _TOKENIZER for place in places if (place / _TOKENIZER).is_file()]
-    return weights, found[0] if found else folder / _TOKENIZER
+    files = [place / _TOKENIZER for place in places if (place / _TOKENIZER).is_file()]
+    return weights, files[0] if files else folder / _TOKENIZER
 
 
 def load_tokenizer(folder: Path, *, unknown: str = "keep", genes: int = GENES) -> CellPreprocessor:
@@ -178,8 +178,8 @@ def _symbols(tokens: dict[str, Any]) -> list[str]:
     numbered = re.compile(r"(A[A-Z]\d{6})_(\d+)$")
     names = []
     for token in tokens:
-        found = written.get(token) or numbered.sub(r"\1.\2", clone.sub(r"\1-\2.\3", token))
-        names.append(found if found == token or found not in tokens else token)
+        symbols = written.get(token) or numbered.sub(r"\1.\2", clone.sub(r"\1-\2.\3", token))
+        names.append(symbols if symbols == token or symbols not in tokens else token)
     return names
 
 

@@ -48,8 +48,8 @@ def temperature_of(logits: NDArray[np.float64], codes: NDArray[np.int64]) -> flo
     rows = np.arange(len(codes))
 
     def loss(log_temperature: float) -> float:
-        found = probabilities(logits, float(np.exp(log_temperature)))[rows, codes]
-        return float(-np.log(np.maximum(found, 1e-12)).mean())
+        right = probabilities(logits, float(np.exp(log_temperature)))[rows, codes]
+        return float(-np.log(np.maximum(right, 1e-12)).mean())
 
     low, high = np.log(_RANGE)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))

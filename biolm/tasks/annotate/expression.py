@@ -66,10 +66,10 @@ class ExpressionSpace:
 
     def without(self, present: NDArray[np.bool_], genes: NDArray[np.float32]) -> LinearPart:
         """Weights and bias that do with the ``present`` genes ``(m,)`` what ``genes (m, c)`` do with all."""
-        held, lacked = self.loadings[present].astype(float), self.loadings[~present].astype(float)
-        precision = held.T @ held + self.noise * np.eye(held.shape[1])
+        kept, lacked = self.loadings[present].astype(float), self.loadings[~present].astype(float)
+        precision = kept.T @ kept + self.noise * np.eye(kept.shape[1])
         # Weights that the lacked genes hand over to the held ones.
-        passed = held @ np.linalg.solve(precision, lacked.T @ genes[~present])
+        passed = kept @ np.linalg.solve(precision, lacked.T @ genes[~present])
         weights = np.zeros(genes.shape)
         weights[present] = genes[present] + passed
         bias = self.mean[~present] @ genes[~present] - self.mean[present] @ passed
@@ -77,9 +77,9 @@ class ExpressionSpace:
 
     def present(self, match: GeneMatch) -> NDArray[np.bool_]:
         """``(m,)`` genes that a file has."""
-        held = np.zeros(len(self.vocabulary), bool)
-        held[match.target[match.target >= 0]] = True
-        return held
+        present = np.zeros(len(self.vocabulary), bool)
+        present[match.target[match.target >= 0]] = True
+        return present
 
     def table(self, block: CellBlock, match: GeneMatch) -> Any:
         """Sparse ``(n, m)`` log1p of counts, scaled to the total of the file's genes in training."""

@@ -23,5 +23,5 @@ _OTHERS = "biolm.tasks.annotate.rows:RowKind"
 def kind_of(modality: Modality) -> RowKind | SequenceKind:
     """How data of a modality are annotated; a kind without an entry by the vectors of its rows alone."""
     module, _, name = _ENTRIES.get(modality.reads, _OTHERS).partition(":")
-    found: RowKind | SequenceKind = getattr(import_module(module), name)()
-    return found
+    kind: RowKind | SequenceKind = getattr(import_module(module), name)()
+    return kind

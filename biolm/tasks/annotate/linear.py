@@ -58,10 +58,10 @@ class LinearMap:
 
     def logits(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n, c)`` logits of vectors ``(n, d)`` and a sparse ``(n, m)`` table."""
-        found = np.asarray(vectors @ self.vectors + self.bias, dtype=np.float64)
+        logits = np.asarray(vectors @ self.vectors + self.bias, dtype=np.float64)
         if self.reads_genes:
-            found += np.asarray(table @ self.genes)
-        return found
+            logits += np.asarray(table @ self.genes)
+        return logits
 
     @property
     def reads_genes(self) -> bool:
@@ -147,9 +147,9 @@ def _markers(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
     dense = table[:, chosen].toarray()
     # The offset keeps genes that hardly vary from growing large.
     mean, scale = dense.mean(0), np.sqrt(dense.var(0) + 0.05)
-    found, bias = _unscaled(*_logistic((dense - mean) / scale, codes, 0.003, seed), mean, scale)
-    weights = np.zeros((table.shape[1], found.shape[1]))
-    weights[chosen] = found
+    fitted_weights, bias = _unscaled(*_logistic((dense - mean) / scale, codes, 0.003, seed), mean, scale)
+    weights = np.zeros((table.shape[1], fitted_weights.shape[1]))
+    weights[chosen] = fitted_weights
     return weights, bias
 
 
@@ -159,9 +159,9 @@ def _components(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
     genes = variable_genes(table)
     part = table[:, genes]
     fitted = PCA(min(COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=seed).fit(part)
-    found, bias = _logistic(fitted.transform(part).astype(np.float32), codes, 0.1, seed)
-    spread = fitted.components_.T @ found
-    weights = np.zeros((table.shape[1], found.shape[1]))
+    fitted_weights, bias = _logistic(fitted.transform(part).astype(np.float32), codes, 0.1, seed)
+    spread = fitted.components_.T @ fitted_weights
+    weights = np.zeros((table.shape[1], fitted_weights.shape[1]))
     weights[genes] = spread
     return weights, bias - fitted.mean_ @ spread
 
@@ -194,8 +194,8 @@ def _of_two(weights: NDArray[Any], bias: NDArray[Any]) -> Weights:
 
 def _unscaled(weights: NDArray[Any], bias: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> Weights:
     """Weights for points as they were before they were standardised."""
-    found = weights / scale[:, None]
-    return found, bias - mean @ found
+    unscaled = weights / scale[:, None]
+    return unscaled, bias - mean @ unscaled
 
 
 def _welch(table: Any, codes: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:

@@ -31,26 +31,26 @@ class NumberRow:
     truth: NDArray[np.float64]
 
 
-def number_row(name: str, truth: NDArray[np.float64], found: NDArray[np.float64]) -> NumberRow:
+def number_row(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> NumberRow:
     """R² (of the mean of the truth), Spearman's correlation and mean absolute error, as plain numbers.
 
     Parameters
     ----------
     name
         Of the method.
-    truth, found
+    truth, predicted
         ``(n,)`` numbers.
     """
     from scipy.stats import spearmanr
 
     spread = float(((truth - truth.mean()) ** 2).sum())
-    constant = np.ptp(found) == 0 or np.ptp(truth) == 0
-    errors = (truth - found) ** 2
+    constant = np.ptp(predicted) == 0 or np.ptp(truth) == 0
+    errors = (truth - predicted) ** 2
     facts = {
         "name": name,
         "r2": round(1 - float(errors.sum()) / max(spread, 1e-12), 6),
-        "spearman": 0.0 if constant else round(float(spearmanr(truth, found).statistic), 6),
-        "mae": round(float(np.abs(truth - found).mean()), 6),
+        "spearman": 0.0 if constant else round(float(spearmanr(truth, predicted).statistic), 6),
+        "mae": round(float(np.abs(truth - predicted).mean()), 6),
         "samples": len(truth),
     }
     return NumberRow(facts, errors, truth)
@@ -143,16 +143,16 @@ def _ridge(
         solver = "lsqr" if kind == "kmers" else "cholesky"
         return Ridge(strength, solver=solver).fit(points[rows], numbers[rows])
 
-    found: dict[float, NDArray[np.float64]] = {}
+    predictions: dict[float, NDArray[np.float64]] = {}
     for strength in _STRENGTHS if folds else _STRENGTHS[2:3]:
         predicted = np.full(len(numbers), numbers.mean())
         for split in folds:
             predicted[split.test] = fitted(split.train, strength).predict(points[split.test])
-        found[strength] = predicted
-    best = min(found, key=lambda strength: float(((found[strength] - numbers) ** 2).mean()))
+        predictions[strength] = predicted
+    best = min(predictions, key=lambda strength: float(((predictions[strength] - numbers) ** 2).mean()))
     model = fitted(np.arange(len(numbers)), best)
     weights = np.asarray(model.coef_ / scale, np.float32)[:, None]
     zeros = np.zeros((table.shape[1] if kind == "embedding" else vectors.shape[1], 1), np.float32)
     bias = np.array([model.intercept_], np.float32)
     own = LinearMap(weights, zeros, bias) if kind == "embedding" else LinearMap(zeros, weights, bias)
-    return own, found[best]
+    return own, predictions[best]

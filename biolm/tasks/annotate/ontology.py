@@ -49,11 +49,11 @@ class Ontology:
 
     def ancestors(self, term: str) -> list[str]:
         """The term, then what it is a kind of, the nearest first."""
-        found = [term]
+        terms = [term]
         # The list grows while it is read: first the parents, then theirs.
-        for each in found:
-            found += [above for above in self.parents.get(each, ()) if above not in found]
-        return found
+        for each in terms:
+            terms += [above for above in self.parents.get(each, ()) if above not in terms]
+        return terms
 
     def roll_up(self, classes: Sequence[str], coarse: Sequence[str]) -> dict[str, str]:
         """The coarse name of each class: its nearest ancestor among ``coarse``, or the class itself.
@@ -103,14 +103,14 @@ def read_ontology(path: str | Path) -> Ontology:
         raise InputError(f"{file} is none of the ontology files that can be read: .obo, .json, .tsv")
     try:
         text = file.read_text(encoding="utf-8")
-        found = readers[file.suffix.lower()](text)
+        ontology = readers[file.suffix.lower()](text)
     except OSError as error:
         raise InputError(f"cannot read the ontology {file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is not a valid ontology ({reason_of(error)}); download it again") from error
-    if not found.names or not found.parents:
+    if not ontology.names or not ontology.parents:
         raise InputError(f"{file} holds no terms with parents; give the full ontology")
-    return found
+    return ontology
 
 
 def _obo(text: str) -> Ontology:

@@ -46,16 +46,18 @@ def _summary(head: Head) -> str:
 
 def _parts(head: Head) -> list[Part]:
     report = head.report
-    held, shown = report["held_out"], report["shown"]
+    scores, shown = report["held_out"], report["shown"]
     counts = np.array(shown["confusion"])
-    found = shown["calibration"]
-    bins = {name: np.array(found[name]) for name in ("confidence", "accuracy", "cells")}
-    rows = [_row(row, own=True) for row in (held, *report["parts"])]
+    calibration = shown["calibration"]
+    bins = {name: np.array(calibration[name]) for name in ("confidence", "accuracy", "cells")}
+    rows = [_row(row, own=True) for row in (scores, *report["parts"])]
     rows += [_row(row, own=False) for row in report["baselines"]]
     return [
         ScoreTable(title=f"{head.label}: scores", rows=rows, verdict=words_of(report)),
         Confusion(title=f"{head.label}: confusion", names=head.classes, counts=counts),
-        CalibrationPlot(title=f"{head.label}: calibration", calibration=Calibration(**bins, ece=held["ece"])),
+        CalibrationPlot(
+            title=f"{head.label}: calibration", calibration=Calibration(**bins, ece=scores["ece"])
+        ),
         ClassTable(title=f"{head.label}: classes", rows=_classes(head.classes, counts)),
     ]
 

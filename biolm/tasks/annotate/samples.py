@@ -202,7 +202,7 @@ def _letters(
 
     Labels of a record as it stands in the file lose those of gaps and stops, which are not read.
     """
-    found: list[str] = []
+    letters: list[str] = []
     for row, text in enumerate(texts.tolist()):
         each = text.replace(",", " ").split() if settings.numbers else list(text)
         kept = shortened.get(block.names[row])
@@ -214,8 +214,8 @@ def _letters(
                 "labels; "
                 f"give one {'number' if settings.numbers else 'character'} for each letter"
             )
-        found += each
-    return np.array(found)
+        letters += each
+    return np.array(letters)
 
 
 def _encoded(
@@ -274,11 +274,11 @@ def vectors_of(
         If the model reads several residues or bases as one token where each has a label.
     """
     options = SequenceOptions(pool=pool, batch_tokens=settings.batch_tokens, device=settings.device)
-    found = []
+    parts = []
     for start in range(0, len(block), model.block_rows):
         part = block.part(start, min(start + model.block_rows, len(block)))
         if not per_residue:
-            found.append(model.embed(part, options))
+            parts.append(model.embed(part, options))
             continue
         states, _ = model.residues(part, options)
         if len(states) != len(part.letters):
@@ -287,8 +287,8 @@ def vectors_of(
                 "bases; "
                 "labels of letters need a model of single letters, and sequences without gaps"
             )
-        found.append(states)
-    return np.concatenate(found)
+        parts.append(states)
+    return np.concatenate(parts)
 
 
 def table_of_letters(block: SequenceBlock, model: SequenceModel, *, per_residue: bool) -> Any:
