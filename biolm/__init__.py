@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from biolm import annotate, genes, pl, pp, search, spatial, text, tl
     from biolm.batch import Batch, Output, Tokens
     from biolm.models.registry import load
+    from biolm.tasks.attention.contacts import contacts
     from biolm.tasks.embed import embed
     from biolm.tasks.evaluate.benchmarks.run import evaluate_sequences
     from biolm.tasks.evaluate.run import evaluate
@@ -39,6 +40,7 @@ __all__ = [
     "Tokens",
     "__version__",
     "annotate",
+    "contacts",
     "embed",
     "evaluate",
     "evaluate_sequences",
@@ -66,6 +68,7 @@ _HOMES = {
     "Output": ("biolm.batch", "Output"),
     "Tokens": ("biolm.batch", "Tokens"),
     "annotate": ("biolm.annotate", ""),
+    "contacts": ("biolm.tasks.attention.contacts", "contacts"),
     "embed": ("biolm.tasks.embed", "embed"),
     "evaluate": ("biolm.tasks.evaluate.run", "evaluate"),
     "evaluate_sequences": ("biolm.tasks.evaluate.benchmarks.run", "evaluate_sequences"),

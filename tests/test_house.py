@@ -171,6 +171,29 @@ def test_import_of_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_pages_for_users_import_the_faces() -> None:
+    """``biolm.X``, never the module where it is kept today; pages for developers may."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
+    pages = [page for page in pages if page.parts[-2] in ("how-to", "tutorials", REPOSITORY.name)]
+    assert len(pages) > 20
+    imports = [
+        f"{page.name}: {line}"
+        for page in pages
+        if not page.name.startswith("add-a")
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.search(r"(from|import) biolm\.(tasks|jobs)\b", line)
+    ]
+    assert imports == []
+
+
+def test_every_face_is_in_the_reference() -> None:
+    import biolm
+
+    page = (REPOSITORY / "docs/reference/api.md").read_text(encoding="utf-8")
+    faces = [name for name in biolm.__all__ if name != "__version__"]
+    assert [name for name in faces if f"`biolm.{name}`" not in page] == []
+
+
 def test_files_of_tests_have_names_of_their_own() -> None:
     """Pytest imports them by name, so two of one name hide each other."""
     names = [path.name for path in (REPOSITORY / "tests").glob("**/test_*.py")]
