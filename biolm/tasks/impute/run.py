@@ -105,8 +105,8 @@ def impute(
 
     Examples
     --------
-    >>> part = impute("data/cells/pbmc68k_reduced_counts_700.h5ad", genes=["CD19", "CD3G"])
-    >>> part.shape, part.var["measured"].tolist()
+    >>> imputed = impute("data/cells/pbmc68k_reduced_counts_700.h5ad", genes=["CD19", "CD3G"])
+    >>> imputed.shape, imputed.var["measured"].tolist()
     ((700, 2), [False, False])
     """
     settings: ImputeSettings = read_options(ImputeSettings, options, "impute")
