@@ -23,6 +23,7 @@ _NAMES = (
     "tokenize",
     "merge",
     "fit-factors",
+    "name-factors",
     "pack",
     "pretrain",
     "models",

@@ -11,7 +11,7 @@ from html import escape
 
 from biolm.scoring.calls import ClassScore
 
-__all__ = ["ClassTable", "MetricRow", "MetricTable", "ScoreRow", "ScoreTable", "section"]
+__all__ = ["ClassTable", "MetricRow", "MetricTable", "ScoreRow", "ScoreTable", "TextTable", "section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +142,26 @@ class ClassTable:
             for row in self.rows
         ]
         return section(self.title, self.note, _table(head, lines))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """Rows of plain text; the first column heads its row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def html(self) -> str:
+        """The section of the page."""
+        lines = [
+            f'<tr><th scope="row">{escape(str(first))}</th>'
+            + "".join(f"<td>{escape(str(text))}</td>" for text in rest)
+            + "</tr>"
+            for first, *rest in self.rows
+        ]
+        return section(self.title, self.note, _table([_head(name) for name in self.columns], lines))
 
 
 def section(title: str, note: str, body: str, verdict: Sequence[str] = ()) -> str:

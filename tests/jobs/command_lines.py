@@ -75,6 +75,8 @@ CELLS = {
     "pack cells": _cells("pack {i}/cells.h5ad", "cells.store", resume=True),
     "pack tokens": _cells("pack {i}/tokens.parquet", "tokens.store", resume=True),
     "fit-factors": _cells("fit-factors {i}/cells.h5ad --factors 2 --rounds 2 --minimum-match 0", "factors"),
+    "name-factors": _cells("name-factors", "named.tsv"),
+    "name-factors to a page": _cells("name-factors", "named.html"),
     "impute": _cells(
         "impute {i}/cells.h5ad -m {i}/factormodel --genes all --minimum-match 0 --block-rows 20",
         "imputed.h5ad",

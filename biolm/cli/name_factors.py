@@ -1,0 +1,48 @@
+"""``biolm name-factors``: genes and biological processes of the factors of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from biolm.cli.arguments import MODEL, Common
+from biolm.options import Option, chosen_options
+from biolm.progress import log
+from biolm.tasks.factors.names import NameSettings
+
+__all__ = ["Arguments", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(NameSettings, Common):
+    """Options of ``biolm name-factors``."""
+
+    output: Annotated[
+        Path,
+        Option(
+            help="Page or table to write: .html, .tsv, .csv or .parquet.",
+            flags=("--output", "-o"),
+            panel="Output",
+        ),
+    ]
+    model: Annotated[str, MODEL] = "cellfactors"
+    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+
+
+def run(chosen: Arguments) -> None:
+    """Name the factors of a model by their genes and biological processes.
+
+    Writes a page, or a table with a row for each term of each side of a factor.
+    """
+    from biolm.io.atomic import refuse_existing
+    from biolm.io.table import check_table
+    from biolm.tasks.factors.names import name_factors
+
+    if chosen.output.suffix.lower() == ".html":
+        refuse_existing(chosen.output, overwrite=chosen.overwrite)
+    else:
+        check_table(chosen.output, overwrite=chosen.overwrite)
+    names = name_factors(chosen.model, **chosen_options(chosen, NameSettings))
+    names.write(chosen.output, overwrite=chosen.overwrite)
+    log.info("wrote %s", chosen.output)
