@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import MODEL, Common
+from biolm.common_options import Overwrite
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.factors.names import NameSettings
@@ -27,7 +28,7 @@ class Arguments(NameSettings, Common):
         ),
     ]
     model: Annotated[str, MODEL] = "cellfactors"
-    overwrite: Annotated[bool, Option(help="Replace an existing output.", panel="Output")] = False
+    overwrite: Overwrite = False
 
 
 def run(chosen: Arguments) -> None:
