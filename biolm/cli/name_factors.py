@@ -32,7 +32,7 @@ class Arguments(NameSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Name the factors of a model by their genes and biological processes.
+    """Name factors by their genes and biological processes.
 
     Writes a page, or a table with a row for each term of each side of a factor.
     """
