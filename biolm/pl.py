@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import InputError
+from biolm.models.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["embedding"]
 
 
-def embedding(adata: AnnData, *, key: str = "X_genetext", neighbours: int = 15, **options: Any) -> Any:
+def embedding(
+    adata: AnnData, *, key: str = f"X_{DEFAULT_MODEL}", neighbours: int = 15, **options: Any
+) -> Any:
     """UMAP of an embedding, drawn by scanpy.
 
     Parameters

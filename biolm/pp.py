@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biolm.models.catalogue import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -16,7 +18,7 @@ __all__ = ["match_genes"]
 def match_genes(
     adata: AnnData,
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_MODEL,
     layer: str | None = None,
     gene_column: str | None = None,
     key_added: str | None = None,
@@ -45,7 +47,7 @@ def match_genes(
     --------
     >>> import anndata
     >>> adata = anndata.read_h5ad("data/cells/pbmc_cite_10k.h5ad")
-    >>> report = match_genes(adata, model="genetext")
+    >>> report = match_genes(adata)
     >>> report["share"] > 0.7
     True
     """

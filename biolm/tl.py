@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biolm.models.catalogue import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -19,7 +21,7 @@ __all__ = ["annotate", "embed", "perturb", "search"]
 def embed(
     adata: AnnData,
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_MODEL,
     key_added: str | None = None,
     layer: str | None = None,
     copy: bool = False,
@@ -57,8 +59,8 @@ def embed(
     --------
     >>> import scanpy as sc
     >>> adata = sc.read_h5ad("data/cells/pbmc68k_reduced_counts_700.h5ad")
-    >>> embed(adata, model="genetext")
-    >>> sc.pp.neighbors(adata, use_rep="X_genetext")
+    >>> embed(adata)
+    >>> sc.pp.neighbors(adata, use_rep="X_cellfactors")
     """
     from biolm.tasks.embed import embed as run
 
@@ -131,7 +133,7 @@ def search(
 def perturb(
     adata: AnnData,
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_MODEL,
     delete: Sequence[str] = (),
     overexpress: Sequence[str] = (),
     genes: str | Path | Sequence[str] = (),

@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import MODEL, Common
 from biolm.common_options import DATA, SEQUENCES, Json
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
@@ -27,7 +28,7 @@ class Arguments(FitSettings, Common):
     output: Annotated[
         Path, Option(help="Folder to write the annotator to.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_MODEL
     labels: Annotated[
         Path | None,
         Option(

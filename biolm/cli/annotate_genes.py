@@ -11,6 +11,7 @@ import typer
 
 from biolm.cli.arguments import MODEL, Common
 from biolm.common_options import Json
+from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import GeneFitSettings
@@ -35,7 +36,7 @@ class Arguments(GeneFitSettings, Common):
         Path | None,
         Option(help="Cells for vectors in context and for training.", shown="none", python="data"),
     ] = None
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_GENES
     json: Json = False
 
 

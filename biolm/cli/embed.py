@@ -12,6 +12,7 @@ import typer
 from biolm.cli.arguments import MODEL, Antibody
 from biolm.common_options import Json
 from biolm.jobs.settings import EmbedSettings
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, unused_options
 from biolm.progress import log
 
@@ -39,7 +40,7 @@ class Arguments(EmbedSettings, Antibody):
             panel="Output",
         ),
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_MODEL
     json: Json = False
 
 

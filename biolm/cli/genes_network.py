@@ -8,6 +8,7 @@ from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common
 from biolm.jobs.settings import ReadingSettings
+from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
 from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
@@ -31,7 +32,7 @@ class Arguments(ContextSettings, Common):
     output: Annotated[
         Path, Option(help="Table to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_GENES
     source: Annotated[
         str,
         Option(help="static, contextual or attention.", choices=tuple(_OF_SOURCE), flags=("--from",)),

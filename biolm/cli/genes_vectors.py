@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
 from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
@@ -25,7 +26,7 @@ class Arguments(ContextSettings, Common):
             help="File to write: .h5ad, .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output"
         ),
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_GENES
     contextual: Annotated[bool, Option(help="Mean hidden state in the cells, not the table.")] = False
     group: Annotated[str | None, Option(help="Column of groups, each on its own.", shown="none")] = None
     minimum_cells: Annotated[int, Option(help="Fewest cells of a gene in a group.", min=1)] = 1

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
 from biolm.errors import ConfigError
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.perturb.settings import PerturbSettings
@@ -23,7 +24,7 @@ class Arguments(PerturbSettings, Common):
     output: Annotated[
         Path, Option(help="Table to write: .parquet, .csv or .tsv.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_MODEL
     delete: Annotated[
         tuple[str, ...], Option(help="Gene to delete; may be repeated, or A,B.", shown="none")
     ] = ()

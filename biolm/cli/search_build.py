@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import MODEL, Common
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.search.build import BuildSettings
@@ -25,7 +26,7 @@ class Arguments(BuildSettings, Common):
     output: Annotated[
         Path, Option(help="Folder of the index to write.", flags=("--output", "-o"), panel="Output")
     ]
-    model: Annotated[str, MODEL] = "genetext"
+    model: Annotated[str, MODEL] = DEFAULT_MODEL
 
 
 def run(chosen: Arguments) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from biolm.cli import annotate_fit, annotate_predict, embed, evaluate
 from biolm.cli.workflow_schema import Section
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option
 from biolm.tasks.annotate.settings import DONORS
 from biolm.tasks.evaluate.settings import BATCHES, CELL_TYPES, GROUPS
@@ -151,7 +152,7 @@ class AnnotateConfig:
     reference: Annotated[
         dict[str, Any], Section(of=Reference, without=frozenset(), help="Cells to learn from.", whole=True)
     ]
-    model: Annotated[str, Option(help="Built-in model, checkpoint folder or hub id.")] = "genetext"
+    model: Annotated[str, Option(help="Built-in model, checkpoint folder or hub id.")] = DEFAULT_MODEL
     shards: Annotated[int, _SHARDS] = 1
     fit: Annotated[
         dict[str, Any],

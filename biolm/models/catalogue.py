@@ -8,7 +8,13 @@ from types import ModuleType
 
 from biolm.errors import ConfigError
 
-__all__ = ["BUILT_IN", "Entry"]
+__all__ = ["BUILT_IN", "DEFAULT_GENES", "DEFAULT_MODEL", "Entry"]
+
+DEFAULT_MODEL = "cellfactors"
+"""What reads cells where no model is named; ``docs/explanation/decisions`` says why."""
+
+DEFAULT_GENES = "genetext"
+"""Whose table of gene vectors is taken where no model is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +67,14 @@ class Entry:
 
 BUILT_IN: tuple[Entry, ...] = (
     Entry(
+        name="cellfactors",
+        module="biolm.models.systems.cellfactors",
+        summary="the default: factors of cells and gene text, any gene panel; human, mouse; ships with biolm",
+    ),
+    Entry(
         name="genetext",
         module="biolm.models.systems.genetext",
         summary="gene-text vectors, weighted mean over a cell's genes; human and mouse; ships with biolm",
-    ),
-    Entry(
-        name="cellfactors",
-        module="biolm.models.systems.cellfactors",
-        summary="factors of cells beside gene text, any gene panel; human and mouse; ships with biolm",
     ),
     Entry(
         name="cellama",

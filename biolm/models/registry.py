@@ -47,7 +47,7 @@ def available() -> tuple[Entry, ...]:
     Examples
     --------
     >>> [entry.name for entry in available()][0]
-    'genetext'
+    'cellfactors'
     """
     known = {entry.name: entry for entry in BUILT_IN}
     for point in entry_points(group="biolm.models"):
@@ -78,7 +78,7 @@ def load(
     Parameters
     ----------
     name_or_folder
-        A built-in name (``genetext``), the folder of a checkpoint, or a hub id (``org/name``,
+        A built-in name (``cellfactors``), the folder of a checkpoint, or a hub id (``org/name``,
         ``org/name:subfolder@revision``); options of the system may follow as in ``folder?padding=masked``.
     revision, cache_dir, local_files_only
         For a hub id: the branch, tag or commit; where files are kept; never ask the network.

@@ -20,6 +20,7 @@ from biolm.jobs.modality import Embedding, Modality, available, loaded_for, moda
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Parts
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import read_options, refuse_unused
 from biolm.progress import progress
 
@@ -59,7 +60,7 @@ def embed(
 def embed(
     data: str | Path | AnnData,
     *,
-    model: str | Path | CellModel | SequenceModel = "genetext",
+    model: str | Path | CellModel | SequenceModel = DEFAULT_MODEL,
     output: str | Path | None = None,
     copy: bool = False,
     **options: Any,
@@ -97,7 +98,7 @@ def embed(
     Examples
     --------
     >>> adata = embed("data/cells/pbmc68k_reduced_counts_700.h5ad")
-    >>> adata.obsm["X_genetext"].dtype
+    >>> adata.obsm["X_cellfactors"].dtype
     dtype('float32')
     """
     settings: EmbedSettings = read_options(EmbedSettings, options, "embed")

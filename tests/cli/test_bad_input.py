@@ -121,16 +121,16 @@ def test_all_zero_cells_are_kept_and_flagged(folder, cells):
     cells.write_h5ad("in.h5ad")
     assert "2 cells hold no counts" in done()
     after = anndata.read_h5ad("out.h5ad")
-    assert np.flatnonzero(after.obs["X_genetext_empty"]).tolist() == [0, 59]
-    assert np.isfinite(after.obsm["X_genetext"]).all()
-    assert not after.obsm["X_genetext"][[0, 59]].any()
+    assert np.flatnonzero(after.obs["X_cellfactors_empty"]).tolist() == [0, 59]
+    assert np.isfinite(after.obsm["X_cellfactors"]).all()
+    assert not after.obsm["X_cellfactors"][[0, 59]].any()
 
 
 def test_a_matrix_without_any_count(folder, cells):
     cells.X = sp.csr_matrix(cells.shape, dtype=np.float32)
     cells.write_h5ad("in.h5ad")
     assert "60 cells hold no counts" in done("--centre")
-    assert not anndata.read_h5ad("out.h5ad").obsm["X_genetext"].any()
+    assert not anndata.read_h5ad("out.h5ad").obsm["X_cellfactors"].any()
 
 
 @pytest.mark.parametrize("part", [(slice(0, 0), slice(None)), (slice(None), slice(0, 0))])
@@ -151,7 +151,9 @@ def test_few_matching_genes(folder, cells):
     cells.var = cells.var[[]].set_index(np.array(genes))
     cells.write_h5ad("in.h5ad")
     assert "765" in refused(folder)
-    done("--minimum-match", "0.01")
+    # Thirty genes are enough to say so, but not to see cells by.
+    assert "and it needs 30; embed with the model genetext" in refused(folder, "--minimum-match", "0.01")
+    done("--minimum-match", "0.01", "-m", "genetext")
 
 
 def test_wrong_gene_column(folder, cells):
@@ -179,7 +181,7 @@ def test_existing_output(folder, cells):
 
 
 def test_existing_key(folder, cells):
-    cells.obsm["X_genetext"] = np.ones((60, 2))
+    cells.obsm["X_cellfactors"] = np.ones((60, 2))
     cells.write_h5ad("in.h5ad")
     assert "not written by biolm" in refused(folder)
     done("--key", "X_other")

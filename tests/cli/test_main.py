@@ -135,15 +135,15 @@ def test_embed_then_read(cite, tmp_path):
     assert "genes: " in result.stderr
     assert "wrote" in result.stderr
     adata = anndata.read_h5ad(target)
-    assert adata.obsm["X_genetext"].dtype == np.float32
-    np.testing.assert_array_equal(adata.obsm["X_genetext"], biolm.embed(cite).obsm["X_genetext"])
+    assert adata.obsm["X_cellfactors"].dtype == np.float32
+    np.testing.assert_array_equal(adata.obsm["X_cellfactors"], biolm.embed(cite).obsm["X_cellfactors"])
 
 
 def test_json_goes_to_stdout_alone(cite, tmp_path):
     result = CliRunner().invoke(app, ["embed", cite, "-o", str(tmp_path / "x.parquet"), "--json"])
     summary = json.loads(result.stdout)
     assert summary["cells"] == 200
-    assert summary["key"] == "X_genetext"
+    assert summary["key"] == "X_cellfactors"
     assert summary["output"].endswith("x.parquet")
     assert summary["provenance"]["genes"]["matched"] > 10_000
 
@@ -166,10 +166,10 @@ def test_no_colour_and_no_bar_when_not_a_terminal(cite, tmp_path):
 
 def test_models_lists_built_in_and_systems():
     text = CliRunner().invoke(app, ["models"]).stdout
-    assert text.index("genetext") < text.index("geneformer")
+    assert text.index("cellfactors") < text.index("genetext") < text.index("geneformer")
     rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
     built_in = {row["name"]: row["built_in"] for row in rows}
-    assert built_in["genetext"] is True
+    assert built_in["cellfactors"] is built_in["genetext"] is True
     assert built_in["scgpt"] is False
     cells = {row["name"]: row for row in rows if row["reads"] == "cells"}
     wanted = ("licence_of_code", "licence_of_weights", "species", "gene_ids", "input", "cannot")
@@ -238,11 +238,11 @@ def test_a_terminated_job_leaves_only_what_can_go_on(cite, tmp_path):
     code = (
         "import sys, time\n"
         "from biolm.cli import main\n"
-        "from biolm.models.systems.genetext import GeneText\n"
-        "embed = GeneText.embed\n"
+        "from biolm.models.systems.cellfactors import CellFactors\n"
+        "embed = CellFactors.embed\n"
         "blocks = iter([0, 0])\n"
-        "GeneText.embed = lambda *a: (time.sleep(next(blocks, 600)), embed(*a))[1]\n"
-        "GeneText.block_rows = 10\n"
+        "CellFactors.embed = lambda *a: (time.sleep(next(blocks, 600)), embed(*a))[1]\n"
+        "CellFactors.block_rows = 10\n"
         "main.run()\n"
     )
     target = tmp_path / "out.h5ad"

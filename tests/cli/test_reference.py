@@ -31,7 +31,7 @@ def test_every_command_has_a_section_with_its_required_options(page, name):
 def test_rows_of_known_options(page):
     text = page.section("embed", COMMANDS["embed"])
     assert "| `INPUT` | required |" in text
-    assert "| `--model`, `-m` | `genetext` |" in text
+    assert "| `--model`, `-m` | `cellfactors` |" in text
     assert "| `--seed` | `0` |" in text
     assert "| `--resume` |  |" in text
     assert "| `--key` | X_MODEL |" in text

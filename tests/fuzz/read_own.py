@@ -10,13 +10,14 @@ import numpy as np
 from anndata import AnnData
 from cases import Case
 from read_cells import table_of
+from scipy.sparse import hstack
 
 import biolm
 from biolm.batch import Tokens
 from biolm.io.token_store import TokenStore, write_tokens
 from biolm.io.tokens import TokenWriter, read_tokens
 from biolm.jobs.spool import Spool
-from biolm.models.systems import genetext
+from biolm.models.systems import cellfactors
 from biolm.tasks.search.build import IndexSettings, make_index
 from biolm.tasks.search.index import CellTable, load, save
 
@@ -50,10 +51,11 @@ def read_token_store(path: Path) -> Any:
 
 
 def known_genes() -> AnnData:
-    """Cells over genes that the built-in model knows."""
-    table = table_of()
-    table.var_names = list(genetext.load().vocabulary.genes[: table.n_vars])
-    return table
+    """Cells over genes that the default model has loadings for."""
+    table, model = table_of(), cellfactors.load()
+    wider = AnnData(hstack([table.X, table.X[::-1]], "csr"), obs=table.obs)
+    wider.var_names = [model.vocabulary.genes[row] for row in model.rows[: wider.n_vars]]
+    return wider
 
 
 def annotator(path: Path, *, method: str) -> None:

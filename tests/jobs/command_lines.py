@@ -205,16 +205,17 @@ def _part(name: str) -> Any:
 
 
 def make_cells(folder: Path) -> None:
-    """Forty-eight cells of two kinds, of genes that the built-in model knows, and a small model of them."""
+    """Cells of two kinds, of genes that the default model has loadings for, and a small model of them."""
     import anndata
     import pandas as pd
     import yaml
     from scipy.sparse import csr_matrix
 
-    from biolm.models.systems import genetext
+    from biolm.models.systems import cellfactors
 
     draws = np.random.default_rng(0)
-    genes = genetext.load().vocabulary.genes[::500][:30]
+    model = cellfactors.load()
+    genes = [model.vocabulary.genes[row] for row in model.rows[::200][:40]]
     kinds = np.arange(48) % 2
     rates = np.full((48, len(genes)), 0.6)
     rates[kinds == 1, :10] = 3

@@ -112,12 +112,12 @@ def test_two_jobs_on_one_output(tmp_path, shipped_cells):
 
 @pytest.mark.parametrize("what", ["replaced", "written to"])
 def test_an_input_that_changes_while_it_is_read(tmp_path, shipped_cells, monkeypatch, what):
-    from biolm.models.systems.genetext import GeneText
+    from biolm.models.systems.cellfactors import CellFactors
 
     path = tmp_path / "cells.h5ad"
     adata = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")
     adata.write_h5ad(path)
-    embed = GeneText.embed
+    embed = CellFactors.embed
 
     def changing(self, *given):
         other = adata.copy()
@@ -131,7 +131,7 @@ def test_an_input_that_changes_while_it_is_read(tmp_path, shipped_cells, monkeyp
                 file.write(b"\0" * 8)
         return embed(self, *given)
 
-    monkeypatch.setattr(GeneText, "embed", changing)
+    monkeypatch.setattr(CellFactors, "embed", changing)
     with pytest.raises(InputError, match="changed while it was read"):
         biolm.embed(path, output=tmp_path / "x.npy")
     assert not (tmp_path / "x.npy").exists()

@@ -283,7 +283,7 @@ def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
     return copied
 
 
-BUILT_IN = ("genetext", "cellfactors", "cellama", "biolm-cell-mini")
+BUILT_IN = ("cellfactors", "genetext", "cellama", "biolm-cell-mini")
 """Systems that ship with biolm."""
 
 WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe", "native")

@@ -40,7 +40,7 @@ def test_a_system_needs_a_folder():
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'scgpt'"):
         registry.load("scGPT")
-    with pytest.raises(ConfigError, match="known are genetext, cellfactors"):
+    with pytest.raises(ConfigError, match="known are cellfactors, genetext"):
         registry.load("zzz")
 
 

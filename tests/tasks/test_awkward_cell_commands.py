@@ -27,7 +27,7 @@ def awkward(shared: Path) -> Path:
 
 def embedded(path: Any) -> Any:
     """The vectors of a file, and what was said."""
-    return biolm.embed(str(path)).obsm["X_genetext"]
+    return biolm.embed(str(path)).obsm["X_cellfactors"]
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")  # a gene and its antibody share one
@@ -36,7 +36,7 @@ def test_vectors_do_not_depend_on_how_a_file_stores_its_counts(awkward: Path) ->
     for name in ("cite_gex_and_adt.h5ad", "cite_10x.h5", "cite_mtx"):
         np.testing.assert_allclose(embedded(awkward / name), expected, rtol=1e-4, atol=1e-4)
     mixed = anndata.read_h5ad(awkward / "cite_gex_and_adt.h5ad")
-    np.testing.assert_allclose(biolm.embed(mixed).obsm["X_genetext"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(biolm.embed(mixed).obsm["X_cellfactors"], expected, rtol=1e-4, atol=1e-4)
     whole = embedded(awkward / "csr_canonical.h5ad")
     np.testing.assert_allclose(embedded(awkward / "csr_repeated_entries.h5ad"), whole, rtol=1e-4, atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog:
     ):
         biolm.embed(path)
     expected = embedded(awkward / "semicolon.csv")
-    np.testing.assert_allclose(biolm.embed(path, transpose=True).obsm["X_genetext"], expected, atol=1e-4)
+    np.testing.assert_allclose(biolm.embed(path, transpose=True).obsm["X_cellfactors"], expected, atol=1e-4)
     parts = [str(tmp_path / f"part{number}") for number in (1, 2)]
     for number, part in enumerate(parts, 1):
         chosen = ["--transpose", "--shard", f"{number}/2", "--block-rows", "5"]
@@ -100,7 +100,7 @@ def test_turned_tables_are_named_and_read(awkward: Path, tmp_path: Path, caplog:
     assert made.exit_code == 0, made.output
     whole = anndata.read_h5ad(tmp_path / "x.h5ad")
     assert whole.shape == (12, 765)
-    np.testing.assert_allclose(whole.obsm["X_genetext"], expected, atol=1e-4)
+    np.testing.assert_allclose(whole.obsm["X_cellfactors"], expected, atol=1e-4)
     with pytest.raises(GeneMatchError, match="leave out `transpose=True`"):
         biolm.embed(str(awkward / "semicolon.csv"), transpose=True)
     with pytest.raises(GeneMatchError, match=r"the AnnData is genes x cells: .* write it as cells x genes"):

@@ -22,6 +22,7 @@ from biolm.io.table import side_car
 from biolm.jobs.bind import loaded
 from biolm.jobs.job import block_ends
 from biolm.jobs.shards import Shard
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.models.model import CellModel
 
 BLOCK = 16
@@ -61,12 +62,12 @@ def toy(cells, tmp_path_factory) -> Path:
 
 
 @cache
-def genetext() -> CellModel:
-    return loaded("genetext")
+def default() -> CellModel:
+    return loaded(DEFAULT_MODEL)
 
 
 def embed(cells: Path, output: Path, **options: object) -> Path:
-    return biolm.embed(cells, model=genetext(), output=output, block_rows=BLOCK, **options)
+    return biolm.embed(cells, model=default(), output=output, block_rows=BLOCK, **options)
 
 
 def embed_parts(cells: Path, folder: Path, count: int, **options: object) -> list[Path]:

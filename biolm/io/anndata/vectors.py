@@ -44,7 +44,7 @@ class CellVectors:
     Parameters
     ----------
     key
-        Name in ``obsm``, for example ``X_genetext``.
+        Name in ``obsm``, for example ``X_cellfactors``.
     vectors
         ``(n, d)`` float32, in memory or mapped from a file.
     empty

@@ -220,13 +220,15 @@ class CellFactors(CellModel):
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
     def factors(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
-        """Posterior means ``(n, d)`` of a block of counts, unscaled."""
+        """Posterior means ``(n, d)`` of a block of counts, unscaled; zeros, as the prior, without counts."""
         panel, human = self.panel(match), human_match(match, self.text.human)
         values = log_counts(block, human, self.fractions)
         spread = np.zeros((len(self.text.human) + 1, len(panel.offset)), np.float32)
         spread[self.rows[panel.genes]] = panel.projection
         # A column without a gene takes the last row, which is zero.
-        return np.asarray(values @ spread[human.target] - panel.offset.astype(np.float32))
+        means = np.asarray(values @ spread[human.target] - panel.offset.astype(np.float32))
+        means[np.asarray(values.sum(1)).ravel() == 0] = 0
+        return means
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.jobs.modality import loaded_for, modality_of
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
@@ -43,7 +44,7 @@ def fit(
     *,
     label: str | Sequence[str],
     labels: str | Path | None = None,
-    model: str | Path | CellModel | SequenceModel = "genetext",
+    model: str | Path | CellModel | SequenceModel = DEFAULT_MODEL,
     output: str | Path | None = None,
     **options: Any,
 ) -> Annotator:

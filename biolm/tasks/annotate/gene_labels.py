@@ -25,6 +25,7 @@ from biolm.io.damage import damage_named
 from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.models.catalogue import DEFAULT_GENES
 from biolm.models.model import CellModel
 from biolm.options import chosen_options, read_options
 from biolm.scoring.baselines import BASELINES, fit_linear
@@ -85,7 +86,7 @@ def label_genes(
     *,
     label: str | None = None,
     data: str | Path | AnnData | None = None,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_GENES,
     **options: Any,
 ) -> GeneCalls:
     """Learn labels of genes, and call all genes.

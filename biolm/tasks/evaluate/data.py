@@ -99,7 +99,7 @@ def read(
         If neither an embedding nor a model is named, or one twice.
     """
     if len(set(embeddings)) < len(embeddings) or not (embeddings or models):
-        raise ConfigError("name an embedding of obsm (-e X_pca), each once, or a model (-m genetext)")
+        raise ConfigError("name an embedding of obsm (-e X_pca), each once, or a model (-m cellfactors)")
     table = _open(data, embeddings)
     names = _column(table, settings.label, "label")
     networks = {f"X_{network.name}": network for network in map(loaded, models)}
@@ -190,7 +190,7 @@ def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
             if embeddings:
                 raise InputError(
                     f"{data} ({source.kind}) holds no embeddings; embed it into an .h5ad or .zarr first, or "
-                    "name a model (-m genetext)"
+                    "name a model (-m cellfactors)"
                 )
             cells = {name: source.obs_column(name) for name in source.obs_columns()}
             return anndata.AnnData(obs=pd.DataFrame(cells, index=source.cell_names()))

@@ -24,6 +24,7 @@ from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded, match_genes
 from biolm.jobs.cells import prepare
 from biolm.jobs.settings import CellSettings, ReadingSettings
+from biolm.models.catalogue import DEFAULT_GENES
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.options import chosen_options, read_options
 from biolm.progress import progress
@@ -115,7 +116,7 @@ class ContextSettings(CellSettings):
 
 
 def static(
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_GENES,
     data: str | Path | AnnData | None = None,
     **options: Any,
 ) -> GeneVectors:

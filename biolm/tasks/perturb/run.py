@@ -23,6 +23,7 @@ from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.jobs.embedding import embed_options
 from biolm.jobs.job import block_ends
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.models.model import CellModel
 from biolm.options import read_options
 from biolm.progress import log, progress
@@ -75,7 +76,7 @@ class Perturbation:
 def perturb(
     data: str | Path | AnnData,
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_MODEL,
     delete: Sequence[str] = (),
     overexpress: Sequence[str] = (),
     genes: str | Path | Sequence[str] = (),

@@ -26,6 +26,7 @@ from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.jobs.job import Job, check_outputs
 from biolm.jobs.settings import CellSettings, Resumable
 from biolm.jobs.spool import Parts
+from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.models.model import CellModel
 from biolm.options import Option, check_options, read_options
 from biolm.progress import log
@@ -104,7 +105,7 @@ class BuildSettings(IndexSettings, CellSettings, Resumable):
 def build(
     references: str | Path | AnnData | Sequence[str | Path | AnnData],
     *,
-    model: str | Path | CellModel = "genetext",
+    model: str | Path | CellModel = DEFAULT_MODEL,
     output: str | Path | None = None,
     **options: Any,
 ) -> Index:

@@ -237,12 +237,23 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
         That is asked.
     model
         What the user named; None for the index's own.
+
+    Raises
+    ------
+    ConfigError
+        If neither names a model.
+    InputError
+        If the index was built by a model of another name.
     """
     if model is None:
         model = index.facts.get("model", {}).get("source") or None
     if model is None:
         raise ConfigError("the index does not say how to load its model; name it (`model`)")
-    return loaded(model)
+    found = loaded(model)
+    # Before the options of the index are asked of a model that need not have them.
+    if found.name != index.facts.get("model", {}).get("name", found.name):
+        raise _another_model(index, found)
+    return found
 
 
 def check_model(index: Index, job: CellEmbedding) -> None:
@@ -257,11 +268,7 @@ def check_model(index: Index, job: CellEmbedding) -> None:
     """
     model_facts = index.facts.get("model", {})
     if model_facts.get("checkpoint") != job.facts:
-        raise InputError(
-            f"the index was built by another model ({model_facts.get('name')}, not {job.model.name}, or "
-            "another "
-            "checkpoint of it); query with the model of the index or build the index again"
-        )
+        raise _another_model(index, job.model)
     if model_facts.get("match", "resolve") != job.settings.match:
         raise InputError(
             f"the index was built with `match={model_facts.get('match', 'resolve')}`; query with the same"
@@ -272,6 +279,13 @@ def check_model(index: Index, job: CellEmbedding) -> None:
             f"the index was built with pool '{model_facts.get('pool')}' and hidden state "
             f"{model_facts.get('hidden_state')}; query with the same"
         )
+
+
+def _another_model(index: Index, model: CellModel) -> InputError:
+    return InputError(
+        f"the index was built by another model ({index.facts['model'].get('name')}, not {model.name}, or "
+        "another checkpoint of it); query with the model of the index or build the index again"
+    )
 
 
 def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cells of three kinds over genes that the built-in model knows."""
+"""Cells of three kinds over genes that the default model has loadings for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from biolm.models.systems import genetext
+from biolm.models.systems import cellfactors, genetext
 from biolm.vocab.genes import gene_table
 
-# The built-in model is read once: two dozen annotators would each read it again.
-LOADED = cache(genetext.load)
+# The default model is read once: two dozen annotators would each read it again.
+LOADED, TEXT = cache(cellfactors.load), cache(genetext.load)
 KINDS = ("B", "NK", "T")
 GENES = 120
 
@@ -23,7 +23,8 @@ def _genes():
     """Ensembl ids with their symbols, each symbol once."""
     symbols = gene_table().ensembl_to_symbol("human")
     pairs = {}
-    for gene in genetext.load().vocabulary.genes[::7]:
+    model = LOADED()
+    for gene in (model.vocabulary.genes[row] for row in model.rows[::3]):
         if symbols.get(gene):
             pairs.setdefault(symbols[gene], gene)
     return list(pairs.items())[:GENES]
@@ -64,5 +65,6 @@ def query():
 @pytest.fixture(scope="module", autouse=True)
 def one_model():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genetext, "load", LOADED)
+        patch.setattr(cellfactors, "load", LOADED)
+        patch.setattr(genetext, "load", TEXT)
         yield
