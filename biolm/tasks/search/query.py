@@ -249,11 +249,11 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
         model = index.facts.get("model", {}).get("source") or None
     if model is None:
         raise ConfigError("the index does not say how to load its model; name it (`model`)")
-    found = loaded(model)
+    named = loaded(model)
     # Before the options of the index are asked of a model that need not have them.
-    if found.name != index.facts.get("model", {}).get("name", found.name):
-        raise _another_model(index, found)
-    return found
+    if named.name != index.facts.get("model", {}).get("name", named.name):
+        raise _another_model(index, named)
+    return named
 
 
 def check_model(index: Index, job: CellEmbedding) -> None:
