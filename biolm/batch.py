@@ -174,7 +174,15 @@ class Batch:
 
     @classmethod
     def from_tokens(cls, tokens: Tokens, rows: NDArray[np.intp] | Sequence[int] | None = None) -> Batch:
-        """Batch of the examples ``rows`` of a token block (all of them by default)."""
+        """Batch of the examples ``rows`` of a token block (all of them by default).
+
+        Parameters
+        ----------
+        tokens
+            Packed examples.
+        rows
+            ``(b,)`` numbers of the examples, in the order of the batch; None for all.
+        """
         import torch
 
         part = tokens if rows is None else tokens.take(rows)

@@ -133,7 +133,15 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted."""
+        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted.
+
+        Parameters
+        ----------
+        x
+            ``(t, d)`` states of all documents, one after the other.
+        context
+            What all layers of a pass share: layout, positions, cache, which rows are wanted.
+        """
         if self.cross:
             return self._cross(x, context)
         rows, rope, layout = context.rows, context.rope, context.layout

@@ -56,7 +56,15 @@ class Block(nn.Module):
             self.mlp_scale = nn.Parameter(torch.ones(config.d_model))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted."""
+        """``(t, d)`` to ``(t, d)``, or to ``(m, d)`` where only some rows are wanted.
+
+        Parameters
+        ----------
+        x
+            ``(t, d)`` states of all documents, one after the other.
+        context
+            What all layers of a pass share.
+        """
         rows = context.rows
         kept = x if rows is None else x[rows]
         if self.kind == "parallel":

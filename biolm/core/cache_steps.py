@@ -121,14 +121,30 @@ class Decode:
                 self.mask.masked_fill_((place > self._past)[:, None, None], float("-inf"))
 
     def write(self, kept: Tensor, new: Tensor) -> None:
-        """Put ``(n, j, k)`` into ``(n, j, c, k)``."""
+        """Put ``(n, j, k)`` into ``(n, j, c, k)``.
+
+        Parameters
+        ----------
+        kept
+            ``(n, j, c, k)`` slots of the sequences.
+        new
+            ``(n, j, k)`` keys or values of one new token each.
+        """
         if self.slot is not None:
             kept[: self.rows, :, self.slot] = new
         else:
             kept[self.index[0], :, self.index[1]] = new
 
     def biased(self, bias: PositionBias, groups: int) -> Tensor:
-        """Mask and bias on the scores, ``(n, j, g, s)``."""
+        """Mask and bias on the scores, ``(n, j, g, s)``.
+
+        Parameters
+        ----------
+        bias
+            Of the layer.
+        groups
+            Key heads ``j``; each serves ``g`` query heads.
+        """
         place = torch.arange(self.used, device=self._past.device)
         # The position that lies in a slot: the last one, not after the query's, with that remainder.
         turns = (self._past - place).div(self._slots, rounding_mode="floor")
@@ -156,7 +172,15 @@ class DecodeStep:
         return by_slab[0] if len(by_slab) == 1 else [torch.cat(parts) for parts in zip(*by_slab, strict=True)]
 
     def write(self, layer: int, parts: list[Tensor]) -> None:
-        """Replace it."""
+        """Replace it.
+
+        Parameters
+        ----------
+        layer
+            Its number.
+        parts
+            New state of each part, in order.
+        """
         start = 0
         for slab, past in self._slabs:
             for cached, new in zip(slab.held[layer], parts, strict=True):
@@ -166,7 +190,21 @@ class DecodeStep:
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule, bias: PositionBias | None
     ) -> Tensor:
-        """``(t, h, k)``; the slots in use are exactly those that the mask of the rule allows."""
+        """``(t, h, k)``; the slots in use are exactly those that the mask of the rule allows.
+
+        Parameters
+        ----------
+        layer
+            Its number.
+        query
+            ``(t, h, k)``.
+        key, value
+            ``(t, j, k)`` of the new tokens, which are kept.
+        rule
+            Who sees whom.
+        bias
+            Added to the scores.
+        """
         parts = []
         start = 0
         for number, (slab, past) in enumerate(self._slabs):
@@ -232,7 +270,25 @@ class PackedStep:
         bias: PositionBias | None,
         kernel: str,
     ) -> Tensor:
-        """``(t, h, k)``."""
+        """``(t, h, k)``.
+
+        Parameters
+        ----------
+        layer
+            Its number.
+        window
+            Tokens that a query looks back; None for all.
+        query
+            ``(t, h, k)``.
+        key, value
+            ``(t, j, k)`` of the new tokens, which are kept.
+        rule
+            Who sees whom.
+        bias
+            Added to the scores.
+        kernel
+            As of :func:`biolm.core.kernels.attend`.
+        """
         if window not in self._layouts:
             self._layouts[window] = self._layout(window)
         keys, values = self._with_past(layer, window, key, value)

@@ -35,7 +35,15 @@ class TokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(c.vocab_size)) if c.head_bias else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``(t, d)`` and the token embedding ``(v, e)`` to ``(t, v)``."""
+        """``(t, d)`` and the token embedding ``(v, e)`` to ``(t, v)``.
+
+        Parameters
+        ----------
+        x
+            ``(t, d)`` states.
+        embedding
+            ``(v, e)`` token embedding, for a tied head.
+        """
         c = self.config
         if c.head == "mlm":
             x = self.norm(self.act(self.dense(x)))
@@ -61,7 +69,15 @@ class ValueHead(nn.Module):
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # noqa: ARG002  # one signature for heads
-        """``(t, d)`` to ``(t,)``."""
+        """``(t, d)`` to ``(t,)``.
+
+        Parameters
+        ----------
+        x
+            ``(t, d)`` states.
+        embedding
+            Not used; heads share a signature.
+        """
         act = nn.functional.leaky_relu
         return self.last(act(self.second(act(self.first(x))))).squeeze(-1)  # type: ignore[no-any-return]
 
@@ -79,7 +95,17 @@ class GeneQueryHead(nn.Module):
         self.map = nn.Linear(width, width, bias=False)
 
     def forward(self, genes: Tensor, cells: Tensor, lengths: Tensor) -> Tensor:
-        """Gene embeddings ``(t, d)``, cell vectors ``(b, d)`` and tokens a cell ``(b,)`` to ``(t,)``."""
+        """Gene embeddings ``(t, d)``, cell vectors ``(b, d)`` and tokens a cell ``(b,)`` to ``(t,)``.
+
+        Parameters
+        ----------
+        genes
+            ``(t, d)`` embeddings of the genes that are asked for.
+        cells
+            ``(b, d)`` vectors of the cells.
+        lengths
+            ``(b,)`` genes asked of each cell.
+        """
         wanted: Tensor = self.map(torch.sigmoid(self.query(genes)))  # (t, d)
         return (wanted * torch.repeat_interleave(cells, lengths.long(), 0)).sum(-1)
 

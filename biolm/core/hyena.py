@@ -98,11 +98,29 @@ class ShortTaps(nn.Module):
         self.taps = nn.Parameter(_small(options.groups, options.taps))
 
     def forward(self, u: Tensor, context: Context, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """``(t, d)`` to ``(t, d)``."""
+        """``(t, d)`` to ``(t, d)``.
+
+        Parameters
+        ----------
+        u
+            ``(t, d)`` inputs.
+        context
+            What all layers of a pass share.
+        past
+            Inputs before these tokens, as :meth:`start` lays them; None at the beginning.
+        """
         return fir(u, self.taps.flip(1), context.layout, past)
 
     def start(self, like: Tensor, width: int) -> Tensor:
-        """Inputs before the first token."""
+        """Inputs before the first token.
+
+        Parameters
+        ----------
+        like
+            A tensor of the device and number type that are wanted.
+        width
+            Channels ``d``.
+        """
         return like.new_zeros(width, self.taps.shape[1] - 1)
 
 
@@ -217,7 +235,15 @@ class Filter(nn.Module):
         self.inner = inner
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
-        """Projections ``(t, 3 d)`` to ``(t, d)``."""
+        """Projections ``(t, 3 d)`` to ``(t, d)``.
+
+        Parameters
+        ----------
+        z
+            ``(t, 3 d)`` projections.
+        context
+            What all layers of a pass share.
+        """
         past = None if context.store is None else context.store.read()
         z, seen = fir(z, self.taps.flip(1), context.layout, None if past is None else past["fir"])
         if self.bias is not None:

@@ -92,7 +92,19 @@ class Layout:
 
     @classmethod
     def of(cls, offsets: Tensor, positions: Tensor, max_length: int, private: Tensor | None = None) -> Layout:
-        """Self-attention: queries and keys are the same tokens."""
+        """Self-attention: queries and keys are the same tokens.
+
+        Parameters
+        ----------
+        offsets
+            ``(b + 1,)`` where documents begin and end.
+        positions
+            ``(t,)`` position of each token.
+        max_length
+            Tokens of the longest document.
+        private
+            ``(t,)`` tokens that only see themselves and are seen by none; None for none.
+        """
         return cls(offsets, offsets, positions, positions, max_length, max_length, private)
 
     def asking(self, rows: Tensor) -> Layout:
@@ -150,7 +162,15 @@ class Layout:
         return self.k_positions[None, k0:k1] - self.q_positions[q0:q1, None]
 
     def hidden(self, rule: Rule, span: tuple[int, int, int, int]) -> Tensor | None:
-        """``(q, s)`` which keys of one document are not seen; None where all are."""
+        """``(q, s)`` which keys of one document are not seen; None where all are.
+
+        Parameters
+        ----------
+        rule
+            Who sees whom.
+        span
+            Begin and end of the document's queries and of its keys; one of :attr:`spans`.
+        """
         if rule.full and self.private is None:
             return None
         distance = self.distance(span)

@@ -50,6 +50,13 @@ class Memory:
 
         The same tensor comes back while the sequences stay the same, so that the cache keeps the keys and
         values made of it.
+
+        Parameters
+        ----------
+        names
+            Sequence that each document of the batch goes on with.
+        queries
+            The batch of new tokens.
         """
         if self._last is None or self._last[0] != names:
             self._last = (names, torch.cat([self._states[name] for name in names]), self._batch(names))

@@ -162,7 +162,15 @@ class PositionBias(nn.Module, ABC):
 
     @abstractmethod
     def score(self, head: Tensor, distance: Tensor) -> Tensor:
-        """Bias of ``head`` at ``distance`` = key place − query place; the two broadcast."""
+        """Bias of ``head`` at ``distance`` = key place − query place; the two broadcast.
+
+        Parameters
+        ----------
+        head
+            Numbers of heads.
+        distance
+            Place of the key minus place of the query.
+        """
 
     def forward(self, distance: Tensor) -> Tensor:
         """``(q, s)`` distances to ``(h, q, s)`` biases."""

@@ -116,6 +116,16 @@ class EncoderDecoder(nn.Module):
         return self.encoder(source, logits=False).last_hidden_state  # type: ignore[no-any-return]
 
     def decode(self, target: Batch, memory: Tensor, source: Batch, **options: Any) -> Output:
-        """The decoder alone, on states that :meth:`encode` made of ``source``."""
+        """The decoder alone, on states that :meth:`encode` made of ``source``.
+
+        Parameters
+        ----------
+        target
+            Packed target tokens.
+        memory
+            ``(u, d)`` states of the encoder.
+        source
+            The packed tokens that they were made of.
+        """
         layout = cross_layout(target, source)
         return self.decoder(target, memory=(memory, layout), **options)  # type: ignore[no-any-return]

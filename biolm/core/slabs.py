@@ -80,6 +80,15 @@ class Slab:
         """Take over a row of a smaller slab.
 
         A slot keeps its number: it has been used twice only in layers whose window, and so whose slots, stay.
+
+        Parameters
+        ----------
+        row
+            Of this slab.
+        source
+            Another slab with as many or fewer slots.
+        source_row
+            Its row.
         """
         for state, mine, theirs in zip(self.states, self.held, source.held, strict=True):
             for new, old in zip(mine, theirs, strict=True):

@@ -73,7 +73,21 @@ class Store(Protocol):
         bias: PositionBias | None = None,
         kernel: str = "auto",
     ) -> Tensor:
-        """Keep keys and values ``(t, j, k)``; attention ``(t, h, k)`` to all that the layer may see."""
+        """Keep keys and values ``(t, j, k)``; attention ``(t, h, k)`` to all that the layer may see.
+
+        Parameters
+        ----------
+        query
+            ``(t, h, k)``.
+        key, value
+            ``(t, j, k)`` of the new tokens.
+        rule
+            Who sees whom.
+        bias
+            Added to the scores; None for none.
+        kernel
+            As of :func:`biolm.core.kernels.attend`.
+        """
         ...
 
     def read(self) -> dict[str, Tensor]:
@@ -87,5 +101,13 @@ class Store(Protocol):
     def project(
         self, memory: Tensor, keys_values: Callable[[Tensor], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(u, j, k)`` of the second stream, made once as long as it stays the same."""
+        """Keys and values ``(u, j, k)`` of the second stream, made once as long as it stays the same.
+
+        Parameters
+        ----------
+        memory
+            ``(u, d)`` states of the second stream.
+        keys_values
+            Makes keys and values of them.
+        """
         ...

@@ -36,6 +36,13 @@ class Streams:
     def by_order(cls, orders: Sequence[Tensor], targets: Sequence[Tensor]) -> Streams:
         """From the rank ``(n,)`` of each token in the factorisation order.
 
+        Parameters
+        ----------
+        orders
+            ``(n,)`` rank of each token, a tensor for each document.
+        targets
+            ``(m,)`` places of the tokens that are predicted, a tensor for each document.
+
         Examples
         --------
         >>> import torch
@@ -48,6 +55,15 @@ class Streams:
     @classmethod
     def of_mapping(cls, hidden: Tensor, mapping: Tensor, batch: Batch) -> Streams:
         """From padded ``perm_mask (b, n, n)`` and one-hot ``target_mapping (b, m, n)``, as published.
+
+        Parameters
+        ----------
+        hidden
+            ``(b, n, n)`` 1 where a token may not see another.
+        mapping
+            ``(b, m, n)`` one-hot rows of the tokens that are predicted.
+        batch
+            The packed tokens.
 
         Raises
         ------

@@ -71,7 +71,15 @@ class JoinedFile(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, as :meth:`io.IOBase.seek`."""
+        """Go to a place, as :meth:`io.IOBase.seek`.
+
+        Parameters
+        ----------
+        offset
+            In bytes.
+        whence
+            From the beginning (0), the place now (1) or the end (2).
+        """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._starts[-1]}[whence]
         self._place = max(0, base + offset)
         return self._place

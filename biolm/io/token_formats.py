@@ -37,7 +37,15 @@ class Sink(Protocol):
     """An open file that takes blocks."""
 
     def append(self, tokens: Tokens, names: Names) -> None:
-        """Write a block after those before it."""
+        """Write a block after those before it.
+
+        Parameters
+        ----------
+        tokens
+            Packed tokens of a block.
+        names
+            ``(n,)`` of its rows.
+        """
         ...
 
     def close(self) -> None:

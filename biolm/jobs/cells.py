@@ -123,7 +123,13 @@ class CellEmbedding:
         return {"vectors": vectors}
 
     def vectors(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """Vectors ``(n, d)`` of consecutive blocks; ``start`` and ``stop`` are multiples of :attr:`step`."""
+        """Vectors ``(n, d)`` of consecutive blocks; ``start`` and ``stop`` are multiples of :attr:`step`.
+
+        Parameters
+        ----------
+        start, stop
+            Cells; multiples of :attr:`step`, or the end.
+        """
         total = self.source.n_cells if stop is None else stop
         with progress("embedding", total, start=start, show=self.settings.progress) as advance:
             for block in self.blocks(start // self.step, -(-total // self.step)):

@@ -47,7 +47,15 @@ class Source(Protocol):
         ...
 
     def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Any]:
-        """Rows ``start`` to ``stop`` in order, ``rows`` a block."""
+        """Rows ``start`` to ``stop`` in order, ``rows`` a block.
+
+        Parameters
+        ----------
+        rows
+            Most rows of a block.
+        start, stop
+            First row, and the one after the last; None for the end.
+        """
         ...
 
     def names(self) -> NDArray[np.str_]:
@@ -81,7 +89,13 @@ class Embedding(Protocol):
         ...
 
     def blocks(self, first: int, last: int) -> Iterator[Any]:
-        """The blocks ``first`` to ``last`` of the source, in order."""
+        """The blocks ``first`` to ``last`` of the source, in order.
+
+        Parameters
+        ----------
+        first, last
+            Blocks, ``last`` not included.
+        """
         ...
 
     def compute(self, block: Any) -> Arrays:
@@ -117,26 +131,81 @@ class Writer(Protocol):
     def result(
         self, vectors: NDArray[np.float32], key: str, provenance: dict[str, Any], *, centre: bool
     ) -> CellVectors:
-        """All vectors with what is written beside them."""
+        """All vectors with what is written beside them.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, d)`` of all rows.
+        key
+            Name of the result.
+        provenance
+            How they were made.
+        centre
+            Whether the mean of the data set is taken out.
+        """
         ...
 
     def check(self, source: Any, form: str, key: str, *, overwrite: bool) -> None:
-        """Check, before any work, that the result can be written in a format."""
+        """Check, before any work, that the result can be written in a format.
+
+        Parameters
+        ----------
+        source
+            The open input.
+        form
+            Format of the output.
+        key
+            Name of the result.
+        overwrite
+            Whether a result of that name may be replaced.
+        """
         ...
 
     def size(self, source: Any, form: str) -> int:
-        """Bytes that writing takes beside the vectors, about."""
+        """Bytes that writing takes beside the vectors, about.
+
+        Parameters
+        ----------
+        source
+            The open input.
+        form
+            Format of the output.
+        """
         ...
 
     def write(self, target: Path, form: str, result: Addition, parts: Parts, source: Any) -> None:
         """Write the result to a path that does not exist; ``source`` is None where it is not needed.
 
         Stores take any addition, other formats vectors.
+
+        Parameters
+        ----------
+        target
+            Path that does not exist yet.
+        form
+            Format of the output.
+        result
+            What :meth:`result` made.
+        parts
+            Results of all blocks.
+        source
+            The open input; None where it is not needed.
         """
         ...
 
     def table(self, source: Any, result: Addition, parts: Iterable[Arrays]) -> AnnData:
-        """The result in memory."""
+        """The result in memory.
+
+        Parameters
+        ----------
+        source
+            The open input.
+        result
+            What :meth:`result` made.
+        parts
+            Results of all blocks.
+        """
         ...
 
 

@@ -59,6 +59,15 @@ class CellTokens:
     def of(cls, source: CellSource, preprocessor: Any, settings: Any) -> CellTokens:
         """Match the genes.
 
+        Parameters
+        ----------
+        source
+            Open cells.
+        preprocessor
+            Of the model.
+        settings
+            How cells are read.
+
         Raises
         ------
         InputError, GeneMatchError

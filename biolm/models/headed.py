@@ -41,6 +41,15 @@ class Headed:
 
         See :meth:`biolm.models.heads.Heads.predict`.
 
+        Parameters
+        ----------
+        tokens
+            Packed examples.
+        batch_tokens
+            Most tokens of a batch.
+        device
+            Where it runs.
+
         Raises
         ------
         ConfigError

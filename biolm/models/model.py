@@ -79,7 +79,15 @@ class Imputer(Protocol):
         ...
 
     def values(self, block: CellBlock, genes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Values ``(n, m)`` of some genes in a block of cells."""
+        """Values ``(n, m)`` of some genes in a block of cells.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        genes
+            ``(m,)`` rows of the model's vocabulary.
+        """
         ...
 
 
@@ -126,7 +134,17 @@ class CellModel(ABC):
 
     @abstractmethod
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
-        """Vectors ``(n, d)`` of a block of cells; a cell's vector depends on that cell alone."""
+        """Vectors ``(n, d)`` of a block of cells; a cell's vector depends on that cell alone.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the model's vocabulary.
+        options
+            Pool, hidden state, precision, device, size of batches.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -141,6 +159,13 @@ class CellModel(ABC):
 
     def adapted(self, source: CellSource, match: GeneMatch) -> CellModel:  # noqa: ARG002  # for models that can
         """The model joined with what sets the cells of one data set apart.
+
+        Parameters
+        ----------
+        source
+            Open cells of the data set.
+        match
+            Their genes in the model's vocabulary.
 
         Raises
         ------
@@ -175,6 +200,15 @@ class CellModel(ABC):
         seed: int = 0,  # noqa: ARG002
     ) -> Tokens:
         """Packed tokens of a block of cells, row numbers in ``index``.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the model's vocabulary.
+        seed
+            Of what is drawn, together with the number of the cell.
 
         Raises
         ------

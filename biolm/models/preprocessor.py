@@ -83,7 +83,17 @@ class CellPreprocessor:
             read(source)
 
     def tokenize(self, block: CellBlock, match: GeneMatch, *, seed: int = 0) -> Tokens:
-        """Packed tokens of a block of cells, row numbers in ``index``."""
+        """Packed tokens of a block of cells, row numbers in ``index``.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        seed
+            Of what is drawn, together with the number of the cell.
+        """
         return self.tokenizer(block, match, seed=seed)
 
 

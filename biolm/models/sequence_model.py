@@ -41,7 +41,7 @@ class SequenceOptions(EmbedOptions):
     Parameters
     ----------
     policy
-        What is done with residues or bases that the model does not know: ``error``, ``unknown`` or ``skip``.
+        Of residues or bases that are not known: ``error``, ``unknown`` or ``skip``.
     windows
         Read sequences longer than the model in overlapping windows; an error where it is off.
     longest
@@ -169,13 +169,32 @@ class SequenceModel(Headed):
     def tokenize(
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
-        """Packed tokens of a block, special ones included, record numbers in ``index``."""
+        """Packed tokens of a block, special ones included, record numbers in ``index``.
+
+        Parameters
+        ----------
+        block
+            Records.
+        policy
+            Of residues or bases that are not known: ``error``, ``unknown`` or ``skip``.
+        tally
+            Counts what was met in the records; None where nobody asks.
+        """
         return self.preprocessor.tokenize(block, policy=policy, tally=tally)
 
     def embed(
         self, block: SequenceBlock, options: SequenceOptions, tally: Tally | None = None
     ) -> NDArray[np.float32]:
         """Vectors ``(n, d)`` of a block, in its order; zeros for records that the policy skips.
+
+        Parameters
+        ----------
+        block
+            Records.
+        options
+            Pool, hidden state, windows, precision, device, size of batches.
+        tally
+            Counts what was met in the records; None where nobody asks.
 
         Raises
         ------
@@ -205,6 +224,15 @@ class SequenceModel(Headed):
     ) -> tuple[NDArray[np.float32], Tokens]:
         """States ``(r, d)`` of every token but special ones, in the block's order, and the tokens.
 
+        Parameters
+        ----------
+        block
+            Records.
+        options
+            Hidden state, windows, precision, device, size of batches.
+        tally
+            Counts what was met in the records; None where nobody asks.
+
         Raises
         ------
         InputError
@@ -230,6 +258,15 @@ class SequenceModel(Headed):
 
     def check_lengths(self, tokens: Tokens, options: SequenceOptions, block: SequenceBlock) -> None:
         """Refuse what the model cannot read, before any work.
+
+        Parameters
+        ----------
+        tokens
+            Packed records.
+        options
+            Whether long ones are read in windows.
+        block
+            The records, named in messages.
 
         Raises
         ------

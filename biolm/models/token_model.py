@@ -117,7 +117,15 @@ class TokenCellModel(Headed, CellModel):
         return self.embed_tokens(self.tokenize(block, match, seed=options.seed), options)
 
     def embed_tokens(self, tokens: Tokens, options: EmbedOptions) -> NDArray[np.float32]:
-        """Vectors ``(n, d)`` of cells that are tokens already."""
+        """Vectors ``(n, d)`` of cells that are tokens already.
+
+        Parameters
+        ----------
+        tokens
+            Packed cells.
+        options
+            Pool, hidden state, precision, device, size of batches.
+        """
         device = pick_device(options.device)
         self.core.to(device)
         if options.compile and not self._compiled:

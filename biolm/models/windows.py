@@ -143,7 +143,15 @@ class Merger:
         self._weight: Tensor | None = None
 
     def add(self, start: int, states: Tensor) -> Tensor:
-        """Take the states ``(s, d)`` of the next window; give those ``(·, d)`` that are finished by it."""
+        """Take the states ``(s, d)`` of the next window; give those ``(·, d)`` that are finished by it.
+
+        Parameters
+        ----------
+        start
+            Place of the window's first state in the record.
+        states
+            ``(s, d)``.
+        """
         end = start + len(states)
         weight = self._weights(start, len(states), states.device)
         total = states.float() * weight
@@ -193,7 +201,15 @@ class WindowPool:
         self._count = 0
 
     def add(self, window: Tensor, finished: Tensor) -> None:
-        """Take the states of a window, special tokens included, and those that it finished."""
+        """Take the states of a window, special tokens included, and those that it finished.
+
+        Parameters
+        ----------
+        window
+            ``(s, d)`` states of the window, special tokens included.
+        finished
+            ``(·, d)`` states that the merger gave for it.
+        """
         if self._how == "last":
             self._held = window[-1]
             return

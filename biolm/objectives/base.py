@@ -172,10 +172,25 @@ class Criterion(nn.Module, ABC):
 
     @abstractmethod
     def run(self, core: Transformer, prepared: Prepared) -> Score:
-        """Forward passes and their score."""
+        """Forward passes and their score.
+
+        Parameters
+        ----------
+        core
+            The model.
+        prepared
+            What :meth:`prepare` made of a batch, on the core's device.
+        """
 
     def loss(self, core: Transformer, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of one batch, and its terms and metrics.
+
+        Parameters
+        ----------
+        core
+            The model.
+        prepared
+            What :meth:`prepare` made of a batch, on the core's device.
 
         Returns
         -------
@@ -196,6 +211,13 @@ class Criterion(nn.Module, ABC):
         """What it says of each label column, without looking at the labels; most say nothing.
 
         Logits ``(b, c)`` of classes or numbers ``(b,)``; ``(t, c)`` and ``(t,)`` where tokens are labelled.
+
+        Parameters
+        ----------
+        output
+            Of a forward pass.
+        prepared
+            Its batch.
         """
         return {}
 
@@ -246,6 +268,17 @@ class Objective(Criterion):
         """Run the core, its head on the predicted tokens only; its last layer too with ``rows_alone``.
 
         With ``dropout`` there is dropout in validation as well, the same each time.
+
+        Parameters
+        ----------
+        core
+            The model.
+        prepared
+            The batch.
+        rows_alone
+            Let the last layer give the states of the predicted tokens alone.
+        dropout
+            Keep dropout even in validation.
         """
         rows = prepared.rows
         with _dropout(core, prepared) if dropout and not self.training else nullcontext():
@@ -259,6 +292,15 @@ class Objective(Criterion):
         """One vector ``(d,)`` for each document: ``cls``, ``last``, ``max``, ``mean`` or ``sum``.
 
         Mean and sum leave special tokens out, but not the mask: it stands for a token.
+
+        Parameters
+        ----------
+        output
+            Of a forward pass.
+        prepared
+            Its batch.
+        how
+            ``cls``, ``last``, ``max``, ``mean`` or ``sum``.
         """
         batch, weights = prepared.batch, None
         special = [token for token in self.facts.special_ids if token != self.facts.mask_id]
@@ -270,7 +312,17 @@ class Objective(Criterion):
 
     @abstractmethod
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
-        """Losses and metrics of a forward pass."""
+        """Losses and metrics of a forward pass.
+
+        Parameters
+        ----------
+        core
+            The model.
+        output
+            Of its forward pass.
+        prepared
+            The batch.
+        """
 
 
 @contextmanager

@@ -31,7 +31,15 @@ class Sum(NamedTuple):
 
     @classmethod
     def of(cls, items: Tensor, weights: Tensor | None = None) -> Sum:
-        """Sum of items ``(m,)``, with weights ``(m,)`` whose sum is the count."""
+        """Sum of items ``(m,)``, with weights ``(m,)`` whose sum is the count.
+
+        Parameters
+        ----------
+        items
+            ``(m,)``.
+        weights
+            ``(m,)``; all 1 by default.
+        """
         items = items.float()
         if weights is None:
             return cls(items.sum(), items.new_tensor(float(items.numel())))

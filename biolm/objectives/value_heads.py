@@ -89,7 +89,15 @@ class TokenValues(nn.Module):
         self.nonzero = _Decoder(width + condition, width) if zero else None
 
     def forward(self, states: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """States ``(t, d)`` and conditions ``(t, c)`` to values and logits ``(t,)``."""
+        """States ``(t, d)`` and conditions ``(t, c)`` to values and logits ``(t,)``.
+
+        Parameters
+        ----------
+        states
+            ``(t, d)``.
+        condition
+            ``(t, c)``; None for none.
+        """
         x = states if condition is None else torch.cat((states, condition), -1)
         return self.value(x), None if self.nonzero is None else self.nonzero(x)
 
@@ -113,7 +121,17 @@ class CellToGenes(GeneQueryHead):
         self.nonzero = nn.Linear(width, width + condition) if zero else None
 
     def logit(self, genes: Tensor, cells: Tensor, lengths: Tensor) -> Tensor | None:
-        """Logit of not being zero, ``(t,)``; arguments as of :meth:`forward`."""
+        """Logit of not being zero, ``(t,)``; arguments as of :meth:`forward`.
+
+        Parameters
+        ----------
+        genes
+            ``(t, d)`` embeddings of the genes that are asked for.
+        cells
+            ``(b, d)`` vectors of the cells.
+        lengths
+            ``(b,)`` genes asked of each cell.
+        """
         if self.nonzero is None:
             return None
         wanted = self.nonzero(torch.sigmoid(self.query(genes)))  # (t, d + c)

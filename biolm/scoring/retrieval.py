@@ -46,7 +46,15 @@ class Retrieval:
         return min(k / self.gallery, 1.0)
 
     def interval(self, k: int, *, seed: int = 0) -> tuple[float, float]:
-        """95 % of recall at ``k`` under resampling of the queries."""
+        """95 % of recall at ``k`` under resampling of the queries.
+
+        Parameters
+        ----------
+        k
+            How many of the nearest are looked at.
+        seed
+            Of the resampling.
+        """
         rng = np.random.default_rng(seed)
         hits = (self.ranks <= k)[rng.integers(0, len(self.ranks), (SAMPLES, len(self.ranks)))].mean(1)
         low, high = np.percentile(hits, [2.5, 97.5])

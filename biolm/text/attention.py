@@ -43,6 +43,13 @@ class TextAttention:
     def map(self, layer: int, head: int | None = None) -> NDArray[np.float32]:
         """Map ``(s, s)`` of a layer and a head, both counted from 0 (-1 the last); the heads' mean for None.
 
+        Parameters
+        ----------
+        layer
+            From 0; -1 for the last.
+        head
+            From 0; -1 for the last; None for the mean of all.
+
         Raises
         ------
         ConfigError

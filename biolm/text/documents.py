@@ -171,7 +171,17 @@ class DocumentModel:
         return _Binding(settings.overlap, metadata)
 
     def embed(self, block: list[Document], binding: _Binding, options: EmbedOptions) -> NDArray[np.float32]:
-        """``(n, d)``, a vector for each document; see :func:`biolm.text.embed.embed_texts`."""
+        """``(n, d)``, a vector for each document; see :func:`biolm.text.embed.embed_texts`.
+
+        Parameters
+        ----------
+        block
+            Documents.
+        binding
+            What :meth:`bind` gave.
+        options
+            Pool, windows, device, size of batches.
+        """
         from dataclasses import replace
 
         from biolm.text.embed import embed_texts

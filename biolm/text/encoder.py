@@ -43,7 +43,15 @@ class Padded(nn.Module):
         self._segments = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def forward(self, batch: Batch, *, logits: bool = False) -> _Hidden:  # noqa: ARG002  # as the core
-        """Last hidden states ``(t, d)``."""
+        """Last hidden states ``(t, d)``.
+
+        Parameters
+        ----------
+        batch
+            Packed pieces.
+        logits
+            Not used; the signature of the core.
+        """
         lengths = batch.lengths.tolist()
         mask = _padded(torch.ones_like(batch.ids), lengths).bool()
         given = {"input_ids": _padded(batch.ids, lengths), "attention_mask": mask.long()}

@@ -115,7 +115,15 @@ class LengthReport:
     most: int = 0
 
     def add(self, pieces: int, windows: int) -> None:
-        """Note one text."""
+        """Note one text.
+
+        Parameters
+        ----------
+        pieces
+            Of the text.
+        windows
+            In which it is read.
+        """
         self.texts += 1
         self.pieces += pieces
         self.most = max(self.most, pieces)

@@ -95,6 +95,15 @@ class FineTuned:
         """Logits ``(n, c)`` or numbers ``(n,)`` of each label column, packed batch by packed batch.
 
         ``(u, c)`` or ``(u,)`` where tokens are labelled. Examples without a token are NaN.
+
+        Parameters
+        ----------
+        tokens
+            Packed examples.
+        batch_tokens
+            Most tokens of a batch.
+        device
+            Where it runs.
         """
         return self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
 

@@ -74,7 +74,15 @@ class GeneResolver:
         return rows
 
     def find(self, name: str, present: Container[str]) -> Found:
-        """Row of a name, -1 where it is not found, and how; ``present`` are all names of the file."""
+        """Row of a name, -1 where it is not found, and how; ``present`` are all names of the file.
+
+        Parameters
+        ----------
+        name
+            As the file writes it.
+        present
+            All names of the file.
+        """
         row = self.rows.get(name)
         if row is not None:
             return row, Step.EXACT

@@ -171,6 +171,13 @@ class SequenceTokenizer(Protocol):
         """``(t, 2)`` first letter and end, in its own record, of what each token stands for.
 
         Special tokens span nothing: (0, 0) before and (length, length) after the letters.
+
+        Parameters
+        ----------
+        block
+            The records.
+        tokens
+            What :meth:`tokenize` made of them.
         """
         ...
 

@@ -132,7 +132,17 @@ class BpeTokenizer:
     def tokenize(
         self, block: SequenceBlock, *, policy: Policy = "unknown", tally: Tally | None = None
     ) -> Tokens:
-        """Packed tokens of a block."""
+        """Packed tokens of a block.
+
+        Parameters
+        ----------
+        block
+            Records.
+        policy
+            Of residues or bases that are not known: ``error``, ``unknown`` or ``skip``.
+        tally
+            Counts what was met; None where nobody asks.
+        """
         texts, numbers = self._texts(block, policy, tally)
         encoded = self._merger.encode_batch_fast(texts, add_special_tokens=False)
         offsets = np.zeros(len(encoded) + 1, np.int64)

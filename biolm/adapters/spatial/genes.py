@@ -61,11 +61,25 @@ class GenePanel:
 
         Everything that the model reads (values, ranks, library size) comes from this table, so the counts of
         a target can have no part in it. Genes that the section lacks are zero.
+
+        Parameters
+        ----------
+        counts
+            ``(n, g)`` of a section.
+        genes
+            ``(g,)`` their names.
         """
         return _columns(counts, genes, self.context)
 
     def target_counts(self, counts: Any, genes: NDArray[np.str_]) -> Any:
         """``(n, k)`` counts of the targets.
+
+        Parameters
+        ----------
+        counts
+            ``(n, g)`` of a section.
+        genes
+            ``(g,)`` their names.
 
         Raises
         ------
@@ -93,7 +107,17 @@ class GenePanel:
         return np.asarray(table @ self.components.T) - self.components @ self.centre
 
     def fit_components(self, contexts: Sequence[Any], components: int, seed: int = 0) -> GenePanel:
-        """The panel with principal components of the context counts of training sections, without labels."""
+        """The panel with principal components of the context counts of training sections, without labels.
+
+        Parameters
+        ----------
+        contexts
+            ``(n, c)`` context counts of each training section.
+        components
+            How many are kept.
+        seed
+            Of the randomised decomposition.
+        """
         from scipy.sparse import vstack
         from sklearn.decomposition import PCA
 

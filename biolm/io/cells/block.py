@@ -56,7 +56,13 @@ class CellBlock:
         return np.arange(self.start, self.start + len(self)) if self.rows is None else self.rows
 
     def part(self, start: int, stop: int) -> CellBlock:
-        """The cells ``start`` to ``stop`` of this block; nothing is copied but the row pointers."""
+        """The cells ``start`` to ``stop`` of this block; nothing is copied but the row pointers.
+
+        Parameters
+        ----------
+        start, stop
+            Rows of this block.
+        """
         low, high = int(self.indptr[start]), int(self.indptr[stop])
         return CellBlock(
             start=self.start + start,
@@ -151,7 +157,15 @@ class CellSource(Protocol):
     places: NDArray[np.float64] | None
 
     def blocks(self, rows: int = 8192, start: int = 0, stop: int | None = None) -> Iterator[CellBlock]:
-        """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time."""
+        """Cells ``start`` to ``stop`` in order, at most ``rows`` in memory at a time.
+
+        Parameters
+        ----------
+        rows
+            Most cells of a block.
+        start, stop
+            First cell, and the one after the last; None for the end.
+        """
         ...
 
     @property

@@ -97,6 +97,13 @@ class FileArray:
         """Items ``first`` to ``last`` of every span ``(s,)``, one after the other, out of the map.
 
         They are turned into the number type ``kind`` on the way, if that is wider.
+
+        Parameters
+        ----------
+        first, last
+            ``(s,)`` begin and end of each span, in items.
+        kind
+            Number type of the copy.
         """
         view = self._mapped()
         check_whole(self._path, self._needed, self._handle)

@@ -40,7 +40,15 @@ class Reader(Protocol):
 
     @staticmethod
     def open_file(path: Path, matrix: str) -> CellSource:
-        """Open it."""
+        """Open it.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        matrix
+            ``X``, ``raw/X`` or ``layers/NAME``; with the mark of genes x cells where it is turned.
+        """
         ...
 
 

@@ -38,7 +38,13 @@ class Rows(Protocol):
     shape: tuple[int, int]
 
     def read(self, start: int, stop: int) -> CellBlock:
-        """The cells ``start`` to ``stop``; fastest when called in order."""
+        """The cells ``start`` to ``stop``; fastest when called in order.
+
+        Parameters
+        ----------
+        start, stop
+            First row, and the one after the last.
+        """
         ...
 
     def close(self) -> None:

@@ -54,7 +54,17 @@ class SequenceBlock:
 
     @classmethod
     def of(cls, texts: Sequence[str], names: Sequence[str] | None = None, start: int = 0) -> SequenceBlock:
-        """A block of sequences in memory; without ``names`` they are numbered from 1."""
+        """A block of sequences in memory; without ``names`` they are numbered from 1.
+
+        Parameters
+        ----------
+        texts
+            Sequences.
+        names
+            Of each; numbers from 1 by default.
+        start
+            Number of the first record in its file.
+        """
         given = [str(start + place + 1) for place in range(len(texts))] if names is None else list(names)
         pieces = [text.encode("ascii", "replace") for text in texts]
         return cls(
@@ -106,7 +116,13 @@ class SequenceBlock:
         )
 
     def part(self, first: int, last: int) -> SequenceBlock:
-        """Records ``first`` to ``last`` as a view; nothing is copied."""
+        """Records ``first`` to ``last`` as a view; nothing is copied.
+
+        Parameters
+        ----------
+        first, last
+            Records, ``last`` not included.
+        """
         span = slice(int(self.offsets[first]), int(self.offsets[last]))
         return SequenceBlock(
             names=self.names[first:last],
@@ -136,6 +152,13 @@ class SequenceSource(Protocol):
         """All records in order, at most ``records`` and ``residues`` a block.
 
         A record longer than ``residues`` makes a block of its own.
+
+        Parameters
+        ----------
+        records
+            Most records of a block.
+        residues
+            Most residues or bases of a block; a longer record is a block of its own.
         """
         ...
 

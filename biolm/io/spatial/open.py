@@ -71,7 +71,15 @@ class Layout(Protocol):
 
     @staticmethod
     def open_layout(path: Path, options: SectionOptions) -> Section:
-        """Open it."""
+        """Open it.
+
+        Parameters
+        ----------
+        path
+            Of the file or folder.
+        options
+            What the user says about it.
+        """
         ...
 
 

@@ -27,7 +27,15 @@ class Losses:
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, what: str, document: str) -> None:
-        """Count one thing of a document."""
+        """Count one thing of a document.
+
+        Parameters
+        ----------
+        what
+            What the format cannot hold, such as ``nested mentions``.
+        document
+            Its name, for the report.
+        """
         self.counts[what] += 1
         self.first.setdefault(what, document)
 

@@ -55,7 +55,15 @@ class SchemeEvidence:
     against: dict[str, str] = field(default_factory=dict)
 
     def add(self, tags: Sequence[str], where: str = "") -> None:
-        """Take the tags of one sentence; ``where`` says which, for messages."""
+        """Take the tags of one sentence; ``where`` says which, for messages.
+
+        Parameters
+        ----------
+        tags
+            Of one sentence.
+        where
+            Which sentence, for messages.
+        """
         before = ("O", "")
         for number, tag in enumerate([*tags, "O"]):
             here = split_tag(tag)

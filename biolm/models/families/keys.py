@@ -26,11 +26,29 @@ class Fused(Protocol):
     """How one published tensor holds one or several of ours."""
 
     def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
-        """Cut a published tensor."""
+        """Cut a published tensor.
+
+        Parameters
+        ----------
+        tensor
+            As published.
+        names
+            How many of ours it holds.
+        config
+            Of the core.
+        """
         ...
 
     def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
-        """Make the published tensor again."""
+        """Make the published tensor again.
+
+        Parameters
+        ----------
+        parts
+            The core's tensors, in the order of the line.
+        config
+            Of the core.
+        """
         ...
 
 
@@ -145,6 +163,15 @@ class KeyTable:
     ) -> dict[str, Tensor]:
         """Rename (and cut) published weights.
 
+        Parameters
+        ----------
+        tensors
+            Published weights by name.
+        config
+            Of the core.
+        source
+            Names the file in messages.
+
         Raises
         ------
         CheckpointError
@@ -182,6 +209,13 @@ class KeyTable:
     def ours_to_theirs(self, tensors: Mapping[str, Tensor], config: CoreConfig) -> dict[str, Tensor]:
         """Rename (and join) the core's weights as published.
 
+        Parameters
+        ----------
+        tensors
+            The core's weights by name.
+        config
+            Of the core.
+
         Raises
         ------
         CheckpointError
@@ -205,7 +239,15 @@ class KeyTable:
         return out
 
     def published(self, ours: str, config: CoreConfig) -> str:
-        """Published name of one of the core's weights, for messages; ours where there is none."""
+        """Published name of one of the core's weights, for messages; ours where there is none.
+
+        Parameters
+        ----------
+        ours
+            The core's name.
+        config
+            Of the core.
+        """
         for key in self._active(config):
             for name in key.names:
                 if match := re.fullmatch(_regex(name), ours):
@@ -213,7 +255,15 @@ class KeyTable:
         return ours
 
     def drops(self, theirs: str, config: CoreConfig) -> bool:
-        """Whether a published weight is left out on purpose."""
+        """Whether a published weight is left out on purpose.
+
+        Parameters
+        ----------
+        theirs
+            Published name.
+        config
+            Of the core.
+        """
         return any(
             not key.names and self._pattern(spelling).fullmatch(theirs)
             for key in self._active(config)

@@ -77,7 +77,15 @@ class Prompts:
         return Tokens(ids=ids, offsets=offsets, index=block.numbers)
 
     def prompts(self, block: CellBlock, match: GeneMatch) -> list[str]:
-        """The prompt of each cell, empty without counts; equal counts stand in the file's order."""
+        """The prompt of each cell, empty without counts; equal counts stand in the file's order.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        """
         rows = prepare(block, match)
         names = match.names or self.names
         prompts = []
@@ -126,6 +134,15 @@ class Cell2Sentence(TokenCellModel):
         """What the model writes behind the prompt of each cell, to the first full stop; greedy.
 
         Empty for a cell without counts.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        most
+            Tokens of an answer.
         """
         prompts: Any = self.preprocessor.tokenizer
         texts = prompts.prompts(block, match)

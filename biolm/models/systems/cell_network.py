@@ -110,14 +110,30 @@ class CellNetwork(CellModel):
         return vectors
 
     def batches(self, tokens: Tokens, options: EmbedOptions) -> Iterator[NDArray[np.intp]]:
-        """Rows of each batch; cells without tokens are in none, and their vectors are zero."""
+        """Rows of each batch; cells without tokens are in none, and their vectors are zero.
+
+        Parameters
+        ----------
+        tokens
+            Packed cells.
+        options
+            Size of batches.
+        """
         filled = np.flatnonzero(tokens.lengths)
         for rows in pack(tokens.take(filled), options.batch_tokens):
             yield filled[rows]
 
     @abstractmethod
     def vectors(self, batch: Batch, how: str) -> Tensor:
-        """Vectors ``(b, d)`` of one batch, each of at least one token."""
+        """Vectors ``(b, d)`` of one batch, each of at least one token.
+
+        Parameters
+        ----------
+        batch
+            Packed cells.
+        how
+            One of the system's ways to pool.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

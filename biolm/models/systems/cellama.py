@@ -66,7 +66,15 @@ class SentenceTokenizer:
         return Tokens(ids=ids, offsets=offsets, index=block.numbers)
 
     def sentences(self, block: CellBlock, match: GeneMatch) -> list[str]:
-        """The sentence of each cell; empty for a cell without counts."""
+        """The sentence of each cell; empty for a cell without counts.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        """
         tops = top_genes(block, match, TOP)
         names = match.names or self.names
         return [cell_sentence([names[gene] for gene in top]) if len(top) else "" for top in tops]

@@ -163,7 +163,19 @@ class CellPlm(CellModel):
         return vectors
 
     def vectors(self, genes: Tensor, values: Tensor, starts: Tensor, *, seed: int) -> Tensor:
-        """Vectors ``(n, z)`` of one group; the seed draws its clusters, as torch draws them on the CPU."""
+        """Vectors ``(n, z)`` of one group; the seed draws its clusters, as torch draws them on the CPU.
+
+        Parameters
+        ----------
+        genes
+            ``(t,)`` expressed genes, cell by cell.
+        values
+            ``(t,)`` ``log(1 + count)``.
+        starts
+            ``(n,)`` where each cell begins.
+        seed
+            Of the drawn clusters.
+        """
         embedder: Any = self.network.core.embeddings
         states, latent = self.network.states(embedder.of_counts(genes, values, starts)), self.network.latent
         if self.cluster == "expected":

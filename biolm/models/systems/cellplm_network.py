@@ -39,7 +39,17 @@ class CellEmbedder(nn.Module):
         self.first, self.norm = nn.Linear(width, width), norm_of(norm, width)
 
     def of_counts(self, genes: Tensor, values: Tensor, starts: Tensor) -> Tensor:
-        """``(n, d)`` of genes and ``log(1 + count)``, one after the other, and where each cell starts."""
+        """``(n, d)`` of genes and ``log(1 + count)``, one after the other, and where each cell starts.
+
+        Parameters
+        ----------
+        genes
+            ``(t,)`` expressed genes, cell by cell.
+        values
+            ``(t,)`` ``log(1 + count)``.
+        starts
+            ``(n,)`` where each cell begins.
+        """
         table = self.token.weight
         x = embedding_bag(genes, table, starts, mode="sum", per_sample_weights=values.to(table))
         return self.norm(self.first(x).relu())  # type: ignore[no-any-return]
@@ -65,13 +75,29 @@ class Latent(nn.Module):
         return self.inference_qyx.get_submodule("0.logits")(states)  # type: ignore[no-any-return]
 
     def draw(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One cluster of each cell, one-hot ``(n, k)``: the largest logit with Gumbel noise."""
+        """One cluster of each cell, one-hot ``(n, k)``: the largest logit with Gumbel noise.
+
+        Parameters
+        ----------
+        logits
+            ``(n, k)`` of the clusters.
+        generator
+            Of the noise; torch's own by default.
+        """
         noise = torch.rand(logits.shape, generator=generator).to(logits)
         noise = -(-(noise + 1e-20).log() + 1e-20).log()
         return one_hot((logits + noise).argmax(1), logits.shape[1]).to(logits)
 
     def gaussian(self, states: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance ``(n, z)`` for a one-hot cluster of each cell."""
+        """Mean and variance ``(n, z)`` for a one-hot cluster of each cell.
+
+        Parameters
+        ----------
+        states
+            ``(n, d)``.
+        cluster
+            ``(n, k)`` one-hot.
+        """
         first, _, ends = self.inference_qzyx
         hidden = first(torch.cat((states, cluster), 1)).relu()
         return ends.get_submodule("mu")(hidden), softplus(ends.get_submodule("var")(hidden))
@@ -118,7 +144,15 @@ class Decoder(nn.Module):
         self.out_layer.dec_disp = nn.Parameter(torch.zeros(genes))
 
     def forward(self, latent: Tensor, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean counts ``(n, g)`` and dispersions ``(g,)``; a label that is not given is the sum of all."""
+        """Mean counts ``(n, g)`` and dispersions ``(g,)``; a label that is not given is the sum of all.
+
+        Parameters
+        ----------
+        latent
+            ``(n, z)``.
+        labels
+            ``(n,)`` codes by kind of label, such as the batch.
+        """
         x = latent
         for layer, covariates in zip(self.layers, self.covariate_layers, strict=True):
             x = layer(x)

@@ -132,7 +132,15 @@ class SpotBatch(NamedTuple):
     has_image: Tensor
 
     def seeing(self, genes: Tensor | bool, image: Tensor | bool) -> SpotBatch:
-        """The spots with a side taken away where ``(b,)`` or all is false."""
+        """The spots with a side taken away where ``(b,)`` or all is false.
+
+        Parameters
+        ----------
+        genes
+            ``(b,)`` whose genes stay, or all or none.
+        image
+            ``(b,)`` whose image stays, or all or none.
+        """
         return self._replace(has_genes=self.has_genes & genes, has_image=self.has_image & image)
 
 
@@ -195,7 +203,15 @@ class GeneImageModel(nn.Module):
         self.image_contrast = nn.Linear(d + 2 * c.image_width, c.contrast)
 
     def forward(self, batch: SpotBatch, maps: list[FusionMaps] | None = None) -> Prediction:
-        """Predict; ``maps`` receives the attention of every fusion layer."""
+        """Predict; ``maps`` receives the attention of every fusion layer.
+
+        Parameters
+        ----------
+        batch
+            Spots.
+        maps
+            Gets the attention of every fusion layer; None where nobody asks.
+        """
         genes, image = self.gene_stream(batch), self.image_stream(batch)
         fused_genes, fused_image = self.fusion(genes, image, maps)
         both = torch.cat((_mean(fused_genes), _mean(fused_image)), 1)  # (b, 2d)

@@ -96,7 +96,15 @@ class UnseenPads:
         """No fixed state."""
 
     def project(self, memory: Tensor, layer: Attention) -> tuple[Tensor, Tensor]:
-        """Keys and values of a second stream."""
+        """Keys and values of a second stream.
+
+        Parameters
+        ----------
+        memory
+            ``(u, d)`` states of a second stream.
+        layer
+            Whose keys and values they become.
+        """
         return layer.keys_values(memory)
 
 
@@ -130,7 +138,15 @@ class Nicheformer(TokenCellModel):
 
     @torch.inference_mode()
     def padded_states(self, ids: Tensor, hidden_state: int = -1) -> Tensor:
-        """Hidden states ``(b, s, d)`` of padded ids ``(b, s)``, of which no pad is seen."""
+        """Hidden states ``(b, s, d)`` of padded ids ``(b, s)``, of which no pad is seen.
+
+        Parameters
+        ----------
+        ids
+            ``(b, s)`` with pads behind.
+        hidden_state
+            -1 the last, 0 the embeddings.
+        """
         batch = Batch.from_padded(ids)
         cache = UnseenPads(batch.ids != PAD)
         layers = layers_for(self.core, hidden_state)

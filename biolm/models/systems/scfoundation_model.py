@@ -125,7 +125,15 @@ class Decoder(nn.Module):
         self.to_final = nn.Linear(config.d_model, 1)
 
     def forward(self, x: Tensor, cells: int) -> Tensor:
-        """Vectors ``(b, m + 2, w)`` from ``(b (m + 2), d)``."""
+        """Vectors ``(b, m + 2, w)`` from ``(b (m + 2), d)``.
+
+        Parameters
+        ----------
+        x
+            ``(b (m + 2), d)`` all genes of all cells, and two tokens of depth.
+        cells
+            ``b``.
+        """
         length = len(x) // cells
         offsets = torch.arange(cells + 1, dtype=torch.int32, device=x.device) * length
         places = torch.arange(length, device=x.device).repeat(cells)

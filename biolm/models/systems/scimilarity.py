@@ -125,7 +125,15 @@ class Scimilarity(CellModel):
         return genes, np.log1p(counts / totals[cells] * _TARGET).astype(np.float32), starts
 
     def inputs(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
-        """``(n, m)`` what the first layer reads."""
+        """``(n, m)`` what the first layer reads.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        """
         genes, values, starts = self._inputs(block, match)
         out = np.zeros((len(block), len(self.vocabulary)), np.float32)
         out[np.repeat(np.arange(len(block)), np.diff(np.append(starts, len(genes)))), genes] = values

@@ -56,7 +56,17 @@ class ExpressionSpace:
 
     @classmethod
     def of(cls, vocabulary: GeneVocabulary, counts: Any, seed: int = 0) -> ExpressionSpace:
-        """The space of training counts, a sparse ``(n, m)`` matrix."""
+        """The space of training counts, a sparse ``(n, m)`` matrix.
+
+        Parameters
+        ----------
+        vocabulary
+            Genes of the columns.
+        counts
+            Sparse ``(n, m)``, of training cells alone.
+        seed
+            Of the components.
+        """
         totals = np.asarray(counts.sum(0)).ravel()
         table = log_normalised(counts)
         mean = np.asarray(table.mean(0)).ravel()
@@ -65,7 +75,15 @@ class ExpressionSpace:
         return cls(vocabulary, share, mean.astype(np.float32), loadings, noise)
 
     def without(self, present: NDArray[np.bool_], genes: NDArray[np.float32]) -> LinearPart:
-        """Weights and bias that do with the ``present`` genes ``(m,)`` what ``genes (m, c)`` do with all."""
+        """Weights and bias that do with the ``present`` genes ``(m,)`` what ``genes (m, c)`` do with all.
+
+        Parameters
+        ----------
+        present
+            ``(m,)`` genes that a file has.
+        genes
+            ``(m, c)`` weights of a classifier that was trained on all.
+        """
         kept, lacked = self.loadings[present].astype(float), self.loadings[~present].astype(float)
         precision = kept.T @ kept + self.noise * np.eye(kept.shape[1])
         # Weights that the lacked genes hand over to the held ones.
@@ -82,7 +100,15 @@ class ExpressionSpace:
         return present
 
     def table(self, block: CellBlock, match: GeneMatch) -> Any:
-        """Sparse ``(n, m)`` log1p of counts, scaled to the total of the file's genes in training."""
+        """Sparse ``(n, m)`` log1p of counts, scaled to the total of the file's genes in training.
+
+        Parameters
+        ----------
+        block
+            Cells.
+        match
+            Their genes in the vocabulary.
+        """
         total = TOTAL * float(self.share[self.present(match)].sum())
         return log_normalised(counts_in(block, match, len(self.vocabulary)), total)
 

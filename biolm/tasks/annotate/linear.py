@@ -57,7 +57,15 @@ class LinearMap:
     bias: NDArray[np.float32]
 
     def logits(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n, c)`` logits of vectors ``(n, d)`` and a sparse ``(n, m)`` table."""
+        """``(n, c)`` logits of vectors ``(n, d)`` and a sparse ``(n, m)`` table.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, d)`` of the model.
+        table
+            Sparse ``(n, m)`` expression; read where genes have weights.
+        """
         logits = np.asarray(vectors @ self.vectors + self.bias, dtype=np.float64)
         if self.reads_genes:
             logits += np.asarray(table @ self.genes)

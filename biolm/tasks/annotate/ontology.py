@@ -58,6 +58,13 @@ class Ontology:
     def roll_up(self, classes: Sequence[str], coarse: Sequence[str]) -> dict[str, str]:
         """The coarse name of each class: its nearest ancestor among ``coarse``, or the class itself.
 
+        Parameters
+        ----------
+        classes
+            Names or ids of the classes.
+        coarse
+            Names or ids of the terms to name them by.
+
         Raises
         ------
         InputError

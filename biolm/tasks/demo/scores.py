@@ -110,7 +110,15 @@ class CellSet:
     def vectors(
         self, model: genetext.GeneText, genes: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """``(n, d)`` centred over the set, from the vocabulary's ``genes (m,)`` alone where given."""
+        """``(n, d)`` centred over the set, from the vocabulary's ``genes (m,)`` alone where given.
+
+        Parameters
+        ----------
+        model
+            The model.
+        genes
+            ``(m,)`` rows of its vocabulary that it may read; all by default.
+        """
         match = self.match
         if genes is not None:
             target = np.where((match.target >= 0) & genes[match.target], match.target, -1)
@@ -218,7 +226,15 @@ class Baselines:
         return cls(model, genetext.load(shipped("genetext/control")), tuple(random))
 
     def scores(self, score: Callable[[genetext.GeneText, int], Score], draws: int = 1) -> tuple[Score, ...]:
-        """Model, fitted control and random control, each the mean over its draws."""
+        """Model, fitted control and random control, each the mean over its draws.
+
+        Parameters
+        ----------
+        score
+            Scores a model, given the model and the number of a draw.
+        draws
+            How many for the model and its fitted control.
+        """
         return (
             pooled([score(self.model, draw) for draw in range(draws)], name=MODEL),
             pooled([score(self.alike, draw) for draw in range(draws)], name=ALIKE),

@@ -50,11 +50,27 @@ class ChangingCells(ABC):
 
     @abstractmethod
     def vectors(self, cells: NDArray[np.int64], edits: Sequence[Edit]) -> NDArray[np.float32]:
-        """Vectors ``(p, d)`` of cells after one edit each; an empty :class:`Edit` changes nothing."""
+        """Vectors ``(p, d)`` of cells after one edit each; an empty :class:`Edit` changes nothing.
+
+        Parameters
+        ----------
+        cells
+            ``(p,)`` numbers.
+        edits
+            One for each.
+        """
 
     @abstractmethod
     def changes(self, cell: int, edit: Edit) -> bool:
-        """Whether an edit changes what the model reads of a cell: raising its highest gene does not."""
+        """Whether an edit changes what the model reads of a cell: raising its highest gene does not.
+
+        Parameters
+        ----------
+        cell
+            Number of the cell.
+        edit
+            What is done to it.
+        """
 
     def pieces(self, cells: NDArray[np.int64]) -> Iterator[slice]:
         """Runs of pairs that fit the memory together."""

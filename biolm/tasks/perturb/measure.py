@@ -72,7 +72,19 @@ class Shifts:
 
     @classmethod
     def empty(cls, cells: int, edits: int, controls: int, width: int) -> Shifts:
-        """Nothing measured yet."""
+        """Nothing measured yet.
+
+        Parameters
+        ----------
+        cells
+            How many.
+        edits
+            How many.
+        controls
+            Random genes for each edit and cell.
+        width
+            Of the vectors.
+        """
         a, b, c, d, e, f = np.full((6, cells, edits), np.nan)
         drawn = np.full((cells, edits, controls), -1, np.int64)
         return cls(a, b, c, d, e, f, drawn, np.zeros((edits, width)))

@@ -34,11 +34,11 @@ class Calibration:
 
     Examples
     --------
-    >>> held = Calibration(np.array([[0.1, 0.2], [0.2, 0.4], [0.3, 0.3]], np.float32))
-    >>> held.statistic(np.array([[0.2, 0.2, 0.9]])).round(2).tolist()
+    >>> calibration = Calibration(np.array([[0.1, 0.2], [0.2, 0.4], [0.3, 0.3]], np.float32))
+    >>> calibration.statistic(np.array([[0.2, 0.2, 0.9]])).round(2).tolist()
     [0.2]
-    >>> held.farther(np.array([0.25]), k=2).round(2).tolist()
-    [0.67]
+    >>> round(calibration.threshold(k=2, fraction=0.5), 2)
+    0.3
     """
 
     distances: NDArray[np.float32]
@@ -49,13 +49,16 @@ class Calibration:
         return np.asarray(used.mean(1), np.float64)
 
     def threshold(self, k: int, fraction: float) -> float:
-        """Mean distance to ``k`` neighbours that a ``fraction`` of the reference's cells does not exceed."""
-        return float(np.quantile(self._own(k), fraction))
+        """Mean distance to ``k`` neighbours that a ``fraction`` of the reference's cells does not exceed.
 
-    def farther(self, statistic: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-        """``(q,)`` fraction of the reference's own cells that lie at least as far: near 0 is unusual."""
-        own = np.sort(self._own(k))
-        return 1 - np.searchsorted(own, statistic, side="left") / len(own)
+        Parameters
+        ----------
+        k
+            Neighbours.
+        fraction
+            Of the reference's cells that are at most so far from their own neighbours.
+        """
+        return float(np.quantile(self._own(k), fraction))
 
     def _own(self, k: int) -> NDArray[np.float64]:
         means = self.distances[:, :k].astype(np.float64).mean(1)

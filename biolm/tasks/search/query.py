@@ -75,7 +75,15 @@ class Neighbours:
     facts: dict[str, Any]
 
     def additions(self, key: str, label: str | None) -> CellAdditions:
-        """Columns ``KEY_distance``, ``KEY_out_of_reference``, ``KEY_LABEL`` and its confidence."""
+        """Columns ``KEY_distance``, ``KEY_out_of_reference``, ``KEY_LABEL`` and its confidence.
+
+        Parameters
+        ----------
+        key
+            Begins the names.
+        label
+            Column that is transferred; None for none.
+        """
         columns: dict[str, Any] = {
             f"{key}_distance": self.distance.astype(np.float32),
             f"{key}_out_of_reference": self.outside,

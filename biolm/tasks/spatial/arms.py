@@ -142,7 +142,19 @@ class ArmScores:
     niches: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add_retrieval(self, section: str, model: GeneImageModel, test: SpotArrays, device: str) -> None:
-        """Note how genes and images of one held-out section find each other, by vectors before fusion."""
+        """Note how genes and images of one held-out section find each other, by vectors before fusion.
+
+        Parameters
+        ----------
+        section
+            Its name.
+        model
+            Trained without it.
+        test
+            Spots of the section.
+        device
+            Where it runs.
+        """
         rows = np.flatnonzero(test.has_image)
         predicted = predict_arrays(model, test, device=device)
         for name, one in retrieve_both_ways(
@@ -151,7 +163,19 @@ class ArmScores:
             self.ranks.setdefault(name, {}).setdefault(section, []).append(one)
 
     def add_niche(self, section: str, model: GeneImageModel, known: SpotArrays, test: SpotArrays) -> None:
-        """Note how well the composition of the surroundings is predicted, beside the training mean's."""
+        """Note how well the composition of the surroundings is predicted, beside the training mean's.
+
+        Parameters
+        ----------
+        section
+            Its name.
+        model
+            Trained without it.
+        known
+            Spots that it was trained on.
+        test
+            Spots of the section.
+        """
         assert known.niche is not None
         assert test.niche is not None
         rows = np.isfinite(test.niche).all(1)
@@ -175,7 +199,15 @@ class ArmScores:
         return out
 
     def add(self, section: str, pairs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
-        """Note the arms of one seed on one section."""
+        """Note the arms of one seed on one section.
+
+        Parameters
+        ----------
+        section
+            Its name.
+        pairs
+            Of each arm the correlations ``(g,)`` with normalised and with raw values.
+        """
         if section not in self.sections:
             self.sections.append(section)
         for arm, (normalised, raw) in pairs.items():
@@ -183,12 +215,28 @@ class ArmScores:
             self.raw.setdefault(arm, {}).setdefault(section, []).append(raw)
 
     def table(self, arm: str, *, raw: bool = False) -> NDArray[np.float64]:
-        """``(s, g)`` means over the seeds."""
+        """``(s, g)`` means over the seeds.
+
+        Parameters
+        ----------
+        arm
+            Its name.
+        raw
+            Take correlations with raw instead of normalised values.
+        """
         sections = (self.raw if raw else self.normalised)[arm]
         return np.stack([np.mean(sections[section], 0) for section in self.sections])
 
     def interval(self, arm: str, *, raw: bool = False) -> Interval:
-        """Mean and 95 % interval of an arm."""
+        """Mean and 95 % interval of an arm.
+
+        Parameters
+        ----------
+        arm
+            Its name.
+        raw
+            Take correlations with raw instead of normalised values.
+        """
         return bootstrap_mean(self.table(arm, raw=raw))
 
     def image_gain(self, image: str = "both") -> Interval:

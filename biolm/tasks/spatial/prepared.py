@@ -67,7 +67,15 @@ class Prepared:
         return len(self.names)
 
     def take(self, rows: NDArray[np.int64], name: str | None = None) -> Prepared:
-        """Some spots as a section of their own, in ascending order; it has no neighbours among the others."""
+        """Some spots as a section of their own, in ascending order; it has no neighbours among the others.
+
+        Parameters
+        ----------
+        rows
+            ``(m,)`` of the spots.
+        name
+            Of the new section.
+        """
         rows = np.sort(rows)
         return replace(
             self,

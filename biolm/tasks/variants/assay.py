@@ -57,6 +57,15 @@ class Assay:
     def of(cls, wild: str, mutants: Sequence[str], *, offset: int = 0) -> Assay:
         """Variants of a protein in memory; written places exceed those of the protein by ``offset``.
 
+        Parameters
+        ----------
+        wild
+            The protein.
+        mutants
+            Such as ``A24G:K30R``.
+        offset
+            By how much written places exceed those of the protein.
+
         Raises
         ------
         InputError

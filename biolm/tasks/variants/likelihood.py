@@ -59,7 +59,17 @@ class Groups:
 
     @classmethod
     def single(cls, rows: NDArray[np.int64], places: NDArray[np.int64], targets: NDArray[np.int64]) -> Groups:
-        """Every token masked on its own."""
+        """Every token masked on its own.
+
+        Parameters
+        ----------
+        rows
+            ``(q,)`` sequence of each masked token.
+        places
+            ``(q,)`` its place there, special tokens not counted.
+        targets
+            ``(q, c)`` ids whose log-probability is wanted.
+        """
         return cls(rows, np.arange(len(rows) + 1), places, targets)
 
     def __len__(self) -> int:

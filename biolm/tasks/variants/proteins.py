@@ -129,7 +129,15 @@ class Substitutions:
         return cls(model=model, wild=wild, places=places, ids=ids, sums=sums)
 
     def borders(self, method: str, options: SequenceOptions) -> NDArray[np.int64]:
-        """Where blocks of ``places`` begin and end; the unmasked protein is one pass."""
+        """Where blocks of ``places`` begin and end; the unmasked protein is one pass.
+
+        Parameters
+        ----------
+        method
+            How they are scored.
+        options
+            Sizes of windows and batches.
+        """
         from biolm.tasks.variants.likelihood import masked_step
 
         if method == "wt-marginal":
@@ -216,6 +224,11 @@ class WholeSequences:
         """``(·, k)`` scores of the sequences ``first`` to ``last``, two of :func:`sequence_borders`.
 
         NaN for '' and where the model has no token for a letter that the wild type does not have.
+
+        Parameters
+        ----------
+        first, last
+            Sequences, ``last`` not included; two of :func:`sequence_borders`.
         """
         texts = [text.upper() for text in self.sequences[first:last]]
         unique = [text for text in dict.fromkeys(texts) if text and self._unread.isdisjoint(text)]

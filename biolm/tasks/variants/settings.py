@@ -158,7 +158,15 @@ class VariantSettings(RunSettings):
         return min(_WIDTH, (model.max_length - sum(model.preprocessor.special)) * model.tokenizer.stride)
 
     def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
-        """How scores were made; no date and no path."""
+        """How scores were made; no date and no path.
+
+        Parameters
+        ----------
+        model
+            That scored.
+        methods
+            How.
+        """
         metadata: dict[str, Any] = plain(
             {
                 "biolm_version": biolm.__version__,

@@ -119,7 +119,13 @@ class ChatClient:
     def stream(
         self, messages: str | Sequence[Mapping[str, str]], options: ChatOptions | None = None
     ) -> Iterator[str]:
-        """Pieces of the answer as they come; arguments and errors as of :meth:`ask`."""
+        """Pieces of the answer as they come; arguments and errors as of :meth:`ask`.
+
+        Parameters
+        ----------
+        messages, options
+            As of :meth:`ask`.
+        """
         with self._open(messages, options, stream=True) as answer:
             finished = False
             try:

@@ -122,7 +122,15 @@ class Linker:
         self._known: dict[str, list[Candidate]] = {}
 
     def candidates(self, name: str, most: int = 5) -> list[Candidate]:
-        """Identifiers that a name may mean, the best first; several of one way to be found are a doubt."""
+        """Identifiers that a name may mean, the best first; several of one way to be found are a doubt.
+
+        Parameters
+        ----------
+        name
+            As it is written in a text.
+        most
+            How many at most.
+        """
         if name not in self._known:
             self._known[name] = self._find(name, most)
         return self._known[name]

@@ -46,7 +46,15 @@ class Topics:
     coherence: NDArray[np.float64]
 
     def top(self, topic: int, count: int = 10) -> list[str]:
-        """The terms of most weight."""
+        """The terms of most weight.
+
+        Parameters
+        ----------
+        topic
+            Its number.
+        count
+            How many terms.
+        """
         order = np.argsort(-self.weights[topic], kind="stable")[:count]
         return [str(self.terms[row]) for row in order]
 

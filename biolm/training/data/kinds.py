@@ -40,7 +40,15 @@ class OpenData(Protocol):
         ...
 
     def examples(self, vocabulary: Vocabulary, folder: Path | None) -> Examples:
-        """The data as examples; ``folder`` is that of the run, None to plan only."""
+        """The data as examples; ``folder`` is that of the run, None to plan only.
+
+        Parameters
+        ----------
+        vocabulary
+            Of the model that is trained.
+        folder
+            Of the run; None to plan only.
+        """
         ...
 
     def close(self) -> None:

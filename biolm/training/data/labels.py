@@ -59,7 +59,15 @@ class LabelColumn:
         return np.asarray(~np.isnan(self.values.reshape(len(self.values), -1)).any(1))
 
     def of(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[Any]:
-        """Labels of the examples ``rows``, or of their tokens ``ids (t,)``."""
+        """Labels of the examples ``rows``, or of their tokens ``ids (t,)``.
+
+        Parameters
+        ----------
+        rows
+            ``(b,)`` examples.
+        ids
+            ``(t,)`` their tokens, where tokens are labelled.
+        """
         if self.level == "vocabulary":
             return self.values[ids]
         if self.offsets is None:
@@ -130,7 +138,15 @@ class Labels:
         return {name: column.classes for name, column in self.columns.items() if column.classes}
 
     def read(self, rows: NDArray[np.int64], batch: Batch) -> dict[str, torch.Tensor]:
-        """Labels of a batch of the examples ``rows``: ``(b,)``, or ``(t,)`` where tokens are labelled."""
+        """Labels of a batch of the examples ``rows``: ``(b,)``, or ``(t,)`` where tokens are labelled.
+
+        Parameters
+        ----------
+        rows
+            ``(b,)`` examples.
+        batch
+            Their tokens.
+        """
         import torch
 
         ids = batch.ids.numpy()

@@ -81,6 +81,13 @@ class Reader:
         """Batches of one pool; its examples are read once.
 
         What all examples of a batch share (gene panels) goes by the step, which is the same on all ``ranks``.
+
+        Parameters
+        ----------
+        group
+            The pool.
+        ranks
+            How many processes train; what a whole batch shares goes by the step, the same on all.
         """
         wanted = np.sort(np.concatenate([rows for _, rows in group.batches]))
         epoch = 0 if self.frozen_epoch else group.epoch

@@ -138,7 +138,15 @@ class Save(pl.Callback):
         self.write_model(module, first=trainer.is_global_zero)
 
     def write_model(self, module: Pretraining, *, first: bool) -> None:
-        """Write the model, its scores on the card; all processes must call it, the ``first`` writes."""
+        """Write the model, its scores on the card; all processes must call it, the ``first`` writes.
+
+        Parameters
+        ----------
+        module
+            What is trained.
+        first
+            Whether this process writes.
+        """
         kept = self.progress.scored if module.best else module.step
         if kept != module.step:
             log.info("saving the weights of step %d, whose held-out loss was lowest", kept)
@@ -158,6 +166,13 @@ class Save(pl.Callback):
 
     def save(self, trainer: pl.Trainer, module: Pretraining) -> None:
         """Write a checkpoint, and remove old ones.
+
+        Parameters
+        ----------
+        trainer
+            Lightning's.
+        module
+            What is trained.
 
         Raises
         ------

@@ -170,7 +170,15 @@ class Record(pl.Callback):
             self.write_training(trainer, module)
 
     def write_training(self, trainer: pl.Trainer, module: Pretraining) -> None:
-        """Means since the last row."""
+        """Means since the last row.
+
+        Parameters
+        ----------
+        trainer
+            Lightning's.
+        module
+            What is trained.
+        """
         means = module.train_means.means()
         means["rate"] = module.used_lr
         means |= module.throughput.read(trainer.world_size)
@@ -178,7 +186,17 @@ class Record(pl.Callback):
         self.add(module.step, "train", means)
 
     def add(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """Append numbers to every log."""
+        """Append numbers to every log.
+
+        Parameters
+        ----------
+        step
+            Optimiser steps so far.
+        split
+            ``train`` or ``validation``.
+        scores
+            Numbers by name.
+        """
         for logger in self.loggers:
             logger.add(step, split, scores)
 

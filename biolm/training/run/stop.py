@@ -40,7 +40,15 @@ class Stop:
                 signal.signal(number, self.hear)
 
     def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler's signature
-        """Note the first signal; the second of a kind stops at once."""
+        """Note the first signal; the second of a kind stops at once.
+
+        Parameters
+        ----------
+        number
+            Of the signal.
+        frame
+            Not used; a handler's signature.
+        """
         if number != self.asked:
             log.info("stopping after this step; once more to stop at once")
             self.asked, self._since = number, time.monotonic()

@@ -132,7 +132,17 @@ class Throughput:
     _paused: float | None = None
 
     def add(self, core: Transformer, prepared: Prepared, narrowed: Sequence[bool] = ()) -> None:
-        """Count a batch; tokens are those that the core reads, in all views. See :func:`step_flops`."""
+        """Count a batch; tokens are those that the core reads, in all views. See :func:`step_flops`.
+
+        Parameters
+        ----------
+        core
+            The model.
+        prepared
+            A batch.
+        narrowed
+            For each input, whether the last layer gives the states of the predicted tokens alone.
+        """
         self.tokens += sum(len(given.batch.ids) for given in (prepared, *prepared.others))
         self.examples += len(prepared.keys)
         self.flops += step_flops(core, prepared, narrowed)

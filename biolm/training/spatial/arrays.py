@@ -64,7 +64,15 @@ class SpotArrays:
         return len(self.scores)
 
     def batch(self, rows: NDArray[np.int64], *, image_of: NDArray[np.int64] | None = None) -> SpotBatch:
-        """Some spots; ``image_of`` gives them the images of other spots."""
+        """Some spots; ``image_of`` gives them the images of other spots.
+
+        Parameters
+        ----------
+        rows
+            ``(b,)`` spots.
+        image_of
+            ``(b,)`` spots whose images they get; None for their own.
+        """
         import torch
 
         from biolm.models.systems.gene_image import SpotBatch
