@@ -214,10 +214,14 @@ class CellFactors(CellModel):
         GeneMatchError
             If the file measures fewer than 30 genes with loadings.
         """
-        factors = self.factors(block, match) * self._weights
         text = self.text.embed(block, match, options)
-        parts = [factors / self.scales[0], TEXT_SHARE * text / self.scales[1]]
+        parts = [self.placed(block, match), TEXT_SHARE * text / self.scales[1]]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+    def placed(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
+        """The first ``d`` axes of :meth:`embed`, without the text: factors weighted by their signal."""
+        weighted = self.factors(block, match) * self._weights / self.scales[0]
+        return np.asarray(weighted, np.float32)
 
     def factors(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
         """Posterior means ``(n, d)`` of a block of counts, unscaled; zeros, as the prior, without counts."""

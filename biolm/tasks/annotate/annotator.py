@@ -21,12 +21,10 @@ from biolm.io.digests import check_digests, check_facts, digests_of, sealed
 from biolm.io.json_file import read_json
 from biolm.io.provenance import digest, plain
 from biolm.jobs.modality import loaded_for
-from biolm.tasks.annotate.distance import Distance
 from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
-from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.names import refuse_unknown
-from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.packing import frozen_of, taken_apart
 from biolm.tasks.annotate.tune import TunedModel
 from biolm.vocab.genes import GeneVocabulary
 
@@ -93,6 +91,8 @@ class Annotator:
         Whether it has a model of its own.
     tuned
         What writes that model; None once it was read from a folder.
+    factors
+        ``name`` and ``digest`` of the model of factor space; None where rows have no place there.
     """
 
     model: Any
@@ -104,6 +104,7 @@ class Annotator:
     modality: str = "cells"
     trained: bool = False
     tuned: FineTuned | None = None
+    factors: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         sizes = (f"{len(head.classes)} classes" if head.classes else "numbers" for head in self.heads)
@@ -119,6 +120,11 @@ class Annotator:
     def reads_genes(self) -> bool:
         """Whether any head reads expression."""
         return any(head.frozen.reads_genes for head in self.heads)
+
+    @property
+    def reads_factors(self) -> bool:
+        """Whether any head looks for novel rows in factor space."""
+        return any(head.frozen.reads_factors for head in self.heads)
 
     def save(self, folder: Path) -> None:
         """Write into a folder that exists."""
@@ -143,7 +149,7 @@ def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[st
     space, heads = annotator.space, []
     arrays = {} if space is None else {name: getattr(space, name) for name in _SPACE}
     for number, head in enumerate(annotator.heads):
-        facts, held = _taken_apart(head.frozen)
+        facts, held = taken_apart(head.frozen)
         arrays |= {f"{number}.{name}": value for name, value in held.items()}
         named = {"label": head.label, "classes": list(head.classes)}
         heads.append(named | facts | {"report": dict(head.report)})
@@ -154,6 +160,8 @@ def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[st
         "facts": dict(annotator.facts),
         "heads": heads,
     }
+    if annotator.factors is not None:
+        content["factors"] = dict(annotator.factors)
     if space is None:
         return content | {"modality": annotator.modality}, arrays
     genes = {
@@ -168,7 +176,7 @@ def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[st
 def _pack_one(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Plain content and arrays of an annotator of one label."""
     (head,) = annotator.heads
-    facts, arrays = _taken_apart(head.frozen)
+    facts, arrays = taken_apart(head.frozen)
     content = {
         "schema": ONE_LABEL,
         "model": reference,
@@ -221,6 +229,7 @@ def load_annotator(folder: str | Path, model: Any = None) -> Annotator:
             facts=content["facts"],
             modality=content["modality"],
             trained=content["trained"],
+            factors=content.get("factors"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the parts of {folder} do not fit together ({error}); fit it again") from error
@@ -335,41 +344,10 @@ def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
     return found
 
 
-def _taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Plain facts and arrays of a classifier."""
-    facts: dict[str, Any] = {
-        "recipe": list(frozen.recipe),
-        "temperature": frozen.temperature,
-        "threshold": frozen.threshold,
-    }
-    scorer = frozen.scorer
-    held: dict[str, NDArray[Any]]
-    spaces: dict[str, NDArray[Any]] = {}
-    if frozen.distance is not None:
-        facts["distance"], spaces = frozen.distance.taken_apart()
-    if isinstance(scorer, Neighbours):
-        held = spaces | {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
-        return facts | {"kind": "neighbours", "k": scorer.k}, held
-    held = spaces | {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
-    return facts | {"kind": "linear"}, held
-
-
-def _frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
-    """A classifier from what :func:`_taken_apart` gave."""
-    own = dict(arrays)
-    distance = Distance.joined(held.get("distance", ()), own)
-    scorer: LinearMap | Neighbours
-    if held["kind"] == "neighbours":
-        scorer = Neighbours(**own, n_classes=n_classes, k=held["k"])
-    else:
-        scorer = LinearMap(**own)
-    return Frozen(scorer, tuple(held["recipe"]), held["temperature"], held["threshold"], distance)
-
-
 def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> Head:
     own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     refuse_unknown(held["classes"], f"label {held['label']!r} of the annotator")
-    frozen = _frozen_of(held, own, len(held["classes"]))
+    frozen = frozen_of(held, own, len(held["classes"]))
     return Head(held["label"], tuple(held["classes"]), frozen, held["report"])
 
 

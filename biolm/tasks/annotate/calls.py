@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,16 @@ class Judged:
     ----------
     probabilities
         Of each head ``(n, c)`` float32, calibrated; NaN for cells without counts.
-    novel
-        ``(n, heads)`` cells that lie far from the training cells.
+    far, near
+        ``(n, heads)`` distances from the training cells, as :class:`~biolm.tasks.annotate.frozen.Frozen`
+        gives them.
     empty
         ``(n,)`` cells without counts.
     """
 
     probabilities: list[NDArray[np.float32]]
-    novel: NDArray[np.bool_]
+    far: NDArray[np.float32]
+    near: NDArray[np.float32]
     empty: NDArray[np.bool_]
 
     @classmethod
@@ -47,11 +50,12 @@ class Judged:
         """Of no cell."""
         heads = annotator.heads
         none = [np.zeros((0, len(head.classes)), np.float32) for head in heads]
-        return cls(none, np.zeros((0, len(heads)), bool), np.zeros(0, bool))
+        nothing = np.zeros((0, len(heads)), np.float32)
+        return cls(none, nothing, nothing, np.zeros(0, bool))
 
     @classmethod
     def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
-        """Of consecutive blocks: ``head0``, ``head1`` ..., ``novel`` and ``empty`` of each."""
+        """Of consecutive blocks: ``head0``, ``head1`` ..., ``far``, ``near`` and ``empty``."""
         none = cls.nothing(annotator)
         held = list(parts)
         return cls(
@@ -59,7 +63,8 @@ class Judged:
                 np.concatenate([first, *(part[f"head{number}"] for part in held)])
                 for number, first in enumerate(none.probabilities)
             ],
-            np.concatenate([none.novel, *(part["novel"] for part in held)]),
+            np.concatenate([none.far, *(part["far"] for part in held)]),
+            np.concatenate([none.near, *(part["near"] for part in held)]),
             np.concatenate([none.empty, *(part["empty"] for part in held)]),
         )
 
@@ -76,17 +81,28 @@ class Calls:
         Which classes, which threshold.
     probabilities
         ``(n, c)`` float32, calibrated; NaN for cells without counts.
-    unknown
-        ``(n,)`` cells whose confidence is below the threshold, and novel ones.
-    novel
-        ``(n,)`` cells without counts and, where cells are rejected, those far from the training cells.
+    far, near
+        ``(n,)`` each, as :class:`~biolm.tasks.annotate.frozen.Frozen` gives them.
+    rejects
+        Whether novel cells are unknown; those without counts always are.
     """
 
     key: str
     head: Head
     probabilities: NDArray[np.float32]
-    unknown: NDArray[np.bool_]
-    novel: NDArray[np.bool_]
+    far: NDArray[np.float32]
+    near: NDArray[np.float32]
+    rejects: bool
+
+    @cached_property
+    def novelty(self) -> NDArray[np.float32]:
+        """``(n,)`` how unlike the training cells a cell is; NaN without counts."""
+        return self._novelty_at(self.confidence)
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """``(n,)`` cells that are given no name."""
+        return self._rejected(self.novelty)
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -100,15 +116,22 @@ class Calls:
         return Coded(np.where(self.unknown, len(names), self._best), np.array([*names, UNKNOWN]))
 
     def rolled(self, coarse: Mapping[str, str]) -> Coded:
-        """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` below the threshold.
+        """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` above the cut-off.
 
-        A cell that is uncertain among fine types may well be certain among coarse ones; a novel one is not.
+        A cell that is uncertain among fine types may well be certain among coarse ones; a distant one is not.
         """
         names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
         places = np.array([names.index(coarse[name]) for name in self.head.classes])
         sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
-        low = self.novel | (self.unknown & (sums.max(1) < self.head.frozen.threshold))
+        low = self._rejected(self._novelty_at(sums.max(1)))
         return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
+
+    def _novelty_at(self, confidence: NDArray[np.float32]) -> NDArray[np.float32]:
+        score = self.head.frozen.score(confidence, self.far, self.near)
+        return np.where(np.isnan(confidence), np.float32(np.nan), score)
+
+    def _rejected(self, novelty: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.isnan(novelty) | ((novelty > 1) & self.rejects)
 
     @property
     def _best(self) -> NDArray[np.intp]:
@@ -117,7 +140,11 @@ class Calls:
     def additions(self, record: dict[str, Any]) -> CellAdditions:
         """What enters the table of cells."""
         return CellAdditions(
-            columns={self.key: self.labels, f"{self.key}_confidence": self.confidence},
+            columns={
+                self.key: self.labels,
+                f"{self.key}_confidence": self.confidence,
+                f"{self.key}_novelty": self.novelty,
+            },
             matrices={f"{self.key}_probabilities": self.probabilities},
             records={self.key: record | {"classes": np.array(self.head.classes)}},
         )
@@ -170,9 +197,7 @@ def additions(
     records: dict[str, Any] = {}
     names = keys(annotator, settings)
     for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
-        low = whole.max(1) < head.frozen.threshold
-        novel = found.empty | (found.novel[:, place] & settings.reject)
-        called = Calls(key, head, whole, novel | (low & settings.reject), novel)
+        called = Calls(key, head, whole, found.far[:, place], found.near[:, place], settings.reject)
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))
@@ -210,6 +235,7 @@ def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
             "biolm_version": biolm.__version__,
             "temperature": head.frozen.temperature,
             "threshold": head.frozen.threshold,
+            "novelty": None if head.frozen.novelty is None else dict(head.frozen.novelty.facts),
             "unknown_cells": int(called.unknown.sum()),
             "held_out": head.report.get("held_out"),
         }

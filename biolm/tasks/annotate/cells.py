@@ -21,6 +21,7 @@ from biolm.jobs.modality import Modality
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
+from biolm.tasks.annotate.factor_space import FactorSpace, factor_space
 from biolm.tasks.annotate.labelled import ChosenCells, Wanted, chosen_rows, read_labels, read_training
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.rows import RowKind, RowTraining, names_in
@@ -39,8 +40,9 @@ _ENOUGH = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class CellTraining(RowTraining):
-    """Labelled cells and their counts."""
+    """Labelled cells and their counts; ``factors`` tells which model placed them in factor space."""
 
+    factors: Mapping[str, Any] | None = None
     compared: ClassVar[tuple[str, ...]] = COMPARED
 
     @property
@@ -84,6 +86,7 @@ class CellTraining(RowTraining):
         }
         return replace(
             annotator,
+            factors=self.factors,
             embedding={**annotator.embedding, "match": self.settings.match},
             space=ExpressionSpace.of(held.vocabulary, held.counts, self.settings.seed),
             facts=plain({**annotator.facts, **reading}),
@@ -117,7 +120,11 @@ class CellKind(RowKind):
         job = prepare(ChosenCells(source, rows), model, settings)
         labels = tuple(column.take(rows) for column in every)
         held = read_training(job, labels, settings, embed=not trained)
-        return CellTraining(job=job, held=held, settings=settings, unit=modality.reads)
+        space = factor_space(model, job.source, settings) if settings.reject else None
+        if space is not None:
+            held = replace(held, factors=space.place_all(job.source, held.vectors))
+        facts = None if space is None else space.facts
+        return CellTraining(job=job, held=held, settings=settings, unit=modality.reads, factors=facts)
 
     def columns(self, source: Any) -> Sequence[str]:
         """Columns of ``obs``."""
@@ -134,10 +141,10 @@ class CellKind(RowKind):
         GeneMatchError
             If the query shares too few genes with the training cells.
         """
-        space = annotator.space
-        if space is None or not annotator.reads_genes:
+        space, reads = annotator.space, annotator.reads_genes
+        if space is None or not (reads or annotator.reads_factors):
             return None, annotator.heads
-        match = _matched(space, source, settings)
+        match = _matched(space, source, settings, settings.minimum_match if reads else 0)
         present = space.present(match)
         held = float(space.share[present].sum())
         if held < _ENOUGH:
@@ -146,21 +153,38 @@ class CellKind(RowKind):
                 "novel cells by their distance, so only uncertain ones are unknown",
                 100 * held,
             )
-        if present.mean() < _FEW:
+        if reads and present.mean() < _FEW:
             log.warning(
                 "the query holds %.0f %% of the %s genes of the training cells; the others are estimated",
                 100 * present.mean(),
                 f"{len(present):,}",
             )
-        return match, [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
+        heads = [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
+        return match if reads else None, heads
+
+    def space(
+        self, annotator: Annotator, heads: Sequence[Head], source: Any, settings: PredictSettings
+    ) -> FactorSpace | None:
+        """Factor space for the query, by the model that placed the training cells.
+
+        Raises
+        ------
+        CheckpointError
+            If that is another one than the one at hand.
+        """
+        if annotator.factors is None or not any(head.frozen.reads_factors for head in heads):
+            return None
+        return factor_space(annotator.model, source, settings, annotator.factors)
 
 
-def _matched(space: ExpressionSpace, source: CellSource, settings: PredictSettings) -> GeneMatch:
+def _matched(
+    space: ExpressionSpace, source: CellSource, settings: PredictSettings, minimum: float
+) -> GeneMatch:
     try:
         return space.vocabulary.match(
             source.gene_columns(),
             column=settings.gene_column,
-            minimum=settings.minimum_match,
+            minimum=minimum,
             species=settings.species,
         )
     except GeneMatchError as error:
@@ -173,10 +197,13 @@ def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, dis
     """The head for a query without some genes; ``distant`` where distances still mean the same."""
     if present.all():
         return head
-    scorer, distance = head.frozen.scorer, head.frozen.distance if distant else None
+    scorer, distance, novelty = head.frozen.scorer, head.frozen.distance, head.frozen.novelty
+    if not distant:
+        distance = None
+        novelty = None if novelty is None else replace(novelty, space=None)
     if isinstance(scorer, LinearMap) and scorer.reads_genes:
         genes, bias = space.without(present, scorer.genes)
         scorer = LinearMap(scorer.vectors, genes, scorer.bias + bias)
     if distance is not None:
         distance = distance.without(present, space)
-    return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance))
+    return replace(head, frozen=replace(head.frozen, scorer=scorer, distance=distance, novelty=novelty))

@@ -1,10 +1,10 @@
 """Distance of a cell to the training cells, a novelty score: new types lie far out.
 
-Dimensions: ``n`` cells · ``d`` width · ``m`` genes · ``c`` classes · ``k`` axes.
+Dimensions: ``n`` cells · ``d`` width · ``w`` factors · ``m`` genes · ``c`` classes · ``k`` axes.
 
 The distance is Mahalanobis' to the nearest class centre with one covariance within all classes (Lee et al.
-2018, section 2.1), in two spaces: the model's vectors, and principal components of the genes. Confidence
-cannot see such cells: a classifier is often sure of the nearest type that it knows.
+2018, section 2.1), in three spaces: the model's vectors, principal components of the genes, and factor space.
+Confidence cannot see such cells: a classifier is often sure of the nearest type that it knows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from biolm.tasks.annotate.expression import ExpressionSpace, variable_genes
 if TYPE_CHECKING:
     from biolm.tasks.annotate.points import Points
 
-__all__ = ["Distance", "Space", "fit_space"]
+__all__ = ["Distance", "Space", "fit_space", "most_components"]
 
 _COMPONENTS = 50
 # Fewer of few cells: a component that fits the noise of its cells is narrower in any other cell.
@@ -37,9 +37,9 @@ class Space:
     Parameters
     ----------
     kind
-        ``vectors`` or ``genes``: what it reads.
+        ``vectors``, ``factors`` or ``genes``: what it reads.
     axes
-        ``(d, k)`` or ``(m, k)`` float32 onto axes of equal spread within classes.
+        ``(d, k)``, ``(w, k)`` or ``(m, k)`` float32 onto axes of equal spread within classes.
     centres
         ``(c, k)`` float32 of the classes that were seen.
     limit
@@ -51,9 +51,10 @@ class Space:
     centres: NDArray[np.float32]
     limit: float = 1.0
 
-    def distances(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n,)`` squared distances to the nearest centre, over the limit."""
-        placed = np.asarray((vectors if self.kind == "vectors" else table) @ self.axes, dtype=np.float64)
+    def distances(self, vectors: NDArray[np.float32] | None, table: Any) -> NDArray[np.float64]:
+        """``(n,)`` squared distances to the nearest centre, over the limit, of the rows of what it reads."""
+        read: Any = table if self.kind == "genes" else vectors
+        placed = np.asarray(read @ self.axes, dtype=np.float64)
         centres = self.centres.astype(np.float64)
         squares = (placed**2).sum(1)[:, None] - 2 * placed @ centres.T + (centres**2).sum(1)
         return np.asarray(np.maximum(squares.min(1), 0) / self.limit)
@@ -85,6 +86,10 @@ class Distance:
         return cls(
             tuple(replace(space, limit=float(limit)) for space, limit in zip(spaces, limits, strict=True))
         )
+
+    def over_limits(self, squared: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(n,)`` largest of the distances ``(n, s)`` in the ``s`` spaces, each over its limit."""
+        return np.asarray((squared / [space.limit for space in self.spaces]).max(1))
 
     @property
     def reads_genes(self) -> bool:
@@ -126,7 +131,12 @@ class Distance:
         return cls(tuple(spaces)) if spaces else None
 
 
-def fit_space(points: Points, kind: str, seed: int) -> Space:
+def most_components(cells: int) -> int:
+    """Components of the genes that so many training cells can tell."""
+    return min(_COMPONENTS, max(cells // _CELLS_PER_COMPONENT, 2))
+
+
+def fit_space(points: Points, kind: str, seed: int, components: int | None = None) -> Space:
     """Centres and spread of the training cells in one space.
 
     Parameters
@@ -137,24 +147,28 @@ def fit_space(points: Points, kind: str, seed: int) -> Space:
         Of the space.
     seed
         Of its axes.
+    components
+        Of the genes at most; by default as many as the cells can tell.
     """
-    if kind == "vectors":
-        axes = _whitened(points.vectors.astype(np.float64), points.codes)
-        placed = points.vectors @ axes
+    if kind != "genes":
+        vectors = points.vectors if kind == "vectors" else points.factors
+        assert vectors is not None
+        axes = _whitened(vectors.astype(np.float64), points.codes)
+        placed = vectors @ axes
     else:
-        axes = _gene_axes(points, seed)
+        axes = _gene_axes(points, seed, components or most_components(len(points.codes)))
         placed = np.asarray(points.table @ axes)
     centres = [placed[points.codes == code].mean(0) for code in np.unique(points.codes)]
     return Space(kind, axes, np.stack(centres).astype(np.float32))
 
 
-def _gene_axes(points: Points, seed: int) -> NDArray[np.float32]:
+def _gene_axes(points: Points, seed: int, most: int) -> NDArray[np.float32]:
     """``(m, k)`` whitened principal components of the most variable genes; the others weigh nothing."""
     from sklearn.decomposition import PCA
 
     genes = variable_genes(points.table)
     part = points.table[:, genes]
-    count = min(_COMPONENTS, max(len(points.codes) // _CELLS_PER_COMPONENT, 2), min(part.shape) - 1)
+    count = min(most, min(part.shape) - 1)
     fitted = PCA(count, svd_solver="arpack", random_state=seed)
     scores = fitted.fit_transform(part).astype(np.float64)
     axes = np.zeros((points.table.shape[1], scores.shape[1]), np.float32)

@@ -1,6 +1,7 @@
 """Fit a classifier on frozen vectors and expression, and calibrate it on cells it did not see.
 
-Dimensions: ``n`` training cells · ``d`` width · ``m`` genes · ``c`` classes · ``f`` folds.
+Dimensions: ``n`` training cells · ``d`` width · ``m`` genes · ``c`` classes · ``f`` folds · ``w`` width of
+factor space.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from biolm.errors import InputError
 from biolm.scoring.quality import macro_f1
 from biolm.scoring.splits import Split, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
-from biolm.tasks.annotate.distance import Distance, fit_space
+from biolm.tasks.annotate.distance import Distance, fit_space, most_components
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.novelty import HeldOut, Novelty, doubt_of
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["Frozen", "fit_frozen", "fit_recipe", "fit_variants"]
+__all__ = ["Frozen", "fit_frozen", "fit_novelty", "fit_recipe", "fit_variants"]
 
 # Members that each kind of feature offers; the first sets are preferred where they do as well.
 OFFERED = {
@@ -34,6 +36,8 @@ OFFERED = {
 # Spaces in which novel cells are looked for.
 SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
 _MANY = 1000
+# Fraction of cells whose class a fold of whole batches must have learned, for batches to be held out.
+_ENOUGH_KNOWN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,9 @@ class Frozen:
         See :mod:`biolm.tasks.annotate.calibrate`.
     distance
         How far a cell lies from the training cells; None where that could not be learned.
+    novelty
+        Joins confidence and distances to one score; None where nothing was held out for it, or nothing is
+        to be called unknown.
     """
 
     scorer: LinearMap | Neighbours
@@ -57,17 +64,52 @@ class Frozen:
     temperature: float
     threshold: float
     distance: Distance | None = None
+    novelty: Novelty | None = None
 
     @property
     def reads_genes(self) -> bool:
         """Whether expression is read, to name cells or to find novel ones."""
         return self.scorer.reads_genes or (self.distance is not None and self.distance.reads_genes)
 
-    def novelty(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n,)`` distance from the training cells; above 1 a cell is unknown, whatever its confidence."""
+    @property
+    def reads_factors(self) -> bool:
+        """Whether novel rows are looked for in factor space."""
+        return self.novelty is not None and self.novelty.space is not None
+
+    def far(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
+        """``(n,)`` Mahalanobis' distance from the training cells over its limit; zero where there is none."""
         if self.distance is None:
             return np.zeros(len(vectors))
         return self.distance.novelty(vectors, table)
+
+    def near(self, factors: NDArray[np.float32] | None, cells: int) -> NDArray[np.float32]:
+        """``(n,)`` distance from the training cells in factor space; NaN where it is not known."""
+        if factors is None or self.novelty is None or self.novelty.space is None:
+            return np.full(cells, np.nan, np.float32)
+        return self.novelty.space.distances(factors, None).astype(np.float32)
+
+    def score(
+        self,
+        confidence: NDArray[np.floating[Any]],
+        far: NDArray[np.floating[Any]],
+        near: NDArray[np.floating[Any]] | None,
+    ) -> NDArray[np.float32]:
+        """``(n,)`` novelty; above 1 a cell is unknown.
+
+        Parameters
+        ----------
+        confidence
+            ``(n,)`` probability of the likeliest class.
+        far, near
+            ``(n,)`` as the methods of these names give them.
+        """
+        doubt = doubt_of(confidence, self.threshold, far)
+        return np.asarray(doubt, np.float32) if self.novelty is None else self.novelty.score(doubt, near)
+
+    def novelty_of(self, points: Points, confidence: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """``(n,)`` novelty of cells in memory, of which ``confidence (n,)`` is known."""
+        near = self.near(points.factors, len(points.codes))
+        return self.score(confidence, self.far(points.vectors, points.table), near)
 
     def probabilities(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
         """``(n, c)`` calibrated probabilities."""
@@ -117,32 +159,41 @@ def fit_variants(
         raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")
     offered = {kind: ("neighbours",) if settings.method == "knn" else OFFERED[kind] for kind in features}
     every = list(dict.fromkeys(name for names in offered.values() for name in names))
-    folds = _folds(points, settings.seed)
+    folds, instead = _folds(points, settings.seed)
     parts = {name: _unseen(points, name, folds, settings) for name in every}
     whole = {name: fit_recipe(points, [name], settings) for name in every}
     measured = bool(distances and folds and settings.reject)
     wanted = {kind: _spaces(kind, settings) for kind in features} if measured else {}
     share = settings.reject / 2 if measured else settings.reject
     kinds = list(dict.fromkeys(each for names in wanted.values() for each in names))
-    spaces = {kind: fit_space(points, kind, settings.seed) for kind in kinds}
+    most = _most_components(points, folds)
+    spaces = {kind: fit_space(points, kind, settings.seed, most) for kind in kinds}
     far = {kind: _unseen_distances(points, kind, folds, settings) for kind in kinds}
+    near = None
+    if measured and points.factors is not None:
+        near = _unseen_distances(points, "factors", folds, settings)
+    known = _known(points, folds)
     found = {}
     for kind, names in offered.items():
-        recipe, temperature, threshold, distance = names, 1.0, 0.0, None
+        recipe, temperature, threshold, distance, novelty = names, 1.0, 0.0, None, None
         if folds:
             seen = np.concatenate([split.test for split in folds])
             recipe = _best({name: parts[name] for name in names}, points.codes, seen)
             logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
             temperature = temperature_of(logits, points.codes[seen])
-            threshold = threshold_of(probabilities(logits, temperature).max(1), share)
+            confidence = probabilities(logits, temperature).max(1)
+            threshold = threshold_of(confidence, share)
             if kind in wanted:
                 held = np.stack([far[each] for each in wanted[kind]], axis=1)[seen]
                 distance = Distance.limited([spaces[each] for each in wanted[kind]], held, share)
+                doubt = doubt_of(confidence, threshold, distance.over_limits(held))
+                close = None if near is None else near[seen]
+                novelty = fit_novelty(points, points.take(seen), known[seen], doubt, close, settings, instead)
         maps = [whole[name] for name in recipe]
         scorer = (
             maps[0] if len(maps) == 1 else mean_map([each for each in maps if isinstance(each, LinearMap)])
         )
-        found[kind] = Frozen(scorer, recipe, temperature, threshold, distance)
+        found[kind] = Frozen(scorer, recipe, temperature, threshold, distance, novelty)
     return found
 
 
@@ -164,18 +215,68 @@ def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> 
     return mean_map([fit_member(name, *fit) for name in recipe])
 
 
-def _folds(points: Points, seed: int) -> list[Split]:
-    """Folds that keep batches and copies together; none where a class or the batches are too few."""
+def fit_novelty(
+    points: Points,
+    held: Points,
+    known: NDArray[np.bool_],
+    doubt: NDArray[np.float64],
+    near: NDArray[np.float64] | None,
+    settings: FitSettings,
+    instead: str = "",
+) -> Novelty | None:
+    """The joined score with its cut-off; None where no cell of a known type was held out.
+
+    Parameters
+    ----------
+    points
+        Training cells.
+    held
+        The ``h`` cells that were held out.
+    known
+        ``(h,)`` those that were held out from others of their class.
+    doubt, near
+        ``(h,)`` each; ``near`` is None where there is no factor space.
+    settings
+        Choices of the job.
+    instead
+        Why cells were held out, where groups were asked for.
+    """
+    if not known.any():
+        return None
+    groups = None if instead or held.batches is None else held.batches[known]
+    scores = HeldOut(doubt[known], None if near is None else near[known], groups)
+    space = None if near is None else fit_space(points, "factors", settings.seed)
+    return Novelty.set_on(scores, space, settings.reject, instead)
+
+
+def _folds(points: Points, seed: int) -> tuple[list[Split], str]:
+    """Folds that keep batches and copies together, and why cells were dealt where batches should have been.
+
+    None where a class is too small.
+    """
     present = np.bincount(points.codes, minlength=points.n_classes)
     count = min(3 if len(points.codes) >= _MANY else 5, int(present[present > 0].min()))
-    groups = points.batches
-    if groups is not None and len(np.unique(groups)) < 2:
-        groups = None
-    if count < 2 and groups is None:
-        return []
-    names = points.codes.astype(str)
-    folds = kfold(names, folds=max(count, 2), groups=groups, copies=points.copies, seed=seed)
-    return [split for split in folds if len(np.unique(points.codes[split.train])) > 1]
+    names, instead = points.codes.astype(str), ""
+    if points.batches is not None:
+        instead = "there is one batch among the training rows"
+        if len(np.unique(points.batches)) > 1:
+            folds = kfold(names, folds=max(count, 2), groups=points.batches, copies=points.copies, seed=seed)
+            folds = [split for split in folds if len(np.unique(points.codes[split.train])) > 1]
+            if _known(points, folds).mean() >= _ENOUGH_KNOWN:
+                return folds, ""
+            instead = "most classes lie in one batch each"
+    if count < 2:
+        return [], instead
+    folds = kfold(names, folds=count, copies=points.copies, seed=seed)
+    return [split for split in folds if len(np.unique(points.codes[split.train])) > 1], instead
+
+
+def _known(points: Points, folds: Sequence[Split]) -> NDArray[np.bool_]:
+    """``(n,)`` cells that a fold tests after others of their class."""
+    found = np.zeros(len(points.codes), bool)
+    for split in folds:
+        found[split.test] = np.isin(points.codes[split.test], points.codes[split.train])
+    return found
 
 
 def _unseen(points: Points, name: str, folds: Sequence[Split], settings: FitSettings) -> NDArray[np.float64]:
@@ -196,12 +297,18 @@ def _unseen_distances(
     points: Points, kind: str, folds: Sequence[Split], settings: FitSettings
 ) -> NDArray[np.float64]:
     """``(n,)`` distance of each cell from training cells that it is not one of."""
-    found = np.zeros(len(points.codes))
+    found, most = np.zeros(len(points.codes)), _most_components(points, folds)
     for split in folds:
         tested = points.take(split.test)
-        space = fit_space(points.take(split.train), kind, settings.seed)
-        found[split.test] = space.distances(tested.vectors, tested.table)
+        space = fit_space(points.take(split.train), kind, settings.seed, most)
+        vectors = tested.factors if kind == "factors" else tested.vectors
+        found[split.test] = space.distances(vectors, tested.table)
     return found
+
+
+def _most_components(points: Points, folds: Sequence[Split]) -> int:
+    """Components that the smallest fold can tell: a distance grows with their number, so all have as many."""
+    return most_components(min([len(split.train) for split in folds], default=len(points.codes)))
 
 
 def _best(

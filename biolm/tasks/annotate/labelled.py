@@ -96,6 +96,8 @@ class Labelled:
         ``(n,)`` names of batches; None where none were given.
     copies
         ``(n,)`` cells with the same counts share a number.
+    factors
+        ``(n, w)`` float32 places of cells in factor space; None where they have none.
     """
 
     vectors: NDArray[np.float32]
@@ -104,6 +106,7 @@ class Labelled:
     labels: tuple[Labels, ...]
     batches: NDArray[np.str_] | None
     copies: NDArray[np.int64]
+    factors: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)

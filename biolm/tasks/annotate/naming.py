@@ -30,6 +30,8 @@ from biolm.vocab.match import GeneMatch
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from biolm.tasks.annotate.factor_space import FactorSpace
+
 __all__ = ["RowPrediction", "digest_of", "merge_calls", "store_format"]
 
 
@@ -57,6 +59,8 @@ class RowPrediction:
         Where the query's genes lie among those of the training cells; None where they are not read.
     heads
         The annotator's heads, made to do with what is known of the query.
+    space
+        Factor space for the query; None where no head asks for it or the query cannot be placed there.
     """
 
     modality: Modality
@@ -68,6 +72,7 @@ class RowPrediction:
     coarse: Mapping[str, str]
     match: GeneMatch | None
     heads: Sequence[Head]
+    space: FactorSpace | None = None
     kind: str = "calls"
 
     @property
@@ -85,7 +90,7 @@ class RowPrediction:
         return self.job.blocks(first, last)
 
     def compute(self, block: Any) -> Arrays:
-        """Of one block: calibrated probabilities of every head, rows far from training, empty rows."""
+        """Of one block: calibrated probabilities of every head, distances from training, empty rows."""
         found: dict[str, NDArray[Any]] = dict(self.job.compute(block))
         vectors = found.pop("vectors")
         table = None
@@ -98,8 +103,10 @@ class RowPrediction:
             probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
             found[f"head{number}"] = probabilities
         found["empty"] = empty
-        far = [head.frozen.novelty(vectors, table) > 1 for head in self.heads]
-        return {**found, "novel": np.stack(far, axis=1)}
+        factors = None if self.space is None else self.space.place(block, vectors)
+        far = [head.frozen.far(vectors, table).astype(np.float32) for head in self.heads]
+        near = [head.frozen.near(factors, len(vectors)) for head in self.heads]
+        return {**found, "far": np.stack(far, axis=1), "near": np.stack(near, axis=1)}
 
     def check(self, target: Path | None) -> None:
         """Protect columns of a file that biolm did not write; those in memory are looked at later."""

@@ -1,6 +1,6 @@
 """What a classifier on frozen vectors learns from.
 
-Dimensions: ``n`` rows · ``d`` width · ``m`` genes or k-mers · ``c`` classes.
+Dimensions: ``n`` rows · ``d`` width · ``m`` genes or k-mers · ``c`` classes · ``w`` width of factor space.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Points:
         ``(n,)`` names that no fold tears apart; None where there are none.
     copies
         ``(n,)`` cells with the same counts share a number (:func:`biolm.scoring.splits.copies_of`).
+    factors
+        ``(n, w)`` float32 vectors in which novel cells are looked for; None where there are none.
     """
 
     vectors: NDArray[np.float32]
@@ -40,6 +42,7 @@ class Points:
     n_classes: int
     batches: NDArray[np.str_] | None
     copies: NDArray[np.int64]
+    factors: NDArray[np.float32] | None = None
 
     def take(self, rows: NDArray[Any]) -> Points:
         """Some of the cells."""
@@ -51,4 +54,5 @@ class Points:
             self.n_classes,
             batches,
             self.copies[rows],
+            None if self.factors is None else self.factors[rows],
         )

@@ -29,7 +29,7 @@ from biolm.tasks.annotate.settings import FitSettings, PredictSettings
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
-    pass
+    from biolm.tasks.annotate.factor_space import FactorSpace
 
 __all__ = ["RowKind", "RowTraining", "names_in"]
 
@@ -74,8 +74,10 @@ class RowTraining:
 
     def points(self, column: Labels) -> Points:
         """What a frozen method learns a column from."""
-        held = self.held
-        return Points(held.vectors, self.table, column.codes, len(column.classes), held.batches, held.copies)
+        held, classes = self.held, len(column.classes)
+        return Points(
+            held.vectors, self.table, column.codes, classes, held.batches, held.copies, held.factors
+        )
 
     def split(self, column: Labels) -> Split:
         """Rows to learn from and to measure on; batches and copies stay whole."""
@@ -207,6 +209,16 @@ class RowKind:
         """The heads as they were fitted."""
         return None, annotator.heads
 
+    def space(
+        self,
+        annotator: Annotator,  # noqa: ARG002  # cells have one
+        heads: Sequence[Head],  # noqa: ARG002
+        source: Any,  # noqa: ARG002
+        settings: PredictSettings,  # noqa: ARG002
+    ) -> FactorSpace | None:
+        """Rows of other kinds have no place in factor space."""
+        return None
+
     def prediction(
         self, modality: Modality, source: Any, annotator: Annotator, settings: PredictSettings
     ) -> RowPrediction:
@@ -226,6 +238,7 @@ class RowKind:
             coarse=coarse,
             match=match,
             heads=heads,
+            space=self.space(annotator, heads, source, settings),
         )
 
 

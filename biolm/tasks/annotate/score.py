@@ -19,7 +19,7 @@ from biolm.scoring.quality import Score, score_calls
 from biolm.scoring.splits import Split
 from biolm.scoring.verdicts import against_best
 from biolm.tasks.annotate.calibrate import probabilities
-from biolm.tasks.annotate.distance import Distance, fit_space
+from biolm.tasks.annotate.distance import Distance, Space, fit_space
 from biolm.tasks.annotate.frozen import Frozen, fit_recipe
 from biolm.tasks.annotate.numbers import number_verdict
 from biolm.tasks.annotate.points import Points
@@ -216,25 +216,20 @@ def unknown_test(
 
     Returns
     -------
-    ``threshold``; ``known_rejected``, the fraction of held-out cells of known classes that are unknown;
-    ``rejected``, the mean fraction of left-out cells; ``auroc``, how well confidence and distance tell the
-    two apart; and ``classes``, the fraction rejected of each.
+    ``threshold``; ``novelty``, the promise and what it was set on; ``known_rejected``, the fraction of
+    held-out cells of known classes that are unknown; ``rejected``, the mean fraction of left-out cells;
+    ``auroc``, how well novelty tells the two apart; and ``classes``, the fraction rejected of each.
     """
     test = points.take(split.test)
 
-    def doubts(kept: Points, code: int) -> NDArray[np.float64]:
+    def scores(kept: Points, code: int) -> NDArray[np.float32]:
         scorer = fit_recipe(kept, frozen.recipe, settings)
-        read = test.vectors, test.table
-        logits = scorer.logits(*read)
         # The class that was left out is no choice, and takes no part of the probability.
-        logits = np.delete(logits, code, axis=1)
+        logits = np.delete(scorer.logits(test.vectors, test.table), code, axis=1)
         confidence = probabilities(logits, frozen.temperature).max(1)
-        doubt = (1 - confidence) / max(1 - frozen.threshold, 1e-9)
-        if frozen.distance is not None:
-            doubt = np.maximum(doubt, _refitted(frozen.distance, kept, settings).novelty(*read))
-        return np.asarray(doubt)
+        return _refitted(frozen, kept, settings).novelty_of(test, confidence)
 
-    return {"threshold": round(frozen.threshold, 6)} | _left_out(points, split, classes, settings, doubts)
+    return _about(frozen) | _left_out(points, split, classes, settings, scores)
 
 
 def novelty_test(
@@ -247,15 +242,19 @@ def novelty_test(
     points, split, frozen, classes, settings
         As of :func:`unknown_test`.
     """
-    distance, test = frozen.distance, points.take(split.test)
-    if distance is None:
-        return {"threshold": round(frozen.threshold, 6), "rejected": None}
+    test = points.take(split.test)
+    if frozen.distance is None:
+        return _about(frozen) | {"rejected": None}
 
-    def doubts(kept: Points, code: int) -> NDArray[np.float64]:  # noqa: ARG001  # the centre is gone with its cells
-        return _refitted(distance, kept, settings).novelty(test.vectors, test.table)
+    def scores(kept: Points, code: int) -> NDArray[np.float32]:  # noqa: ARG001  # the centre is gone with its cells
+        return _refitted(frozen, kept, settings).novelty_of(test, np.ones(len(test.codes)))
 
-    facts = {"threshold": round(frozen.threshold, 6), "by": "distance alone"}
-    return facts | _left_out(points, split, classes, settings, doubts)
+    return _about(frozen) | {"by": "distance alone"} | _left_out(points, split, classes, settings, scores)
+
+
+def _about(frozen: Frozen) -> dict[str, Any]:
+    promise = {} if frozen.novelty is None else {"novelty": dict(frozen.novelty.facts)}
+    return {"threshold": round(frozen.threshold, 6)} | promise
 
 
 def _left_out(
@@ -263,9 +262,9 @@ def _left_out(
     split: Split,
     classes: tuple[str, ...],
     settings: FitSettings,
-    doubts: Callable[[Points, int], NDArray[np.float64]],
+    scores: Callable[[Points, int], NDArray[np.float32]],
 ) -> dict[str, Any]:
-    """Leave classes out in turn; ``doubts`` of the tested cells lie above 1 where they are unknown."""
+    """Leave classes out in turn; ``scores`` of the tested cells lie above 1 where they are unknown."""
     from sklearn.metrics import roc_auc_score
 
     train, codes = points.take(_some(split.train, settings.seed)), points.codes[split.test]
@@ -277,12 +276,12 @@ def _left_out(
         kept = train.take(np.flatnonzero(train.codes != code))
         if len(np.unique(kept.codes)) < 2:
             continue
-        doubt = doubts(kept, int(code))
-        below, alien = doubt > 1, codes == code
-        shares[classes[code]] = round(float(below[alien].mean()), 6)
+        score = scores(kept, int(code))
+        above, alien = score > 1, codes == code
+        shares[classes[code]] = round(float(above[alien].mean()), 6)
         if not alien.all():
-            known_shares.append(below[~alien].mean())
-            aurocs.append(roc_auc_score(alien, doubt))
+            known_shares.append(above[~alien].mean())
+            aurocs.append(roc_auc_score(alien, score))
     return {
         "known_rejected": _mean(known_shares),
         "rejected": _mean(list(shares.values())),
@@ -291,12 +290,19 @@ def _left_out(
     }
 
 
-def _refitted(distance: Distance, kept: Points, settings: FitSettings) -> Distance:
-    """The distance from fewer cells, by the limits that were set."""
-    spaces = (
-        replace(fit_space(kept, space.kind, settings.seed), limit=space.limit) for space in distance.spaces
-    )
-    return Distance(tuple(spaces))
+def _refitted(frozen: Frozen, kept: Points, settings: FitSettings) -> Frozen:
+    """The same limits and cut-off, with the distances from fewer cells."""
+
+    def again(space: Space) -> Space:
+        fitted = fit_space(kept, space.kind, settings.seed, space.axes.shape[1])
+        return replace(fitted, limit=space.limit)
+
+    distance, novelty = frozen.distance, frozen.novelty
+    if distance is not None:
+        distance = Distance(tuple(again(space) for space in distance.spaces))
+    if novelty is not None and novelty.space is not None:
+        novelty = replace(novelty, space=again(novelty.space))
+    return replace(frozen, distance=distance, novelty=novelty)
 
 
 def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -55,7 +55,8 @@ class FitSettings(CellSettings, SequenceSettings):
     neighbours
         Neighbours that ``knn`` asks.
     reject
-        Fraction of held-out cells of known types that may be called unknown; it sets the threshold.
+        Promised loss: at most this fraction of cells of known types is called unknown. It sets the cut-off of
+        novelty, on batches that were held out whole where ``batch`` names them.
     epochs
         Most passes over the cells of ``head``, ``lora`` and ``full``; training stops early.
     rate
@@ -99,7 +100,7 @@ class FitSettings(CellSettings, SequenceSettings):
     max_cells: Annotated[int, Option(help="Most cells to use; more are sampled.", min=1)] = 20_000
     neighbours: Annotated[int, Option(help="Neighbours that knn asks.", min=1)] = 10
     reject: Annotated[
-        float, Option(help="Fraction of known cells that may be called unknown.", min=0, below=1)
+        float, Option(help="Promised loss: at most this fraction of known cells is unknown.", min=0, max=0.5)
     ] = 0.05
     epochs: Annotated[int, Option(help="Most epochs of head, lora and full.", min=1)] = 10
     rate: Annotated[float | None, Option(help="Learning rate.", above=0, cli=False)] = None
@@ -215,7 +216,7 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
     key
         Name of the first label's result; ``biolm_<label>`` by default.
     reject
-        Cells less certain than the annotator's threshold are unknown; False names every cell.
+        Cells above the annotator's cut-off of novelty are unknown; False names every cell.
     ontology
         File of cell types and their ancestors (OBO, obographs JSON, or a table of child and parent).
     coarse
@@ -234,7 +235,7 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
     }
 
     key: Annotated[str | None, replace(KEY, shown="biolm_LABEL")] = None
-    reject: Annotated[bool, Option(help="Call cells below the threshold unknown.")] = True
+    reject: Annotated[bool, Option(help="Call novel cells unknown.")] = True
     ontology: Annotated[
         str | None,
         Option(

@@ -70,6 +70,7 @@ def words_of(report: Mapping[str, Any]) -> list[str]:
         words.append(f"Confidence is calibrated: ECE at most {GOOD_CALIBRATION}.")
     else:
         words.append(f"Confidence is not well calibrated: ECE above {GOOD_CALIBRATION}.")
+    words += _promised(unknown.get("novelty"))
     if unknown["rejected"] is None:
         words.append("It was not tested whether cells of an unknown type are noticed.")
     else:
@@ -78,6 +79,22 @@ def words_of(report: Mapping[str, Any]) -> list[str]:
             f"unknown{_of_known(unknown)}"
         )
     return words
+
+
+def _promised(novelty: Mapping[str, Any] | None) -> list[str]:
+    """The promised loss of known cells, and what its cut-off was set on."""
+    if novelty is None:
+        return []
+    promise = f"Promised: at most {novelty['promised_loss']:.1%} of known cells are unknown"
+    if novelty["held_out"] == "groups":
+        return [
+            f"{promise}; the cut-off was set on {novelty['groups']} batches, each held out whole "
+            f"(in the worst {novelty['worst_group']:.1%})."
+        ]
+    cells = f"{novelty['held_out_cells']:,}"
+    if instead := novelty.get("instead_of_groups"):
+        return [f"{promise}; {instead}, so the cut-off was set on {cells} held-out rows instead of batches."]
+    return [f"{promise}; the cut-off was set on {cells} held-out rows, so it holds for batches like these."]
 
 
 def _of_known(unknown: Mapping[str, Any]) -> str:

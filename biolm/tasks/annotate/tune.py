@@ -21,9 +21,10 @@ from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.distance import Distance, fit_space
 from biolm.tasks.annotate.expression import log_normalised
-from biolm.tasks.annotate.frozen import Frozen
+from biolm.tasks.annotate.frozen import Frozen, fit_novelty
 from biolm.tasks.annotate.labelled import Labelled, Labels
 from biolm.tasks.annotate.linear import UNSEEN, LinearMap
+from biolm.tasks.annotate.novelty import doubt_of
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
 from biolm.vocab.match import GeneMatch
@@ -264,15 +265,21 @@ def _calibrated(
     own = scorer.logits(logits, None)
     temperature = temperature_of(own, column.codes[split.test])
     confidence = probabilities(own, temperature).max(1)
-    distance = None
+    distance, novelty = None, None
+    threshold = threshold_of(confidence, settings.reject / 2)
     if settings.reject:
         points = gene_points(cells, column)
-        space = fit_space(points.take(split.train), "genes", settings.seed)
-        held = points.take(split.test)
+        learned, held = points.take(split.train), points.take(split.test)
+        space = fit_space(learned, "genes", settings.seed)
         far = space.distances(held.vectors, held.table)[:, None]
         distance = Distance.limited([space], far, settings.reject / 2)
-    threshold = threshold_of(confidence, settings.reject / 2)
-    return Frozen(scorer, (settings.method,), temperature, threshold, distance)
+        near = None
+        if learned.factors is not None:
+            near = fit_space(learned, "factors", settings.seed).distances(held.factors, None)
+        known = np.isin(held.codes, learned.codes)
+        doubt = doubt_of(confidence, threshold, distance.over_limits(far))
+        novelty = fit_novelty(learned, held, known, doubt, near, settings)
+    return Frozen(scorer, (settings.method,), temperature, threshold, distance, novelty)
 
 
 def gene_points(cells: Labelled, column: Labels) -> Points:
@@ -286,7 +293,8 @@ def gene_points(cells: Labelled, column: Labels) -> Points:
         To learn.
     """
     table = log_normalised(cells.counts)
-    return Points(cells.vectors, table, column.codes, len(column.classes), cells.batches, cells.copies)
+    classes = len(column.classes)
+    return Points(cells.vectors, table, column.codes, classes, cells.batches, cells.copies, cells.factors)
 
 
 def _picked(model: TunedModel, column: Labels, genes: int) -> LinearMap:

@@ -1,0 +1,62 @@
+"""A classifier as plain facts and arrays, and back, for the folder of an annotator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from biolm.tasks.annotate.distance import Distance
+from biolm.tasks.annotate.frozen import Frozen
+from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.novelty import Novelty
+
+__all__ = ["frozen_of", "taken_apart"]
+
+
+def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Plain facts and arrays of a classifier."""
+    facts: dict[str, Any] = {
+        "recipe": list(frozen.recipe),
+        "temperature": frozen.temperature,
+        "threshold": frozen.threshold,
+    }
+    scorer = frozen.scorer
+    held: dict[str, NDArray[Any]]
+    spaces: dict[str, NDArray[Any]] = {}
+    if frozen.distance is not None:
+        facts["distance"], spaces = frozen.distance.taken_apart()
+    if frozen.novelty is not None:
+        facts["novelty"], placed = frozen.novelty.taken_apart()
+        spaces |= placed
+    if isinstance(scorer, Neighbours):
+        held = spaces | {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
+        return facts | {"kind": "neighbours", "k": scorer.k}, held
+    held = spaces | {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
+    return facts | {"kind": "linear"}, held
+
+
+def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
+    """A classifier from what :func:`taken_apart` gave.
+
+    Parameters
+    ----------
+    held
+        Plain facts.
+    arrays
+        By name.
+    n_classes
+        Of the label.
+    """
+    own = dict(arrays)
+    distance = Distance.joined(held.get("distance", ()), own)
+    novelty = Novelty.joined(held["novelty"], own) if "novelty" in held else None
+    scorer: LinearMap | Neighbours
+    if held["kind"] == "neighbours":
+        scorer = Neighbours(**own, n_classes=n_classes, k=held["k"])
+    else:
+        scorer = LinearMap(**own)
+    recipe = tuple(held["recipe"])
+    return Frozen(scorer, recipe, held["temperature"], held["threshold"], distance, novelty)
