@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import numpy as np
 import pytest
 
 import biolm
@@ -50,7 +51,10 @@ def test_names_are_those_of_the_whole_job(cells: Path, folder: Path, tmp_path: P
     parts = _parts(cells, tmp_path / "parts", folder, count)
     made = biolm.merge(parts[::-1], tmp_path / "made.h5ad")
     assert made.read_bytes() == whole.read_bytes()
-    assert "named_confidence" in anndata.read_h5ad(made).obs
+    named = anndata.read_h5ad(made)
+    assert "named_confidence" in named.obs
+    assert "factors" in named.uns["biolm"]["named"]["novelty"]["reads"]
+    assert np.isfinite(named.obs["named_novelty"]).all()
     with pytest.raises(ConfigError, match="h5ad or zarr, not as npy"):
         biolm.merge(parts, tmp_path / "made.npy")
 
