@@ -7,9 +7,10 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 import biolm
-from biolm.errors import ConfigError, InputError
+from biolm.errors import ConfigError, GeneMatchError, InputError
 from biolm.scoring.quality import fit_pca
 
 
@@ -49,3 +50,18 @@ def test_what_cannot_be_adapted_is_refused(shipped_cells: Path) -> None:
     assert biolm.embed(cells[:100].copy(), model="cellfactors", adapt=True).n_obs == 100
     with pytest.raises(ConfigError, match="genetext cannot be adapted to a data set"):
         biolm.embed(cells, model="genetext", adapt=True)
+
+
+@pytest.mark.parametrize("value", [0, 2])
+def test_cells_that_do_not_differ_are_refused(shipped_cells: Path, value: int) -> None:
+    cells = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")[:100, :500].copy()
+    cells.X = csr_matrix(np.full(cells.shape, value, np.float32))
+    with pytest.raises(InputError, match="do not differ in any gene"):
+        biolm.embed(cells, model="cellfactors", adapt=True)
+
+
+def test_a_panel_of_one_gene_is_refused(shipped_cells: Path) -> None:
+    cells = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")
+    cells = cells[:, cells.var_names == "CD3D"].copy()
+    with pytest.raises(GeneMatchError, match="needs 30"):
+        biolm.embed(cells, model="cellfactors", adapt=True)

@@ -104,7 +104,7 @@ def adapt(model: CellModel, factors: int, source: CellSource, match: GeneMatch) 
     Raises
     ------
     InputError
-        If it has fewer than 100 cells.
+        If it has fewer than 100 cells, or these do not differ.
     """
     from sklearn.decomposition import PCA
 
@@ -114,12 +114,17 @@ def adapt(model: CellModel, factors: int, source: CellSource, match: GeneMatch) 
             "out `adapt=True`"
         )
     block = source.take(np.arange(0, source.n_cells, -(-source.n_cells // MOST), dtype=np.int64))
+    vectors = model.embed(block, match, EmbedOptions())  # first: it refuses a panel of few genes
     logs = log_normalised(_table(block))
+    if not (logs.max(0) != logs.min(0)).nnz:
+        raise InputError(
+            "the cells do not differ in any gene, so they have no principal components; leave out "
+            "`adapt=True`"
+        )
     fitted = PCA(min(COMPONENTS, min(logs.shape) - 1), svd_solver="arpack", random_state=0).fit(logs)
     components = np.ascontiguousarray(fitted.components_.T, np.float32)
     offset = (fitted.mean_ @ components).astype(np.float32)
     own = logs @ components - offset
-    vectors = model.embed(block, match, EmbedOptions())
     parts = own, vectors[:, :factors], vectors[:, factors:]
     first, second, third = (
         float(np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean())) or 1.0 for part in parts

@@ -167,6 +167,10 @@ def _sampled(
     save_npz(target, table)
     report = replace(match.report, summed=0)
     panel = panel_of(match)
+    if len(panel) < FEWEST:
+        raise InputError(
+            f"{file} measures {len(panel)} genes that biolm knows, and a fit needs {FEWEST}; leave it out"
+        )
     columns = np.full(count, -1, np.int32)
     columns[panel] = panel
     return _Sample(target, panel, GeneMatch(columns, report))
@@ -215,6 +219,12 @@ def _sets(
         measured[shown] += 1
         moments.append((mean, square - mean**2, shown))
     variance = total / np.maximum(measured, 1)
+    varied = int((variance > 1e-9).sum())
+    if varied < FEWEST:
+        raise InputError(
+            f"the cells differ in {varied} genes that {_FEWEST_CELLS} cells of a file or more show, and a "
+            f"fit needs {FEWEST}; give more cells"
+        )
     rows = np.sort(np.argsort(-variance, kind="stable")[: min(most, int((measured > 0).sum()))])
     sets = []
     for number, (one, (mean, spread, shown)) in enumerate(zip(samples, moments, strict=True)):
@@ -240,5 +250,10 @@ def _scales(model: CellFactors, samples: Sequence[_Sample]) -> tuple[float, floa
         vectors -= vectors.mean(0)
         cells += len(vectors)
         squares += (vectors[:, :width] ** 2).sum(), (vectors[:, width:] ** 2).sum()
+    if not cells:
+        raise InputError(
+            f"no file measures {FEWEST} of the {len(model.rows):,} genes that vary most; allow more genes "
+            "(`genes`), or give files that measure more"
+        )
     first, second = np.sqrt(squares / cells)
     return float(first), float(second) / cellfactors.TEXT_SHARE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import anndata
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.main import app
-from biolm.errors import InputError, OutputError
+from biolm.errors import GeneMatchError, InputError, OutputError
 from biolm.models.systems.cellfactors import FILE, load
 from biolm.tasks.factors.em import FactorSet, fit_factors
 from biolm.tasks.factors.fit import fit_to_files, fit_to_folder
@@ -100,3 +101,86 @@ def test_the_command_fits_and_says_what_it_fitted(files: list[Path], tmp_path: P
     ran = CliRunner().invoke(app, [*arguments, "--factors", "4", "--genes", "300"])
     assert ran.exit_code == 0, ran.output
     assert load(out).facts["fit"] == "109 cells of 2 sets"
+
+
+def counts_of(files: list[Path], cells: int = 120, genes: int = 765) -> anndata.AnnData:
+    return anndata.read_h5ad(files[0])[:cells, :genes].copy()
+
+
+def one_cell_again(cells: anndata.AnnData) -> anndata.AnnData:
+    cells.X = csr_matrix(np.repeat(cells.X[:1].toarray(), cells.n_obs, 0))
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cells: cells[:, :25].copy(), r"measures \d+ genes that biolm knows, and a fit needs 30"),
+        (lambda cells: cells[:4].copy(), r"differ in 0 genes that 5 cells of a file or more show"),
+        (one_cell_again, r"differ in 0 genes"),
+        (lambda cells: cells[:1].copy(), r"holds 1 cells with counts in known genes; leave it out"),
+    ],
+    ids=["few genes", "few cells", "one cell again and again", "one cell"],
+)
+def test_cells_that_say_too_little_are_refused(
+    files: list[Path], tmp_path: Path, change, message: str
+) -> None:
+    cells = change(counts_of(files))
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match=message) as caught:
+        fit_to_folder([tmp_path / "cells.h5ad"], tmp_path / "mine", FitSettings(minimum_match=0))
+    assert "\n" not in str(caught.value)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cells.h5ad"]
+
+
+@pytest.mark.parametrize("prefix", ["ENSRNOG", "ENSDARG"])
+def test_species_without_orthologs_are_refused(files: list[Path], tmp_path: Path, prefix: str) -> None:
+    cells = counts_of(files)
+    cells.var = cells.var[[]]
+    cells.var_names = [f"{prefix}{number:011d}" for number in range(cells.n_vars)]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    for work in (
+        lambda: fit_to_files([tmp_path / "cells.h5ad"], SMALL),
+        lambda: biolm.embed(cells, model="cellfactors"),
+        lambda: biolm.embed(cells, model="cellfactors", adapt=True),
+        lambda: biolm.impute(cells),
+    ):
+        with pytest.raises(GeneMatchError, match=r"the names are Ensembl ids of (rat|zebrafish)") as caught:
+            work()
+        assert "\n" not in str(caught.value)
+
+
+def test_one_sample_is_in_memory_whatever_the_number_of_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    genes = load().vocabulary.genes[:2000]
+    files = []
+    for number in range(6):
+        cells = anndata.AnnData(csr_matrix(rng.poisson(0.7, (300, 2000)).astype(np.float32)))
+        cells.var_names, cells.obs_names = list(genes), [f"c{n}" for n in range(300)]
+        files.append(tmp_path / f"{number}.h5ad")
+        cells.write_h5ad(files[-1])
+    peaks = []
+    settings = FitSettings(factors=3, rounds=1, genes=500)
+    for some in (files[:1], files[:2], files):
+        tracemalloc.start()
+        fit_to_files(some, settings)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first fit fills caches. Four more samples would take four times these bytes.
+    sample = 12 * cells.X.nnz
+    assert peaks[2] - peaks[1] < 1.5 * sample
+
+
+def test_a_fit_embeds_and_imputes_by_command(files: list[Path], tmp_path: Path) -> None:
+    mine, vectors, imputed = (str(tmp_path / name) for name in ("mine", "vectors.npy", "imputed.h5ad"))
+    small = ["--factors", "4", "--genes", "300", "--rounds", "1"]
+    for words in (
+        ["fit-factors", *map(str, files), "-o", mine, *small],
+        ["embed", str(files[0]), "-m", mine, "-o", vectors],
+        ["impute", str(files[0]), "-m", mine, "--genes", "all", "-o", imputed],
+        ["name-factors", "-m", mine, "--top", "20", "-o", str(tmp_path / "named.tsv")],
+    ):
+        ran = CliRunner().invoke(app, words)
+        assert ran.exit_code == 0, ran.output
+    assert np.load(vectors).shape == (700, 4 + 48)
+    assert anndata.read_h5ad(imputed).shape == (700, 300)
