@@ -35,6 +35,7 @@ from biolm.vocab.match import GeneMatch
 __all__ = ["fit_to_files", "fit_to_folder"]
 
 _FEWEST_CELLS = 5  # of a set that show a gene, for the set to say something about it
+_LEAST_VARIANCE = 1e-4  # of log counts: below it, rounding
 _WHOLE = 5000  # genes of a set from which the fractions of counts are taken
 
 
@@ -218,8 +219,9 @@ def _sets(
         total[shown] += (square - mean**2)[shown]
         measured[shown] += 1
         moments.append((mean, square - mean**2, shown))
-    variance = total / np.maximum(measured, 1)
-    varied = int((variance > 1e-9).sum())
+    # Of cells that are all alike rounding can leave less than 0.
+    variance = np.maximum(total / np.maximum(measured, 1), np.where(measured > 0, 0, -1))
+    varied = int((variance > _LEAST_VARIANCE).sum())
     if varied < FEWEST:
         raise InputError(
             f"the cells differ in {varied} genes that {_FEWEST_CELLS} cells of a file or more show, and a "
