@@ -5,12 +5,24 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biolm.batch import Batch
 
-__all__ = ["GENES", "SHAPES", "TRANSCRIPT", "UCE", "Eager", "Shape", "packed_cells", "peak"]
+__all__ = [
+    "GENES",
+    "SHAPES",
+    "TRANSCRIPT",
+    "UCE",
+    "Eager",
+    "EagerPerformer",
+    "Shape",
+    "packed_cells",
+    "peak",
+]
 
 GENES = (300, 600, 1200, 2400)
 
@@ -21,7 +33,7 @@ class Shape:
 
     ``pad`` is the length that it pads to (0: the longest cell of a batch, 1: one cell at a time), ``longest``
     the most tokens of a cell, ``run`` the layers that are timed. With ``softcap`` scores are biased by key
-    and kept within it.
+    and kept within it. With ``cls`` a cell's vector is the last state of one token.
     """
 
     width: int
@@ -33,6 +45,7 @@ class Shape:
     longest: int
     run: int
     softcap: float = 0.0
+    cls: bool = False
 
 
 SHAPES = {
@@ -40,7 +53,7 @@ SHAPES = {
         width=768, layers=12, heads=12, hidden=3072, pre=False, pad=0, longest=4096, run=3
     ),
     "scgpt": Shape(
-        width=512, layers=12, heads=8, hidden=512, pre=False, pad=0, longest=1200, run=6
+        width=512, layers=12, heads=8, hidden=512, pre=False, pad=0, longest=1200, run=6, cls=True
     ),
     "nicheformer": Shape(
         width=512, layers=12, heads=16, hidden=1024, pre=False, pad=1500, longest=1500, run=4
@@ -49,10 +62,10 @@ SHAPES = {
         width=1024, layers=8, heads=16, hidden=4096, pre=True, pad=64, longest=64, run=8
     ),
     "scconcept": Shape(
-        width=512, layers=8, heads=8, hidden=2048, pre=True, pad=0, longest=1001, run=4
+        width=512, layers=8, heads=8, hidden=2048, pre=True, pad=0, longest=1001, run=4, cls=True
     ),
     "tahoe": Shape(
-        width=512, layers=12, heads=8, hidden=2048, pre=True, pad=0, longest=2048, run=4
+        width=512, layers=12, heads=8, hidden=2048, pre=True, pad=0, longest=2048, run=4, cls=True
     ),
     "scfoundation": Shape(
         width=768, layers=12, heads=12, hidden=3072, pre=False, pad=1, longest=19266, run=3
@@ -91,6 +104,40 @@ class Eager(nn.Module):
         return self.second(x + self.down(self.up(x).relu()))
 
 
+class EagerPerformer(nn.Module):
+    """Reference arithmetic of one Performer layer on states ``(b, s, d)``: features of the whole tensor."""
+
+    def __init__(self, width: int, heads: int, projection: Tensor) -> None:
+        super().__init__()
+        inner = heads * projection.shape[1]
+        self.heads, self.projection = heads, projection
+        self.q, self.k, self.v = (nn.Linear(width, inner, bias=False) for _ in range(3))
+        self.out, self.up, self.down = (
+            nn.Linear(*sizes) for sizes in ((inner, width), (width, 4 * width), (4 * width, width))
+        )
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def features(self, x: Tensor, queries: bool) -> Tensor:
+        """``(b, h, s, m)``."""
+        scale, size = x.shape[-1] ** -0.25, len(self.projection)
+        raw = torch.einsum("bhnd,md->bhnm", scale * x, self.projection)
+        length = ((x**2).sum(-1) / 2 * scale**2)[..., None]
+        top = raw.amax(-1, keepdim=True) if queries else raw.max()
+        return size**-0.5 * ((raw - length - top).exp() + 1e-4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One layer."""
+        y = self.first(x)
+        q, k, v = (
+            part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v)
+        )
+        q, k = self.features(q, True), self.features(k, False)
+        below = 1 / torch.einsum("bhnm,bhm->bhn", q, k.sum(2))
+        mixed = torch.einsum("bhme,bhnm,bhn->bhne", torch.einsum("bhnm,bhne->bhme", k, v), q, below)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(nn.functional.gelu(self.up(self.second(x))))
+
+
 UCE = Shape(
     width=1280, layers=4, heads=20, hidden=5120, pre=False, pad=1536, longest=1536, run=4
 )  # fmt: skip
@@ -100,11 +147,15 @@ TRANSCRIPT = Shape(
 )  # fmt: skip
 
 
-def packed_cells(lengths: list[int], vocabulary: int) -> Batch:
-    """Cells of these lengths, end to end, with values 1."""
-    ids = nn.utils.rnn.pad_sequence([torch.arange(size) % vocabulary for size in lengths], batch_first=True)
+def packed_cells(lengths: list[int], vocabulary: int, ids: NDArray[np.int64] | None = None) -> Batch:
+    """Cells of these lengths, end to end, with values 1; their genes in turn, or these ``(t,)``."""
+    padded = nn.utils.rnn.pad_sequence(
+        [torch.arange(size) % vocabulary for size in lengths], batch_first=True
+    )
     keep = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return Batch.from_padded(ids, keep, values=torch.ones(ids.shape))
+    if ids is not None:
+        padded[keep] = torch.from_numpy(ids)
+    return Batch.from_padded(padded, keep, values=torch.ones(padded.shape))
 
 
 def peak() -> float:

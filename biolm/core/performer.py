@@ -32,7 +32,8 @@ from biolm.errors import ConfigError
 __all__ = ["PERFORMER", "Performer", "PerformerOptions", "draw_projection", "features_of"]
 
 _SOFTMAX_EPS, _RELU_EPS, _CAUSAL_EPS = 1e-4, 1e-3, 1e-6
-_LARGEST = 1 << 23  # numbers of a slice's features
+_LARGEST = 1 << 20  # numbers of a slice's features, which stay in the cache of a processor
+_LARGEST_CUDA = 1 << 26
 _SLICE = 128  # queries of a causal slice
 
 
@@ -204,11 +205,15 @@ class Performer(nn.Module):
             factor = torch.exp(keys.top - top)[:, None]  # (h, 1)
             sums = factor * keys.keys + eps * keys.number
             values = factor[..., None] * keys.values + eps * keys.value_sum[:, None]
+            # What is added to every feature of a query, once for all queries.
+            more, below = eps * values.sum(1, keepdim=True), eps * sums.sum(1)[:, None, None]
             parts = []
-            for part in torch.split(query[own], self._step):
-                features = self._queries(part)  # (h, s, m)
-                parts.append(features @ values / (features @ sums[..., None]))
-            mixed.append(torch.cat(parts, 1).transpose(0, 1))
+            for part in torch.split(query[own], self._step(query)):
+                raw, norm = self._projected(part)
+                features = self._features(raw, norm, raw.amax(-1, keepdim=True).detach())  # (h, s, m)
+                mean = (features @ values + more) / (features @ sums[..., None] + below)
+                parts.append(mean.transpose(0, 1))
+            mixed.append(torch.cat(parts))
         return mixed
 
     def _summed(self, key: Tensor, value: Tensor, weights: Tensor | None) -> _Keys:
@@ -220,8 +225,9 @@ class Performer(nn.Module):
             value = value * (weights < 1).to(value.dtype)[:, None, None]
             count = times.sum()
         values = sums = top = None
-        for start in range(0, len(key), self._step):
-            own = slice(start, start + self._step)
+        step = self._step(key)
+        for start in range(0, len(key), step):
+            own = slice(start, start + step)
             raw, norm = self._projected(key[own])
             highest = self._highest(raw)
             new = highest if top is None else torch.maximum(top, highest)
@@ -273,7 +279,7 @@ class Performer(nn.Module):
         """What is subtracted from the key features of each document, ``(h,)``."""
         highest = []
         for key in keys:
-            parts = [self._highest(self._projected(part)[0]) for part in torch.split(key, self._step)]
+            parts = [self._highest(self._projected(part)[0]) for part in torch.split(key, self._step(key))]
             highest.append(torch.stack(parts).amax(0))
         return _shared(highest, self.options.stabiliser)
 
@@ -284,13 +290,15 @@ class Performer(nn.Module):
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Projections ``(h, s, m)`` and half the squared length ``(h, s, 1)``, both scaled."""
-        x = x.transpose(0, 1) * x.shape[-1] ** -0.25
-        return x @ self.projection.to(x.dtype).t(), x.square().sum(-1, keepdim=True) / 2
+        x, scale = x.transpose(0, 1), x.shape[-1] ** -0.25
+        projection = self.projection.to(x.dtype) * scale
+        return x @ projection.t(), x.square().sum(-1, keepdim=True) * (scale**2 / 2)
 
     def _features(self, raw: Tensor, norm: Tensor, top: Tensor) -> Tensor:
         if self.options.kernel == "relu":
             return raw.relu()
-        return torch.exp(raw - norm - (top[:, None, None] if top.dim() == 1 else top))
+        # In place: the features of a slice are the largest tensor here, and each pass over it counts.
+        return raw.sub_(norm + (top[:, None, None] if top.dim() == 1 else top)).exp_()
 
     def _highest(self, raw: Tensor) -> Tensor:
         if self.options.kernel == "relu":
@@ -301,10 +309,10 @@ class Performer(nn.Module):
     def _eps(self) -> float:
         return _RELU_EPS if self.options.kernel == "relu" else _SOFTMAX_EPS
 
-    @property
-    def _step(self) -> int:
+    def _step(self, x: Tensor) -> int:
         """Tokens of a slice."""
-        return max(1, _LARGEST // (self.shape[0] * max(1, len(self.projection))))
+        largest = _LARGEST_CUDA if x.is_cuda else _LARGEST
+        return max(1, largest // (self.shape[0] * max(1, len(self.projection))))
 
 
 def _shared(tops: list[Tensor], stabiliser: str) -> list[Tensor]:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 import biolm
 from biolm.batch import Batch
 from biolm.errors import CheckpointError, ConfigError, InputError
-from biolm.models.systems import transcriptformer
-from biolm.models.systems.transcriptformer import TranscriptNetwork
+from biolm.models.systems import transcriptformer, transcriptformer_network
 from biolm.models.systems.transcriptformer_loss import zero_truncated_nll
+from biolm.models.systems.transcriptformer_network import TranscriptNetwork
 
 TOLERANCE = 2e-5
 GENES = 157
@@ -94,7 +94,7 @@ def test_each_detail_matters(
         assert batch.values is not None
         batch.values.fill_(1)
     if detail == "relu":
-        monkeypatch.setattr(transcriptformer, "gelu", torch.relu)
+        monkeypatch.setattr(transcriptformer_network, "gelu", torch.relu)
     states = network(batch, embedding=detail != "bias on its own key")
     assert relative(states, wanted["embed/transformer_output"][keep]) > 1e-3
 

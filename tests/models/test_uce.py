@@ -17,7 +17,7 @@ import biolm
 from biolm.batch import Batch, Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
-from biolm.models.systems import uce
+from biolm.models.systems import uce, uce_network
 from biolm.vocab.genes import GeneVocabulary
 
 TOLERANCE = 2e-5
@@ -29,8 +29,8 @@ def wanted(goldens: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def network(goldens: Path) -> uce.UceNetwork:
-    return uce.read_network(goldens / "uce" / "model.torch", 4)
+def network(goldens: Path) -> uce_network.UceNetwork:
+    return uce_network.read_network(goldens / "uce" / "model.torch", 4)
 
 
 def _sentences(wanted: dict[str, torch.Tensor]) -> Tokens:
@@ -40,7 +40,7 @@ def _sentences(wanted: dict[str, torch.Tensor]) -> Tokens:
 
 
 @torch.inference_mode()
-def test_recorded_vectors(network: uce.UceNetwork, wanted: dict[str, torch.Tensor]) -> None:
+def test_recorded_vectors(network: uce_network.UceNetwork, wanted: dict[str, torch.Tensor]) -> None:
     tokens = _sentences(wanted)
     batch = Batch.from_tokens(uce.padded(tokens))
     assert relative(network(batch), wanted["embedding"]) < TOLERANCE
@@ -58,13 +58,13 @@ def test_recorded_vectors(network: uce.UceNetwork, wanted: dict[str, torch.Tenso
 def test_each_detail_matters(
     goldens: Path, wanted: dict[str, torch.Tensor], detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = uce.read_network(goldens / "uce" / "model.torch", 2 if detail == "heads" else 4)
+    network = uce_network.read_network(goldens / "uce" / "model.torch", 2 if detail == "heads" else 4)
     if detail == "positions":
         network.pos_encoder.pe = network.pos_encoder.pe.roll(1, 0)
     if detail == "scale of the width":
         network.encoder[2].weight = torch.nn.Parameter(network.encoder[2].weight * 2)
     if detail == "norm of tokens":
-        monkeypatch.setattr(uce, "normalize", lambda x, dim: x)
+        monkeypatch.setattr(uce_network, "normalize", lambda x, dim: x)
     found = network(Batch.from_tokens(uce.padded(_sentences(wanted))))
     assert relative(found, wanted["embedding"]) > 1e-3
 
@@ -76,7 +76,7 @@ def test_recorded_predictions_of_expression(
     head = load_file(goldens / "uce" / "predict_head.safetensors")
     weights = torch.load(goldens / "uce" / "model.torch", weights_only=True)
     torch.save(weights | head, tmp_path / "model.torch")
-    network = uce.read_network(tmp_path / "model.torch", 4)
+    network = uce_network.read_network(tmp_path / "model.torch", 4)
     logits = network.expressed(wanted["embedding"], wanted["predict/gene_tokens"])
     assert relative(logits, wanted["predict/logits"][:, 0]) < TOLERANCE
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted["predict/targets"])

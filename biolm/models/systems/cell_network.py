@@ -26,7 +26,10 @@ from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellNetwork", "by_document", "choose"]
+__all__ = ["CellNetwork", "Receive", "by_document", "choose", "map_of"]
+
+Receive = Callable[[tuple[Tensor, ...]], None]
+"""Takes the attention maps ``(h, s, s)`` of the documents of a batch, a layer at a time."""
 
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -176,7 +179,11 @@ def choose(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def by_document(
-    attend: Callable[..., Tensor], offsets: Tensor, *columns: Tensor, keys: Tensor | None = None
+    attend: Callable[..., Tensor],
+    offsets: Tensor,
+    *columns: Tensor,
+    keys: Tensor | None = None,
+    asking: Tensor | None = None,
 ) -> Tensor:
     """Attention of every document to itself alone.
 
@@ -190,16 +197,41 @@ def by_document(
         Queries, keys and values, ``(t, h, e)`` each.
     keys
         ``(t,)`` a number for each key, such as a bias.
+    asking
+        ``(b + 1,)`` document starts of the queries, where not all tokens ask.
 
     Returns
     -------
-    ``(t, h * e)``.
+    ``(t, h * e)`` of the queries.
     """
     ends = offsets.tolist()
-    found = []
-    for start, end in pairwise(ends):
-        parts = [column[start:end].transpose(0, 1) for column in columns]
+    query, *others = columns
+    mixed = []
+    for own, asks in zip(pairwise(ends), pairwise(ends if asking is None else asking.tolist()), strict=True):
+        parts = [query[slice(*asks)], *(column[slice(*own)] for column in others)]
+        parts = [part.transpose(0, 1) for part in parts]
         if keys is not None:
-            parts.append(keys[start:end])
-        found.append(attend(*parts).transpose(0, 1).flatten(1))
-    return torch.cat(found)
+            parts.append(keys[slice(*own)])
+        mixed.append(attend(*parts).transpose(0, 1).flatten(1))
+    return torch.cat(mixed)
+
+
+def map_of(
+    query: Tensor, key: Tensor, offsets: Tensor, weigh: Callable[..., Tensor], keys: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Attention maps ``(h, s, s)`` of every document.
+
+    Parameters
+    ----------
+    query, key
+        ``(t, h, e)``.
+    offsets
+        ``(b + 1,)`` document starts.
+    weigh
+        Takes queries and keys ``(h, s, e)`` of one document, and its slice of ``keys``; gives its map.
+    keys
+        ``(t,)`` a number for each key.
+    """
+    for start, end in pairwise(offsets.tolist()):
+        own = () if keys is None else (keys[start:end],)
+        yield weigh(query[start:end].transpose(0, 1), key[start:end].transpose(0, 1), *own)

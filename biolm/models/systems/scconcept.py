@@ -31,6 +31,7 @@ from biolm.io.yaml_file import read_yaml
 from biolm.models.families.keys import Key, KeyTable, Rows
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.running import pooled
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
@@ -114,7 +115,7 @@ class ScConcept(TokenCellModel):
     def _vectors(self, batch: Batch, options: EmbedOptions) -> Tensor:
         if self.projection is None:
             return super()._vectors(batch, options)
-        first = self.core(batch, logits=False).last_hidden_state[batch.offsets[:-1].long()]
+        first = pooled(self.core, batch, self.hidden_state, options, "cls")
         return nn.functional.normalize(first @ self.projection.to(first).T, dim=1)
 
 

@@ -29,6 +29,7 @@ from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 __all__ = ["Scimilarity", "load", "recognises"]
@@ -36,7 +37,8 @@ __all__ = ["Scimilarity", "load", "recognises"]
 _ENCODER, _DECODER, _GENES, _SIZES = "encoder.ckpt", "decoder.ckpt", "gene_order.tsv", "layer_sizes.json"
 _LEAST = 5_000
 _TARGET = 1e4
-_STRIP = 64
+# Genes and columns of a part of the first layer: so much of it stays in the cache of a core.
+_PART, _STRIP = 2048, 64
 
 
 class Scimilarity(CellModel):
@@ -69,15 +71,16 @@ class Scimilarity(CellModel):
         files: list[Path],
         least_genes: int,
     ) -> None:
+        import torch
+
         self.vocabulary, self.least_genes = vocabulary, least_genes
         self.encoder, self.decoder = encoder.eval(), None if decoder is None else decoder.eval()
         self.width = _shape(encoder.state_dict())[-1]
         self._files = files
-        # (m, h): a cell adds up the rows of its expressed genes, a tenth of them at most. In strips of
-        # columns, as a strip of the table stays in the cache of the processor.
+        # (m, h): a cell adds up the rows of its expressed genes, a tenth of them at most.
         table = _linear(encoder, 0).weight.detach().t()
         self._first = [
-            table[:, start : start + _STRIP].contiguous() for start in range(0, table.shape[1], _STRIP)
+            [part.contiguous() for part in torch.split(rows, _STRIP, 1)] for rows in torch.split(table, _PART)
         ]
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
@@ -98,31 +101,60 @@ class Scimilarity(CellModel):
             raise ConfigError("scimilarity reads no tokens: pool is l2 or none, and there is no hidden state")
         device = pick_device(options.device)
         self.encoder.to(device)
-        self._first = [strip.to(device) for strip in self._first]
-        genes, values, starts = (torch.from_numpy(part).to(device) for part in self._inputs(block, match))
+        expressed = self._expressed(block, match)
         with torch.inference_mode():
-            strips = [
-                F.embedding_bag(genes, strip, starts, mode="sum", per_sample_weights=values)
-                for strip in self._first
-            ]
-            x = torch.cat(strips, 1) + _linear(self.encoder, 0).bias
+            x = self._sums(*expressed, len(block), device) + _linear(self.encoder, 0).bias
             for step, layer in enumerate(self.encoder.children()):
                 x = layer[2:](x) if step == 0 else layer(x)  # type: ignore[index]  # Sequential
             vectors = F.normalize(x, dim=1) if how == "l2" else x
         return vectors.float().cpu().numpy()
 
-    def _inputs(
+    def _sums(
+        self,
+        genes: NDArray[np.int64],
+        values: NDArray[np.float32],
+        cells: NDArray[np.int64],
+        n: int,
+        device: torch.device,
+    ) -> Tensor:
+        """The first linear map without its bias, ``(n, h)``, a part of its table at a time."""
+        import torch
+        from torch.nn.functional import embedding_bag
+
+        self._first = [[strip.to(device) for strip in part] for part in self._first]
+        part, row = np.divmod(genes.astype(np.int32), np.int32(_PART))
+        order = np.argsort(part.astype(np.uint16), kind="stable")  # of 16 bits: sorted by counting
+        rows, scales = (torch.from_numpy(each[order]).to(device) for each in (row, values))
+        counts = np.bincount(part.astype(np.int64) * n + cells, minlength=n * len(self._first))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        sums = torch.zeros(n, len(_linear(self.encoder, 0).bias), device=device)
+        for number, strips in enumerate(self._first):
+            first, last = starts[number * n], starts[(number + 1) * n]
+            own = torch.from_numpy(starts[number * n : (number + 1) * n] - first).to(device)
+            inside = slice(int(first), int(last))
+            for strip, columns in zip(strips, torch.split(sums, _STRIP, 1), strict=True):
+                columns += embedding_bag(
+                    rows[inside], strip, own, mode="sum", per_sample_weights=scales[inside]
+                )
+        return sums
+
+    def _expressed(
         self, block: CellBlock, match: GeneMatch
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Genes of the model, their log-normalised values, and where each cell begins."""
+        """Genes of the model, their log-normalised values, and the cell of each."""
+        import torch
+
         rows = prepare(block, match)
-        genes = match.target[rows.indices].astype(np.int64)
+        genes, counts = match.target[rows.indices], rows.data
         cells = np.repeat(np.arange(len(block)), np.diff(rows.indptr))
-        kept = (genes >= 0) & (rows.data > 0)
-        genes, cells, counts = genes[kept], cells[kept], rows.data[kept].astype(np.float64)
+        kept = (genes >= 0) & (counts > 0)
+        if not kept.all():
+            genes, cells, counts = genes[kept], cells[kept], counts[kept]
+        counts = counts.astype(np.float64)
         totals = np.bincount(cells, counts, len(block))
-        starts = np.searchsorted(cells, np.arange(len(block)))
-        return genes, np.log1p(counts / totals[cells] * _TARGET).astype(np.float32), starts
+        scales = np.divide(_TARGET, totals, where=totals > 0, out=np.zeros(len(block)))
+        counts *= scales[cells]
+        return genes.astype(np.int64), torch.from_numpy(counts).log1p_().float().numpy(), cells
 
     def inputs(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
         """``(n, m)`` what the first layer reads.
@@ -134,9 +166,9 @@ class Scimilarity(CellModel):
         match
             Their genes in the vocabulary.
         """
-        genes, values, starts = self._inputs(block, match)
+        genes, values, cells = self._expressed(block, match)
         out = np.zeros((len(block), len(self.vocabulary)), np.float32)
-        out[np.repeat(np.arange(len(block)), np.diff(np.append(starts, len(genes)))), genes] = values
+        out[cells, genes] = values
         return out
 
     def reconstruct(self, vectors: Tensor) -> Tensor:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch import Tensor
 
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch, Tokens
@@ -33,14 +32,14 @@ from biolm.io.contained import member_of
 from biolm.io.json_file import read_json
 from biolm.models.context import ContextColumn
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import CellNetwork, by_document
+from biolm.models.systems.cell_network import CellNetwork, Receive
+from biolm.models.systems.transcriptformer_network import TranscriptNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
 __all__ = [
     "TranscriptFormer",
-    "TranscriptNetwork",
     "load",
     "load_tokenizer",
     "recognises",
@@ -48,7 +47,6 @@ __all__ = [
 
 _WEIGHTS, _VOCABS, _ASSAYS = "model_weights.pt", "vocabs", "assay_vocab.json"
 _PAD, _START = "[PAD]", "[START]"
-_LEAST = 1e-6  # added to counts and means before a logarithm
 
 
 @dataclass(kw_only=True, eq=False)
@@ -100,11 +98,11 @@ class CountTokens:
             # The last place of the model is the target of the one before.
             example = counts[cell]
             assert example.values is not None
-            genes, found = example.ids[: self.length - 1], example.values[: self.length - 1]
+            genes, counted = example.ids[: self.length - 1], example.values[: self.length - 1]
             first = [self.assays + assay, self.start] if assay else [self.start]
             first = first if len(genes) else []
             ids.append(np.concatenate([first, genes]).astype(np.int32))
-            values.append(np.concatenate([np.ones(len(first)), np.clip(found, 0, self.clip)]))
+            values.append(np.concatenate([np.ones(len(first)), np.clip(counted, 0, self.clip)]))
         offsets = np.cumsum([0, *map(len, ids)])
         return Tokens(
             ids=np.concatenate(ids),
@@ -112,138 +110,6 @@ class CountTokens:
             index=block.numbers,
             values=np.concatenate(values).astype(np.float32),
         )
-
-
-class _Mlp(nn.Module):
-    """Linear, ReLU, norm, linear."""
-
-    def __init__(self, sizes: tuple[int, int, int]) -> None:
-        super().__init__()
-        inner, hidden, outer = sizes
-        self.layers = nn.Sequential(
-            nn.Linear(inner, hidden), nn.ReLU(), nn.LayerNorm(hidden), nn.Identity(), nn.Linear(hidden, outer)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(t, inner)`` to ``(t, outer)``."""
-        mapped: Tensor = self.layers(x)
-        return mapped
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
-
-
-class _Layer(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.self_attn = _Attention(width)
-        self.linear1 = nn.Linear(width, hidden, bias=False)
-        self.linear2 = nn.Linear(hidden, width, bias=False)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-
-class TranscriptNetwork(nn.Module):
-    """The network under the names of its checkpoint.
-
-    Parameters
-    ----------
-    shapes
-        Of the weights.
-    heads
-        Of the attention.
-    softcap
-        Scores are kept within it.
-    """
-
-    def __init__(self, shapes: dict[str, torch.Size], heads: int, softcap: float) -> None:
-        super().__init__()
-        self.heads, self.softcap = heads, softcap
-        rows, inner = shapes["gene_embeddings.embedding.weight"]
-        self.gene_embeddings = nn.ModuleDict(
-            {"embedding": nn.Embedding(rows, inner), "mlp": _Mlp(_sizes(shapes, "gene_embeddings.mlp"))}
-        )
-        self.aux_embeddings = nn.ModuleDict({"assay": nn.Embedding(*shapes["aux_embeddings.assay.weight"])})
-        stem = "transformer_encoder.encoder_layers"
-        hidden, width = shapes[f"{stem}.0.linear1.weight"]
-        depth = sum(name.endswith("linear1.weight") for name in shapes)
-        layers = nn.ModuleList(_Layer(width, hidden) for _ in range(depth))
-        self.transformer_encoder = nn.ModuleDict({"encoder_layers": layers})
-        genes = nn.Embedding(*shapes["mu.gene_embedding.weight"])
-        self.mu = nn.ModuleDict({"gene_embedding": genes, "mlp": _Mlp(_sizes(shapes, "mu.mlp"))})
-        if "gene_id_head.layers.0.weight" in shapes:
-            self.gene_id_head = _Mlp(_sizes(shapes, "gene_id_head"))
-
-    def gene_vectors(self, ids: Tensor) -> Tensor:
-        """``(t, d)`` of gene tokens."""
-        vectors: Tensor = self.gene_embeddings["mlp"](self.gene_embeddings["embedding"](ids))
-        return vectors
-
-    def forward(self, batch: Batch, *, embedding: bool = True) -> Tensor:
-        """States ``(t, d)``; when embedding, a key's count also biases its own query."""
-        assert batch.values is not None
-        genes = len(self.gene_embeddings.get_parameter("embedding.weight"))  # assays have tokens from here on
-        is_gene = batch.ids < genes
-        x = self.gene_vectors(batch.ids.clamp(max=genes - 1))
-        assays = self.aux_embeddings["assay"]((batch.ids - genes).clamp(min=0))
-        x = torch.where(is_gene[:, None], x, assays)
-        bias = (batch.values + _LEAST).log1p()
-        attend = self._attend if embedding else self._attend_strictly
-        layers: Any = self.transformer_encoder["encoder_layers"]
-        for layer in layers:
-            x = layer.norm1(x)
-            *inputs, out = layer.self_attn.linears
-            q, k, v = (linear(x).unflatten(1, (self.heads, -1)) for linear in inputs)
-            x = x + out(by_document(attend, batch.offsets, q, k, v, keys=bias.to(x.dtype)))
-            x = layer.norm2(x)
-            x = x + layer.linear2(gelu(layer.linear1(x)))
-        states: Tensor = x
-        return states
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, strict: bool = False) -> Tensor:
-        scores = q @ k.transpose(1, 2) / q.shape[2] ** 0.5
-        place = torch.arange(q.shape[1], device=q.device)
-        earlier = bias * (place[:, None] > place).to(bias) if strict else bias
-        scores = self.softcap * torch.tanh((scores + earlier) / self.softcap)
-        mixed: Tensor = scores.masked_fill(place[:, None] < place, -torch.inf).softmax(2) @ v
-        return mixed
-
-    def _attend_strictly(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        return self._attend(q, k, v, bias, strict=True)
-
-    def expected_counts(self, states: Tensor, targets: Tensor, owner: Tensor, totals: Tensor) -> Tensor:
-        """Mean count ``(r,)`` of each target gene.
-
-        Parameters
-        ----------
-        states
-            ``(r, d)`` of the tokens before each target.
-        targets
-            ``(r,)`` gene tokens, none of them padding.
-        owner
-            ``(r,)`` cell of each.
-        totals
-            ``(b,)`` counts of each cell.
-        """
-        both = torch.cat((states, self.gene_vectors(targets)), 1)
-        logits = (self.mu["gene_embedding"](targets) + self.mu["mlp"](both))[:, 0]
-        top = torch.full_like(totals, -torch.inf).scatter_reduce(0, owner, logits, "amax")
-        raised = (logits - top[owner]).exp()
-        sums = torch.zeros_like(totals).index_add(0, owner, raised)
-        means: Tensor = raised / sums[owner] * totals[owner]
-        return means
-
-    def gene_logits(self, states: Tensor) -> Tensor:
-        """Logits ``(r, v)`` of the next gene, before the soft cap of their loss."""
-        logits: Tensor = self.gene_id_head(states)
-        return logits
-
-
-def _sizes(shapes: dict[str, torch.Size], stem: str) -> tuple[int, int, int]:
-    hidden, inner = shapes[f"{stem}.layers.0.weight"]
-    return inner, hidden, shapes[f"{stem}.layers.4.weight"][0]
 
 
 class TranscriptFormer(CellNetwork):
@@ -262,6 +128,10 @@ class TranscriptFormer(CellNetwork):
             return sums / self.length
         return sums / torch.bincount(owner[kept], minlength=len(batch))[:, None]
 
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Attention maps of each layer."""
+        self.network(batch, maps=receive)
+
 
 def recognises(folder: Path) -> bool:
     """Whether a folder is laid out as TranscriptFormer publishes its checkpoints."""
@@ -269,11 +139,11 @@ def recognises(folder: Path) -> bool:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    held = read_json(folder / "config.json")
-    found: dict[str, Any] = held.get("model", held)
-    if "model_config" not in found:
+    whole = read_json(folder / "config.json")
+    config: dict[str, Any] = whole.get("model", whole)
+    if "model_config" not in config:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field 'model_config'; fetch it again")
-    return found
+    return config
 
 
 def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
@@ -295,8 +165,8 @@ def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
 
 
 def _assays(folder: Path, config: dict[str, Any]) -> dict[str, int]:
-    held = config.get("aux_vocab", {}).get("assay") or read_json(folder / _VOCABS / _ASSAYS)
-    return {str(name): int(token) for name, token in held.items()}
+    assays = config.get("aux_vocab", {}).get("assay") or read_json(folder / _VOCABS / _ASSAYS)
+    return {str(name): int(token) for name, token in assays.items()}
 
 
 def load_tokenizer(folder: Path, *, assay: str | None = None) -> CellPreprocessor:

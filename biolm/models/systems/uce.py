@@ -17,32 +17,31 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import normalize, scaled_dot_product_attention
+from torch import Tensor
 
 from biolm.adapters.cells.draws import cell_seeds, uniform
 from biolm.adapters.cells.rows import prepare
 from biolm.batch import Batch, Tokens
-from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.checkpoint import read_torch
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_pickle
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import CellNetwork, by_document, choose
+from biolm.models.systems.cell_network import CellNetwork, Receive, choose
+from biolm.models.systems.uce_network import UceNetwork, read_network
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
-__all__ = ["Uce", "UceNetwork", "load", "load_tokenizer", "recognises"]
+__all__ = ["Uce", "load", "load_tokenizer", "padded", "recognises"]
 
 _WEIGHTS = re.compile(r"model\.torch|4layer_model\.torch|33l_.*\.torch")
 _CHROMOSOMES, _OFFSETS, _PROTEINS = "species_chrom.csv", "species_offsets.pkl", "protein_embeddings"
@@ -145,77 +144,6 @@ class Sentences:
         return words
 
 
-def _stack(sizes: list[int]) -> nn.Sequential:
-    """Linear, norm and GELU for each pair of sizes; the last is linear alone."""
-    blocks: list[nn.Module] = [
-        nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.GELU()) for a, b in pairwise(sizes[:-1])
-    ]
-    return nn.Sequential(*blocks, nn.Linear(sizes[-2], sizes[-1]))
-
-
-class UceNetwork(nn.Module):
-    """The network under the names of its checkpoint; shapes are those of its weights."""
-
-    def __init__(self, shapes: dict[str, torch.Size], heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        rows, inner = shapes["pe_embedding.weight"]
-        width = shapes["encoder.0.weight"][0]
-        self.pe_embedding = nn.Embedding(rows, inner, device="meta")  # filled with the file's own memory
-        self.pos_encoder = nn.Module()
-        self.pos_encoder.register_buffer("pe", torch.zeros(shapes["pos_encoder.pe"]))
-        self.encoder, self.gene_embedding_layer = (
-            nn.Sequential(nn.Linear(inner, width), nn.GELU(), nn.LayerNorm(width)) for _ in range(2)
-        )
-        layer = "transformer_encoder.layers"
-        hidden = shapes[f"{layer}.0.linear1.weight"][0]
-        depth = sum(name.endswith("linear1.bias") for name in shapes)
-        self.transformer_encoder = nn.Module()
-        self.transformer_encoder.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, heads, hidden, 0.0) for _ in range(depth)
-        )
-        names = [*(f"decoder.{i}.0.weight" for i in range(3)), "decoder.3.weight"]
-        self.decoder = _stack([width, *(shapes[name][0] for name in names)])
-        if "binary_decoder.3.weight" in shapes:
-            names = [f"binary_decoder.{i}.0.weight" for i in range(3)]
-            self.binary_decoder = _stack([shapes[names[0]][1], *(shapes[name][0] for name in names), 1])
-
-    def states(self, batch: Batch) -> Tensor:
-        """Last states ``(t, d)``; ``batch.values`` is added to the scores of each key."""
-        x = self.encoder(normalize(self.pe_embedding(batch.ids), dim=1))
-        x = x * x.shape[1] ** 0.5 + self.pos_encoder.get_buffer("pe")[batch.positions, 0]
-        layers: Any = self.transformer_encoder.layers
-        for layer in layers:
-            x = layer.norm1(x + self._attended(layer.self_attn, x, batch))
-            x = layer.norm2(x + layer.linear2(layer.linear1(x).relu()))
-        return x  # type: ignore[no-any-return]
-
-    def _attended(self, attention: Any, x: Tensor, batch: Batch) -> Tensor:
-        fused = nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-        parts = [part.reshape(len(x), self.heads, -1) for part in fused.chunk(3, 1)]
-        if batch.values is None:
-            mixed = by_document(scaled_dot_product_attention, batch.offsets, *parts)
-        else:
-            mixed = by_document(_biased, batch.offsets, *parts, keys=batch.values.to(x.dtype))
-        return attention.out_proj(mixed)  # type: ignore[no-any-return]
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Cell vectors ``(b, d)``."""
-        return normalize(self.decoder(self.states(batch)[batch.offsets[:-1].long()]), dim=1)
-
-    def expressed(self, cells: Tensor, proteins: Tensor) -> Tensor:
-        """Logits ``(b,)`` that each cell ``(b, d)`` expresses the gene of that token ``(b,)``."""
-        if not hasattr(self, "binary_decoder"):
-            raise ConfigError("this UCE checkpoint has no binary_decoder, so it predicts no expression")
-        genes = self.gene_embedding_layer(normalize(self.pe_embedding(proteins), dim=1))
-        logits: Tensor = self.binary_decoder(torch.cat((cells, genes), 1))[:, 0]
-        return logits
-
-
-def _biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    return scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[1], -1))
-
-
 class Uce(CellNetwork):
     """UCE; where padding is read as published, a vector depends on the cells of its batch of 25."""
 
@@ -231,9 +159,21 @@ class Uce(CellNetwork):
         vectors: Tensor = self.network(batch)
         return vectors
 
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Attention maps of each layer; of the cell's own tokens, where a batch holds no padding."""
+        self.network.states(batch, maps=receive)  # type: ignore[operator]  # UceNetwork
+
 
 def padded(tokens: Tokens, cells: int = _CELLS) -> Tokens:
-    """Sentences filled up with padding to the longest of each run of rows, and 1 as the value of padding."""
+    """Sentences filled up with padding to the longest of each run of rows, and 1 as the value of padding.
+
+    Parameters
+    ----------
+    tokens
+        Sentences of cells with their rows.
+    cells
+        Rows of a run.
+    """
     lengths = tokens.lengths
     _, run = np.unique(tokens.index // cells, return_inverse=True)
     longest = np.zeros(run.max(initial=-1) + 1, np.int64)
@@ -247,8 +187,8 @@ def padded(tokens: Tokens, cells: int = _CELLS) -> Tokens:
 
 
 def _weights(folder: Path) -> Path | None:
-    found = sorted(path for path in folder.glob("*.torch") if _WEIGHTS.fullmatch(path.name))
-    return found[0] if found else None
+    paths = sorted(path for path in folder.glob("*.torch") if _WEIGHTS.fullmatch(path.name))
+    return paths[0] if paths else None
 
 
 def recognises(folder: Path) -> bool:
@@ -307,12 +247,12 @@ def load_tokenizer(folder: Path, *, species: str = "human", draws: str = "hash")
 def _proteins(folder: Path, species: str) -> Path:
     """The vectors of a species' proteins."""
     pattern = f"{_SCIENTIFIC.get(species, species)}*ESM2.pt"
-    found = sorted((folder / _PROTEINS).glob(pattern))
-    if not found:
+    paths = sorted((folder / _PROTEINS).glob(pattern))
+    if not paths:
         raise CheckpointError(
             f"{folder} lacks {_PROTEINS}/{pattern}, which UCE needs; its evaluate.py fetches it"
         )
-    return found[0]
+    return paths[0]
 
 
 def _check_proteins(proteins: Path, sentences: Any, network: UceNetwork, path: Path) -> None:
@@ -339,29 +279,12 @@ def _chromosomes(path: Path, species: str) -> dict[str, tuple[int, int]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     numbers = {name: i for i, name in enumerate(sorted({f"{r['species']}_{r['chromosome']}" for r in rows}))}
-    found: dict[str, tuple[int, int]] = {}
+    places: dict[str, tuple[int, int]] = {}
     for r in rows:
         if r["species"] == species:
             place = numbers[f"{species}_{r['chromosome']}"], int(float(r["start"]))
-            found.setdefault(r["gene_symbol"].upper(), place)
-    return found
-
-
-def read_network(path: Path, heads: int) -> UceNetwork:
-    """The network of a weight file, strictly; the table of proteins stays on disk.
-
-    Raises
-    ------
-    CheckpointError
-        If a weight is missing, extra or mis-shaped.
-    """
-    tensors = read_torch(path, mapped=True)
-    try:
-        network = UceNetwork({name: tensor.shape for name, tensor in tensors.items()}, heads)
-    except KeyError as error:
-        raise CheckpointError(f"{path} is no UCE checkpoint: it lacks {error}") from error
-    load_strict(network, tensors, path, assign=True)
-    return network.eval()
+            places.setdefault(r["gene_symbol"].upper(), place)
+    return places
 
 
 def load(folder: Path, *, species: str = "human", padding: str = "published", draws: str = "hash") -> Uce:
