@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from biolm.options import Option
 
 __all__ = [
+    "AUTO",
     "CELLS",
     "DATA",
     "H5AD",
@@ -43,6 +44,9 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+"""Number types in which networks run."""
+AUTO = "auto"
+"""The job chooses one of them; see :mod:`biolm.jobs.precision`."""
 CELLS, SEQUENCES, LONG_ROWS = ("cells",), ("sequences",), ("sequences", "documents")
 """For which kinds of data an option is."""
 
@@ -81,7 +85,14 @@ Overwrite = Annotated[bool, Option(help="Replace an existing output.", panel="Ou
 Pool = Annotated[
     str | None, Option(help="How tokens become one vector.", shown="the model's own", panel="Model")
 ]
-Precision = Annotated[str, Option(help="float32, bfloat16 or float16.", choices=PRECISIONS, panel="Model")]
+Precision = Annotated[
+    str,
+    Option(
+        help="float32, bfloat16, float16, or auto: bfloat16 on CPUs that have it, if vectors stay the same.",
+        choices=(*PRECISIONS, AUTO),
+        panel="Model",
+    ),
+]
 Progress = Annotated[bool, Option(help="Show progress on stderr.", cli=False)]
 Resume = Annotated[bool, Option(help="Go on with an interrupted job.", panel="Run")]
 Seed = Annotated[int, SEED]

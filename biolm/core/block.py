@@ -33,6 +33,12 @@ class Block(nn.Module):
         Shape and switches.
     layer
         Its number; layers may differ in mixer, window and first norm.
+
+    Attributes
+    ----------
+    branch_dtype
+        Number type in which attention and feed-forward run, where it is not that of ``x``; norms and sums
+        stay in that of ``x``. See :mod:`biolm.core.reduced`.
     """
 
     def __init__(self, config: CoreConfig, layer: int) -> None:
@@ -50,6 +56,7 @@ class Block(nn.Module):
             self.attn_out_norm, self.mlp_out_norm = make_norm(config), make_norm(config)
         if config.cross_attention:
             self.cross, self.cross_norm = Attention(config, cross=True), make_norm(config)
+        self.branch_dtype: torch.dtype | None = None
         self.layer_scale = config.layer_scale
         if config.layer_scale:
             self.attn_scale = nn.Parameter(torch.ones(config.d_model))
@@ -86,13 +93,16 @@ class Block(nn.Module):
         return x + self._feed(self.mlp_norm(x))
 
     def _attend(self, x: Tensor, context: Context) -> Tensor:
-        return self._branch(self.attention(x, context), "attn_scale")
+        return self._branch(self.attention(self._narrow(x), context), "attn_scale")
 
     def _cross(self, x: Tensor, context: Context) -> Tensor:
         return self._branch(self.cross(x, context), None)
 
     def _feed(self, x: Tensor) -> Tensor:
-        return self._branch(self.mlp(x), "mlp_scale")
+        return self._branch(self.mlp(self._narrow(x)), "mlp_scale")
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        return x if self.branch_dtype is None else x.to(self.branch_dtype)
 
     def _branch(self, x: Tensor, factor: str | None) -> Tensor:
         """Dropout, then the factors that some families put on a branch."""

@@ -4,7 +4,8 @@ Dimensions: ``t`` query tokens · ``u`` key tokens · ``h`` heads · ``j`` key-v
 multiple) · ``k`` head width · ``q``, ``s`` queries and keys of one document.
 
 ==========  ==================================================================================
-``sdpa``    one fused call for each document, or run of equally long ones: the fastest on CPU
+``sdpa``    one fused call for each document, or run of equally long ones: the fastest on CPU;
+            without a mask in bfloat16 :func:`~biolm.core.narrow_attention.attend_in_blocks`
 ``varlen``  ``torch.nn.attention.varlen``, CUDA in half precision: causal, windows, grouped heads
 ``flex``    compiled ``flex_attention``, CUDA: everything else (biases, soft-cap, float32)
 ``math``    written out: the reference, the only one that returns attention maps
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biolm.core.layout import Layout, Rule, visible
+from biolm.core.narrow_attention import LEAST, attend_in_blocks, suits_blocks
 from biolm.core.positions import PositionBias
 
 __all__ = ["attend", "attention_maps", "choose_kernel"]
@@ -136,6 +138,7 @@ def _sdpa(
     parts = []
     grouped = key.shape[1] != query.shape[1]
     plain_causal = rule.causal and not rule.window and bias is None and layout.same and layout.private is None
+    in_blocks = not plain_causal and not rule.dropout and suits_blocks(query, key, value)
     runs = list(layout.groups(masked=not rule.full or bias is not None))
     queries = _cut(query, [(q0, q1) for _, (q0, q1, _, _) in runs])
     keys, values = (_cut(x, [(k0, k1) for _, (_, _, k0, k1) in runs]) for x in (key, value))
@@ -148,6 +151,10 @@ def _sdpa(
         if not plain_causal:
             first = (q0, q0 + (q1 - q0) // documents, k0, k0 + (k1 - k0) // documents)
             mask = _cached_mask(layout, rule, bias, first, query.dtype, documents)
+        if in_blocks and mask is None and min(q1 - q0, k1 - k0) >= LEAST * documents:
+            q, k, v = (x.view(documents, -1, *x.shape[1:]) for x in (q, k, v))
+            parts.append(attend_in_blocks(q, k, v, rule.scale).flatten(0, 1))
+            continue
         part = F.scaled_dot_product_attention(
             _heads_first(q, documents),
             _heads_first(k, documents),

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from biolm.jobs.embedding import check_pool, embed_options, embedding_options, m
 from biolm.jobs.job import block_ends
 from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Modality
+from biolm.jobs.precision import Choice, check_precision, decided
 from biolm.jobs.settings import CellSettings
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
@@ -74,6 +75,8 @@ class CellEmbedding:
         What :meth:`CellModel.describe` says.
     panel
         What :meth:`CellModel.examine` says of the file's genes.
+    choice
+        What ``precision='auto'`` decided; None where it was not asked.
     """
 
     source: CellSource
@@ -82,6 +85,11 @@ class CellEmbedding:
     settings: CellSettings
     facts: dict[str, Any] = field(default_factory=dict)
     panel: dict[str, float] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    def with_settings(self, settings: CellSettings, choice: Choice | None = None) -> CellEmbedding:
+        """The same cells and model with other choices."""
+        return replace(self, settings=settings, choice=choice)
 
     @property
     def step(self) -> int:
@@ -139,7 +147,8 @@ class CellEmbedding:
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how."""
         reading = {"gene_column": self.match.report.column, "match": self.settings.match, "step": self.step}
-        return {"input": input_facts(self.source), "options": embedding_options(self.settings) | reading}
+        options = embedding_options(self.settings) | reading | decided(self.choice)
+        return {"input": input_facts(self.source), "options": options}
 
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors are made; no date and no path."""
@@ -155,7 +164,7 @@ class CellEmbedding:
         return provenance_of(
             self.model,
             self.facts,
-            model_parameters(self.model, chosen, **reading),
+            model_parameters(self.model, chosen, **reading, **decided(self.choice)),
             genes=self.match.report.as_dict(),
             matrix=self.source.matrix,
             panel=self.panel or None,
@@ -186,6 +195,7 @@ def prepare(
         If they do not.
     """
     check_pool(model, settings)
+    check_precision(model, settings)
     if model.reads == "group" and settings.block_rows is not None:
         raise ConfigError(
             f"a vector of {model.name} depends on the cells that it is read with, which the model chooses; "

@@ -28,6 +28,8 @@ from biolm.jobs.spool import Arrays, Parts
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from biolm.jobs.precision import Choice
+
 __all__ = ["Embedding", "Modality", "Source", "Writer", "available", "loaded_for", "modality_of"]
 
 
@@ -70,12 +72,29 @@ class Source(Protocol):
 class Embedding(Protocol):
     """A source and a model that fit each other, ready to run.
 
-    It has beside these the open source and the user's choices.
+    It has beside these the open source.
     """
 
     @property
     def model(self) -> Any:
         """The loaded model, adapted to the source where that was asked for."""
+        ...
+
+    @property
+    def settings(self) -> Any:
+        """The user's choices."""
+        ...
+
+    def with_settings(self, settings: Any, choice: Choice | None = None) -> Any:
+        """The same source and model with other choices.
+
+        Parameters
+        ----------
+        settings
+            In place of those that it has.
+        choice
+            What :mod:`biolm.jobs.precision` decided, for the records.
+        """
         ...
 
     @property

@@ -10,6 +10,7 @@ The model of such a kind offers ``name``, ``modality``, ``width``, ``pools``, ``
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from biolm.io.provenance import digest, plain, stamp
 from biolm.jobs.embedding import check_pool, embed_options, embedding_options, model_parameters, provenance_of
 from biolm.jobs.job import block_ends
 from biolm.jobs.modality import Source
+from biolm.jobs.precision import Choice, check_precision, decided
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.spool import Arrays, Parts
 
@@ -56,11 +58,19 @@ class RowEmbedding:
 
     def __init__(self, source: Source, model: Any, settings: EmbedSettings, reopen: Any = None) -> None:  # noqa: ARG002
         check_pool(model, settings)
+        check_precision(model, settings)
+        self.choice: Choice | None = None
         self.source, self.model, self.settings = source, model, settings
         self.facts: dict[str, Any] = plain(model.describe())
         self.binding = model.bind(source, settings)
         self._columns = source.columns()
         self._names = source.names()
+
+    def with_settings(self, settings: EmbedSettings, choice: Choice | None = None) -> RowEmbedding:
+        """The same rows and model with other choices."""
+        other = copy(self)
+        other.settings, other.choice = settings, choice
+        return other
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -102,12 +112,16 @@ class RowEmbedding:
                 "rows": len(self.source),
                 "names": digest({"names": self._names}),
             },
-            "options": {**embedding_options(self.settings), "block_rows": self.settings.block_rows},
+            "options": {
+                **embedding_options(self.settings),
+                "block_rows": self.settings.block_rows,
+                **decided(self.choice),
+            },
         }
 
     def provenance(self) -> dict[str, Any]:
         """Plain facts that tell how the vectors are made; no date and no path."""
-        chosen = model_parameters(self.model, self.settings)
+        chosen = model_parameters(self.model, self.settings, **decided(self.choice))
         more = {"seed": self.settings.seed, "rows": len(self.source), **getattr(self.binding, "facts", {})}
         return provenance_of(self.model, self.facts, chosen, **more)
 

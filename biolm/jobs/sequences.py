@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock, is_sequence_file
 from biolm.jobs.embedding import check_pool, provenance_of
 from biolm.jobs.modality import Modality
+from biolm.jobs.precision import Choice, check_precision, decided
 from biolm.jobs.sequence_writer import SequenceWriter
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.tokens import SequenceTokens
@@ -58,6 +59,8 @@ class SequenceEmbedding:
         Residues or bases that the model does not know.
     facts
         What :meth:`SequenceModel.describe` says.
+    choice
+        What ``precision='auto'`` decided; None where it was not asked.
     """
 
     source: SequenceFile
@@ -68,6 +71,11 @@ class SequenceEmbedding:
     names: str
     tally: Tally
     facts: dict[str, Any] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    def with_settings(self, settings: EmbedSettings, choice: Choice | None = None) -> SequenceEmbedding:
+        """The same records and model with other choices."""
+        return replace(self, settings=settings, choice=choice)
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -122,7 +130,7 @@ class SequenceEmbedding:
                 "records": len(self.counts),
                 "names": self.names,
             },
-            "options": {name: getattr(chosen, name) for name in (*names, *more)},
+            "options": {name: getattr(chosen, name) for name in (*names, *more)} | decided(self.choice),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -133,7 +141,7 @@ class SequenceEmbedding:
         return provenance_of(
             self.model,
             self.facts,
-            {"pool": pool, **{name: getattr(chosen, name) for name in names}},
+            {"pool": pool, **{name: getattr(chosen, name) for name in names}, **decided(self.choice)},
             sequences=len(self.counts),
             **self.tally.facts(),
             rows=int(self.counts.sum()),
@@ -165,6 +173,7 @@ def prepare_sequences(
         If they do not.
     """
     check_pool(model, settings)
+    check_precision(model, settings)
     tally, options = Tally(), _options(settings)
     names: list[str] = []
     counts, records = [], [0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from biolm.common_options import (
+    AUTO,
     CELLS,
     KEY,
     LONG_ROWS,
@@ -132,7 +133,9 @@ class ModelSettings:
         Hidden state to pool: -1 the last, -2 the one before it, 0 the embeddings; None for the model's
         own definition.
     precision
-        ``float32``, ``bfloat16`` or ``float16``; mixed precision, for GPUs.
+        ``float32``, ``bfloat16`` or ``float16``; ``auto`` is ``bfloat16`` on CPUs with AMX or AVX512-BF16
+        where the vectors of the first rows stay the same (:mod:`biolm.jobs.precision`), and ``float32``
+        elsewhere.
     device
         ``auto`` (CUDA, then MPS, then CPU) or a torch device name.
     batch_tokens
@@ -215,12 +218,17 @@ class RunSettings:
         Raises
         ------
         ConfigError
-            If the shard is none, or has a format.
+            If the shard is none, has a format, or leaves a choice that machines may make differently.
         """
         from biolm.jobs.shards import Shard
 
         if self.shard is not None:
             Shard.parse(self.shard)
+            if getattr(self, "precision", None) == AUTO:
+                raise ConfigError(
+                    "shards must run alike on every machine, so they take no `precision='auto'`; choose "
+                    "float32 or bfloat16 for all of them"
+                )
             if self.format is not None:
                 raise ConfigError("a shard has no `format`; choose it when the shards are merged")
 

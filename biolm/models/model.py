@@ -38,7 +38,8 @@ class EmbedOptions:
         Which hidden state is pooled: -1 the last, -2 the one before it, 0 the embeddings; None for the
         model's own definition.
     precision
-        ``float32``, ``bfloat16`` or ``float16`` (mixed precision on a GPU).
+        ``float32``, ``bfloat16`` or ``float16``, one of the model's :attr:`CellModel.precisions`: mixed
+        precision, for bfloat16 on a CPU weights of that type.
     compile
         Compile the layers first; for long jobs on a GPU.
     """
@@ -113,6 +114,8 @@ class CellModel(ABC):
     block_rows
         Cells that one call of :meth:`embed` takes well; progress and resuming go by it. Slow models
         set fewer.
+    precisions
+        Number types that it runs in; those without a network have float32 alone.
     reads
         ``cell`` where a cell's vector depends on that cell alone; ``group`` where it depends on the cells of
         its block too, so that a block is part of the result and its size is the model's own.
@@ -126,6 +129,7 @@ class CellModel(ABC):
     width: int
     pools: tuple[str, ...]
     block_rows: int = 8192
+    precisions: tuple[str, ...] = ("float32",)
     reads: str = "cell"
 
     def __repr__(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import chain
 
@@ -19,11 +18,10 @@ from biolm.core import Transformer, pool
 from biolm.core.cache import DecodingCache
 from biolm.errors import ConfigError
 from biolm.models.model import EmbedOptions
+from biolm.models.precision import precise
 from biolm.models.submodules import capture, layers_until
 
 __all__ = ["layers_for", "pick_device", "pooled", "return_memory", "state_pieces", "states_of"]
-
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -98,7 +96,8 @@ def states_of(
         ``(m,)`` tokens of the last layer that are wanted.
     """
     if only is not None:
-        with _precise(batch, options):
+        core, mixed = precise(core, batch.ids.device, options.precision)
+        with mixed:
             states: Tensor = core(batch, logits=False, only=only).last_hidden_state
         return states.float()
     pieces = list(state_pieces(core, batch, hidden_state, options))
@@ -120,7 +119,8 @@ def state_pieces(
     """
     state = _state(hidden_state, options)
     layers = layers_for(core, state)
-    with _precise(batch, options):
+    core, mixed = precise(core, batch.ids.device, options.precision)
+    with mixed:
         if len(batch) > 1 or batch.max_length <= options.batch_tokens or not core.config.causal:
             yield _run(core, batch, state, layers, None)
             return
@@ -140,11 +140,6 @@ def _run(
     with capture(core, state) as captured:
         core(batch, logits=False, n_layers=layers, cache=cache)
     return captured[-1].float()
-
-
-def _precise(batch: Batch, options: EmbedOptions) -> AbstractContextManager[object]:
-    precision = _PRECISIONS[options.precision]
-    return torch.autocast(batch.ids.device.type, precision) if precision else nullcontext()
 
 
 def pooled(

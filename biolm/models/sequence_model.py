@@ -17,6 +17,7 @@ from torch import Tensor
 
 from biolm.adapters.sequences import Policy, SequenceTokenizer, Tally
 from biolm.batch import Batch, Output, Tokens, pack
+from biolm.common_options import PRECISIONS
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
 from biolm.core.pooling import POOLS
@@ -85,6 +86,7 @@ class SequenceModel(Headed):
 
     modality = "sequences"
     block_rows = 512
+    precisions = PRECISIONS
 
     def __init__(
         self,

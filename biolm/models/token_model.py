@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from biolm.batch import Batch, Output, Tokens, pack
+from biolm.common_options import PRECISIONS
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
 from biolm.core.pooling import POOLS
@@ -66,6 +67,7 @@ class TokenCellModel(Headed, CellModel):
     """
 
     block_rows = 512
+    precisions = PRECISIONS
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from biolm.io.anndata.result import format_of
 from biolm.jobs.job import Job, check_outputs, made_from, watched
 from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Embedding, Modality, available, loaded_for, modality_of
+from biolm.jobs.precision import settled
 from biolm.jobs.settings import EmbedSettings
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Parts
@@ -117,6 +118,7 @@ def embed(
         given = data if _is_table(data) else None
         if given is not None:
             _protect(given, key, overwrite=settings.overwrite)
+        prepared = settled(prepared)
         ends = prepared.ends
         vectors = np.empty((int(ends[-1]), reader.width), np.float32)
         parts = []
@@ -204,6 +206,7 @@ def embed_file(
         reader = prepared.model
         key = settings.key or f"X_{reader.name}"
         writer.check(source, "h5ad" if settings.shard else form, key, overwrite=settings.overwrite)
+        prepared = settled(prepared, resume=target if settings.resume else None)
         ends, provenance = prepared.ends, prepared.provenance()
         empty = 0
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.common_options import PRECISIONS
 from biolm.errors import ConfigError
 from biolm.jobs.modality import Modality
 from biolm.jobs.rows import RowEmbedding, RowWriter
@@ -136,6 +137,11 @@ class DocumentModel:
         return int(self.encoder.facts["width"])
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """Number types that it runs in; families that the core does not have run in float32 alone."""
+        return PRECISIONS if self.encoder.facts["engine"] == "core" else ("float32",)
+
+    @property
     def pools(self) -> tuple[str, ...]:
         """The folder's own way to pool, then the others."""
         from biolm.text.embed import POOLS
@@ -158,7 +164,7 @@ class DocumentModel:
         ConfigError
             If an option is set that text encoders do not have, or windows cannot share so many pieces.
         """
-        for option, own in (("hidden_state", None), ("precision", "float32"), ("compile", False)):
+        for option, own in (("hidden_state", None), ("compile", False)):
             if getattr(settings, option) != own:
                 raise ConfigError(f"`{option}` means nothing for text encoders; leave it out")
         from biolm.text.embed import length_report
@@ -193,6 +199,7 @@ class DocumentModel:
             overlap=binding.overlap,
             batch_tokens=options.batch_tokens,
             device=options.device,
+            precision=options.precision,
         )
 
     def describe(self) -> dict[str, Any]:

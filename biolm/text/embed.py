@@ -20,6 +20,7 @@ from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.contained import member_of
 from biolm.io.json_file import parse_json, read_json
+from biolm.models.precision import precise
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, Padded, load_core, width_of
 from biolm.text.pieces import PieceTokenizer, load_pieces
@@ -58,9 +59,22 @@ class TextEncoder:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
-    def states(self, batch: Batch) -> Tensor:
-        """Last hidden states ``(t, d)`` of a packed batch."""
-        return self.model(batch, logits=False).last_hidden_state.float()  # type: ignore[no-any-return]
+    def states(self, batch: Batch, precision: str = "float32") -> Tensor:
+        """Last hidden states ``(t, d)`` of a packed batch.
+
+        Parameters
+        ----------
+        batch
+            On the device of the model.
+        precision
+            Of the core; other encoders run in float32.
+        """
+        if not isinstance(self.model, Transformer):
+            return self.model(batch, logits=False).last_hidden_state.float()  # type: ignore[no-any-return]
+        core, mixed = precise(self.model, batch.ids.device, precision)
+        with mixed:
+            states: Tensor = core(batch, logits=False).last_hidden_state
+        return states.float()
 
 
 def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
@@ -125,6 +139,7 @@ def embed_texts(
     overlap: int | None = None,
     batch_tokens: int = 8192,
     device: str = "auto",
+    precision: str = "float32",
 ) -> NDArray[np.float32]:
     """Vectors ``(n, d)``; a text longer than the model is read in windows, never cut.
 
@@ -143,6 +158,8 @@ def embed_texts(
         Pieces of a batch, about.
     device
         Where to run.
+    precision
+        ``float32``, or ``bfloat16`` of an encoder that runs in the core.
     """
     tokenizer = encoder.tokenizer
     specials = len(tokenizer.prefix) + len(tokenizer.suffix)
@@ -160,7 +177,7 @@ def embed_texts(
             counted[first : first + len(ids) - specials] = owner[start : start + width] == number
             windows.append((row, ids, counted))
     windows.sort(key=lambda each: (-len(each[1]), each[0]))
-    return _pooled(encoder, windows, len(texts), batch_tokens, where)
+    return _pooled(encoder, windows, len(texts), batch_tokens, where, precision)
 
 
 def length_report(encoder: TextEncoder, texts: Iterable[str], overlap: int | None = None) -> LengthReport:
@@ -200,6 +217,7 @@ def _pooled(
     count: int,
     budget: int,
     device: torch.device,
+    precision: str,
 ) -> NDArray[np.float32]:
     sums: NDArray[np.float64] | None = None
     mass = np.zeros(count)
@@ -207,7 +225,8 @@ def _pooled(
         offsets = np.concatenate([[0], np.cumsum([len(ids) for _, ids, _ in group])]).astype(np.int64)
         ids = np.concatenate([ids for _, ids, _ in group]).astype(np.int32)
         tokens = Tokens(ids=ids, offsets=offsets, index=np.arange(len(group)), segments=np.zeros_like(ids))
-        states = encoder.states(Batch.from_tokens(tokens).to(device)).cpu().numpy().astype(np.float64)
+        computed = encoder.states(Batch.from_tokens(tokens).to(device), precision)
+        states = computed.cpu().numpy().astype(np.float64)
         sums = np.zeros((count, states.shape[1])) if sums is None else sums
         for (row, _, counted), start, end in zip(group, offsets[:-1], offsets[1:], strict=True):
             part = states[start : start + 1] if encoder.pool == "cls" else states[start:end][counted]

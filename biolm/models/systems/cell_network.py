@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biolm.batch import Batch, Tokens, pack
+from biolm.common_options import PRECISIONS
 from biolm.core.checkpoint import hash_files
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.precision import dtype_of
 from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
@@ -30,8 +32,6 @@ __all__ = ["CellNetwork", "Receive", "by_document", "choose", "map_of"]
 
 Receive = Callable[[tuple[Tensor, ...]], None]
 """Takes the attention maps ``(h, s, s)`` of the documents of a batch, a layer at a time."""
-
-_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class CellNetwork(CellModel):
@@ -55,6 +55,7 @@ class CellNetwork(CellModel):
     """
 
     block_rows = 512
+    precisions = PRECISIONS
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class CellNetwork(CellModel):
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
         device = pick_device(options.device)
         self.network.to(device)
-        precision = _PRECISIONS.get(options.precision)
+        precision = dtype_of(options.precision)
         vectors = np.zeros((len(tokens), self.width), np.float32)
         for rows in self.batches(tokens, options):
             batch = Batch.from_tokens(tokens, rows).to(device)

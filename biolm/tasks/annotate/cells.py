@@ -18,6 +18,7 @@ from biolm.io.cells import CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.cells import prepare
 from biolm.jobs.modality import Modality
+from biolm.jobs.precision import settled
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
@@ -118,6 +119,7 @@ class CellKind(RowKind):
         if trained:
             token_model(model)
         job = prepare(ChosenCells(source, rows), model, settings)
+        job = settled(job)
         labels = tuple(column.take(rows) for column in every)
         held = read_training(job, labels, settings, embed=not trained)
         space = factor_space(model, job.source, settings) if settings.reject else None

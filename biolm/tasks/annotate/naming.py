@@ -20,6 +20,7 @@ from biolm.io.anndata.columns import CellAdditions, Coded
 from biolm.io.anndata.result import STORES, format_of
 from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Embedding, Modality, available
+from biolm.jobs.precision import decided
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.annotator import Annotator, Head
@@ -117,7 +118,9 @@ class RowPrediction:
     def same(self) -> dict[str, Any]:
         """What makes two jobs the same: what was read, how, and what is said of it."""
         names = ("device", "precision", "seed", "gene_column", "match", "species", "layer")
-        options = {name: getattr(self.settings, name) for name in names}
+        options = {name: getattr(self.settings, name) for name in names} | decided(
+            getattr(self.job, "choice", None)
+        )
         step = self.settings.block_rows or self.job.model.block_rows
         own = {"reject": self.settings.reject, "coarse": dict(self.coarse), "block_rows": step}
         return {"input": self.job.same()["input"], "options": own | options}

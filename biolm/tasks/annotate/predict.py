@@ -5,7 +5,7 @@ Dimensions: ``n`` rows: cells, sequences ... · ``c`` classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.provenance import plain
 from biolm.jobs.job import Job, check_outputs, made_from, watched
 from biolm.jobs.modality import Modality, modality_of
+from biolm.jobs.precision import settled
 from biolm.jobs.spool import Parts
 from biolm.options import read_options, refuse_unused
 from biolm.tasks.annotate.annotator import Annotator, load_annotator
 from biolm.tasks.annotate.kinds import kind_of
-from biolm.tasks.annotate.naming import digest_of
+from biolm.tasks.annotate.naming import RowPrediction, digest_of
 from biolm.tasks.annotate.settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def predict(
     with modality.open(data, settings) as source:
         work = kind_of(modality).prediction(modality, source, used, settings)
         work.check(None)
+        work = _settled(work, None)
         parts = [work.compute(block) for block in work.blocks(0, len(work.ends) - 1)]
         return work.table(parts, given, copy=copy)
 
@@ -171,6 +173,7 @@ def annotate_file(
     with modality.open(path, settings) as source:
         work = kind.prediction(modality, source, used, settings)
         work.check(target)
+        work = _settled(work, target if settings.resume else None)
 
         def finish(parts: Parts, temporary: Path) -> None:
             nonlocal counts
@@ -216,3 +219,8 @@ def _opened(annotator: str | Path | Annotator, model: Any, modality: Modality) -
         named = "the annotator" if isinstance(annotator, Annotator) else str(annotator)
         raise CheckpointError(f"{named} holds no annotator of {modality.reads}: it names {used.modality}")
     return used
+
+
+def _settled(work: Any, resume: Path | None) -> Any:
+    """With ``precision='auto'`` decided; sequences have none."""
+    return replace(work, job=settled(work.job, resume=resume)) if isinstance(work, RowPrediction) else work

@@ -17,6 +17,7 @@ from biolm.errors import ConfigError
 from biolm.io.anndata.result import STORES
 from biolm.io.provenance import plain
 from biolm.jobs.modality import Modality
+from biolm.jobs.precision import settled
 from biolm.scoring.splits import Split, holdout
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import keys, rolled
@@ -177,7 +178,7 @@ class RowKind:
         offered = source.columns()
         every = read_labels(list(offered), offered.__getitem__, names, settings.leave_out)
         rows = chosen_rows(every, settings)
-        job = modality.embedding(source, model, settings, None)
+        job = settled(modality.embedding(source, model, settings, None))
         parts = [job.compute(block)["vectors"] for block in job.blocks(0, len(job.ends) - 1)]
         vectors = np.concatenate(parts)[rows]
         held = Labelled(

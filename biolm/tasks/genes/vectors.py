@@ -23,6 +23,7 @@ from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded, match_genes
 from biolm.jobs.cells import prepare
+from biolm.jobs.precision import settled
 from biolm.jobs.settings import CellSettings, ReadingSettings
 from biolm.models.catalogue import DEFAULT_GENES
 from biolm.models.model import CellModel, EmbedOptions
@@ -199,7 +200,8 @@ def contextual(
         job = prepare(source, reader, settings, lambda name: open_table(data, matrix=name))
         titles, codes = _groups(source, group)
         rows, names = genes_of_file(source.gene_columns(), job.match.target)
-        sums = _Sums(reader, rows, len(titles), settings)
+        job = settled(job)
+        sums = _Sums(reader, rows, len(titles), job.settings)
         with progress("reading genes", source.n_cells, show=settings.progress) as advance:
             for block in source.blocks(_CELLS):
                 sums.add(reader.tokenize(block, job.match, seed=settings.seed), codes[block.numbers])

@@ -6,7 +6,7 @@ Dimensions: ``n`` cells · ``e`` edits · ``d`` width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.jobs.embedding import embed_options
 from biolm.jobs.job import block_ends
+from biolm.jobs.precision import for_scores
 from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.models.model import CellModel
 from biolm.options import read_options
@@ -205,6 +206,7 @@ class Plan:
         BiolmError
             If a gene or state cannot be used.
         """
+        settings = replace(settings, precision=for_scores(settings.precision))
         listed, every = _listed(wanted.genes)
         job = prepare(source, model, settings, lambda name: open_table(data, matrix=name))
         known = FileGenes(source.gene_columns(), job.match, model.vocabulary)
@@ -337,6 +339,7 @@ def _facts(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int
         "controls",
         "seed",
         "hidden_state",
+        "precision",
     )
     metadata: dict[str, Any] = plain(
         {

@@ -24,6 +24,7 @@ from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
 from biolm.jobs.job import Job, check_outputs
+from biolm.jobs.precision import settled
 from biolm.jobs.settings import CellSettings, Resumable
 from biolm.jobs.spool import Parts
 from biolm.models.catalogue import DEFAULT_MODEL
@@ -151,6 +152,9 @@ def build(
             source = stack.enter_context(open_table(data, matrix=chosen.matrix))
             jobs.append(prepare(source, reader, chosen, _opener(data)))
         cells, batches = _tables(jobs, many, chosen)
+        # The first file decides for all: an index holds vectors of one precision.
+        first = settled(jobs[0], resume=target if chosen.resume else None)
+        jobs = [job.with_settings(first.settings, first.choice) for job in jobs]
         metadata = _facts(jobs, chosen, _spoken(model))
         if target is None:
             parts = [part for job in jobs for part in job.vectors()]

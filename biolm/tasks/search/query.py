@@ -19,6 +19,7 @@ from biolm.io.cell_tables import open_table
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
+from biolm.jobs.precision import settled
 from biolm.jobs.settings import CellSettings, RunSettings
 from biolm.models.model import CellModel
 from biolm.options import read_options
@@ -162,6 +163,7 @@ def query(
         with open_table(data, matrix=settings.matrix) as source:
             job = prepare(source, reader(opened, model), settings, lambda name: open_table(data, matrix=name))
             check_model(opened, job)
+            job = settled(job)
             parts = [opened.search(part, k) for part in job.vectors()]
             rows = np.concatenate([part[0] for part in parts])
             distances = np.concatenate([part[1] for part in parts])

@@ -24,6 +24,7 @@ from biolm.io.table import TABLES, table_endings, write_table
 from biolm.jobs.cells import cells_of_shards, prepare
 from biolm.jobs.job import Job, check_outputs, made_from, shard_parts, watched
 from biolm.jobs.merging import Merging
+from biolm.jobs.precision import settled
 from biolm.jobs.spool import Parts
 from biolm.models.model import CellModel
 from biolm.progress import log
@@ -93,6 +94,7 @@ def query_file(
         )
         check_model(index, job)
         _check_columns(source, target, index, asked.key, overwrite=settings.overwrite)
+        job = settled(job, resume=target if settings.resume else None)
         metadata = query_facts(index, job, asked.k, asked.inside)
 
         def compute(block: CellBlock) -> dict[str, NDArray[Any]]:

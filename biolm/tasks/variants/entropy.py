@@ -19,6 +19,7 @@ from biolm.common_options import Device, Overwrite, Precision, Progress
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.sequences import SequenceBlock, SequenceStore
+from biolm.jobs.precision import for_scores
 from biolm.options import Option, check_options
 from biolm.progress import progress
 from biolm.report.picture import picture_format
@@ -47,7 +48,7 @@ class EntropySettings:
     batch_tokens
         Bases read at a time; the model goes on from its state, so the result is that of one pass.
     device, precision
-        As of :class:`~biolm.models.model.EmbedOptions`.
+        As of :class:`~biolm.models.model.EmbedOptions`; ``auto`` is float32.
     overwrite, progress
         Whether existing outputs may be replaced; draw a bar on a terminal.
 
@@ -134,7 +135,7 @@ def _pieces(
 
     core, device = model.core, pick_device(settings.device)
     core.to(device)
-    options = EmbedOptions(batch_tokens=settings.batch_tokens, precision=settings.precision)
+    options = EmbedOptions(batch_tokens=settings.batch_tokens, precision=for_scores(settings.precision))
     batch = Batch.from_padded(torch.from_numpy(ids.astype(np.int64))[None]).to(device)
     step = max(1, _LOGITS // model.config.vocab_size)
     with (

@@ -18,6 +18,7 @@ from biolm.adapters.sequences import Policy
 from biolm.common_options import LETTERS, SEED, SHARD, BatchTokens, Device, Overwrite, Precision, Progress
 from biolm.errors import ConfigError
 from biolm.io.provenance import plain
+from biolm.jobs.precision import for_scores
 from biolm.jobs.settings import RunSettings
 from biolm.jobs.spool import Spool
 from biolm.options import Option, check_options
@@ -74,7 +75,7 @@ class VariantSettings(RunSettings):
     key
         Begins the names of the columns (in lower case) and of the fields of INFO.
     batch_tokens, device, precision
-        As of :class:`~biolm.models.model.EmbedOptions`.
+        As of :class:`~biolm.models.model.EmbedOptions`; ``auto`` is float32, since scores are differences.
     seed
         Of the bootstrap of a table with measurements.
     shard
@@ -146,7 +147,10 @@ class VariantSettings(RunSettings):
         from biolm.models.sequence_model import SequenceOptions
 
         return SequenceOptions(
-            batch_tokens=self.batch_tokens, device=self.device, precision=self.precision, longest=longest
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            precision=for_scores(self.precision),
+            longest=longest,
         )
 
     def width(self, model: SequenceModel) -> int:
@@ -174,7 +178,7 @@ class VariantSettings(RunSettings):
                 "checkpoint": model.describe(),
                 "method": methods,
                 "window": self.window,
-                "precision": self.precision,
+                "precision": for_scores(self.precision),
                 "batch_tokens": self.batch_tokens,
                 "letters": self.letters,
                 **more,
