@@ -1,4 +1,4 @@
-"""``biolm text generate``: text from a model of one's own, or from a server."""
+"""``biolm text generate``: text from a local model, or from a server."""
 
 from __future__ import annotations
 

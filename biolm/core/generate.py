@@ -1,4 +1,4 @@
-"""Writing on: prompts in, generated tokens out, with a cache and without padding.
+"""Batched autoregressive generation with a cache of keys and values, without padding.
 
 Prompts are read in pieces (prefill), then every unfinished sequence gets one token a step. A finished one
 leaves the batch, and a waiting prompt takes its place.

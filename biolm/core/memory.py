@@ -1,4 +1,4 @@
-"""What a decoder looks at while it writes: the encoder's states of each sequence's source.
+"""Encoder states for cross-attention in generation, kept for each sequence's source.
 
 Dimensions: ``u`` tokens of the sources · ``m`` tokens of one · ``t`` new tokens · ``d`` width.
 """

@@ -29,9 +29,9 @@ class SamplingOptions:
     temperature
         Divides the logits; 0 always takes the most likely token (greedy).
     top_k
-        Draw among the ``top_k`` most likely tokens, and those equal to the last of them; 0 for all.
+        Sample from the ``top_k`` most likely tokens, and those equal to the last of them; 0 for all.
     top_p
-        Draw among the fewest most likely tokens that together have this probability (Holtzman et al. 2019).
+        Sample from the fewest most likely tokens that together have this probability (Holtzman et al. 2019).
     stop
         Token ids that end a sequence; the one that did is part of the result.
     frequency_penalty

@@ -77,7 +77,7 @@ class Settings:
 
 
 class Criterion(nn.Module, ABC):
-    """What a run makes small: an :class:`Objective`, or several together.
+    """Training loss: one :class:`Objective`, or a weighted sum of several.
 
     Parameters
     ----------

@@ -288,7 +288,7 @@ def _axes(values: Sequence[float], x: Any, x_label: str, y_label: str) -> list[s
 
 
 def _line(curve: Curve, slot: int, x: Any, y: Any, shift: float) -> list[str]:
-    """One method: whiskers moved apart so that they can be told, the line through the points."""
+    """One method: whiskers moved apart so that they do not overlap, the line through the points."""
     colour = slot % len(PALETTE)
     thick = " thick" if curve.is_model else ""
     points = [(x(a) + shift, y(b)) for a, b in zip(curve.x, curve.y, strict=True)]
@@ -305,7 +305,7 @@ def _line(curve: Curve, slot: int, x: Any, y: Any, shift: float) -> list[str]:
 
 
 def _marker(slot: int, x: float, y: float, r: float, more: str = "") -> str:
-    """Three shapes in turn, so that a method can be told without its colour."""
+    """Three shapes in turn, so that a method is recognised without its colour."""
     kind = f'class="f{slot % len(PALETTE)}"{more}'
     if slot % 3 == 0:
         return f'<circle {kind} cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'

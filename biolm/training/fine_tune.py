@@ -166,7 +166,7 @@ def fine_tune(
     ConfigError
         If a setting is unknown or impossible, or a column is missing.
     InputError
-        If the labels teach nothing: none, or all the same.
+        If there are no labels, or all are the same.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def read_positions(path: Path) -> Positions:
     Raises
     ------
     InputError
-        If it has other columns, or values that are no numbers.
+        If it has other columns, or values that are not numbers.
     """
     table, header = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
     missing = [name for name in COLUMNS if name not in table]

@@ -140,7 +140,7 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
     Raises
     ------
     InputError
-        If a value is no number.
+        If a value is not a number.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv

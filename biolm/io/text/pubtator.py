@@ -85,7 +85,7 @@ def _relation(columns: list[str], where: str) -> Relation:
         try:
             score = float(columns[4])
         except ValueError:
-            raise InputError(f"{where}: confidence {columns[4]!r} of a relation is no number") from None
+            raise InputError(f"{where}: confidence {columns[4]!r} of a relation is not a number") from None
     return Relation(kind, tuple(zip(roles, ids, strict=True)), score)
 
 

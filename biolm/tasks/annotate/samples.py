@@ -159,7 +159,7 @@ def read_samples(
     Raises
     ------
     InputError
-        If a file cannot be read, or the labels teach nothing.
+        If a file cannot be read, or the labels are all the same or missing.
     """
     whole, shortened = read_block(source, model, settings.letters, Tally() if tally is None else tally)
     table = read_label_table(labels, whole.names)

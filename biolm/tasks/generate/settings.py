@@ -29,7 +29,7 @@ class GenerateSettings(RunSettings):
     temperature
         Divides the logits; 0 always takes the likeliest token.
     top_k, top_p
-        Draw among the ``top_k`` likeliest tokens (0 for all), and among the fewest that together have
+        Sample from the ``top_k`` most likely tokens (0 for all), and from the fewest that together have
         probability ``top_p``.
     repetition_penalty
         Makes tokens that stand before less likely: logits are divided by it where positive and multiplied

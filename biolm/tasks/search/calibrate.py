@@ -1,4 +1,4 @@
-"""How far neighbours of a reference cell lie, so that a query can be told to lie farther.
+"""How far neighbours of a reference cell lie, so that a query that lies farther is recognised.
 
 Dimensions: ``s`` sampled reference cells · ``n`` reference cells · ``d`` width · ``c`` neighbours kept.
 

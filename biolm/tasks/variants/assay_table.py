@@ -102,7 +102,7 @@ def numbers_of(table: TextTable, column: str) -> NDArray[np.float64] | None:
     Raises
     ------
     InputError
-        If a cell is no number.
+        If a cell is not a number.
     """
     if column not in table.header:
         return None
@@ -118,7 +118,7 @@ def numbers_of(table: TextTable, column: str) -> NDArray[np.float64] | None:
         try:
             values[row] = float(written)
         except ValueError:
-            raise InputError(f"{where}: {column} {text!r} is no number; correct it") from None
+            raise InputError(f"{where}: {column} {text!r} is not a number; correct it") from None
         if np.isinf(values[row]):
             values[row] = np.nan
             infinite += 1

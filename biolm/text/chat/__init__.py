@@ -1,1 +1,1 @@
-"""Generated text: from a model of one's own, or from a server that speaks the OpenAI protocol."""
+"""Generated text: from a local model, or from a server that speaks the OpenAI protocol."""

@@ -1,4 +1,4 @@
-"""Text written by a causal model of one's own, with the core's sampling."""
+"""Text written by a local causal model, with the core's sampling."""
 
 from __future__ import annotations
 

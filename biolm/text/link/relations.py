@@ -1,4 +1,4 @@
-"""Relations between two kinds of entities of a document, told by a linear model over all their mentions.
+"""Relations between two kinds of entities of a document, predicted by a linear model over all their mentions.
 
 Dimensions: ``n`` pairs of a set of documents.
 
@@ -313,7 +313,7 @@ class RelationModel:
 
 
 def _best_threshold(scores: NDArray[np.float64], target: NDArray[np.int_], lost: int) -> float:
-    """The score from which relations are told, by F1; ``lost`` relations have no pair."""
+    """The score from which relations are predicted, chosen by F1; ``lost`` relations have no pair."""
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(target[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + target.sum() + lost)

@@ -191,7 +191,7 @@ class Labels:
         return lacking
 
     def check(self, rows: NDArray[np.int64]) -> None:
-        """Refuse columns from which the examples ``rows`` teach nothing.
+        """Refuse columns that have no label, or one alone, among the examples ``rows``.
 
         Raises
         ------

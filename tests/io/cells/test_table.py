@@ -56,7 +56,7 @@ def test_numbers_as_cell_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("cell,A,B\nc1,1,2\nc2,1,high\n", "holds 'high' in column 'B', which is no number"),
+        ("cell,A,B\nc1,1,2\nc2,1,high\n", "holds 'high' in column 'B', which is not a number"),
         ("cell,A,B\nc1,1,2\nc2,1\n", "not a regular table"),
         ("cell,A,B\n", "is empty: X holds 0 cells and 2 genes"),
         ("cell\nc1\n", "is empty: X holds 1 cells and 0 genes"),

@@ -123,7 +123,7 @@ def test_rank_correlation_has_its_interval():
         (("A4G:K16W", "A4G:A4W"), r"line 3 of .*: 'A4G:A4W' changes one place twice"),
         (("mutant,mutated_sequence", "change,sequence"), r"has no column mutant"),
         (("MKTAYIAKQDQISFVK", "MKTAYIAKQEQISFVK"), r"line 5 of .*: mutated_sequence is not what R10D makes"),
-        (("0.75", "high"), r"line 5 of .*: DMS_score 'high' is no number"),
+        (("0.75", "high"), r"line 5 of .*: DMS_score 'high' is not a number"),
         (("0,no measurement", "0,no,measurement"), r"line 4 of .* has 6 cells but the header 5"),
     ],
 )

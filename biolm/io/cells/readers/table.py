@@ -247,7 +247,7 @@ def _complaint(path: Path, header: _Header, error: str) -> str:
         name = header.names[int(match[1]) - (not header.numbered)]
         wanted = "genes x cells with the gene names" if header.turned else "cells x genes with the cell names"
         return (
-            f"{path} holds {match[2]!r} in column {name!r}, which is no number; "
+            f"{path} holds {match[2]!r} in column {name!r}, which is not a number; "
             f"give a table of {wanted} in the first column"
         )
     return f"{path} is not a regular table: {error.splitlines()[0]}"

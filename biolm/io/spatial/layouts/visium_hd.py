@@ -105,7 +105,7 @@ def _segmented(path: Path, options: SectionOptions) -> Section:
 def _number(name: str, path: Path) -> str:
     match = re.search(r"(\d+)(?:-\d+)?$", name)
     if not match:
-        raise InputError(f"{path}: the cell id {name!r} ends in no number that a polygon could have")
+        raise InputError(f"{path}: the cell id {name!r} does not end in a number that a polygon could have")
     return str(int(match[1]))
 
 
