@@ -138,9 +138,7 @@ def test_words_are_those_of_the_field() -> None:
     """The field says evaluation set, baseline, novelty, strength, fix, step, tab-separated, transfer."""
     tabs = r"(?<!separated )(?<!split )by tabs"
     invented = rf"\b(judges?|rivals?|strangeness|gift|mends?|rungs?|{tabs}|labels moved|thinned)\b"
-    invented += (
-        r"|\bis no number\b|\bmakes small\b|\bteach nothing\b|\b(Cell|Sequence)Language\b"
-    )
+    invented += r"|\bis no number\b|\bmakes small\b|\bteach nothing\b|\b(Cell|Sequence)Language\b"
     found = [
         f"{path.relative_to(REPOSITORY)}: {line.strip()}"
         for path in MODULES

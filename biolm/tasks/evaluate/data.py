@@ -123,6 +123,7 @@ def read(
         batch=batch,
         groups=groups,
         vectors=vectors,
+        # Cells with the same counts stay on one side of every split, or a method could look them up.
         copies=copies_of(part.X),
         total=total,
         networks=networks | (_recorded(part, set(vectors) - set(networks)) if settings.robustness else {}),
@@ -209,6 +210,7 @@ def _names(table: Any, name: str | None, role: str, rows: NDArray[np.int64]) -> 
     if name is None:
         return None
     values = _column(table, name, role)[rows]
+    # A group without a name would be one large group and hold cells of all others.
     if (values == "").any():
         raise InputError(
             f"{(values == '').sum()} labelled cells have no {role} in '{name}'; fill it in or drop them"
@@ -252,6 +254,7 @@ def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArra
     if len(types) < 2:
         types_named = f"only '{types[0]}'" if len(types) else "no cell type"
         raise InputError(f"label '{settings.label}' holds {types_named}; a score needs at least two types")
+    # Stratified folds need a cell of each type on both sides.
     if sizes.min() < 2:
         single = ", ".join(types[sizes < 2])
         raise InputError(

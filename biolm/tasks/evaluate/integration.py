@@ -142,6 +142,7 @@ def silhouette_batch(
     for name in np.unique(labels):
         rows = np.flatnonzero(labels == name)
         batches = len(np.unique(batch[rows]))
+        # Silhouettes need at least two batches, and a batch of more than one cell.
         if 1 < batches < len(rows):
             widths = silhouette_samples(vectors[rows].astype(np.float64), batch[rows])
             means.append(float((1 - np.abs(widths)).mean()))

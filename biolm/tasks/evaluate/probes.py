@@ -101,6 +101,7 @@ def cross_validated(
     probabilities = np.zeros((len(labels), len(classes)))
     for split in splits:
         predictor = method.fit(method.table[split.train], labels[split.train], seed)
+        # A training side may lack a type that only one group has; its column stays 0.
         columns = np.searchsorted(classes, predictor.classes)
         probabilities[np.ix_(split.test, columns)] = predictor.predict_proba(method.table[split.test])
     return Calls(method.name, classes, labels, probabilities)

@@ -60,6 +60,7 @@ def robustness(
     if not data.networks:
         return None, None
     values = data.counts.data
+    # Binomial thinning keeps each read or not: it is defined on numbers of reads alone.
     if len(values) and not np.array_equal(values, np.rint(values)):
         log.warning("no curves of robustness: down-sampling reads needs raw counts; name their layer")
         return None, None
@@ -71,6 +72,7 @@ def robustness(
     for draw in range(draws):
         log.info("fewer reads and genes: draw %d of %d", draw + 1, draws)
         seed = settings.seed + draw
+        # Queries are damaged, the reference is not: an atlas is good, a new sample is poor.
         split = holdout(data.labels[rows], share=0.5, copies=data.copies[rows], seed=seed)
         reference, query = rows[split.train], rows[split.test]
         with _hushed():
@@ -163,6 +165,7 @@ def _without_others(counts: Any, genes: NDArray[np.int64]) -> Any:
 
     kept = np.zeros(counts.shape[1])
     kept[genes] = 1
+    # Baselines were fitted on all genes, so missing ones are zeros to them; a model is told which it has.
     return counts @ diags(kept)
 
 

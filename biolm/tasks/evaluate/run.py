@@ -121,6 +121,7 @@ def evaluate(
         EvaluateSettings, {"label": label, "batch": batch, **options}, "evaluate"
     )
     keys = (embeddings,) if isinstance(embeddings, str) else tuple(embeddings)
+    # A missing package shows now and not after an hour of probes.
     if settings.integration:
         need_library()
     if output is not None:
@@ -154,6 +155,7 @@ def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Eva
     """
     seed = settings.seed
     log.info("%s cells, %s", f"{len(data.labels):,}", ", ".join(data.vectors))
+    # Baselines are scored by the same probes on the same folds as what is evaluated.
     vectors = data.vectors | baseline_vectors(data, seed)
     # Shuffled labels show what each score is worth by chance.
     shuffled = np.random.default_rng(seed).permutation(len(data.labels))

@@ -74,6 +74,7 @@ class ChangingCells(ABC):
 
     def pieces(self, cells: NDArray[np.int64]) -> Iterator[slice]:
         """Runs of pairs that fit the memory together."""
+        # Special tokens included; an edit adds or takes a few genes, which does not matter here.
         sizes = np.array([len(row) for row in self.expressed])[cells] + 2
         bounds = np.flatnonzero(np.diff(np.cumsum(sizes) // _PIECE)) + 1
         starts = [0, *bounds.tolist(), len(cells)]
@@ -146,6 +147,7 @@ class _TokenCells(ChangingCells):
         """Gene tokens of a cell, highest first."""
         example, body = self._tokens[row], self._body(row)
         ids: NDArray[np.int32] = example.ids[body]
+        # Tokens of ranks stand in that order already.
         if self._ranks or example.values is None:
             return ids
         order = np.argsort(-example.values[body].astype(np.float64), kind="stable")
@@ -183,6 +185,7 @@ class _TokenCells(ChangingCells):
             kept = ~np.isin(ids, gone)
             ids, values, top = ids[kept], values[kept], self._top or _largest(values)
             values[np.isin(ids, raised)] = top
+            # Where the cell is full, tokens at its end make room and not the raised ones.
             new = raised[~np.isin(raised, ids)]
             space = len(ids) if self._limit is None else self._limit - self._first - self._last - len(new)
             ids = np.concatenate([ids[:space], new])
@@ -244,11 +247,13 @@ class _CountCells(ChangingCells):
         columns, values = self._cells[row]
         if not edit.genes:
             return columns, values
+        # A raised gene is taken out first, or it would be there twice.
         gone = self._column[list(edit.genes)]
         kept = ~np.isin(columns, gone)
         raised = self._column[list(edit.raised)]
         columns = np.concatenate([columns[kept], raised])
         values = np.concatenate([values[kept], np.full(len(raised), _largest(values))])
+        # Kernels of counts take columns in ascending order.
         order = np.argsort(columns)
         return columns[order], values[order]
 

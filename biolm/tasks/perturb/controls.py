@@ -67,6 +67,7 @@ class MatchedGenes:
         changes
             Whether an edit changes anything in this cell.
         """
+        # By cell and edit, so that neither the order of blocks nor other edits change what is drawn.
         rng = np.random.default_rng([self._seed, cell, number])
         drawn: list[Edit] = []
         for _ in range(count):
@@ -74,6 +75,7 @@ class MatchedGenes:
             for gene in edit.genes:
                 taken = {*edit.genes, *chosen}
                 near = [row for row in self._near(gene, expressed).tolist() if row not in taken]
+                # Whether a cell changes can be asked of a whole edit alone.
                 last = len(chosen) == len(edit.genes) - 1
                 while near:
                     row = near.pop(int(rng.integers(len(near))))
@@ -93,6 +95,7 @@ class MatchedGenes:
             return expressed[max(0, at[0] - reach) : at[0] + reach + 1]
         place = self._place[gene]
         around = self._order[max(0, place - _AROUND) : place + _AROUND + 1]
+        # A gene that the cell does not express is matched with others that it does not express.
         return around[~np.isin(around, expressed)]
 
 

@@ -65,6 +65,7 @@ def bootstrap_interval(
     """
     cells, edits = values.shape
     rng = np.random.default_rng(seed)
+    # How often each cell is drawn is all that a mean needs: the bootstrap becomes a product of matrices.
     weights = rng.multinomial(cells, np.full(cells, 1 / cells), _SAMPLES).astype(np.float64)
     low, high = np.full(edits, np.nan), np.full(edits, np.nan)
     for start in range(0, edits, _COLUMNS):

@@ -87,6 +87,7 @@ def goal_state(
     goals = _sampled(goals, _GOAL_CELLS, settings.seed)
     outside = _outside(job.source, settings)
     spare = np.setdiff1d(outside, perturbed)
+    # Where enough are left, cells that are not perturbed: the test then does not use what it is about.
     others = _sampled(spare if len(spare) >= _SPARE else outside, settings.cells, settings.seed + 1)
     rows = np.concatenate([goals, others])
     parts = [

@@ -122,6 +122,7 @@ def mean_shares(
     total = np.zeros(genes)
     for block in cell_blocks(source, rows, 0, -(-len(rows) // CELLS)):
         sums = np.add.reduceat(np.append(block.data.astype(np.float64), 0), block.indptr[:-1])
+        # reduceat gives an empty row the next row's first count.
         sums[np.diff(block.indptr) == 0] = 0
         cell = np.repeat(np.arange(len(block)), np.diff(block.indptr))
         target = match.target[block.indices]
@@ -236,6 +237,7 @@ def _pairs(
     """Pairs of a block in which something changes, some at a time."""
     pending = _Pairs([], [], [], [])
     for cell, expressed in enumerate(cells.expressed):
+        # Deleting a gene that is not there is no experiment: NaN, not a shift of zero.
         have = set(expressed.tolist())
         for number, edit in enumerate(edits):
             if not have.issuperset(edit.deleted) or not cells.changes(cell, edit):
@@ -276,6 +278,7 @@ def _fill(
     count = np.bincount(run) - 1
     if goal is not None:
         toward = cosine(after, goal) - cosine(before, goal)[cell]
+        # All random genes of an edit weigh together as much as the edit itself.
         weights = np.where(control, -1 / np.maximum(count[run], 1), 1.0)
         steps.add(number, _unit(after) - _unit(before)[cell], weights)
     place = (cell[own], number[own])

@@ -65,6 +65,7 @@ def make_graph(
         graph = faiss.IndexHNSWFlat(width, _LINKS)
         graph.hnsw.efConstruction = graph.hnsw.efSearch = _BREADTH
     else:
+        # faiss advises 4 sqrt(n) lists, and warns below 39 vectors a list.
         lists = max(1, min(int(4 * math.sqrt(len(vectors))), len(vectors) // 39))
         graph = faiss.index_factory(width, f"IVF{lists},Flat")
         graph.cp.seed = seed
@@ -72,6 +73,7 @@ def make_graph(
         count = min(len(vectors), lists * _TRAIN_PER_LIST)
         sample = np.sort(np.random.default_rng(seed).choice(len(vectors), count, replace=False))
         graph.train(np.ascontiguousarray(vectors[sample], np.float32))
+    # Threads add cells to the graph in an order of their own; one thread makes the same graph each time.
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)
     try:
@@ -97,6 +99,7 @@ def candidates(graph: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.i
     k
         Neighbours that are wanted.
     """
+    # One more than asked for: a cell of the index finds itself.
     wanted = min(_SPARE * k + 1, graph.ntotal)
     if hasattr(graph, "hnsw"):
         graph.hnsw.efSearch = max(_BREADTH, 2 * wanted)

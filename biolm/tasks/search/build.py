@@ -203,6 +203,7 @@ def make_index(
             raise InputError(f"reference vector {broken} holds values that are not finite; embed it again")
         rows = np.flatnonzero(part.any(1))
         part = part[rows]
+        # At length 1 Euclidean order is that of the cosine, so one search serves both metrics.
         table[filled : filled + len(rows)] = directions(part) if settings.metric == "cosine" else part
         filled += len(rows)
         kept.append(rows + start)
@@ -234,6 +235,7 @@ def _recall(vectors: NDArray[np.float32], settings: IndexSettings) -> float:
     Sampled cells are left out of a graph made for this alone: cells of a graph are found more easily.
     """
     rng = np.random.default_rng(settings.seed)
+    # Cells of the index find themselves: recall is measured on cells that a second graph lacks.
     count = min(len(vectors) // 2, _RECALL_CELLS)
     rows = np.sort(rng.choice(len(vectors), count, replace=False))
     apart = np.isin(np.arange(len(vectors)), rows)
@@ -332,6 +334,7 @@ def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
         names = ", ".join(offered) or "no column"
         raise InputError(f"{title} has no column '{name}' but {names}; choose one of them")
     values = label_text(job.source.obs_column(name))
+    # A missing category of pandas reads as the text nan.
     return np.where(values == "nan", "", values)
 
 

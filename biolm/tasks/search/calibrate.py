@@ -84,6 +84,7 @@ def calibrate(
     """
     total = len(vectors)
     rows = np.sort(np.random.default_rng(seed).choice(total, min(total, _SAMPLE), replace=False))
+    # Each cell leaves itself out, or its whole batch: a query comes from another experiment too.
     codes = np.arange(total) if batches is None else batches
     k = max(1, min(_NEIGHBOURS, total - 1))
     queries = np.asarray(vectors[rows])

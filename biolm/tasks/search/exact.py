@@ -77,6 +77,7 @@ def exact_neighbours(
     for start in range(0, len(queries), _QUERY_ROWS):
         span = slice(start, start + _QUERY_ROWS)
         codes = None if groups is None else (groups[0][span], groups[1])
+        # Fast products choose, float64 differences decide: the same neighbours on every machine.
         candidates = _candidates(queries[span], reference, k + _SLACK, codes)
         rows[span], distances[span] = refine(queries[span], reference, candidates, k, metric=metric)
     return rows, distances
@@ -99,6 +100,7 @@ def _candidates(
         scores *= 2
         scores -= np.einsum("nd,nd->n", part, part)
         if groups is not None:
+            # Cells of one batch resemble each other for reasons other than type.
             scores[groups[0][:, None] == groups[1][None, start : start + len(part)]] = -np.inf
         top = _top(scores, wanted)
         scores = np.concatenate([best, np.take_along_axis(scores, top, 1)], 1)

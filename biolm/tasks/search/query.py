@@ -201,6 +201,7 @@ def transfer(
     k = rows.shape[1]
     distance = index.calibration.statistic(distances)
     limit = index.calibration.threshold(k, inside)
+    # Written so that NaN, a cell without neighbours, is outside.
     outside = ~(distance <= limit)
     about = {**(facts or {}), "threshold": limit}
     labels, confidence = None, None

@@ -104,6 +104,7 @@ def align(
         scale, which, pixel_size = _scale(section, image, named, settings)
         places = (section.xy - np.asarray(named.origin)) * scale
         mask = find_tissue(image)
+        # Spots in the background say nothing on orientation.
         tested = _expected_on_tissue(section)
         inside = ((places >= 0) & (places < (image.width, image.height))).all(1)
         if settings.drop_outside:

@@ -49,6 +49,7 @@ def model_arms(model: GeneImageModel, test: SpotArrays, *, seed: int, device: st
     device
         Where it runs.
     """
+    # Images of other spots of the same section: stain and scanner stay, only the place is wrong.
     wrong = other_spots(test.section, seed)
     runs: dict[str, dict[str, Any]] = {
         "image only": {"mode": "image"},
@@ -155,6 +156,7 @@ class ArmScores:
         device
             Where it runs.
         """
+        # Spots without an image could only be found by chance.
         rows = np.flatnonzero(test.has_image)
         predicted = predict_arrays(model, test, device=device)
         for name, one in retrieve_both_ways(
@@ -182,6 +184,7 @@ class ArmScores:
         logits = predict_arrays(model, test).niche[rows].astype(np.float64)
         logits -= logits.max(1, keepdims=True)
         likely = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        # A kind that training spots never meet would make the baseline's loss infinite.
         share = np.log(np.maximum(np.nanmean(known.niche, 0), 1e-6))
         truth = test.niche[rows]
         by_arm = self.niches.setdefault(section, {"model": [], "training mean": []})

@@ -140,10 +140,12 @@ def reference_profiles(
         genes = cells.gene_columns()["index"]
         parts = [csr_matrix((b.data, b.indices, b.indptr), shape=(len(b), b.n_genes)) for b in cells.blocks()]
     counts = vstack(parts, format="csr").astype(np.float64)
+    # A missing category of pandas reads as the text nan.
     names = np.array(sorted(set(types.tolist()) - {"", "nan"}), np.str_)
     if len(names) < 2:
         raise InputError(f"the reference's column {label!r} holds fewer than two types")
     depth = np.asarray(counts.sum(1)).ravel()
+    # Every cell counts the same: a deep one must not outvote ten shallow ones of its type.
     scaled = counts.multiply(1 / np.maximum(depth, 1)[:, None]).tocsr()
     profiles = np.stack([np.asarray(scaled[np.flatnonzero(types == name)].mean(0)).ravel() for name in names])
     return names, genes, profiles / profiles.sum(1, keepdims=True)
@@ -170,6 +172,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
     design = design / np.maximum(design.sum(1, keepdims=True), 1e-12)
     fractions, residual = np.full((len(counts), len(names)), np.nan), []
     for spot in np.flatnonzero(depth[:, 0] > 0):
+        # Both sides add up to 1, so that residuals of deep and shallow spots compare.
         weights, error = nnls(design.T, counts[spot] / depth[spot])
         fractions[spot] = weights / max(weights.sum(), 1e-12)
         residual.append(error)
@@ -204,6 +207,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     chosen = np.sort(np.argsort(-variance, kind="stable")[: settings.genes])
     counts = section.counts[:, chosen]
     rng = np.random.default_rng(settings.seed)
+    # On the spots that it was fitted to, more topics always have the lower perplexity.
     held_out = rng.random(len(section)) < settings.held_out
     tried = {}
     for topics in settings.topics if len(settings.topics) > 1 else ():
@@ -212,6 +216,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     best = min(tried, key=lambda k: tried[k]) if tried else settings.topics[0]
     model = fit_topics(counts, best, settings)
     fractions = np.asarray(model.transform(counts))
+    # LDA answers its prior for an empty spot, which looks like an even mixture.
     fractions[np.asarray(counts.sum(1)).ravel() == 0] = np.nan
     profiles = model.components_ / model.components_.sum(1, keepdims=True)
     metadata = {
@@ -256,6 +261,7 @@ def fit_topics(counts: Any, topics: int, settings: DeconvolveSettings) -> Any:
     model = LatentDirichletAllocation(
         topics,
         learning_method="batch",
+        # scikit-learn stops early only where evaluate_every is set; else perp_tol is never looked at.
         max_iter=settings.iterations,
         evaluate_every=5,
         perp_tol=0.1,

@@ -88,10 +88,12 @@ def image_features(
             **metadata,
         }
     )
+    # Everything that changes a feature is in the key, so a stale entry cannot be taken for a fresh one.
     kept = None if cache is None else cache / f"{key}.npy"
     if kept is not None and kept.is_file():
         log.info("image features: taken from the cache")
         return np.load(kept, allow_pickle=False), metadata
+    # Fitted on this section alone: stains of another slide would carry its scanner over.
     normalise = _fit_stain(patches) if stain else None
     features = np.full((len(alignment.places), encoder.tokens, encoder.width), np.nan, np.float32)
     with progress("encoding patches", len(patches), show=show, unit="patches") as advance:
@@ -109,4 +111,5 @@ def image_features(
 def _fit_stain(patches: Patches) -> StainNormaliser:
     """Stains of some patches all over the section."""
     chosen = patches.rows[np.linspace(0, len(patches) - 1, min(STAIN_PATCHES, len(patches))).astype(int)]
+    # The two stains are directions of colour: every fourth pixel gives the same at a sixteenth of the cost.
     return StainNormaliser.fit(np.stack([patches.patch(int(row))[::4, ::4] for row in chosen]))

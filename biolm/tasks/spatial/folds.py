@@ -73,6 +73,7 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
     settings
         Genes and shape of the model.
     """
+    # Genes chosen with a look at the test section would already know where it varies.
     known = [*fold.train, *fold.inner]
     panel = choose_targets(
         [section.counts for section in known],
@@ -114,6 +115,7 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
         heads=settings.heads,
         dropout=settings.dropout,
     )
+    # Baselines need no early stopping, so they learn from the inner sections too.
     first, last = len(fold.train), len(known)
     return FoldArrays(
         panel=panel,
@@ -136,6 +138,7 @@ def _kinds(sections: Sequence[Prepared], column: str) -> NDArray[np.str_]:
         if column not in section.columns:
             raise InputError(f"{section.name} has no column {column!r} but {', '.join(section.columns)}")
         known |= set(section.columns[column].astype(str).tolist())
+    # A missing category of pandas reads as the text nan.
     kinds = sorted(known - {"", "nan"})
     if len(kinds) < 2:
         raise InputError(f"column {column!r} names fewer than two kinds, so there are no niches to predict")

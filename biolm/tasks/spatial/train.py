@@ -87,6 +87,7 @@ def train(
     folds = make_folds(prepared, split, settings.seed)
     if split == "section" and len(prepared) > 1:
         log.info("all sections are of one patient (%s): this is no split by patient", patients[0])
+    # All folds are scored before the final model, which sees every section and could score none.
     scores = ArmScores() if settings.seeds else None
     losses: list[dict[str, float]] = []
     if scores is not None:
@@ -162,11 +163,13 @@ def score_fold(fold: FoldSections, settings: TrainSettings, scores: ArmScores) -
     """Train on one fold with every seed and note all arms; losses of the last epochs."""
     arrays = fold_arrays(fold, settings.model)
     losses = []
+    # After the number of epochs is known the inner section is training data again.
     everything = join_arrays([arrays.train, arrays.inner])
     for place, test in enumerate(arrays.test):
         name = fold.test[place].name
         plain = coordinate_arm(arrays.train_xy, everything, arrays.test_xy[place], test)
         plain |= depth_arm(arrays.train_depth, everything, arrays.test_depth[place], test)
+        # These have no seed; noted as often as the model, they weigh the same in every mean.
         for _ in range(settings.seeds):
             scores.add(name, plain)
     for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -179,6 +182,7 @@ def score_fold(fold: FoldSections, settings: TrainSettings, scores: ArmScores) -
                 scores.add_niche(fold.test[place].name, chosen.model, everything, test)
             if settings.fit.contrast:
                 scores.add_retrieval(fold.test[place].name, chosen.model, test, settings.device)
+        # A model of shuffled pairs trains as long as the real one, so that only the pairing differs.
         if settings.controls:
             mixed = fit(
                 arrays.config,
@@ -216,6 +220,7 @@ def final_model(
 ) -> SavedModel:
     """One model on all sections; how long is found with the first fold's inner section held out."""
     first = folds[0]
+    # The test section of a fold may be trained on here: the final model is not scored.
     whole = FoldSections("all", [*first.train, *first.test], first.inner, [])
     arrays = fold_arrays(whole, settings.model)
     done = _twice(arrays, settings, settings.seed)

@@ -108,6 +108,7 @@ def inner_window(store: SequenceStore, variant: Variant, width: int) -> Window:
     end = variant.start + len(variant.reference)
     begins, sides = [], []
     for allele in (variant.reference, variant.alternative):
+        # Length of the contig with this allele: its window must lie inside that.
         changed = length - len(variant.reference) + len(allele)
         begin = max(0, min(variant.start - (width - longest) // 2, changed - width))
         first = store.window(variant.contig, begin, variant.start).tobytes()
@@ -180,6 +181,7 @@ def score_windows(
 def _block(windows: Sequence[Window], side: str, *, reverse: bool) -> SequenceBlock:
     pieces = [np.frombuffer(getattr(window, side), np.uint8) for window in windows]
     if reverse:
+        # A model of DNA reads one strand, and a variant is the same on both.
         pieces = [reverse_complement(piece) for piece in pieces]
     return SequenceBlock.of([piece.tobytes().decode("ascii") for piece in pieces])
 
@@ -212,6 +214,7 @@ def _marginals(
     rows, places, targets = [], [], []
     for row in range(len(first)):
         one, other = first[row].ids, second[row].ids
+        # Token by token only where both windows have as many; an indel shifts all that follow.
         if len(one) == len(other):
             differ = np.flatnonzero(one != other)
             rows.append(np.full(len(differ), row))

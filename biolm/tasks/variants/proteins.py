@@ -119,6 +119,7 @@ class Substitutions:
             if change.wild == change.mutant:
                 continue
             before, after = column[change.wild], column[change.mutant]
+            # One residue that the model cannot read makes the variant's sum meaningless, not smaller.
             if min(ids[before], ids[after]) < 0:
                 start[variant] = np.nan
                 continue
@@ -231,6 +232,7 @@ class WholeSequences:
             Sequences, ``last`` not included; two of :func:`sequence_borders`.
         """
         texts = [text.upper() for text in self.sequences[first:last]]
+        # Assays list one mutant several times; each is read once.
         unique = [text for text in dict.fromkeys(texts) if text and self._unread.isdisjoint(text)]
         row = {text: place for place, text in enumerate(unique)}
         block = np.full((len(unique) + 1, len(self.methods)), np.nan)
@@ -254,6 +256,7 @@ class WholeSequences:
         from biolm.tasks.variants.likelihood import token_scores
 
         scores = token_scores(self.model, self.model.tokenize(SequenceBlock.of(texts)), method, self.options)
+        # Decoders score whole sequences; pseudo-perplexities of two lengths compare by the mean.
         return scores.sums if method == "causal" else scores.means
 
 
@@ -270,6 +273,7 @@ def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArra
     most = _HIDDEN if "pseudo-perplexity" in methods else _READ
     borders, letters = [0], 0
     for place, text in enumerate(sequences):
+        # Fixed by the sequences, not by the machine: a block is what a shard or a resumed job counts in.
         if letters and letters + len(text) > most:
             borders.append(place)
             letters = 0

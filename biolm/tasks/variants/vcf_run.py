@@ -86,6 +86,7 @@ def score_vcf(
     names = COLUMNS if settings.distances else COLUMNS[:3]
     with open_reference(reference) as store:
         tally = Tally()
+        # The whole file is checked before the model runs: a wrong genome shows in the first seconds.
         looked = look_at_windows(store, checked_variants(store, path, settings.key), model, settings, tally)
         count = sum(1 for _ in looked)
         if sentence := tally.sentence():
@@ -147,6 +148,7 @@ def merge_vcf(merging: Merging) -> int:
         )
     job, place = merging.job, Path(merging.place)
     stamped = job["input"] | {"vcf": stamp(place)}
+    # Scores are joined to the lines of the VCF by their order.
     if stamped != job["input"]:
         raise InputError(f"{place} is not what the shards were made from; name the right file with `data`")
     options, metadata = job["options"], job["provenance"]
