@@ -47,6 +47,8 @@ def attend(
 ) -> Tensor:
     """Softmax attention inside each document of a packed batch.
 
+    Scaled dot products of Vaswani et al. (2017).
+
     Parameters
     ----------
     query

@@ -21,6 +21,8 @@ __all__ = ["Layout", "Rule", "visible"]
 class Rule:
     """What attention of one layer allows, and how it scores.
 
+    Soft caps of scores are Gemma 2's (Riviere et al. 2024).
+
     Parameters
     ----------
     causal

@@ -50,6 +50,8 @@ class RMSNorm(nn.Module):
 def make_norm(config: CoreConfig, width: int | None = None, *, bias: bool | None = None) -> nn.Module:
     """The norm a config asks for, of ``d_model`` or another width.
 
+    LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019).
+
     Parameters
     ----------
     config

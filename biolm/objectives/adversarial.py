@@ -95,7 +95,10 @@ class _Discriminator(nn.Module):
 
 
 class Adversarial(Objective):
-    """Cross-entropy of the domain from the example's vector, with the gradient reversed before the head."""
+    """Cross-entropy of the domain from the example's vector, with the gradient reversed before the head.
+
+    Gradient reversal is that of Ganin et al. (2016).
+    """
 
     Settings = AdversarialSettings
 

@@ -184,6 +184,8 @@ def score_classes(
 ) -> Score:
     """Cross-entropy and accuracy of logits ``(b, c)``; labels ``(b,)`` of -100 are left out.
 
+    Smoothed labels are those of Szegedy et al. (2016).
+
     With class weights the count is the weight of the true classes, so that total over count is torch's
     weighted mean.
 

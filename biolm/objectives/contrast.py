@@ -61,7 +61,10 @@ class ContrastSettings(Settings):
 
 
 class Contrast(Objective):
-    """Symmetric cross-entropy of two views against those of all other examples of all ranks."""
+    """Symmetric cross-entropy of two views against those of all other examples of all ranks.
+
+    The loss is InfoNCE (van den Oord et al. 2018) in both directions, as in CLIP (Radford et al. 2021).
+    """
 
     def __init__(self, facts: Facts, settings: ContrastSettings) -> None:
         super().__init__(facts, settings)

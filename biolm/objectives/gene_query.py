@@ -54,7 +54,10 @@ class GeneQuerySettings(Settings):
 
 
 class GeneQuery(Objective):
-    """Loss of gene values predicted from the cell's vector; rides on the forward pass of masked values."""
+    """Loss of gene values predicted from the cell's vector; rides on the forward pass of masked values.
+
+    scGPT's masked value prediction for cell modelling (Cui et al. 2024).
+    """
 
     Settings = GeneQuerySettings
 

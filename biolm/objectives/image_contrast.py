@@ -57,7 +57,10 @@ class ImageContrastSettings(Settings):
 
 
 class ImageContrast(Objective):
-    """Symmetric cross-entropy between the vectors of cells and of their images."""
+    """Symmetric cross-entropy between the vectors of cells and of their images.
+
+    After CLIP (Radford et al. 2021).
+    """
 
     Settings = ImageContrastSettings
 

@@ -112,6 +112,8 @@ class MaskTokens(View):
 class MaskedTokens(Objective):
     """Cross-entropy of the masked tokens, mean over them.
 
+    After BERT (Devlin et al. 2019).
+
     Examples
     --------
     >>> from biolm.core import CoreConfig

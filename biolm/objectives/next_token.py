@@ -109,6 +109,8 @@ def reverse(batch: Batch, turned: Tensor, document: Tensor) -> Batch:
 class NextToken(Objective):
     """Cross-entropy of the next token, mean over all tokens that have one in their own example.
 
+    After GPT (Radford et al. 2018).
+
     Examples
     --------
     >>> from biolm.core import CoreConfig

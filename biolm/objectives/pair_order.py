@@ -132,7 +132,10 @@ def _rearranged(batch: Batch, order: Tensor, owner: Tensor, segments: Tensor) ->
 
 
 class PairOrder(Objective):
-    """Cross-entropy of telling true pairs from rearranged ones."""
+    """Cross-entropy of telling true pairs from rearranged ones.
+
+    Next-sentence prediction of BERT (Devlin et al. 2019), sentence order of ALBERT (Lan et al. 2020).
+    """
 
     Settings = PairOrderSettings
 

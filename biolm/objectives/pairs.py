@@ -38,6 +38,8 @@ class _Bounded(torch.autograd.Function):
 class Temperature(nn.Module):
     """Scale of the cosines: ``1 / temperature``, learned as its logarithm (CLIP) or fixed.
 
+    The scale is learned as its logarithm, after CLIP (Radford et al. 2021).
+
     Parameters
     ----------
     temperature

@@ -144,7 +144,10 @@ def _pieces(first: Tensor, second: Tensor, cells: int) -> Iterator[tuple[Tensor,
 
 
 class Triplet(Objective):
-    """Margin loss of triplets of cells, on vectors of length 1, mean over the triplets."""
+    """Margin loss of triplets of cells, on vectors of length 1, mean over the triplets.
+
+    After Schroff et al. (2015).
+    """
 
     Settings = TripletSettings
 

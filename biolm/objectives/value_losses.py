@@ -67,7 +67,8 @@ def score_values(
 
     Notes
     -----
-    The metric ``relative`` is scGPT's masked relative error, ``|found − wanted| / (wanted + 1e-6)``, over
+    The metric ``relative`` is scGPT's masked relative error (Cui et al. 2024),
+    ``|predicted − wanted| / (wanted + 1e-6)``, over
     values that are not zero: of a zero it would be a million times the error.
     """
     predicted, wanted = predicted.float(), wanted.float()

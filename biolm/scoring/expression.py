@@ -65,6 +65,8 @@ def pearson_columns(predicted: ArrayLike, truth: Any) -> NDArray[np.float64]:
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
     """Mean of ``(s, g)`` correlations, with a percentile bootstrap over sections and, within them, genes.
 
+    The percentile bootstrap of Efron and Tibshirani (1993), at two levels.
+
     Both levels are drawn anew, so that genes of one section are not taken for independent sections.
 
     Parameters

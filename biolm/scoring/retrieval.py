@@ -48,6 +48,8 @@ class Retrieval:
     def interval(self, k: int, *, seed: int = 0) -> tuple[float, float]:
         """95 % of recall at ``k`` under resampling of the queries.
 
+        The percentile bootstrap of Efron and Tibshirani (1993).
+
         Parameters
         ----------
         k
