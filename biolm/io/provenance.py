@@ -32,6 +32,7 @@ def plain(value: Any) -> Any:
     {'a_b': 1, 'pools': 'cls, mean'}
     """
     if isinstance(value, Mapping):
+        # A slash would open a group within the group.
         entries = {str(key).replace("/", "_"): entry for key, entry in value.items() if entry is not None}
         return {key: plain(entries[key]) for key in sorted(entries)}
     if isinstance(value, np.generic):
@@ -40,6 +41,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         return ", ".join(value.tolist())
+    # HDF5 and zarr have no lists of mixed types.
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return ", ".join(str(plain(entry)) for entry in value)
     return str(value)
@@ -68,6 +70,7 @@ def stamp(path: Path | None) -> str:
         return ""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     sizes = {file: file.stat().st_size for file in files if file.is_file()}
+    # Names within the folder, not where it lies: a moved or copied input is the same input.
     names = {str(file.relative_to(path)): size for file, size in sizes.items()}
     contents = hashlib.sha256(json.dumps(names).encode())
     total = sum(sizes.values())

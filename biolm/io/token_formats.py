@@ -186,6 +186,7 @@ class ArrowSource:
         else:
             batches = map(self._whole_batch, range(self._file.num_record_batches))
         for batch in batches:
+            # Arrow trusts offsets of a file; damaged ones would read beyond a buffer.
             batch.validate(full=True)
             for start in range(0, batch.num_rows, rows):
                 yield _unpacked(batch.slice(start, rows))

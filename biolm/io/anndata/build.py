@@ -83,6 +83,7 @@ def _stream(group: Any, source: CellSource) -> None:
         rows.append(block.indptr[1:] + used)
         used += len(data)
     indptr = np.concatenate(rows)
+    # scipy copies a matrix whose pointers and columns are of two types.
     dtype = np.int32 if used < 2**31 else np.int64
     new_array(group, "indptr", indptr.shape, dtype, kind=None)[...] = indptr.astype(dtype)
 

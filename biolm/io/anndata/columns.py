@@ -120,6 +120,7 @@ def _put_column(frame: Any, name: str, values: NDArray[Any] | Coded) -> None:
         put(group, "categories", values.categories)
     else:
         put(frame, name, values)
+    # anndata shows the columns that this list names, and no others.
     order = [str(column) for column in frame.attrs["column-order"]]
     if name not in order:
         frame.attrs["column-order"] = [*order, name]

@@ -131,6 +131,7 @@ def put(group: Any, name: str, value: Any) -> None:
     kinds = ("string", "string-array") if text else ("numeric-scalar", "array")
     array_made = new_array(group, name, array.shape, str if text else array.dtype, kinds[array.ndim > 0])
     if array.size:
+        # h5py takes text of any length as Python objects alone.
         array_made[...] = array.astype(object) if text and _is_hdf5(group) else array
 
 

@@ -115,9 +115,11 @@ class BandedRows:
 
     def _sort(self) -> IO[bytes]:
         """Write every band, sorted by cell, to the temporary file."""
+        # Nameless: it goes with the process, also when that is killed.
         file = tempfile.TemporaryFile(prefix="biolm-")  # noqa: SIM115  # open until close()
         try:
             for first_row, rows in self._make():
+                # An empty band would still be looked at for every block.
                 if rows.nnz:
                     self._bands.append(_write_band(file, first_row, rows))
             file.flush()

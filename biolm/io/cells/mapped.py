@@ -116,6 +116,7 @@ class FileArray:
         else:
             spans = zip(first.tolist(), last.tolist(), strict=True)
             parts = [view[low:high] for span in spans for low, high in self._pieces(*span)]
+        # Joined and widened in one pass over the map.
         wide = np.result_type(self.dtype, kind or self.dtype)
         out = np.concatenate(parts, dtype=wide) if parts else np.empty(0, wide)
         self._release(out.nbytes)
@@ -145,6 +146,7 @@ def file_array_of(dataset: Any) -> FileArray | None:
     """
     file = dataset.file
     plain = dataset.dtype.kind in "iuf" and dataset.dtype.isnative and len(dataset.shape) == 1
+    # Other drivers, a block of the user in front and external files shift or move the bytes.
     if not plain or file.driver != "sec2" or file.userblock_size or dataset.external:
         return None
     extents = _extents(dataset)
@@ -166,6 +168,7 @@ def _extents(dataset: Any) -> Extents | None:
     items, count = int(dataset.chunks[0]), dataset.id.get_num_chunks()
     if dataset.id.get_create_plist().get_nfilters() or not hasattr(dataset.id, "chunk_iter"):
         return None
+    # A chunk that was never written has no bytes in the file.
     if count != -(-dataset.shape[0] // items) or not 0 < count < MOST_CHUNKS:
         return None
     extents: list[tuple[int, int]] = []

@@ -166,6 +166,7 @@ def stored_values(data: Any, indices: Any, n_minor: int, name: object) -> int:
             f"{name} holds a sparse matrix of {data.dtype} at places of {indices.dtype}; "
             "write it again with real numbers at whole places"
         )
+    # A missing piece reads as zeros; a matrix of one column may lack its indices, which are all 0.
     for array, needed in ((data, True), (indices, n_minor > 1)):
         if needed and (lost := lost_chunks(array)):
             raise InputError(
@@ -207,6 +208,7 @@ def checked_indptr(indptr: NDArray[Any], n_rows: int, length: int, name: object)
     if indptr.dtype.kind not in "iu" or indptr.ndim != 1:
         raise InputError(f"{name} is damaged: its sparse matrix has row pointers that are no whole numbers")
     pointers = np.ascontiguousarray(indptr, dtype=np.int64)
+    # Damaged pointers would read other cells' counts without any error.
     sound = len(pointers) == n_rows + 1 and pointers[0] == 0 and pointers[-1] == length
     if not sound or (np.diff(pointers) < 0).any():
         raise InputError(

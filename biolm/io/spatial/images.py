@@ -107,6 +107,7 @@ class TissueImage:
         InputError
             If all of it has one colour.
         """
+        # A failed export is one colour all over; features of it are the same for every spot.
         pixels, _ = self.thumbnail(256)
         if int(pixels.max()) - int(pixels.min()) < LEAST_CONTRAST:
             raise InputError(

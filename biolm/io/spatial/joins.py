@@ -53,6 +53,7 @@ def join_names(
     for what, values in (("counts", np.sort(counts)), ("places", ordered)):
         if (values[1:] == values[:-1]).any():
             raise InputError(f"{name}: ids repeat in the table of {what}; give every spot or cell one id")
+    # A name behind the last would be looked up beyond the end.
     at = np.minimum(np.searchsorted(ordered, counts), max(len(ordered) - 1, 0))
     rows = np.flatnonzero(ordered[at] == counts) if len(ordered) else np.empty(0, np.int64)
     place = order[at] if len(ordered) else at

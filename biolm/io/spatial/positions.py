@@ -87,6 +87,7 @@ def read_positions(path: Path) -> Positions:
         numbers = {name: np.asarray(table[name], np.float64) for name in COLUMNS[1:]}
     except ValueError as error:
         raise InputError(f"{path} holds text where positions are wanted ({error}); copy it again") from error
+    # x is the column; taking the row for it mirrors the section without any error.
     xy = np.stack((numbers["pxl_col_in_fullres"], numbers["pxl_row_in_fullres"]), 1)
     columns = {name: numbers[name].astype(np.int64) for name in COLUMNS[1:4]}
     return Positions(as_text(np.asarray(table["barcode"], object)), xy, columns, header)
@@ -115,6 +116,7 @@ def _read_csv(path: Path) -> tuple[dict[str, NDArray[Any]], bool]:
         raise InputError(
             f"{path} is no table of positions: its lines have different lengths or there are none"
         )
+    # Space Ranger before 2.0 writes no header.
     header = not all(_is_number(text) for text in lines[0][1:])
     names = lines[0] if header else list(COLUMNS[: len(lines[0])])
     if len(names) != len(lines[0]):

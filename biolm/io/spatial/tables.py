@@ -55,6 +55,7 @@ def header_of(path: Path) -> tuple[list[str], str]:
             line = file.readline()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text; copy it again") from error
+    # Names of genes hold commas more often than tabs.
     delimiter = "\t" if line.count("\t") >= max(1, line.count(",")) else ","
     return next(csv.reader([line.lstrip("\ufeff")], delimiter=delimiter), []), delimiter
 
@@ -88,6 +89,7 @@ def read_columns(path: Path, text: Sequence[str], numbers: Sequence[str]) -> dic
         present, _ = header_of(path)
         _refuse_missing(path, present, names)
         table = _read_text(path, present, names, set(text))
+    # Through objects, so that ids that look like numbers keep every digit.
     columns = {name: as_text(table[name].to_numpy().astype(object)) for name in text}
     columns |= {name: table[name].to_numpy().astype(np.float64) for name in numbers}
     return columns
@@ -166,6 +168,7 @@ def read_counts(path: Path, ids: int) -> tuple[list[NDArray[np.str_]], NDArray[n
             for batch in reader:
                 read = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
                 genes.append([column.astype(np.str_) for column in read[:ids]])
+                # Made sparse piece by piece: a whole table as dense numbers is larger than most memories.
                 parts.append(csr_matrix(np.stack(read[ids:], 1)))
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} is no regular table of counts ({str(error).splitlines()[0]})") from error

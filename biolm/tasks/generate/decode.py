@@ -90,6 +90,7 @@ def _one_way(
         **settings.sampling(),
         max_tokens=longest,
         max_total=longest,
+        # Written backwards, a sequence ends with the token that it otherwise begins with.
         stop=stop[:1],
         allowed=[*letters.tolist(), *stop[:1]],
     )
@@ -140,6 +141,7 @@ def continuation_scores(core: Transformer, prompt: Sequence[int], ids: Sequence[
     with torch.inference_mode():
         logits = core(Batch.from_padded(whole), logits=rows).logits
         assert isinstance(logits, torch.Tensor)
+        # Sums over thousands of tokens lose digits in float32.
         shares = logits.double().log_softmax(-1)
         wanted = torch.tensor(ids, device=whole.device)[:, None]
         scores: NDArray[np.float64] = shares.gather(1, wanted)[:, 0].cpu().numpy()

@@ -78,6 +78,7 @@ class Reference:
 
     def _candidates(self, query: SequenceBlock) -> list[int]:
         """Pieces that share the most k-mers, the first of equals first."""
+        # Each word once: a repeat in the query would outvote the rest of it.
         words = np.unique(words_of(query, _K[self.protein], protein=self.protein)[0])
         low, high = (np.searchsorted(self._words, words, side=side) for side in ("left", "right"))
         hits = [
@@ -113,6 +114,7 @@ def _cut(block: SequenceBlock) -> tuple[SequenceBlock, NDArray[np.int64]]:
     for row, (start, end) in enumerate(
         zip(block.offsets[:-1].tolist(), block.offsets[1:].tolist(), strict=True)
     ):
+        # Pieces overlap by half, so that any query of up to that length lies in one of them whole.
         for first in range(start, max(end - _STEP, start + 1), _STEP):
             spans.append(block.letters[first : min(first + _PIECE, end)])
             owners.append(row)
@@ -136,6 +138,7 @@ def _aligner(*, protein: bool) -> Any:
         aligner = tools.PairwiseAligner(
             mode="global", match_score=2, mismatch_score=-3, open_gap_score=-5, extend_gap_score=-2
         )
+    # A generated sequence may be a part of a record, or begin before it.
     aligner.end_gap_score = 0
     return aligner
 

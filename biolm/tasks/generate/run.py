@@ -149,6 +149,7 @@ def generate_file(
     work = _Work.of(model, prompts, settings)
     known = None if reference is None else _reference(reference, work.protein)
     generated: list[GeneratedSequence] = []
+    # What changes the sequences makes the job; how it is run does not.
     names = [entry.name for entry in fields(GenerateSettings)]
     options = {name: getattr(settings, name) for name in names if name not in _RUN}
 
@@ -158,6 +159,7 @@ def generate_file(
         return _arrays(sequences)
 
     def finish(parts: Parts, path: Path) -> None:
+        # From the stored blocks, not from memory: a resumed run made only some of them.
         generated[:] = _looked_up(_marked(_sequences(parts)), known, settings)
         _write(generated, path, target, settings.near)
 
@@ -196,6 +198,7 @@ def merge_generated(merging: Merging) -> int:
 
 def _write(generated: list[GeneratedSequence], path: Path, target: Path, near: float) -> None:
     kept = [each for each in generated if each.sequence]
+    # An empty FASTA would be taken for a job that worked.
     if not kept:
         raise OutputError(
             f"all {len(generated)} sequences ended before their first letter, so {target} was not "

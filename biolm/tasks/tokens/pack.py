@@ -146,6 +146,7 @@ def pack_files(paths: Iterable[str | Path], output: str | Path, settings: PackSe
         refuse_unused(settings, "sequences")
         return _pack_sequences(files, target, settings)
     tokens = [holds_tokens(path) for path in files]
+    # Rows of a store are of one kind, or training could not number them.
     if any(tokens) != all(tokens):
         raise ConfigError("the input mixes cells and stored tokens; pack one kind")
     refuse_unused(settings, "tokens" if tokens[0] else "cells")
@@ -310,6 +311,7 @@ def _unfinished(
     What cannot be gone on with is made ``anew``.
     """
     folder = target.with_name(f"{target.name}.partial")
+    # As it will be read back: tuples become lists.
     metadata = json.loads(json.dumps(metadata))
     with writing(target), owning(folder) as existed:
         if existed and not (settings.resume or settings.overwrite):
@@ -317,6 +319,7 @@ def _unfinished(
                 f"{folder} holds an unfinished run; go on (`resume=True`) or start again (`overwrite=True`)"
             )
         before = _job_of(folder) if settings.resume and not anew else None
+        # Cells of another matrix or file would follow those that are there already.
         if before is not None and before != metadata:
             raise OutputError(
                 f"{folder} belongs to another job (its input or options differ); "
@@ -327,6 +330,7 @@ def _unfinished(
         fresh = folder / f".{_JOB}.new"
         try:
             fresh.write_text(json.dumps(metadata), encoding="utf-8")
+            # In one step: a kill between two writes would leave a folder that no run may go on with.
             fresh.replace(folder / _JOB)
             yield folder
         except Exception:

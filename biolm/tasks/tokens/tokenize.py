@@ -161,6 +161,7 @@ def tokenize_file(
 
         rows = Job(
             kind=KIND,
+            # Blocks are resumed by number, so their size is part of the job.
             same={"input": work.same(), "provenance": metadata, "step": settings.block_rows},
             inputs=watched(source),
             ends=work.ends,

@@ -56,10 +56,12 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     if [name.lower() for name in names[:2]] != ["fov", "cell_id"]:
         raise InputError(f"{counts_file} must begin with the columns fov and cell_ID, not {names[:2]}")
     (fov, cell), genes, counts = read_counts(counts_file, 2)
+    # Row 0 of a field of view holds the transcripts that lie in no cell.
     unassigned = cell == "0"
     control = np.array([gene.startswith(_CONTROLS) for gene in genes.tolist()])
     total = float(counts.sum())
     kept = np.flatnonzero(~unassigned)
+    # cell_ID alone repeats in every field of view.
     ids = _keys(fov[kept], cell[kept])
     about_ids, xy, unit = _places(about_file)
     rows, places, fraction = join_names(ids, about_ids, str(path), allow_unmatched=options.allow_unmatched)

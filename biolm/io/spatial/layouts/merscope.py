@@ -53,6 +53,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     key = header_of(about_file)[0][0]
     about = read_columns(about_file, [key], ["center_x", "center_y"])
     rows, places, fraction = join_names(ids, about[key], str(path), allow_unmatched=options.allow_unmatched)
+    # Barcodes that no probe carries: their counts say how often decoding goes wrong.
     blank = np.char.startswith(genes, "Blank")
     return Section(
         name=path.name,
