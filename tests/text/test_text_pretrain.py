@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -80,7 +82,7 @@ def _tagger_on(folder, target):
 
     def tagged(document):
         start = document.text.index("rose")
-        return document.with_mentions((Mention(((start, start + 4),), "Verb"),))
+        return replace(document, mentions=(Mention(((start, start + 4),), "Verb"),))
 
     made = [tagged(document) for document in corpus(10)]
     train_ner(folder, made[:6], made[6:], target, FitSettings(epochs=1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from biolm.io.sequences.block import SequenceBlock
 
-__all__ = ["is_soft_masked", "look_up", "reverse_complement", "upper", "without"]
+__all__ = ["look_up", "reverse_complement", "upper", "without"]
 
 # IUPAC codes and their complements; U pairs as T does, and a complement is written as DNA.
 _CODES = b"ACGTURYSWKMBDHVN"
@@ -62,11 +62,6 @@ def reverse_complement(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
     b'YACGTT'
     """
     return look_up(letters[::-1], _complement())
-
-
-def is_soft_masked(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """``(r,)`` which letters are lower case: repeats, in genomes from UCSC and Ensembl."""
-    return (letters >= ord("a")) & (letters <= ord("z"))
 
 
 def upper(block: SequenceBlock) -> SequenceBlock:

@@ -17,7 +17,7 @@ from biolm.errors import InputError
 from biolm.io.damage import damage_named
 from biolm.io.unpack import open_gzip
 
-__all__ = ["find_table", "header_of", "memory_source", "read_columns", "read_counts"]
+__all__ = ["find_pair", "find_table", "header_of", "memory_source", "read_columns", "read_counts"]
 
 _BYTES = 1 << 23
 
@@ -39,6 +39,27 @@ def find_table(folder: Path, *endings: str) -> Path | None:
         names = ", ".join(path.name for path in files)
         raise InputError(f"{folder} holds several tables of one kind ({names}); keep those of one section")
     return files[0] if files else None
+
+
+def find_pair(folder: Path, counts: str, about: str) -> tuple[Path, Path] | None:
+    """The tables of counts and of cells in a folder; None where one is missing.
+
+    Parameters
+    ----------
+    folder
+        To look in.
+    counts, about
+        Endings of the two names.
+
+    Raises
+    ------
+    InputError
+        If there are several of one kind.
+    """
+    if not folder.is_dir():
+        return None
+    first, second = find_table(folder, counts), find_table(folder, about)
+    return None if first is None or second is None else (first, second)
 
 
 @damage_named()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Document", "Mention", "Passage", "Relation", "Span", "normalise_ids", "split_ids"]
@@ -161,10 +161,6 @@ class Document:
         if isinstance(mention, Passage):
             return self.text[mention.start : mention.end]
         return " ".join(self.text[start:end] for start, end in mention.spans)
-
-    def with_mentions(self, mentions: tuple[Mention, ...]) -> Document:
-        """The same document with other mentions, in the order of the text."""
-        return replace(self, mentions=tuple(sorted(mentions, key=lambda each: (each.spans, each.kind))))
 
     @property
     def title(self) -> str:

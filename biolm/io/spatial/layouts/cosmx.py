@@ -16,22 +16,20 @@ from biolm.errors import InputError
 from biolm.io.spatial.joins import join_names
 from biolm.io.spatial.open import SectionOptions
 from biolm.io.spatial.section import Section
-from biolm.io.spatial.tables import find_table, header_of, memory_source, read_columns, read_counts
+from biolm.io.spatial.tables import find_pair, header_of, memory_source, read_columns, read_counts
 
 __all__ = ["USES", "open_layout", "recognises"]
 
 USES = ("allow_unmatched",)
 MICRONS_PER_PIXEL = 0.12028
 """Of the instrument's global pixels."""
-_COUNTS, _ABOUT = ("exprMat_file.csv",), ("metadata_file.csv",)
+_TABLES = ("exprMat_file.csv", "metadata_file.csv")
 _CONTROLS = ("NegPrb", "Negative", "FalseCode", "SystemControl", "Custom_Neg")
 
 
 def recognises(path: Path) -> bool:
     """Whether it is a folder with a count and a metadata table of CosMx."""
-    if not path.is_dir():
-        return False
-    return find_table(path, *_COUNTS) is not None and find_table(path, *_ABOUT) is not None
+    return find_pair(path, *_TABLES) is not None
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
@@ -49,9 +47,9 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     InputError
         If tables lack columns or do not belong together.
     """
-    counts_file, about_file = find_table(path, *_COUNTS), find_table(path, *_ABOUT)
-    assert counts_file is not None
-    assert about_file is not None
+    tables = find_pair(path, *_TABLES)
+    assert tables is not None
+    counts_file, about_file = tables
     names, _ = header_of(counts_file)
     if [name.lower() for name in names[:2]] != ["fov", "cell_id"]:
         raise InputError(f"{counts_file} must begin with the columns fov and cell_ID, not {names[:2]}")

@@ -15,20 +15,18 @@ from biolm.io.spatial.images import open_image
 from biolm.io.spatial.joins import join_names
 from biolm.io.spatial.open import SectionOptions
 from biolm.io.spatial.section import Section, SectionImage
-from biolm.io.spatial.tables import find_table, header_of, memory_source, read_columns, read_counts
+from biolm.io.spatial.tables import find_pair, header_of, memory_source, read_columns, read_counts
 
 __all__ = ["USES", "open_layout", "recognises"]
 
 USES = ("allow_unmatched",)
-_COUNTS, _ABOUT = ("cell_by_gene.csv",), ("cell_metadata.csv",)
+_TABLES = ("cell_by_gene.csv", "cell_metadata.csv")
 DISAGREE = 0.02
 
 
 def recognises(path: Path) -> bool:
     """Whether it is a folder with a cell-by-gene and a metadata table."""
-    if not path.is_dir():
-        return False
-    return find_table(path, *_COUNTS) is not None and find_table(path, *_ABOUT) is not None
+    return find_pair(path, *_TABLES) is not None
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
@@ -46,9 +44,9 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     InputError
         If the tables do not belong together.
     """
-    counts_file, about_file = find_table(path, *_COUNTS), find_table(path, *_ABOUT)
-    assert counts_file is not None
-    assert about_file is not None
+    tables = find_pair(path, *_TABLES)
+    assert tables is not None
+    counts_file, about_file = tables
     (ids,), genes, counts = read_counts(counts_file, 1)
     key = header_of(about_file)[0][0]
     about = read_columns(about_file, [key], ["center_x", "center_y"])
