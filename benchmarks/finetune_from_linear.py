@@ -1,7 +1,8 @@
 """Fine-tuning from the linear solution beside the linear method, on the shared sets.
 
-Usage: ``python benchmarks/finetune_from_linear.py CELLS [-o RESULTS] [-m MODEL] [--sets NAME ...]``, CELLS being
-the folder of the sets. What is measured is kept after every fit, and an interrupted run goes on from there.
+Usage: ``python benchmarks/finetune_from_linear.py CELLS [-o RESULTS] [-m MODEL] [--sets NAME ...]``,
+CELLS being the folder of the sets. What is measured is kept after every fit, and an interrupted run goes on
+from there.
 
 Rules, written before any score was seen:
 
@@ -86,11 +87,11 @@ def table(content: dict[str, Any]) -> str:
     ]
     for key, found in content.items():
         tuning = found["fine_tuning"]
-        gap, low, high = tuning["difference_to_linear"]
+        gap, low, high = (f"{each:+.3f}" for each in tuning["difference_to_linear"])
         own, linear = found["held_out"]["macro_f1"], found["macro_f1"]["biolm linear, joint"]
         losses = tuning["calibration"]
         lines.append(
-            f"| {key} ({found['test_cells']}) | {linear:.3f} | {own:.3f} | {gap:+.3f} ({low:+.3f} to {high:+.3f}) "
+            f"| {key} ({found['test_cells']}) | {linear:.3f} | {own:.3f} | {gap} ({low} to {high}) "
             f"| {tuning['steps']} | {losses['log_loss_before']:.3f} → {losses['log_loss_after']:.3f} "
             f"| {found['cpu_seconds']:.0f} |"
         )

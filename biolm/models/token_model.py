@@ -142,11 +142,30 @@ class TokenCellModel(Headed, CellModel):
     @torch.inference_mode()
     def _vectors(self, batch: Batch, options: EmbedOptions) -> torch.Tensor:
         """Vectors ``(b, d)`` of one batch."""
+        return self.batch_vectors(self.core, batch, options)
+
+    def batch_vectors(self, core: Transformer, batch: Batch, options: EmbedOptions) -> torch.Tensor:
+        """Vectors ``(b, d)`` of one batch as a core of this shape makes them, with their gradient.
+
+        Parameters
+        ----------
+        core
+            This model's, or one that was trained from it.
+        batch
+            Packed tokens on the core's device.
+        options
+            Pool, hidden state and precision.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such pool.
+        """
         how = options.pool or self.pools[0]
         if how not in self.pools:
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
         plain = how.removesuffix("_l2")
-        vectors = pooled(self.core, batch, self.hidden_state, options, plain, skip=self._skip(how))
+        vectors = pooled(core, batch, self.hidden_state, options, plain, skip=self._skip(how))
         return torch.nn.functional.normalize(vectors, dim=1) if how.endswith("_l2") else vectors
 
     def _skip(self, how: str) -> tuple[int, int]:

@@ -25,11 +25,10 @@ from biolm.tasks.annotate.expression import ExpressionSpace
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.packing import frozen_of, taken_apart
-from biolm.tasks.annotate.tune import TunedModel
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
-    from biolm.training.fine_tune import FineTuned
+    from biolm.training.linear_start import Tuned
 
 __all__ = ["Annotator", "Head", "default_key", "load_annotator", "reference_of"]
 
@@ -55,8 +54,8 @@ class Head:
     classes
         ``c`` names; empty for numbers.
     frozen
-        From vectors and what is read beside them (expression, k-mers), or from the logits of a trained model,
-        to calibrated logits; of numbers to numbers.
+        From vectors and what is read beside them (expression, k-mers) to calibrated logits; of numbers to
+        numbers.
     report
         Held-out scores, baselines and the test of unknown cells, as plain numbers.
     """
@@ -74,7 +73,7 @@ class Annotator:
     Parameters
     ----------
     model
-        The model that reads the rows; with its heads where it was trained.
+        The model that reads the rows.
     reference
         How to find the model again (``name``), and what its ``describe`` says (``facts``).
     embedding
@@ -103,7 +102,7 @@ class Annotator:
     facts: Mapping[str, Any]
     modality: str = "cells"
     trained: bool = False
-    tuned: FineTuned | None = None
+    tuned: Tuned | None = None
     factors: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -219,9 +218,8 @@ def load_annotator(folder: str | Path, model: Any = None) -> Annotator:
         heads = tuple(
             _head(held, arrays, "" if one else f"{number}.") for number, held in enumerate(content["heads"])
         )
-        labels = [head.label for head in heads]
         return Annotator(
-            model=TunedModel.of(found, labels) if content["trained"] and not one else found,
+            model=found,
             reference=content["model"],
             embedding=content["embedding"],
             space=_space(content["genes"], arrays) if "genes" in content else None,
@@ -336,6 +334,11 @@ def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
             "say where it is (`model`)"
         ) from error
+    if trained and found.heads is not None:
+        raise CheckpointError(
+            f"the annotator {folder} was trained by an earlier biolm, whose heads stood inside the model; "
+            "fit the annotator again"
+        )
     if _digest(found) != reference["digest"]:
         raise CheckpointError(
             f"the annotator {folder} was made with another model than {found.name} of "

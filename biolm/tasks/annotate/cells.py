@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.batch import Tokens
 from biolm.errors import GeneMatchError
 from biolm.io.cells import CellSource
 from biolm.io.provenance import plain
 from biolm.jobs.cells import prepare
 from biolm.jobs.modality import Modality
 from biolm.jobs.precision import settled
+from biolm.models.model import EmbedOptions
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
@@ -26,10 +28,13 @@ from biolm.tasks.annotate.factor_space import FactorSpace, factor_space
 from biolm.tasks.annotate.labelled import ChosenCells, Wanted, chosen_rows, read_labels, read_training
 from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.rows import RowKind, RowTraining, names_in
-from biolm.tasks.annotate.score import COMPARED, novelty_test, report_of, row, shown
+from biolm.tasks.annotate.score import COMPARED
 from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
-from biolm.tasks.annotate.tune import gene_points, read_tokens, token_model, train
+from biolm.tasks.annotate.token_runs import check_trainable, read_tokens
 from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from biolm.training.linear_start import Inputs, Vectors
 
 __all__ = ["CellKind", "CellTraining"]
 
@@ -49,7 +54,7 @@ class CellTraining(RowTraining):
     @property
     def parts(self) -> Sequence[str]:
         """Vectors and expression together, then each alone; or what the user chose."""
-        joins = self.settings.method == "linear" and self.settings.features == "joint"
+        joins = self.settings.method != "knn" and self.settings.features == "joint"
         return ("joint", "embedding", "expression") if joins else (self.settings.features,)
 
     @cached_property
@@ -57,23 +62,34 @@ class CellTraining(RowTraining):
         """``(n, g)`` log-normalised expression."""
         return log_normalised(self.held.counts)
 
-    def train(self) -> tuple[Any, list[Head], Any]:
-        """Train the model on what is not held out, and measure it on what is."""
-        settings, cells = self.settings, self.held
-        split = self.split(cells.labels[0])
-        tokens = read_tokens(self.job)
-        log.info("training (%s) on %s cells", settings.method, f"{len(split.train):,}")
-        trained_model, classifiers = train(token_model(self.job.model), tokens, cells, split.train, settings)
-        logits = trained_model.logits(tokens.take(split.test), settings.batch_tokens, settings.device)
-        heads = []
-        for column, frozen in zip(cells.labels, classifiers, strict=True):
-            found, truth = frozen.probabilities(logits, None), column.codes[split.test]
-            rows = [row(f"biolm {settings.method}", truth, found, settings.seed)]
-            report = report_of(self.about(column, split), rows, self.baselines(column, split), settings.seed)
-            unknown = novelty_test(gene_points(cells, column), split, frozen, column.classes, settings)
-            report |= {"unknown": unknown, "shown": shown(truth, found)}
-            heads.append(Head(column.name, column.classes, frozen, report))
-        return trained_model, heads, trained_model.tuned
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Of all cells."""
+        return read_tokens(self.job)
+
+    def inputs(self) -> Inputs | Vectors:
+        """What fine-tuning reads: tokens, or for ``head`` the vectors as they are."""
+        if self.settings.method == "head":
+            return super().inputs()
+        from biolm.training.linear_start import Inputs
+
+        places, model, options = np.arange(len(self.held) + 1), self.model, self._options
+        return Inputs(
+            tokens=self.tokens,
+            samples=places[:-1],
+            starts=places,
+            states=lambda core, batch: model.batch_vectors(core, batch, options),
+        )
+
+    def vectors(self, model: Any) -> NDArray[np.float32]:
+        """``(n, d)`` vectors of a model that was trained further."""
+        found: NDArray[np.float32] = model.embed_tokens(self.tokens, self._options)
+        return found
+
+    @property
+    def _options(self) -> EmbedOptions:
+        chosen = self.settings
+        return EmbedOptions(pool=chosen.pool, batch_tokens=chosen.batch_tokens, device=chosen.device)
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with these heads, the genes of the cells and how they were found."""
@@ -115,13 +131,12 @@ class CellKind(RowKind):
         names = names_in(wanted, modality)
         every = read_labels(source.obs_columns(), source.obs_column, names, settings.leave_out)
         rows = chosen_rows(every, settings)
-        trained = settings.method in TRAINED
-        if trained:
-            token_model(model)
+        if settings.method in TRAINED:
+            check_trainable(model, settings)
         job = prepare(ChosenCells(source, rows), model, settings)
         job = settled(job)
         labels = tuple(column.take(rows) for column in every)
-        held = read_training(job, labels, settings, embed=not trained)
+        held = read_training(job, labels, settings)
         space = factor_space(model, job.source, settings) if settings.reject else None
         if space is not None:
             held = replace(held, factors=space.place_all(job.source, held.vectors))

@@ -5,12 +5,9 @@ Dimensions: ``n`` labelled rows: cells, sequences, residues ... · ``c`` classes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from biolm.errors import ConfigError
 from biolm.io.atomic import refuse_existing, replacing
@@ -19,14 +16,13 @@ from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import read_options
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
-from biolm.tasks.annotate.frozen import Frozen, fit_variants
 from biolm.tasks.annotate.kinds import kind_of
 from biolm.tasks.annotate.labelled import Labels, Wanted
-from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
+from biolm.tasks.annotate.measure import fit_parts, part_row
 from biolm.tasks.annotate.page import write_page
-from biolm.tasks.annotate.points import Points
-from biolm.tasks.annotate.score import GOOD_CALIBRATION, Row, report_of, row
+from biolm.tasks.annotate.score import GOOD_CALIBRATION, report_of
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
+from biolm.tasks.annotate.tune import fine_tuned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,7 +92,7 @@ def fit(
         reference = reference_of(reader, model)
         trained: dict[str, Any] = {}
         if settings.method in TRAINED:
-            trained["model"], heads, trained["tuned"] = training.train()
+            heads, trained = fine_tuned(training, settings)
         else:
             heads = [_measured(training, column, settings) for column in training.columns]
         for head in heads:
@@ -116,42 +112,14 @@ def _measured(training: RowTraining | SequenceTraining, column: Labels, settings
     points, split = training.points(column), training.split(column)
     log.info("fitting %s: %s labels, %s classes", column.name, f"{len(points.codes):,}", len(column.classes))
     # What the parts do alone shows whether the model's vectors add anything.
-    measured = _fitted(points.take(split.train), column, training.parts, training, settings)
+    measured = fit_parts(points.take(split.train), column, training.parts, training, settings)
     tested = points.take(split.test)
-    rows = [_row(part, each, tested, column, settings) for part, each in measured.items()]
+    rows = [part_row(part, each, tested, column, settings) for part, each in measured.items()]
     report = report_of(training.about(column, split), rows, training.baselines(column, split), settings.seed)
     report |= training.more(column, points, split, measured)
     first = training.parts[0]
-    chosen = _fitted(points, column, [first], training, settings)[first]
+    chosen = fit_parts(points, column, [first], training, settings)[first]
     return Head(column.name, column.classes, chosen, report)
-
-
-def _fitted(
-    points: Points,
-    column: Labels,
-    parts: Sequence[str],
-    training: RowTraining | SequenceTraining,
-    settings: FitSettings,
-) -> Mapping[str, Frozen]:
-    """Calibrated classifiers, or regressions of numbers, by what they read."""
-    if not column.classes:
-        groups: NDArray[Any] = np.zeros(0) if points.batches is None else points.batches.astype(np.int64)
-        maps = fit_numbers(points.vectors, points.table, points.codes, groups, parts, settings.seed)
-        return {part: Frozen(each, (part,), 1.0, 0.0) for part, each in maps.items()}
-    # What reads expression of cells reads k-mers of sequences.
-    names = {part: "expression" if part == "kmers" else part for part in parts}
-    found = fit_variants(points, settings.classifier, list(names.values()), distances=training.distances)
-    return {part: found[name] for part, name in names.items()}
-
-
-def _row(part: str, fitted: Frozen, tested: Points, column: Labels, settings: FitSettings) -> Row | NumberRow:
-    """Scores of one part on held-out rows."""
-    name = "biolm knn" if settings.method == "knn" else f"biolm {settings.method}, {part}"
-    if not column.classes:
-        return number_row(name, tested.codes, fitted.scorer.logits(tested.vectors, tested.table)[:, 0])
-    scored = row(name, tested.codes, fitted.probabilities(tested.vectors, tested.table), settings.seed)
-    scored.facts["members"] = ", ".join(fitted.recipe)
-    return scored
 
 
 def _warn(head: Head) -> None:

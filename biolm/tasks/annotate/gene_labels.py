@@ -33,8 +33,8 @@ from biolm.scoring.splits import holdout, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of
 from biolm.tasks.annotate.linear import fit_member
 from biolm.tasks.annotate.score import Row, row, verdict
-from biolm.tasks.annotate.settings import FitSettings, GeneFitSettings
-from biolm.tasks.annotate.tune import TRAINED, read_tokens, run_settings
+from biolm.tasks.annotate.settings import TRAINED, FitSettings, GeneFitSettings
+from biolm.tasks.annotate.token_runs import read_tokens, run_settings
 from biolm.tasks.genes.vectors import contextual, static, token_model_of
 
 if TYPE_CHECKING:

@@ -252,10 +252,8 @@ def chosen_rows(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np
     return np.sort(rows[kept])
 
 
-def read_training(
-    job: CellEmbedding, labels: tuple[Labels, ...], settings: FitSettings, *, embed: bool = True
-) -> Labelled:
-    """Embed the cells of a job and keep their counts; without ``embed`` vectors are empty.
+def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitSettings) -> Labelled:
+    """Embed the cells of a job and keep their counts.
 
     Parameters
     ----------
@@ -265,8 +263,6 @@ def read_training(
         Columns to learn.
     settings
         Choices of the job.
-    embed
-        Whether vectors are made.
 
     Raises
     ------
@@ -282,9 +278,8 @@ def read_training(
     from scipy.sparse import vstack
 
     counts = vstack([counts_in(block, match, len(vocabulary)) for block in source.blocks()], format="csr")
-    nothing = np.zeros((source.n_cells, 0), np.float32)
     return Labelled(
-        vectors=np.concatenate(list(job.vectors())) if embed else nothing,
+        vectors=np.concatenate(list(job.vectors())),
         counts=counts,
         vocabulary=vocabulary,
         labels=labels,

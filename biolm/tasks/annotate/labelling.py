@@ -24,7 +24,6 @@ from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.annotator import Annotator, default_key
 from biolm.tasks.annotate.names import UNKNOWN
-from biolm.tasks.annotate.pieces import said_of
 from biolm.tasks.annotate.samples import table_of_letters, vectors_of
 from biolm.tasks.annotate.settings import PredictSettings
 
@@ -185,14 +184,6 @@ def scores_of(annotator: Annotator, block: SequenceBlock, settings: PredictSetti
     """
     (head,), model = annotator.heads, annotator.model
     per_residue = bool(annotator.embedding["per_residue"])
-    if annotator.trained:
-        predict = model.predict if annotator.tuned is None else annotator.tuned.predict
-
-        def said(tokens: Any) -> Any:
-            return predict(tokens, batch_tokens=settings.batch_tokens, device=settings.device)
-
-        found = said_of(said, block, model, head.label, per_residue=per_residue)
-        return head.frozen.probabilities(found.astype(np.float32), None) if head.classes else found
     scorer = head.frozen.scorer
     rows = len(block.letters) if per_residue else len(block)
     vectors = np.zeros((rows, model.width), np.float32)

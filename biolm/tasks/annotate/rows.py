@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 import biolm
 from biolm.errors import ConfigError
@@ -25,12 +26,13 @@ from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.labelled import Labelled, Labels, Wanted, batches_in, chosen_rows, read_labels
 from biolm.tasks.annotate.naming import RowPrediction, store_format
 from biolm.tasks.annotate.points import Points
-from biolm.tasks.annotate.score import Row, baseline_rows, shown, unknown_test
-from biolm.tasks.annotate.settings import FitSettings, PredictSettings
+from biolm.tasks.annotate.score import Row, baseline_rows, novelty_test, shown, unknown_test
+from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
     from biolm.tasks.annotate.factor_space import FactorSpace
+    from biolm.training.linear_start import Inputs, Vectors
 
 __all__ = ["RowKind", "RowTraining", "names_in"]
 
@@ -116,19 +118,26 @@ class RowTraining:
     ) -> dict[str, Any]:
         """The test of unknown rows, and the confusion of the first method."""
         first, tested = measured[self.parts[0]], points.take(split.test)
-        unknown = unknown_test(points, split, first, column.classes, self.settings)
+        # To leave a class out, a trained model would have to be trained again.
+        test = novelty_test if first.recipe[0] in TRAINED else unknown_test
+        unknown = test(points, split, first, column.classes, self.settings)
         found = first.probabilities(tested.vectors, tested.table)
         return {"unknown": unknown, "shown": shown(tested.codes, found)}
 
-    def train(self) -> tuple[Any, list[Head], Any]:
-        """Refused.
+    @property
+    def model(self) -> Any:
+        """What makes the vectors."""
+        return self.job.model
 
-        Raises
-        ------
-        ConfigError
-            Always: rows have no tokens.
-        """
-        raise ConfigError(f"{self.unit} have no tokens to train a model on; choose method linear or knn")
+    def inputs(self) -> Inputs | Vectors:
+        """What fine-tuning reads: the vectors as they are."""
+        from biolm.training.linear_start import Vectors
+
+        return Vectors(self.held.vectors)
+
+    def vectors(self, model: Any) -> NDArray[np.float32]:  # noqa: ARG002  # of cells that of another model
+        """``(n, d)`` vectors of a model that was trained further; here those that there are."""
+        return self.held.vectors
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with these heads."""
@@ -174,6 +183,10 @@ class RowKind:
         """
         import scipy.sparse as sp
 
+        if settings.method in TRAINED:
+            raise ConfigError(
+                f"{modality.reads} have no tokens to train a model on; choose method linear or knn"
+            )
         names = names_in(wanted, modality)
         offered = source.columns()
         every = read_labels(list(offered), offered.__getitem__, names, settings.leave_out)

@@ -26,26 +26,23 @@ from biolm.jobs.modality import Modality
 from biolm.models.sequence_model import SequenceModel
 from biolm.progress import log
 from biolm.scoring.baselines import fit_linear, fit_majority, fit_pca_linear
-from biolm.scoring.splits import Split, holdout
+from biolm.scoring.splits import Split
 from biolm.tasks.annotate.annotator import Annotator, Head
-from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.frozen import Frozen
 from biolm.tasks.annotate.labelled import Labels, Wanted
 from biolm.tasks.annotate.labelling import Labelling, SequencePrediction, check_ending
-from biolm.tasks.annotate.linear import LinearMap
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
-from biolm.tasks.annotate.pieces import said_of, train
+from biolm.tasks.annotate.pieces import pieces_of
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.samples import Samples, read_block, read_samples, table_of_letters, vectors_of
-from biolm.tasks.annotate.score import Row, baseline_rows, report_of, row
-from biolm.tasks.annotate.settings import FitSettings, PredictSettings
+from biolm.tasks.annotate.score import Row, baseline_rows
+from biolm.tasks.annotate.settings import TRAINED, FitSettings, PredictSettings
+from biolm.tasks.annotate.token_runs import check_trainable
 
 if TYPE_CHECKING:
-    pass
+    from biolm.training.linear_start import Inputs, Vectors
 
 __all__ = ["SequenceKind", "SequenceTraining"]
-
-_VALIDATION = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ class SequenceTraining:
     @property
     def parts(self) -> Sequence[str]:
         """Vectors and k-mers together, then each alone; or what the user chose."""
-        joins = self.settings.method == "linear" and self.settings.features == "joint"
+        joins = self.settings.method != "knn" and self.settings.features == "joint"
         return ("joint", "embedding", "kmers") if joins else (self.settings.features,)
 
     @property
@@ -105,10 +102,7 @@ class SequenceTraining:
 
     def points(self, column: Labels) -> Points:
         """What a frozen method learns from."""
-        samples, chosen = self.samples, self.settings
-        vectors = vectors_of(
-            self.model, samples.block, per_residue=samples.per_residue, pool=chosen.pool, settings=chosen
-        )[self.known]
+        vectors = self.vectors(self.model)
         groups, own = self.groups.astype(str), np.arange(len(self.known))
         return Points(vectors, self.table, column.codes, len(column.classes), groups, own)
 
@@ -169,42 +163,27 @@ class SequenceTraining:
         sizes = np.bincount(column.codes, minlength=len(column.classes))
         return {"classes": dict(zip(column.classes, sizes.tolist(), strict=True))}
 
-    def train(self) -> tuple[Any, list[Head], Any]:
-        """Train on what is not held out, a part of which stops the training and calibrates."""
-        samples, settings, (column,) = self.samples, self.settings, self.columns
-        learn = _validation(samples, self.sides.train, settings)
-        tuned = train(self.model, samples, learn, settings)
+    def inputs(self) -> Inputs | Vectors:
+        """What fine-tuning reads: pieces of the sequences, or for ``head`` the vectors as they are."""
+        from biolm.training.linear_start import Vectors
 
-        def said(sequences: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
-            block = samples.block.take(sequences)
-            found = said_of(tuned.predict, block, self.model, samples.label, per_residue=samples.per_residue)
-            rows = np.flatnonzero(np.isin(samples.owner, sequences))
-            known = samples.known[rows]
-            return found[known], samples.values[rows][known]
+        if self.settings.method == "head":
+            return Vectors(self.vectors(self.model))
+        return pieces_of(self.model, self.samples, self.known, self.settings)
 
-        held, truth = said(self.sides.test)
-        name, recipe = f"biolm {settings.method}", (settings.method,)
-        same = _identity(max(len(samples.classes), 1))
-        rows: list[Any]
-        if samples.classes:
-            logits, codes = said(learn.test)
-            temperature = temperature_of(logits, codes)
-            confidence = probabilities(logits, temperature).max(1)
-            frozen = Frozen(same, recipe, temperature, threshold_of(confidence, settings.reject))
-            rows = [row(name, truth, probabilities(held, temperature), settings.seed)]
-        else:
-            frozen = Frozen(same, recipe, 1.0, 0.0)
-            rows = [number_row(name, truth, held[:, 0])]
-        split = self.split(column)
-        report = report_of(self.about(column, split), rows, self.baselines(column, split), settings.seed)
-        head = Head(column.name, column.classes, frozen, report | self.more(column))
-        return self.model, [head], tuned
+    def vectors(self, model: SequenceModel) -> NDArray[np.float32]:
+        """Vectors of the points by a model: the one there is, or one that was trained further."""
+        samples, chosen = self.samples, self.settings
+        found = vectors_of(
+            model, samples.block, per_residue=samples.per_residue, pool=chosen.pool, settings=chosen
+        )
+        return found[self.known]
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with this head."""
         settings = {"settings": self.settings.used("sequences"), **self.tally.facts()}
         return Annotator(
-            model=self.model,
+            model=trained.get("model", self.model),
             reference=reference,
             embedding={"pool": self.settings.pool, "per_residue": self.settings.per_residue},
             space=None,
@@ -214,21 +193,6 @@ class SequenceTraining:
             trained=bool(trained),
             tuned=trained.get("tuned"),
         )
-
-
-def _identity(size: int) -> LinearMap:
-    """A map that leaves the logits of a trained model as they are."""
-    return LinearMap(
-        np.eye(size, dtype=np.float32), np.zeros((1, size), np.float32), np.zeros(size, np.float32)
-    )
-
-
-def _validation(samples: Samples, rows: NDArray[np.int64], settings: FitSettings) -> Split:
-    """Whole groups of the training sequences apart, where there are several."""
-    groups = samples.groups[rows]
-    several = groups if len(np.unique(groups)) > 1 else None
-    split = holdout(["any"] * len(rows), share=_VALIDATION, groups=several, seed=settings.seed)
-    return Split(rows[split.train], rows[split.test])
 
 
 class SequenceKind:
@@ -256,6 +220,8 @@ class SequenceKind:
             raise ConfigError(
                 "to label sequences give a table of their labels (`labels`) and one column (`label`)"
             )
+        if settings.method in TRAINED:
+            check_trainable(model, settings)
         tally = Tally()
         samples = read_samples(source, labels, names[0], model, settings, tally)
         training = SequenceTraining(model=model, samples=samples, settings=settings, tally=tally)

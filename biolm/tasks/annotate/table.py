@@ -57,6 +57,12 @@ def _row(row: Mapping[str, Any], width: int) -> str:
 
 def words_of(report: Mapping[str, Any]) -> list[str]:
     """What the scores mean, in sentences."""
+    words = _words_of_split(report)
+    # Whether training was worth it is what a reader is to take away.
+    return [*words, report["fine_tuning"]["words"]] if "fine_tuning" in report else words
+
+
+def _words_of_split(report: Mapping[str, Any]) -> list[str]:
     held, unknown = report["held_out"], report.get("unknown")
     # Annotators of before say nothing here: the comparison needs the calls.
     words = list(report.get("verdict", ()))

@@ -1,312 +1,315 @@
-"""Annotators that train the model itself: its head alone, low-rank updates, or all of it.
+"""Annotators that are fine-tuned from the linear method's solution, and go back to it if nothing is gained.
 
-Dimensions: ``n`` cells · ``c`` classes of one label · ``w`` classes of all labels together.
+Dimensions: ``n`` rows · ``d`` width · ``c`` classes.
+
+The head starts as the linear method's weights on the model's vectors; what the method reads beside them
+(expression, k-mers) stays beside the network as it was fitted. ``head`` tunes these weights alone, ``lora``
+and ``full`` the model with them. How far is chosen among the training rows
+(:mod:`biolm.tasks.annotate.steps`), and what is fine-tuned is a linear annotator again, on the vectors of the
+model that came of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.batch import Tokens
-from biolm.errors import CheckpointError, ConfigError
-from biolm.io.cells.block import CellBlock
-from biolm.jobs.cells import CellEmbedding
-from biolm.models.model import CellModel, EmbedOptions
-from biolm.scoring.splits import Split, holdout
+from biolm.progress import log
+from biolm.scoring.calls import calibration
+from biolm.scoring.quality import difference
+from biolm.scoring.splits import Split
+from biolm.scoring.verdicts import compared
+from biolm.tasks.annotate.annotator import Head
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
-from biolm.tasks.annotate.distance import Distance, fit_space
-from biolm.tasks.annotate.expression import log_normalised
-from biolm.tasks.annotate.frozen import Frozen, fit_novelty
-from biolm.tasks.annotate.labelled import Labelled, Labels
-from biolm.tasks.annotate.linear import UNSEEN, LinearMap
-from biolm.tasks.annotate.novelty import doubt_of
+from biolm.tasks.annotate.frozen import Frozen, fit_recipe
+from biolm.tasks.annotate.labelled import Labels
+from biolm.tasks.annotate.linear import LinearMap
+from biolm.tasks.annotate.measure import fit_numbers_of, fit_parts, part_row
+from biolm.tasks.annotate.numbers import NumberRow, number_row, number_verdict
 from biolm.tasks.annotate.points import Points
-from biolm.tasks.annotate.settings import TRAINED, FitSettings
-from biolm.vocab.match import GeneMatch
+from biolm.tasks.annotate.score import Row, report_of, row
+from biolm.tasks.annotate.settings import FitSettings
+from biolm.tasks.annotate.steps import Choice, Solution, choose, folds_of, look_steps
+from biolm.tasks.annotate.token_runs import BATCH_TOKENS
+from biolm.tasks.annotate.tuned_novelty import novelty_beside
 
 if TYPE_CHECKING:
-    from biolm.core import Transformer
-    from biolm.models.heads import Heads
-    from biolm.models.token_model import TokenCellModel
-    from biolm.training.fine_tune import FineTuned
+    from biolm.tasks.annotate.rows import RowTraining
+    from biolm.tasks.annotate.sequences import SequenceTraining
+    from biolm.training.linear_start import Inputs, Target, Tuned, Tuner, Vectors
 
-__all__ = ["TRAINED", "TunedModel", "gene_points", "read_tokens", "run_settings", "token_model", "train"]
+__all__ = ["fine_tuned"]
 
-# Fraction of the training cells (batches) that stops the training and calibrates.
-_VALIDATION = 0.15
-_RATES = {"head": 3e-3, "lora": 5e-4, "full": 1e-4}
-_BATCH_TOKENS = 8192
+_RATES = {"head": (1e-2, 1e-3), "lora": (2e-3, 5e-4), "full": (5e-4, 1e-4)}
+_ENOUGH = "Linear is enough here"
 
 
-@dataclass(frozen=True, eq=False)
-class TunedModel(CellModel):
-    """A trained model whose vectors are the logits of its heads, one label after the other.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Linear:
+    """A column, the linear method's parts, and their scores on held-out rows."""
+
+    column: Labels
+    points: Points
+    measured: Mapping[str, Frozen]
+    rows: Sequence[Row | NumberRow]
+    solution: Solution
+
+    @property
+    def first(self) -> Frozen:
+        """What the linear method would write, fitted on the training rows."""
+        return next(iter(self.measured.values()))
+
+
+def fine_tuned(
+    training: RowTraining | SequenceTraining, settings: FitSettings
+) -> tuple[list[Head], dict[str, Any]]:
+    """Measure the linear method, fine-tune from it, and keep what the training rows say is better.
 
     Parameters
     ----------
-    base
-        Tokenises.
-    core, heads
-        With their trained weights.
-    labels
-        Label columns in the order of the logits.
-    tuned
-        What wrote the folder; None for a model that was read from one.
-    """
-
-    base: TokenCellModel
-    core: Transformer
-    heads: Heads
-    labels: tuple[str, ...]
-    tuned: FineTuned | None = None
-    pools: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, model: Any, labels: Sequence[str]) -> TunedModel:
-        """The model of a saved annotator.
-
-        Parameters
-        ----------
-        model
-            As its folder was loaded.
-        labels
-            Label columns in the order of the logits.
-
-        Raises
-        ------
-        CheckpointError
-            If it has no heads.
-        """
-        if getattr(model, "heads", None) is None:
-            raise CheckpointError(f"{model.name} holds no trained heads; fit the annotator again")
-        return cls(model, model.core, model.heads, tuple(labels))
-
-    @property
-    def name(self) -> str:  # type: ignore[override]  # the model it was made of says it
-        """The name of the model it was made of."""
-        return self.base.name
-
-    @property
-    def vocabulary(self) -> Any:  # type: ignore[override]
-        """The genes it knows."""
-        return self.base.vocabulary
-
-    @property
-    def wants_counts(self) -> bool:  # type: ignore[override]
-        """Whether it was defined on raw counts."""
-        return self.base.wants_counts
-
-    @property
-    def block_rows(self) -> int:  # type: ignore[override]
-        """Cells of one call."""
-        return self.base.block_rows
-
-    @property
-    def width(self) -> int:  # type: ignore[override]
-        """``w``."""
-        return sum(len(self.heads.classes[label]) for label in self.labels)
-
-    def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
-        """Logits ``(n, w)`` of a block of cells; zeros for cells without a token."""
-        return self.logits(
-            self.base.tokenize(block, match, seed=options.seed), options.batch_tokens, options.device
-        )
-
-    def logits(self, tokens: Tokens, batch_tokens: int, device: str) -> NDArray[np.float32]:
-        """Logits ``(n, w)`` of tokens."""
-        logits = self.heads.predict(self.core, tokens, batch_tokens=batch_tokens, device=device)
-        return np.asarray(np.nan_to_num(np.concatenate([logits[label] for label in self.labels], axis=1)))
-
-    def describe(self) -> dict[str, Any]:
-        """What the model it was made of says."""
-        return self.base.describe()
-
-
-def token_model(model: CellModel) -> TokenCellModel:
-    """The model, if it can be trained.
-
-    Raises
-    ------
-    ConfigError
-        If it reads no tokens.
-    """
-    from biolm.models.token_model import TokenCellModel
-
-    if not isinstance(model, TokenCellModel):
-        raise ConfigError(
-            f"model {model.name} has no layers to train; use linear or knn, or a model of tokens such as "
-            "geneformer, scgpt or your own"
-        )
-    return model
-
-
-def read_tokens(job: CellEmbedding) -> Tokens:
-    """Tokens of every cell of a job, in memory."""
-    parts = [job.model.tokenize(block, job.match, seed=job.settings.seed) for block in job.source.blocks()]
-    lengths = np.concatenate([part.lengths for part in parts])
-    columns = {
-        name: None
-        if getattr(parts[0], name) is None
-        else np.concatenate([getattr(part, name) for part in parts])
-        for name in ("values", "segments")
-    }
-    return Tokens(
-        ids=np.concatenate([part.ids for part in parts]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        index=np.arange(len(lengths)),
-        **columns,
-    )
-
-
-def train(
-    model: TokenCellModel,
-    tokens: Tokens,
-    cells: Labelled,
-    rows: NDArray[np.int64],
-    settings: FitSettings,
-) -> tuple[TunedModel, list[Frozen]]:
-    """Train on the cells ``rows``, a part of which stops the training and calibrates.
-
-    Parameters
-    ----------
-    tokens, cells
-        Of all ``n`` cells.
+    training
+        Labelled rows and a model.
+    settings
+        Choices of the job.
 
     Returns
     -------
-    The trained model, and a calibrated classifier for each label.
+    Heads with their reports; and, where the model was trained, it (``model``) and what writes it (``tuned``).
     """
-    from biolm.training.fine_tune import fine_tune
+    from biolm.training.run.start import start_of
 
-    split = _validation(cells, rows, settings)
-    held = np.isin(rows, split.test)
-    labels = {column.name: _names(column)[rows] for column in cells.labels}
-    tuned = fine_tune(
-        model,
-        tokens.take(rows),
-        labels,
-        objectives={name: _objective(name, model, settings) for name in labels},
-        settings=run_settings(len(rows) - held.sum(), tokens, settings),
-        held_out=held,
+    split = training.split(training.columns[0])
+    found = [_linear(training, column, split, settings) for column in training.columns]
+    solutions = [each.solution for each in found]
+    folds = folds_of(solutions[0], settings.seed)
+    inputs = training.inputs()
+    start = None if settings.method == "head" else start_of(training.model, _model_config("full"))
+
+    def make(targets: Mapping[str, Target], rows: NDArray[np.int64], rate: float) -> Tuner:
+        return _tuner(None if start is None else start.core, inputs, targets, rows, rate, settings)
+
+    rates = _RATES[settings.method] if settings.rate is None else (settings.rate,)
+    choice = Choice(rate=rates[0], looks=0, facts={"folds": 0})
+    if folds:
+        choice = choose(make, solutions, folds, rates, settings.epochs)
+    if not choice.looks:
+        return [_untouched(training, each, split, choice, settings) for each in found], {}
+    tuner = make(choice.targets, split.train, choice.rate)
+    tuner.run(choice.looks * look_steps(tuner))
+    log.info("fine-tuned (%s): %s steps at rate %g", settings.method, tuner.steps, choice.rate)
+    trained: dict[str, Any] = {}
+    vectors = found[0].points.vectors
+    if start is not None:
+        trained["tuned"] = _saved(training.model, tuner, start, settings)
+        trained["model"] = copy.copy(training.model)
+        trained["model"].core = trained["tuned"].core
+        vectors = training.vectors(trained["model"])
+    heads = [_head(training, each, split, choice, tuner, vectors, settings) for each in found]
+    return heads, trained
+
+
+def _linear(
+    training: RowTraining | SequenceTraining, column: Labels, split: Split, settings: FitSettings
+) -> _Linear:
+    """The linear method on the training rows, and its scores on the held-out ones."""
+    points = training.points(column)
+    log.info("fitting %s: %s labels, %s classes", column.name, f"{len(points.codes):,}", len(column.classes))
+    measured = fit_parts(points.take(split.train), column, training.parts, training, settings)
+    tested = points.take(split.test)
+    rows = [part_row(part, each, tested, column, settings) for part, each in measured.items()]
+    first = training.parts[0]
+
+    def refit(part: Points) -> LinearMap:
+        if column.classes:
+            scorer = fit_recipe(part, measured[first].recipe, settings)
+            assert isinstance(scorer, LinearMap)
+            return scorer
+        found: LinearMap = fit_numbers_of(part, [first], settings)[first]
+        return found
+
+    whole = measured[first].scorer
+    assert isinstance(whole, LinearMap)
+    solution = Solution(
+        column=column,
+        points=points,
+        rows=split.train,
+        whole=whole,
+        temperature=measured[first].temperature,
+        refit=refit,
     )
-    tuned_model = TunedModel(model, tuned.core, tuned.heads, tuple(labels), tuned)
-    logits = tuned_model.logits(tokens.take(split.test), _BATCH_TOKENS, settings.device)
-    return tuned_model, [
-        _calibrated(tuned_model, column, split, logits, cells, settings) for column in cells.labels
-    ]
+    return _Linear(column=column, points=points, measured=measured, rows=rows, solution=solution)
 
 
-def _names(column: Labels) -> NDArray[np.object_]:
-    return np.asarray(np.array(column.classes, dtype=object)[column.codes])
+def _model_config(method: str) -> Any:
+    from biolm.core.lora import LoraConfig
+    from biolm.training.config import ModelConfig
+
+    return ModelConfig(lora=LoraConfig(rank=8)) if method == "lora" else ModelConfig()
 
 
-def _validation(cells: Labelled, rows: NDArray[np.int64], settings: FitSettings) -> Split:
-    """Training cells apart from those that stop the training; batches stay whole where there are enough."""
-    groups = None if cells.batches is None else cells.batches[rows]
-    if groups is not None and len(np.unique(groups)) < 2:
-        groups = None
-    names = cells.labels[0].codes[rows].astype(str)
-    split = holdout(names, share=_VALIDATION, groups=groups, copies=cells.copies[rows], seed=settings.seed)
-    return Split(rows[split.train], rows[split.test])
-
-
-def _objective(name: str, model: TokenCellModel, settings: FitSettings) -> dict[str, Any]:
-    pool = settings.pool or model.pools[0].removesuffix("_l2")
-    return {"objective": "classify", "column": name, "pool": pool, "class_weights": "balanced"}
-
-
-def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str, Any]:
-    """Settings of the run: validated about once an epoch, stopped when that gets no better.
-
-    Parameters
-    ----------
-    cells
-        How many there are to train on.
-    tokens
-        Of them.
-    settings
-        Choices of the job.
-    """
-    chosen: dict[str, Any] = {"head": {"freeze": "all"}, "lora": {"lora": {"rank": 8}}, "full": {}}
-    budget = min(settings.batch_tokens, _BATCH_TOKENS)
-    steps = max(1, int(tokens.lengths.mean() * cells / budget))
-    return {
-        "model": chosen[settings.method],
-        "optimiser": {"lr": settings.rate or _RATES[settings.method]},
-        "data": {"batch_tokens": budget},
-        "trainer": {
-            "max_epochs": settings.epochs,
-            "patience": 3,
-            "validate_every": steps,
-            "accelerator": {"cuda": "gpu"}.get(settings.device.partition(":")[0], settings.device),
-        },
-        "seed": settings.seed,
-    }
-
-
-def _calibrated(
-    model: TunedModel,
-    column: Labels,
-    split: Split,
-    logits: NDArray[np.float32],
-    cells: Labelled,
+def _tuner(
+    core: Any,
+    inputs: Inputs | Vectors,
+    targets: Mapping[str, Target],
+    rows: NDArray[np.int64],
+    rate: float,
     settings: FitSettings,
-) -> Frozen:
-    """The part of the logits that belongs to one label, calibrated on cells that stopped the training.
+) -> Tuner:
+    from biolm.models.running import pick_device
+    from biolm.training.linear_start import Tuner
 
-    Novel cells are found by their genes: logits of a model that was trained to know classes lose the rest.
-    """
-    scorer = _picked(model, column, cells.counts.shape[1])
-    own = scorer.logits(logits, None)
-    temperature = temperature_of(own, column.codes[split.test])
-    confidence = probabilities(own, temperature).max(1)
-    distance, novelty = None, None
-    threshold = threshold_of(confidence, settings.reject / 2)
-    if settings.reject:
-        points = gene_points(cells, column)
-        learned, held = points.take(split.train), points.take(split.test)
-        space = fit_space(learned, "genes", settings.seed)
-        far = space.distances(held.vectors, held.table)[:, None]
-        distance = Distance.limited([space], far, settings.reject / 2)
-        near = None
-        if learned.factors is not None:
-            near = fit_space(learned, "factors", settings.seed).distances(held.factors, None)
-        known = np.isin(held.codes, learned.codes)
-        doubt = doubt_of(confidence, threshold, distance.over_limits(far))
-        novelty = fit_novelty(learned, held, known, doubt, near, settings)
-    return Frozen(scorer, (settings.method,), temperature, threshold, distance, novelty)
+    return Tuner(
+        core,
+        inputs,
+        targets,
+        rows,
+        config=_model_config(settings.method),
+        lr=rate,
+        batch_tokens=min(settings.batch_tokens, BATCH_TOKENS),
+        seed=settings.seed,
+        device=pick_device(settings.device),
+    )
 
 
-def gene_points(cells: Labelled, column: Labels) -> Points:
-    """Genes and classes of the cells, for distances; there are no vectors.
+def _saved(model: Any, tuner: Tuner, start: Any, settings: FitSettings) -> Tuned:
+    """The core that was trained, and all that its folder holds beside the weights."""
+    from biolm.models.native import Saved
+    from biolm.training.linear_start import Tuned
 
-    Parameters
-    ----------
-    cells
-        With counts and labels.
-    column
-        To learn.
-    """
-    table = log_normalised(cells.counts)
-    classes = len(column.classes)
-    return Points(cells.vectors, table, column.codes, classes, cells.batches, cells.copies, cells.factors)
+    core = tuner.tuned_core()
+    saved = Saved(
+        preprocessor=model.preprocessor,
+        vocabulary=start.vocabulary.tokens,
+        core=core.config,
+        pool=start.pool,
+        hidden_state=start.hidden_state,
+        card={"fine-tuned": settings.method, "steps": tuner.steps, "seed": settings.seed},
+    )
+    return Tuned(core=core, saved=saved, steps=tuner.steps)
 
 
-def _picked(model: TunedModel, column: Labels, genes: int) -> LinearMap:
-    """A map that picks one label's logits out of all, classes that were never seen far below."""
-    weights = np.zeros((model.width, len(column.classes)), np.float32)
-    bias = np.full(len(column.classes), UNSEEN, np.float32)
-    start = 0
-    for label in model.labels:
-        names = model.heads.classes[label]
-        if label == column.name:
-            places = [column.classes.index(name) for name in names]
-            weights[np.arange(start, start + len(names)), places] = 1
-            bias[places] = 0
-        start += len(names)
-    return LinearMap(weights, np.zeros((genes, len(column.classes)), np.float32), bias)
+def _untouched(
+    training: RowTraining | SequenceTraining,
+    found: _Linear,
+    split: Split,
+    choice: Choice,
+    settings: FitSettings,
+) -> Head:
+    """The linear method's own annotator, of all rows, and why no step was taken."""
+    column, first = found.column, training.parts[0]
+    tested = found.points.take(split.test)
+    report = report_of(
+        training.about(column, split), found.rows, training.baselines(column, split), settings.seed
+    )
+    report |= training.more(column, found.points, split, found.measured)
+    report["fine_tuning"] = {
+        "method": settings.method,
+        "steps": 0,
+        **choice.facts,
+        "difference_to_linear": [0.0, 0.0, 0.0],
+        **_calibrated(found.first, tested, column),
+        "words": f"{_ENOUGH}: {_why(column, choice, settings)}; no step was taken, and the annotator is the "
+        "linear one.",
+    }
+    whole = fit_parts(found.points, column, [first], training, settings)[first]
+    return Head(column.name, column.classes, whole, report)
+
+
+def _why(column: Labels, choice: Choice, settings: FitSettings) -> str:
+    """Why linear is enough."""
+    method = settings.method
+    if not choice.facts["folds"]:
+        return f"there are too few rows of a class to hold any out, so {method} has nothing to be chosen by"
+    gains = choice.facts.get("gains")
+    if gains is None:
+        return f"at no step did {method} lower the loss of the held-out fold"
+    own = gains[column.name]
+    change = f"{-own['gain']:+.4f} (standard error {own['standard_error']:.4f})"
+    text = f"{method} changed the loss of held-out folds by {change}"
+    if "macro_f1_before" in own:
+        text += f" and macro-F1 from {own['macro_f1_before']:.3f} to {own['macro_f1_after']:.3f}"
+    return text + ", which is no sure gain"
+
+
+def _head(
+    training: RowTraining | SequenceTraining,
+    found: _Linear,
+    split: Split,
+    choice: Choice,
+    tuner: Tuner,
+    vectors: NDArray[np.float32],
+    settings: FitSettings,
+) -> Head:
+    """One label's classifier on the vectors of the tuned model, calibrated on folds that it did not see."""
+    column, first = found.column, found.first
+    points = replace(found.points, vectors=vectors)
+    scorer, tested = found.solution.joined(tuner.maps()), points.take(split.test)
+    recipe = (settings.method, *(name for name in first.recipe if name != "embedding"))
+    frozen = Frozen(scorer, recipe, 1.0, 0.0)
+    own: Row | NumberRow
+    name = f"biolm {settings.method}"
+    if column.classes:
+        logits, codes = choice.logits[column.name], column.codes[choice.rows]
+        temperature = temperature_of(logits, codes)
+        confidence = probabilities(logits, temperature).max(1)
+        threshold = threshold_of(confidence, settings.reject / (1 if first.distance is None else 2))
+        distance, novelty = None, None
+        if first.distance is not None:
+            # A model that was trained to know classes loses the rest, so that of distances genes alone count.
+            kinds = [space.kind for space in first.distance.spaces]
+            kinds = [kind for kind in kinds if settings.method == "head" or kind == "genes"]
+            distance, novelty = novelty_beside(
+                points, split.train, choice.folds, confidence, threshold, kinds, settings
+            )
+        frozen = Frozen(scorer, recipe, temperature, threshold, distance, novelty)
+        own = row(name, tested.codes, frozen.probabilities(tested.vectors, tested.table), settings.seed)
+    else:
+        own = number_row(name, tested.codes, scorer.logits(tested.vectors, tested.table)[:, 0])
+    rows = [own, *found.rows]
+    report = report_of(training.about(column, split), rows, training.baselines(column, split), settings.seed)
+    report |= training.more(column, points, split, {training.parts[0]: frozen})
+    report["fine_tuning"] = {
+        "method": settings.method,
+        "steps": tuner.steps,
+        "rate": choice.rate,
+        **choice.facts,
+        **_against_linear(own, found.rows[0], settings.seed),
+        **_calibrated(frozen, tested, column),
+    }
+    return Head(column.name, column.classes, frozen, report)
+
+
+def _against_linear(own: Row | NumberRow, linear: Row | NumberRow, seed: int) -> dict[str, Any]:
+    """The difference on held-out rows with its paired interval, and what it says."""
+    if isinstance(own, Row) and isinstance(linear, Row):
+        gap, low, high = difference(own.score, linear.score, seed=seed)
+        words = compared(own.score, linear.score, seed=seed)
+        better = low > 0
+        facts: dict[str, Any] = {"difference_to_linear": [round(each, 6) for each in (gap, low, high)]}
+    else:
+        assert isinstance(own, NumberRow)
+        assert isinstance(linear, NumberRow)
+        (words,) = number_verdict(own, [linear], seed=seed)
+        better = "is better than" in words
+        facts = {"difference_to_linear": [round(own.facts["r2"] - linear.facts["r2"], 6)]}
+    return facts | {"words": words if better else f"{words} {_ENOUGH}."}
+
+
+def _calibrated(frozen: Frozen, tested: Points, column: Labels) -> dict[str, Any]:
+    """Log loss and ECE of held-out rows before and after the temperature, which they had no part in."""
+    if not column.classes:
+        return {}
+    logits = frozen.scorer.logits(tested.vectors, tested.table)
+    facts: dict[str, Any] = {"temperature": round(frozen.temperature, 6)}
+    for when, temperature in (("before", 1.0), ("after", frozen.temperature)):
+        found = probabilities(logits, temperature)
+        own = found[np.arange(len(found)), tested.codes]
+        ece = calibration(found.max(1), found.argmax(1) == tested.codes).ece
+        facts[f"log_loss_{when}"] = round(float(-np.log(np.maximum(own, 1e-12)).mean()), 6)
+        facts[f"ece_{when}"] = round(float(ece), 6)
+    return {"calibration": facts}

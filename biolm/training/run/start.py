@@ -28,7 +28,7 @@ from biolm.settings import read_fields
 from biolm.training.config import ModelConfig
 from biolm.training.data.vocabulary import Vocabulary, with_settings
 
-__all__ = ["Start", "adapt", "load_start", "plain_weights", "reuse_heads", "start_of"]
+__all__ = ["Start", "adapt", "check_vocabulary", "load_start", "plain_weights", "reuse_heads", "start_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +244,25 @@ def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
     return fresh
 
 
+def check_vocabulary(model: TokenCellModel | SequenceModel) -> None:
+    """Refuse a model whose vocabulary could not be saved with trained weights.
+
+    Raises
+    ------
+    ConfigError
+        If it is in no file.
+    """
+    if isinstance(model, TokenCellModel):
+        _folder_of(model)
+
+
 def _folder_of(model: TokenCellModel) -> Path:
     """Where the vocabulary of a model was read from."""
     for path in model.preprocessor.files:
         if path.name == "vocab.json" or "token_dictionary" in path.name:
             return path.parent
-    raise ConfigError(f"the vocabulary of {model.name} is in no file; start from the folder of a model")
+    raise ConfigError(
+        f"model {model.name} cannot be trained further: its genes and tokens are in no file that could be "
+        "saved with the new weights; use its vectors as they are (biolm annotate fit, method linear or knn), "
+        "or start from biolm-cell-mini, Geneformer, scGPT or a model of biolm pretrain"
+    )

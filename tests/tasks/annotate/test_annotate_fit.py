@@ -235,7 +235,7 @@ def test_more_cells_than_wanted_are_sampled_within_kinds(kinds):
         ({"kind": ["X", *["B", "T"] * 75][:150]}, {}, InputError, r"classes of one cell \('X'\)"),
         ({}, {"batch": "lab"}, InputError, "no batch column 'lab'"),
         ({"donor": "d"}, {"batch": "donor"}, InputError, "holds one batch"),
-        ({}, {"method": "head"}, ConfigError, "no layers to train"),
+        ({}, {"method": "lora"}, ConfigError, "no layers to train"),
         ({}, {"method": "forest"}, ConfigError, "`method` must be one of .* not 'forest'"),
         ({}, {"label": ["kind", "kind"]}, ConfigError, "several different"),
     ],
