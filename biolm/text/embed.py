@@ -174,8 +174,10 @@ def embed_texts(
             ids = tokenizer.framed(pieces.ids[start : start + width])
             counted = np.ones(len(ids), bool)
             first = len(tokenizer.prefix)
+            # Pieces that two windows share count once, in that with more context.
             counted[first : first + len(ids) - specials] = owner[start : start + width] == number
             windows.append((row, ids, counted))
+    # Long ones first: what does not fit the memory fails in the first batch.
     windows.sort(key=lambda each: (-len(each[1]), each[0]))
     return _pooled(encoder, windows, len(texts), batch_tokens, where, precision)
 
@@ -226,6 +228,7 @@ def _pooled(
         ids = np.concatenate([ids for _, ids, _ in group]).astype(np.int32)
         tokens = Tokens(ids=ids, offsets=offsets, index=np.arange(len(group)), segments=np.zeros_like(ids))
         computed = encoder.states(Batch.from_tokens(tokens).to(device), precision)
+        # Sums in float64, so that the order of the windows does not show in the vector.
         states = computed.cpu().numpy().astype(np.float64)
         sums = np.zeros((count, states.shape[1])) if sums is None else sums
         for (row, _, counted), start, end in zip(group, offsets[:-1], offsets[1:], strict=True):

@@ -152,6 +152,7 @@ def wrong_nodes(documents: Sequence[Grounded], seed: int = 0) -> list[Grounded]:
         Of the shuffle.
     """
     order = np.random.default_rng(seed).permutation(len(documents))
+    # A cycle over all: no document keeps its own nodes, as some would in a free shuffle.
     turned = np.roll(order, 1)
     other: dict[int, int] = dict(zip(order.tolist(), turned.tolist(), strict=True))
     return [

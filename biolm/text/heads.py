@@ -133,6 +133,7 @@ def new_linear(core: Encoder, outputs: int) -> nn.Linear:
         Of the head.
     """
     module = nn.Linear(width_of(core), outputs)
+    # As transformers starts heads of these families, so that runs compare.
     nn.init.normal_(module.weight, std=0.02)
     nn.init.zeros_(module.bias)
     return module

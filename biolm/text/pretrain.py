@@ -82,6 +82,7 @@ def split_documents(
     """
 
     def place(document: Document) -> float:
+        # By the text, so that a copy under another name cannot stand on the other side.
         text = " ".join(document.text.casefold().split())
         digest = hashlib.sha256(f"{seed} {text}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
@@ -139,6 +140,7 @@ def _pairs(
     corpus: Sequence[Document], tokenizer: PieceTokenizer, longest: int
 ) -> list[tuple[list[int], list[int]]]:
     """Pieces of neighbouring sentences, each cut to what fits: training examples, not results."""
+    # [CLS] and two [SEP].
     half = (longest - 3) // 2
     pairs = []
     for document in corpus:
@@ -222,6 +224,7 @@ def pretrain_text(
     )
     for parameter in core.parameters():
         if parameter.dim() > 1:
+            # As BERT starts (Devlin et al. 2019).
             torch.nn.init.normal_(parameter, std=0.02)
     objectives = _objectives(core, tokenizer, s)
     done = _train(core, objectives, train, tokenizer, s)
@@ -299,12 +302,14 @@ def _score(
     words, order = objectives
     cls, sep = tokenizer.prefix[0], tokenizer.suffix[0]
     counts = Counter(n for p in tokenizer.many([d.text for d in train]) for n in p.ids.tolist())
+    # One more of each, or a piece that training lacks would cost the baseline infinitely many nats.
     table = np.array([counts.get(n, 0) + 1 for n in range(tokenizer.size)], float)
     frequency = torch.from_numpy(np.log(table / table.sum()))
     pairs = _pairs(rest, tokenizer, s.max_length)
     done.pairs = len(pairs)
     sums = np.zeros(5)
     for batch, keys in _batches(pairs, s.batch_size, cls, sep, np.arange(len(pairs))):
+        # Other masks than in training, the same for the model and the baseline.
         prepared = words.prepare(batch, keys, epoch=0, seed=s.seed + 1)
         assert prepared.targets is not None
         loss, _ = words.loss(core, prepared)

@@ -59,6 +59,7 @@ def window_starts(length: int, width: int, overlap: int) -> list[int]:
     """
     if length <= width:
         return [0]
+    # As few windows as cover the text with that overlap, then spread evenly: the last is no short rest.
     count = -(-(length - overlap) // (width - overlap))
     return [number * (length - width) // (count - 1) for number in range(count)]
 
@@ -87,6 +88,7 @@ def best_windows(length: int, width: int, starts: Sequence[int]) -> NDArray[np.i
     for number, start in enumerate(starts):
         end = min(start + width, length)
         inside = (place >= start) & (place < end)
+        # The border of the text cuts no context off.
         left = place - start if start else np.full(length, np.inf)
         right = end - 1 - place if end < length else np.full(length, np.inf)
         context[number, inside] = np.minimum(left, right)[inside]

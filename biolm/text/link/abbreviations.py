@@ -64,6 +64,7 @@ def _is_short(form: str) -> bool:
 
 def _before(text: str, end: int, short: str) -> Span:
     """At most ``min(n + 5, 2 n)`` words before a bracket, within the sentence."""
+    # The bound of Schwartz and Hearst (2003).
     most = min(len(short) + 5, 2 * len(short))
     while end > 0 and text[end - 1].isspace():
         end -= 1
@@ -88,6 +89,7 @@ def _match(short: str, text: str, stretch: Span) -> int | None:
         at -= 1
     start = at + 1
     long = text[start : stretch[1]]
+    # A long form that holds the short one as a word explains nothing (Schwartz and Hearst 2003).
     if len(long) <= len(short) or short.lower() in long.lower().split():
         return None
     return start

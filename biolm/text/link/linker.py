@@ -62,6 +62,7 @@ def folded(name: str) -> str:
     greek = {"α": " alpha ", "β": " beta ", "γ": " gamma ", "δ": " delta ", "κ": " kappa "}
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(greek.get(letter, letter) for letter in text)
+    # Dictionaries write "Anemia, Aplastic", texts "aplastic anemia".
     if text.count(",") == 1:
         head, tail = text.split(",")
         text = f"{tail} {head}"
@@ -70,6 +71,7 @@ def folded(name: str) -> str:
 
 
 def _singular(word: str) -> str:
+    # virus, abscess and sepsis are no plurals.
     if len(word) > 4 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
@@ -151,6 +153,7 @@ class Linker:
         if self._vectors is None:
             self._vectors = embed_texts(self.encoder, [each.lower() for _, each in self._names])
         query = embed_texts(self.encoder, [name.lower()])
+        # More than asked for, since an identifier has several names.
         rows, cosines = nearest_texts(query, self._vectors, k=4 * most)
         similar: dict[str, float] = {}
         for row, cosine in zip(rows[0].tolist(), cosines[0].tolist(), strict=True):
@@ -188,6 +191,7 @@ class Linker:
         report.mentions += 1
         name = document.covered(mention)
         long = forms.get(name)
+        # The long form first: short forms mean different things in different papers.
         candidates = self.candidates(long) if long else []
         report.expanded += bool(candidates)
         candidates = candidates or self.candidates(name)

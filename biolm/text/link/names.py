@@ -38,6 +38,7 @@ class NameTagger:
         self._exact: dict[str, tuple[str, str]] = {}
         for kind, identifier, name in terms:
             key = folded(name)
+            # Short names are common words in other cases: they count as they are written alone.
             if len(name) >= shortest:
                 self._names.setdefault(key, (kind, identifier))
             elif len(name) > 1:
@@ -58,6 +59,7 @@ class NameTagger:
     def _longest(
         self, text: str, words: Sequence[tuple[int, int]], at: int
     ) -> tuple[int, tuple[str, str] | None]:
+        # The longest name wins: "breast cancer" is not "cancer".
         for end in range(min(at + _LONGEST, len(words)), at, -1):
             part = text[words[at][0] : words[end - 1][1]]
             hit = self._exact.get(part) or self._names.get(folded(part))

@@ -202,6 +202,7 @@ class _Read:
                 part = self.document.text[at:stop]
                 words += [_stem(part[a:b]) for a, b in split_words(part)]
             if mention is not None:
+                # Kinds and not names, or the model would learn which drug is known for which disease.
                 words.append(f"<{mention.kind}>")
                 at = max(at, mention.end)
         return words
@@ -265,8 +266,10 @@ class RelationModel:
                 f"{self.relation}; give documents "
                 "with and without them"
             )
+        # Relations whose names nobody linked: no threshold gets them back, and F1 must know of them.
         lost = sum(map(len, gold)) - int(target.sum())
         fold = np.random.default_rng(self.seed).permutation(len(documents)) % _FOLDS
+        # By document, as pairs of one share its words.
         owner = fold[[pair.document for pair in pairs]]
         scores = np.zeros(len(pairs))
         for number in range(_FOLDS):
@@ -318,5 +321,6 @@ def _best_threshold(scores: NDArray[np.float64], target: NDArray[np.int_], lost:
     hits = np.cumsum(target[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + target.sum() + lost)
     best = int(f1.argmax())
+    # Halfway to the next score, so that rounding on another machine changes no decision.
     after = scores[order[best + 1]] if best + 1 < len(order) else 0.0
     return float((scores[order[best]] + after) / 2)

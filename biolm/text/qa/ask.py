@@ -104,6 +104,7 @@ def ask_all(
     for number, choice in enumerate(asked):
         votes, odds, shown = [], [], ""
         for order in range(orders):
+            # Models favour places: the first order is the file's, the others are mixed.
             mixed, _ = shuffled(choice, seed + 1000 * number + order) if order else (choice, None)
             scores = score_options(model, tokenizer, build_prompt(mixed, examples), mixed.options)
             best, probabilities = choose_option(scores, norm)

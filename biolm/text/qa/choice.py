@@ -104,6 +104,7 @@ def _likelihoods(
     at = 0
     for option in options:
         ids = [*first, *tokenizer(f"{prompt} {option}").ids.tolist()]
+        # Tokenizers may join the end of the prompt with the option: what differs counts, from there on.
         same = next(
             (n for n, (a, b) in enumerate(zip(base, ids, strict=False)) if a != b), min(len(base), len(ids))
         )

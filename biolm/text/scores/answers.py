@@ -125,6 +125,7 @@ def bioasq_scores(questions: Sequence[Question], answers: Mapping[str, object]) 
         parts = [_class_f1(gold, predicted, name) for name in ("yes", "no")]
         scores["yesno macro_f1"] = float(np.mean(parts))
     if asked := by_kind["factoid"]:
+        # BioASQ looks at five answers of a factoid.
         ranks = [_rank(q, _list(answers.get(q.name))[:5]) for q in asked]
         scores["factoid strict"] = float(np.mean([rank == 1 for rank in ranks]))
         scores["factoid lenient"] = float(np.mean([rank > 0 for rank in ranks]))
@@ -161,6 +162,7 @@ def _list_row(question: Question, predicted: Sequence[str]) -> tuple[float, floa
     for text in dict.fromkeys(each.strip().lower() for each in predicted):
         match = next((ways for ways in left if _same(text, ways)), None)
         if match is not None:
+            # Each gold entry counts once, whichever of its synonyms was given.
             left.remove(match)
             hits += 1
     given = len({each.strip().lower() for each in predicted})

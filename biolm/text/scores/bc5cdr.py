@@ -36,6 +36,7 @@ def score_bc5cdr(gold: Sequence[Document], answer: Sequence[Document], *, relati
         Type of the relations.
     """
     answers = {document.name: document for document in answer}
+    # The official script scores the types that the answers hold.
     kinds = {mention.kind for document in answer for mention in document.mentions}
     rows: dict[str, list[Counts]] = {"mention": [], "id": [], "relation": []}
     for document in gold:

@@ -60,6 +60,7 @@ def interval_of(
     """
     if not len(rows):
         raise InputError("there are no documents to score")
+    # Documents are drawn, not mentions: mentions of one text are not independent.
     weights = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), samples)
     drawn = score(weights @ rows)
     low, high = np.percentile(drawn, [2.5, 97.5])

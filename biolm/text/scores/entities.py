@@ -100,6 +100,7 @@ def pair_documents(
         )
     pairs = [(document, by_name[document.name]) for document in gold]
     for left, right in pairs:
+        # Spans are places in a text; those of another text would match by accident.
         if left.text != right.text:
             raise InputError(f"document {left.name} has another text among the predictions than in gold")
     return pairs

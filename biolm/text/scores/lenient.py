@@ -25,6 +25,7 @@ def lenient_entities(tags: Sequence[str]) -> list[Entity]:
     start, before, kind = -1, "O", ""
     for place, tag in enumerate([*tags, "O"]):
         prefix, name = split_tag(tag)
+        # An I- without a B- begins an entity here, which strict scoring refuses.
         breaks = prefix in "OBSU" or before in "ESLUO" or name != kind
         if start >= 0 and breaks:
             entities.append((start, place, kind))

@@ -77,6 +77,7 @@ def bleu(texts: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
         lower = [each.lower() if lowercase else each for each in (text, *golds)]
         words, *others = (_words_13a(each) for each in lower)
         length += len(words)
+        # The closest reference, the shorter of two as close: what mteval does.
         reference_length += min((abs(len(o) - len(words)), len(o)) for o in others)[1]
         for size in range(1, 5):
             best: Counter[tuple[str, ...]] = Counter()
@@ -88,6 +89,7 @@ def bleu(texts: Sequence[str], references: Sequence[Sequence[str]], *, lowercase
     precisions, smooth = [], 1.0
     for hit, total in zip(hits.tolist(), totals.tolist(), strict=True):
         if total and not hit:
+            # sacrebleu's exponential smoothing: an n-gram size without a hit would make the score 0.
             smooth *= 2
             precisions.append(100.0 / (smooth * total))
         else:

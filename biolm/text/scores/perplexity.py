@@ -82,6 +82,7 @@ def token_log_probabilities(
             scores = torch.log_softmax(logits.float(), -1)
         targets = torch.from_numpy(whole[done:end].astype(np.int64))
         table[done - 1 : end - 1] = scores[torch.arange(len(targets)), targets].numpy()
+        # Later windows score their new tokens alone, behind longest - stride tokens of context.
         done, start = end, start + stride
     return table
 
