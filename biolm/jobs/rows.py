@@ -100,6 +100,7 @@ class RowEmbedding:
                 f"model {self.model.name} gave values that are not finite from row {start} on; "
                 "check the checkpoint"
             )
+        # By place and not by count: a resumed job begins in the middle.
         span = slice(start, start + len(vectors))
         columns = {_COLUMN + name: values[span] for name, values in self._columns.items()}
         return {"vectors": vectors, "names": self._names[span], **columns}

@@ -203,6 +203,7 @@ def prepare_sequences(
         settings=settings,
         counts=rows,
         records=np.array(records),
+        # A digest, as millions of names would make every record of a shard large.
         names=digest({"names": np.array(names, str)}),
         tally=tally,
         facts=plain(model.describe()),

@@ -102,6 +102,7 @@ class Spool:
         return False
 
     def _continue(self, *, resume: bool, overwrite: bool) -> None:
+        # What another job left stays until it is known that this one may go on there.
         self._refused = True
         if not resume:
             if not overwrite:
@@ -111,6 +112,7 @@ class Spool:
                 )
         elif self._belongs():
             self._keep = True
+            # The last block may have been cut by the kill; what stands behind it is made again.
             while self.next < self.last and _is_whole(self._file(self.next)):
                 self.next += 1
             log.info("going on after %s of %s blocks", self.next - self.first, self.last - self.first)

@@ -122,6 +122,7 @@ def fit_sgd(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
     from sklearn.preprocessing import StandardScaler
 
     names = _names(counts, labels)
+    # Not centred, as CellTypist does not: the table stays sparse.
     scaler = StandardScaler(with_mean=False).fit(_float32(counts))
 
     def scaled(more: Any) -> Any:

@@ -112,6 +112,7 @@ def calibration(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> C
     # A sum of float32 probabilities may exceed 1 by rounding.
     if not len(values) or not ((values >= 0) & (values <= 1 + 1e-5)).all():
         raise InputError("confidence must be between 0 and 1 for every cell, and of one cell at least")
+    # A confidence of 1 belongs to the last bin.
     place = np.minimum((values * bins).astype(np.int64), bins - 1)
     cells = np.bincount(place, minlength=bins)
     filled = cells > 0

@@ -62,6 +62,7 @@ def stratified_enrichment(
         good = np.asarray(terms @ members.astype(np.int64)).ravel()
         expected += good * drawn / total
         chances = _hypergeometric(total, good, drawn, most)
+        # The sum over strata is a convolution of their hypergeometric distributions.
         summed = np.zeros_like(below)
         for hits in range(min(drawn, most) + 1):
             summed[:, hits:] += chances[:, hits, None] * below[:, : most + 1 - hits]

@@ -59,6 +59,7 @@ def pearson_columns(predicted: ArrayLike, truth: Any) -> NDArray[np.float64]:
         )
     a, b = a - a.mean(0), b - b.mean(0)
     scale = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    # A gene that a model predicts as a constant is no success: 0, not NaN that a mean would drop.
     return np.where(scale > 1e-12, (a * b).sum(0) / np.maximum(scale, 1e-12), 0.0)
 
 
@@ -80,6 +81,7 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
     rng = np.random.default_rng(seed)
     sections, genes = table.shape
     rows = rng.integers(0, sections, (SAMPLES, sections, 1))
+    # Genes anew in each section that is drawn: both levels vary.
     columns = rng.integers(0, genes, (SAMPLES, sections, genes))
     drawn = table[rows, columns].mean((1, 2))
     low, high = np.percentile(drawn, [2.5, 97.5])

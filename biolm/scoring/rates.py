@@ -20,5 +20,6 @@ def adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     tested = np.flatnonzero(np.isfinite(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
     scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
+    # From the largest p down, so that a smaller p never has a larger rate.
     out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     return out

@@ -110,9 +110,11 @@ def retrieve_partners(queries: ArrayLike, gallery: ArrayLike, partners: ArrayLik
     own = np.arange(len(a)) if partners is None else np.asarray(partners)
     if len(own) != len(a) or (len(own) and not 0 <= own.min() <= own.max() < len(b)):
         raise InputError(f"{len(a)} queries need one partner each among the {len(b)} entries of the gallery")
+    # Rounding of the product must not decide between equal vectors.
     similar = np.round(a @ b.T, 9)
     partner = similar[np.arange(len(a)), own][:, None]
     above = (similar > partner).sum(1)
+    # Ties take their mean rank: vectors that are all alike score as chance does.
     tied = (similar == partner).sum(1) - 1
     return Retrieval(above + tied / 2 + 1.0, len(b))
 

@@ -126,6 +126,7 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
     centred = xy - xy.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     along = centred @ axes[:, -1]
+    # By rank, so that every strip has as many spots, however the tissue is shaped.
     strip = np.minimum(np.argsort(np.argsort(along, kind="stable")) * blocks // len(xy), blocks - 1)
 
     def apart(rows: NDArray[np.int64], from_rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -134,6 +135,7 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
 
     folds = []
     for held_out in range(blocks):
+        # Not the neighbour: the gap would otherwise be cut out of the same strip twice.
         inner_strip = (held_out + 2) % blocks
         test, inner = np.flatnonzero(strip == held_out), np.flatnonzero(strip == inner_strip)
         inner = apart(inner, test)

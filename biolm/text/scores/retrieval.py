@@ -43,7 +43,7 @@ def retrieval_scores(
             raise InputError("a query has no relevant document; take it out")
         higher = (row[None, :] > row[list(wanted)][:, None]).sum(1)
         equal = (row[None, :] == row[list(wanted)][:, None]).sum(1)
-        # Equal similarities share their mean rank, or constant scores would profit from the order of the file.
+        # Equal similarities share their mean rank, or constant scores would gain by the order of the file.
         ranks = np.sort(higher + (equal + 1) / 2)
         for cut in k:
             by_metric.setdefault(f"recall@{cut}", []).append(float((ranks <= cut).mean()))

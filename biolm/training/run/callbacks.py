@@ -75,6 +75,7 @@ class Save(pl.Callback):
             part = name.removesuffix("loss")
             guesses = [guess for guess in (f"{part}unigram", f"{part}place") if guess in means]
             if guesses:
+                # The loss may hold more than the cross-entropy, such as a weight of repeats.
                 entropy = means.get(f"{part}cross_entropy", means[name])
                 means[f"{part}perplexity"] = math.exp(min(entropy, 700))
             for guess in guesses:

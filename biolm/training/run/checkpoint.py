@@ -102,6 +102,7 @@ def write_checkpoint(
         temporary.mkdir()
         if saved is not None:
             start = "average." if module.average else "model."
+            # A checkpoint is a model too: any command opens it while training goes on.
             whole = {name.removeprefix(start): each for name, each in state.items() if name.startswith(start)}
             save(temporary, saved, *module.parts(whole))
         write_weights(temporary / "training.safetensors", state)

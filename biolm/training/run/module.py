@@ -133,6 +133,7 @@ class Pretraining(pl.LightningModule):
         loss = score.loss(counts_of_ranks(score, counts))
         if not torch.isfinite(loss):
             self._refuse(score, prepared, number)
+        # A process that has run out of data must take part in the backward pass, or the others wait for ever.
         if not prepared.real:
             return loss * 0.0
         self.train_means.include(
@@ -153,6 +154,7 @@ class Pretraining(pl.LightningModule):
         tensors = batch_tensors(prepared)
         write_weights(path, tensors, {"step": str(self.step), "batch": str(number)})
         broken = [name for name, each in tensors.items() if each.is_floating_point() and not finite(each)]
+        # Infinite inputs are a fault of the data; all others are most often of the learning rate.
         advice = f"its {broken[0]} hold infinite numbers: fix the data" if broken else self.advice()
         message = f"the loss at step {self.step} is {own.item()}; its batch (number {number}) is in {path}"
         raise TrainingError(f"{message}; {advice}")
@@ -202,6 +204,7 @@ class Pretraining(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step at the schedule's learning rate."""
         optimiser = kwargs["optimizer"] if "optimizer" in kwargs else args[2]
+        # Noted before the step count moves on: logs name the rate that was used.
         self.used_lr = self.lr
         for group in optimiser.param_groups:
             group["lr"] = self.used_lr

@@ -83,6 +83,7 @@ class Steps:
         return not self.stream.pausing
 
     def _counted(self, batches: list[StepBatch]) -> Iterator[StepBatch]:
+        # All batches of a step share one denominator, so that accumulating changes nothing.
         mean = {
             name: sum(batch.counts[name] for batch in batches) / len(batches)
             for name in (batches[0].counts if batches else {})
@@ -95,6 +96,7 @@ class Steps:
         """The first batch of the run, without weight."""
         reader = self.stream.reader
         group = next(groups(reader.plan, rank=0, ranks=1, start=0, stop=1))
+        # What it holds does not matter, only that the model can run on it.
         _, prepared = next(reader.read(group))
         number = place * self.stream.ranks + self.stream.rank
         counts = dict.fromkeys(self.objective.counts(prepared) if self.accumulate > 1 else {}, 0.0)
