@@ -83,8 +83,8 @@ class Cells:
         return np.array([SAME.get(name, name) for name in self.labels])
 
     @cached_property
-    def _whole(self) -> dict[int, NDArray[np.float32]]:
-        """Vectors over all genes, by model."""
+    def _whole(self) -> dict[int, tuple[CellModel, NDArray[np.float32]]]:
+        """Vectors over all genes by the model's id, which no other gets while the model is held."""
         return {}
 
     @cached_property
@@ -99,8 +99,8 @@ class Cells:
         """Centred vectors, of the columns ``genes (g,)`` alone where given."""
         if genes is None:
             if id(model) not in self._whole:
-                self._whole[id(model)] = self._vectors(model, None)
-            return self._whole[id(model)]
+                self._whole[id(model)] = model, self._vectors(model, None)
+            return self._whole[id(model)][1]
         return self._vectors(model, genes)
 
     def _vectors(self, model: CellModel, genes: NDArray[np.bool_] | None) -> NDArray[np.float32]:
