@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PLACES", "Addition", "CellVectors", "check_key"]
 
+_ROWS, _VALUES = 8192, 2**24  # of a chunk, at most
+
 PLACES = "spatial"
 """Name in ``obsm`` of where cells lie in their section, as scanpy has it."""
 
@@ -64,8 +66,9 @@ class CellVectors:
     transform: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
     genes: bool = False
 
-    def chunks(self, rows: int = 8192) -> Iterator[NDArray[np.float32]]:
-        """Consecutive row chunks, transformed where that was asked for."""
+    def chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Consecutive row chunks, transformed where that was asked for; of wide rows fewer at a time."""
+        rows = max(1, min(_ROWS, _VALUES // max(self.vectors.shape[1], 1)))
         for start in range(0, len(self.vectors), rows):
             part = np.asarray(self.vectors[start : start + rows])
             yield part if self.transform is None else self.transform(part)
