@@ -1,4 +1,4 @@
-"""What the text of the built-in model adds to axes that were found on unlabelled cells.
+"""What the text of genetext adds to axes that were found on unlabelled cells.
 
 Labelled sets of measured cells, none of which the axes have seen. Of each set, one half of the cells keeps
 one half of the genes, the other half of the cells the other genes; labels move from the first to the second.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biolm.models.systems import genetext
+from biolm.models.model import CellModel
 from biolm.scoring.quality import Score, fit_pca, knn_quality, transfer_quality
 from biolm.tasks.demo.scores import Baselines, CellSet, gene_half, read_set
 
@@ -26,7 +26,7 @@ SETS = {
 SPLITS = 3
 
 
-def transfer(cells: CellSet, model: genetext.GeneText, seed: int) -> Score:
+def transfer(cells: CellSet, model: CellModel, seed: int) -> Score:
     """Labels from half the cells with half the genes to the other cells with the other genes."""
     genes = gene_half(model, seed)
     first = np.random.default_rng(seed).random(len(cells.labels)) < 0.5
@@ -38,14 +38,14 @@ def main(folder: Path) -> None:
     """Print the table."""
     baselines = Baselines.load(0)
     models = {
-        "genetext": baselines.model,
+        "genetext": baselines.text,
         "axes fitted alike": baselines.alike,
         "random": baselines.random[0],
     }
     print("| set | " + " | ".join(f"{name}: within, disjoint" for name in models) + " | PCA-20: within |")
     print("| --- |" + " --- |" * (len(models) + 1))
     for name, title in SETS.items():
-        cells = read_set(folder / f"{name}.h5ad", title, baselines.model)
+        cells = read_set(folder / f"{name}.h5ad", title, baselines.text)
         row = []
         for model in models.values():
             within = knn_quality(cells.vectors(model), cells.labels, repeats=1).macro_f1

@@ -25,7 +25,8 @@ from killing import State, at_change, chosen, read_state, watching, write_state
 
 from biolm.cli import main
 from biolm.io import atomic
-from biolm.models.systems import genetext
+from biolm.models.model import CellModel
+from biolm.models.systems import cellfactors, genetext
 from biolm.options import options_of
 from biolm.tasks.demo import run as demo
 
@@ -47,15 +48,16 @@ def one_model() -> Iterator[None]:
     """The built-in model is read once; the demo computes no scores, controls and UMAP, which take 20 s."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(genetext, "load", cache(genetext.load))
-        patch.setattr(demo.Baselines, "load", lambda _: controls_of(genetext.load()))
+        patch.setattr(cellfactors, "load", cache(cellfactors.load))
+        patch.setattr(demo.Baselines, "load", lambda _: controls_of(cellfactors.load()))
         patch.setattr(demo, "measure", lambda _, **__: ())
         patch.setattr(demo, "umap_layout", lambda points, **_: points[:, :2])
         yield
 
 
-def controls_of(model: genetext.GeneText) -> demo.Baselines:
+def controls_of(model: CellModel) -> demo.Baselines:
     """The model in place of its controls."""
-    return demo.Baselines(model, model, (model,))
+    return demo.Baselines(model, model, model, (model,))
 
 
 @pytest.fixture(scope="module", autouse=True)

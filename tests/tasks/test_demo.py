@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from biolm.errors import OutputError
-from biolm.models.systems import genetext
+from biolm.models.systems import cellfactors
+from biolm.models.systems.genetext import centre
 from biolm.tasks.demo.run import DemoResult, run_demo
-from biolm.tasks.demo.scores import ALIKE, CONTROL, MODEL, SETS, gene_half, open_set
+from biolm.tasks.demo.scores import ALIKE, CONTROL, MODEL, SETS, TEXT, gene_half, open_set
 
 pytestmark = pytest.mark.slow
 
@@ -30,24 +31,32 @@ def scores(result: DemoResult) -> dict:
 def test_copies_hold_the_vectors_of_the_model(result: DemoResult, shipped_cells: Path) -> None:
     import anndata
 
-    model = genetext.load()
+    model = cellfactors.load()
     for name, path in zip(SETS, result.files, strict=False):
         copy, original = anndata.read_h5ad(path), anndata.read_h5ad(shipped_cells / f"{name}.h5ad")
-        assert copy.uns["biolm"]["X_genetext"]["model"] == MODEL
+        assert copy.uns["biolm"]["X_cellfactors"]["model"] == MODEL
         assert (copy.X != original.X).nnz == 0
-        centred = genetext.centre(copy.obsm["X_genetext"])
+        centred = centre(copy.obsm["X_cellfactors"])
         np.testing.assert_allclose(centred, open_set(name, model).vectors(model), rtol=1e-4, atol=1e-4)
 
 
 def test_page_and_picture_show_every_set(result: DemoResult) -> None:
     picture, page = result.files[-3].read_bytes(), result.files[-2].read_text()
     assert picture.startswith(b"\x89PNG")
-    for title in (*SETS.values(), "Both sets, no gene shared", ALIKE, CONTROL, "checkpoint_sha256"):
+    for title in (
+        *SETS.values(),
+        "Both sets, no gene shared",
+        MODEL,
+        TEXT,
+        ALIKE,
+        CONTROL,
+        "checkpoint_sha256",
+    ):
         assert title in page
 
 
 def test_halves_of_the_genes_share_no_gene() -> None:
-    model = genetext.load()
+    model = cellfactors.load()
     first, second = (open_set(name, model) for name in SETS)
     half = gene_half(model, 0)
     used = [set(each.match.target[each.match.target >= 0]) for each in (first, second)]
@@ -64,18 +73,19 @@ def test_halves_of_the_genes_share_no_gene() -> None:
 
 
 def test_plain_words_of_the_page_follow_from_the_scores(scores: dict) -> None:
-    """On one set no better than random vectors and components; across panels better, mostly by the axes."""
+    """On one set no better than components and counts; across panels far better than every control."""
     *within, shared, disjoint = scores["questions"]
     for question in within:
-        model, _, _, *baselines, floor = question["scores"]
-        assert "is better than random gene vectors" not in question["verdict"][1]
-        assert "is better than PCA" not in question["verdict"][2]
+        model, _, _, _, *baselines, floor = question["scores"]
+        assert "is better than" not in question["verdict"][3]
         assert max(each["macro_f1"] for each in baselines) > model["macro_f1"] > 2 * floor["macro_f1"]
-    model, alike, random, floor = (each["macro_f1"] for each in disjoint["scores"])
-    assert disjoint["impossible"] == ["PCA-20"]
-    assert "is better than random gene vectors" in disjoint["verdict"][1]
+    assert "is better than genetext" in shared["verdict"][0]
+    assert "is better than" not in shared["verdict"][3]
+    model, text, alike, random, floor = (each["macro_f1"] for each in disjoint["scores"])
+    assert disjoint["impossible"] == ["PCA-20", "PCA-50", "log counts"]
+    assert "is better than genetext" in disjoint["verdict"][0]
     assert model > 2 * random
-    assert alike > (model + random) / 2
+    assert alike > (text + random) / 2
     assert shared["scores"][0]["macro_f1"] > model > floor
 
 

@@ -1,9 +1,9 @@
-"""What the demo asks of the built-in model, each question beside its controls.
+"""What the demo asks of the default model, each question beside its controls.
 
 Dimensions: ``n`` cells · ``g`` genes of a file · ``d`` width.
 
-The controls: the model made from random numbers instead of text, random gene vectors with nothing fitted,
-principal components of the counts, and the majority class.
+The controls: gene text alone, the same made from random numbers instead of text, random gene vectors with
+nothing fitted, principal components of the counts, the counts of variable genes, and the majority class.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells.block import CellBlock
-from biolm.models.model import EmbedOptions
-from biolm.models.systems import genetext
+from biolm.models.catalogue import DEFAULT_MODEL
+from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.systems import cellfactors, genetext
+from biolm.models.systems.genetext import centre
 from biolm.resources import shipped
 from biolm.scoring.quality import (
     Score,
     fit_pca,
     knn_quality,
+    log_normalised,
     majority_quality,
     pooled,
     transfer_quality,
+    variable_columns,
 )
 from biolm.scoring.verdicts import against_best, compared
 
@@ -37,6 +41,7 @@ __all__ = [
     "CONTROL",
     "MODEL",
     "SETS",
+    "TEXT",
     "Baselines",
     "CellSet",
     "Question",
@@ -46,12 +51,15 @@ __all__ = [
     "read_set",
 ]
 
-MODEL = "genetext"
+MODEL = DEFAULT_MODEL
+TEXT = "genetext"
 LEAVE_OUT = ("other",)
 DRAWS = 5
 # Wide enough that a wider control does no better.
 CONTROL_WIDTH = 1000
 ALIKE = "random numbers, axes fitted alike"
+COMPONENTS = (20, 50)
+VARIABLE = 2000
 CONTROL = f"random gene vectors ({CONTROL_WIDTH:,} wide)"
 
 # Names that both sets share, to move labels from one to the other; types of one set alone are left out.
@@ -107,9 +115,7 @@ class CellSet:
         """``(n,)`` names as both sets spell them."""
         return np.array([COMMON_TYPES.get(name, name) for name in self.labels])
 
-    def vectors(
-        self, model: genetext.GeneText, genes: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
+    def vectors(self, model: CellModel, genes: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """``(n, d)`` centred over the set, from the vocabulary's ``genes (m,)`` alone where given.
 
         Parameters
@@ -123,7 +129,7 @@ class CellSet:
         if genes is not None:
             target = np.where((match.target >= 0) & genes[match.target], match.target, -1)
             match = replace(match, target=target.astype(np.int32))
-        return genetext.centre(model.embed(self.block, match, EmbedOptions()))
+        return centre(model.embed(self.block, match, EmbedOptions()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +141,7 @@ class Question:
     title, note
         What is asked, and how it was scored.
     scores
-        The model first, its two controls next, then baselines.
+        The model first, its three controls next, then baselines.
     impossible
         Names of baselines that cannot be computed here.
     verdict
@@ -149,7 +155,7 @@ class Question:
     impossible: tuple[str, ...] = ()
 
 
-def open_set(name: str, model: genetext.GeneText) -> CellSet:
+def open_set(name: str, model: CellModel) -> CellSet:
     """Read one of the shipped sets.
 
     Parameters
@@ -162,7 +168,7 @@ def open_set(name: str, model: genetext.GeneText) -> CellSet:
     return read_set(shipped(f"cells/{name}.h5ad"), SETS[name], model)
 
 
-def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
+def read_set(path: Path, title: str, model: CellModel) -> CellSet:
     """Read an h5ad with counts as ``X`` and ``obs["cell_type"]`` whole, and match its genes to the model.
 
     Parameters
@@ -186,7 +192,7 @@ def read_set(path: Path, title: str, model: genetext.GeneText) -> CellSet:
     return CellSet(title, path, table, block, model.vocabulary.match(columns))
 
 
-def gene_half(model: genetext.GeneText, seed: int) -> NDArray[np.bool_]:
+def gene_half(model: CellModel, seed: int) -> NDArray[np.bool_]:
     """``(m,)`` which genes of the vocabulary the first set keeps; the second keeps the others.
 
     Parameters
@@ -206,44 +212,49 @@ class Baselines:
     Parameters
     ----------
     model
-        The built-in model.
+        The default model.
+    text
+        Gene text alone.
     alike
         Random numbers instead of text, their axes found on the same unlabelled cells in the same way: what
-        it does as well as the model is owed to those cells, not to the text.
+        it does as well as the text is owed to those cells, not to the text.
     random
         Random gene vectors of several seeds, nothing fitted.
     """
 
-    model: genetext.GeneText
-    alike: genetext.GeneText
-    random: tuple[genetext.GeneText, ...]
+    model: CellModel
+    text: CellModel
+    alike: CellModel
+    random: tuple[CellModel, ...]
 
     @classmethod
     def load(cls, seed: int) -> Baselines:
-        """The model and its fitted control as shipped, random vectors from the seed."""
-        model = genetext.load()
-        random = (genetext.random_like(model, seed + draw, width=CONTROL_WIDTH) for draw in range(DRAWS))
-        return cls(model, genetext.load(shipped("genetext/control")), tuple(random))
+        """The models and the fitted control as shipped, random vectors from the seed."""
+        text = genetext.load()
+        random = (genetext.random_like(text, seed + draw, width=CONTROL_WIDTH) for draw in range(DRAWS))
+        alike = genetext.load(shipped("genetext/control"))
+        return cls(cellfactors.load(text=text), text, alike, tuple(random))
 
-    def scores(self, score: Callable[[genetext.GeneText, int], Score], draws: int = 1) -> tuple[Score, ...]:
-        """Model, fitted control and random control, each the mean over its draws.
+    def scores(self, score: Callable[[CellModel, int], Score], draws: int = 1) -> tuple[Score, ...]:
+        """Model, gene text, fitted control and random control, each the mean over its draws.
 
         Parameters
         ----------
         score
             Scores a model, given the model and the number of a draw.
         draws
-            How many for the model and its fitted control.
+            How many for all but the random control.
         """
         return (
             pooled([score(self.model, draw) for draw in range(draws)], name=MODEL),
+            pooled([score(self.text, draw) for draw in range(draws)], name=TEXT),
             pooled([score(self.alike, draw) for draw in range(draws)], name=ALIKE),
             pooled([score(each, draw) for draw, each in enumerate(self.random)], name=CONTROL),
         )
 
 
 def measure(baselines: Baselines, *, seed: int = 0) -> list[Question]:
-    """Answer the demo's questions about the built-in model.
+    """Answer the demo's questions about the default model.
 
     Parameters
     ----------
@@ -264,11 +275,8 @@ def _within(cells: CellSet, baselines: Baselines, seed: int) -> Question:
     def score(name: str, vectors: NDArray[Any]) -> Score:
         return knn_quality(vectors, cells.labels, name=name, leave_out=LEAVE_OUT, seed=seed)
 
-    counts = cells.table.X
-    components = [score("PCA-20, all genes", fit_pca(counts, seed=seed)(counts))]
-    if counts.shape[1] > 2000:
-        variable = fit_pca(counts, variable_genes=2000, seed=seed)(counts)
-        components.append(score("PCA-20, 2,000 variable genes", variable))
+    points = _baselines_within(cells.table.X, seed)
+    components = [score(name, vectors) for name, vectors in points.items()]
     scores = baselines.scores(lambda model, _: score("", cells.vectors(model)))
     return Question(
         title=f"Within one set: {cells.title}",
@@ -279,19 +287,42 @@ def _within(cells: CellSet, baselines: Baselines, seed: int) -> Question:
     )
 
 
+def _baselines_within(counts: Any, seed: int) -> dict[str, NDArray[Any]]:
+    """Components of one set, and the counts of its variable genes (all where there are few), by name."""
+    points = {
+        f"PCA-{count}, all genes": fit_pca(counts, components=count, seed=seed)(counts)
+        for count in COMPONENTS
+    }
+    few = counts.shape[1] <= VARIABLE
+    if not few:
+        variable = fit_pca(counts, variable_genes=VARIABLE, seed=seed)(counts)
+        points[f"PCA-20, {VARIABLE:,} variable genes"] = variable
+    logs = log_normalised(counts)
+    chosen = logs if few else logs[:, variable_columns(logs, VARIABLE)]
+    dense = np.asarray(chosen.todense())
+    points[f"log counts, {'all' if few else f'{VARIABLE:,} variable'} genes"] = dense - dense.mean(0)
+    return points
+
+
 def _shared_genes(reference: CellSet, query: CellSet, baselines: Baselines, seed: int) -> Question:
     move = _mover(reference, query)
     common = reference.table.var_names.intersection(query.table.var_names)
     counts, asked = reference.table[:, common].X, query.table[:, common].X
-    project = fit_pca(counts, seed=seed)
-    baseline = move("PCA-20 of the first set, shared genes", project(counts), project(asked))
+    components = []
+    for count in COMPONENTS:
+        project = fit_pca(counts, components=count, seed=seed)
+        name = f"PCA-{count} of the first set, shared genes"
+        components.append(move(name, project(counts), project(asked)))
+    known, other = (np.asarray(log_normalised(table).todense()) for table in (counts, asked))
+    # Both sets about the mean of the first, as components are; about their own means these score lower.
+    components.append(move("log counts, shared genes", known - known.mean(0), other - known.mean(0)))
     scores = baselines.scores(lambda model, _: move("", reference.vectors(model), query.vectors(model)))
     return Question(
         title="Label transfer from the first set to the second, all genes",
         note=f"Each cell of the second set takes the label of its 10 nearest cells of the first; the sets "
         f"share {len(common)} genes. Types that both sets have.",
-        scores=(*scores, baseline, _floor(query)),
-        verdict=_verdict(scores, [baseline]),
+        scores=(*scores, *components, _floor(query)),
+        verdict=_verdict(scores, components),
     )
 
 
@@ -299,7 +330,7 @@ def _disjoint_genes(reference: CellSet, query: CellSet, baselines: Baselines, se
     move = _mover(reference, query)
     halves = [gene_half(baselines.model, seed + draw) for draw in range(DRAWS)]
 
-    def transfer(model: genetext.GeneText, draw: int) -> Score:
+    def transfer(model: CellModel, draw: int) -> Score:
         return move("", reference.vectors(model, halves[draw]), query.vectors(model, ~halves[draw]))
 
     scores = baselines.scores(transfer, DRAWS)
@@ -309,7 +340,7 @@ def _disjoint_genes(reference: CellSet, query: CellSet, baselines: Baselines, se
         f"the other ({DRAWS} splits).",
         scores=(*scores, _floor(query)),
         verdict=_verdict(scores, []),
-        impossible=("PCA-20",),
+        impossible=("PCA-20", "PCA-50", "log counts"),
     )
 
 
@@ -326,7 +357,7 @@ def _floor(query: CellSet) -> Score:
 
 
 def _verdict(scores: Sequence[Score], baselines: Sequence[Score]) -> tuple[str, ...]:
-    """What the numbers say: the model against its two controls and against the best baseline."""
+    """What the numbers say: the model against its three controls and against the best baseline."""
     model, *others = scores
     sentences = [compared(model, other) for other in others]
     return (*sentences, against_best(model, baselines)) if baselines else tuple(sentences)
