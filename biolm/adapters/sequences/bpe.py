@@ -81,6 +81,7 @@ class BpeTokenizer:
             merger = Tokenizer.from_str(self.content)
         except Exception as error:
             raise CheckpointError(f"the tokenizer.json cannot be read ({error}); copy it again") from error
+        # A tokenizer.json may ask for both; padding is nowhere needed here, and nothing is cut unseen.
         merger.no_padding()
         merger.no_truncation()
         return merger
@@ -99,6 +100,7 @@ class BpeTokenizer:
     @cached_property
     def special(self) -> SpecialTokens:
         """Ids that stand for no letter: by their names, and by where the file's template puts them."""
+        # Any one letter: what the template puts around it are the special tokens.
         letter = next(token for token in self.vocabulary if len(token) == 1 and token.isalpha())
         encoded = self._merger.encode(letter)
         marks = encoded.special_tokens_mask

@@ -91,6 +91,7 @@ def cluster_sequences(
     if not 2 <= k <= (9 if protein else 16):
         raise ConfigError(f"k must be 2 to 9 residues or 2 to 16 bases, not {k}")
     incidence, sizes, sampled = _incidence(block, k, protein=protein)
+    # Of sampled k-mers two relatives share fewer.
     fewest = max(1, round(fewest * sampled))
     match, growth = _chance(block, k, protein=protein)
     links, other = [], incidence.T.tocsr()
@@ -99,6 +100,7 @@ def cluster_sequences(
         shared = (incidence[start : start + _ROWS] @ other).tocoo()
         first, second = shared.coords[0] + start, shared.coords[1]
         low, high = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
+        # Two ways into a cluster: alike over the longer one, or a piece of it that is nearly the same.
         least = np.minimum(_fewest_shared(identity, k, high), _fewest_shared(_FRAGMENT, k, low))
         chance = _chance_bound(low * high * (match / sampled), growth, len(block))
         keep = (shared.data >= np.maximum(least, fewest)) & (shared.data > chance) & (first < second)
@@ -231,8 +233,10 @@ def words_of(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np
         # Codes of A, C, G, T are such that a base and its partner add up to 3.
         mirrored += (3 - piece.astype(np.int64)) << (2 * place)
     if not protein:
+        # A k-mer and its reverse complement are one: either strand may be written down.
         words = np.minimum(words, mirrored)
     record = np.repeat(np.arange(len(block)), block.lengths)
+    # Records lie end to end; a k-mer over a border is in none.
     known &= record[:inside] == record[k - 1 :]
     return words[known], record[:inside][known]
 

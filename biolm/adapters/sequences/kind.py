@@ -39,6 +39,7 @@ def looks_like(block: SequenceBlock) -> Literal["dna", "rna", "protein", "unknow
     bases = sum(of[letter] for letter in "ACGTUN")
     if total < _FEWEST:
         return "unknown"
+    # Every base is a letter of proteins too, so only how often they occur can tell.
     if bases < _SHARE * total:
         return "protein"
     return "rna" if of["U"] and not of["T"] else "dna"

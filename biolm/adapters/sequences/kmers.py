@@ -144,6 +144,7 @@ class KmerTokenizer:
         k, words = self.words.k, self.words
         codes = look_up(block.letters, words.codes)  # (r,)
         other = np.flatnonzero(codes == NONE)
+        # A letter without a base ends a run: published tokenisers begin k-mers anew behind an N.
         cuts = np.unique(np.concatenate([block.offsets, other, other + 1]))
         starts, lengths = cuts[:-1], np.diff(cuts)  # (c,)
         n_words = np.where(codes[starts] == NONE, 0, lengths // k)

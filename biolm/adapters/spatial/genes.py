@@ -164,6 +164,7 @@ def choose_targets(
         # Depth is taken over all genes of the section, as an analysis does before it chooses.
         normal = _scaled_by(part, np.asarray(table.sum(1)).ravel())
         mean = np.asarray(normal.mean(0)).ravel()
+        # Within each section: between sections, depth and staining vary more than biology.
         variance += np.asarray(normal.multiply(normal).mean(0)).ravel() - mean**2
     candidates = np.flatnonzero(expressed)
     if len(candidates) < 2 * count:
@@ -171,6 +172,7 @@ def choose_targets(
             f"only {len(candidates)} genes are expressed in {LEAST_EXPRESSED:.0%} of the spots of every "
             f"training section, too few to predict {count} from the others; predict fewer"
         )
+    # Equal variances by name, so that the order of the files does not choose.
     order = candidates[np.lexsort((names[candidates], -variance[candidates]))]
     rest = np.sort(order[count:])
     with_token = np.isin(rest, order[count : count + tokens])

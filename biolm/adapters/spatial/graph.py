@@ -87,6 +87,7 @@ def nearest(xy: NDArray[np.float64], k: int) -> Neighbours:
     spots = np.repeat(np.arange(n), others.shape[1])
     flat, far = others.ravel(), np.round(distance.ravel(), 6)
     order = np.lexsort((flat, far, spots))
+    # By number and not by distance 0: two spots may lie at one place.
     order = order[flat[order] != spots[order]]
     counts = np.bincount(spots[order], minlength=n)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)

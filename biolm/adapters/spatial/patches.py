@@ -114,6 +114,7 @@ class Patches:
         x0, y0 = int(np.floor(left)), int(np.floor(top))
         x1, y1 = int(np.ceil(left + side)), int(np.ceil(top + side))
         inner = max(x0, 0), max(y0, 0), min(x1, level.width), min(y1, level.height)
+        # Whole pixels around the patch are read; where between them it begins is left to the resampling.
         pixels = level.read(inner[0], inner[1], inner[2] - inner[0], inner[3] - inner[1])
         if inner != (x0, y0, x1, y1):
             padded = np.full((y1 - y0, x1 - x0, 3), PADDING, np.uint8)
@@ -180,6 +181,7 @@ def cut_patches(
         raise InputError(
             f"{name}: {at_edge} of {len(centres)} patches leave the image; choose `edge='drop'` or pad"
         )
+    # Padding completes a patch at the border; a spot beyond it would be padding alone.
     rows = np.flatnonzero(~(outside if settings.edge == "pad" else leaves))
     if not len(rows):
         raise InputError(

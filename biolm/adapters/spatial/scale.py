@@ -103,6 +103,7 @@ def fit_grid(xy: NDArray[np.float64], columns: dict[str, NDArray[Any]] | None = 
                 return _fitted(xy, u, v)
     from scipy.spatial import KDTree
 
+    # The nearest spot is the spot itself.
     distance, _ = KDTree(xy).query(xy, k=2)
     return Grid(float(np.median(distance[:, 1])), "nearest neighbours", float("nan"))
 

@@ -55,9 +55,11 @@ class StainNormaliser:
             return nothing
         _, axes = np.linalg.eigh(np.cov(density.T))
         plane = axes[:, [2, 1]]
+        # The sign of an eigenvector is arbitrary; stains only take light out.
         plane = plane * np.where(plane.sum(0) < 0, -1, 1)
         projected = density @ plane
         angle = np.arctan2(projected[:, 1], projected[:, 0])
+        # Not the extremes: single pixels of dust would be taken for a stain.
         low, high = np.percentile(angle, _ANGLES)
         stains = np.stack([plane @ np.array([np.cos(a), np.sin(a)]) for a in (low, high)])
         stains = stains / np.linalg.norm(stains, axis=1, keepdims=True)

@@ -67,6 +67,7 @@ def find_tissue(image: TissueImage) -> TissueMask:
 
     pixels, factor = image.thumbnail(SIDE)
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    # The background is the commonest level of the lighter half: tissue may cover most of the image.
     light = grey[grey >= np.median(grey)]
     heights = np.bincount(np.rint(light).astype(np.int64), minlength=256)
     background = float(np.argmax(np.convolve(heights, np.ones(5), "same")))

@@ -121,6 +121,7 @@ def attention_of_cells(
     used = 0
     with open_table(data, matrix=settings.matrix) as source:
         match = bind_genes(source, reader, settings)
+        # Evenly spaced: files are often sorted by sample or type.
         rows = np.unique(np.linspace(0, source.n_cells - 1, min(settings.cells, source.n_cells)).astype(int))
         with progress("attention", len(rows), show=settings.progress) as advance:
             for row in rows:

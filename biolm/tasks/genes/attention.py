@@ -148,6 +148,7 @@ class _Table:
         kept = np.where(off, attended, 0)
         others = max(len(genes) - 1, 1)
         given, got = kept.sum(1, keepdims=True) / others, kept.sum(0, keepdims=True) / others
+        # Genes that attend, or are attended to, everywhere are no edges: rows and columns are taken out.
         excess = attended - given - got + attended[off].mean()
         where = np.ix_(genes, genes)
         self.total[where] += attended
@@ -185,6 +186,7 @@ def _cells(
             model.core(batch, logits=False, attentions=receive)
         mean = (torch.stack(maps).mean(0) if layer is None else maps[layer]).numpy()
         inner = mean[first : first + length, first : first + length]
+        # Special tokens take a part that differs between cells; 1 is then what an even gene gets.
         inner = inner / np.maximum(inner.sum(1, keepdims=True), 1e-300) * length
         yield genes[used], inner[np.ix_(used, used)]
 
@@ -203,6 +205,7 @@ def _columns(
     null = null[np.isfinite(null)]
     beyond = len(null) - np.searchsorted(null, figure[tested], side="left")
     p_values, rates = np.full(figure.shape, np.nan), np.full(figure.shape, np.nan)
+    # One more of each: no p value of 0 from a finite number of permutations (Phipson and Smyth 2010).
     p_values[tested] = (beyond + 1) / (len(null) + 1)
     rates[tested] = adjusted(p_values[tested])
     ranked = np.argsort(-np.nan_to_num(figure, nan=-np.inf), axis=1, kind="stable")[:, :k]

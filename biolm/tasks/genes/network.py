@@ -169,11 +169,13 @@ def _edges(
     """Pairs, cosines, p values and false discovery rates, nearest first."""
     table = vectors.astype(np.float32)
     if centre:
+        # A mean that all genes share makes every cosine large.
         table = table - vectors.mean(0, dtype=np.float64).astype(np.float32)
     count = len(table)
     unit, own = directions(table), np.arange(count)
     near, distances = exact_neighbours(unit, unit, min(k, count - 1), metric="cosine", groups=(own, own))
     pairs = np.stack([np.repeat(own, near.shape[1]), near.ravel()], 1)
+    # Two genes may both name each other; the pair is one edge and one test.
     pairs, chosen = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
     cosines = 1 - distances.ravel()[chosen]
     order = np.argsort(-cosines, kind="stable")
@@ -193,6 +195,7 @@ def _rates(
     null = np.zeros(_BINS + 1, np.int64)
     axes, spare = _principal(table)
     for _ in range(permutations):
+        # Each axis on its own: spreads stay, what ties the genes together goes.
         drawn = [rng.permuted(axes, axis=0)]
         if len(spare):
             drawn.append((rng.standard_normal((len(table), len(spare))) * spare).astype(np.float32))

@@ -260,6 +260,7 @@ class _Sums:
                 states = states_of(core, batch.to(device), self._model.hidden_state, options).double().cpu()
             gene = self._place[batch.ids.numpy()]
             group = np.repeat(codes[rows], batch.lengths.numpy())
+            # Special tokens, and genes that the file lacks, have no row.
             used = np.flatnonzero((gene >= 0) & (group >= 0))
             key = group[used] * self._genes + gene[used]
             torch.from_numpy(self.totals).index_add_(0, torch.from_numpy(key), states[torch.from_numpy(used)])
