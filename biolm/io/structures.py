@@ -69,15 +69,15 @@ def read_chain(path: str | Path, chain: str | None = None) -> Chain:
     wanted = names[0] if chain is None else chain
     if wanted not in names:
         raise InputError(f"{place} has no chain {wanted!r} but {', '.join(names)}; name one of them")
-    letters, places = [], []
+    residues, places = [], []
     for residue in model[wanted]:
         atom = next((residue[name] for name in ("CB", "CA") if name in residue), None)
         if atom is not None and residue.id[0] in (" ", "H_MSE"):
-            letters.append(_letter(residue.get_resname()))
+            residues.append(_letter(residue.get_resname()))
             places.append(atom.coord)
-    if len(letters) < 2:
+    if len(residues) < 2:
         raise InputError(f"chain {wanted} of {place} has no residues with coordinates; choose another chain")
-    return Chain(f"{place.name}:{wanted}", "".join(letters), np.array(places, np.float64))
+    return Chain(f"{place.name}:{wanted}", "".join(residues), np.array(places, np.float64))
 
 
 def _first_model(path: Path) -> Any:

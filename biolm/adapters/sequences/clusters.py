@@ -243,13 +243,13 @@ def words_of(block: SequenceBlock, k: int, *, protein: bool) -> tuple[NDArray[np
 
 def _codes(block: SequenceBlock, *, protein: bool) -> tuple[NDArray[np.uint8], int]:
     """``(r,)`` number of each letter, :data:`_NONE` for unknown ones; and how many letters there are."""
-    letters = _RESIDUES if protein else _BASES
+    alphabet = _RESIDUES if protein else _BASES
     table = np.full(256, _NONE, np.uint8)
-    for code, letter in enumerate(letters):
+    for code, letter in enumerate(alphabet):
         table[[letter, letter + 32]] = code
     if not protein:
-        table[[ord("U"), ord("u")]] = letters.index(b"T")
-    return look_up(block.letters, table.tobytes()), len(letters)
+        table[[ord("U"), ord("u")]] = alphabet.index(b"T")
+    return look_up(block.letters, table.tobytes()), len(alphabet)
 
 
 def _mixed(words: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -47,7 +47,7 @@ class SequenceFile:
         tally
             Counts what is dropped.
         """
-        letters = _LETTERS_BY_TOKEN if getattr(settings, "per_residue", False) else _LETTERS
+        most = _LETTERS_BY_TOKEN if getattr(settings, "per_residue", False) else _LETTERS
         with open_sequences(self.path, label=self.label) as source:
-            for block in source.blocks(records=settings.block_rows or records, residues=letters):
+            for block in source.blocks(records=settings.block_rows or records, residues=most):
                 yield cleaned(block, tokenizer, tally)

@@ -124,11 +124,11 @@ class KmerTokenizer:
         tokens = [self._names[number] for number in ids.tolist() if number >= first or number == unknown]
         if not self.overlapping or not tokens:
             return "".join(tokens)
-        letters = np.full(len(tokens) + self.words.k - 1, "N")
+        bases = np.full(len(tokens) + self.words.k - 1, "N")
         for place, token in enumerate(tokens):
             if token != self._names[unknown]:
-                letters[place : place + self.words.k] = list(token)
-        return "".join(letters.tolist())
+                bases[place : place + self.words.k] = list(token)
+        return "".join(bases.tolist())
 
     def settings(self) -> dict[str, Any]:
         """Plain values that make it again."""

@@ -96,21 +96,21 @@ class _Rest(io.RawIOBase):
 def _cut(record: Any, features: str | None, *, translate: bool) -> Iterator[tuple[str, str, str]]:
     """Name, description and letters."""
     if features is None:
-        letters = record.seq.translate() if translate else record.seq
-        yield record.id or record.name, record.description, str(letters)
+        text = record.seq.translate() if translate else record.seq
+        yield record.id or record.name, record.description, str(text)
         return
     number = 0
     for feature in record.features:
         if feature.type == features and feature.location is not None:
             number += 1
-            letters = _protein(feature, record) if translate else str(feature.extract(record.seq))
+            text = _protein(feature, record) if translate else str(feature.extract(record.seq))
             names = [feature.qualifiers[key][0] for key in _NAMES if key in feature.qualifiers]
             name = names[0] if names else f"{record.id}_{features}_{number}"
-            if not letters:
+            if not text:
                 log.warning("%s %r of %s has no whole codon and is left out", features, name, record.id)
                 continue
             product = feature.qualifiers.get("product", [""])[0]
-            yield name.replace(" ", "_"), f"{product} {record.id}:{feature.location}".strip(), letters
+            yield name.replace(" ", "_"), f"{product} {record.id}:{feature.location}".strip(), text
 
 
 def _protein(feature: Any, record: Any) -> str:
@@ -118,8 +118,8 @@ def _protein(feature: Any, record: Any) -> str:
     if known:
         return str(known[0])
     first = int(feature.qualifiers.get("codon_start", ["1"])[0]) - 1
-    letters = feature.extract(record.seq)[first:]
-    whole = letters[: len(letters) - len(letters) % 3]
+    bases = feature.extract(record.seq)[first:]
+    whole = bases[: len(bases) - len(bases) % 3]
     table = feature.qualifiers.get("transl_table", ["1"])[0]
     try:
         return str(whole.translate(table=int(table))).removesuffix("*")

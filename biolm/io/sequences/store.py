@@ -245,8 +245,8 @@ class SequenceStore:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
         begin = self.offsets[rows] + starts
-        letters, stored = np.empty(offsets[-1], np.uint8), self.letters
+        out, stored = np.empty(offsets[-1], np.uint8), self.letters
         for place, (first, length) in enumerate(zip(begin.tolist(), (ends - starts).tolist(), strict=True)):
-            letters[offsets[place] : offsets[place] + length] = stored[first : first + length]
+            out[offsets[place] : offsets[place] + length] = stored[first : first + length]
         names = [str(row + 1) for row in rows.tolist()]
-        return SequenceBlock(names, [""] * len(names), letters, offsets)
+        return SequenceBlock(names, [""] * len(names), out, offsets)

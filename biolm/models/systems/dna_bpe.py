@@ -22,9 +22,9 @@ def reads_bases(folder: Path) -> bool:
         words: Any = read_json(folder / "tokenizer.json")["model"]["vocab"]
     except (BiolmError, KeyError, TypeError):
         return False
-    letters = [word for word in words if isinstance(word, str) and word[:1] not in "[<"]
-    based = sum(set(word) <= _BASES for word in letters)
-    return bool(letters) and based > 0.9 * len(letters)
+    merges = [word for word in words if isinstance(word, str) and word[:1] not in "[<"]
+    based = sum(set(word) <= _BASES for word in merges)
+    return bool(merges) and based > 0.9 * len(merges)
 
 
 def bpe_of_bases(config: Config, folder: Path) -> SequenceTokenizer:  # noqa: ARG001  # the file tells all

@@ -138,8 +138,8 @@ def _check_letters(assay: Assay, model: SequenceModel, settings: VariantSettings
     """With ``--letters error`` every variant must be written in letters of the model."""
     if settings.letters != "error":
         return
-    letters = sorted(set("".join(each.sequence for each in assay.variants).upper()))
-    known = dict(zip(letters, letter_ids(model, letters).tolist(), strict=True))
+    residues = sorted(set("".join(each.sequence for each in assay.variants).upper()))
+    known = dict(zip(residues, letter_ids(model, residues).tolist(), strict=True))
     for each in assay.variants:
         bad = [letter for letter in each.sequence.upper() if known[letter] < 0]
         if bad:

@@ -186,8 +186,8 @@ def entropy_file(
     reader = sequence_model(model)
     with open_reference(path) as store:
         contig, start, end = _region(store, settings.region, str(path))
-        letters = store.window(contig, start, end).tobytes().decode("ascii")
-        bits = entropy(reader, letters, settings) / np.float32(np.log(2))
+        bases = store.window(contig, start, end).tobytes().decode("ascii")
+        bits = entropy(reader, bases, settings) / np.float32(np.log(2))
     with (
         replacing(target, overwrite=settings.overwrite) as temporary,
         temporary.open("w", encoding="ascii") as file,

@@ -169,10 +169,10 @@ def apply_mutations(sequence: str, mutations: Sequence[Mutation]) -> str:
     >>> apply_mutations("MKV", parse_mutations("K2R"))
     'MRV'
     """
-    letters = list(sequence)
+    residues = list(sequence)
     for each in mutations:
-        letters[each.place] = "" if each.mutant == _DELETED else each.mutant
-    return "".join(letters)
+        residues[each.place] = "" if each.mutant == _DELETED else each.mutant
+    return "".join(residues)
 
 
 def undo_mutations(sequence: str, mutations: Sequence[Mutation], where: str = "") -> str:
@@ -212,10 +212,12 @@ def fitting_offset(variants: Sequence[Sequence[Mutation]], sequence: str) -> int
     >>> fitting_offset([parse_mutations("M11A"), parse_mutations("V13A")], "MKVL")
     10
     """
-    letters = sorted({(each.place, each.wild) for some in variants for each in some if each.wild.isalpha()})
-    if not letters:
+    wild_types = sorted(
+        {(each.place, each.wild) for some in variants for each in some if each.wild.isalpha()}
+    )
+    if not wild_types:
         return None
     text = sequence.upper()
-    shifts = range(letters[-1][0] - len(text) + 1, letters[0][0] + 1)
-    fitting = [shift for shift in shifts if all(text[place - shift] == wild for place, wild in letters)]
+    shifts = range(wild_types[-1][0] - len(text) + 1, wild_types[0][0] + 1)
+    fitting = [shift for shift in shifts if all(text[place - shift] == wild for place, wild in wild_types)]
     return fitting[0] if len(fitting) == 1 else None

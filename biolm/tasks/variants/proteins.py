@@ -109,9 +109,9 @@ class Substitutions:
                 "deletions have not; use pseudo-perplexity or one-pass"
             )
         every = [(row, change) for row, each in enumerate(variants) for change in each.mutations or ()]
-        letters = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
-        column = {letter: place for place, letter in enumerate(letters)}
-        ids = letter_ids(model, letters)
+        residues = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
+        column = {letter: place for place, letter in enumerate(residues)}
+        ids = letter_ids(model, residues)
         places = np.unique([change.place for _, change in every]).astype(np.int64)
         start = np.where([each.mutations is None for each in variants], np.nan, 0.0)
         rows = []
@@ -248,9 +248,9 @@ class WholeSequences:
     @cached_property
     def _unread(self) -> set[str]:
         """Letters that only variants have and the model does not know."""
-        letters = sorted(set("".join(self.sequences).upper()) - set(self.wild.upper()))
-        ids = letter_ids(self.model, letters)
-        return {letter for letter, number in zip(letters, ids, strict=True) if number < 0}
+        residues = sorted(set("".join(self.sequences).upper()) - set(self.wild.upper()))
+        ids = letter_ids(self.model, residues)
+        return {letter for letter, number in zip(residues, ids, strict=True) if number < 0}
 
     def _measure(self, texts: list[str], method: str) -> NDArray[np.float64]:
         from biolm.tasks.variants.likelihood import token_scores
@@ -271,13 +271,13 @@ def sequence_borders(sequences: Sequence[str], methods: Sequence[str]) -> NDArra
         By which they are scored.
     """
     most = _HIDDEN if "pseudo-perplexity" in methods else _READ
-    borders, letters = [0], 0
+    borders, residues = [0], 0
     for place, text in enumerate(sequences):
         # Fixed by the sequences, not by the machine: a block is what a shard or a resumed job counts in.
-        if letters and letters + len(text) > most:
+        if residues and residues + len(text) > most:
             borders.append(place)
-            letters = 0
-        letters += len(text)
+            residues = 0
+        residues += len(text)
     return np.array([*borders, len(sequences)])
 
 

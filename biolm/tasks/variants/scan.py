@@ -143,10 +143,10 @@ def scan_intervals(
         check_table(output, overwrite=settings.overwrite)
     with open_reference(reference) as store:
         intervals = list(read_bed(path))
-        letters = [_letters(store, each, number) for number, each in enumerate(intervals, start=1)]
-        if picture is not None and letters:
-            _check_size(len(letters[0]))
-        variants = [each for pair in zip(intervals, letters, strict=True) for each in _changes(*pair)]
+        bases = [_letters(store, each, number) for number, each in enumerate(intervals, start=1)]
+        if picture is not None and bases:
+            _check_size(len(bases[0]))
+        variants = [each for pair in zip(intervals, bases, strict=True) for each in _changes(*pair)]
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
         metadata = settings.facts(
@@ -162,7 +162,7 @@ def scan_intervals(
         if sentence := tally.sentence():
             log.warning("windows round variants: %s", sentence)
         metadata |= tally.facts()
-        job = metadata | {"variants": len(variants), "bases": digest({"letters": letters})}
+        job = metadata | {"variants": len(variants), "bases": digest({"letters": bases})}
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:
             bounds = (start, len(variants))
@@ -183,7 +183,7 @@ def scan_intervals(
     if picture is not None:
         grids = [
             _grid(f"{each.contig}:{each.start + 1}-{each.end}", text, each.start + 1, _BASES, part)
-            for each, text, part in _by_interval(intervals, letters, values)
+            for each, text, part in _by_interval(intervals, bases, values)
         ]
         draw_scan(grids[:1], picture, overwrite=settings.overwrite)
     return VariantScores(columns=columns, names=(column,), facts=metadata, output=output)
