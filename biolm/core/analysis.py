@@ -8,15 +8,17 @@ place tells whether a head dwells on the highest expressed genes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from biolm.batch import Batch
+from biolm.core.maps import MapPieces, Receive, pieces_of
 from biolm.core.model import Transformer
 
-__all__ = ["AttentionProfile", "attention_profile"]
+__all__ = ["AttentionProfile", "attention_profile", "profile_maps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +70,46 @@ def attention_profile(
     >>> attention_profile(model, Batch.from_padded(torch.arange(6)[None])).entropy.shape
     torch.Size([2, 4])
     """
-    layers: list[Tensor] = []
+    return profile_maps(lambda receive: model(batch, logits=False, attentions=receive), skip=skip)
 
-    def receive(maps: tuple[Tensor, ...]) -> None:
-        inner = [_inner(weights, skip) for weights in maps]
-        figures = [_figures(weights) for weights in inner if weights.shape[-1] > 1]
-        layers.append(torch.stack(figures).mean(0) if figures else torch.empty(0))  # (4, h)
+
+def profile_maps(run: Callable[[Receive], object], *, skip: tuple[int, int] = (0, 0)) -> AttentionProfile:
+    """Profile the maps of any model.
+
+    Parameters
+    ----------
+    run
+        Runs the model and calls its argument with the maps of the documents, a layer at a time.
+    skip
+        As of :func:`attention_profile`.
+    """
+    layers: list[Tensor] = []
+    documents = 0
+
+    def receive(maps: tuple[Tensor | MapPieces, ...]) -> None:
+        nonlocal documents
+        long = [weights for weights in maps if weights.shape[-1] - sum(skip) > 1]
+        documents = len(long)
+        empty = torch.zeros(4, maps[0].shape[0] if maps else 0)
+        layers.append(torch.stack([_figures(weights, skip) for weights in long]).mean(0) if long else empty)
 
     with torch.inference_mode():
-        model(batch, logits=False, attentions=receive)
-    count = int((batch.lengths - sum(skip) > 1).sum())
-    stacked = torch.stack(layers) if count else torch.zeros(len(layers), 4, model.config.n_heads)
-    entropy, entropy_share, mean_rank, rank_share = stacked.unbind(1)
-    return AttentionProfile(entropy, entropy_share, mean_rank, rank_share, count)
+        run(receive)
+    entropy, entropy_share, mean_rank, rank_share = torch.stack(layers).unbind(1)
+    return AttentionProfile(entropy, entropy_share, mean_rank, rank_share, documents)
 
 
-def _inner(weights: Tensor, skip: tuple[int, int]) -> Tensor:
-    """Weights ``(h, s, s)`` without the skipped tokens on either side."""
-    end = weights.shape[-1] - skip[1]
-    return weights[:, skip[0] : end, skip[0] : end]
-
-
-def _figures(weights: Tensor) -> Tensor:
-    """The four figures of one document, ``(4, h)``."""
-    weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-    length = weights.shape[-1]
-    entropy = torch.special.entr(weights).sum(-1).mean(-1)  # (h,)
-    place = torch.arange(length, dtype=weights.dtype, device=weights.device)
-    rank = (weights @ place).mean(-1)  # (h,)
-    fraction = entropy / torch.tensor(float(length)).log()
-    return torch.stack((entropy, fraction, rank, rank / (length - 1)))
+def _figures(weights: Tensor | MapPieces, skip: tuple[int, int]) -> Tensor:
+    """The four figures ``(4, h)`` of one document, without the skipped tokens on either side."""
+    end, queries = weights.shape[2] - skip[1], weights.shape[1] - skip[1]
+    length, start = end - skip[0], 0
+    sums: list[Tensor] = []
+    for piece in pieces_of(weights):
+        own = piece[:, max(skip[0] - start, 0) : max(queries - start, 0), skip[0] : end]
+        start += piece.shape[1]
+        own = own / own.sum(-1, keepdim=True).clamp(min=torch.finfo(own.dtype).tiny)
+        place = torch.arange(length, dtype=own.dtype, device=own.device)
+        sums.append(torch.stack((torch.special.entr(own).sum((1, 2)), (own @ place).sum(1))))
+    entropy, rank = torch.stack(sums).sum(0) / (queries - skip[0])  # (h,)
+    share = entropy / torch.tensor(float(length)).log()
+    return torch.stack((entropy, share, rank, rank / (length - 1)))

@@ -18,14 +18,16 @@ release, which scBERT, CellLM and scFoundation copied; a document then depends o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from biolm.core.attention import Context
 from biolm.core.config import CoreConfig
+from biolm.core.maps import MapPieces
 from biolm.core.mixers import Mixer
 from biolm.errors import ConfigError
 
@@ -34,6 +36,7 @@ __all__ = ["PERFORMER", "Performer", "PerformerOptions", "draw_projection", "fea
 _SOFTMAX_EPS, _RELU_EPS, _CAUSAL_EPS = 1e-4, 1e-3, 1e-6
 _LARGEST = 1 << 20  # numbers of a slice's features, which stay in the cache of a processor
 _LARGEST_CUDA = 1 << 26
+_LARGEST_MAP = 1 << 27  # numbers of an attention map that is one tensor
 _SLICE = 128  # queries of a causal slice
 
 
@@ -157,6 +160,8 @@ class Performer(nn.Module):
         """``(t, d)`` to the same."""
         query, key, value = (part(x).unflatten(1, self.shape) for part in (self.query, self.key, self.value))
         weights = context.segments if self.options.counted else None
+        if context.maps is not None:
+            context.maps(self.maps(query, key, context.layout.spans, weights))
         return self.out(self.mix(query, key, value, context.layout.spans, weights).flatten(1))  # type: ignore[no-any-return]
 
     def mix(
@@ -190,6 +195,48 @@ class Performer(nn.Module):
         else:
             mixed = self._bidirectional(query, key, value, documents, weights)
         return torch.cat(mixed) if mixed else value
+
+    def maps(
+        self,
+        query: Tensor,
+        key: Tensor,
+        spans: list[tuple[int, int, int, int]],
+        weights: Tensor | None = None,
+    ) -> tuple[Any, ...]:
+        """Weight of every key for every query, ``(h, s, s)`` of each document, which mixing never writes out.
+
+        Parameters
+        ----------
+        query, key, spans, weights
+            As of :meth:`mix`.
+
+        Raises
+        ------
+        ConfigError
+            If attention is causal, or of a kernel without random features.
+        """
+        if self.causal or self.options.kernel == "none":
+            raise ConfigError("attention maps of performer need causal=False and random features")
+        documents = [slice(start, end) for start, end, _, _ in spans]
+        maps = []
+        for own, top in zip(documents, self._tops([key[own] for own in documents]), strict=True):
+            raw, norm = self._projected(key[own])
+            keys = self._features(raw, norm, top) + self._eps  # (h, s, m)
+            if weights is not None:
+                keys = keys * weights[own].clamp(min=1).to(keys)[:, None]
+            maps.append(self._map(query[own], keys))
+        return tuple(maps)
+
+    def _map(self, query: Tensor, keys: Tensor) -> Tensor | MapPieces:
+        heads, length = keys.shape[:2]
+
+        def pieces() -> Iterator[Tensor]:
+            for part in torch.split(query, max(1, _LARGEST_MAP // (heads * length))):
+                raised = self._queries(part) @ keys.transpose(1, 2)
+                yield raised / raised.sum(-1, keepdim=True)
+
+        whole = heads * length**2 <= _LARGEST_MAP
+        return next(pieces()) if whole else MapPieces((heads, length, length), pieces)
 
     def _bidirectional(
         self, query: Tensor, key: Tensor, value: Tensor, documents: list[slice], weights: Tensor | None
@@ -329,5 +376,5 @@ PERFORMER = Mixer(
     name="performer",
     factory=Performer,
     options=PerformerOptions,
-    supports=frozenset({"causal", "bidirectional"}),
+    supports=frozenset({"causal", "bidirectional", "maps"}),
 )

@@ -84,7 +84,7 @@ CARDS: Mapping[str, Card] = {
         genes="symbols",
         code="Apache-2.0",
         weights="non-commercial research, a licence of their own",
-        cannot="write genes' vectors or denoised values by command",
+        cannot="write the decoder's vectors of genes or denoised values by command",
     ),
     "scbert": Card(
         species=_HUMAN,

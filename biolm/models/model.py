@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ from biolm.batch import Tokens
 from biolm.io.cells.block import CellBlock, CellSource
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from biolm.batch import Batch
+    from biolm.core.maps import Receive
+    from biolm.errors import ConfigError
 
 __all__ = ["CellModel", "EmbedOptions", "Imputer"]
 
@@ -222,3 +229,56 @@ class CellModel(ABC):
         from biolm.errors import ConfigError
 
         raise ConfigError(f"model {self.name} reads no tokens; use a token model such as geneformer or scgpt")
+
+    def attention(self, batch: Batch, receive: Receive) -> None:  # noqa: ARG002  # models with maps override this
+        """Give the attention maps of each layer in turn.
+
+        Parameters
+        ----------
+        batch
+            Tokens of some cells.
+        receive
+            Takes the maps ``(h, q, s)`` of the cells of the batch, of one layer.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no attention between genes.
+        """
+        raise self.lacks("has no attention between genes")
+
+    def gene_states(self, batch: Batch, options: EmbedOptions) -> Tensor:  # noqa: ARG002
+        """States ``(t, d)`` of the tokens of some cells: what the model makes of each gene there.
+
+        Parameters
+        ----------
+        batch
+            Tokens of some cells.
+        options
+            Which state, and in which precision.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no state of a gene in a cell.
+        """
+        raise self.lacks("has no state of a gene in a cell")
+
+    def gene_table(self) -> NDArray[np.float32]:
+        """Vectors ``(m, d)`` of the genes of the vocabulary, whatever the cell.
+
+        Raises
+        ------
+        ConfigError
+            If the model holds none.
+        """
+        raise self.lacks("holds no vectors of genes")
+
+    def lacks(self, what: str) -> ConfigError:
+        """The refusal of what a model has not, with those that have it."""
+        from biolm.errors import ConfigError
+
+        return ConfigError(
+            f"model {self.name} {what}; use one that reads genes as tokens, such as geneformer, scgpt, "
+            "scbert or uce"
+        )

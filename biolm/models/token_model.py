@@ -16,13 +16,14 @@ from biolm.batch import Batch, Output, Tokens, pack
 from biolm.common_options import PRECISIONS
 from biolm.core import Transformer
 from biolm.core.checkpoint import hash_files
+from biolm.core.maps import Receive
 from biolm.core.pooling import POOLS
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.headed import Headed
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.running import pick_device, pooled
+from biolm.models.running import pick_device, pooled, states_of
 from biolm.vocab.match import GeneMatch
 
 if TYPE_CHECKING:
@@ -170,6 +171,24 @@ class TokenCellModel(Headed, CellModel):
 
     def _skip(self, how: str) -> tuple[int, int]:
         return (0, 0) if how.removesuffix("_l2") in ("cls", "last") else self.preprocessor.special
+
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Give the attention maps of each layer in turn."""
+        self.core.to(batch.ids.device)
+        self.core(batch, logits=False, attentions=receive)
+
+    def gene_states(self, batch: Batch, options: EmbedOptions) -> torch.Tensor:
+        """States ``(t, d)`` of the tokens of some cells."""
+        return states_of(self.core.to(batch.ids.device), batch, self.hidden_state, options)
+
+    def gene_table(self) -> NDArray[np.float32]:
+        """Rows ``(m, d)`` of the embedding table."""
+        token_ids = getattr(self.preprocessor.tokenizer, "token_ids", None)
+        if token_ids is None:
+            raise self.lacks("holds no vectors of genes")
+        table = self.core.embeddings.token.weight.detach().float().cpu().numpy()
+        vectors: NDArray[np.float32] = table[np.asarray(token_ids)]
+        return vectors
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

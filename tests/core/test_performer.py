@@ -13,6 +13,8 @@ from torch import Tensor
 import biolm.core.performer as module
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
+from biolm.core.analysis import attention_profile
+from biolm.core.maps import MapPieces, leading, pieces_of
 from biolm.core.performer import Performer, PerformerOptions, draw_projection, features_of
 from biolm.errors import ConfigError
 
@@ -149,3 +151,40 @@ def test_refused() -> None:
                 vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, position="rope", mixer="performer"
             )
         )
+
+
+@torch.inference_mode()
+def test_maps_are_the_weights_that_are_mixed_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CoreConfig(
+        vocab_size=9,
+        d_model=16,
+        n_layers=1,
+        n_heads=2,
+        d_ff=8,
+        head_dim=8,
+        position="none",
+        mixer="performer",
+    )
+    core, batch = Transformer(config).eval(), Batch.from_padded(torch.arange(14).reshape(2, 7) % 9)
+    performer = core.layers[0].attention
+    query, key, value = (torch.randn(14, 2, 8) for _ in range(3))
+    spans = [(0, 5, 0, 5), (5, 14, 5, 14)]
+    mixed = performer.mix(query, key, value, spans)
+    for largest in (1 << 27, 1):
+        monkeypatch.setattr(module, "_LARGEST_MAP", largest)
+        maps = performer.maps(query, key, spans)
+        assert isinstance(maps[0], Tensor) == (largest > 1)
+        for weights, (start, end, _, _) in zip(maps, spans, strict=True):
+            whole = torch.cat(list(pieces_of(weights)), 1)
+            by_hand = (whole @ value[start:end].transpose(0, 1)).transpose(0, 1)
+            assert relative(by_hand, mixed[start:end]) < TOLERANCE
+        profile = attention_profile(core, batch, skip=(1, 1))
+        assert profile.documents == 2
+        if largest > 1:
+            once = profile
+    assert relative(profile.entropy, once.entropy) < TOLERANCE
+    assert relative(profile.mean_rank, once.mean_rank) < TOLERANCE
+    weights = torch.rand(1, 6, 6)
+    assert torch.equal(leading(weights, 4), weights[:, :4, :4])
+    rows = MapPieces((1, 6, 6), lambda: iter(weights.split(4, 1)))
+    assert torch.equal(torch.cat(list(pieces_of(leading(rows, 5))), 1), weights[:, :5, :5])

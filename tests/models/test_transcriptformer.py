@@ -99,6 +99,20 @@ def test_each_detail_matters(
     assert relative(states, wanted["embed/transformer_output"][keep]) > 1e-3
 
 
+@torch.inference_mode()
+def test_slices_of_attention_and_its_map(network: TranscriptNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = (torch.randn(network.heads, 11, 4) for _ in range(3))
+    bias = torch.rand(11)
+    right = network._map(query, key, bias)
+    assert torch.equal(right.triu(1), torch.zeros_like(right))
+    scores = (query @ key.transpose(1, 2) / 2 + bias) / network.softcap
+    scores = (network.softcap * scores.tanh()).masked_fill(torch.ones(11, 11).triu(1).bool(), -torch.inf)
+    assert relative(right, scores.softmax(2)) < TOLERANCE
+    for queries in (128, 4):
+        monkeypatch.setattr(transcriptformer_network, "_QUERIES", queries)
+        assert relative(network._attend(query, key, value, bias), right @ value) < TOLERANCE
+
+
 @pytest.fixture
 def folder(goldens: Path, tmp_path: Path) -> Path:
     small_systems.transcriptformer(tmp_path, goldens)

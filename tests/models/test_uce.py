@@ -69,6 +69,13 @@ def test_each_detail_matters(
     assert relative(found, wanted["embedding"]) > 1e-3
 
 
+def test_maps_are_the_weights_that_are_mixed_with() -> None:
+    query, key, value = (torch.randn(2, 6, 4) for _ in range(3))
+    bias = torch.tensor([0.0, 0, 0, 0, 1, 1])
+    right = uce_network._biased(query, key, value, bias)
+    assert relative(uce_network._weights(query, key, bias) @ value, right) < TOLERANCE
+
+
 @torch.inference_mode()
 def test_recorded_predictions_of_expression(
     goldens: Path, wanted: dict[str, torch.Tensor], tmp_path: Path

@@ -28,10 +28,9 @@ from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellNetwork", "Receive", "by_document", "choose", "map_of"]
+__all__ = ["CellNetwork", "by_document", "choose", "map_of"]
 
-Receive = Callable[[tuple[Tensor, ...]], None]
-"""Takes the attention maps ``(h, s, s)`` of the documents of a batch, a layer at a time."""
+_GENES = 4096  # of which vectors are made at a time
 
 
 class CellNetwork(CellModel):
@@ -93,10 +92,7 @@ class CellNetwork(CellModel):
         ConfigError
             For a hidden state or compiling, which these systems do not offer, or an unknown pool.
         """
-        if options.hidden_state is not None:
-            raise ConfigError(f"model {self.name} pools its last state only; leave the hidden state out")
-        if options.compile:
-            raise ConfigError(f"model {self.name} is not compiled; leave compile out")
+        self.plain(options)
         how = options.pool or self.pools[0]
         if how not in self.pools:
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
@@ -112,6 +108,19 @@ class CellNetwork(CellModel):
             ):
                 vectors[rows] = self.vectors(batch, how).float().cpu().numpy()
         return vectors
+
+    def plain(self, options: EmbedOptions) -> None:
+        """Refuse what these systems do not offer.
+
+        Raises
+        ------
+        ConfigError
+            For a hidden state or compiling.
+        """
+        if options.hidden_state is not None:
+            raise ConfigError(f"model {self.name} pools its last state only; leave the hidden state out")
+        if options.compile:
+            raise ConfigError(f"model {self.name} is not compiled; leave compile out")
 
     def batches(self, tokens: Tokens, options: EmbedOptions) -> Iterator[NDArray[np.intp]]:
         """Rows of each batch; cells without tokens are in none, and their vectors are zero.
@@ -138,6 +147,25 @@ class CellNetwork(CellModel):
         how
             One of the system's ways to pool.
         """
+
+    def gene_table(self) -> NDArray[np.float32]:
+        """Vectors ``(m, d)`` of genes as they enter the network."""
+        tokenizer: Any = self.preprocessor.tokenizer
+        token_ids = torch.from_numpy(np.asarray(tokenizer.token_ids, np.int64))
+        self.network.to("cpu")
+        with torch.inference_mode():
+            parts = [self.gene_inputs(part) for part in torch.split(token_ids, _GENES)]
+        return torch.cat(parts).float().cpu().numpy()
+
+    def gene_inputs(self, token_ids: Tensor) -> Tensor:  # noqa: ARG002  # networks with such vectors override this
+        """Vectors ``(m, d)`` of gene tokens ``(m,)`` as they enter the network, whatever the cell.
+
+        Raises
+        ------
+        ConfigError
+            If the network has none.
+        """
+        raise self.lacks("holds no vectors of genes")
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""

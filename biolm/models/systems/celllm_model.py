@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Batch
 from biolm.core import Transformer, pool
+from biolm.core.maps import Receive, leading
 from biolm.errors import ConfigError
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
@@ -43,6 +44,19 @@ class Celllm(TokenCellModel):
     ) -> None:
         super().__init__(preprocessor, core, pool="cls", hidden_state=-1, files=files, options=options)
         self.bin_head = bin_head
+
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Maps of each layer between a cell's own tokens; the padding among its keys is left out."""
+        if batch.segments is None:
+            super().attention(batch, receive)
+            return
+        # The padding of a cell is its last token.
+        real = [int(part.sum()) for part in torch.split(batch.segments == 0, batch.lengths.tolist())]
+
+        def own(maps: tuple[Any, ...]) -> None:
+            receive(tuple(leading(each, kept) for each, kept in zip(maps, real, strict=True)))
+
+        super().attention(batch, own)
 
     @torch.inference_mode()
     def _vectors(self, batch: Batch, options: EmbedOptions) -> Tensor:

@@ -183,6 +183,10 @@ class CellPlm(CellModel):
         generator = torch.Generator().manual_seed(seed)
         return latent.gaussian(states, latent.draw(latent.logits(states), generator))[0]
 
+    def gene_table(self) -> NDArray[np.float32]:
+        """Rows ``(g, d)`` of the table that counts are multiplied by."""
+        return self.network.core.embeddings.token.weight.detach().float().cpu().numpy()
+
     def describe(self) -> dict[str, Any]:
         """Plain facts for provenance."""
         return {

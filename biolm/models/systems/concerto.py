@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch
 from biolm.core.checkpoint import load_strict
+from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, InputError
 from biolm.io.cells.hdf5 import open_hdf5
 from biolm.models.preprocessor import CellPreprocessor
@@ -47,14 +48,19 @@ class Teacher(nn.Module):
         self.context = nn.Parameter(torch.zeros(width))
         self.dense = nn.Linear(width, out)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Vectors ``(b, out)``; a cell's genes are all that it sees."""
+    def shares(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight ``(t,)`` of each gene in its cell, its vector ``(t, d)``, and its cell ``(t,)``."""
         assert batch.values is not None
         x = self.embedding(batch.ids) * self.value_norm(batch.values[:, None])
         weights = (torch.tanh(self.keys(x)) @ self.context).exp()
         owner = torch.repeat_interleave(torch.arange(len(batch), device=x.device), batch.lengths)
         sums = weights.new_zeros(len(batch)).index_add(0, owner, weights) + _LEAST
-        mixed = x.new_zeros(len(batch), x.shape[1]).index_add(0, owner, x * (weights / sums[owner])[:, None])
+        return weights / sums[owner], x, owner
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Vectors ``(b, out)``; a cell's genes are all that it sees."""
+        shares, x, owner = self.shares(batch)
+        mixed = x.new_zeros(len(batch), x.shape[1]).index_add(0, owner, x * shares[:, None])
         vectors: Tensor = self.dense(self.norm(torch.tanh(mixed))).relu()
         return vectors
 
@@ -66,6 +72,15 @@ class Concerto(CellNetwork):
         """Vectors ``(b, d)``."""
         vectors: Tensor = self.network(batch)
         return vectors
+
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Weights of a cell's genes: one layer, one head, one query."""
+        shares: Tensor = self.network.shares(batch)[0]  # type: ignore[operator]  # Teacher
+        receive(tuple(part[None, None] for part in torch.split(shares, batch.lengths.tolist())))
+
+    def gene_inputs(self, token_ids: Tensor) -> Tensor:
+        """Rows ``(m, d)`` of the embedding table."""
+        return self.network.get_parameter("embedding.weight")[token_ids]
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch, Tokens
 from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.safe_pickle import Record, read_pickle
@@ -116,15 +117,16 @@ class Encoder(nn.Module):
         classes = shapes.get("predict_linear.weight")
         self.predict_linear = None if classes is None else nn.Linear(classes[1], classes[0])
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Encodings ``(b, d)`` and the weights of each gene in the last block ``(t, h)``."""
+    def forward(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Encodings ``(b, d)`` and the weights of each gene in each block ``(t, h)``."""
         assert batch.values is not None
         table: Tensor = self.embedding["feature_embedding"]["word_embed"].weight  # type: ignore[index]
         owner = torch.repeat_interleave(torch.arange(len(batch), device=table.device), batch.lengths)
         query, keys = table[_QUERY].expand(len(batch), -1), table[batch.ids] * batch.values[:, None]
-        weights = keys.new_zeros(0)
+        weights = []
         for block in _blocks(self.encoder):
-            query, weights = block(query, keys, owner)
+            query, given = block(query, keys, owner)
+            weights.append(given)
         return query, weights
 
     def classify(self, encodings: Tensor) -> Tensor:
@@ -153,6 +155,16 @@ class ScTrans(CellNetwork):
         """Vectors ``(b, d)``."""
         encodings: Tensor = self.network(batch)[0]
         return self.network.projection_head(encodings) if how == "projection" else encodings  # type: ignore
+
+    def attention(self, batch: Batch, receive: Receive) -> None:
+        """Weights of a cell's genes for its one query, of each block."""
+        for weights in self.network(batch)[1]:
+            receive(tuple(part.T[:, None] for part in torch.split(weights, batch.lengths.tolist())))
+
+    def gene_inputs(self, token_ids: Tensor) -> Tensor:
+        """Rows ``(m, d)`` of the embedding table."""
+        table: Tensor = self.network.get_parameter("embedding.feature_embedding.word_embed.weight")
+        return table[token_ids]
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:

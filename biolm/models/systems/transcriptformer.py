@@ -24,6 +24,7 @@ from torch import Tensor
 from biolm.adapters.cells.continuous import ContinuousTokenizer
 from biolm.batch import Batch, Tokens
 from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, InputError
 from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
@@ -31,8 +32,9 @@ from biolm.io.cells.hdf5 import open_hdf5
 from biolm.io.contained import member_of
 from biolm.io.json_file import read_json
 from biolm.models.context import ContextColumn
+from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import CellNetwork, Receive
+from biolm.models.systems.cell_network import CellNetwork
 from biolm.models.systems.transcriptformer_network import TranscriptNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -127,6 +129,17 @@ class TranscriptFormer(CellNetwork):
         if how == "published":
             return sums / self.length
         return sums / torch.bincount(owner[kept], minlength=len(batch))[:, None]
+
+    def gene_inputs(self, token_ids: Tensor) -> Tensor:
+        """Vectors ``(m, d)`` made of those of proteins."""
+        vectors: Tensor = self.network.gene_vectors(token_ids)  # type: ignore[operator]  # TranscriptNetwork
+        return vectors
+
+    def gene_states(self, batch: Batch, options: EmbedOptions) -> Tensor:
+        """States ``(t, d)`` of the last layer."""
+        self.plain(options)
+        states: Tensor = self.network(batch)
+        return states
 
     def attention(self, batch: Batch, receive: Receive) -> None:
         """Attention maps of each layer."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from biolm.batch import Batch
-from biolm.models.systems.cell_network import Receive, by_document, map_of
+from biolm.core.maps import Receive
+from biolm.models.systems.cell_network import by_document, map_of
 
 __all__ = ["TranscriptNetwork"]
 

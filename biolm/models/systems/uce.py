@@ -29,13 +29,14 @@ from biolm.adapters.cells.draws import cell_seeds, uniform
 from biolm.adapters.cells.rows import prepare
 from biolm.batch import Batch, Tokens
 from biolm.core.checkpoint import read_torch
+from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_pickle
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import CellNetwork, Receive, choose
+from biolm.models.systems.cell_network import CellNetwork, choose
 from biolm.models.systems.uce_network import UceNetwork, read_network
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -158,6 +159,17 @@ class Uce(CellNetwork):
         """Vectors ``(b, d)``."""
         vectors: Tensor = self.network(batch)
         return vectors
+
+    def gene_inputs(self, token_ids: Tensor) -> Tensor:
+        """Vectors ``(m, d)`` made of those of proteins."""
+        vectors: Tensor = self.network.token_vectors(token_ids)  # type: ignore[operator]  # UceNetwork
+        return vectors
+
+    def gene_states(self, batch: Batch, options: EmbedOptions) -> Tensor:
+        """States ``(t, d)`` of the last layer."""
+        self.plain(options)
+        states: Tensor = self.network.states(batch)  # type: ignore[operator]  # UceNetwork
+        return states
 
     def attention(self, batch: Batch, receive: Receive) -> None:
         """Attention maps of each layer; of the cell's own tokens, where a batch holds no padding."""

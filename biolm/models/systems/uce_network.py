@@ -16,8 +16,9 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from biolm.batch import Batch
 from biolm.core.checkpoint import load_strict, read_torch
+from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models.systems.cell_network import Receive, by_document, map_of
+from biolm.models.systems.cell_network import by_document, map_of
 
 __all__ = ["UceNetwork", "read_network"]
 

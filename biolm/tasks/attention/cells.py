@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.common_options import Device
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
 from biolm.jobs.bind import bind_genes, loaded
 from biolm.jobs.settings import ReadingSettings
+from biolm.models.model import CellModel
 from biolm.options import Option, read_options
 from biolm.progress import progress
 from biolm.report.picture import picture_format
@@ -26,7 +28,7 @@ from biolm.report.picture import picture_format
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from biolm.models.model import CellModel
+    from biolm.models.preprocessor import CellPreprocessor
 
 __all__ = [
     "FIGURES",
@@ -94,29 +96,27 @@ def attention_of_cells(
     data
         Cells, as for :func:`biolm.embed`.
     model
-        A token model (geneformer, scgpt), its folder or name.
+        A model that attends to genes (geneformer, scgpt, scbert, uce ...), its folder or name.
     options
         See :class:`AttentionSettings`.
 
     Raises
     ------
     ConfigError
-        If the model reads no tokens with the core.
+        If the model has no attention between genes.
     InputError
         If no cell has two tokens.
     """
     from biolm.batch import Batch
-    from biolm.core.analysis import attention_profile
-    from biolm.models.token_model import TokenCellModel, pick_device
+    from biolm.core.analysis import profile_maps
+    from biolm.models.running import pick_device
 
     settings: AttentionSettings = read_options(AttentionSettings, options, "attention")
     reader = loaded(model)
-    if not isinstance(reader, TokenCellModel):
-        raise ConfigError(
-            f"model {reader.name} has no attention; use a token model such as geneformer or scgpt"
-        )
+    if type(reader).attention is CellModel.attention:
+        raise reader.lacks("has no attention between genes")
     place = pick_device(settings.device)
-    reader.core.to(place)
+    preprocessor: CellPreprocessor = reader.preprocessor  # type: ignore[attr-defined]  # who attends reads tokens
     total: dict[str, NDArray[np.float64]] = {}
     used = 0
     with open_table(data, matrix=settings.matrix) as source:
@@ -129,7 +129,10 @@ def attention_of_cells(
                 tokens = reader.tokenize(block, match, seed=settings.seed)
                 advance(1)
                 batch = Batch.from_tokens(tokens).to(place)
-                profile = attention_profile(reader.core, batch, skip=reader.preprocessor.special)
+                if not batch.max_length:
+                    continue
+                run = partial(reader.attention, batch)
+                profile = profile_maps(run, skip=preprocessor.special)
                 if not profile.documents:
                     continue
                 for name in FIGURES:

@@ -168,6 +168,8 @@ def _cells(
     """Chosen genes of each cell and the attention between them, times the number of its genes."""
     import torch
 
+    from biolm.core.maps import mean_over_heads
+
     first, last = model.preprocessor.special
     device = next(model.core.parameters()).device
     for row in range(len(tokens)):
@@ -179,7 +181,7 @@ def _cells(
         maps: list[torch.Tensor] = []
 
         def receive(by_layer: tuple[torch.Tensor, ...], maps: list[torch.Tensor] = maps) -> None:
-            maps.append(by_layer[0].double().mean(0).cpu())
+            maps.append(mean_over_heads(by_layer[0]).double().cpu())
 
         with torch.inference_mode():
             batch = Batch.from_tokens(tokens, np.array([row])).to(device)

@@ -177,7 +177,7 @@ def contextual(
     data
         An AnnData, or the path of an h5ad, zarr, loom, 10x or csv table.
     model
-        A model that reads tokens (Geneformer, scGPT, one trained with biolm).
+        A model that gives every gene a state (Geneformer, scGPT, scBERT, UCE, one trained with biolm ...).
     group
         Column of the cell table, such as cell type: a vector for every gene in every group.
     minimum_cells
@@ -188,14 +188,15 @@ def contextual(
     Raises
     ------
     ConfigError
-        If the model reads no tokens.
+        If the model has no state of a gene in a cell.
     InputError
         If the column is missing, or no gene is left.
     """
     settings: ContextSettings = read_options(ContextSettings, options, "genes vectors")
     if minimum_cells < 1:
         raise ConfigError(f"minimum cells must be at least 1, not {minimum_cells}")
-    reader = token_model_of(loaded(model))
+    reader = loaded(model)
+    _token_ids(reader)
     with open_table(data, matrix=settings.matrix) as source:
         job = prepare(source, reader, settings, lambda name: open_table(data, matrix=name))
         titles, codes = _groups(source, group)
@@ -216,7 +217,9 @@ def contextual(
         "checkpoint": job.facts,
         "biolm_version": biolm.__version__,
         "genes": job.match.report.as_dict(),
-        "hidden_state": reader.hidden_state if settings.hidden_state is None else settings.hidden_state,
+        "hidden_state": getattr(reader, "hidden_state", -1)
+        if settings.hidden_state is None
+        else settings.hidden_state,
         "seed": settings.seed,
         "group": group,
     }
@@ -231,40 +234,61 @@ def contextual(
 
 
 class _Sums:
-    """Sums of hidden states by group and gene, ``(groups * genes, d)``."""
+    """Sums of hidden states by group and gene, ``(groups * genes, d)``.
+
+    A gene that a cell holds several times counts once, with the mean of its states.
+    """
 
     def __init__(
-        self, model: TokenCellModel, rows: NDArray[np.int64], groups: int, settings: CellSettings
+        self, model: CellModel, rows: NDArray[np.int64], groups: int, settings: CellSettings
     ) -> None:
         self._model, self._settings = model, settings
-        token_ids = np.asarray(model.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # ours have it
-        self._place = np.full(model.core.config.vocab_size, -1, np.int64)
+        token_ids = _token_ids(model)
+        self._place = np.full(int(token_ids.max()) + 2, -1, np.int64)  # the last for all tokens behind genes
         self._place[token_ids[rows]] = np.arange(len(rows))
         self._genes = len(rows)
-        # Of states: a system may join or project them to vectors of cells of another width.
-        self.totals = np.zeros((groups * len(rows), model.core.config.d_model))
         self.counts = np.zeros(groups * len(rows), np.int64)
+        # Of states: a system may join or project them to vectors of cells of another width.
+        self.totals = np.zeros((len(self.counts), 0))
 
     def add(self, tokens: Tokens, codes: NDArray[np.int64]) -> None:
         """Add the cells of a block; ``codes`` are their groups, -1 for none."""
         import torch
 
-        from biolm.models.running import pick_device, states_of
+        from biolm.models.running import pick_device
 
         device = pick_device(self._settings.device)
-        core = self._model.core.to(device)
         options = EmbedOptions(hidden_state=self._settings.hidden_state, precision=self._settings.precision)
-        for rows in pack(tokens, self._settings.batch_tokens):
+        filled = np.flatnonzero(tokens.lengths)
+        for places in pack(tokens.take(filled), self._settings.batch_tokens):
+            rows = filled[places]
             batch = Batch.from_tokens(tokens, rows)
             with torch.inference_mode():
-                states = states_of(core, batch.to(device), self._model.hidden_state, options).double().cpu()
-            gene = self._place[batch.ids.numpy()]
-            group = np.repeat(codes[rows], batch.lengths.numpy())
+                states = self._model.gene_states(batch.to(device), options).double().cpu()
+            if not self.totals.shape[1]:
+                self.totals = np.zeros((len(self.counts), states.shape[1]))
+            gene = self._place[np.minimum(batch.ids.numpy(), len(self._place) - 1)]
+            cell = np.repeat(np.arange(len(rows)), batch.lengths.numpy())
+            group = codes[rows][cell]
             # Special tokens, and genes that the file lacks, have no row.
             used = np.flatnonzero((gene >= 0) & (group >= 0))
+            pair = cell[used] * self._genes + gene[used]
+            _, first, pairs, times = np.unique(
+                pair, return_index=True, return_inverse=True, return_counts=True
+            )
             key = group[used] * self._genes + gene[used]
-            torch.from_numpy(self.totals).index_add_(0, torch.from_numpy(key), states[torch.from_numpy(used)])
-            self.counts += np.bincount(key, minlength=len(self.counts))
+            scaled = states[torch.from_numpy(used)] / torch.from_numpy(times[pairs])[:, None]
+            torch.from_numpy(self.totals).index_add_(0, torch.from_numpy(key), scaled)
+            self.counts += np.bincount(key[first], minlength=len(self.counts))
+
+
+def _token_ids(model: CellModel) -> NDArray[np.int64]:
+    """Token ``(m,)`` of each gene."""
+    tokenizer = getattr(getattr(model, "preprocessor", None), "tokenizer", None)
+    token_ids = getattr(tokenizer, "token_ids", None)
+    if token_ids is None or type(model).gene_states is CellModel.gene_states:
+        raise model.lacks("has no state of a gene in a cell")
+    return np.asarray(token_ids, np.int64)
 
 
 def check_output(target: Path, *, overwrite: bool) -> None:
@@ -317,10 +341,7 @@ def _table(model: CellModel) -> NDArray[np.float32]:
     vectors = getattr(model, "vectors", None)
     if isinstance(vectors, np.ndarray) and len(vectors) == len(model.vocabulary):
         return vectors
-    reader = token_model_of(model)
-    weight = reader.core.embeddings.token.weight.detach().float().cpu().numpy()
-    table: NDArray[np.float32] = weight[np.asarray(reader.preprocessor.tokenizer.token_ids)]  # type: ignore[attr-defined]
-    return table
+    return model.gene_table()
 
 
 def token_model_of(model: CellModel) -> TokenCellModel:

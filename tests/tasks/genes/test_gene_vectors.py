@@ -77,7 +77,7 @@ def test_files_of_genes(tmp_path: Path, shipped_cells: Path) -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ConfigError, match="reads no tokens of genes"):
+    with pytest.raises(ConfigError, match="has no state of a gene in a cell"):
         contextual(make_cells(), model=load())
     with pytest.raises(InputError, match="has no column 'kind' but type"):
         contextual(make_cells(), model=make_model(), group="kind", device="cpu")
