@@ -150,9 +150,11 @@ def test_words_are_those_of_the_field() -> None:
 
 # Variables that say what happened to a thing and not what it is.
 NAMELESS = {"found", "held", "made", "said", "told"}
-ANNOTATE = Path("biolm/tasks/annotate")
+_ANNOTATE = "annotator calls cells distance fit frozen labelled naming novelty packing rows score table tune"
+_SYSTEMS = "cell_network cellfactors transcriptformer uce"
 STILL_NAMELESS = {
-    Path("biolm/models/systems/cellfactors.py"),
+    *(Path(f"biolm/tasks/annotate/{name}.py") for name in _ANNOTATE.split()),
+    *(Path(f"biolm/models/systems/{name}.py") for name in _SYSTEMS.split()),
 }
 
 
@@ -161,7 +163,7 @@ def test_variables_name_the_thing() -> None:
     nameless = []
     for path in MODULES:
         name = path.relative_to(REPOSITORY)
-        if name in STILL_NAMELESS or ANNOTATE in name.parents:
+        if name in STILL_NAMELESS:
             continue
         tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         functions = [node for node in tree if isinstance(node, ast.FunctionDef)]

@@ -194,12 +194,12 @@ def _vectors(
         "allow_normalised": settings.allow_normalised,
     }
     if data is None:
-        found = static(model)
+        gene_vectors = static(model)
     elif hasattr(model, "preprocessor"):
-        found = contextual(data, model=model, device=settings.device, seed=settings.seed, **options)
+        gene_vectors = contextual(data, model=model, device=settings.device, seed=settings.seed, **options)
     else:
-        found = static(model, data, **options)
-    return found.vectors, found.ids
+        gene_vectors = static(model, data, **options)
+    return gene_vectors.vectors, gene_vectors.ids
 
 
 def _codes(
@@ -230,9 +230,10 @@ def _codes(
     _refuse_contradictions(against)
     sizes = np.bincount(codes[codes >= 0], minlength=len(classes))
     if len(classes) < 2 or sizes.min() < 3:
-        held = ", ".join(f"'{name}' {size}" for name, size in zip(classes, sizes, strict=True))
+        sizes_named = ", ".join(f"'{name}' {size}" for name, size in zip(classes, sizes, strict=True))
         raise InputError(
-            f"labels of genes need two classes with three known genes each, but there are: {held or 'none'}"
+            f"labels of genes need two classes with three known genes each, but there "
+            f"are: {sizes_named or 'none'}"
         )
     return codes, classes
 
@@ -253,9 +254,9 @@ def _frozen(
     truth = codes[known]
     same = np.unique(vectors[known], axis=0, return_inverse=True)[1].reshape(-1)
     unseen = np.zeros((len(known), len(classes)))
-    held: dict[str, NDArray[np.float64]] = {"majority class": np.zeros_like(unseen)}
+    by_method: dict[str, NDArray[np.float64]] = {"majority class": np.zeros_like(unseen)}
     if levels is not None:
-        held["expression level"] = np.zeros_like(unseen)
+        by_method["expression level"] = np.zeros_like(unseen)
     units = truth[np.unique(same, return_index=True)[1]]
     folds = min(5, int(np.bincount(units, minlength=len(classes)).min()))
     if folds < 2:
@@ -264,15 +265,15 @@ def _frozen(
         unseen[split.test] = _logits(vectors[known], truth, split.train, len(classes))[split.test]
         names = truth[split.train].astype(str)
         shares = BASELINES["majority class"](vectors[known][split.train], names)
-        held["majority class"][split.test] = shares.predict_proba(vectors[known][split.test])
+        by_method["majority class"][split.test] = shares.predict_proba(vectors[known][split.test])
         if levels is not None:
             level = fit_linear(levels[known][split.train], names)
-            held["expression level"][split.test] = level.predict_proba(levels[known][split.test])
+            by_method["expression level"][split.test] = level.predict_proba(levels[known][split.test])
     temperature = temperature_of(unseen, truth)
     called = probabilities(_logits(vectors, codes, known, len(classes)), temperature)
     called[known] = probabilities(unseen, temperature)
     rows = [row("biolm linear", truth, called[known], settings.seed)]
-    rows += [row(name, truth, found, settings.seed) for name, found in held.items()]
+    rows += [row(name, truth, values, settings.seed) for name, values in by_method.items()]
     report = {"folds": folds, "genes_that_share_a_vector": len(known) - len(units)}
     return _calls(genes, codes, classes, called, report | _scores(rows))
 
@@ -301,15 +302,15 @@ def _levels(
         return None
     with open_table(data, matrix=settings.matrix) as source:
         match = prepare(source, model, settings).match
-        sums, found = np.zeros(len(model.vocabulary)), np.zeros(len(model.vocabulary))
+        sums, counts = np.zeros(len(model.vocabulary)), np.zeros(len(model.vocabulary))
         for block in source.blocks():
             target = match.target[block.indices]
             np.add.at(sums, target[target >= 0], block.data[target >= 0])
-            np.add.at(found, target[target >= 0], block.data[target >= 0] > 0)
+            np.add.at(counts, target[target >= 0], block.data[target >= 0] > 0)
         cells = source.n_cells
     order = {gene: place for place, gene in enumerate(model.vocabulary.genes)}
     rows = [order[gene] for gene in genes.tolist()]
-    return np.stack([np.log1p(sums[rows] / cells), found[rows] / cells], axis=1).astype(np.float32)
+    return np.stack([np.log1p(sums[rows] / cells), counts[rows] / cells], axis=1).astype(np.float32)
 
 
 def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: FitSettings) -> GeneCalls:
@@ -352,12 +353,12 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     return _calls(genes, codes, classes, called, {"test_genes": len(test), **_scores(scores)})
 
 
-def _means(found: NDArray[np.float64], place: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+def _means(counts: NDArray[np.float64], place: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
     """``(r, c)`` mean over the tokens ``(u, c)`` of each gene."""
     used = place >= 0
     where = np.searchsorted(rows, place[used])
-    sums = np.zeros((len(rows), found.shape[1]))
-    np.add.at(sums, where, found[used])
+    sums = np.zeros((len(rows), counts.shape[1]))
+    np.add.at(sums, where, counts[used])
     return np.asarray(sums / np.bincount(where, minlength=len(rows))[:, None])
 
 

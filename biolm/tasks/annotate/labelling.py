@@ -98,22 +98,22 @@ class Labelling:
             ``(s, c)`` calibrated probabilities, or numbers ``(s, 1)``.
         """
         key, names = self.key, np.array(block.names)
-        found: dict[str, NDArray[Any]] = {"name": names}
+        columns: dict[str, NDArray[Any]] = {"name": names}
         if self.per_residue:
             lengths = block.lengths
-            found["name"] = np.repeat(names, lengths)
-            found["position"] = np.arange(len(block.letters)) - np.repeat(block.offsets[:-1], lengths) + 1
-            found["letter"] = block.letters.view("S1").astype(np.str_)
+            columns["name"] = np.repeat(names, lengths)
+            columns["position"] = np.arange(len(block.letters)) - np.repeat(block.offsets[:-1], lengths) + 1
+            columns["letter"] = block.letters.view("S1").astype(np.str_)
         if not self.classes:
-            return {**found, key: scores[:, 0].astype(np.float32)}
+            return {**columns, key: scores[:, 0].astype(np.float32)}
         confidence = np.asarray(scores.max(1), np.float32)
         low = np.zeros(len(scores), bool) if self.threshold is None else confidence < self.threshold
         labels = np.array([*self.classes, UNKNOWN])
-        found[key] = labels[np.where(low, len(labels) - 1, scores.argmax(1))]
-        found[f"{key}_confidence"] = confidence
+        columns[key] = labels[np.where(low, len(labels) - 1, scores.argmax(1))]
+        columns[f"{key}_confidence"] = confidence
         for number, name in enumerate(self.classes):
-            found[f"{key}_p_{name}"] = scores[:, number].astype(np.float32)
-        return found
+            columns[f"{key}_p_{name}"] = scores[:, number].astype(np.float32)
+        return columns
 
     def table(self, block: SequenceBlock, scores: NDArray[np.float64]) -> AnnData:
         """An AnnData with a row for each sample, named by its sequence and, of letters, by its position.
@@ -137,21 +137,21 @@ class Labelling:
         table = pd.DataFrame(kept, index=names)
         if self.classes:
             table[key] = pd.Categorical(kept[key])
-        made = anndata.AnnData(obs=table)
+        adata = anndata.AnnData(obs=table)
         if self.classes:
-            made.obsm[f"{key}_probabilities"] = scores.astype(np.float32)
+            adata.obsm[f"{key}_probabilities"] = scores.astype(np.float32)
             facts = {**facts, "classes": np.array(self.classes)}
-        made.uns["biolm"] = {key: {key: value for key, value in facts.items() if value is not None}}
-        return made
+        adata.uns["biolm"] = {key: {key: value for key, value in facts.items() if value is not None}}
+        return adata
 
-    def write(self, parts: Parts, made: Path) -> int:
+    def write(self, parts: Parts, target: Path) -> int:
         """Write a table of all blocks of a job, by the ending of a path that does not exist yet.
 
         Parameters
         ----------
         parts
             Results of the blocks.
-        made
+        target
             The path.
 
         Returns
@@ -162,11 +162,11 @@ class Labelling:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
         scores = parts.joined("scores")
-        if made.suffix == ".h5ad":
-            write_anndata(self.table(block, scores), made)
+        if target.suffix == ".h5ad":
+            write_anndata(self.table(block, scores), target)
         else:
             columns = [self.columns(block, scores)]
-            write_table(made, columns, self.facts, schema="biolm.sequence_labels/1")
+            write_table(target, columns, self.facts, schema="biolm.sequence_labels/1")
         return len(names)
 
 
@@ -265,9 +265,9 @@ class SequencePrediction:
         """How scores become labels: merging reads neither the sequences nor the annotator."""
         return {"labelling": asdict(self.labelling)}
 
-    def write(self, parts: Parts, made: Path, form: str) -> None:  # noqa: ARG002  # the ending says it
+    def write(self, parts: Parts, target: Path, form: str) -> None:  # noqa: ARG002  # the ending says it
         """Write a table with a row for each sample."""
-        self.labelling.write(parts, made)
+        self.labelling.write(parts, target)
 
     def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:  # noqa: ARG002
         """A new AnnData with a row for each sample."""
@@ -278,10 +278,10 @@ def merge_labels(merging: Merging) -> int:
     """Write the labels of all shards as the whole job would; how many sequences there are."""
     merging.refuse_data("labels of sequences")
     merging.refuse_form()
-    held = merging.facts["labelling"]
-    labelling = Labelling(**{**held, "classes": tuple(held["classes"])})
+    content = merging.facts["labelling"]
+    labelling = Labelling(**{**content, "classes": tuple(content["classes"])})
     check_ending(merging.target, per_residue=labelling.per_residue)
-    merging.write(lambda made: labelling.write(merging.parts, made))
+    merging.write(lambda target: labelling.write(merging.parts, target))
     return sum(len(part["lengths"]) for part in merging.parts)
 
 

@@ -52,8 +52,8 @@ def fit_parts(
         return {part: Frozen(each, (part,), 1.0, 0.0) for part, each in maps.items()}
     # What reads expression of cells reads k-mers of sequences.
     names = {part: "expression" if part == "kmers" else part for part in parts}
-    found = fit_variants(points, settings.classifier, list(names.values()), distances=training.distances)
-    return {part: found[name] for part, name in names.items()}
+    fitted = fit_variants(points, settings.classifier, list(names.values()), distances=training.distances)
+    return {part: fitted[name] for part, name in names.items()}
 
 
 def fit_numbers_of(points: Points, parts: Sequence[str], settings: FitSettings) -> Mapping[str, Any]:

@@ -174,10 +174,10 @@ class SequenceTraining:
     def vectors(self, model: SequenceModel) -> NDArray[np.float32]:
         """Vectors of the points by a model: the one there is, or one that was trained further."""
         samples, chosen = self.samples, self.settings
-        found = vectors_of(
+        vectors = vectors_of(
             model, samples.block, per_residue=samples.per_residue, pool=chosen.pool, settings=chosen
         )
-        return found[self.known]
+        return vectors[self.known]
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with this head."""

@@ -77,20 +77,20 @@ class Solution:
         """``(m,)`` the mean training row: what maps say beyond it can be compared between folds."""
         return np.asarray(self.points.table[self.rows].mean(0), np.float32).reshape(-1)
 
-    def offsets(self, found: LinearMap) -> NDArray[np.float64]:
+    def offsets(self, linear: LinearMap) -> NDArray[np.float64]:
         """``(n, c)`` what a map says of each row beside its vectors."""
-        said = np.asarray(self.points.table @ found.genes, np.float64)
-        return said - self.centre @ found.genes
+        scores = np.asarray(self.points.table @ linear.genes, np.float64)
+        return scores - self.centre @ linear.genes
 
-    def target(self, found: LinearMap, offsets: NDArray[np.float64]) -> Target:
+    def target(self, linear: LinearMap, offsets: NDArray[np.float64]) -> Target:
         """Where fine-tuning starts: a map's weights on vectors, and what is said beside them."""
         from biolm.training.linear_start import Target
 
         kind: Any = np.int64 if self.column.classes else np.float64
         return Target(
             wanted=self.column.codes.astype(kind),
-            weights=found.vectors,
-            bias=found.bias + self.centre @ found.genes,
+            weights=linear.vectors,
+            bias=linear.bias + self.centre @ linear.genes,
             offsets=offsets,
             temperature=self.temperature,
         )
@@ -192,16 +192,16 @@ def choose(
     offsets = [_unseen(each, own, folds) for each, own in zip(solutions, maps, strict=True)]
 
     def targets(fold: int | None) -> dict[str, Target]:
-        found = {}
+        by_column = {}
         for each, own, beside in zip(solutions, maps, offsets, strict=True):
             start = each.whole if fold is None else own[fold]
-            found[each.column.name] = each.target(start, beside)
-        return found
+            by_column[each.column.name] = each.target(start, beside)
+        return by_column
 
     first = folds[0]
     start = make(targets(0), first.train, rates[0]).logits(first.test)
     nothing = _loss(solutions, start, first.test)
-    best, looks, said = nothing, 0, start
+    best, looks, chosen_logits = nothing, 0, start
     facts: dict[str, Any] = {"folds": len(folds), "rates": list(rates), "loss_at_0_steps": round(nothing, 6)}
     courses = [
         (tried, _course(make(targets(0), first.train, tried), solutions, first.test, nothing, epochs))
@@ -209,14 +209,14 @@ def choose(
     ]
     begun = [(tried, list(islice(course, _PATIENCE)), course) for tried, course in courses]
     rate, seen, course = min(begun, key=lambda each: min(loss for _, loss, _ in each[1]))
-    for place, loss, found in chain(seen, course):
+    for place, loss, predicted in chain(seen, course):
         if loss < best - _FALL:
-            best, looks, said = loss, place, found
+            best, looks, chosen_logits = loss, place, predicted
     facts |= {"chosen_loss": round(best, 6)}
     if not looks:
         return Choice(rate=rate, looks=0, facts=facts)
     log.info("fine-tuning: rate %g for %.3g epochs, to be confirmed on other folds", rate, looks / 2)
-    before, after = [start], [said]
+    before, after = [start], [chosen_logits]
     for number, fold in enumerate(folds[1:], 1):
         tuner = make(targets(number), fold.train, rate)
         before.append(tuner.logits(fold.test))
@@ -229,7 +229,7 @@ def choose(
         rate=rate,
         looks=looks if confirmed else 0,
         facts=facts,
-        logits={name: np.concatenate([each[name] for each in after]) for name in said},
+        logits={name: np.concatenate([each[name] for each in after]) for name in chosen_logits},
         folds=folds,
         targets=targets(None),
     )
@@ -240,10 +240,10 @@ def _unseen(solution: Solution, maps: Sequence[LinearMap], folds: Sequence[Split
 
     Beside a map that did, the network would find next to nothing left to learn.
     """
-    found = solution.offsets(solution.whole)
+    offsets = solution.offsets(solution.whole)
     for own, fold in zip(maps, folds, strict=True):
-        found[fold.test] = solution.offsets(own)[fold.test]
-    return found
+        offsets[fold.test] = solution.offsets(own)[fold.test]
+    return offsets
 
 
 def _course(
@@ -253,9 +253,9 @@ def _course(
     step, lowest, waited = look_steps(tuner), nothing, 0
     for place in range(1, max(1, -(-epochs * tuner.epoch_steps // step)) + 1):
         tuner.run(step)
-        found = tuner.logits(test)
-        loss = _loss(solutions, found, test)
-        yield place, loss, found
+        logits = tuner.logits(test)
+        loss = _loss(solutions, logits, test)
+        yield place, loss, logits
         lowest, waited = (loss, 0) if loss < lowest - _FALL else (lowest, waited + 1)
         if waited >= _PATIENCE:
             return
@@ -284,10 +284,10 @@ def held_losses(
     if not solution.column.classes:
         spread = max(float(solution.column.codes[solution.rows].var()), 1e-12)
         return np.asarray((logits[:, 0] - wanted) ** 2 / spread)
-    found = probabilities(logits, temperature_of(logits, wanted))[np.arange(len(rows)), wanted]
+    likely = probabilities(logits, temperature_of(logits, wanted))[np.arange(len(rows)), wanted]
     sizes = np.bincount(wanted)
     weights = len(rows) / ((sizes > 0).sum() * sizes[wanted])
-    return np.asarray(-np.log(np.maximum(found, 1e-12)) * weights)
+    return np.asarray(-np.log(np.maximum(likely, 1e-12)) * weights)
 
 
 def _confirmed(

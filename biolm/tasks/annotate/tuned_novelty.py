@@ -65,6 +65,6 @@ def novelty_beside(
     distance = Distance.limited(spaces, far, settings.reject / 2)
     near = None if points.factors is None else unseen("factors")
     known = np.concatenate([np.isin(points.codes[fold.test], points.codes[fold.train]) for fold in folds])
-    held = points.take(np.concatenate([fold.test for fold in folds]))
+    test_points = points.take(np.concatenate([fold.test for fold in folds]))
     doubt = doubt_of(confidence, threshold, distance.over_limits(far))
-    return distance, fit_novelty(learned, held, known, doubt, near, settings)
+    return distance, fit_novelty(learned, test_points, known, doubt, near, settings)
