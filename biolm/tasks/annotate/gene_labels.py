@@ -70,7 +70,15 @@ class GeneCalls:
     report: Mapping[str, Any]
 
     def write(self, target: Path, *, overwrite: bool = False) -> None:
-        """Write a table (``.tsv``, ``.csv`` or ``.parquet``) with one row a gene."""
+        """Write a table (``.tsv``, ``.csv`` or ``.parquet``) with one row a gene.
+
+        Parameters
+        ----------
+        target
+            The output; its ending names the format.
+        overwrite
+            Whether it may be replaced.
+        """
         columns: dict[str, NDArray[Any]] = {
             "gene": self.genes,
             "label": self.labels,

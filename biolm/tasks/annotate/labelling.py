@@ -266,11 +266,31 @@ class SequencePrediction:
         return {"labelling": asdict(self.labelling)}
 
     def write(self, parts: Parts, target: Path, form: str) -> None:  # noqa: ARG002  # the ending says it
-        """Write a table with a row for each sample."""
+        """Write a table with a row for each sample.
+
+        Parameters
+        ----------
+        parts
+            Results of all blocks.
+        target
+            Path that does not exist yet.
+        form
+            Format of the output.
+        """
         self.labelling.write(parts, target)
 
     def table(self, parts: Iterable[Arrays], given: AnnData | None, *, copy: bool) -> AnnData:  # noqa: ARG002
-        """A new AnnData with a row for each sample."""
+        """A new AnnData with a row for each sample.
+
+        Parameters
+        ----------
+        parts
+            Results of all blocks.
+        given
+            What the user gave.
+        copy
+            Leave that as it is.
+        """
         return self.labelling.table(self.block, np.concatenate([part["scores"] for part in parts]))
 
 

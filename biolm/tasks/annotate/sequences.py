@@ -114,7 +114,15 @@ class SequenceTraining:
         return np.flatnonzero(np.isin(self.samples.owner[self.known], sequences))
 
     def baselines(self, column: Labels, split: Split) -> Sequence[Row | NumberRow]:
-        """Scores of the baselines on the same split."""
+        """Scores of the baselines on the same split.
+
+        Parameters
+        ----------
+        column
+            The labels.
+        split
+            Training and test rows, those of the annotator.
+        """
         letters = "letters nearby" if self.samples.per_residue else "k-mers"
         if column.classes:
             fits = {
@@ -137,7 +145,15 @@ class SequenceTraining:
         ]
 
     def about(self, column: Labels, split: Split) -> dict[str, Any]:  # noqa: ARG002  # as of rows
-        """What was split, and how."""
+        """What was split, and how.
+
+        Parameters
+        ----------
+        column
+            The labels.
+        split
+            Training and test rows.
+        """
         samples, chosen, sides = self.samples, self.settings, self.sides
         identity = usual_identity(samples.block) if chosen.identity is None else chosen.identity
         how = f"whole clusters at {identity:.0%} identity" if chosen.split == "clusters" else "random"
@@ -157,7 +173,19 @@ class SequenceTraining:
         split: Split | None = None,  # noqa: ARG002
         measured: Mapping[str, Frozen] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """How many samples each class has."""
+        """How many samples each class has.
+
+        Parameters
+        ----------
+        column
+            The labels.
+        points
+            What classifiers read; None where they were trained otherwise.
+        split
+            Training and test rows.
+        measured
+            Classifiers that did not see the test rows, by part.
+        """
         if not column.classes:
             return {}
         sizes = np.bincount(column.codes, minlength=len(column.classes))
@@ -180,7 +208,15 @@ class SequenceTraining:
         return vectors[self.known]
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
-        """The annotator with this head."""
+        """The annotator with this head.
+
+        Parameters
+        ----------
+        reference
+            Of the training data, for provenance.
+        heads
+            One for each column.
+        """
         settings = {"settings": self.settings.used("sequences"), **self.tally.facts()}
         return Annotator(
             model=trained.get("model", self.model),
@@ -210,6 +246,19 @@ class SequenceKind:
     ) -> SequenceTraining:
         """Read labelled sequences and the table of their labels.
 
+        Parameters
+        ----------
+        modality
+            Entry of the data.
+        source
+            Open data.
+        wanted
+            Labels to learn.
+        model
+            Whose vectors are read.
+        settings
+            Choices of fitting.
+
         Raises
         ------
         InputError, ConfigError
@@ -232,7 +281,15 @@ class SequenceKind:
         return training
 
     def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:
-        """By the ending of the output; text has a JSON file beside it."""
+        """By the ending of the output; text has a JSON file beside it.
+
+        Parameters
+        ----------
+        target
+            The output.
+        settings
+            Choices of predicting.
+        """
         if settings.shard:
             return "shard", (".h5ad", *(f".{name}" for name in TABLES))
         check_ending(target, per_residue=False)
@@ -246,7 +303,19 @@ class SequenceKind:
         annotator: Annotator,
         settings: PredictSettings,
     ) -> SequencePrediction:
-        """Read the sequences and check that they and the annotator fit."""
+        """Read the sequences and check that they and the annotator fit.
+
+        Parameters
+        ----------
+        modality
+            Entry of the data.
+        source
+            Open data.
+        annotator
+            What was fitted.
+        settings
+            Choices of predicting.
+        """
         tally = Tally()
         block, _ = read_block(source, annotator.model, settings.letters, tally)
         return SequencePrediction(

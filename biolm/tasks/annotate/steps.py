@@ -83,7 +83,15 @@ class Solution:
         return scores - self.centre @ linear.genes
 
     def target(self, linear: LinearMap, offsets: NDArray[np.float64]) -> Target:
-        """Where fine-tuning starts: a map's weights on vectors, and what is said beside them."""
+        """Where fine-tuning starts: a map's weights on vectors, and what is said beside them.
+
+        Parameters
+        ----------
+        linear
+            The map.
+        offsets
+            ``(n, c)`` what it says beside the vectors.
+        """
         from biolm.training.linear_start import Target
 
         kind: Any = np.int64 if self.column.classes else np.float64
