@@ -216,6 +216,17 @@ def test_pages_for_users_import_the_faces() -> None:
     assert imports == []
 
 
+def test_each_way_to_add_a_thing_has_a_page_and_a_test() -> None:
+    """The table of CONTRIBUTING: what it links and the tests that it names are there."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| a")]
+    added = "family|system of cells|system of sequences|mixer|kind of data|objective|task|option"
+    assert [word for word in added.split("|") if not any(word in row.split("|")[1] for row in rows)] == []
+    named = re.findall(r"\]\(([^)#]+)\)|`(tests/[^`]+)`", "\n".join(rows))
+    missing = [link or test for link, test in named if not (REPOSITORY / (link or test)).exists()]
+    assert (len(named) >= len(rows), missing) == (True, [])
+
+
 def test_every_face_is_in_the_reference() -> None:
     import biolm
 
