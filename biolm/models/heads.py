@@ -126,6 +126,7 @@ class Heads:
         self.objective.to(where).eval()
         by_name: dict[str, NDArray[np.float32]] = {}
         by_token = _token_columns(self.objective)
+        # An example without tokens has no vector: its predictions stay NaN.
         filled = np.flatnonzero(tokens.lengths > 0)
         for chosen in pack(tokens.take(filled), batch_tokens):
             rows = filled[chosen]

@@ -52,6 +52,7 @@ def available() -> tuple[Entry, ...]:
     known = {entry.name: entry for entry in BUILT_IN}
     for point in entry_points(group="biolm.models"):
         package = point.dist.name if point.dist else "another package"
+        # A package cannot take the name of a system that comes with biolm.
         known.setdefault(point.name, Entry(name=point.name, module=point.value, summary=f"from {package}"))
     return tuple(known.values())
 
@@ -135,6 +136,7 @@ def _adapted(
     inner: Any = model
     adapters = add_peft(getattr(inner, "core", inner), folder, base)
     if hasattr(inner, "_files"):
+        # The hash of the model then tells the adapted one from its base.
         inner._files = [*inner._files, adapters]
     return model
 

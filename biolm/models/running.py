@@ -38,6 +38,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        # torch.device takes any name; only memory on it shows whether it is there.
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} is not available here; use `device='auto'` or cpu") from error
@@ -166,6 +167,7 @@ def pooled(
         Special tokens before and after that have no part.
     """
     whole = layers_for(core, _state(hidden_state, options)) is None and isinstance(hidden_state, int)
+    # The last layer can leave out the rows that nobody pools, where it is the last that runs.
     if how not in ("cls", "last") or not whole or len(batch) == 1:
         pieces = state_pieces(core, batch, hidden_state, options)
         return _pool_pieces(pieces, batch, how, skip)

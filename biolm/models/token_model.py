@@ -92,6 +92,7 @@ class TokenCellModel(Headed, CellModel):
         self.wants_counts = preprocessor.wants_counts
         self.core = core.eval()
         self.width = core.config.d_model
+        # The published way first, as the first is what nobody has to ask for.
         every = [*POOLS, *(f"{how}_l2" for how in POOLS)]
         self.pools = (pool, *(how for how in every if how != pool))
         self.hidden_state = hidden_state

@@ -157,6 +157,7 @@ class Merger:
         total = states.float() * weight
         finished = total[:0]
         if self._total is not None and self._weight is not None:
+            # What lies before the next window gets nothing more.
             ready = start - self._start
             finished = self._total[:ready] / self._weight[:ready]
             shared = len(self._total) - ready
@@ -171,6 +172,7 @@ class Merger:
     def _weights(self, start: int, length: int, device: torch.device) -> Tensor:
         """``(s, 1)`` distance of each token to the nearer border that is not the sequence's own."""
         place = torch.arange(length, device=device, dtype=torch.float32)
+        # The border of the sequence is no cut: states there weigh as those in the middle.
         far = torch.full_like(place, float(self._length))
         left = place + 1 if start else far
         right = length - place if start + length < self._length else far

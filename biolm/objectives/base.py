@@ -303,6 +303,7 @@ class Objective(Criterion):
             ``cls``, ``last``, ``max``, ``mean`` or ``sum``.
         """
         batch, weights = prepared.batch, None
+        # A masked token still stands for a gene or residue of the example.
         special = [token for token in self.facts.special_ids if token != self.facts.mask_id]
         if how in ("mean", "sum") and special:
             listed = torch.tensor(special, dtype=batch.ids.dtype, device=batch.ids.device)
@@ -331,6 +332,7 @@ def _dropout(core: Transformer, prepared: Prepared) -> Iterator[None]:
     assert prepared.seeds is not None
     device = prepared.batch.ids.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # By the examples: the same in every validation, whatever was drawn before.
         torch.manual_seed(int(prepared.seeds.sum()))
         core.train()
         try:

@@ -63,6 +63,7 @@ class TokenFrequencies(Baseline):
         targets, ranges = _targets(prepared)
         overall = self.counts.sum(0) + 1
         overall /= overall.sum()
+        # A range with few targets falls back on the overall frequencies.
         local = self.counts[ranges, targets] + _BACK_OFF * overall[targets]
         local /= self.counts.sum(1)[ranges] + _BACK_OFF
         return {
@@ -220,6 +221,7 @@ def _targets(prepared: Prepared) -> tuple[Tensor, Tensor]:
     """Targets ``(m,)`` and the range of places that each lies in."""
     assert prepared.rows is not None
     assert prepared.targets is not None
+    # Ranges that grow: the first ranks of a cell differ more than the thousandth from the next.
     place = prepared.batch.positions[prepared.rows].double().cpu()
     ranges = (torch.log1p(place) / torch.log(torch.tensor(1.5))).long().clamp(max=_RANGES - 1)
     return prepared.targets.long().cpu(), ranges

@@ -206,6 +206,7 @@ def score_classes(
         logits, labels, weight=class_weights, reduction="none", label_smoothing=label_smoothing
     )
     loss = Sum.of(losses)
+    # cross_entropy has multiplied by the weights; the mean divides by their sum, as torch's own does.
     if class_weights is not None:
         loss = Sum(loss.total, class_weights[labels].sum())
     correct = (logits.detach().argmax(-1) == labels).float()
@@ -255,6 +256,7 @@ class Regress(_Labelled):
         super().__init__(facts, settings)
         self.head = ClassifierHead(facts.core.d_model, 1, settings.hidden)
         moments = facts.moments.get(settings.column, (0.0, 1.0)) if settings.standardise else (0.0, 1.0)
+        # A constant column has a standard deviation of 0.
         self.shift, self.scale = moments[0], moments[1] or 1.0
 
     @classmethod

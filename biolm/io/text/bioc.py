@@ -137,6 +137,7 @@ def _add_passage(raw: RawDocument, part: Mapping[str, Any]) -> None:
     for piece in texts:
         raw.passages.append(RawPassage(str(piece.get("text") or ""), kind, int(piece["offset"])))
         raw.mentions += [_mention(each, len(raw.passages) - 1) for each in piece.get("annotations") or []]
+    # Text in the passage and sentences beside it: the sentences' own text would be there twice.
     if texts[0] is part:
         for sentence in sentences:
             raw.mentions += [
@@ -147,6 +148,7 @@ def _add_passage(raw: RawDocument, part: Mapping[str, Any]) -> None:
 
 def _mention(annotation: Mapping[str, Any], passage: int) -> RawMention:
     infons = annotation.get("infons") or {}
+    # Corpora name the identifier differently; the first that holds something counts.
     key = next((name for name in _ID_KEYS if infons.get(name)), "")
     score = infons.get("score")
     spans = tuple(

@@ -45,6 +45,7 @@ def _raw(path: Path, report: ReadReport) -> RawDocument:
     text_file = path.with_suffix(".txt")
     if not text_file.is_file():
         raise InputError(f"{path} has no {text_file.name} beside it; BRAT keeps the text there")
+    # Offsets of BRAT count a line end as one character.
     with open_text(text_file) as file:
         text = file.read().replace("\r\n", "\n")
     raw = RawDocument(path.stem, [RawPassage(text)], where=str(path))
