@@ -1,13 +1,15 @@
-"""Names of genes as users list them: in a file, one a line."""
+"""Names of genes as users list them: in a file, one a line, or in the first column of a table."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from biolm.errors import InputError
+from biolm.io.damage import damage_named
 
-__all__ = ["read_gene_list", "read_names"]
+__all__ = ["gene_rows", "read_gene_list", "read_names"]
 
 
 def read_gene_list(path: str | Path, *, words: Sequence[str] = ("all",)) -> list[str]:
@@ -48,3 +50,23 @@ def read_names(lines: Sequence[str]) -> list[str]:
     """
     names = [line.split("\t")[0].split(",")[0].strip() for line in lines if not line.startswith("#")]
     return [name for name in names if name]
+
+
+@damage_named("the table of genes")
+def gene_rows(path: Path) -> list[list[str]]:
+    """Rows of a tab- or comma-separated table of genes, the header first.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            first = file.readline()
+            file.seek(0)
+            return list(csv.reader(file, delimiter="\t" if "\t" in first else ","))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the table of genes {path} cannot be read; give tab- or comma-separated text"
+        ) from error

@@ -7,6 +7,8 @@ import pytest
 
 from biolm.errors import InputError
 from biolm.io.label_table import read_label_table
+from biolm.tasks.annotate.gene_labels import read_gene_table
+from biolm.training.data import label_files
 
 
 def test_rows_are_found_by_name_or_taken_in_order(tmp_path):
@@ -72,3 +74,13 @@ def test_tables_as_people_have_them(awkward: Path) -> None:
         read_label_table(awkward / "an_conflict.tsv", names)
     with pytest.raises(InputError, match=r"names none of the .* such as 'sp\|P00000\|X_0', not 'P00000'"):
         read_label_table(awkward / "an_acc.tsv", names)
+
+
+@pytest.mark.parametrize("content", [b"gene\tlabel\nA\t" + b"x" * 200_000, b"gene,label\n\xff\xfe,b\n"])
+def test_a_table_of_genes_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    """Of annotating genes and of training alike: both read it by one function."""
+    path = tmp_path / "genes.tsv"
+    path.write_bytes(content)
+    for read in (lambda: read_gene_table(path, None), lambda: label_files._read_table(path, "label")):
+        with pytest.raises(InputError, match=r"genes\.tsv"):
+            read()

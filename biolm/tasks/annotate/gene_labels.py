@@ -10,7 +10,6 @@ token of a test gene is labelled in training.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.cell_tables import open_table
-from biolm.io.damage import damage_named
+from biolm.io.gene_list import gene_rows
 from biolm.io.table import write_table
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -144,7 +143,6 @@ def _check_cells(data: Any, settings: GeneFitSettings) -> None:
             raise ConfigError(f"`{name}` says how cells are read, and there are none; leave it out")
 
 
-@damage_named("the table of genes")
 def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
     """Labels by gene, from a tab- or comma-separated table.
 
@@ -160,15 +158,7 @@ def read_gene_table(path: Path, label: str | None) -> dict[str, str]:
     InputError
         If it cannot be read, has no such column, or gives a gene two labels.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            first = file.readline()
-            file.seek(0)
-            rows = list(csv.reader(file, delimiter="\t" if "\t" in first else ","))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the table of genes {path} cannot be read; give tab- or comma-separated text"
-        ) from error
+    rows = gene_rows(path)
     header = rows[0] if rows else []
     column = label or (header[1] if len(header) > 1 else "")
     if column not in header[1:]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biolm.errors import ConfigError, InputError
+from biolm.io.gene_list import gene_rows
 from biolm.settings import nearest
 from biolm.training.config import LabelConfig, RunConfig
 from biolm.training.data.labels import LabelColumn, Labels, encode_classes, read_numbers
@@ -90,15 +90,7 @@ def _of_genes(name: str, chosen: LabelConfig, kind: LabelKind, vocabulary: Vocab
 
 def _read_table(path: Path, column: str) -> list[tuple[str, str]]:
     """Gene (the first column) and label of each row of a table with a header, tab- or comma-separated."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            first = file.readline()
-            file.seek(0)
-            rows = list(csv.reader(file, delimiter="\t" if "\t" in first else ","))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the table of genes {path} cannot be read; give tab- or comma-separated text"
-        ) from error
+    rows = gene_rows(path)
     header = rows[0] if rows else []
     if column not in header[1:]:
         raise InputError(f"{path} has no column {column!r}; {nearest(column, header[1:] or ['none'])}")
