@@ -139,8 +139,8 @@ def _shown(values: NDArray[np.float64]) -> str:
 
 def donors(folder: Path) -> None:
     """Leave one donor out at a time: the fraction of its cells, all of known types, that is rejected."""
-    print("| set | donor | cells | before | novelty |\n| --- | --- | ---: | ---: | ---: |")
     for name, most in DONORS.items():
+        print("| set | donor | cells | before | novelty |\n| --- | --- | ---: | ---: | ---: |")
         cells, found = load_set(folder, name, most=most), []
         assert cells.points.batches is not None
         for donor, split in leave_one_group_out(cells.points.codes.astype(str), cells.points.batches):
