@@ -40,7 +40,7 @@ def without_nk() -> Annotator:
 @pytest.fixture(scope="module")
 def folder(kinds: anndata.AnnData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("annotators") / "kinds"
-    annotate.fit(kinds, label="kind", batch="donor", method="knn", output=made)
+    annotate.fit(kinds, label="kind", batch="donor", method="knn", model="genetext", output=made)
     return made
 
 
@@ -122,7 +122,7 @@ def test_few_genes_with_loadings_leave_doubt_alone(
     kinds: anndata.AnnData, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("WARNING", logger="biolm"):
-        fitted = annotate.fit(kinds[:, :25].copy(), label="kind", method="knn")
+        fitted = annotate.fit(kinds[:, :25].copy(), label="kind", method="knn", model="genetext")
     assert "without their distance in factor space" in caplog.text
     novelty = fitted.heads[0].frozen.novelty
     assert novelty is not None
