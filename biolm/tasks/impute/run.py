@@ -105,9 +105,9 @@ def impute(
 
     Examples
     --------
-    >>> imputed = impute("data/cells/pbmc68k_reduced_counts_700.h5ad", genes=["CD19", "CD3G"])
+    >>> imputed = impute("data/cells/pbmc68k_reduced_counts_700.h5ad", genes=["TCL1A", "CD3D"])
     >>> imputed.shape, imputed.var["measured"].tolist()
-    ((700, 2), [False, False])
+    ((700, 2), [False, True])
     """
     settings: ImputeSettings = read_options(ImputeSettings, options, "impute")
     if output is not None:
