@@ -270,13 +270,12 @@ def scimilarity(genes: int = 28_231, cells: int = 2048, expressed: int = 1500) -
 
 def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dict[str, Any]:
     """Flow attention over one group of cells, 4 layers of width 1024, without its decoder."""
-    from biolm.models.systems.cellplm_network import CellEmbedder
-
     config = CoreConfig(
         vocab_size=genes, d_model=1024, n_layers=4, n_heads=8, d_ff=2048, position="none", head="none",
-        mixer="flowformer",
+        mixer="flowformer", embedder="counts_of_cells",
     )  # fmt: skip
-    core, embedder = Transformer(config).eval(), CellEmbedder(genes, 1024).eval()
+    core: Any = Transformer(config).eval()
+    embedder = core.embeddings
     core.embeddings = nn.Identity()  # type: ignore[assignment]
     block = cells_of(cells, genes, expressed)
     columns, values = torch.from_numpy(block.indices.astype(np.int64)), torch.from_numpy(block.data).log1p()

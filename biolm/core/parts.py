@@ -95,6 +95,8 @@ _BUILT_IN = {
     "normed_values": "biolm.models.systems.scgpt_heads:NORMED_VALUES",
     "ranked_genes": "biolm.models.systems.scconcept:RANKED_GENES",
     "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
+    "discretised_genes": "biolm.models.systems.scfoundation_model:DISCRETISED_GENES",
+    "counts_of_cells": "biolm.models.systems.cellplm_network:COUNTS_OF_CELLS",
 }
 _PARTS = Registry(Part, "biolm.parts", _BUILT_IN)
 

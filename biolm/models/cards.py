@@ -143,7 +143,8 @@ CARDS: Mapping[str, Card] = {
         species=_HUMAN,
         genes="as its gene_list spells them, Ensembl ids in the published one",
         code="BSD-2-Clause",
-        cannot="give a cell a vector of its own: it depends on the group of cells",
+        cannot="give a cell a vector of its own: it depends on the group of cells; nor claim "
+        "recorded vectors for the group norms of the published encoder, which are inferred from its config",
     ),
     "transcriptformer": Card(
         species=(*_BOTH, "10 others"),

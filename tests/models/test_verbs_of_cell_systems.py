@@ -19,6 +19,8 @@ from biolm.cli.main import app
 NO_MAPS = {"scimilarity", "cellplm"}
 NO_STATES = NO_MAPS | {"sctrans", "concerto", "cell2sentence"}
 NO_TABLE = {"scimilarity", "cell2sentence"}
+# Systems whose layers are trained by `annotate fit` and saved with their genes.
+TRAINED = {"geneformer", "scgpt", "native"}
 INSTEAD = "use one that reads genes as tokens, such as geneformer, scgpt, scbert or uce"
 
 
@@ -100,6 +102,20 @@ def test_search_and_annotate(given: tuple[str, str, Path, str], tmp_path: Path) 
     status, output = _run("annotate", "predict", cells, "-a", annotator, "-o", named)
     assert status == 0, output
     assert set(anndata.read_h5ad(named).obs["biolm_kind"]) <= {"a", "b", "unknown"}
+
+
+def test_annotate_by_a_trained_head(given: tuple[str, str, Path, str], tmp_path: Path) -> None:
+    """The method head takes every system; training all of it, those whose weights can be saved with it."""
+    name, address, cells, _ = given
+    annotator, named = tmp_path / "annotator", tmp_path / "named.h5ad"
+    command = ("annotate", "fit", cells, "-m", address, "--label", "kind", "--epochs", "1")
+    status, output = _run(*command, "--method", "head", "-o", annotator)
+    assert status == 0, output
+    status, output = _run("annotate", "predict", cells, "-a", annotator, "-o", named)
+    assert status == 0, output
+    for method in ("lora", "full"):
+        status, output = _run(*command, "--method", method, "-o", tmp_path / method)
+        _works_or_refuses(status, output, refused=name not in TRAINED, says="use its vectors as they are")
 
 
 def test_shards_merge_to_the_whole(given: tuple[str, str, Path, str], tmp_path: Path) -> None:

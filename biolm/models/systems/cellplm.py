@@ -31,7 +31,7 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.running import pick_device
 from biolm.models.systems.cell_network import choose
-from biolm.models.systems.cellplm_network import CellEmbedder, CellPlmNetwork, Decoder, Latent, norm_of
+from biolm.models.systems.cellplm_network import COUNTS_OF_CELLS, CellPlmNetwork, Decoder, Latent, norm_of
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -250,10 +250,11 @@ def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
             position="none",
             head="none",
             mixer="flowformer",
+            embedder=COUNTS_OF_CELLS.name,
+            part_options={COUNTS_OF_CELLS.name: {"norm": norm}},
         )
         check_size(shape, tensors, path)
         core = Transformer(shape)
-        core.embeddings = CellEmbedder(genes, width, norm)  # type: ignore[assignment]  # the system's own
         for layer in core.layers if norm == "groupnorm" else ():
             layer.attn_norm, layer.mlp_norm = norm_of(norm, width), norm_of(norm, width)
         clusters, latent = (

@@ -5,6 +5,7 @@ Dimensions: ``n`` cells of a group · ``g`` genes · ``d`` width · ``z`` latent
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, one_hot, softplus
 
 from biolm.batch import Batch
-from biolm.core import Transformer
+from biolm.core import CoreConfig, Transformer
+from biolm.core.parts import Part
 
-__all__ = ["CellEmbedder", "CellPlmNetwork", "Decoder", "Latent", "norm_of"]
+__all__ = ["COUNTS_OF_CELLS", "CellEmbedder", "CellPlmNetwork", "Decoder", "Latent", "norm_of"]
 
 
 def norm_of(kind: str, width: int) -> nn.Module:
@@ -30,13 +32,21 @@ def norm_of(kind: str, width: int) -> nn.Module:
     return nn.GroupNorm(4, width) if kind == "groupnorm" else nn.LayerNorm(width)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountsOptions:
+    """The norm behind the counts: ``layernorm`` or ``groupnorm``."""
+
+    norm: str = "layernorm"
+
+
 class CellEmbedder(nn.Module):
     """Counts of cells to the first states; the core gets them as the values of its batch."""
 
-    def __init__(self, genes: int, width: int, norm: str = "layernorm") -> None:
+    def __init__(self, config: CoreConfig, options: CountsOptions) -> None:
         super().__init__()
-        self.token = nn.Embedding(genes, width)
-        self.first, self.norm = nn.Linear(width, width), norm_of(norm, width)
+        width = config.d_model
+        self.token = nn.Embedding(config.vocab_size, width)
+        self.first, self.norm = nn.Linear(width, width), norm_of(options.norm, width)
 
     def of_counts(self, genes: Tensor, values: Tensor, starts: Tensor) -> Tensor:
         """``(n, d)`` of genes and ``log(1 + count)``, one after the other, and where each cell starts.
@@ -58,6 +68,9 @@ class CellEmbedder(nn.Module):
         """``(n, d)``, as they were embedded before."""
         assert batch.values is not None
         return batch.values
+
+
+COUNTS_OF_CELLS = Part(name="counts_of_cells", kind="embedder", factory=CellEmbedder, options=CountsOptions)
 
 
 class Latent(nn.Module):

@@ -6,6 +6,7 @@ decoder · ``k`` bins.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from biolm.core.attention import Context
 from biolm.core.block import Block
 from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.layout import Layout
+from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.models.families.keys import Key, KeyTable, Rows
 from biolm.models.model import EmbedOptions
@@ -93,13 +95,24 @@ class DiscretisedValues(nn.Module):
         return torch.where((values == self.ids.pad)[:, None], self.emb_pad.weight, x)
 
 
-class _Embeddings(nn.Module):
-    """Value and place of a gene, in place of the core's embeddings."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscretisedOptions:
+    """Bins of values, what of the first map is added to the second, and the values of no expression."""
 
-    def __init__(self, genes: int, value: DiscretisedValues) -> None:
+    bins: int = 100
+    alpha: float = 1.0
+    mask: float = -1.0
+    pad: float = -2.0
+
+
+class DiscretisedGenes(nn.Module):
+    """Value and place of a gene; behind the genes stand T, S and padding."""
+
+    def __init__(self, config: CoreConfig, options: DiscretisedOptions) -> None:
         super().__init__()
-        # Behind the genes: T, S and padding.
-        self.token, self.value = nn.Embedding(genes + 3, value.emb.embedding_dim), value
+        ids = SpecialIds(options.mask, options.pad)
+        self.token = nn.Embedding(config.vocab_size, config.d_model)
+        self.value = DiscretisedValues(options.bins, config.d_model, options.alpha, ids)
 
     def forward(self, batch: Batch) -> Tensor:
         """``(t, d)``.
@@ -112,6 +125,11 @@ class _Embeddings(nn.Module):
         if batch.values is None:
             raise InputError("scFoundation reads values beside the ids; give Batch.values")
         return self.value(batch.values.float()) + self.token(batch.ids)  # type: ignore[no-any-return]
+
+
+DISCRETISED_GENES = Part(
+    name="discretised_genes", kind="embedder", factory=DiscretisedGenes, options=DiscretisedOptions
+)
 
 
 class Decoder(nn.Module):
@@ -257,8 +275,11 @@ def read_model(
             block="post",
             activation="relu",
             position="none",
+            embedder=DISCRETISED_GENES.name,
+            part_options={
+                DISCRETISED_GENES.name: {"bins": bins, "alpha": float(stored["bin_alpha"]), **ids._asdict()}
+            },
         )
-        alpha = float(stored["bin_alpha"])
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error} of the model {version}; fetch it again") from error
     if known != genes + 3:
@@ -267,8 +288,7 @@ def read_model(
         )
     check_size(config, tensors, path)
     core = Transformer(config)
-    core.embeddings = _Embeddings(genes, DiscretisedValues(bins, width, alpha, ids))  # type: ignore[assignment]  # same part
-    core.final_norm = nn.LayerNorm(width)
+    core.final_norm = nn.LayerNorm(width)  # the layers are post-norm, and one more norm follows
     shape = stack_shape(tensors, _STACK, path)
     rows = len(tensors[f"{_STACK}.0.0.fn.fast_attention.projection_matrix"])
     mixer = {"performer": {"features": rows, "stabiliser": stabiliser}}
