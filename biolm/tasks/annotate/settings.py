@@ -58,9 +58,10 @@ class FitSettings(CellSettings, SequenceSettings):
         Promised loss: at most this fraction of cells of known types is called unknown. It sets the cut-off of
         novelty, on batches that were held out whole where ``batch`` names them.
     epochs
-        Most passes over the cells of ``head``, ``lora`` and ``full``; training stops early.
+        Most passes over the cells of ``head``, ``lora`` and ``full``; how many are made, 0 among them, is
+        chosen on held-out ones.
     rate
-        Their learning rate; by default one that suits the method.
+        Their learning rate; by default the better of two that suit the method.
     numbers
         Learn numbers (regression), not classes.
     per_residue

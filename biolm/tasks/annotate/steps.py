@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import InputError
+from biolm.errors import InputError, TrainingError
 from biolm.progress import log
 from biolm.scoring.quality import macro_f1
 from biolm.scoring.splits import Split, kfold
@@ -215,8 +215,9 @@ def choose(
         (tried, _course(make(targets(0), first.train, tried), solutions, first.test, nothing, epochs))
         for tried in rates
     ]
-    begun = [(tried, list(islice(course, _PATIENCE)), course) for tried, course in courses]
-    rate, seen, course = min(begun, key=lambda each: min(loss for _, loss, _ in each[1]))
+    begun = [(tried, _begun(course, alone=len(rates) == 1), course) for tried, course in courses]
+    # A rate whose loss is NaN has no look.
+    rate, seen, course = min(begun, key=lambda each: min((loss for _, loss, _ in each[1]), default=np.inf))
     for place, loss, predicted in chain(seen, course):
         if loss < best - _FALL:
             best, looks, chosen_logits = loss, place, predicted
@@ -252,6 +253,16 @@ def _unseen(solution: Solution, maps: Sequence[LinearMap], folds: Sequence[Split
     for own, fold in zip(maps, folds, strict=True):
         offsets[fold.test] = solution.offsets(own)[fold.test]
     return offsets
+
+
+def _begun(course: Iterator[Any], *, alone: bool) -> list[Any]:
+    """The first looks of a course; none where it diverges and there is another."""
+    try:
+        return list(islice(course, _PATIENCE))
+    except TrainingError:
+        if alone:
+            raise
+        return []
 
 
 def _course(

@@ -97,6 +97,50 @@ def test_classes_of_sequences(place: Path, tmp_path: Path, method: str) -> None:
     assert set(made.obs["biolm_kind"]) <= {"poor", "rich", "unknown"}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"label": "share", "numbers": True},
+        {"label": "labels", "labels": "letters.fasta", "per_residue": True},
+    ],
+)
+def test_fine_tuning_starts_from_the_linear_solution(
+    place: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sequences that fit the model; of longer ones windows overlap, and pieces do not."""
+    from biolm.tasks.annotate import tune
+    from biolm.tasks.annotate.steps import Choice
+
+    compared = []
+
+    def forced(make: Any, solutions: Any, folds: Any, rates: Any, epochs: int) -> Choice:
+        (solution,) = solutions
+        linear = solution.whole.logits(solution.points.vectors, solution.points.table)
+        name = solution.column.name
+        tuner = make({name: solution.target(solution.whole, solution.offsets(solution.whole))},
+                     solution.rows, rates[0])  # fmt: skip
+        short = np.flatnonzero(lengths(options.get("per_residue", False)) <= 32)
+        rows = np.intersect1d(solution.rows, short)
+        np.testing.assert_allclose(tuner.logits(rows)[name], linear[rows], atol=1e-4)
+        weights, _ = tuner.maps()[name]
+        np.testing.assert_array_equal(weights, solution.whole.vectors)
+        tuner.run(2)
+        assert not np.array_equal(tuner.maps()[name][0], weights)
+        assert np.isfinite(tuner.logits(solution.rows)[name]).all()
+        compared.append(len(rows))
+        return Choice(rate=rates[0], looks=0, facts={"folds": 3})
+
+    def lengths(per_residue: bool) -> Any:
+        records = (place / "p.fasta").read_text().split(">")[1:]
+        sizes = np.array([len(record.split("\n")[1]) for record in records])
+        return np.repeat(sizes, sizes) if per_residue else sizes
+
+    monkeypatch.setattr(tune, "choose", forced)
+    fit(place, method="full", **options)
+    assert compared[0] > 3
+
+
 def test_near_copies_stay_on_one_side_unless_asked(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     from biolm.models.registry import load
     from biolm.tasks.annotate.samples import read_samples

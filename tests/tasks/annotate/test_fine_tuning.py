@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from biolm import annotate
 from biolm.cli.main import app
-from biolm.errors import CheckpointError, ConfigError
+from biolm.errors import CheckpointError, ConfigError, TrainingError
 from biolm.models.registry import load
 from biolm.tasks.annotate import annotator, steps, token_runs, tune
 from biolm.tasks.annotate.settings import FitSettings
@@ -210,6 +210,18 @@ def test_numbers_are_learned_and_the_same_seed_gives_the_same_weights():
         found.append(tuner.maps()["kind"][0])
     np.testing.assert_array_equal(*found)
     np.testing.assert_allclose(found[0][:, 0], [1, -2, 0], atol=0.1)
+
+
+def test_a_rate_that_diverges_is_refused_or_dropped(kinds, model, tmp_path, monkeypatch):
+    loss = Tuner._loss
+    monkeypatch.setattr(Tuner, "_loss", lambda own, rows: loss(own, rows) * (np.nan if own.rate > 1 else 1))
+    options = SMALL | {"rate": 2.0}
+    with pytest.raises(TrainingError, match=r"lower the learning rate \(`rate`, now 2\)"):
+        annotate.fit(kinds, label="kind", model=model, method="full", output=tmp_path / "made", **options)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setitem(tune._RATES, "full", (2.0, 1e-3))
+    fitted = annotate.fit(kinds, label="kind", model=model, method="full", **SMALL)
+    assert fitted.heads[0].report["fine_tuning"]["rates"] == [2.0, 1e-3]
 
 
 def test_models_that_cannot_be_trained_are_refused(kinds, model, tmp_path):
