@@ -58,9 +58,25 @@ def test_where_it_is_used(monkeypatch, rule, lengths, used) -> None:
     assert len(calls) == used
     assert (found.float() - wanted).abs().max() < 0.03
     calls.clear()
-    attend(query.requires_grad_(), key, value, layout_of(lengths), rule)
-    assert not calls
     monkeypatch.setattr(narrow_attention, "multiplies_bfloat16", lambda: False)
     with torch.no_grad():
         attend(query, key, value, layout_of(lengths), rule)
     assert not calls
+
+
+def test_gradients_are_those_of_the_definition(monkeypatch) -> None:
+    monkeypatch.setattr(narrow_attention, "_ROWS", 50)
+    monkeypatch.setattr(narrow_attention, "_SCORES", 1 << 13)
+    inputs = [drawn(2 * 120, 4), drawn(2 * 120, 2), drawn(2 * 120, 2) + 1]
+    weight = drawn(2 * 120, 4)
+    exact = [x.float().requires_grad_() for x in inputs]
+    out = attend(*exact, layout_of((120, 120)), RULE, kernel="math")
+    wanted = torch.autograd.grad((out * weight.float()).sum(), exact)
+    narrow = [x.view(2, 120, *x.shape[1:]).requires_grad_() for x in inputs]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attend_in_blocks(*narrow, RULE.scale)
+    given = torch.autograd.grad((out.flatten(0, 1) * weight).sum(), narrow)
+    for gradient, right, x in zip(given, wanted, narrow, strict=True):
+        assert gradient.dtype == torch.bfloat16
+        assert gradient.shape == x.shape
+        assert (gradient.flatten(0, 1).float() - right).norm() < 0.02 * right.norm()
