@@ -12,6 +12,8 @@ from collections.abc import Container, Sequence
 __all__ = ["FOREIGN", "ensembl_id", "genome_prefix", "id_species", "is_blank", "sample", "without_suffix"]
 
 _ENSEMBL = re.compile(r"(?<![A-Z0-9])(ENS(?:[A-Z]{3,4})?G\d{11})(?!\d)", re.IGNORECASE)
+_PLAIN = re.compile(r"ENS(?:MUS)?G\d{11}")
+_LEAST = len("ENSG00000000000")
 _GENOMES = {
     "human": ("GRCh37", "GRCh38", "hg19", "hg38"),
     "mouse": ("GRCm38", "GRCm39", "mm9", "mm10", "mm39"),
@@ -55,6 +57,10 @@ def ensembl_id(name: str) -> str | None:
     >>> ensembl_id("ENSG00000000003.15"), ensembl_id("7SK_ENSG00000260682"), ensembl_id("ENSA")
     ('ENSG00000000003', 'ENSG00000260682', None)
     """
+    if _PLAIN.fullmatch(name):
+        return name
+    if len(name) < _LEAST:
+        return None
     # Releases before GENCODE 25 wrote ENSGR for the copy of a gene on chromosome Y.
     ids = set(_ENSEMBL.findall(name.replace("ENSGR0", "ENSG00")))
     return ids.pop().upper() if len(ids) == 1 else None
