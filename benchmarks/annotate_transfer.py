@@ -60,7 +60,7 @@ def main() -> None:
         part = points_of(train, use_batches=False).take(rows)
         fitted = fit_variants(part, FitSettings(seed=seed), list(OFFERED))
         fitted["knn"] = fit_variants(part, FitSettings(method="knn", seed=seed), ["embedding"])["embedding"]
-        space = ExpressionSpace.of(train.vocabulary, train.counts[rows], seed)
+        space = ExpressionSpace.of(train.vocabulary, train.counts[rows])
         for name, query in queries.items():
             content["runs"][name].append(asked(train, rows, fitted, space, query, seed))
         content["cpu_seconds"] += round(time.process_time() - began, 1)

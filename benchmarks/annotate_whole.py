@@ -1,10 +1,10 @@
 """``annotate fit`` of 10,000 cells and ``annotate predict`` of 100,000, as commands, in CPU seconds.
 
-Usage: ``python benchmarks/annotate_whole.py [CELLS.h5ad] [--label cell_type] [--fit 10000] [--predict 100000]``.
+Usage: ``python benchmarks/annotate_whole.py [CELLS.h5ad] [--fit 10000] [--predict 100000]``.
 
 The cells are drawn from a labelled set (pbmc3k by default), and the counts of each are thinned anew: 70 to
-100 % of them stay, so that no two cells are alike. Commands are processes of their own: user and system time of
-each, start-up and writing included.
+100 % of them stay, so that no two cells are alike. Commands are processes of their own: user and system
+time of each, start-up and writing included.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +41,9 @@ VARIABLE_GENES = 2000
 CLIP = 10.0
 # Values of a sparse table up to which it is made dense, to be centred.
 _DENSE = 2**26
+
+Projection = Callable[[Any], NDArray[np.float32]]
+_fitted_components: WeakValueDictionary[tuple[int, int], Projection] = WeakValueDictionary()
 
 
 class Predictor(Protocol):
@@ -103,13 +107,13 @@ def fit_l1(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
 
 def fit_pca_linear(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
     """50 principal components and logistic regression."""
-    project = fit_pca(counts, components=COMPONENTS, seed=seed)
+    project = _components(counts, seed)
     return _through(project, fit_linear(project(counts), _names(counts, labels), seed))
 
 
 def fit_pca_knn(counts: Any, labels: ArrayLike, seed: int = 0) -> Predictor:
     """50 principal components and the 15 nearest neighbours."""
-    project = fit_pca(counts, components=COMPONENTS, seed=seed)
+    project = _components(counts, seed)
     return _through(project, fit_knn(project(counts), _names(counts, labels), seed))
 
 
@@ -213,6 +217,20 @@ BASELINES: dict[str, Callable[..., Predictor]] = {
     "HVG + logistic regression": fit_hvg,
 }
 """Every baseline by name: a function of ``counts (n, g)``, ``labels (n,)`` and ``seed``."""
+
+
+def _components(counts: Any, seed: int) -> Projection:
+    """Principal components of some counts, fitted once for the baselines that read them."""
+    found = _fitted_components.get((id(counts), seed))
+    if found is None:
+        fitted = fit_pca(counts, components=COMPONENTS, seed=seed)
+
+        # Its key is theirs alone while it keeps the counts alive.
+        def found(more: Any, _: Any = counts) -> NDArray[np.float32]:
+            return fitted(more)
+
+        _fitted_components[id(counts), seed] = found
+    return found
 
 
 def _through(project: Callable[[Any], Any], predictor: Predictor) -> Predictor:

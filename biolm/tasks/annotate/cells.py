@@ -105,7 +105,7 @@ class CellTraining(RowTraining):
             annotator,
             factors=self.factors,
             embedding={**annotator.embedding, "match": self.settings.match},
-            space=ExpressionSpace.of(held.vocabulary, held.counts, self.settings.seed),
+            space=ExpressionSpace.of(held.vocabulary, held.counts),
             facts=plain({**annotator.facts, **reading}),
         )
 

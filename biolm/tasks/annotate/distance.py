@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.tasks.annotate.expression import ExpressionSpace, variable_genes
+from biolm.tasks.annotate.expression import ExpressionSpace
 
 if TYPE_CHECKING:
     from biolm.tasks.annotate.points import Points
@@ -136,7 +136,7 @@ def most_components(cells: int) -> int:
     return min(_COMPONENTS, max(cells // _CELLS_PER_COMPONENT, 2))
 
 
-def fit_space(points: Points, kind: str, seed: int, components: int | None = None) -> Space:
+def fit_space(points: Points, kind: str, components: int | None = None) -> Space:
     """Centres and spread of the training cells in one space.
 
     Parameters
@@ -145,8 +145,6 @@ def fit_space(points: Points, kind: str, seed: int, components: int | None = Non
         Training cells.
     kind
         Of the space.
-    seed
-        Of its axes.
     components
         Of the genes at most; by default as many as the cells can tell.
     """
@@ -156,24 +154,17 @@ def fit_space(points: Points, kind: str, seed: int, components: int | None = Non
         axes = _whitened(vectors.astype(np.float64), points.codes)
         placed = vectors @ axes
     else:
-        axes = _gene_axes(points, seed, components or most_components(len(points.codes)))
+        axes = _gene_axes(points, components or most_components(len(points.codes)))
         placed = np.asarray(points.table @ axes)
     centres = [placed[points.codes == code].mean(0) for code in np.unique(points.codes)]
     return Space(kind, axes, np.stack(centres).astype(np.float32))
 
 
-def _gene_axes(points: Points, seed: int, most: int) -> NDArray[np.float32]:
+def _gene_axes(points: Points, most: int) -> NDArray[np.float32]:
     """``(m, k)`` whitened principal components of the most variable genes; the others weigh nothing."""
-    from sklearn.decomposition import PCA
-
-    genes = variable_genes(points.table)
-    part = points.table[:, genes]
-    count = min(most, min(part.shape) - 1)
-    fitted = PCA(count, svd_solver="arpack", random_state=seed)
-    scores = fitted.fit_transform(part).astype(np.float64)
-    axes = np.zeros((points.table.shape[1], scores.shape[1]), np.float32)
-    axes[genes] = fitted.components_.T @ _whitened(scores, points.codes)
-    return axes
+    components = points.components
+    scores = components.scores[:, :most].astype(np.float64)
+    return components.spread(_whitened(scores, points.codes)).astype(np.float32)
 
 
 def _whitened(values: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float32]:

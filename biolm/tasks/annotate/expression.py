@@ -17,13 +17,64 @@ from biolm.io.cells.block import CellBlock
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["ExpressionSpace", "counts_in", "gene_names", "log_normalised", "variable_genes"]
+__all__ = [
+    "Components",
+    "ExpressionSpace",
+    "components_of",
+    "counts_in",
+    "gene_names",
+    "log_normalised",
+    "variable_genes",
+]
 
 TOTAL = 1e4
 _COMPONENTS = 50
 _VARIABLE = 3000
 
 LinearPart = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Principal components of the most variable genes.
+
+    Parameters
+    ----------
+    genes
+        ``(v,)`` columns of the table that were read, out of ``m``.
+    mean
+        ``(v,)`` of the genes.
+    axes
+        ``(v, k)`` by falling variance.
+    scores
+        ``(n, k)`` float32 of the cells of the table.
+    width
+        ``m``.
+    """
+
+    genes: NDArray[np.intp]
+    mean: NDArray[np.floating[Any]]
+    axes: NDArray[np.floating[Any]]
+    scores: NDArray[np.float32]
+    width: int
+
+    def spread(self, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """``(m, c)`` weights of genes that do what ``weights (k', c)`` of the first components do."""
+        found = np.zeros((self.width, weights.shape[1]))
+        found[self.genes] = self.axes[:, : len(weights)] @ weights
+        return found
+
+
+def components_of(table: Any) -> Components:
+    """At most 50 principal components of a sparse table ``(n, m)``."""
+    from sklearn.decomposition import PCA
+
+    genes = variable_genes(table)
+    part = table[:, genes]
+    # Where Lanczos' method starts does not matter, so it always starts alike.
+    fitted = PCA(min(_COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=0)
+    scores = fitted.fit_transform(part).astype(np.float32)
+    return Components(genes, fitted.mean_, fitted.components_.T, scores, table.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +106,7 @@ class ExpressionSpace:
     noise: float
 
     @classmethod
-    def of(cls, vocabulary: GeneVocabulary, counts: Any, seed: int = 0) -> ExpressionSpace:
+    def of(cls, vocabulary: GeneVocabulary, counts: Any) -> ExpressionSpace:
         """The space of training counts, a sparse ``(n, m)`` matrix.
 
         Parameters
@@ -64,13 +115,11 @@ class ExpressionSpace:
             Genes of the columns.
         counts
             Sparse ``(n, m)``, of training cells alone.
-        seed
-            Of the components.
         """
         totals = np.asarray(counts.sum(0)).ravel()
         table = log_normalised(counts)
         mean = np.asarray(table.mean(0)).ravel()
-        loadings, noise = _components(table, mean, seed)
+        loadings, noise = _loadings(table, mean)
         share = (totals / max(totals.sum(), 1)).astype(np.float32)
         return cls(vocabulary, share, mean.astype(np.float32), loadings, noise)
 
@@ -127,13 +176,9 @@ def variable_genes(table: Any, count: int = _VARIABLE) -> NDArray[np.intp]:
     return np.sort(np.argsort(mean**2 - power, kind="stable")[:count])
 
 
-def _components(table: Any, mean: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float32], float]:
+def _loadings(table: Any, mean: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
     """Loadings of all genes on standardised components of the most variable ones, and what they leave."""
-    from sklearn.decomposition import PCA
-
-    part = table[:, variable_genes(table)]
-    fitted = PCA(min(_COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=seed)
-    scores = fitted.fit_transform(part)
+    scores = components_of(table).scores
     scores = scores / np.maximum(scores.std(0), 1e-9)
     # Scores are centred and uncorrelated, so a gene's regression on them is a product.
     loadings = np.asarray(table.T @ scores) / len(scores)

@@ -18,7 +18,7 @@ from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.kinds import kind_of
 from biolm.tasks.annotate.labelled import Labels, Wanted
-from biolm.tasks.annotate.measure import fit_parts, part_row
+from biolm.tasks.annotate.measure import fit_parts, fit_whole, part_row
 from biolm.tasks.annotate.page import write_page
 from biolm.tasks.annotate.score import GOOD_CALIBRATION, report_of
 from biolm.tasks.annotate.settings import TRAINED, FitSettings
@@ -117,8 +117,7 @@ def _measured(training: RowTraining | SequenceTraining, column: Labels, settings
     rows = [part_row(part, each, tested, column, settings) for part, each in measured.items()]
     report = report_of(training.about(column, split), rows, training.baselines(column, split), settings.seed)
     report |= training.more(column, points, split, measured)
-    first = training.parts[0]
-    chosen = fit_parts(points, column, [first], training, settings)[first]
+    chosen = fit_whole(points, column, measured, split.train, training, settings)
     return Head(column.name, column.classes, chosen, report)
 
 

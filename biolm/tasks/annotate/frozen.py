@@ -7,7 +7,7 @@ factor space.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -18,14 +18,23 @@ from biolm.errors import InputError
 from biolm.scoring.quality import macro_f1
 from biolm.scoring.splits import Split, kfold
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
-from biolm.tasks.annotate.distance import Distance, fit_space, most_components
+from biolm.tasks.annotate.distance import Distance, Space, fit_space, most_components
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.novelty import HeldOut, Novelty, doubt_of
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["Frozen", "fit_frozen", "fit_novelty", "fit_recipe", "fit_variants"]
+__all__ = [
+    "Frozen",
+    "chosen_on_enough",
+    "fit_frozen",
+    "fit_novelty",
+    "fit_recipe",
+    "fit_variants",
+    "refit",
+    "respaced",
+]
 
 # Members that each kind of feature offers; the first sets are preferred where they do as well.
 OFFERED = {
@@ -36,6 +45,8 @@ OFFERED = {
 # Spaces in which novel cells are looked for.
 SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
 _MANY = 1000
+# Cells from which what is chosen on four fifths of them holds for all.
+_ENOUGH_CELLS = 4000
 # Fraction of cells whose class a fold of whole batches must have learned, for batches to be held out.
 _ENOUGH_KNOWN = 0.5
 
@@ -160,18 +171,16 @@ def fit_variants(
     offered = {kind: ("neighbours",) if settings.method == "knn" else OFFERED[kind] for kind in features}
     every = list(dict.fromkeys(name for names in offered.values() for name in names))
     folds, instead = _folds(points, settings.seed)
-    parts = {name: _unseen(points, name, folds, settings) for name in every}
     whole = {name: fit_recipe(points, [name], settings) for name in every}
     measured = bool(distances and folds and settings.reject)
     wanted = {kind: _spaces(kind, settings) for kind in features} if measured else {}
     share = settings.reject / 2 if measured else settings.reject
     kinds = list(dict.fromkeys(each for names in wanted.values() for each in names))
     most = _most_components(points, folds)
-    spaces = {kind: fit_space(points, kind, settings.seed, most) for kind in kinds}
-    far = {kind: _unseen_distances(points, kind, folds, settings) for kind in kinds}
-    near = None
-    if measured and points.factors is not None:
-        near = _unseen_distances(points, "factors", folds, settings)
+    spaces = {kind: fit_space(points, kind, most) for kind in kinds}
+    closeness = ["factors"] if measured and points.factors is not None else []
+    parts, far = _held_out(points, every, [*kinds, *closeness], folds, settings)
+    near = far.get("factors")
     known = _known(points, folds)
     found = {}
     for kind, names in offered.items():
@@ -212,7 +221,63 @@ def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> 
     if settings.method == "knn":
         return Neighbours.fit(points.vectors, points.codes, points.n_classes, settings.neighbours)
     fit = (points.vectors, points.table, points.codes, points.n_classes, settings.seed)
-    return mean_map([fit_member(name, *fit) for name in recipe])
+    return mean_map(
+        [fit_member(name, *fit, points.components if name == "components" else None) for name in recipe]
+    )
+
+
+def refit(frozen: Frozen, points: Points, settings: FitSettings) -> Frozen:
+    """What was chosen elsewhere (members, temperature, limits, cut-off), fitted on all cells of ``points``.
+
+    Parameters
+    ----------
+    frozen
+        Chosen and calibrated on other cells.
+    points
+        Training cells.
+    settings
+        Choices of the job.
+    """
+    fitted = respaced(frozen, points)
+    return replace(fitted, scorer=fit_recipe(points, frozen.recipe, settings))
+
+
+def chosen_on_enough(points: Points, seed: int) -> bool:
+    """Whether so many cells choose as more would, so that choosing again on all is not worth its time.
+
+    Where batches are held out it is: each counts alike for the cut-off, however many cells it has.
+
+    Parameters
+    ----------
+    points
+        Cells on which members, temperature, limits and cut-off were chosen.
+    seed
+        Of the folds.
+    """
+    enough = points.batches is None and len(points.codes) >= _ENOUGH_CELLS
+    return enough and bool(_folds(points, seed)[0])
+
+
+def respaced(frozen: Frozen, points: Points) -> Frozen:
+    """The same classifier, limits and cut-off, with the distances from the cells of ``points``.
+
+    Parameters
+    ----------
+    frozen
+        Fitted on other cells.
+    points
+        Training cells.
+    """
+
+    def again(space: Space) -> Space:
+        return replace(fit_space(points, space.kind, space.axes.shape[1]), limit=space.limit)
+
+    distance, novelty = frozen.distance, frozen.novelty
+    if distance is not None:
+        distance = Distance(tuple(again(space) for space in distance.spaces))
+    if novelty is not None and novelty.space is not None:
+        novelty = replace(novelty, space=again(novelty.space))
+    return replace(frozen, distance=distance, novelty=novelty)
 
 
 def fit_novelty(
@@ -245,7 +310,7 @@ def fit_novelty(
         return None
     groups = None if instead or held.batches is None else held.batches[known]
     scores = HeldOut(doubt[known], None if near is None else near[known], groups)
-    space = None if near is None else fit_space(points, "factors", settings.seed)
+    space = None if near is None else fit_space(points, "factors")
     return Novelty.set_on(scores, space, settings.reject, instead)
 
 
@@ -279,31 +344,33 @@ def _known(points: Points, folds: Sequence[Split]) -> NDArray[np.bool_]:
     return found
 
 
-def _unseen(points: Points, name: str, folds: Sequence[Split], settings: FitSettings) -> NDArray[np.float64]:
-    """``(n, c)`` logits of each cell from a member that did not see it; zeros where no fold tests a cell."""
-    found = np.zeros((len(points.codes), points.n_classes))
+def _held_out(
+    points: Points,
+    members: Sequence[str],
+    kinds: Sequence[str],
+    folds: Sequence[Split],
+    settings: FitSettings,
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """``(n, c)`` logits of members, and ``(n,)`` distances in spaces, of cells that these did not see.
+
+    Zeros where no fold tests a cell.
+    """
+    count, most = len(points.codes), _most_components(points, folds)
+    logits = {name: np.zeros((count, points.n_classes)) for name in members}
+    far = {kind: np.zeros(count) for kind in kinds}
     for split in folds:
-        scorer = fit_recipe(points.take(split.train), [name], settings)
-        tested = points.take(split.test)
-        found[split.test] = scorer.logits(tested.vectors, tested.table)
-    return found
+        learned, tested = points.take(split.train), points.take(split.test)
+        for name in members:
+            scorer = fit_recipe(learned, [name], settings)
+            logits[name][split.test] = scorer.logits(tested.vectors, tested.table)
+        for kind in kinds:
+            vectors = tested.factors if kind == "factors" else tested.vectors
+            far[kind][split.test] = fit_space(learned, kind, most).distances(vectors, tested.table)
+    return logits, far
 
 
 def _spaces(kind: str, settings: FitSettings) -> tuple[str, ...]:
     return SPACES["embedding" if settings.method == "knn" else kind]
-
-
-def _unseen_distances(
-    points: Points, kind: str, folds: Sequence[Split], settings: FitSettings
-) -> NDArray[np.float64]:
-    """``(n,)`` distance of each cell from training cells that it is not one of."""
-    found, most = np.zeros(len(points.codes)), _most_components(points, folds)
-    for split in folds:
-        tested = points.take(split.test)
-        space = fit_space(points.take(split.train), kind, settings.seed, most)
-        vectors = tested.factors if kind == "factors" else tested.vectors
-        found[split.test] = space.distances(vectors, tested.table)
-    return found
 
 
 def _most_components(points: Points, folds: Sequence[Split]) -> int:

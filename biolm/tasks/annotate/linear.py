@@ -28,12 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.scoring.baselines import l1_penalty, unfinished
-from biolm.tasks.annotate.expression import variable_genes
+from biolm.tasks.annotate.expression import Components, components_of
 
 __all__ = ["MEMBERS", "UNSEEN", "LinearMap", "fit_member", "mean_map"]
 
 MARKERS = 200
-COMPONENTS = 50
 # Logit of a class that a member never saw: never its choice, yet no infinity.
 UNSEEN = -20.0
 
@@ -91,7 +90,13 @@ def mean_map(parts: list[LinearMap]) -> LinearMap:
 
 
 def fit_member(
-    name: str, vectors: NDArray[np.float32], table: Any, codes: NDArray[np.int64], n_classes: int, seed: int
+    name: str,
+    vectors: NDArray[np.float32],
+    table: Any,
+    codes: NDArray[np.int64],
+    n_classes: int,
+    seed: int,
+    components: Components | None = None,
 ) -> LinearMap:
     """Fit one member.
 
@@ -105,11 +110,18 @@ def fit_member(
         ``(n,)`` classes.
     n_classes
         ``c``; a class without a cell is never chosen.
+    seed
+        Of the solvers.
+    components
+        Of the table, where they are known already.
     """
     seen = np.unique(codes)
     width, genes = vectors.shape[1], table.shape[1]
     reads_vectors = name == "embedding"
-    weights, bias = MEMBERS[name](vectors if reads_vectors else table, codes, seed)
+    read = vectors if reads_vectors else table
+    if name == "components":
+        read = components_of(table) if components is None else components
+    weights, bias = MEMBERS[name](read, codes, seed)
     all_bias = np.full(n_classes, UNSEEN, np.float32)
     all_bias[seen] = bias
     everything = np.zeros((width if reads_vectors else genes, n_classes), np.float32)
@@ -161,17 +173,10 @@ def _markers(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
     return weights, bias
 
 
-def _components(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
-    from sklearn.decomposition import PCA
-
-    genes = variable_genes(table)
-    part = table[:, genes]
-    fitted = PCA(min(COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=seed).fit(part)
-    fitted_weights, bias = _logistic(fitted.transform(part).astype(np.float32), codes, 0.1, seed)
-    spread = fitted.components_.T @ fitted_weights
-    weights = np.zeros((table.shape[1], fitted_weights.shape[1]))
-    weights[genes] = spread
-    return weights, bias - fitted.mean_ @ spread
+def _components(components: Components, codes: NDArray[np.int64], seed: int) -> Weights:
+    found, bias = _logistic(components.scores, codes, 0.1, seed)
+    weights = components.spread(found)
+    return weights, bias - components.mean @ weights[components.genes]
 
 
 MEMBERS: Mapping[str, Callable[[Any, NDArray[np.int64], int], Weights]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.tasks.annotate.frozen import Frozen, fit_variants
+from biolm.tasks.annotate.frozen import Frozen, chosen_on_enough, fit_variants, refit
 from biolm.tasks.annotate.labelled import Labels
 from biolm.tasks.annotate.numbers import NumberRow, fit_numbers, number_row
 from biolm.tasks.annotate.points import Points
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from biolm.tasks.annotate.rows import RowTraining
     from biolm.tasks.annotate.sequences import SequenceTraining
 
-__all__ = ["fit_numbers_of", "fit_parts", "part_row"]
+__all__ = ["fit_numbers_of", "fit_parts", "fit_whole", "part_row"]
 
 
 def fit_parts(
@@ -54,6 +54,37 @@ def fit_parts(
     names = {part: "expression" if part == "kmers" else part for part in parts}
     fitted = fit_variants(points, settings.classifier, list(names.values()), distances=training.distances)
     return {part: fitted[name] for part, name in names.items()}
+
+
+def fit_whole(
+    points: Points,
+    column: Labels,
+    measured: Mapping[str, Frozen],
+    train: NDArray[np.int64],
+    training: RowTraining | SequenceTraining,
+    settings: FitSettings,
+) -> Frozen:
+    """The first part on all rows, after it was measured on some that it did not see.
+
+    Parameters
+    ----------
+    points
+        All rows.
+    column
+        What is learned.
+    measured
+        What :func:`fit_parts` found on the rows ``train``.
+    train
+        Numbers of rows.
+    training
+        Says which part is first.
+    settings
+        Choices of the job.
+    """
+    first = training.parts[0]
+    if column.classes and chosen_on_enough(points.take(train), settings.seed):
+        return refit(measured[first], points, settings.classifier)
+    return fit_parts(points, column, [first], training, settings)[first]
 
 
 def fit_numbers_of(points: Points, parts: Sequence[str], settings: FitSettings) -> Mapping[str, Any]:

@@ -6,10 +6,13 @@ Dimensions: ``n`` rows · ``d`` width · ``m`` genes or k-mers · ``c`` classes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from biolm.tasks.annotate.expression import Components, components_of
 
 __all__ = ["Points"]
 
@@ -43,6 +46,11 @@ class Points:
     batches: NDArray[np.str_] | None
     copies: NDArray[np.int64]
     factors: NDArray[np.float32] | None = None
+
+    @cached_property
+    def components(self) -> Components:
+        """Principal components of the table."""
+        return components_of(self.table)
 
     def take(self, rows: NDArray[Any]) -> Points:
         """Some of the cells."""

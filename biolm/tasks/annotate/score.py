@@ -6,7 +6,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ from biolm.scoring.quality import Score, score_calls
 from biolm.scoring.splits import Split
 from biolm.scoring.verdicts import against_best
 from biolm.tasks.annotate.calibrate import probabilities
-from biolm.tasks.annotate.distance import Distance, Space, fit_space
-from biolm.tasks.annotate.frozen import Frozen, fit_recipe
+from biolm.tasks.annotate.frozen import Frozen, refit, respaced
 from biolm.tasks.annotate.numbers import number_verdict
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
@@ -183,10 +182,10 @@ def baseline_rows(
     """
     fits = baselines if isinstance(baselines, Mapping) else {name: BASELINES[name] for name in baselines}
     names = codes.astype(str)
-    rows = []
+    learned, rows = table[split.train], []
     for name, fit in fits.items():
         log.info("baseline: %s", name)
-        predictor = fit(table[split.train], names[split.train], seed=seed)
+        predictor = fit(learned, names[split.train], seed=seed)
         held = predictor.predict_proba(table[split.test])
         found = np.zeros((len(split.test), codes.max() + 1))
         found[:, predictor.classes.astype(int)] = held
@@ -223,11 +222,11 @@ def unknown_test(
     test = points.take(split.test)
 
     def scores(kept: Points, code: int) -> NDArray[np.float32]:
-        scorer = fit_recipe(kept, frozen.recipe, settings)
+        fitted = refit(frozen, kept, settings)
         # The class that was left out is no choice, and takes no part of the probability.
-        logits = np.delete(scorer.logits(test.vectors, test.table), code, axis=1)
+        logits = np.delete(fitted.scorer.logits(test.vectors, test.table), code, axis=1)
         confidence = probabilities(logits, frozen.temperature).max(1)
-        return _refitted(frozen, kept, settings).novelty_of(test, confidence)
+        return fitted.novelty_of(test, confidence)
 
     return _about(frozen) | _left_out(points, split, classes, settings, scores)
 
@@ -247,7 +246,7 @@ def novelty_test(
         return _about(frozen) | {"rejected": None}
 
     def scores(kept: Points, code: int) -> NDArray[np.float32]:  # noqa: ARG001  # the centre is gone with its cells
-        return _refitted(frozen, kept, settings).novelty_of(test, np.ones(len(test.codes)))
+        return respaced(frozen, kept).novelty_of(test, np.ones(len(test.codes)))
 
     return _about(frozen) | {"by": "distance alone"} | _left_out(points, split, classes, settings, scores)
 
@@ -288,21 +287,6 @@ def _left_out(
         "auroc": _mean(aurocs),
         "classes": shares,
     }
-
-
-def _refitted(frozen: Frozen, kept: Points, settings: FitSettings) -> Frozen:
-    """The same limits and cut-off, with the distances from fewer cells."""
-
-    def again(space: Space) -> Space:
-        fitted = fit_space(kept, space.kind, settings.seed, space.axes.shape[1])
-        return replace(fitted, limit=space.limit)
-
-    distance, novelty = frozen.distance, frozen.novelty
-    if distance is not None:
-        distance = Distance(tuple(again(space) for space in distance.spaces))
-    if novelty is not None and novelty.space is not None:
-        novelty = replace(novelty, space=again(novelty.space))
-    return replace(frozen, distance=distance, novelty=novelty)
 
 
 def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

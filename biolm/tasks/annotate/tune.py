@@ -29,7 +29,7 @@ from biolm.tasks.annotate.calibrate import probabilities, temperature_of, thresh
 from biolm.tasks.annotate.frozen import Frozen, fit_recipe
 from biolm.tasks.annotate.labelled import Labels
 from biolm.tasks.annotate.linear import LinearMap
-from biolm.tasks.annotate.measure import fit_numbers_of, fit_parts, part_row
+from biolm.tasks.annotate.measure import fit_numbers_of, fit_parts, fit_whole, part_row
 from biolm.tasks.annotate.numbers import NumberRow, number_row, number_verdict
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.score import Row, report_of, row
@@ -216,7 +216,7 @@ def _untouched(
         "words": f"{_ENOUGH}: {_why(column, choice, settings)}; no step was taken, and the annotator is the "
         "linear one.",
     }
-    whole = fit_parts(found.points, column, [first], training, settings)[first]
+    whole = fit_whole(found.points, column, found.measured, split.train, training, settings)
     return Head(column.name, column.classes, whole, report)
 
 

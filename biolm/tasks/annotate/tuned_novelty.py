@@ -48,7 +48,7 @@ def novelty_beside(
     settings
         Choices of the job.
     """
-    learned, seed = points.take(rows), settings.seed
+    learned = points.take(rows)
     most = most_components(min(len(fold.train) for fold in folds))
 
     def unseen(kind: str) -> NDArray[np.float64]:
@@ -56,12 +56,12 @@ def novelty_beside(
         for fold in folds:
             tested = points.take(fold.test)
             vectors = tested.factors if kind == "factors" else tested.vectors
-            space = fit_space(points.take(fold.train), kind, seed, most)
+            space = fit_space(points.take(fold.train), kind, most)
             parts.append(space.distances(vectors, tested.table))
         return np.concatenate(parts)
 
     far = np.stack([unseen(kind) for kind in kinds], axis=1)
-    spaces = [fit_space(learned, kind, seed, most) for kind in kinds]
+    spaces = [fit_space(learned, kind, most) for kind in kinds]
     distance = Distance.limited(spaces, far, settings.reject / 2)
     near = None if points.factors is None else unseen("factors")
     known = np.concatenate([np.isin(points.codes[fold.test], points.codes[fold.train]) for fold in folds])
