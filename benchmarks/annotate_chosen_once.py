@@ -1,8 +1,8 @@
 """Whether choosing again on all cells is worth it: ``python benchmarks/annotate_chosen_once.py CELLS...``.
 
 Of each labelled set (``obs['cell_type']``) three tenths are held out. ``again`` chooses members, temperature
-and cut-offs on the other seven tenths; ``once`` chooses them on four fifths of those, and fits what was chosen
-on all of them. Macro-F1 with its interval, ECE, and the fraction of held-out cells called unknown; three splits.
+and cut-offs on the other seven tenths; ``once`` chooses them on four fifths of those, and fits on all of them
+what was chosen. Macro-F1 with its interval, ECE, and the fraction of held-out cells called unknown.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _untouched(
     settings: FitSettings,
 ) -> Head:
     """The linear method's own annotator, of all rows, and why no step was taken."""
-    column, first = found.column, training.parts[0]
+    column = found.column
     tested = found.points.take(split.test)
     report = report_of(
         training.about(column, split), found.rows, training.baselines(column, split), settings.seed

@@ -5,11 +5,19 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import accuracy_score, f1_score
 
+from biolm.scoring import baselines
+from biolm.scoring.quality import fit_pca
+from biolm.tasks.annotate import frozen
+from biolm.tasks.annotate import points as points_module
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
+from biolm.tasks.annotate.distance import fit_space
 from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
+from biolm.tasks.annotate.frozen import fit_recipe, fit_variants
 from biolm.tasks.annotate.linear import MEMBERS, UNSEEN, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
+from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.score import row
+from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
 
 
@@ -92,3 +100,67 @@ def test_scores_are_those_of_scikit_learn():
     scores = row("x", truth, held, 0).facts
     assert scores["macro_f1"] == pytest.approx(f1_score(truth, held.argmax(1), average="macro"), abs=1e-6)
     assert scores["accuracy"] == pytest.approx(accuracy_score(truth, held.argmax(1)), abs=1e-6)
+
+
+def points_of(n, seed=0, batches=None):
+    vectors, table, codes = make_points(n=n, seed=seed)
+    return Points(vectors, table, codes, 3, batches, np.arange(n))
+
+
+def test_components_are_computed_once_for_all_that_reads_them(monkeypatch):
+    computed = []
+    usual = points_module.components_of
+    monkeypatch.setattr(
+        points_module, "components_of", lambda table: (computed.append(table.shape[0]), usual(table))[1]
+    )
+    fit_variants(points_of(120), FitSettings(), ["joint", "expression"])
+    # All cells, and each of five folds: by a member and by the distance of genes.
+    assert sorted(computed) == [96, 96, 96, 96, 96, 120]
+
+
+def test_what_many_cells_chose_is_fitted_on_all_without_choosing_again(monkeypatch):
+    monkeypatch.setattr(frozen, "_ENOUGH_CELLS", 100)
+    whole, settings = points_of(150), FitSettings()
+    train = np.arange(120)
+    chosen = fit_variants(whole.take(train), settings, ["joint"])["joint"]
+    assert frozen.chosen_on_enough(whole.take(train), 0)
+    again = frozen.refit(chosen, whole, settings)
+    assert (again.recipe, again.temperature, again.threshold) == (
+        chosen.recipe,
+        chosen.temperature,
+        chosen.threshold,
+    )
+    own = fit_recipe(whole, chosen.recipe, settings)
+    np.testing.assert_array_equal(
+        again.scorer.logits(whole.vectors, whole.table), own.logits(whole.vectors, whole.table)
+    )
+    limits = [[space.limit for space in each.distance.spaces] for each in (again, chosen)]
+    assert limits[0] == limits[1]
+    centre = fit_space(whole, "vectors").centres
+    np.testing.assert_array_equal(again.distance.spaces[0].centres, centre)
+
+
+@pytest.mark.parametrize(
+    ("cells", "batches", "smallest", "enough"),
+    [(120, False, 40, True), (90, False, 30, False), (120, True, 40, False), (120, False, 1, False)],
+)
+def test_few_cells_batches_and_classes_of_one_choose_again(cells, batches, smallest, enough, monkeypatch):
+    monkeypatch.setattr(frozen, "_ENOUGH_CELLS", 100)
+    points = points_of(cells, batches=np.arange(cells).astype(str) if batches else None)
+    points.codes[np.flatnonzero(points.codes == 2)[smallest:]] = 0
+    assert frozen.chosen_on_enough(points, 0) == enough
+
+
+def test_baselines_share_the_components_of_the_counts_they_are_fitted_on(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(
+        baselines, "fit_pca", lambda counts, **options: (fitted.append(1), fit_pca(counts, **options))[1]
+    )
+    counts = csr_matrix(np.random.default_rng(0).poisson(1.0, (60, 30)).astype(np.float32))
+    labels = np.arange(60) % 2
+    kept = [baselines.fit_pca_linear(counts, labels), baselines.fit_pca_knn(counts, labels)]
+    assert len(fitted) == 1
+    kept.append(baselines.fit_pca_knn(counts.copy(), labels))
+    assert len(fitted) == 2
+    del kept
+    assert not baselines._fitted_components
