@@ -43,7 +43,7 @@ CLIP = 10.0
 _DENSE = 2**26
 
 Projection = Callable[[Any], NDArray[np.float32]]
-_fitted_components: WeakValueDictionary[tuple[int, int], Projection] = WeakValueDictionary()
+_projections: WeakValueDictionary[tuple[int, int], Projection] = WeakValueDictionary()
 
 
 class Predictor(Protocol):
@@ -221,16 +221,16 @@ BASELINES: dict[str, Callable[..., Predictor]] = {
 
 def _components(counts: Any, seed: int) -> Projection:
     """Principal components of some counts, fitted once for the baselines that read them."""
-    found = _fitted_components.get((id(counts), seed))
-    if found is None:
+    project = _projections.get((id(counts), seed))
+    if project is None:
         fitted = fit_pca(counts, components=COMPONENTS, seed=seed)
 
         # Its key is theirs alone while it keeps the counts alive.
-        def found(more: Any, _: Any = counts) -> NDArray[np.float32]:
+        def project(more: Any, _: Any = counts) -> NDArray[np.float32]:
             return fitted(more)
 
-        _fitted_components[id(counts), seed] = found
-    return found
+        _projections[id(counts), seed] = project
+    return project
 
 
 def _through(project: Callable[[Any], Any], predictor: Predictor) -> Predictor:

@@ -60,9 +60,9 @@ class Components:
 
     def spread(self, weights: NDArray[Any]) -> NDArray[np.float64]:
         """``(m, c)`` weights of genes that do what ``weights (k', c)`` of the first components do."""
-        found = np.zeros((self.width, weights.shape[1]))
-        found[self.genes] = self.axes[:, : len(weights)] @ weights
-        return found
+        spread = np.zeros((self.width, weights.shape[1]))
+        spread[self.genes] = self.axes[:, : len(weights)] @ weights
+        return spread
 
 
 def components_of(table: Any) -> Components:

@@ -163,4 +163,4 @@ def test_baselines_share_the_components_of_the_counts_they_are_fitted_on(monkeyp
     kept.append(baselines.fit_pca_knn(counts.copy(), labels))
     assert len(fitted) == 2
     del kept
-    assert not baselines._fitted_components
+    assert not baselines._projections
