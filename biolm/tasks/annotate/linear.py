@@ -174,8 +174,8 @@ def _markers(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
 
 
 def _components(components: Components, codes: NDArray[np.int64], seed: int) -> Weights:
-    found, bias = _logistic(components.scores, codes, 0.1, seed)
-    weights = components.spread(found)
+    own_weights, bias = _logistic(components.scores, codes, 0.1, seed)
+    weights = components.spread(own_weights)
     return weights, bias - components.mean @ weights[components.genes]
 
 
