@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from biolm.io.damage import reason_of
 from biolm.models.address import HubAddress, hub_address
 from biolm.progress import log
 
-__all__ = ["HUBS", "Hub", "download", "hub_of", "where_to_get"]
+__all__ = ["HUBS", "Hub", "check_hashes", "download", "hub_of", "where_to_get"]
 
 # What may be fetched from a hub: weights that hold no code, tables, and text.
 SAFE_FILES = (
@@ -187,3 +189,36 @@ def download(
             + (f" but {', '.join(folders)}" if folders else "")
         )
     return folder
+
+
+def check_hashes(*folders: Path) -> int:
+    """Compare fetched files with the hashes that the hub names them by; gives how many have one.
+
+    The cache of huggingface_hub keeps each file under its hash: the SHA-256 of large ones, git's of small
+    ones.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is not what the hub holds.
+    """
+    checked = 0
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_symlink()):
+        stored = path.resolve()
+        if not stored.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", stored.name):
+            continue
+        checked += 1
+        if _hash(stored, git=len(stored.name) == 40) != stored.name:
+            raise CheckpointError(
+                f"{path} is not what the hub holds: it was damaged on the way or on the disk; delete "
+                f"{stored} and fetch again"
+            )
+    return checked
+
+
+def _hash(path: Path, *, git: bool) -> str:
+    with path.open("rb") as file:
+        if not git:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        content = file.read()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

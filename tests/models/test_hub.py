@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import pytest
+import small_systems
 from typer.testing import CliRunner
 
 from biolm.cli.main import app
 from biolm.errors import CheckpointError, ConfigError
 from biolm.models import registry
 from biolm.models.address import HubAddress, hub_address, split_options
-from biolm.models.hub import HUBS, hub_of, where_to_get
+from biolm.models.hub import HUBS, check_hashes, hub_of, where_to_get
 from biolm.text.models import model_folder
 
 REPOSITORY = "ctheodoris/Geneformer"
@@ -101,6 +104,90 @@ def test_fetch_prints_folder_and_licence(mirror: list[dict], tmp_path: Path) -> 
     assert refused.exit_code == 2
     assert "--accept-licence" in refused.output
     assert len(mirror) == 1
+
+
+def test_embedding_by_repository_folder_and_revision(
+    mirror: list[dict], tmp_path: Path, shipped_cells: Path
+) -> None:
+    source = tmp_path / "hub" / REPOSITORY
+    shutil.rmtree(source)
+    (source / "Geneformer-V2-104M").mkdir(parents=True)
+    local = small_systems.geneformer(source / "Geneformer-V2-104M")
+    cells, made = shipped_cells / "pbmc68k_reduced_counts_700.h5ad", []
+    for number, model in enumerate((local, f"{REPOSITORY}:Geneformer-V2-104M@v1.2")):
+        output = tmp_path / f"{number}.npy"
+        run = CliRunner().invoke(
+            app, ["embed", str(cells), "-m", model, "-o", str(output), "--device", "cpu"]
+        )
+        assert run.exit_code == 0, run.output
+        made.append(np.load(output))
+    assert mirror[0]["revision"] == "v1.2"
+    assert np.array_equal(*made)
+
+
+def test_a_licence_is_accepted_by_saying_so(mirror: list[dict], tmp_path: Path) -> None:
+    source = tmp_path / "hub" / "InstaDeepAI/nucleotide-transformer-v2-100m-multi-species"
+    source.mkdir(parents=True)
+    (source / "config.json").write_text("{}")
+    done = CliRunner().invoke(app, ["fetch", "nucleotide_transformer", "--accept-licence"])
+    assert done.exit_code == 0, done.output
+    assert "CC-BY-NC-SA-4.0" in done.output
+
+
+def test_an_interrupted_fetch_is_one_sentence_and_goes_on(
+    mirror: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub as hub
+
+    whole = hub.snapshot_download
+
+    def interrupted(name: str, **options: object) -> str:
+        folder = Path(whole(name, **options)) / "Geneformer-V2-104M"
+        (folder / "model.safetensors").unlink()
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(hub, "snapshot_download", interrupted)
+    command = ["fetch", "geneformer", "--cache", str(tmp_path / "mine")]
+    failed = CliRunner().invoke(app, command)
+    assert failed.exit_code == 1
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "connection reset" in errors[0]
+    # What came is kept.
+    assert list((tmp_path / "mine").rglob("config.json"))
+    monkeypatch.setattr(hub, "snapshot_download", whole)
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "mine").rglob("model.safetensors"))
+
+
+def test_fetched_files_are_held_against_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    cache = tmp_path / "models--ctheodoris--Geneformer"
+    folder, blobs = cache / "snapshots" / "main" / "Geneformer-V2-104M", cache / "blobs"
+    folder.mkdir(parents=True)
+    blobs.mkdir()
+    # As of `git hash-object`, and of `sha256sum`.
+    small, large = b"hello\n", b"weights"
+    names = {
+        "config.json": (small, "ce013625030ba8dba906f756967f9e9ca394464a"),
+        "model.safetensors": (large, hashlib.sha256(large).hexdigest()),
+    }
+    for name, (content, blob) in names.items():
+        (blobs / blob).write_bytes(content)
+        (folder / name).symlink_to(blobs / blob)
+    (folder / "own.txt").write_text("not of the hub")
+    assert check_hashes(folder) == 2
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(folder.parent))
+    for name, (content, blob) in names.items():
+        (blobs / blob).write_bytes(content[:-1] + b"?")
+        refused = CliRunner().invoke(app, ["fetch", "geneformer"])
+        assert refused.exit_code == 1
+        message = " ".join(refused.stderr.split())
+        assert f"{name} is not what the hub holds" in message
+        assert "and fetch again" in message
+        (blobs / blob).write_bytes(content)
+    assert CliRunner().invoke(app, ["fetch", "geneformer"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
