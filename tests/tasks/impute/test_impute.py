@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import biolm
 from biolm.cli.main import app
 from biolm.errors import BiolmError, ConfigError, GeneMatchError, InputError
+from biolm.jobs import spool
 from biolm.models.systems.cellfactors import CellFactors, load, save
 from biolm.vocab.gene_table import gene_table
 
@@ -266,3 +268,19 @@ def test_the_command_writes_and_reads_lists_of_genes(model: CellFactors, tmp_pat
     )
     assert ran.exit_code == 2
     assert "--gene names genes and --genes a file of them" in ran.output
+
+
+def test_memory_does_not_grow_with_the_cells(
+    model: CellFactors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_IN_MEMORY", 0)
+    genes, peaks = ids_of(model, slice(5, 1005)), []
+    for number in (500, 1000, 5000):
+        path = tmp_path / f"{number}.h5ad"
+        cells_of(ids_of(model, slice(0, 4000, 40)), cells=number).write_h5ad(path)
+        tracemalloc.start()
+        biolm.impute(path, genes=genes, block_rows=500, output=tmp_path / f"out{number}.h5ad")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first job fills caches. All values of the last are 16 MB more than of the one before.
+    assert peaks[2] - peaks[1] < 6e6
