@@ -12,6 +12,7 @@ import pytest
 
 import biolm
 from biolm.errors import BiolmError, ConfigError, InputError
+from biolm.tasks.annotate.naming import RowPrediction
 from biolm.tasks.annotate.predict import predict_file
 from biolm.tasks.annotate.settings import PredictSettings
 
@@ -80,3 +81,23 @@ def test_what_changed_since_is_told(cells: Path, folder: Path, tmp_path: Path) -
     with pytest.raises(ConfigError, match="a shard is a folder"):
         _predicted(cells, tmp_path / "y.h5ad", folder, shard="1/2")
     assert not list(tmp_path.glob("*.h5ad"))
+
+
+def test_a_resumed_job_gives_the_same_bytes(
+    cells: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _predicted(cells, tmp_path / "whole.h5ad", folder)
+    compute, calls = RowPrediction.compute, []
+
+    def dying(self: RowPrediction, block: Any) -> Any:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(block)
+        return compute(self, block)
+
+    monkeypatch.setattr(RowPrediction, "compute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        _predicted(cells, tmp_path / "part.h5ad", folder)
+    monkeypatch.setattr(RowPrediction, "compute", compute)
+    part = _predicted(cells, tmp_path / "part.h5ad", folder, resume=True)
+    assert part.read_bytes() == whole.read_bytes()

@@ -46,9 +46,11 @@ def test_several_labels_share_one_model(kinds, query, model, tmp_path):
     )
     report = fitted.heads[0].report
     assert report["held_out"]["macro_f1"] > report["baselines"][0]["macro_f1"] + 0.2
+    assert report["unknown"]["novelty"]["reads"] == ["doubt", "factors"]
     here = annotate.predict(query, fitted, copy=True, device="cpu")
     there = annotate.predict(query, tmp_path / "made", copy=True, device="cpu")
     for key in ("biolm_kind", "biolm_state"):
+        np.testing.assert_allclose(here.obs[f"{key}_novelty"], there.obs[f"{key}_novelty"], atol=1e-4)
         held = there.obsm[f"{key}_probabilities"]
         np.testing.assert_allclose(here.obsm[f"{key}_probabilities"], held, atol=1e-6)
         np.testing.assert_allclose(held.sum(1), 1, atol=1e-5)
