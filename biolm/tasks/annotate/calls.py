@@ -17,12 +17,17 @@ import biolm
 from biolm.errors import ConfigError
 from biolm.io.anndata.columns import CellAdditions, Coded
 from biolm.io.provenance import plain
+from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, default_key
 from biolm.tasks.annotate.names import UNKNOWN, refuse_unknown
 from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictSettings
 
 __all__ = ["Calls", "Judged", "additions", "keys", "rolled"]
+
+
+# With a greater fraction of unknown rows than this, the user should look for another cause than new types.
+_MOST = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +203,7 @@ def additions(
     names = keys(annotator, settings)
     for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
         called = Calls(key, head, whole, found.far[:, place], found.near[:, place], settings.reject)
+        _warn_of_shift(called)
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))
@@ -205,6 +211,18 @@ def additions(
         matrices |= added.matrices
         records |= added.records
     return CellAdditions(columns=columns, matrices=matrices, records=records)
+
+
+def _warn_of_shift(called: Calls) -> None:
+    """Say it where most rows are unknown: then it is seldom their types that are new."""
+    share = called.unknown.mean() if len(called.far) else 0.0
+    if share > _MOST:
+        log.warning(
+            "%.0f %% of the rows are unknown by %s, so the query as a whole is unlike the rows that were "
+            "learned; fit on batches of several laboratories, or name every row without rejecting any",
+            100 * share,
+            called.key,
+        )
 
 
 def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:

@@ -100,7 +100,10 @@ def _promised(novelty: Mapping[str, Any] | None) -> list[str]:
     cells = f"{novelty['held_out_cells']:,}"
     if instead := novelty.get("instead_of_groups"):
         return [f"{promise}; {instead}, so the cut-off was set on {cells} held-out rows instead of batches."]
-    return [f"{promise}; the cut-off was set on {cells} held-out rows, so it holds for batches like these."]
+    return [
+        f"{promise}; the cut-off was set on {cells} held-out rows of the same batches; rows of another "
+        "laboratory may lie above it as a whole, so name batches in the fit where you have several."
+    ]
 
 
 def _of_known(unknown: Mapping[str, Any]) -> str:

@@ -86,6 +86,18 @@ def test_the_column_gives_the_calls_again(folder: Path, query: anndata.AnnData) 
     assert values == sorted(values, reverse=True)
 
 
+def test_a_query_that_differs_as_a_whole_is_told(
+    folder: Path, query: anndata.AnnData, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = query.copy()
+    odd.X = odd.X[:, np.random.default_rng(0).permutation(odd.n_vars)]
+    with caplog.at_level("WARNING", logger="biolm"):
+        annotate.predict(query, folder, copy=True)
+        assert "as a whole" not in caplog.text
+        annotate.predict(odd, folder)
+    assert "% of the rows are unknown by biolm_kind, so the query as a whole is unlike" in caplog.text
+
+
 def test_the_promise_stands_in_folder_and_report(folder: Path) -> None:
     content = json.loads((folder / "annotation.json").read_text())
     facts = content["heads"][0]["novelty"]["facts"]
