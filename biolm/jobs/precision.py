@@ -168,7 +168,7 @@ def decide(job: Job) -> Choice:
     if cosine is None:
         return Choice(precision="float32", reason="the first rows have no vectors to compare")
     same = cosine >= ENOUGH
-    least = f"at least {ENOUGH}" if same else f"below the {ENOUGH} that bfloat16 needs"
+    least = f"of at least {ENOUGH}" if same else f"below the {ENOUGH} that bfloat16 needs"
     return Choice(
         precision="bfloat16" if same else "float32",
         reason=f"vectors of the first {len(exact):,} rows in bfloat16 and in float32 have a cosine {least} "

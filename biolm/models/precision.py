@@ -13,7 +13,7 @@ from biolm.core.reduced import can_reduce, reduced
 from biolm.errors import ConfigError
 from biolm.progress import log
 
-__all__ = ["dtype_of", "precise", "warn_if_emulated"]
+__all__ = ["mixed", "precise", "warn_if_emulated"]
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -24,18 +24,32 @@ def warn_if_emulated() -> None:
     if not multiplies_bfloat16():
         log.warning(
             "this CPU has no bfloat16 instructions (AVX512-BF16 or AMX), so bfloat16 is emulated and slower "
-            "than float32; choose float32, or auto (`precision='auto'`)"
+            "than float32; run it in float32 here"
         )
 
 
-def dtype_of(precision: str) -> torch.dtype | None:
-    """Number type of mixed precision; None for float32.
+def mixed(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a pass in mixed precision, which for float32 changes nothing.
+
+    Parameters
+    ----------
+    device
+        Where it runs.
+    precision
+        ``float32``, ``bfloat16`` or ``float16``.
 
     Raises
     ------
     ConfigError
-        If a model cannot be run in it.
+        If it is none of them.
     """
+    dtype = _dtype_of(precision)
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        warn_if_emulated()
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def _dtype_of(precision: str) -> torch.dtype | None:
     if precision not in _PRECISIONS:
         raise ConfigError(
             f"`precision` must be one of {', '.join(_PRECISIONS)} where a model is run, not {precision!r}; "
@@ -66,11 +80,7 @@ def precise(
     ConfigError
         If it is none of them.
     """
-    dtype = dtype_of(precision)
-    if dtype is None:
-        return core, nullcontext()
-    if device.type == "cpu" and dtype == torch.bfloat16:
+    if device.type == "cpu" and precision == "bfloat16" and can_reduce(core):
         warn_if_emulated()
-        if can_reduce(core):
-            return reduced(core, dtype), nullcontext()
-    return core, torch.autocast(device.type, dtype)
+        return reduced(core, torch.bfloat16), nullcontext()
+    return core, mixed(device, precision)

@@ -20,6 +20,8 @@ from biolm.jobs.precision import ENOUGH
 from biolm.models import precision
 from biolm.models.model import EmbedOptions
 from biolm.models.token_model import TokenCellModel
+from biolm.training.config import TrainerConfig
+from biolm.training.run.train import _check_device
 
 CELLS = Path(__file__).resolve().parents[2] / "data" / "cells" / "pbmc68k_reduced_counts_700.h5ad"
 
@@ -126,6 +128,14 @@ def test_emulated_bfloat16_says_so_once(monkeypatch, model, few, caplog):
     precision.warn_if_emulated.cache_clear()
     vectors(model, few, precision="bfloat16")
     assert caplog.text.count("bfloat16 is emulated and slower than float32") == 1
+    precision.warn_if_emulated.cache_clear()
+    with precision.mixed(torch.device("cpu"), "bfloat16"):
+        assert torch.is_autocast_enabled("cpu")
+    assert caplog.text.count("bfloat16 is emulated and slower than float32") == 2
+    _check_device(TrainerConfig(precision="bf16", accelerator="cpu"))  # said already
+    precision.warn_if_emulated.cache_clear()
+    _check_device(TrainerConfig(precision="bf16", accelerator="cpu"))
+    assert caplog.text.count("bfloat16 is emulated and slower than float32") == 3
     precision.warn_if_emulated.cache_clear()
 
 

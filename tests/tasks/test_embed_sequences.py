@@ -15,7 +15,7 @@ import torch
 import biolm
 from biolm.adapters.sequences import make_tokenizer
 from biolm.adapters.sequences.file import SequenceFile
-from biolm.core import CoreConfig, Transformer
+from biolm.core import CoreConfig, Transformer, hardware
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.io.sequences import SequenceBlock
 from biolm.jobs.sequences import prepare_sequences
@@ -206,7 +206,7 @@ def test_options_of_the_other_kind_are_refused(model, fasta, h5ad):
         biolm.embed(fasta, model=model, gene_column="symbol")
     with pytest.raises(ConfigError, match="`per_residue` is for sequences"):
         biolm.embed(h5ad(), per_residue=True)
-    with pytest.raises(ConfigError, match="model genetext reads no sequences"):
+    with pytest.raises(ConfigError, match="model cellfactors reads no sequences"):
         biolm.embed(fasta)
     with pytest.raises(ConfigError, match="takes no `pool`"):
         biolm.embed(fasta, model=model, per_residue=True, pool="max")
@@ -236,3 +236,22 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path):
     grown = (max(pages[8:]) - pages[8]) * resource.getpagesize() / 2**20
     assert len(pages) == 40
     assert grown < 12
+
+
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_the_precision_is_decided_on_the_first_records(model, fasta, monkeypatch, tmp_path, per_residue):
+    monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("biolm.jobs.precision.ENOUGH", 0.9)  # weights of tests are drawn large
+    options = {"model": model, "per_residue": per_residue}
+    made = biolm.embed(fasta, precision="auto", **options)
+    parameters = made.uns["biolm"]["X_small"]["parameters"]
+    assert parameters["precision"] == parameters["precision_auto"]["precision"] == "bfloat16"
+    assert parameters["precision_auto"]["rows"] == (sum(LENGTHS) if per_residue else len(LENGTHS))
+    exact = biolm.embed(fasta, **options).obsm["X_small"]
+    rounded = biolm.embed(fasta, precision="bfloat16", **options).obsm["X_small"]
+    np.testing.assert_array_equal(made.obsm["X_small"], rounded)
+    assert not np.array_equal(exact, rounded)
+    whole = biolm.embed(fasta, precision="auto", output=tmp_path / "whole.h5ad", **options)
+    np.testing.assert_array_equal(anndata.read_h5ad(whole).obsm["X_small"], rounded)
+    with pytest.raises(ConfigError, match="shards must run alike"):
+        biolm.embed(fasta, precision="auto", output=tmp_path / "part", shard="1/2", **options)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.main import app
+from biolm.core import hardware
 from biolm.errors import ConfigError, InputError
 from biolm.io.text import ReadOptions
 from biolm.jobs.modality import modality_of
@@ -90,6 +91,20 @@ def test_an_interrupted_job_goes_on(abstracts, tiny, tmp_path, monkeypatch):
     assert again.read_bytes() == whole.read_bytes()
 
 
+def test_the_precision_is_decided_and_recorded(abstracts, tiny, monkeypatch):
+    monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda: True)
+    exact = biolm.embed(abstracts, model=tiny, key="X_text")
+    rounded = biolm.embed(abstracts, model=tiny, key="X_text", precision="bfloat16")
+    cosines = np.sum(exact.obsm["X_text"] * rounded.obsm["X_text"], 1)
+    cosines /= np.linalg.norm(exact.obsm["X_text"], axis=1) * np.linalg.norm(rounded.obsm["X_text"], axis=1)
+    made = biolm.embed(abstracts, model=tiny, key="X_text", precision="auto")
+    decided = made.uns["biolm"]["X_text"]["parameters"]["precision_auto"]
+    assert decided["cosine"] == pytest.approx(cosines.min(), abs=1e-6)
+    right = rounded if cosines.min() >= 0.9999 else exact
+    assert (made.obsm["X_text"] == right.obsm["X_text"]).all()
+    assert not (exact.obsm["X_text"] == rounded.obsm["X_text"]).all()
+
+
 def test_the_command_reads_what_a_name_does_not_tell(tiny, tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(text.strip() for text in TEXTS) + "\n")
@@ -111,7 +126,7 @@ def test_what_does_not_fit_is_refused(abstracts, tiny, tmp_path):
         biolm.embed(abstracts, model=tiny, hidden_state=-2)
     with pytest.raises(ConfigError, match="has no pool 'max'; choose from: mean, cls"):
         biolm.embed(abstracts, model=tiny, pool="max")
-    with pytest.raises(ConfigError, match="there is no folder genetext"):
+    with pytest.raises(ConfigError, match="there is no folder cellfactors"):
         biolm.embed(abstracts)
     with pytest.raises(ConfigError, match="documents have no tokens of their own"):
         biolm.tokenize(abstracts, model=tiny)

@@ -23,7 +23,7 @@ from biolm.core.checkpoint import hash_files
 from biolm.errors import ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import CellModel, EmbedOptions
-from biolm.models.precision import dtype_of
+from biolm.models.precision import mixed
 from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
@@ -98,13 +98,12 @@ class CellNetwork(CellModel):
             raise ConfigError(f"pool must be one of {', '.join(self.pools)}, not {how!r}")
         device = pick_device(options.device)
         self.network.to(device)
-        precision = dtype_of(options.precision)
         vectors = np.zeros((len(tokens), self.width), np.float32)
         for rows in self.batches(tokens, options):
             batch = Batch.from_tokens(tokens, rows).to(device)
             with (
                 torch.inference_mode(),
-                torch.autocast(device.type, precision, enabled=precision is not None),
+                mixed(device, options.precision),
             ):
                 vectors[rows] = self.vectors(batch, how).float().cpu().numpy()
         return vectors

@@ -15,6 +15,7 @@ from torch import Tensor
 from biolm.batch import Batch, Tokens
 from biolm.errors import ConfigError
 from biolm.io.text.document import Document, Mention
+from biolm.models.precision import mixed
 from biolm.models.running import pick_device
 from biolm.text.ner.read import ReadDocument, Window, read_document
 from biolm.text.ner.tagger import Tagger
@@ -100,8 +101,7 @@ def _tagged(
     places = [place for place in places if len(place[1].words)]
     places.sort(key=lambda place: len(place[1].ids))
     for group in _groups(places, batch_tokens):
-        mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        with mixed:
+        with mixed(device, precision):
             log_probabilities = _log_probabilities(tagger, [window for _, window in group], device)
         at = 0
         for row, window in group:

@@ -12,6 +12,7 @@ from torch import Tensor
 from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.document import Document
+from biolm.models.precision import mixed
 from biolm.models.running import pick_device
 from biolm.progress import log
 from biolm.text.encoder import token_table
@@ -90,7 +91,7 @@ def train_ner(
             save_tagger(tagger, folder, metadata)
 
         def loss_of(chosen: Sequence[_Example]) -> tuple[Tensor, int]:
-            return _loss(tagger, chosen, mixed=settings.precision == "bfloat16")
+            return _loss(tagger, chosen, settings.precision)
 
         fit(tagger, tagger.classifier, examples, loss_of, score, keep, settings, done=done)
         copy_tokenizer(model, folder)
@@ -137,12 +138,12 @@ def _examples(
                 yield window, torch.from_numpy(numbers[window.words])
 
 
-def _loss(tagger: Tagger, chosen: Sequence[_Example], *, mixed: bool) -> tuple[Tensor, int]:
+def _loss(tagger: Tagger, chosen: Sequence[_Example], precision: str) -> tuple[Tensor, int]:
     """Mean cross-entropy of the words of some windows, and how many words they are."""
     chosen = sorted(chosen, key=lambda pair: len(pair[0].ids))
     batch, rows = batch_of([window for window, _ in chosen])
     device = tagger.classifier.weight.device
     target = torch.cat([tags for _, tags in chosen]).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+    with mixed(device, precision):
         scores = tagger(batch.to(device))[rows.to(device)]
     return torch.nn.functional.cross_entropy(scores.float(), target), len(target)

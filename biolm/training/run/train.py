@@ -27,6 +27,7 @@ from biolm.extras import need
 from biolm.io.atomic import remove, replacing
 from biolm.io.locks import claiming
 from biolm.models.native import Saved
+from biolm.models.precision import warn_if_emulated
 from biolm.objectives.base import Criterion
 from biolm.training.config import RunConfig, TrainerConfig
 from biolm.training.data.loader import Reader, Stream
@@ -369,6 +370,8 @@ def _check_device(config: TrainerConfig) -> None:
         raise ConfigError(f"trainer.accelerator {config.accelerator} is not on this machine; set auto or cpu")
     if config.precision == "fp16" and (config.accelerator == "cpu" or not there):
         raise ConfigError("trainer.precision fp16 needs a GPU; set bf16 or fp32")
+    if config.precision == "bf16" and (config.accelerator == "cpu" or not there):
+        warn_if_emulated()
 
 
 def _strategy(config: TrainerConfig) -> str | ModelParallelStrategy:
