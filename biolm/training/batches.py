@@ -93,6 +93,7 @@ def cell_batches(
         if source.random_access:
             yield from map(source.take, batches)
         else:
+            # Files are read forwards, once for a pool; its batches are then taken out of memory.
             rows = np.sort(np.concatenate(batches))
             block = source.take(rows)
             for batch in batches:

@@ -211,6 +211,7 @@ def _run(job: Job, folder: Path) -> FineTuned:
     result = run_job(job, module, folder)
     core, objective = module.core.cpu(), module.objective.cpu()
     fold_lora(core)
+    # What this run froze may be trained by the next one.
     for part in (core, objective):
         part.requires_grad_(True).eval()
     heads = Heads(facts=head_facts(job), objective=objective)

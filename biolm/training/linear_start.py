@@ -236,6 +236,7 @@ class Tuner:
             return torch.from_numpy(self.inputs.vectors[rows]).to(self.device), rows
         assert self.core is not None
         samples = self.inputs.held(rows)
+        # Read whole: residues without a label (-1) are neighbours of those that have one.
         states = self.inputs.states(self.core, Batch.from_tokens(self.inputs.tokens, rows).to(self.device))
         kept = np.flatnonzero(samples >= 0)
         return states[torch.from_numpy(kept).to(self.device)], samples[kept]
@@ -276,6 +277,7 @@ class Tuner:
 
     def _loss(self, rows: NDArray[np.int64]) -> Tensor:
         states, samples = self._states(rows)
+        # An input may hold residues of the held-out fold beside those to learn from.
         used = np.flatnonzero(np.isin(samples, self.rows))
         states, places = self._scaled(states[torch.from_numpy(used).to(self.device)]), samples[used]
         total = torch.zeros((), device=self.device)
@@ -303,6 +305,7 @@ class Tuner:
                 logits = torch.cat([head(self._scaled(states)) for head in self.heads.values()], 1)
                 np.add.at(sums, places, logits.double().cpu().numpy())
                 np.add.at(counts, places, 1.0)
+        # A sequence longer than the model is a sample of several inputs, one without a token of none.
         means = np.where(counts > 0, sums / np.maximum(counts, 1), self._bias())[samples]
         parts = np.split(means, np.cumsum(widths)[:-1], axis=1)
         return {
@@ -321,6 +324,7 @@ class Tuner:
     def maps(self) -> Maps:
         """The heads on the model's own vectors; before any step those that were given, bit for bit."""
         if not self.steps:
+            # Scaled and scaled back they would differ in their last bits.
             return {name: (target.weights, target.bias) for name, target in self.targets.items()}
         maps = {}
         for head, name in zip(self.heads.values(), self.targets, strict=True):

@@ -142,6 +142,7 @@ class GeneResolver:
             return self._find_id(name, ensembl)
         if self.genes is None:
             return self._upper.get(name.upper(), _MISSING)
+        # Symbols of today go first: many of them are an alias of another gene too.
         if name in self.genes.ids:
             return self._choose(self.genes.ids[name], Step.SYMBOL)
         if name in self.genes.aliases:

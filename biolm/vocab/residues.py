@@ -86,6 +86,7 @@ class Alphabet:
                 table[ord(token)] = number
         for letter, other in self.replace.items():
             table[ord(letter)] = table[ord(other)]
+        # After what is read as another letter, so that u is read as T where U is.
         if self.fold_case:
             upper = np.arange(ord("A"), ord("Z") + 1)
             table[upper + 32] = table[upper]

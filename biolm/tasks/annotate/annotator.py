@@ -148,8 +148,8 @@ def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[st
     space, heads = annotator.space, []
     arrays = {} if space is None else {name: getattr(space, name) for name in _SPACE}
     for number, head in enumerate(annotator.heads):
-        facts, held = taken_apart(head.frozen)
-        arrays |= {f"{number}.{name}": value for name, value in held.items()}
+        facts, own = taken_apart(head.frozen)
+        arrays |= {f"{number}.{name}": value for name, value in own.items()}
         named = {"label": head.label, "classes": list(head.classes)}
         heads.append(named | facts | {"report": dict(head.report)})
     content = {
@@ -213,13 +213,13 @@ def load_annotator(folder: str | Path, model: Any = None) -> Annotator:
     content = _read(folder)
     arrays, one = _arrays(folder / ARRAYS), content["schema"] == ONE_LABEL
     with naming_damage(folder, FILE, CheckpointError, _ADVICE):
-        found = _model(folder, content, model)
+        base = _model(folder, content, model)
     try:
         heads = tuple(
-            _head(held, arrays, "" if one else f"{number}.") for number, held in enumerate(content["heads"])
+            _head(entry, arrays, "" if one else f"{number}.") for number, entry in enumerate(content["heads"])
         )
         return Annotator(
-            model=found,
+            model=base,
             reference=content["model"],
             embedding=content["embedding"],
             space=_space(content["genes"], arrays) if "genes" in content else None,
@@ -328,30 +328,30 @@ def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
     if trained and given is not None:
         raise ConfigError(f"the annotator {folder} holds its own trained model; leave `model` out")
     try:
-        found = loaded_for(content["modality"], name if given is None else given)
+        loaded = loaded_for(content["modality"], name if given is None else given)
     except ConfigError as error:
         raise CheckpointError(
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
             "say where it is (`model`)"
         ) from error
-    if trained and found.heads is not None:
+    if trained and loaded.heads is not None:
         raise CheckpointError(
             f"the annotator {folder} was trained by an earlier biolm, whose heads stood inside the model; "
             "fit the annotator again"
         )
-    if _digest(found) != reference["digest"]:
+    if _digest(loaded) != reference["digest"]:
         raise CheckpointError(
-            f"the annotator {folder} was made with another model than {found.name} of "
+            f"the annotator {folder} was made with another model than {loaded.name} of "
             f"{name if given is None else given}; give that model (`model`) or fit the annotator again"
         )
-    return found
+    return loaded
 
 
-def _head(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> Head:
+def _head(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> Head:
     own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-    refuse_unknown(held["classes"], f"label {held['label']!r} of the annotator")
-    frozen = frozen_of(held, own, len(held["classes"]))
-    return Head(held["label"], tuple(held["classes"]), frozen, held["report"])
+    refuse_unknown(entry["classes"], f"label {entry['label']!r} of the annotator")
+    frozen = frozen_of(entry, own, len(entry["classes"]))
+    return Head(entry["label"], tuple(entry["classes"]), frozen, entry["report"])
 
 
 def _arrays(file: Path) -> dict[str, NDArray[Any]]:

@@ -62,15 +62,15 @@ class Judged:
     def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
         """Of consecutive blocks: ``head0``, ``head1`` ..., ``far``, ``near`` and ``empty``."""
         none = cls.nothing(annotator)
-        held = list(parts)
+        pieces = list(parts)
         return cls(
             [
-                np.concatenate([first, *(part[f"head{number}"] for part in held)])
+                np.concatenate([first, *(part[f"head{number}"] for part in pieces)])
                 for number, first in enumerate(none.probabilities)
             ],
-            np.concatenate([none.far, *(part["far"] for part in held)]),
-            np.concatenate([none.near, *(part["near"] for part in held)]),
-            np.concatenate([none.empty, *(part["empty"] for part in held)]),
+            np.concatenate([none.far, *(part["far"] for part in pieces)]),
+            np.concatenate([none.near, *(part["near"] for part in pieces)]),
+            np.concatenate([none.empty, *(part["empty"] for part in pieces)]),
         )
 
 
@@ -181,7 +181,7 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
 def additions(
     annotator: Annotator,
     settings: PredictSettings,
-    found: Judged,
+    judged: Judged,
     coarse: Mapping[str, str],
 ) -> CellAdditions:
     """What enters the table of cells, from what every head says; ``coarse`` names classes of the first.
@@ -192,7 +192,7 @@ def additions(
         With its heads.
     settings
         Choices of the job.
-    found
+    judged
         What every head says.
     coarse
         Classes of the first head by fine class.
@@ -201,8 +201,10 @@ def additions(
     matrices: dict[str, Any] = {}
     records: dict[str, Any] = {}
     names = keys(annotator, settings)
-    for place, (key, head, whole) in enumerate(zip(names, annotator.heads, found.probabilities, strict=True)):
-        called = Calls(key, head, whole, found.far[:, place], found.near[:, place], settings.reject)
+    for place, (key, head, whole) in enumerate(
+        zip(names, annotator.heads, judged.probabilities, strict=True)
+    ):
+        called = Calls(key, head, whole, judged.far[:, place], judged.near[:, place], settings.reject)
         _warn_of_shift(called)
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)

@@ -166,8 +166,8 @@ def coded(
     """
     classes, sizes = np.unique(values[used], return_counts=True)
     if len(classes) < 2:
-        found = f"only '{classes[0]}'" if len(classes) else "no value"
-        raise InputError(f"{where} holds {found}; an annotator needs at least two classes to tell apart")
+        content = f"only '{classes[0]}'" if len(classes) else "no value"
+        raise InputError(f"{where} holds {content}; an annotator needs at least two classes to tell apart")
     if sizes.min() < 2:
         lone = classes[sizes == 1]
         shown = ", ".join(f"'{textwrap.shorten(str(label), 30)}'" for label in lone[:5])
@@ -218,9 +218,9 @@ def _column(
         If it is not there.
     """
     if name not in offered:
-        held = ", ".join(offered[:12]) + (", ..." if len(offered) > 12 else "")
+        listed = ", ".join(offered[:12]) + (", ..." if len(offered) > 12 else "")
         raise InputError(
-            f"there is no {role} column '{name}' in obs; the file has {held or 'no columns of cells'}"
+            f"there is no {role} column '{name}' in obs; the file has {listed or 'no columns of cells'}"
         )
     return column(name)
 

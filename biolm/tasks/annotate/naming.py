@@ -92,8 +92,8 @@ class RowPrediction:
 
     def compute(self, block: Any) -> Arrays:
         """Of one block: calibrated probabilities of every head, distances from training, empty rows."""
-        found: dict[str, NDArray[Any]] = dict(self.job.compute(block))
-        vectors = found.pop("vectors")
+        computed: dict[str, NDArray[Any]] = dict(self.job.compute(block))
+        vectors = computed.pop("vectors")
         table = None
         if self.match is not None and self.annotator.space is not None:
             table = self.annotator.space.table(block, self.match)
@@ -102,12 +102,12 @@ class RowPrediction:
         for number, head in enumerate(self.heads):
             probabilities = head.frozen.probabilities(vectors, table).astype(np.float32)
             probabilities[empty] = np.nan  # what a head makes of nothing is no measurement
-            found[f"head{number}"] = probabilities
-        found["empty"] = empty
+            computed[f"head{number}"] = probabilities
+        computed["empty"] = empty
         factors = None if self.space is None else self.space.place(block, vectors)
         far = [head.frozen.far(vectors, table).astype(np.float32) for head in self.heads]
         near = [head.frozen.near(factors, len(vectors)) for head in self.heads]
-        return {**found, "far": np.stack(far, axis=1), "near": np.stack(near, axis=1)}
+        return {**computed, "far": np.stack(far, axis=1), "near": np.stack(near, axis=1)}
 
     def check(self, target: Path | None) -> None:
         """Protect columns of a file that biolm did not write; those in memory are looked at later."""
@@ -195,17 +195,17 @@ def merge_calls(merging: Merging) -> int:
     if digest_of(folder) != job["annotator"]:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
-    found = Judged.of_parts(annotator, parts)
-    added = additions(annotator, settings, found, job["options"]["coarse"])
+    judged = Judged.of_parts(annotator, parts)
+    added = additions(annotator, settings, judged, job["options"]["coarse"])
     writer = modality.writer
     if not writer.needs_source:
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))
-        return len(found.empty)
+        return len(judged.empty)
     reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, source))
-    return len(found.empty)
+    return len(judged.empty)
 
 
 def _counts(column: Coded) -> dict[str, int]:

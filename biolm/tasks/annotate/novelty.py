@@ -72,12 +72,12 @@ class Novelty:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def set_on(cls, held: HeldOut, space: Space | None, loss: float, instead: str = "") -> Novelty:
+    def set_on(cls, known: HeldOut, space: Space | None, loss: float, instead: str = "") -> Novelty:
         """Set scales and cut-offs on cells of known types.
 
         Parameters
         ----------
-        held
+        known
             What the training cells say of such cells.
         space
             All training cells in factor space.
@@ -86,17 +86,19 @@ class Novelty:
         instead
             Why cells were held out, where groups were asked for.
         """
-        alone = max(quantile_by_group(held.doubt, 1 - loss, held.groups), _SMALL)
-        made = cls(alone)
-        if space is not None and held.near is not None:
-            pairs = {"doubt": held.doubt, "near": held.near}
-            scales = {name: _scale(values, loss, held.groups) for name, values in pairs.items()}
-            made = cls(alone, space, scales)
-            joined = made.score(held.doubt, held.near).astype(np.float64)
-            limit = max(quantile_by_group(joined, 1 - loss, held.groups), _NARROW)
-            made = cls(alone, space, scales, limit)
-        scores = made.score(held.doubt, held.near).astype(np.float64)
-        return cls(made.alone, made.space, made.scales, made.limit, _facts(scores, held, loss, instead))
+        alone = max(quantile_by_group(known.doubt, 1 - loss, known.groups), _SMALL)
+        novelty = cls(alone)
+        if space is not None and known.near is not None:
+            pairs = {"doubt": known.doubt, "near": known.near}
+            scales = {name: _scale(values, loss, known.groups) for name, values in pairs.items()}
+            novelty = cls(alone, space, scales)
+            joined = novelty.score(known.doubt, known.near).astype(np.float64)
+            limit = max(quantile_by_group(joined, 1 - loss, known.groups), _NARROW)
+            novelty = cls(alone, space, scales, limit)
+        scores = novelty.score(known.doubt, known.near).astype(np.float64)
+        return cls(
+            novelty.alone, novelty.space, novelty.scales, novelty.limit, _facts(scores, known, loss, instead)
+        )
 
     def taken_apart(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Plain facts and arrays."""
@@ -193,22 +195,22 @@ def _scale(values: NDArray[np.float64], loss: float, groups: NDArray[np.str_] | 
     return middle, max(quantile_by_group(logs, 1 - loss, groups), middle + _NARROW)
 
 
-def _facts(scores: NDArray[np.float64], held: HeldOut, loss: float, instead: str) -> dict[str, Any]:
+def _facts(scores: NDArray[np.float64], known: HeldOut, loss: float, instead: str) -> dict[str, Any]:
     """The promise, cut-offs of other promises, and the fraction above 1 of each group."""
     cutoffs = {
-        f"{each:g}": round(quantile_by_group(scores, 1 - each, held.groups), 6)
+        f"{each:g}": round(quantile_by_group(scores, 1 - each, known.groups), 6)
         for each in sorted({*LOSSES, loss})
     }
     facts: dict[str, Any] = {
         "promised_loss": loss,
         "held_out_cells": len(scores),
-        "reads": ["doubt"] if held.near is None else ["doubt", "factors"],
+        "reads": ["doubt"] if known.near is None else ["doubt", "factors"],
         "cutoffs": cutoffs | {f"{loss:g}": 1.0},
     }
-    if held.groups is None:
+    if known.groups is None:
         return facts | {"held_out": "cells"} | ({"instead_of_groups": instead} if instead else {})
     above = {
-        str(name): round(float((scores[held.groups == name] > 1).mean()), 6)
-        for name in np.unique(held.groups)
+        str(name): round(float((scores[known.groups == name] > 1).mean()), 6)
+        for name in np.unique(known.groups)
     }
     return facts | {"held_out": "groups", "groups": len(above), "worst_group": max(above.values())}

@@ -24,7 +24,7 @@ def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         "threshold": frozen.threshold,
     }
     scorer = frozen.scorer
-    held: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]
     spaces: dict[str, NDArray[Any]] = {}
     if frozen.distance is not None:
         facts["distance"], spaces = frozen.distance.taken_apart()
@@ -32,18 +32,18 @@ def taken_apart(frozen: Frozen) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         facts["novelty"], placed = frozen.novelty.taken_apart()
         spaces |= placed
     if isinstance(scorer, Neighbours):
-        held = spaces | {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
-        return facts | {"kind": "neighbours", "k": scorer.k}, held
-    held = spaces | {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
-    return facts | {"kind": "linear"}, held
+        arrays = spaces | {"points": scorer.points, "codes": scorer.codes, "centre": scorer.centre}
+        return facts | {"kind": "neighbours", "k": scorer.k}, arrays
+    arrays = spaces | {"vectors": scorer.vectors, "genes": scorer.genes, "bias": scorer.bias}
+    return facts | {"kind": "linear"}, arrays
 
 
-def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
+def frozen_of(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_classes: int) -> Frozen:
     """A classifier from what :func:`taken_apart` gave.
 
     Parameters
     ----------
-    held
+    entry
         Plain facts.
     arrays
         By name.
@@ -51,12 +51,12 @@ def frozen_of(held: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_cla
         Of the label.
     """
     own = dict(arrays)
-    distance = Distance.joined(held.get("distance", ()), own)
-    novelty = Novelty.joined(held["novelty"], own) if "novelty" in held else None
+    distance = Distance.joined(entry.get("distance", ()), own)
+    novelty = Novelty.joined(entry["novelty"], own) if "novelty" in entry else None
     scorer: LinearMap | Neighbours
-    if held["kind"] == "neighbours":
-        scorer = Neighbours(**own, n_classes=n_classes, k=held["k"])
+    if entry["kind"] == "neighbours":
+        scorer = Neighbours(**own, n_classes=n_classes, k=entry["k"])
     else:
         scorer = LinearMap(**own)
-    recipe = tuple(held["recipe"])
-    return Frozen(scorer, recipe, held["temperature"], held["threshold"], distance, novelty)
+    recipe = tuple(entry["recipe"])
+    return Frozen(scorer, recipe, entry["temperature"], entry["threshold"], distance, novelty)

@@ -77,19 +77,25 @@ class RowTraining:
 
     def points(self, column: Labels) -> Points:
         """What a frozen method learns a column from."""
-        held, classes = self.held, len(column.classes)
+        labelled, classes = self.held, len(column.classes)
         return Points(
-            held.vectors, self.table, column.codes, classes, held.batches, held.copies, held.factors
+            labelled.vectors,
+            self.table,
+            column.codes,
+            classes,
+            labelled.batches,
+            labelled.copies,
+            labelled.factors,
         )
 
     def split(self, column: Labels) -> Split:
         """Rows to learn from and to measure on; batches and copies stay whole."""
-        held, names = self.held, column.codes.astype(str)
+        labelled, names = self.held, column.codes.astype(str)
         return holdout(
             names,
             share=self.settings.test_share,
-            groups=held.batches,
-            copies=held.copies,
+            groups=labelled.batches,
+            copies=labelled.copies,
             seed=self.settings.seed,
         )
 
@@ -99,18 +105,18 @@ class RowTraining:
 
     def about(self, column: Labels, split: Split) -> dict[str, Any]:
         """What was split, and how."""
-        held, unit = self.held, self.unit
+        labelled, unit = self.held, self.unit
         sizes = np.bincount(column.codes, minlength=len(column.classes))
         facts: dict[str, Any] = {
-            unit: len(held),
+            unit: len(labelled),
             "classes": {name: int(size) for name, size in zip(column.classes, sizes, strict=True)},
             f"train_{unit}": len(split.train),
             f"test_{unit}": len(split.test),
-            f"identical_{unit}": len(held) - len(np.unique(held.copies)),
-            "split": "stratified" if held.batches is None else f"whole groups of {self.settings.batch}",
+            f"identical_{unit}": len(labelled) - len(np.unique(labelled.copies)),
+            "split": "stratified" if labelled.batches is None else f"whole groups of {self.settings.batch}",
         }
-        if held.batches is not None:
-            facts["test_batches"] = sorted(set(held.batches[split.test].tolist()))
+        if labelled.batches is not None:
+            facts["test_batches"] = sorted(set(labelled.batches[split.test].tolist()))
         return facts
 
     def more(
@@ -121,8 +127,8 @@ class RowTraining:
         # To leave a class out, a trained model would have to be trained again.
         test = novelty_test if first.recipe[0] in TRAINED else unknown_test
         unknown = test(points, split, first, column.classes, self.settings)
-        found = first.probabilities(tested.vectors, tested.table)
-        return {"unknown": unknown, "shown": shown(tested.codes, found)}
+        predicted = first.probabilities(tested.vectors, tested.table)
+        return {"unknown": unknown, "shown": shown(tested.codes, predicted)}
 
     @property
     def model(self) -> Any:
@@ -146,7 +152,7 @@ class RowTraining:
             "biolm_version": biolm.__version__,
             "settings": {name: getattr(self.settings, name) for name in names},
         }
-        made = Annotator(
+        annotator = Annotator(
             model=self.job.model,
             reference=reference,
             embedding={name: getattr(self.settings, name) for name in ("pool", "hidden_state")},
@@ -155,7 +161,7 @@ class RowTraining:
             facts=plain(facts),
             modality=self.unit,
         )
-        return replace(made, **trained, trained=bool(trained))
+        return replace(annotator, **trained, trained=bool(trained))
 
 
 class RowKind:
@@ -194,7 +200,7 @@ class RowKind:
         job = settled(modality.embedding(source, model, settings, None))
         parts = [job.compute(block)["vectors"] for block in job.blocks(0, len(job.ends) - 1)]
         vectors = np.concatenate(parts)[rows]
-        held = Labelled(
+        labelled = Labelled(
             vectors=vectors,
             counts=sp.csr_matrix((len(rows), 0), dtype=np.float32),
             vocabulary=None,
@@ -202,7 +208,7 @@ class RowKind:
             batches=batches_in(list(offered), lambda name: offered[name][rows], settings.batch),
             copies=np.unique(vectors, axis=0, return_inverse=True)[1].reshape(-1),
         )
-        return RowTraining(job=job, held=held, settings=settings, unit=modality.reads)
+        return RowTraining(job=job, held=labelled, settings=settings, unit=modality.reads)
 
     def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:
         """``h5ad`` or ``zarr``."""

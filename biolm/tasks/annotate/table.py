@@ -25,9 +25,9 @@ def learned(report: Mapping[str, Any]) -> str:
 
 
 def _one(label: str, report: Mapping[str, Any]) -> str:
-    held = report["held_out"]
-    rows = [held, *report["parts"], *report["baselines"]]
-    table = rows_of(rows) if "macro_f1" in held else _numbers(rows)
+    measured = report["held_out"]
+    rows = [measured, *report["parts"], *report["baselines"]]
+    table = rows_of(rows) if "macro_f1" in measured else _numbers(rows)
     return "\n".join([f"{label}: {learned(report)}", "", table, "", *words_of(report)])
 
 
@@ -63,7 +63,7 @@ def words_of(report: Mapping[str, Any]) -> list[str]:
 
 
 def _words_of_split(report: Mapping[str, Any]) -> list[str]:
-    held, unknown = report["held_out"], report.get("unknown")
+    measured, unknown = report["held_out"], report.get("unknown")
     # Annotators of before say nothing here: the comparison needs the calls.
     words = list(report.get("verdict", ()))
     if report["split"] == "random":
@@ -72,7 +72,7 @@ def _words_of_split(report: Mapping[str, Any]) -> list[str]:
         )
     if unknown is None:
         return words
-    if held["calibrated"]:
+    if measured["calibrated"]:
         words.append(f"Confidence is calibrated: ECE at most {GOOD_CALIBRATION}.")
     else:
         words.append(f"Confidence is not well calibrated: ECE above {GOOD_CALIBRATION}.")
