@@ -24,7 +24,7 @@ FEWEST_ARGUMENTS = 2
 
 # Where methods do not have theirs yet.
 NO_PARAMETERS_YET = (
-    Path("biolm/tasks/annotate"),
+    *(Path(f"biolm/tasks/annotate/{name}.py") for name in ("distance", "frozen")),
     Path("biolm/models/systems/cellfactors.py"),
 )
 

@@ -60,7 +60,15 @@ class Judged:
 
     @classmethod
     def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
-        """Of consecutive blocks: ``head0``, ``head1`` ..., ``far``, ``near`` and ``empty``."""
+        """Of consecutive blocks: ``head0``, ``head1`` ..., ``far``, ``near`` and ``empty``.
+
+        Parameters
+        ----------
+        annotator
+            Whose heads say it.
+        parts
+            Arrays of consecutive blocks, as :meth:`RowPrediction.compute` gives them.
+        """
         none = cls.nothing(annotator)
         pieces = list(parts)
         return cls(

@@ -47,7 +47,15 @@ class FactorSpace:
         return {"name": self.model.name, "digest": digest(plain(self.model.describe()))}
 
     def place(self, block: CellBlock, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Factors ``(n, w)`` of a block, of which the annotator's model made ``vectors (n, d)``."""
+        """Factors ``(n, w)`` of a block, of which the annotator's model made ``vectors (n, d)``.
+
+        Parameters
+        ----------
+        block
+            ``n`` cells, with all genes of their source.
+        vectors
+            ``(n, d)`` of the annotator's model.
+        """
         return self.cut(vectors) if self.own else self.model.placed(block, self.match)
 
     def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,7 +63,15 @@ class FactorSpace:
         return vectors[:, : self.model.loadings.shape[1]]
 
     def place_all(self, source: CellSource, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Factors of all cells of a source, of which the annotator's model made ``vectors``."""
+        """Factors of all cells of a source, of which the annotator's model made ``vectors``.
+
+        Parameters
+        ----------
+        source
+            The cells, opened.
+        vectors
+            ``(n, d)`` of the annotator's model, in the order of the source.
+        """
         if self.own:
             return self.cut(vectors)
         return np.concatenate([self.model.placed(block, self.match) for block in source.blocks()])

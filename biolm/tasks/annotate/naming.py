@@ -130,7 +130,17 @@ class RowPrediction:
         return {}
 
     def write(self, parts: Parts, temporary: Path, form: str) -> dict[str, Any]:
-        """Write a table with the names; by key, rows of each class."""
+        """Write a table with the names; by key, rows of each class.
+
+        Parameters
+        ----------
+        parts
+            Arrays of consecutive blocks; they can be read again.
+        temporary
+            The file to write, put in the place of the result when it is whole.
+        form
+            Format of the table.
+        """
         added = self._additions(parts)
         self.modality.writer.write(temporary, form, added, parts, self.source)
         return {name: _counts(each) for name, each in added.columns.items() if isinstance(each, Coded)}

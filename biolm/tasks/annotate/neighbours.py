@@ -50,7 +50,19 @@ class Neighbours:
     def fit(
         cls, vectors: NDArray[np.float32], codes: NDArray[np.int64], n_classes: int, k: int
     ) -> Neighbours:
-        """Keep the training cells."""
+        """Keep the training cells.
+
+        Parameters
+        ----------
+        vectors
+            ``(r, d)`` of the reference cells.
+        codes
+            ``(r,)`` their classes.
+        n_classes
+            ``c``.
+        k
+            Neighbours that vote; all cells where there are fewer.
+        """
         centre = vectors.mean(0)
         return cls(_units(vectors - centre), codes, centre, n_classes, min(k, len(codes)))
 

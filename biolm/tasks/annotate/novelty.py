@@ -113,7 +113,15 @@ class Novelty:
 
     @classmethod
     def joined(cls, facts: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Novelty:
-        """From what :meth:`taken_apart` gave, taken out of ``arrays``."""
+        """From what :meth:`taken_apart` gave, taken out of ``arrays``.
+
+        Parameters
+        ----------
+        facts
+            Plain values.
+        arrays
+            By name; what is used here is taken out, so that what is left over belongs to the other parts.
+        """
         distance = Distance.joined(facts["spaces"], arrays)
         space = None if distance is None else distance.spaces[0]
         scales = {name: (pair[0], pair[1]) for name, pair in facts["scales"].items()}

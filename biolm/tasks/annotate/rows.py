@@ -226,7 +226,17 @@ class RowKind:
         source: Any,  # noqa: ARG002  # kinds with genes match them
         settings: PredictSettings,  # noqa: ARG002
     ) -> tuple[GeneMatch | None, Sequence[Head]]:
-        """The heads as they were fitted."""
+        """The heads as they were fitted.
+
+        Parameters
+        ----------
+        annotator
+            Whose heads read the rows.
+        source
+            The rows to name, opened.
+        settings
+            Choices of the job.
+        """
         return None, annotator.heads
 
     def space(
@@ -236,7 +246,19 @@ class RowKind:
         source: Any,  # noqa: ARG002
         settings: PredictSettings,  # noqa: ARG002
     ) -> FactorSpace | None:
-        """Rows of other kinds have no place in factor space."""
+        """Rows of other kinds have no place in factor space.
+
+        Parameters
+        ----------
+        annotator
+            With the record of its factor model.
+        heads
+            As :meth:`heads` gave them.
+        source
+            The rows to name, opened.
+        settings
+            Choices of the job.
+        """
         return None
 
     def prediction(
