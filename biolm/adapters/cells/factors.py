@@ -19,6 +19,7 @@ __all__ = ["PER", "human_match", "log_counts", "panel_of"]
 
 PER = 1e4
 """Counts that a cell measured with every gene is scaled to."""
+_STRIP = 256  # cells worked on at a time
 
 
 def human_match(match: GeneMatch, human: NDArray[np.int32]) -> GeneMatch:
@@ -71,11 +72,16 @@ def log_counts(block: CellBlock, match: GeneMatch, fractions: NDArray[np.float32
     from scipy.sparse import csr_matrix
 
     rows = prepare(block, match)
-    indices = rows.indices.astype(np.int32)
-    counts = np.where(match.target[indices] >= 0, rows.data, 0).astype(np.float64)
-    table = csr_matrix((counts, indices, rows.indptr), shape=(len(block), block.n_genes))
-    totals = np.asarray(table.sum(1)).ravel()
-    panel = float(fractions[panel_of(match)].sum(dtype=np.float64))
-    scale = PER * panel / np.where(totals > 0, totals, 1)
-    table.data = np.log1p(table.data * np.repeat(scale, np.diff(rows.indptr))).astype(np.float32)
-    return table
+    indices, known = rows.indices.astype(np.int32), match.target >= 0
+    scale = PER * float(fractions[panel_of(match)].sum(dtype=np.float64))
+    logs = np.empty(len(indices), np.float32)
+    # A strip's values stay in the cache from the first step to the last.
+    for start in range(0, len(block), _STRIP):
+        indptr = rows.indptr[start : start + _STRIP + 1]
+        span = slice(int(indptr[0]), int(indptr[-1]))
+        counts = (rows.data[span] * known[indices[span]]).astype(np.float64)
+        shape = len(indptr) - 1, block.n_genes
+        totals = np.asarray(csr_matrix((counts, indices[span], indptr - indptr[0]), shape).sum(1)).ravel()
+        counts *= np.repeat(scale / np.where(totals > 0, totals, 1), np.diff(indptr))
+        logs[span] = np.log1p(counts, out=counts)
+    return csr_matrix((logs, indices, rows.indptr), shape=(len(block), block.n_genes))
