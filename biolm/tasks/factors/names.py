@@ -3,10 +3,12 @@
 Dimensions: ``d`` factors · ``k`` genes with loadings · ``u`` of them with an annotation · ``t`` terms ·
 ``r`` rows of the table, a term of one side of a factor each.
 
-The genes of each side of a factor (largest and smallest loadings) are tested for terms of the Gene Ontology
-by an exact test within tenths of mean expression (:mod:`biolm.scoring.enrichment`); false discovery rates are
-over all terms, factors and sides together. Genes count as independent, so that genes regulated together make
-p values too small where they share a term.
+A gene's weight on a factor is its loading times the root of its mean log count: the largest loadings by
+themselves belong to genes of few cells, which hardly move a factor. The genes of each side of a factor
+(largest and smallest weights) are tested for terms of the Gene Ontology by an exact test within tenths of
+mean expression (:mod:`biolm.scoring.enrichment`); false discovery rates are over all terms, factors and sides
+together. Genes count as independent, so that genes regulated together make p values too small where they
+share a term.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class FactorNames:
     ----------
     columns
         The table ``(r,)`` by name: ``factor`` (from 1), ``side``, ``signal`` over noise, ``genes`` (the
-        largest loadings first), ``term``, ``name``, ``count`` of the term's genes among those tested,
+        largest weights first), ``term``, ``name``, ``count`` of the term's genes among those tested,
         ``expected``, ``p_value``, ``fdr``. A side without a term has one row, with an empty term.
     facts
         Provenance.
@@ -126,7 +128,7 @@ class FactorNames:
             "not a process: many have no term."
         )
         table = TextTable(
-            title="Factors", columns=("Factor", "Genes that load most", "Terms"), rows=lines, note=note
+            title="Factors", columns=("Factor", "Genes of largest weight", "Terms"), rows=lines, note=note
         )
         write_report(
             path,
@@ -175,16 +177,17 @@ def name_factors(model: str | Path | CellModel = "cellfactors", **options: Any) 
         )
     table = table[:, annotated]
     order = np.argsort(reader.means[annotated], kind="stable")
+    weights = reader.loadings * np.sqrt(np.maximum(reader.means, 0))[:, None]
     strata = np.empty(len(annotated), np.int64)
     strata[order] = np.arange(len(annotated)) * _TENTHS // len(annotated)
     sides, tests = [], []
     for factor in range(reader.loadings.shape[1]):
         for side, sign in zip(SIDES, (1, -1), strict=True):
-            loadings = -sign * reader.loadings[:, factor]
+            least_first = -sign * weights[:, factor]
             chosen = np.zeros(len(annotated), bool)
-            chosen[np.argsort(loadings[annotated], kind="stable")[: settings.top]] = True
+            chosen[np.argsort(least_first[annotated], kind="stable")[: settings.top]] = True
             tests.append(stratified_enrichment(chosen, table, strata))
-            sides.append((factor, side, np.argsort(loadings, kind="stable")[: settings.shown]))
+            sides.append((factor, side, np.argsort(least_first, kind="stable")[: settings.shown]))
     rates = adjusted(np.concatenate([p for _, _, p in tests])).reshape(len(tests), -1)
     symbols = gene_table().ensembl_to_symbol("human")
     rows = []
