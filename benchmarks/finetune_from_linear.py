@@ -1,13 +1,14 @@
 """Fine-tuning from the linear solution beside the linear method, on the shared sets.
 
-Usage: ``python benchmarks/finetune_from_linear.py CELLS [-o RESULTS] [-m MODEL] [--sets NAME ...]``,
-CELLS being the folder of the sets. What is measured is kept after every fit, and an interrupted run goes on
-from there.
+Usage: ``python benchmarks/finetune_from_linear.py CELLS [-o RESULTS] [-m MODEL] [--sets NAME ...]
+[--methods NAME ...]``, CELLS being the folder of the sets. What is measured is kept after every fit, and an
+interrupted run goes on from there.
 
 Rules, written before any score was seen:
 
 1. Four sets, at most 1,000 labelled cells each (the seeded sample of ``max_cells``), seed 0, the split of
-   ``biolm.annotate.fit``: whole donors, plates or chemistries where the set names them, else stratified.
+   ``biolm.annotate.fit``: whole donors or chemistries where the set names them, else stratified. Since then
+   paul15 was left out: it is of mouse, which the model does not read.
 2. ``head``, ``lora`` and ``full`` with their default options; nothing is tuned to a set.
 3. What counts is the difference in macro-F1 to ``linear`` on the same held-out cells, with its paired 95 %
    bootstrap interval. The mark is missed on a set where the whole interval lies below 0; it is met by a gain
@@ -31,7 +32,6 @@ from biolm.tasks.annotate.settings import TRAINED
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "pbmc3k": ("pbmc3k_2638.h5ad", {}),
     "kang": ("kang_ctrl_5donors.h5ad", {"batch": "batch"}),
-    "paul15": ("paul15_mouse_2660.h5ad", {"batch": "batch"}),
     "pbmc_3chemistries": ("pbmc_3chemistries_1500.h5ad", {"batch": "batch"}),
 }
 CELLS = 1000
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("finetune_from_linear.json"))
     parser.add_argument("-m", "--model", default="biolm-cell-mini")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--methods", nargs="*", default=list(TRAINED), choices=list(TRAINED))
     chosen = parser.parse_args()
     content: dict[str, Any] = {}
     if chosen.output.exists():
@@ -51,7 +52,7 @@ def main() -> None:
     model = load(chosen.model)
     for name in chosen.sets:
         file, options = SETS[name]
-        for method in TRAINED:
+        for method in chosen.methods:
             key = f"{name}/{method}"
             if key not in content:
                 content[key] = measured(chosen.folder / file, model, options | {"method": method})

@@ -154,6 +154,15 @@ def test_where_linear_is_enough_no_step_is_taken(kinds, query, model, tmp_path):
     np.testing.assert_array_equal(*found)
 
 
+def test_a_class_too_small_for_folds_leaves_the_linear_annotator(kinds, model):
+    cells = kinds.copy()
+    cells.obs["kind"] = ["rare", "rare", *cells.obs["kind"].astype(str)[2:]]
+    fitted = annotate.fit(cells, label="kind", model=model, method="head", **SMALL)
+    tuning = fitted.heads[0].report["fine_tuning"]
+    assert (tuning["steps"], tuning["folds"]) == (0, 0)
+    assert "too few rows of a class to hold any out" in tuning["words"]
+
+
 def test_a_fit_that_is_stopped_leaves_nothing_and_runs_again(kinds, model, tmp_path, monkeypatch):
     calls = []
 
