@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import biolm
 from biolm.adapters.cells.factors import human_match
+from biolm.adapters.cells.kernels import mean_numba, mean_plain
 from biolm.errors import CheckpointError, GeneMatchError, InputError
 from biolm.io.cells.block import CellBlock
 from biolm.models import registry
@@ -86,6 +87,28 @@ def test_the_cells_beside_it_do_not_matter(model: CellFactors, cut: int, seed: i
     parts = [as_block(counts[:cut]), as_block(counts[cut:], cut)]
     found = np.concatenate([model.embed(part, match, EmbedOptions()) for part in parts])
     np.testing.assert_array_equal(found, whole)
+
+
+@given(seed=st.integers(0, 5), width=st.sampled_from([1, 5, 64]))
+def test_both_kernels_give_the_same_bytes(model: CellFactors, seed: int, width: int) -> None:
+    counts = counts_of(40, 200, seed)
+    counts[3] = 0
+    counts[4, 1:] = 0  # counts in a gene without loadings alone
+    block = as_block(counts)
+    values = np.log1p(block.data) * np.where(np.arange(len(block.data)) % 7 == 0, 0, 1).astype(np.float32)
+    target = np.arange(-1, 199, dtype=np.int32)
+    vectors = np.random.default_rng(seed).normal(size=(199, width)).astype(np.float32)
+    vectors[:2] = -0.0
+    sums = []
+    for module in (mean_numba, mean_plain):
+        out = np.zeros((40, width), np.float32)
+        module.sum_rows(values, block.indices.view(np.uint32), block.indptr, target, vectors, out)
+        sums.append(out)
+    assert sums[0].tobytes() == sums[1].tobytes()
+    assert not sums[0][3:5].any()
+    expected = np.zeros((40, 200))
+    expected[np.repeat(np.arange(40), np.diff(block.indptr)), block.indices] = values
+    np.testing.assert_allclose(sums[0], expected[:, 1:] @ vectors, rtol=1e-4, atol=1e-4)
 
 
 @given(seed=st.integers(0, 20))
@@ -255,7 +278,7 @@ def test_a_damaged_or_foreign_model_is_refused(model: CellFactors, tmp_path: Pat
 def test_loading_needs_nothing_heavy() -> None:
     code = (
         "import sys; from biolm.models.systems.cellfactors import load; load();"
-        "print([name for name in ('torch', 'anndata', 'pandas', 'numba') if name in sys.modules])"
+        "print([name for name in ('torch', 'anndata', 'pandas', 'numba', 'scipy') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

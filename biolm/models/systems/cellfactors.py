@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.factors import human_match, log_counts, panel_of
+from biolm.adapters.cells.factors import human_match, log_counts, panel_of, summed
 from biolm.errors import CheckpointError, GeneMatchError
 from biolm.io.cells.block import CellBlock, CellSource
 from biolm.models.model import CellModel, EmbedOptions, Imputer
@@ -226,12 +226,13 @@ class CellFactors(CellModel):
     def factors(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
         """Posterior means ``(n, d)`` of a block of counts, unscaled; zeros, as the prior, without counts."""
         panel, human = self.panel(match), human_match(match, self.text.human)
-        values = log_counts(block, human, self.fractions)
-        spread = np.zeros((len(self.text.human) + 1, len(panel.offset)), np.float32)
-        spread[self.rows[panel.genes]] = panel.projection
-        # A column without a gene takes the last row, which is zero.
-        means = np.asarray(values @ spread[human.target] - panel.offset.astype(np.float32))
-        means[np.asarray(values.sum(1)).ravel() == 0] = 0
+        logs = log_counts(block, human, self.fractions)
+        # A column without a gene takes the last place, which is that of a gene without loadings.
+        place = np.full(len(self.text.human) + 1, -1, np.int32)
+        place[self.rows[panel.genes]] = np.arange(len(panel.genes))
+        sums = summed(logs, place[human.target], np.ascontiguousarray(panel.projection, np.float32))
+        means = sums - panel.offset.astype(np.float32)
+        means[logs.totals == 0] = 0
         return means
 
     def describe(self) -> dict[str, Any]:

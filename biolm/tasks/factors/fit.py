@@ -59,6 +59,11 @@ class _Sample:
         indptr = table.indptr.astype(np.int64)
         return CellBlock(0, table.data, table.indices.astype(np.int32), indptr, table.shape[1])
 
+    def logs(self, fractions: NDArray[np.float32]) -> Any:
+        """Sparse ``(n, h)`` logs of scaled counts."""
+        block = self.block()
+        return log_counts(block, self.match, fractions).table(block.n_genes)
+
 
 def fit_to_folder(files: Sequence[str | Path], output: str | Path, settings: FitSettings) -> CellFactors:
     """Fit a factor model to files and write it to a folder, which every command takes as a model.
@@ -212,7 +217,7 @@ def _sets(
 
     moments, total, measured = [], np.zeros(len(fractions)), np.zeros(len(fractions))
     for one in samples:
-        values = log_counts(one.block(), one.match, fractions)
+        values = one.logs(fractions)
         mean = np.asarray(values.mean(0, dtype=np.float64)).ravel()
         square = np.asarray(values.multiply(values).mean(0, dtype=np.float64)).ravel()
         shown = np.asarray((values > 0).sum(0)).ravel() >= _FEWEST_CELLS
@@ -234,7 +239,7 @@ def _sets(
         if not len(genes):
             continue
         file = folder / f"values{number}.npz"
-        values = log_counts(one.block(), one.match, fractions)[:, rows[genes]].astype(np.float64)
+        values = one.logs(fractions)[:, rows[genes]].astype(np.float64)
         save_npz(file, values, compressed=False)
         columns = rows[genes]
         sets.append(FactorSet(partial(load_npz, file), genes, mean[columns], spread[columns]))

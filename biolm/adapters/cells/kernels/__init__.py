@@ -23,8 +23,9 @@ _HOMES = {
     "continuous_rows": "continuous",
     "log1p": "log",
     "mean_rows": "mean",
+    "sum_rows": "mean",
 }
-_PATIENCE = 1 << 21  # stored values that numpy works through, in 0.2 s, before numba is imported
+_PATIENCE = 1 << 22  # stored values that numpy works through, in half a second, before numba is imported
 _worked: Counter[str] = Counter()  # those so far, by kernel
 
 

@@ -1,4 +1,4 @@
-"""Weighted means of gene vectors, compiled.
+"""Weighted means and sums of gene vectors, compiled.
 
 Dimensions: ``n`` cells · ``g`` gene columns of the file · ``m`` genes of the vocabulary · ``d`` width.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.kernels.compile import compiled
 
-__all__ = ["mean_rows"]
+__all__ = ["mean_rows", "sum_rows"]
 
 
 @compiled
@@ -61,3 +61,36 @@ def mean_rows(
         if weights > 0:
             for axis in range(len(mean)):
                 mean[axis] /= weights
+
+
+@compiled
+def sum_rows(
+    data: NDArray[np.float32],
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    target: NDArray[np.int32],
+    vectors: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the sum of every row's values times gene vectors into ``out (n, d)``, which holds zeros.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Canonical rows of values.
+    target
+        ``(g,)`` row of a column in ``vectors``, -1 for none.
+    vectors
+        ``(m, d)`` of the genes.
+    out
+        ``(n, d)`` zeros, written.
+    """
+    for row in range(len(indptr) - 1):
+        total = out[row]
+        for place in range(indptr[row], indptr[row + 1]):
+            gene, value = target[indices[place]], data[place]
+            if gene < 0 or value == 0:
+                continue
+            vector = vectors[np.uint32(gene)]
+            for axis in range(len(total)):
+                total[axis] += value * vector[axis]
