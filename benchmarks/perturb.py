@@ -37,7 +37,7 @@ from biolm.core.pooling import pool
 from biolm.io.cells import CellBlock, open_cells
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.genetext import load
+from biolm.models.systems import cellfactors, genetext
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 
@@ -65,7 +65,7 @@ def main() -> None:
         for block in source.blocks():
             total += np.bincount(block.indices, weights=block.data, minlength=source.n_genes)
     models: dict[str, CellModel] = {name: geneformer_shaped(names, *SHAPES[name]) for name in given.shapes}
-    models["genetext"] = load()
+    models |= {"genetext": genetext.load(), "cellfactors": cellfactors.load()}
     heads = ("pairs", "packed", "lean", "plain", "script", "x lean", "x plain", "x script", "controls")
     print(f"CPU ms a pair\n{'model':18}" + "".join(f"{head:>10}" for head in heads))
     for name, model in models.items():
