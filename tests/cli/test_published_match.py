@@ -194,7 +194,7 @@ def test_what_the_published_rule_cannot_do_is_said(goldens: Path, folder: Folder
         biolm.tokenize(small([*genes, genes[0]], "ensembl_id"), model=made, match="published")
     with pytest.raises(GeneMatchError, match="are known to Geneformer V1 as written"):
         biolm.tokenize(small(["CD3D", "MS4A1"], "ensembl_id"), model=made, match="published")
-    with pytest.raises(ConfigError, match="model genetext finds genes by the names that biolm resolves"):
+    with pytest.raises(ConfigError, match="model cellfactors finds genes by the names that biolm resolves"):
         biolm.embed(small(genes, "ensembl_id"), match="published")
     with pytest.raises(ConfigError, match="`match` must be one of resolve, published"):
         biolm.embed(small(genes, "ensembl_id"), match="exact")

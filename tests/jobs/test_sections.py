@@ -29,7 +29,9 @@ def test_folders_of_sections_are_told_from_tables_of_cells(shared: Path, tmp_pat
         assert modality_of(shared / "data/spatial" / name).name == "sections", name
     with open_section(shared / "data/spatial" / FOLDERS[0]) as section:
         adata = section.to_anndata()
-    biolm.embed(shared / "data/spatial" / FOLDERS[0], output=tmp_path / "x.zarr", minimum_match=0)
+    biolm.embed(
+        shared / "data/spatial" / FOLDERS[0], model="genetext", output=tmp_path / "x.zarr", minimum_match=0
+    )
     for other in (tmp_path / "x.zarr", tmp_path / "x.h5ad", tmp_path, tmp_path / "missing", adata):
         assert modality_of(other).name == "cells"
 
@@ -80,11 +82,10 @@ def test_shards_and_a_resumed_job_give_the_bytes_of_the_whole(
 
 def test_vectors_of_a_second_model_enter_the_table_of_the_first(outs: Path, tmp_path: Path) -> None:
     """As the embed workflow does: every model reads the folder, each merge adds to the last table."""
-    first = biolm.embed(outs, output=tmp_path / "first.h5ad", minimum_match=0)
+    options = {"model": "genetext", "minimum_match": 0}
+    first = biolm.embed(outs, output=tmp_path / "first.h5ad", **options)
     parts = [
-        biolm.embed(
-            outs, output=tmp_path / f"s{n}", shard=f"{n}/2", key="X_again", block_rows=8, minimum_match=0
-        )
+        biolm.embed(outs, output=tmp_path / f"s{n}", shard=f"{n}/2", key="X_again", block_rows=8, **options)
         for n in (1, 2)
     ]
     both = anndata.read_h5ad(biolm.merge(parts, tmp_path / "both.h5ad", data=first))
@@ -96,7 +97,8 @@ def test_positions_that_changed_since_the_shards_were_made_are_refused(outs: Pat
     own = tmp_path / "outs"
     shutil.copytree(outs, own)
     for number in (1, 2):
-        biolm.embed(own, output=tmp_path / f"s{number}", shard=f"{number}/2", block_rows=8, minimum_match=0)
+        options = {"model": "genetext", "minimum_match": 0, "block_rows": 8}
+        biolm.embed(own, output=tmp_path / f"s{number}", shard=f"{number}/2", **options)
     (table,) = own.glob("spatial/*tissue_positions*")
     table.chmod(0o644)
     rows = table.read_text().splitlines()
@@ -112,4 +114,4 @@ def test_options_of_tables_are_refused(outs: Path) -> None:
     with pytest.raises(InputError, match="filtered and a raw"):
         biolm.embed(outs, layer="spliced")
     with pytest.raises(ConfigError, match="another key"):
-        biolm.embed(outs, key="spatial", minimum_match=0)
+        biolm.embed(outs, model="genetext", key="spatial", minimum_match=0)

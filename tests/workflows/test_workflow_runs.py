@@ -49,8 +49,8 @@ def test_embed_runs_whole_after_a_kill(
     # Vectors of the first model, merged, are the unsharded job; those of the second enter a copy of that.
     merged = flow.results / "embeddings" / "pbmc_cite.h5ad"
     cells = shipped_cells / "pbmc_cite_10k.h5ad"
-    first = biolm.embed(cells, output=tmp_path / "first.h5ad", block_rows=64)
-    whole = biolm.embed(first, output=tmp_path / "whole.h5ad", key="X_again", block_rows=64)
+    first = biolm.embed(cells, model="genetext", output=tmp_path / "first.h5ad", block_rows=64)
+    whole = biolm.embed(first, model="genetext", output=tmp_path / "whole.h5ad", key="X_again", block_rows=64)
     assert merged.read_bytes() == whole.read_bytes()
     table = anndata.read_h5ad(merged)
     assert np.array_equal(table.obsm["X_again"], table.obsm["X_genetext"])

@@ -136,7 +136,7 @@ def test_a_recorded_embedding_is_made_again(few: anndata.AnnData, monkeypatch: p
     monkeypatch.setattr(robustness, "READS_KEPT", (1.0,))
     monkeypatch.setattr(robustness, "GENES_KEPT", (0.5,))
     cells = few.copy()
-    biolm.embed(cells)
+    biolm.embed(cells, model="genetext")
     cells.uns["biolm"]["X_noise"] = {"model": "nobody/no-such-model"}
     options = {"label": "cell_type", "rare": 5, "folds": 2, "draws": 1, **QUICK}
     result = biolm.evaluate(cells, ["X_genetext", "X_noise"], **options)
@@ -177,7 +177,7 @@ def test_copies_of_cells_do_not_leak(blood: anndata.AnnData) -> None:
 @pytest.mark.slow
 def test_negative_control_scores_at_chance_everywhere(shared: Path) -> None:
     control = anndata.read_h5ad(shared / "data" / "cells_resampled" / "cellxgene_220.h5ad")
-    biolm.embed(control)
+    biolm.embed(control, model="genetext")
     result = biolm.evaluate(
         control,
         "X_genetext",
