@@ -38,7 +38,7 @@ def run(chosen: Arguments) -> None:
     Prints the folder. What was fetched before is kept; an interrupted fetch goes on where it stopped. Files
     are held against the hashes that the hub names them by.
     """
-    from biolm.models.hub import check_hashes, download, hub_of
+    from biolm.models.hub import SAFE_FILES, check_hashes, download, hub_of
 
     address, hub = hub_of(chosen.model)
     licence = "not known to biolm; see its page" if hub is None else hub.licence
@@ -48,8 +48,8 @@ def run(chosen: Arguments) -> None:
             f"the weights of {address.repository} are not for commercial use ({licence}); if you may use "
             "them, say --accept-licence"
         )
-    beside = () if hub is None else hub.beside
-    folder = download(address, beside=beside, cache_dir=chosen.cache, progress=not chosen.quiet)
+    beside, files = ((), SAFE_FILES) if hub is None else (hub.beside, hub.files)
+    folder = download(address, beside=beside, files=files, cache_dir=chosen.cache, progress=not chosen.quiet)
     log.info("checking what was fetched against the hashes of the hub")
     checked = check_hashes(folder, *(folder.parent / name for name in beside if address.subfolder))
     log.info("%d files are what the hub holds", checked)

@@ -96,6 +96,7 @@ _BUILT_IN = {
     "ranked_genes": "biolm.models.systems.scconcept:RANKED_GENES",
     "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
     "discretised_genes": "biolm.models.systems.scfoundation_model:DISCRETISED_GENES",
+    "genes_and_classes": "biolm.models.systems.scprint_model:GENES_AND_CLASSES",
     "counts_of_cells": "biolm.models.systems.cellplm_network:COUNTS_OF_CELLS",
 }
 _PARTS = Registry(Part, "biolm.parts", _BUILT_IN)

@@ -172,6 +172,12 @@ CARDS: Mapping[str, Card] = {
         code="Apache-2.0",
         cannot="read the drug of a cell, claim recorded vectors, or predict expression",
     ),
+    "scprint": Card(
+        species=_BOTH,
+        genes="Ensembl ids",
+        code="MIT (releases up to 2.2.0 at least; the file in 2.3.8 is the GPL-3.0)",
+        cannot="claim recorded vectors, denoise, infer gene networks or call its classes",
+    ),
 }
 """Facts of every registered system of cells."""
 

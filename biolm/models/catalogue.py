@@ -298,6 +298,12 @@ BUILT_IN: tuple[Entry, ...] = (
         summary="Tahoe-x1: genes with binned counts, encoder of 70 million to 3 billion parameters",
         files="model.safetensors, model_config.yml, collator_config.yml and vocab.json",
     ),
+    Entry(
+        name="scprint",
+        module="biolm.models.systems.scprint",
+        summary="scPRINT: human and mouse genes as protein vectors with counts, tokens of classes, encoder",
+        files="small.ckpt, medium.ckpt, large.ckpt or v2-medium.ckpt",
+    ),
     # Last: it recognises any folder of a family, so systems that add genes to one come before it.
     Entry(
         name="transformer",

@@ -15,7 +15,7 @@ from biolm.io.damage import reason_of
 from biolm.models.address import HubAddress, hub_address
 from biolm.progress import log
 
-__all__ = ["HUBS", "Hub", "check_hashes", "download", "hub_of", "where_to_get"]
+__all__ = ["HUBS", "SAFE_FILES", "Hub", "check_hashes", "download", "hub_of", "where_to_get"]
 
 # What may be fetched from a hub: weights that hold no code, tables, and text.
 SAFE_FILES = (
@@ -38,12 +38,15 @@ class Hub:
         Whether it allows commercial use.
     beside
         Folders of the repository that every checkpoint of it needs.
+    files
+        Names of the files that are fetched, where the folder holds others too.
     """
 
     address: str
     licence: str
     commercial: bool = True
     beside: tuple[str, ...] = ()
+    files: tuple[str, ...] = SAFE_FILES
 
 
 HUBS: Mapping[str, Hub] = {
@@ -58,6 +61,11 @@ HUBS: Mapping[str, Hub] = {
     ),
     "tgpt": Hub(address="lixiangchun/transcriptome-gpt-1024-8-16-64", licence="see its page; code GPL-3.0"),
     "tahoe": Hub(address="tahoebio/Tahoe-x1:70m-model", licence="see its page; code Apache-2.0"),
+    "scprint": Hub(
+        address="jkobject/scPRINT",
+        licence="Apache-2.0",
+        files=("small.ckpt", "medium.ckpt", "large.ckpt", "v2-medium.ckpt", "README.md"),
+    ),
     "esm": Hub(address="facebook/esm2_t33_650M_UR50D", licence="MIT"),
     "hyenadna": Hub(address="LongSafari/hyenadna-tiny-1k-seqlen-hf", licence="BSD-3-Clause"),
     "dnabert2": Hub(address="zhihan1996/DNABERT-2-117M", licence="Apache-2.0"),
@@ -130,6 +138,7 @@ def download(
     address: HubAddress,
     *,
     beside: tuple[str, ...] = (),
+    files: tuple[str, ...] = SAFE_FILES,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     progress: bool = False,
@@ -142,6 +151,8 @@ def download(
         Repository, folder of it, and revision.
     beside
         Other folders of the repository that it needs.
+    files
+        Names of the files that are fetched.
     cache_dir, local_files_only
         Where files are kept; never ask the network.
     progress
@@ -165,7 +176,7 @@ def download(
         ) from error
     log.info("asking the hub (huggingface.co) for %s", address.repository)
     tops = (address.subfolder, *beside) if address.subfolder else ("",)
-    patterns = [f"{top}/{name}" if top else name for top in tops for name in SAFE_FILES]
+    patterns = [f"{top}/{name}" if top else name for top in tops for name in files]
     (enable_progress_bars if progress else disable_progress_bars)()
     options: dict[str, Any] = {"revision": address.revision, "cache_dir": cache_dir}
     try:

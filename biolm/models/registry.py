@@ -28,7 +28,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.damage import naming_damage
 from biolm.models.address import remote_address, split_options
 from biolm.models.catalogue import BUILT_IN, Entry
-from biolm.models.hub import download, hub_of, where_to_get
+from biolm.models.hub import SAFE_FILES, download, hub_of, where_to_get
 from biolm.progress import log
 from biolm.settings import nearest
 
@@ -276,7 +276,9 @@ def fetch(
     address, hub = hub_of(hub_id)
     if revision is not None:
         address = replace(address, revision=revision)
-    beside = () if hub is None else hub.beside
+    beside, files = ((), SAFE_FILES) if hub is None else (hub.beside, hub.files)
     if hub is not None and not hub.commercial:
         log.warning("the weights of %s are not for commercial use (%s)", address.repository, hub.licence)
-    return download(address, beside=beside, cache_dir=cache_dir, local_files_only=local_files_only)
+    return download(
+        address, beside=beside, files=files, cache_dir=cache_dir, local_files_only=local_files_only
+    )

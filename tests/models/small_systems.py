@@ -251,6 +251,68 @@ def tahoe(folder: Path, goldens: Path | None = None, **settings: Any) -> str:
     return f"{folder}?max_length=80"
 
 
+SCPRINT: Mapping[str, Any] = {
+    "d_model": 24, "nhead": 3, "nlayers": 2, "num_heads_kv": None, "expr_encoder_layers": 2,
+    "expr_emb_style": "continuous", "cell_emb_style": "cls", "attn_bias": "none", "prenorm": True,
+    "normalization": "sum", "mvc_decoder": "inner product",
+    "classes": {
+        f"{name}_ontology_term_id": size
+        for name, size in (("cell_type", 9), ("disease", 4), ("assay", 3), ("self_reported_ethnicity", 5),
+                           ("sex", 2), ("organism", 2))
+    },
+}  # fmt: skip
+"""Hyper-parameters of a small scPRINT."""
+
+
+def scprint_weights(settings: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Random weights of scPRINT under their published names; decoders are cut short."""
+    generator = torch.Generator().manual_seed(0)
+    width, genes = settings["d_model"], len(settings["genes"])
+    kv = (settings["num_heads_kv"] or settings["nhead"]) * (width // settings["nhead"])
+    linear, norms = {}, ["transformer.norm"]
+    for name in ("expr_encoder", "depth_encoder"):
+        linear |= {f"{name}.encoder.0": (width, 1), f"{name}.encoder.4": (width, width)}
+        norms.append(f"{name}.encoder.1")
+    for number in range(settings["nlayers"]):
+        layer = f"transformer.blocks.{number}"
+        linear |= {
+            f"{layer}.mixer.Wqkv": (width + 2 * kv, width),
+            f"{layer}.mixer.out_proj": (width, width),
+            f"{layer}.mlp.fc1": (4 * width, width),
+            f"{layer}.mlp.fc2": (width, 4 * width),
+        }
+        norms += [f"{layer}.norm1", f"{layer}.norm2"]
+    linear |= {f"cls_decoders.{name}.out_layer": (size, 16) for name, size in settings["classes"].items()}
+    linear |= {
+        "expr_decoder.pred_var_zero": (3, width),
+        "mvc_decoder.gene2query": (width, width),
+        "grad_reverse_discriminator_loss.out_layer": (7, width),
+    }
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    shapes |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+    shapes["gene_encoder.embedding.weight"] = (genes, width)
+    shapes["class_encoder.embedding.weight"] = (len(settings["classes"]) + 1, width)
+    if settings["gene_pos_enc"] is not None:
+        shapes["pos_encoder.pe"] = (genes, 1, width)
+    found = {name: 0.4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name in norms:
+        found[f"{name}.weight"] += 1
+    return found
+
+
+def scprint(folder: Path, goldens: Path | None = None, **changes: Any) -> str:
+    """A small scPRINT of human and mouse genes, as Lightning saves it."""
+    genes = [*gene_names("ensembl_id", 300), *(f"ENSMUSG{number:011}" for number in range(40))]
+    settings = {"genes": genes, "gene_pos_enc": list(range(1, len(genes) + 1)), **SCPRINT, **changes}
+    checkpoint = {
+        "epoch": 3, "global_step": 10, "pytorch-lightning_version": "2.4.0",
+        "state_dict": scprint_weights(settings), "hyper_parameters": settings,
+    }  # fmt: skip
+    torch.save(checkpoint, folder / "medium.ckpt")
+    return f"{folder}?genes=80"
+
+
 def native(folder: Path, goldens: Path | None = None) -> str:
     """A small model as `biolm pretrain` writes it, with the bins and the embeddings of scGPT."""
     from biolm.adapters.cells import BinTokenizer
@@ -286,7 +348,7 @@ def _recorded(name: str, options: str = "") -> Callable[[Path, Any], str]:
 BUILT_IN = ("cellfactors", "genetext", "cellama", "biolm-cell-mini")
 """Systems that ship with biolm."""
 
-WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe", "native")
+WITHOUT_GOLDENS = (*BUILT_IN, "geneformer", "concerto", "cell2sentence", "tahoe", "scprint", "native")
 """Systems whose small folders need no recorded files."""
 
 FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
@@ -306,6 +368,7 @@ FOLDERS: Mapping[str, Callable[[Path, Any], str]] = {
     "cellplm": _recorded("cellplm", "?group=donor&cluster=expected"),
     "cell2sentence": cell2sentence,
     "tahoe": tahoe,
+    "scprint": scprint,
     "native": native,
 }
 """Writes a small folder of each system and gives what a user types for it."""

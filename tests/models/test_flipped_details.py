@@ -83,6 +83,7 @@ FLIPS: Mapping[str, Mapping[str, str]] = {
     "cellama": {"genes of count 0 fill the list": "test_cellama::test_ties_and_empty_cells"},
     "concerto": {"the loss is the sum of both directions": "test_concerto::test_recorded_losses"},
     "tahoe": {"each detail of its description": "test_tahoe::test_equals_the_forward_pass_in_float64"},
+    "scprint": {"each detail of its description": "test_scprint::test_equals_the_forward_pass_in_float64"},
 }
 
 

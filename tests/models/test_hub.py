@@ -75,6 +75,18 @@ def test_asking_the_hub_is_said(mirror: list[dict], caplog: pytest.LogCaptureFix
     assert f"asking the hub (huggingface.co) for {REPOSITORY}" in caplog.text
 
 
+def test_of_a_repository_of_many_files_those_of_the_system_are_fetched(
+    mirror: list[dict], tmp_path: Path
+) -> None:
+    source = tmp_path / "hub" / "jkobject" / "scPRINT"
+    source.mkdir(parents=True)
+    small_systems.scprint(source)
+    (source / "cell-transformer.ckpt").write_bytes(b"another model")
+    entry, folder = registry.resolve("jkobject/scPRINT@main")
+    assert entry.name == "scprint"
+    assert [path.name for path in folder.iterdir()] == ["medium.ckpt"]
+
+
 def test_a_folder_of_a_repository_with_what_lies_beside_it(mirror: list[dict]) -> None:
     entry, folder = registry.resolve(f"{REPOSITORY}:Geneformer-V2-104M@v1.2")
     assert entry.name == "geneformer"

@@ -71,6 +71,7 @@ SYSTEMS: Mapping[str, System] = {
     "cellplm": System(group=True),
     "cell2sentence": System(),
     "tahoe": System(drawn=frozenset({LONG}), ordered=True, longest=80),
+    "scprint": System(drawn=SEVERAL | {ONE}, longest=88),
     "native": System(drawn=frozenset({ONE, LONG}), longest=70),
 }
 
