@@ -5,13 +5,14 @@ Source of shapes and names: ``transformers`` ``AlbertForMaskedLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.bert import EMBEDDING_KEYS, decoder_keys
-from biolm.models.families.encoders import dropouts, hf_common, masked_head, shape
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.bert import EMBEDDING_KEYS, POST_NORM_FIELDS, decoder_keys
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
+from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -54,7 +55,20 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+_CONFIG = ConfigTable(
+    *masked("albert", "Albert", dropout=0.0),
+    Field("embedding_size", "embed_dim", 128),
+    Field("max_position_embeddings", "max_length"),
+    *POST_NORM_FIELDS,
+    activation_field("hidden_act", "gelu_new", "activation", "head_activation"),
+    share_layers=True,
+    embed_norm=True,
+    block="post",
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of an ALBERT ``config.json``.
 
     Raises
@@ -65,30 +79,4 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     for name in ("num_hidden_groups", "inner_group_num"):
         if config.get(name, 1) != 1:
             raise ConfigError(f"{name} must be 1, not {config[name]}: all layers share one block here")
-    act = activation(config.get("hidden_act", "gelu_new"))
-    return CoreConfig(
-        **shape(config),
-        embed_dim=config.get("embedding_size", 128),
-        share_layers=True,
-        max_length=config["max_position_embeddings"],
-        n_segments=config.get("type_vocab_size", 2),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        embed_norm=True,
-        block="post",
-        activation=act,
-        head_activation=act,
-        **masked_head(config),
-        **dropouts(config, 0.0),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "albert", "Albert"),
-        "embedding_size": config.embed_dim,
-        "max_position_embeddings": config.max_length,
-        "type_vocab_size": config.n_segments,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_name(config.activation),
-    }
+    return _CONFIG.core_config(config)

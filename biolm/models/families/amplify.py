@@ -6,12 +6,15 @@ run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.encoders import shape
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+from biolm.models.families.config_table import ConfigTable, Field, Rule, write_always
+from biolm.models.families.encoders import SIZES
+from biolm.models.families.fields import pad_id
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -50,8 +53,7 @@ KEYS = KeyTable(
         Key(f"{_LAYER}.k.*", "layers.{}.attention.key.*"),
         Key(f"{_LAYER}.v.*", "layers.{}.attention.value.*"),
         Key(f"{_LAYER}.wo.*", "layers.{}.attention.out.*"),
-        # The half that goes through the activation comes first.
-        Key(f"{_LAYER}.ffn.w12.*", ("layers.{}.mlp.gate.*", "layers.{}.mlp.up.*"), Rows()),
+        Key(f"{_LAYER}.ffn.w12.*", gate_up(), Rows()),
         Key(f"{_LAYER}.ffn.w3.*", "layers.{}.mlp.down.*"),
         Key(f"{_LAYER}.attention_norm.weight", "layers.{}.attn_norm.weight"),
         Key(f"{_LAYER}.ffn_norm.weight", "layers.{}.mlp_norm.weight"),
@@ -63,7 +65,38 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+# Two thirds of the published width are built, rounded up to a multiple of 8; what is written reads as ours.
+_WIDTH = Rule(
+    lambda config: {"d_ff": -(-int(2 * config["intermediate_size"] / 3) // 8) * 8},
+    lambda core: {"intermediate_size": core.d_ff * 3 // 2},
+)
+_CONFIG = ConfigTable(
+    write_always(model_type="AMPLIFY", architectures=["AMPLIFY"]),
+    *SIZES[:-1],
+    _WIDTH,
+    Field("max_length", "max_length", 2048),
+    Field("pad_token_id", "pad_id", None, pad_id),
+    Field("mask_token_id", "mask_id", 2),
+    write_always(hidden_act="SwiGLU", rms_norm=True),
+    Field("norm_eps", "norm_eps", 1e-5),
+    Field("layer_norm_after_embedding", "embed_norm", False, bool),
+    Field("layer_norm_before_last_layer", "final_norm", True, bool),
+    Field("att_bias", ("qkv_bias", "out_bias"), False, bool),
+    Field("ffn_bias", ("mlp_bias", "mlp_out_bias"), False, bool),
+    Field("dropout_prob", ("dropout_residual", "dropout_attention"), 0.0),
+    position="rope",
+    rope_interleaved=True,
+    norm="rmsnorm",
+    glu=True,
+    activation="silu",
+    head="linear",
+    head_bias=True,
+    tied=False,
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of an AMPLIFY ``config.json``.
 
     Raises
@@ -73,54 +106,4 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     """
     if str(config.get("hidden_act", "SwiGLU")).lower() != "swiglu" or not config.get("rms_norm", True):
         raise ConfigError("AMPLIFY without SwiGLU or RMS norms is not supported; only the published form is")
-    narrow = int(2 * config["intermediate_size"] / 3)
-    attention, feed_forward = bool(config.get("att_bias")), bool(config.get("ffn_bias"))
-    dropout = config.get("dropout_prob", 0.0)
-    return CoreConfig(
-        # Two thirds of the width, rounded up to a multiple of 8.
-        **{**shape(config), "d_ff": -(-narrow // 8) * 8},
-        max_length=config.get("max_length", 2048),
-        mask_id=config.get("mask_token_id", 2),
-        position="rope",
-        rope_interleaved=True,
-        norm="rmsnorm",
-        norm_eps=config.get("norm_eps", 1e-5),
-        embed_norm=bool(config.get("layer_norm_after_embedding")),
-        final_norm=bool(config.get("layer_norm_before_last_layer", True)),
-        qkv_bias=attention,
-        out_bias=attention,
-        glu=True,
-        activation="silu",
-        mlp_bias=feed_forward,
-        mlp_out_bias=feed_forward,
-        head="linear",
-        head_bias=True,
-        tied=False,
-        dropout_residual=dropout,
-        dropout_attention=dropout,
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` of the published layout."""
-    return {
-        "model_type": "AMPLIFY",
-        "architectures": ["AMPLIFY"],
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        # Only two thirds of it are built; this is a width that gives ours again.
-        "intermediate_size": config.d_ff * 3 // 2,
-        "max_length": config.max_length,
-        "pad_token_id": config.pad_id,
-        "mask_token_id": config.mask_id,
-        "hidden_act": "SwiGLU",
-        "rms_norm": True,
-        "norm_eps": config.norm_eps,
-        "layer_norm_after_embedding": config.embed_norm,
-        "layer_norm_before_last_layer": config.final_norm,
-        "att_bias": config.qkv_bias,
-        "ffn_bias": config.mlp_bias,
-        "dropout_prob": config.dropout_residual,
-    }
+    return _CONFIG.core_config(config)

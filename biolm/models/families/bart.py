@@ -7,7 +7,7 @@ decoder begins with :func:`start_ids`. Source of shapes and names: ``transformer
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError
 from biolm.io.json_file import read_json
-from biolm.models.families.fields import activation, activation_name, pad_id
+from biolm.models.families.config_table import (
+    ConfigTable,
+    Field,
+    activation_field,
+    required,
+    scaled_embedding,
+    write_always,
+)
+from biolm.models.families.fields import pad_id
 from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
@@ -61,8 +69,6 @@ SEQ2SEQ_EXAMPLES: list[dict[str, Any]] = [
     },
 ]
 """Small ``config.json`` dictionaries of encoder and decoder."""
-
-_OFFSET = 2
 
 
 class Row:
@@ -125,7 +131,25 @@ SEQ2SEQ_KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+_CONFIG = ConfigTable(
+    write_always(architectures=["BartModel"], model_type="bart"),
+    *required(vocab_size="vocab_size", d_model="d_model", encoder_layers="n_layers"),
+    *required(encoder_attention_heads="n_heads", encoder_ffn_dim="d_ff"),
+    Field("max_position_embeddings", "max_length", 1024),
+    Field("pad_token_id", "pad_id", 1, pad_id),
+    scaled_embedding("d_model", False),
+    activation_field("activation_function", "gelu"),
+    Field("dropout", ("dropout_residual", "dropout_embed"), 0.1),
+    Field("attention_dropout", "dropout_attention", 0.0),
+    # The position table has two rows that no token uses.
+    position_offset=2,
+    embed_norm=True,
+    block="post",
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of the encoder of a BART ``config.json``.
 
     Raises
@@ -136,27 +160,10 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     for field in ("normalize_before", "add_final_layer_norm"):
         if config.get(field):
             raise ConfigError(f"BART with {field} is not supported; published models are post-norm")
-    dropout = config.get("dropout", 0.1)
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=config["d_model"],
-        n_layers=config["encoder_layers"],
-        n_heads=config["encoder_attention_heads"],
-        d_ff=config["encoder_ffn_dim"],
-        max_length=config.get("max_position_embeddings", 1024),
-        pad_id=pad_id({"pad_token_id": 1, **config}),
-        position_offset=_OFFSET,
-        embed_scale=math.sqrt(config["d_model"]) if config.get("scale_embedding") else 1.0,
-        embed_norm=True,
-        block="post",
-        activation=activation(config.get("activation_function", "gelu")),
-        dropout_embed=dropout,
-        dropout_residual=dropout,
-        dropout_attention=config.get("attention_dropout", 0.0),
-    )
+    return _CONFIG.core_config(config)
 
 
-def decoder_config(config: dict[str, Any]) -> CoreConfig:
+def decoder_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of the decoder of a BART ``config.json``."""
     return replace(
         core_config(config),
@@ -171,25 +178,6 @@ def decoder_config(config: dict[str, Any]) -> CoreConfig:
         head="linear",
         head_bias=True,
     )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """Lines of ``config.json`` for an encoder of this family."""
-    return {
-        "architectures": ["BartModel"],
-        "model_type": "bart",
-        "vocab_size": config.vocab_size,
-        "d_model": config.d_model,
-        "encoder_layers": config.n_layers,
-        "encoder_attention_heads": config.n_heads,
-        "encoder_ffn_dim": config.d_ff,
-        "max_position_embeddings": config.max_length,
-        "pad_token_id": config.pad_id,
-        "scale_embedding": config.embed_scale != 1.0,
-        "activation_function": activation_name(config.activation),
-        "dropout": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
-    }
 
 
 def start_ids(config: dict[str, Any]) -> list[int]:

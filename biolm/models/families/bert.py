@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.encoders import dropouts, hf_common, masked_head, shape
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
+from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -76,12 +75,17 @@ def decoder_keys(head: str) -> list[Key]:
     ]
 
 
+HEAD_KEYS = [
+    Key("/cls.predictions.transform.dense.*", "head.dense.*"),
+    *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
+]
+"""Also of GENA-LM and DNABERT-2."""
+
 KEYS = KeyTable(
     [
         *EMBEDDING_KEYS,
         *LAYER_KEYS,
-        Key("/cls.predictions.transform.dense.*", "head.dense.*"),
-        *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
+        *HEAD_KEYS,
         *decoder_keys("cls.predictions"),
         *dropped("pooler.dense.*", "/cls.seq_relationship.*"),
     ],
@@ -89,29 +93,16 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a BERT ``config.json``."""
-    act = activation(config.get("hidden_act", "gelu"))
-    return CoreConfig(
-        **shape(config),
-        max_length=config["max_position_embeddings"],
-        n_segments=config.get("type_vocab_size", 2),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        embed_norm=True,
-        block="post",
-        activation=act,
-        head_activation=act,
-        **masked_head(config),
-        **dropouts(config),
-    )
+POST_NORM_FIELDS = (Field("type_vocab_size", "n_segments", 2), Field("layer_norm_eps", "norm_eps", 1e-12))
+"""Also of RoBERTa, ALBERT and DNABERT-2."""
 
+_CONFIG = ConfigTable(
+    *masked("bert", "Bert"),
+    Field("max_position_embeddings", "max_length"),
+    *POST_NORM_FIELDS,
+    activation_field("hidden_act", "gelu", "activation", "head_activation"),
+    embed_norm=True,
+    block="post",
+)
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "bert", "Bert"),
-        "max_position_embeddings": config.max_length,
-        "type_vocab_size": config.n_segments,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_name(config.activation),
-    }
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -7,11 +7,13 @@ and codes: ``transformers`` ``CTRLLMHeadModel`` and its tokeniser.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.decoders import causal_head, hf_common, lm_head_keys
+from biolm.models.families.config_table import ConfigTable, Field, Rule, required
+from biolm.models.families.decoders import causal, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["CONTROL_CODES", "EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -79,14 +81,7 @@ _EPS = 1e-6
 
 EXAMPLES: list[dict[str, Any]] = [
     {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40, "dff": 24},
-    {
-        "vocab_size": 40,
-        "n_embd": 32,
-        "n_layer": 2,
-        "n_head": 4,
-        "n_positions": 40,
-        "dff": 40,
-    },
+    {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "dff": 40},
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
@@ -110,7 +105,26 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+def _codes_below(size: int) -> tuple[int, ...] | None:
+    """The control codes of a vocabulary; None, any prompt, where it is too small to hold one."""
+    return tuple(sorted(code for code in CONTROL_CODES.values() if code < size)) or None
+
+
+_CONFIG = ConfigTable(
+    *causal("ctrl", "CTRL", tie=True, headed="LMHeadModel", bias=True),
+    *required(n_embd="d_model", n_layer="n_layers", n_head="n_heads", dff="d_ff", n_positions="max_length"),
+    Field("layer_norm_epsilon", "norm_eps", _EPS),
+    Field("embd_pdrop", "dropout_embed", 0.1),
+    Field("resid_pdrop", "dropout_residual", 0.1),
+    Rule(lambda config: {"embed_scale": math.sqrt(config["n_embd"])}),
+    Rule(lambda config: {"begin_ids": _codes_below(config["vocab_size"])}),
+    position="sinusoid",
+    activation="relu",
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a CTRL ``config.json``.
 
     Raises
@@ -121,37 +135,4 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     """
     if config.get("layer_norm_epsilon", _EPS) != _EPS:
         raise ConfigError(f"CTRL with another layer_norm_epsilon than {_EPS} is not supported")
-    head, size = causal_head(config, tie=True), config["vocab_size"]
-    codes = tuple(sorted(code for code in CONTROL_CODES.values() if code < size))
-    return CoreConfig(
-        vocab_size=size,
-        d_model=config["n_embd"],
-        n_layers=config["n_layer"],
-        n_heads=config["n_head"],
-        d_ff=config["dff"],
-        max_length=config["n_positions"],
-        position="sinusoid",
-        begin_ids=codes or None,
-        embed_scale=math.sqrt(config["n_embd"]),
-        norm_eps=_EPS,
-        activation="relu",
-        head_bias=head["head"] == "linear",
-        dropout_embed=config.get("embd_pdrop", 0.1),
-        dropout_residual=config.get("resid_pdrop", 0.1),
-        **head,
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "ctrl", "CTRL", "LMHeadModel"),
-        "n_embd": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
-        "dff": config.d_ff,
-        "n_positions": config.max_length,
-        "layer_norm_epsilon": config.norm_eps,
-        "embd_pdrop": config.dropout_embed,
-        "resid_pdrop": config.dropout_residual,
-    }
+    return _CONFIG.core_config(config)

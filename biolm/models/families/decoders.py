@@ -1,4 +1,4 @@
-"""What the decoder families share: the head, the kinds of layers, and lines of ``config.json``.
+"""What the decoder families share: the head, the kinds of layers, and entries of ``config.json``.
 
 Rotary positions are written in the spelling of ``transformers`` 4 (``rope_theta``, ``rope_scaling``), which
 version 5 reads too; the other way round an older version would silently fall back to its defaults.
@@ -6,65 +6,44 @@ version 5 reads too; the other way round an older version would silently fall ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.fields import has_head, pad_id, rope, rope_parameters, tied
-from biolm.models.families.keys import Key, Transposed
+from biolm.models.families.config_table import Field, Part, Rule, required, tied_field, write_always
+from biolm.models.families.encoders import SIZES
+from biolm.models.families.fields import has_head, pad_id, rope, rope_parameters
+from biolm.models.families.keys import Key, Transposed, qkv
 
 __all__ = [
     "CONV1D_KEYS",
+    "FAIRSEQ_LAYER",
+    "GATED_KEYS",
+    "GPT_WIDTH",
+    "ROTATED_FRACTION",
     "attention_keys",
-    "causal_head",
-    "gpt_fields",
-    "hf_common",
-    "hf_gpt",
+    "causal",
+    "gpt_parts",
     "hf_layer_types",
     "hf_rope",
-    "hf_sizes",
     "lm_head_keys",
+    "parallel_field",
     "rope_fields",
-    "size_fields",
+    "rotary",
+    "size_parts",
     "windowed_layers",
 ]
 
 CONV1D_KEYS = [
     Key("h.{}.ln_1.*", "layers.{}.attn_norm.*"),
-    Key(
-        "h.{}.attn.c_attn.*",
-        tuple(f"layers.{{}}.attention.{part}.*" for part in ("query", "key", "value")),
-        Transposed(),
-    ),
+    Key("h.{}.attn.c_attn.*", qkv(), Transposed()),
     Key("h.{}.attn.c_proj.*", "layers.{}.attention.out.*", Transposed()),
     Key("h.{}.ln_2.*", "layers.{}.mlp_norm.*"),
     Key("h.{}.mlp.c_fc.*", "layers.{}.mlp.up.*", Transposed()),
     Key("h.{}.mlp.c_proj.*", "layers.{}.mlp.down.*", Transposed()),
 ]
 """Layers of GPT-1 and GPT-2, whose matrices are stored the other way round."""
-
-
-def causal_head(config: dict[str, Any], *, tie: bool) -> dict[str, Any]:
-    """Core fields of a next-token model: mask and head; ``tie`` is the family's default.
-
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    tie
-        The family's default.
-
-    Examples
-    --------
-    >>> causal_head({"architectures": ["GPT2LMHeadModel"]}, tie=True)["head"]
-    'linear'
-    """
-    return {
-        "causal": True,
-        "head": "linear" if has_head(config, "CausalLM", "LMHead") else "none",
-        "tied": tied(config, default=tie),
-        "pad_id": pad_id(config),
-    }
 
 
 def _untied(config: CoreConfig) -> bool:
@@ -86,116 +65,111 @@ def lm_head_keys(*names: str) -> list[Key]:
     ]
 
 
-def attention_keys(out: str = "o_proj") -> list[Key]:
-    """Lines for four separate matrices in ``self_attn``; ``out`` is the name of the last."""
+def attention_keys(out: str = "o_proj", theirs: str = "layers.{}.self_attn") -> list[Key]:
+    """Lines for four separate matrices.
+
+    Parameters
+    ----------
+    out
+        Published name of the last.
+    theirs
+        Published name of the attention.
+    """
     parts = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), (out, "out"))
-    return [
-        Key(f"layers.{{}}.self_attn.{theirs}.*", f"layers.{{}}.attention.{ours}.*") for theirs, ours in parts
-    ]
+    return [Key(f"{theirs}.{name}.*", f"layers.{{}}.attention.{ours}.*") for name, ours in parts]
 
 
-def gpt_fields(config: dict[str, Any], *, dropout: float = 0.1) -> dict[str, Any]:
-    """Core fields that GPT-1, GPT-2 and GPT-J read alike; ``dropout`` is the family's default.
+FAIRSEQ_LAYER = [
+    *attention_keys("out_proj"),
+    Key("layers.{}.self_attn_layer_norm.*", "layers.{}.attn_norm.*"),
+    Key("layers.{}.fc1.*", "layers.{}.mlp.up.*"),
+    Key("layers.{}.fc2.*", "layers.{}.mlp.down.*"),
+    # In a layer this is the feed-forward's norm, outside of it the model's.
+    Key("layers.{}.final_layer_norm.*", "layers.{}.mlp_norm.*"),
+]
+"""Layers of BioGPT, OPT and fair-esm, all written with fairseq."""
 
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    dropout
-        The family's default.
-    """
-    return {
-        "vocab_size": config["vocab_size"],
-        "d_model": config["n_embd"],
-        "n_layers": config["n_layer"],
-        "n_heads": config["n_head"],
-        "d_ff": config.get("n_inner") or 4 * config["n_embd"],
-        "max_length": config["n_positions"],
-        "norm_eps": config.get("layer_norm_epsilon", 1e-5),
-        "dropout_embed": config.get("embd_pdrop", dropout),
-        "dropout_residual": config.get("resid_pdrop", dropout),
-        "dropout_attention": config.get("attn_pdrop", dropout),
-    }
+GATED_KEYS = [
+    Key(f"layers.{{}}.mlp.{name}_proj.*", f"layers.{{}}.mlp.{name}.*") for name in ("gate", "up", "down")
+]
+"""Feed-forwards of Llama's kind."""
 
 
-def hf_gpt(config: CoreConfig) -> dict[str, Any]:
-    """Lines of ``config.json`` that GPT-1, GPT-2 and GPT-J write alike."""
-    return {
-        "n_embd": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
-        "n_positions": config.max_length,
-        "layer_norm_epsilon": config.norm_eps,
-        "embd_pdrop": config.dropout_embed,
-        "resid_pdrop": config.dropout_residual,
-        "attn_pdrop": config.dropout_attention,
-    }
-
-
-def size_fields(config: dict[str, Any], *, max_length: int | None = None) -> dict[str, Any]:
-    """Core fields of sizes, as most families name them; ``max_length`` where the file gives none.
-
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    max_length
-        Where the file gives none.
-    """
-    heads = config["num_attention_heads"]
-    return {
-        "vocab_size": config["vocab_size"],
-        "d_model": config["hidden_size"],
-        "n_layers": config["num_hidden_layers"],
-        "n_heads": heads,
-        "n_kv_heads": config.get("num_key_value_heads") or heads,
-        "d_ff": config["intermediate_size"],
-        "max_length": config["max_position_embeddings"]
-        if max_length is None
-        else config.get("max_position_embeddings", max_length),
-        "dropout_attention": config.get("attention_dropout") or 0.0,
-    }
-
-
-def hf_sizes(config: CoreConfig) -> dict[str, Any]:
-    """Lines of ``config.json`` for :func:`size_fields`."""
-    return {
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "intermediate_size": config.d_ff,
-        "max_position_embeddings": config.max_length,
-        "attention_dropout": config.dropout_attention,
-    }
-
-
-def hf_common(config: CoreConfig, model_type: str, name: str, headed: str = "ForCausalLM") -> dict[str, Any]:
-    """What every decoder's ``config.json`` says.
+def causal(
+    model_type: str, name: str, *, tie: bool, headed: str = "ForCausalLM", bias: bool = False
+) -> tuple[Part, ...]:
+    """Mask and head of a next-token model, and what every decoder's ``config.json`` says.
 
     Parameters
     ----------
     model_type
-        As published.
+        In ``transformers``.
     name
         Begins the name of the architecture.
+    tie
+        Whether the head is tied to the embedding where the file says nothing.
     headed
-        Ends it when the model has a head.
+        Ends the name of the architecture when the model has a head.
+    bias
+        Whether the head has one.
+
+    Examples
+    --------
+    >>> causal("gpt2", "GPT2", tie=True)[0].read({"architectures": ["GPT2LMHeadModel"]})["head"]
+    'linear'
     """
-    return {
-        "architectures": [name + (headed if config.head == "linear" else "Model")],
-        "model_type": model_type,
-        "vocab_size": config.vocab_size,
-        "tie_word_embeddings": config.tied,
-        "pad_token_id": config.pad_id,
+
+    def head(config: Mapping[str, Any]) -> dict[str, Any]:
+        linear = has_head(config, "CausalLM", "LMHead")
+        return {"causal": True, "head": "linear" if linear else "none", "head_bias": bias and linear}
+
+    def architecture(core: CoreConfig) -> dict[str, Any]:
+        ending = headed if core.head == "linear" else "Model"
+        return {"architectures": [name + ending], "model_type": model_type}
+
+    return (
+        Rule(head, architecture),
+        Field("vocab_size", "vocab_size"),
+        tied_field(tie),
+        Field("pad_token_id", "pad_id", None, pad_id),
         # The core knows no begin and end tokens; without these lines the family's defaults would appear.
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
+        write_always(bos_token_id=None, eos_token_id=None),
+    )
+
+
+GPT_WIDTH = Rule(
+    lambda config: {"d_ff": config.get("n_inner") or 4 * config["n_embd"]},
+    lambda core: {"n_inner": core.d_ff},
+)
+"""Feed-forward width of GPT-2 and GPT-J."""
+
+
+def gpt_parts(dropout: float = 0.1) -> tuple[Part, ...]:
+    """Entries that GPT-1, GPT-2 and GPT-J have alike; ``dropout`` is the family's default."""
+    return (
+        *required(n_embd="d_model", n_layer="n_layers", n_head="n_heads", n_positions="max_length"),
+        Field("layer_norm_epsilon", "norm_eps", 1e-5),
+        Field("embd_pdrop", "dropout_embed", dropout),
+        Field("resid_pdrop", "dropout_residual", dropout),
+        Field("attn_pdrop", "dropout_attention", dropout),
+    )
+
+
+def size_parts(max_length: int | None = None) -> tuple[Part, ...]:
+    """Entries of sizes, as most families name them; ``max_length`` where the file gives none."""
+    length = ("max_position_embeddings", "max_length")
+    return (
+        *SIZES[1:4],
+        # The core takes 0 for as many as heads.
+        Field("num_key_value_heads", "n_kv_heads", 0, lambda number: number or 0),
+        Field("intermediate_size", "d_ff"),
+        Field(*length) if max_length is None else Field(*length, max_length),
+        Field("attention_dropout", "dropout_attention", 0.0, lambda fraction: fraction or 0.0),
+    )
 
 
 def rope_fields(
-    config: dict[str, Any], head_dim: int, *, layer_type: str | None = None, theta: float = 10_000.0
+    config: Mapping[str, Any], head_dim: int, *, layer_type: str | None = None, theta: float = 10_000.0
 ) -> dict[str, Any]:
     """Core fields of rotary positions, see :func:`biolm.models.families.fields.rope`.
 
@@ -226,6 +200,51 @@ def hf_rope(config: CoreConfig) -> dict[str, Any]:
     scaling = rope_parameters(config.rope_theta, config.rope_scaling)
     theta = scaling.pop("rope_theta")
     return {"rope_theta": theta, "rope_scaling": None if config.rope_scaling is None else scaling}
+
+
+def rotary(
+    *,
+    theta: float = 10_000.0,
+    fraction: float | None = None,
+    layer_type: str | None = None,
+    head_dim: int | None = None,
+) -> Rule:
+    """Entries of rotary positions, see :func:`rope_fields`.
+
+    Parameters
+    ----------
+    theta
+        The family's default base.
+    fraction
+        Of each head that is rotated, where the file says nothing; None for all.
+    layer_type
+        Kind of layer, where they differ.
+    head_dim
+        Where the family's files give the width of a head: the default, 0 for what the sizes give.
+    """
+
+    def read(config: Mapping[str, Any]) -> dict[str, Any]:
+        given = None if head_dim is None else config.get("head_dim", head_dim)
+        width = given or config["hidden_size"] // config["num_attention_heads"]
+        spelled = config if fraction is None else {"partial_rotary_factor": fraction, **config}
+        return {"head_dim": width, **rope_fields(spelled, width, layer_type=layer_type, theta=theta)}
+
+    return Rule(read, hf_rope)
+
+
+ROTATED_FRACTION = Rule(write=lambda core: {"partial_rotary_factor": core.rope_dim / core.head_dim})
+"""Written by families that rotate a part of each head; :func:`rotary` reads it."""
+
+
+def parallel_field(default: bool) -> Field:
+    """Whether attention and feed-forward read the same states; ``default`` is the family's."""
+    return Field(
+        "use_parallel_residual",
+        "block",
+        default,
+        lambda parallel: "parallel" if parallel else "pre",
+        lambda block: block == "parallel",
+    )
 
 
 def windowed_layers(layer_types: list[str]) -> tuple[int, ...]:

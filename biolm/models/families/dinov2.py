@@ -6,13 +6,15 @@ names: ``transformers`` ``Dinov2Model``, in the spelling of version 4 and of ver
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
+from biolm.models.families.config_table import ConfigTable, Rule
 from biolm.models.families.fields import activation, activation_name
-from biolm.models.families.keys import Key, KeyTable, Rows
-from biolm.models.families.vit import EMBEDDING_KEYS, hf_image, image_fields
+from biolm.models.families.keys import Key, KeyTable, Rows, gate_up
+from biolm.models.families.vit import EMBEDDING_KEYS, PATCHES, image_parts
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -34,10 +36,6 @@ def _projection(old: str, new: str, ours: str) -> Key:
     )
 
 
-def _gated(ending: str) -> tuple[str, str]:
-    return f"layers.{{}}.mlp.gate.{ending}", f"layers.{{}}.mlp.up.{ending}"
-
-
 KEYS = KeyTable(
     [
         *EMBEDDING_KEYS,
@@ -51,8 +49,7 @@ KEYS = KeyTable(
         Key(f"{_LAYER}.layer_scale2.lambda1", "layers.{}.mlp_scale"),
         Key(f"{_LAYER}.mlp.fc1.*", "layers.{}.mlp.up.*", when=lambda core: not core.glu),
         Key(f"{_LAYER}.mlp.fc2.*", "layers.{}.mlp.down.*", when=lambda core: not core.glu),
-        Key(f"{_LAYER}.mlp.weights_in.weight", _gated("weight"), Rows()),
-        Key(f"{_LAYER}.mlp.weights_in.bias", _gated("bias"), Rows()),
+        Key(f"{_LAYER}.mlp.weights_in.*", gate_up(), Rows()),
         Key(f"{_LAYER}.mlp.weights_out.*", "layers.{}.mlp.down.*", also=(f"{_LAYER}.mlp.down_proj.*",)),
         Key(f"{_LAYER}.mlp.gate_proj.*", "layers.{}.mlp.gate.*"),
         Key(f"{_LAYER}.mlp.up_proj.*", "layers.{}.mlp.up.*"),
@@ -67,34 +64,32 @@ def _width(d_model: int, ratio: float, *, glu: bool) -> int:
     return (int(width * 2 / 3) + 7) // 8 * 8 if glu else width
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a DINOv2 ``config.json``."""
+def _feed_forward(config: Mapping[str, Any]) -> dict[str, Any]:
     glu = bool(config.get("use_swiglu_ffn"))
-    return CoreConfig(
-        **image_fields(config, image=224, patch=14, eps=1e-6),
-        d_ff=_width(config["hidden_size"], config.get("mlp_ratio", 4), glu=glu),
-        layer_scale=True,
-        glu=glu,
-        activation="silu" if glu else activation(config.get("hidden_act", "gelu")),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family.
-
-    Raises
-    ------
-    ConfigError
-        If no whole ratio gives the feed-forward width.
-    """
-    ratios = [r for r in range(1, 65) if _width(config.d_model, r, glu=config.glu) == config.d_ff]
-    if not ratios:
-        raise ConfigError(
-            f"d_ff {config.d_ff} is no whole multiple of d_model, which this family's files want"
-        )
     return {
-        **hf_image(config, "dinov2", "Dinov2Model"),
-        "mlp_ratio": ratios[0],
-        "use_swiglu_ffn": config.glu,
-        "hidden_act": "gelu" if config.glu else activation_name(config.activation),
+        "d_ff": _width(config["hidden_size"], config.get("mlp_ratio", 4), glu=glu),
+        "glu": glu,
+        # A gated file may still name the activation of its plain relatives.
+        "activation": "silu" if glu else activation(config.get("hidden_act", "gelu")),
     }
+
+
+def _hf_feed_forward(core: CoreConfig) -> dict[str, Any]:
+    ratios = [r for r in range(1, 65) if _width(core.d_model, r, glu=core.glu) == core.d_ff]
+    if not ratios:
+        raise ConfigError(f"d_ff {core.d_ff} is no whole multiple of d_model, which this family's files want")
+    return {
+        "mlp_ratio": ratios[0],
+        "use_swiglu_ffn": core.glu,
+        "hidden_act": "gelu" if core.glu else activation_name(core.activation),
+    }
+
+
+_CONFIG = ConfigTable(
+    *image_parts("dinov2", "Dinov2Model", image=224, patch=14, eps=1e-6),
+    Rule(_feed_forward, _hf_feed_forward),
+    layer_scale=True,
+    **PATCHES,
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.bert import EMBEDDING_KEYS
-from biolm.models.families.encoders import dropouts, hf_common, masked_head, shape
-from biolm.models.families.fields import activation, activation_name
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped, norm_keys
+from biolm.models.families.bert import EMBEDDING_KEYS, HEAD_KEYS, POST_NORM_FIELDS
+from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
+from biolm.models.families.encoders import masked
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, norm_keys, qkv
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -33,28 +32,16 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries; heads that are no power of two have ALiBi slopes of another rule."""
 
-_QKV = ("query", "key", "value")
-
 KEYS = KeyTable(
     [
         *EMBEDDING_KEYS,
-        Key(
-            "encoder.layer.{}.attention.self.Wqkv.*",
-            tuple(f"layers.{{}}.attention.{name}.*" for name in _QKV),
-            Rows(),
-        ),
+        Key("encoder.layer.{}.attention.self.Wqkv.*", qkv(), Rows()),
         Key("encoder.layer.{}.attention.output.dense.*", "layers.{}.attention.out.*"),
         *norm_keys("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
-        # The half that goes through the activation comes first.
-        Key(
-            "encoder.layer.{}.mlp.gated_layers.weight",
-            ("layers.{}.mlp.gate.weight", "layers.{}.mlp.up.weight"),
-            Rows(),
-        ),
+        Key("encoder.layer.{}.mlp.gated_layers.weight", gate_up("weight"), Rows()),
         Key("encoder.layer.{}.mlp.wo.*", "layers.{}.mlp.down.*"),
         *norm_keys("encoder.layer.{}.mlp.layernorm", "layers.{}.mlp_norm"),
-        Key("/cls.predictions.transform.dense.*", "head.dense.*"),
-        *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
+        *HEAD_KEYS,
         Key("/cls.predictions.decoder.bias", "head.bias"),
         *dropped("/cls.predictions.decoder.weight", "pooler.dense.*"),
     ],
@@ -62,32 +49,18 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a DNABERT-2 ``config.json``."""
-    return CoreConfig(
-        **shape(config),
-        position="alibi",
-        max_length=config.get("max_position_embeddings", 512),
-        n_segments=config.get("type_vocab_size", 2),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        embed_norm=True,
-        block="post",
-        glu=True,
-        mlp_bias=False,
-        # The gate is always a GELU; hidden_act is that of the head.
-        head_activation=activation(config.get("hidden_act", "gelu")),
-        **masked_head(config),
-        **dropouts(config),
-    )
+_CONFIG = ConfigTable(
+    *masked("bert", "Bert"),
+    Field("max_position_embeddings", "max_length", 512),
+    Rule(write=lambda core: {"alibi_starting_size": core.max_length}),
+    *POST_NORM_FIELDS,
+    # The gate is always a GELU; hidden_act is that of the head.
+    activation_field("hidden_act", "gelu", "head_activation"),
+    position="alibi",
+    embed_norm=True,
+    block="post",
+    glu=True,
+    mlp_bias=False,
+)
 
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` of the published layout."""
-    return {
-        **hf_common(config, "bert", "Bert"),
-        "max_position_embeddings": config.max_length,
-        "alibi_starting_size": config.max_length,
-        "type_vocab_size": config.n_segments,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_name(config.head_activation),
-    }
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -1,86 +1,65 @@
-"""Fields that the masked-token encoders share, in the order of their ``config.json``."""
+"""Entries of ``config.json`` that the masked-token encoders share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
-from biolm.models.families.fields import has_head, pad_id, tied
+from biolm.models.families.config_table import Field, Part, Rule, required, tied_field
+from biolm.models.families.fields import has_head, pad_id
 
-__all__ = ["dropouts", "hf_common", "masked_head", "shape"]
+__all__ = ["MASKED_HEADS", "SIZES", "dropout_fields", "masked"]
 
+MASKED_HEADS = ("MaskedLM", "PreTraining")
+"""Parts of the names of classes with a masked-token head."""
 
-def shape(config: dict[str, Any]) -> dict[str, Any]:
-    """Core fields of sizes and special tokens.
-
-    Examples
-    --------
-    >>> names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    >>> shape(dict(zip(names, (33, 64, 2, 4, 256))))["d_ff"]
-    256
-    """
-    return {
-        "vocab_size": config["vocab_size"],
-        "d_model": config["hidden_size"],
-        "n_layers": config["num_hidden_layers"],
-        "n_heads": config["num_attention_heads"],
-        "d_ff": config["intermediate_size"],
-        "pad_id": pad_id(config),
-    }
+SIZES = required(
+    vocab_size="vocab_size",
+    hidden_size="d_model",
+    num_hidden_layers="n_layers",
+    num_attention_heads="n_heads",
+    intermediate_size="d_ff",
+)
+"""In the order in which they are written; other families take some of them."""
 
 
-def masked_head(config: dict[str, Any], *, tie: bool = True) -> dict[str, Any]:
-    """Core fields of the masked-token head, where the checkpoint was saved with one.
-
-    Parameters
-    ----------
-    tie
-        The family's default.
-    """
-    headed = has_head(config, "MaskedLM", "PreTraining")
-    return {"head": "mlm" if headed else "none", "head_bias": headed, "tied": tied(config, tie)}
+def dropout_fields(default: float) -> tuple[Part, ...]:
+    """Entries of dropout; ``default`` is the family's."""
+    return (
+        Field("hidden_dropout_prob", ("dropout_residual", "dropout_embed"), default),
+        Field("attention_probs_dropout_prob", "dropout_attention", default),
+    )
 
 
-def dropouts(config: dict[str, Any], default: float = 0.1) -> dict[str, Any]:
-    """Core fields of dropout.
+def masked(model_type: str, name: str, *, tie: bool = True, dropout: float | None = 0.1) -> tuple[Part, ...]:
+    """Sizes, padding, dropout, and the masked-token head where the checkpoint was saved with one.
 
     Parameters
     ----------
-    config
-        A ``config.json``.
-    default
-        The family's.
-    """
-    hidden = config.get("hidden_dropout_prob", default)
-    return {
-        "dropout_embed": hidden,
-        "dropout_residual": hidden,
-        "dropout_attention": config.get("attention_probs_dropout_prob", default),
-    }
-
-
-def hf_common(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
-    """What every encoder's ``config.json`` says; ``name`` begins the name of the architecture.
-
-    Parameters
-    ----------
-    config
-        Of the core.
     model_type
         In ``transformers``.
     name
         Begins the name of the architecture.
+    tie
+        Whether the head is tied to the embedding where the file says nothing.
+    dropout
+        The family's default; None where its files have other entries, from which these two are only written.
     """
-    return {
-        "architectures": [name + ("ForMaskedLM" if config.head == "mlm" else "Model")],
-        "model_type": model_type,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "intermediate_size": config.d_ff,
-        "pad_token_id": config.pad_id,
-        "tie_word_embeddings": config.tied,
-        "hidden_dropout_prob": config.dropout_residual,
-        "attention_probs_dropout_prob": config.dropout_attention,
-    }
+
+    def head(config: Mapping[str, Any]) -> dict[str, Any]:
+        headed = has_head(config, *MASKED_HEADS)
+        return {"head": "mlm" if headed else "none", "head_bias": headed}
+
+    def architecture(core: CoreConfig) -> dict[str, Any]:
+        ending = "ForMaskedLM" if core.head == "mlm" else "Model"
+        return {"architectures": [name + ending], "model_type": model_type}
+
+    fields = dropout_fields(0.0 if dropout is None else dropout)
+    return (
+        Rule(head, architecture),
+        *SIZES,
+        Field("pad_token_id", "pad_id", None, pad_id),
+        tied_field(tie),
+        *(fields if dropout is not None else (Rule(write=each.write) for each in fields)),
+    )

@@ -17,7 +17,8 @@ from biolm.core.config import CoreConfig
 from biolm.core.positions import rope_angles
 from biolm.errors import CheckpointError, ConfigError
 from biolm.models.families.bert import ATTENTION_KEYS, FEED_FORWARD_KEYS
-from biolm.models.families.encoders import dropouts, hf_common, masked_head, shape
+from biolm.models.families.config_table import ConfigTable, Field, Rule
+from biolm.models.families.encoders import masked
 from biolm.models.families.fields import rope
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
@@ -87,38 +88,35 @@ SHARED_KEYS = [
 KEYS = KeyTable([*SHARED_KEYS, *FEED_FORWARD_KEYS], prefixes=("esm.", ""))
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of an ESM-1b or ESM-2 ``config.json``.
-
-    Raises
-    ------
-    ConfigError
-        For another kind of positions.
-    """
-    kind = config.get("position_embedding_type", "absolute")
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
+    kind, length = config.get("position_embedding_type", "absolute"), config["max_position_embeddings"]
     if kind == "rotary":
         theta, scaling = rope(config)
-        positions = {
-            "position": "rope",
-            "rope_theta": theta,
-            "rope_scaling": scaling,
-            "max_length": config["max_position_embeddings"],
-        }
-    elif kind == "absolute":
+        return {"position": "rope", "rope_theta": theta, "rope_scaling": scaling, "max_length": length}
+    if kind == "absolute":
         offset = config.get("pad_token_id", 1) + 1
-        positions = {"position_offset": offset, "max_length": config["max_position_embeddings"] - offset}
-    else:
-        raise ConfigError(f"position_embedding_type must be rotary or absolute, not {kind!r}")
-    return CoreConfig(
-        **shape(config),
-        **positions,
-        mask_id=config.get("mask_token_id"),
-        token_dropout=bool(config.get("token_dropout")),
-        embed_norm=bool(config.get("emb_layer_norm_before")),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        **masked_head(config),
-        **dropouts(config),
-    )
+        return {"position_offset": offset, "max_length": length - offset}
+    raise ConfigError(f"position_embedding_type must be rotary or absolute, not {kind!r}")
+
+
+def _hf_positions(core: CoreConfig) -> dict[str, Any]:
+    learned = _learned(core)
+    return {
+        "position_embedding_type": "absolute" if learned else "rotary",
+        "max_position_embeddings": core.max_length + (core.position_offset if learned else 0),
+        "rope_theta": core.rope_theta,
+    }
+
+
+_CONFIG = ConfigTable(
+    *masked("esm", "Esm"),
+    Rule(_positions, _hf_positions),
+    Field("mask_token_id", "mask_id", None),
+    Field("token_dropout", "token_dropout", False, bool),
+    Field("emb_layer_norm_before", "embed_norm", False, bool),
+    Field("layer_norm_eps", "norm_eps", 1e-12),
+)
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config
 
 
 def adapt(core: CoreConfig, tensors: Mapping[str, Tensor]) -> CoreConfig:
@@ -158,18 +156,3 @@ def extra_weights(core: CoreConfig) -> dict[str, Tensor]:
 def _frequencies(core: CoreConfig) -> Tensor:
     """``(head_dim / 2,)`` angles by which one step turns each pair."""
     return rope_angles(core)[0]
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    learned = _learned(config)
-    return {
-        **hf_common(config, "esm", "Esm"),
-        "position_embedding_type": "absolute" if learned else "rotary",
-        "max_position_embeddings": config.max_length + (config.position_offset if learned else 0),
-        "rope_theta": config.rope_theta,
-        "mask_token_id": config.mask_id,
-        "token_dropout": config.token_dropout,
-        "emb_layer_norm_before": config.embed_norm,
-        "layer_norm_eps": config.norm_eps,
-    }

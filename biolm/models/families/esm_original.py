@@ -20,20 +20,11 @@ from biolm.core import Transformer
 from biolm.core.checkpoint import check_size, find_weights, load_strict, read_some, read_torch
 from biolm.errors import CheckpointError
 from biolm.models.families import esm
+from biolm.models.families.decoders import FAIRSEQ_LAYER
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["ORIGINAL_KEYS", "contact_weights", "read_original"]
 
-_NORMS = {
-    "self_attn_layer_norm": "attn_norm",
-    "final_layer_norm": "mlp_norm",
-    "fc1": "mlp.up",
-    "fc2": "mlp.down",
-    "self_attn.q_proj": "attention.query",
-    "self_attn.k_proj": "attention.key",
-    "self_attn.v_proj": "attention.value",
-    "self_attn.out_proj": "attention.out",
-}
 _REGRESSION = ("contact_head.regression.weight", "contact_head.regression.bias")
 # Layers of self_attn.rot_emb, under the name by which `esm.adapt` looks for frequencies.
 _ROTARY = ("rot_emb.inv_freq", "rotary_embeddings.inv_freq")
@@ -47,7 +38,7 @@ ORIGINAL_KEYS = KeyTable(
             when=lambda core: core.position == "learned",
         ),
         Key("emb_layer_norm_before.*", "embeddings.norm.*"),
-        *(Key(f"layers.{{}}.{theirs}.*", f"layers.{{}}.{ours}.*") for theirs, ours in _NORMS.items()),
+        *FAIRSEQ_LAYER,
         Key("emb_layer_norm_after.*", "final_norm.*"),
         Key("lm_head.dense.*", "head.dense.*"),
         Key("lm_head.layer_norm.*", "head.norm.*"),

@@ -7,16 +7,19 @@ Source of shapes and names: ``transformers`` ``EsmcForMaskedLM``; :data:`ORIGINA
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from biolm.core import Transformer
 from biolm.core.checkpoint import check_size, load_strict, read_weights
-from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
-from biolm.models.families.encoders import hf_common, masked_head, shape
+from biolm.models.families.config_table import ConfigTable, Field, Rule
+from biolm.models.families.decoders import GATED_KEYS, attention_keys
+from biolm.models.families.encoders import masked
 from biolm.models.families.fields import rope, rope_parameters
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, qkv
+from biolm.models.families.qwen3 import QK_NORM_KEYS
 
 __all__ = ["EXAMPLES", "KEYS", "ORIGINAL_KEYS", "core_config", "from_pth", "hf_config"]
 
@@ -33,22 +36,14 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
-_GATED = ("layers.{}.mlp.gate.weight", "layers.{}.mlp.up.weight")
-
 KEYS = KeyTable(
     [
         Key("embed_tokens.weight", "embeddings.token.weight"),
-        Key("layers.{}.self_attn.q_proj.weight", "layers.{}.attention.query.weight"),
-        Key("layers.{}.self_attn.k_proj.weight", "layers.{}.attention.key.weight"),
-        Key("layers.{}.self_attn.v_proj.weight", "layers.{}.attention.value.weight"),
-        Key("layers.{}.self_attn.o_proj.weight", "layers.{}.attention.out.weight"),
-        Key("layers.{}.self_attn.q_norm.weight", "layers.{}.attention.query_norm.weight"),
-        Key("layers.{}.self_attn.k_norm.weight", "layers.{}.attention.key_norm.weight"),
+        *attention_keys(),
+        *QK_NORM_KEYS,
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
         Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
-        Key("layers.{}.mlp.gate_proj.weight", _GATED[0]),
-        Key("layers.{}.mlp.up_proj.weight", _GATED[1]),
-        Key("layers.{}.mlp.down_proj.weight", "layers.{}.mlp.down.weight"),
+        *GATED_KEYS,
         Key("norm.weight", "final_norm.weight"),
         Key("/lm_head.dense.*", "head.dense.*"),
         Key("/lm_head.layer_norm.*", "head.norm.*"),
@@ -66,16 +61,12 @@ ORIGINAL_KEYS = KeyTable(
     [
         Key("embed.weight", "embeddings.token.weight"),
         Key(f"{_ATTENTION}.layernorm_qkv.0.*", "layers.{}.attn_norm.*"),
-        Key(
-            f"{_ATTENTION}.layernorm_qkv.1.weight",
-            tuple(f"layers.{{}}.attention.{name}.weight" for name in ("query", "key", "value")),
-            Rows(),
-        ),
+        Key(f"{_ATTENTION}.layernorm_qkv.1.weight", qkv("weight"), Rows()),
         Key(f"{_ATTENTION}.q_ln.weight", "layers.{}.attention.query_norm.weight"),
         Key(f"{_ATTENTION}.k_ln.weight", "layers.{}.attention.key_norm.weight"),
         Key(f"{_ATTENTION}.out_proj.weight", "layers.{}.attention.out.weight"),
         Key(f"{_FEED_FORWARD}.0.*", "layers.{}.mlp_norm.*"),
-        Key(f"{_FEED_FORWARD}.1.weight", _GATED, Rows()),
+        Key(f"{_FEED_FORWARD}.1.weight", gate_up("weight"), Rows()),
         Key(f"{_FEED_FORWARD}.3.weight", "layers.{}.mlp.down.weight"),
         Key("transformer.norm.weight", "final_norm.weight"),
         Key("sequence_head.0.*", "head.dense.*"),
@@ -87,40 +78,29 @@ ORIGINAL_KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of an ESM C ``config.json``."""
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
     theta, scaling = rope(config)
-    return CoreConfig(
-        **shape(config),
-        max_length=config.get("max_position_embeddings", 2048),
-        mask_id=config.get("mask_token_id", 32),
-        position="rope",
-        rope_theta=theta,
-        rope_scaling=scaling,
-        final_norm_bias=False,
-        # Each branch is divided by the square root of the depth relative to 36 layers.
-        residual_scale=math.sqrt(36 / config["num_hidden_layers"]),
-        qkv_bias=False,
-        out_bias=False,
-        qk_norm="full",
-        glu=True,
-        activation="silu",
-        mlp_bias=False,
-        mlp_out_bias=False,
-        **masked_head(config, tie=False),
-        dropout_attention=config.get("attention_dropout", 0.0),
-    )
+    return {"position": "rope", "rope_theta": theta, "rope_scaling": scaling}
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "esmc", "Esmc"),
-        "max_position_embeddings": config.max_length,
-        "mask_token_id": config.mask_id,
-        "attention_dropout": config.dropout_attention,
-        "rope_parameters": rope_parameters(config.rope_theta, config.rope_scaling),
-    }
+_CONFIG = ConfigTable(
+    *masked("esmc", "Esmc", tie=False, dropout=None),
+    Field("max_position_embeddings", "max_length", 2048),
+    Field("mask_token_id", "mask_id", 32),
+    Field("attention_dropout", "dropout_attention", 0.0),
+    Rule(_positions, lambda core: {"rope_parameters": rope_parameters(core.rope_theta, core.rope_scaling)}),
+    # Each branch is divided by the square root of the depth relative to 36 layers.
+    Rule(lambda config: {"residual_scale": math.sqrt(36 / config["num_hidden_layers"])}),
+    final_norm_bias=False,
+    qkv_bias=False,
+    out_bias=False,
+    qk_norm="full",
+    glu=True,
+    activation="silu",
+    mlp_bias=False,
+    mlp_out_bias=False,
+)
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config
 
 
 def from_pth(path: str | Path, *, n_heads: int | None = None) -> Transformer:

@@ -9,6 +9,7 @@ Dimensions: ``h`` heads · ``j`` key-value heads · ``k`` head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
-from biolm.models.families.decoders import causal_head, hf_common, hf_rope, lm_head_keys, rope_fields
-from biolm.models.families.fields import activation, activation_name
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
+from biolm.models.families.decoders import causal, hf_rope, lm_head_keys, rope_fields
+from biolm.models.families.keys import Key, KeyTable, dropped, qkv
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -81,11 +82,7 @@ KEYS = KeyTable(
         Key("h.{}.ln_mlp.*", "layers.{}.mlp_norm.*", when=_two_norms),
         Key("h.{}.input_layernorm.*", "layers.{}.attn_norm.*", when=_not_two),
         Key("h.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*", when=_not_two),
-        Key(
-            "h.{}.self_attention.query_key_value.*",
-            tuple(f"layers.{{}}.attention.{name}.*" for name in ("query", "key", "value")),
-            Groups(),
-        ),
+        Key("h.{}.self_attention.query_key_value.*", qkv(), Groups()),
         Key("h.{}.self_attention.dense.*", "layers.{}.attention.out.*"),
         Key("h.{}.mlp.dense_h_to_4h.*", "layers.{}.mlp.up.*"),
         Key("h.{}.mlp.dense_4h_to_h.*", "layers.{}.mlp.down.*"),
@@ -97,60 +94,65 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a Falcon ``config.json``, or of the first release's (``RefinedWeb``)."""
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes in the common names, or in those of the first release (``RefinedWeb``)."""
     width = config.get("hidden_size") or config["n_embed"]
     heads = config.get("num_attention_heads") or config["n_head"]
+    return {
+        "d_model": width,
+        "n_layers": config.get("num_hidden_layers") or config["n_layer"],
+        "n_heads": heads,
+        "d_ff": config.get("ffn_hidden_size") or 4 * width,
+    }
+
+
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
+    if config.get("alibi", False):
+        return {"position": "alibi", "alibi_scaled": True}
+    sizes = _sizes(config)
+    return rope_fields(config, sizes["d_model"] // sizes["n_heads"])
+
+
+def _block(config: Mapping[str, Any]) -> dict[str, Any]:
     newer = bool(config.get("new_decoder_architecture"))
+    heads = _sizes(config)["n_heads"]
     # The field says something only in the new architecture; 7B's file names all heads but has one.
     groups = config.get("num_kv_heads") or config.get("n_head_kv") or heads
-    kv_heads = groups if newer else 1 if config.get("multi_query", True) else heads
-    bias, alibi = bool(config.get("bias", False)), bool(config.get("alibi", False))
-    places = {"position": "alibi", "alibi_scaled": True} if alibi else rope_fields(config, width // heads)
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        n_layers=config.get("num_hidden_layers") or config["n_layer"],
-        n_heads=heads,
-        n_kv_heads=kv_heads,
-        d_ff=config.get("ffn_hidden_size") or 4 * width,
-        max_length=config.get("max_position_embeddings", 2048),
-        norm_eps=config.get("layer_norm_epsilon", 1e-5),
-        block="parallel" if newer or config.get("parallel_attn", True) else "pre",
-        shared_norm=not (newer and config.get("num_ln_in_parallel_attn") in (None, 2)),
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bias,
-        mlp_out_bias=bias,
-        activation=activation(config.get("activation", "gelu")),
-        dropout_residual=config.get("hidden_dropout", 0.0),
-        dropout_attention=config.get("attention_dropout", 0.0),
-        **places,
-        **causal_head(config, tie=True),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    alibi, parallel = config.position == "alibi", config.block == "parallel"
-    newer = parallel and (not config.shared_norm or 1 < config.n_kv_heads < config.n_heads)
     return {
-        **hf_common(config, "falcon", "Falcon"),
-        **({} if alibi else hf_rope(config)),
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_kv_heads": config.n_kv_heads,
-        "new_decoder_architecture": newer,
-        "num_ln_in_parallel_attn": (1 if config.shared_norm else 2) if newer else None,
-        "multi_query": config.n_kv_heads == 1,
-        "parallel_attn": parallel,
-        "alibi": alibi,
-        "bias": config.qkv_bias,
-        "ffn_hidden_size": config.d_ff,
-        "max_position_embeddings": config.max_length,
-        "layer_norm_epsilon": config.norm_eps,
-        "activation": activation_name(config.activation),
-        "hidden_dropout": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
+        "n_kv_heads": groups if newer else 1 if config.get("multi_query", True) else heads,
+        "block": "parallel" if newer or config.get("parallel_attn", True) else "pre",
+        "shared_norm": not (newer and config.get("num_ln_in_parallel_attn") in (None, 2)),
     }
+
+
+def _hf_sizes_and_block(core: CoreConfig) -> dict[str, Any]:
+    parallel = core.block == "parallel"
+    newer = parallel and (not core.shared_norm or 1 < core.n_kv_heads < core.n_heads)
+    return {
+        "hidden_size": core.d_model,
+        "num_hidden_layers": core.n_layers,
+        "num_attention_heads": core.n_heads,
+        "num_kv_heads": core.n_kv_heads,
+        "new_decoder_architecture": newer,
+        "num_ln_in_parallel_attn": (1 if core.shared_norm else 2) if newer else None,
+        "multi_query": core.n_kv_heads == 1,
+        "parallel_attn": parallel,
+        "alibi": core.position == "alibi",
+    }
+
+
+_CONFIG = ConfigTable(
+    *causal("falcon", "Falcon", tie=True),
+    Rule(_positions, lambda core: {} if core.position == "alibi" else hf_rope(core)),
+    Rule(_sizes, _hf_sizes_and_block),
+    Rule(_block),
+    Field("bias", ("qkv_bias", "out_bias", "mlp_bias", "mlp_out_bias"), False, bool),
+    Rule(write=lambda core: {"ffn_hidden_size": core.d_ff}),
+    Field("max_position_embeddings", "max_length", 2048),
+    Field("layer_norm_epsilon", "norm_eps", 1e-5),
+    activation_field("activation", "gelu"),
+    Field("hidden_dropout", "dropout_residual", 0.0),
+    Field("attention_dropout", "dropout_attention", 0.0),
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -7,12 +7,13 @@ hold one entry for each kind of layer. Both are read; v5 is written.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from biolm.core.config import Activation, RopeScaling
 from biolm.errors import ConfigError
 
-__all__ = ["activation", "activation_name", "has_head", "pad_id", "rope", "rope_parameters", "tied"]
+__all__ = ["activation", "activation_name", "has_head", "pad_id", "rope", "rope_parameters"]
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -50,33 +51,18 @@ def activation_name(ours: str) -> str:
     return {"gelu_tanh": "gelu_pytorch_tanh"}.get(ours, ours)
 
 
-def has_head(config: dict[str, Any], *classes: str) -> bool:
+def has_head(config: Mapping[str, Any], *classes: str) -> bool:
     """Whether the checkpoint was saved from one of the classes, which have a token head."""
     return any(part in name for name in config.get("architectures") or [] for part in classes)
 
 
-def pad_id(config: dict[str, Any]) -> int | None:
+def pad_id(number: int | None) -> int | None:
     """Token that pads; None also for -1, by which early Llama files say that they have none."""
-    number: int | None = config.get("pad_token_id")
     return None if number is None or number < 0 else number
 
 
-def tied(config: dict[str, Any], default: bool = True) -> bool:
-    """Whether the head is the token embedding itself.
-
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    default
-        The family's.
-    """
-    value = config.get("tie_word_embeddings")
-    return default if value is None else bool(value)
-
-
 def rope(
-    config: dict[str, Any], *, layer_type: str | None = None, theta: float = 10_000.0
+    config: Mapping[str, Any], *, layer_type: str | None = None, theta: float = 10_000.0
 ) -> tuple[float, RopeScaling | None]:
     """Base and stretching of the rotary positions.
 
@@ -127,7 +113,7 @@ def rope(
     return base, RopeScaling(**ours)
 
 
-def _yarn_attention(scaling: dict[str, Any], factor: float) -> float | None:
+def _yarn_attention(scaling: Mapping[str, Any], factor: float) -> float | None:
     """Factor on cosine and sine as DeepSeek's files give it: a quotient of two growths with length."""
     above, below = scaling.get("mscale"), scaling.get("mscale_all_dim")
     if not above or not below:

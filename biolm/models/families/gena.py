@@ -6,13 +6,14 @@ shapes and names: ``src/gena_lm/modeling_bert.py`` of github.com/AIRI-Institute/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
 from biolm.models.families import bert
-from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
+from biolm.models.families.keys import KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -41,8 +42,7 @@ KEYS = KeyTable(
         *norm_keys("encoder.layer.{}.pre_attention_ln", "layers.{}.attn_norm"),
         *norm_keys("encoder.layer.{}.post_attention_ln", "layers.{}.mlp_norm"),
         *norm_keys("encoder.last_layer_ln", "final_norm"),
-        Key("/cls.predictions.transform.dense.*", "head.dense.*"),
-        *norm_keys("/cls.predictions.transform.LayerNorm", "head.norm"),
+        *bert.HEAD_KEYS,
         *bert.decoder_keys("cls.predictions"),
         *dropped("pooler.dense.*", "/cls.seq_relationship.*"),
     ],
@@ -50,7 +50,7 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a GENA-LM ``config.json``.
 
     Raises

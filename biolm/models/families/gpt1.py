@@ -7,15 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import (
-    CONV1D_KEYS,
-    causal_head,
-    gpt_fields,
-    hf_common,
-    hf_gpt,
-    lm_head_keys,
-)
+from biolm.models.families.config_table import ConfigTable, Field, Rule
+from biolm.models.families.decoders import CONV1D_KEYS, causal, gpt_parts, lm_head_keys
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
@@ -38,26 +31,19 @@ KEYS = KeyTable(
     prefixes=("transformer.", ""),
 )
 
-# Its "gelu" is the tanh form, which later files call gelu_new.
-_TANH = {"gelu": "gelu_new"}
+_CONFIG = ConfigTable(
+    *causal("openai-gpt", "OpenAIGPT", tie=True, headed="LMHeadModel"),
+    *gpt_parts(),
+    Rule(lambda config: {"d_ff": 4 * config["n_embd"]}),
+    # Its "gelu" is the tanh form, which later files call gelu_new.
+    Field(
+        "afn",
+        "activation",
+        "gelu",
+        lambda name: "gelu_tanh" if name == "gelu" else activation(name),
+        lambda ours: "gelu" if ours == "gelu_tanh" else activation_name(ours),
+    ),
+    block="post",
+)
 
-
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a GPT-1 ``config.json``."""
-    act = config.get("afn", "gelu")
-    return CoreConfig(
-        block="post",
-        activation=activation(_TANH.get(act, act)),
-        **gpt_fields({**config, "n_inner": None}),
-        **causal_head(config, tie=True),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    act = activation_name(config.activation)
-    return {
-        **hf_common(config, "openai-gpt", "OpenAIGPT", "LMHeadModel"),
-        **hf_gpt(config),
-        "afn": "gelu" if config.activation == "gelu_tanh" else act,
-    }
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -5,19 +5,13 @@ Source of shapes and names: ``transformers`` ``GPT2LMHeadModel``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.decoders import (
-    CONV1D_KEYS,
-    causal_head,
-    gpt_fields,
-    hf_common,
-    hf_gpt,
-    lm_head_keys,
-)
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
+from biolm.models.families.decoders import CONV1D_KEYS, GPT_WIDTH, causal, gpt_parts, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -42,25 +36,27 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a GPT-2 ``config.json``."""
+_CONFIG = ConfigTable(
+    *causal("gpt2", "GPT2", tie=True, headed="LMHeadModel"),
+    *gpt_parts(),
+    GPT_WIDTH,
+    activation_field("activation_function", "gelu_new"),
+    Field(
+        "scale_attn_weights", "attn_scale", True, lambda yes: None if yes else 1.0, lambda own: own is None
+    ),
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
+    """Core config of a GPT-2 ``config.json``.
+
+    Raises
+    ------
+    ConfigError
+        For a variant that was never published.
+    """
     for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if config.get(name):
             raise ConfigError(f"GPT-2 with {name} is not supported; only the published form is")
-    return CoreConfig(
-        activation=activation(config.get("activation_function", "gelu_new")),
-        attn_scale=None if config.get("scale_attn_weights", True) else 1.0,
-        **gpt_fields(config),
-        **causal_head(config, tie=True),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "gpt2", "GPT2", "LMHeadModel"),
-        **hf_gpt(config),
-        "n_inner": config.d_ff,
-        "activation_function": activation_name(config.activation),
-        "scale_attn_weights": config.attn_scale is None,
-    }
+    return _CONFIG.core_config(config)

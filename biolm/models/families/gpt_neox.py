@@ -5,15 +5,17 @@ Source of shapes and names: ``transformers`` ``GPTNeoXForCausalLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import causal_head, hf_common, hf_rope, lm_head_keys, rope_fields
-from biolm.models.families.fields import activation, activation_name
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
+from biolm.models.families.decoders import causal, hf_rope, lm_head_keys, parallel_field, rope_fields
+from biolm.models.families.encoders import SIZES
+from biolm.models.families.keys import Key, KeyTable, dropped, qkv
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -45,18 +47,12 @@ class PerHead:
         return torch.stack(heads, 1).flatten(0, 2)
 
 
-_QKV = ("query", "key", "value")
-
 KEYS = KeyTable(
     [
         Key("embed_in.weight", "embeddings.token.weight"),
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
         Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
-        Key(
-            "layers.{}.attention.query_key_value.*",
-            tuple(f"layers.{{}}.attention.{name}.*" for name in _QKV),
-            PerHead(),
-        ),
+        Key("layers.{}.attention.query_key_value.*", qkv(), PerHead()),
         Key("layers.{}.attention.dense.*", "layers.{}.attention.out.*"),
         Key("layers.{}.mlp.dense_h_to_4h.*", "layers.{}.mlp.up.*"),
         Key("layers.{}.mlp.dense_4h_to_h.*", "layers.{}.mlp.down.*"),
@@ -69,52 +65,36 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a GPT-NeoX ``config.json``."""
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    bias = config.get("attention_bias", True)
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Names of the first files; where a later file has the common ones too, those count.
     spelled = {
         "partial_rotary_factor": config.get("rotary_pct", 0.25),
         "rope_theta": config.get("rotary_emb_base", 10_000),
     }
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        n_layers=config["num_hidden_layers"],
-        n_heads=heads,
-        d_ff=config["intermediate_size"],
-        max_length=config.get("max_position_embeddings", 2048),
-        norm_eps=config.get("layer_norm_eps", 1e-5),
-        block="parallel" if config.get("use_parallel_residual", True) else "pre",
-        shared_norm=False,
-        qkv_bias=bias,
-        out_bias=bias,
-        activation=activation(config.get("hidden_act", "gelu")),
-        dropout_embed=config.get("hidden_dropout", 0.0),
-        dropout_residual=config.get("hidden_dropout", 0.0),
-        dropout_attention=config.get("attention_dropout", 0.0),
-        **rope_fields({**spelled, **config}, width // heads),
-        **causal_head(config, tie=False),
-    )
+    return rope_fields({**spelled, **config}, config["hidden_size"] // config["num_attention_heads"])
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    rope = hf_rope(config)
+def _hf_positions(core: CoreConfig) -> dict[str, Any]:
+    rope = hf_rope(core)
     return {
-        **hf_common(config, "gpt_neox", "GPTNeoX"),
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "intermediate_size": config.d_ff,
-        "max_position_embeddings": config.max_length,
-        "layer_norm_eps": config.norm_eps,
-        "use_parallel_residual": config.block == "parallel",
-        "attention_bias": config.qkv_bias,
-        "hidden_act": activation_name(config.activation),
-        "hidden_dropout": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
-        "rotary_pct": config.rope_dim / config.head_dim,
+        "rotary_pct": core.rope_dim / core.head_dim,
         "rotary_emb_base": rope["rope_theta"],
         "rope_scaling": rope["rope_scaling"],
     }
+
+
+_CONFIG = ConfigTable(
+    *causal("gpt_neox", "GPTNeoX", tie=False),
+    *SIZES[1:],
+    Field("max_position_embeddings", "max_length", 2048),
+    Field("layer_norm_eps", "norm_eps", 1e-5),
+    parallel_field(True),
+    Field("attention_bias", ("qkv_bias", "out_bias"), True),
+    activation_field("hidden_act", "gelu"),
+    Field("hidden_dropout", ("dropout_residual", "dropout_embed"), 0.0),
+    Field("attention_dropout", "dropout_attention", 0.0),
+    Rule(_positions, _hf_positions),
+    shared_norm=False,
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

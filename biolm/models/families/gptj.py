@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.decoders import causal_head, gpt_fields, hf_common, hf_gpt, lm_head_keys
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
+from biolm.models.families.decoders import GPT_WIDTH, attention_keys, causal, gpt_parts, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -24,10 +23,7 @@ KEYS = KeyTable(
     [
         Key("wte.weight", "embeddings.token.weight"),
         Key("h.{}.ln_1.*", "layers.{}.attn_norm.*"),
-        Key("h.{}.attn.q_proj.weight", "layers.{}.attention.query.weight"),
-        Key("h.{}.attn.k_proj.weight", "layers.{}.attention.key.weight"),
-        Key("h.{}.attn.v_proj.weight", "layers.{}.attention.value.weight"),
-        Key("h.{}.attn.out_proj.weight", "layers.{}.attention.out.weight"),
+        *attention_keys("out_proj", "h.{}.attn"),
         Key("h.{}.mlp.fc_in.*", "layers.{}.mlp.up.*"),
         Key("h.{}.mlp.fc_out.*", "layers.{}.mlp.down.*"),
         Key("ln_f.*", "final_norm.*"),
@@ -39,29 +35,17 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a GPT-J ``config.json``."""
-    head = causal_head(config, tie=False)
-    return CoreConfig(
-        position="rope",
-        rope_dim=config.get("rotary_dim", 64),
-        rope_interleaved=True,
-        block="parallel",
-        qkv_bias=False,
-        out_bias=False,
-        activation=activation(config.get("activation_function", "gelu_new")),
-        head_bias=head["head"] == "linear",
-        **gpt_fields(config, dropout=0.0),
-        **head,
-    )
+_CONFIG = ConfigTable(
+    *causal("gptj", "GPTJ", tie=False, bias=True),
+    *gpt_parts(dropout=0.0),
+    GPT_WIDTH,
+    Field("rotary_dim", "rope_dim", 64),
+    activation_field("activation_function", "gelu_new"),
+    position="rope",
+    rope_interleaved=True,
+    block="parallel",
+    qkv_bias=False,
+    out_bias=False,
+)
 
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "gptj", "GPTJ"),
-        **hf_gpt(config),
-        "n_inner": config.d_ff,
-        "rotary_dim": config.rope_dim,
-        "activation_function": activation_name(config.activation),
-    }
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -85,7 +85,7 @@ class Family(Protocol):
     EXAMPLES: list[dict[str, Any]]
     """Small ``config.json`` dictionaries, which the parity tests build and run."""
 
-    def core_config(self, config: dict[str, Any]) -> CoreConfig:
+    def core_config(self, config: Mapping[str, Any]) -> CoreConfig:
         """Core config of a ``config.json``, in its v4 or v5 spelling."""
         ...
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
 
-__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped", "norm_keys"]
+__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped", "gate_up", "norm_keys", "qkv"]
 
 
 class Fused(Protocol):
@@ -135,6 +135,16 @@ def norm_keys(theirs: str, ours: str) -> list[Key]:
         Key(f"{theirs}.weight", f"{ours}.weight", also=(f"{theirs}.gamma",)),
         Key(f"{theirs}.bias", f"{ours}.bias", also=(f"{theirs}.beta",)),
     ]
+
+
+def qkv(ending: str = "*") -> tuple[str, ...]:
+    """Our names of query, key and value of a layer."""
+    return tuple(f"layers.{{}}.attention.{name}.{ending}" for name in ("query", "key", "value"))
+
+
+def gate_up(ending: str = "*") -> tuple[str, str]:
+    """Our names of a gated feed-forward's two maps; in fused files the one with the activation is first."""
+    return f"layers.{{}}.mlp.gate.{ending}", f"layers.{{}}.mlp.up.{ending}"
 
 
 class KeyTable:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
+from biolm.models.families.config_table import ConfigTable, Field, Part, Rule, activation_field
 from biolm.models.families.decoders import (
+    GATED_KEYS,
     attention_keys,
-    causal_head,
-    hf_common,
-    hf_rope,
-    hf_sizes,
+    causal,
     lm_head_keys,
-    rope_fields,
-    size_fields,
+    rotary,
+    size_parts,
 )
-from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "LAYER_KEYS", "core_config", "core_fields", "hf_config", "hf_fields"]
+__all__ = ["EXAMPLES", "KEYS", "LLAMA", "core_config", "hf_config", "llama_parts"]
 
 _SMALL = {
     "vocab_size": 40,
@@ -58,9 +55,7 @@ EXAMPLES: list[dict[str, Any]] = [
 LAYER_KEYS = [
     Key("embed_tokens.weight", "embeddings.token.weight"),
     *attention_keys(),
-    Key("layers.{}.mlp.gate_proj.*", "layers.{}.mlp.gate.*"),
-    Key("layers.{}.mlp.up_proj.*", "layers.{}.mlp.up.*"),
-    Key("layers.{}.mlp.down_proj.*", "layers.{}.mlp.down.*"),
+    *GATED_KEYS,
     Key("layers.{}.input_layernorm.weight", "layers.{}.attn_norm.weight"),
     Key("norm.weight", "final_norm.weight"),
     *lm_head_keys(),
@@ -68,70 +63,43 @@ LAYER_KEYS = [
 ]
 """Names that Llama, Mistral, Qwen and Gemma have in common."""
 
-KEYS = KeyTable(
-    [*LAYER_KEYS, Key("layers.{}.post_attention_layernorm.weight", "layers.{}.mlp_norm.weight")],
-    prefixes=("model.", ""),
-)
+MLP_NORM_KEY = Key("layers.{}.post_attention_layernorm.weight", "layers.{}.mlp_norm.weight")
+
+KEYS = KeyTable([*LAYER_KEYS, MLP_NORM_KEY], prefixes=("model.", ""))
 
 
-def core_fields(config: dict[str, Any], *, tie: bool = False, theta: float = 10_000.0) -> dict[str, Any]:
-    """Core fields that Llama, Mistral, Qwen and Gemma read alike.
-
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    tie, theta
-        The family's defaults: head tied to the embedding, base of the rotary positions.
-    """
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = config.get("head_dim") or width // heads
-    bias = bool(config.get("attention_bias", False))
-    return {
-        **size_fields(config),
-        "head_dim": head_dim,
-        "norm": "rmsnorm",
-        "norm_eps": config.get("rms_norm_eps", 1e-6),
-        "qkv_bias": bias,
-        "out_bias": bias,
-        "glu": True,
-        "activation": activation(config.get("hidden_act", "silu")),
-        "mlp_bias": False,
-        "mlp_out_bias": False,
-        **rope_fields(config, head_dim, theta=theta, layer_type="full_attention"),
-        **causal_head(config, tie=tie),
-    }
+LLAMA = {"norm": "rmsnorm", "glu": True, "mlp_bias": False, "mlp_out_bias": False}
+"""Core fields that Llama, Mistral, Qwen and Gemma have alike."""
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a Llama ``config.json``."""
-    bias = bool(config.get("mlp_bias", False))
-    return CoreConfig(**{**core_fields(config), "mlp_bias": bias, "mlp_out_bias": bias})
-
-
-def hf_fields(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
-    """Lines of ``config.json`` that Llama, Mistral, Qwen and Gemma write alike.
+def llama_parts(
+    model_type: str, name: str, *, tie: bool = False, theta: float = 10_000.0, head_dim: int = 0
+) -> tuple[Part, ...]:
+    """Entries that Llama, Mistral, Qwen and Gemma have alike.
 
     Parameters
     ----------
-    config
-        Of the core.
     model_type
         In ``transformers``.
     name
         Begins the name of the architecture.
+    tie, theta, head_dim
+        The family's defaults: head tied to the embedding, base of the rotary positions, width of a head (0:
+        the model's width over its heads).
     """
-    return {
-        **hf_common(config, model_type, name),
-        **hf_rope(config),
-        **hf_sizes(config),
-        "head_dim": config.head_dim,
-        "rms_norm_eps": config.norm_eps,
-        "attention_bias": config.qkv_bias,
-        "hidden_act": activation_name(config.activation),
-    }
+    return (
+        *causal(model_type, name, tie=tie),
+        rotary(theta=theta, layer_type="full_attention", head_dim=head_dim),
+        *size_parts(),
+        Rule(write=lambda core: {"head_dim": core.head_dim}),
+        Field("rms_norm_eps", "norm_eps", 1e-6),
+        Field("attention_bias", ("qkv_bias", "out_bias"), False, bool),
+        activation_field("hidden_act", "silu"),
+    )
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {**hf_fields(config, "llama", "Llama"), "mlp_bias": config.mlp_bias}
+_CONFIG = ConfigTable(
+    *llama_parts("llama", "Llama"), Field("mlp_bias", ("mlp_bias", "mlp_out_bias"), False, bool), **LLAMA
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

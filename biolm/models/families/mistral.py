@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.llama import KEYS, core_fields, hf_fields
+from biolm.models.families.config_table import ConfigTable, Field
+from biolm.models.families.llama import KEYS, LLAMA, llama_parts
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -27,11 +27,11 @@ EXAMPLES: list[dict[str, Any]] = [
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a Mistral ``config.json``; a file that says nothing has a window of 4,096."""
-    return CoreConfig(**core_fields(config), window=config.get("sliding_window", 4096) or 0)
+_CONFIG = ConfigTable(
+    *llama_parts("mistral", "Mistral"),
+    # A file without the entry has a window of 4,096, one that says null has none.
+    Field("sliding_window", "window", 4096, lambda width: width or 0, lambda width: width or None),
+    **LLAMA,
+)
 
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {**hf_fields(config, "mistral", "Mistral"), "sliding_window": config.window or None}
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

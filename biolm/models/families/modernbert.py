@@ -5,14 +5,16 @@ ModernGENA is of this family too. Source of shapes and names: ``transformers`` `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
+from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
 from biolm.models.families.decoders import hf_layer_types, windowed_layers
-from biolm.models.families.encoders import hf_common, masked_head, shape
-from biolm.models.families.fields import activation, activation_name, rope
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+from biolm.models.families.encoders import MASKED_HEADS, masked
+from biolm.models.families.fields import has_head, rope
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, qkv
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -55,18 +57,15 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
-_QKV = ("query", "key", "value")
-
 KEYS = KeyTable(
     [
         Key("embeddings.tok_embeddings.weight", "embeddings.token.weight"),
         Key("embeddings.norm.*", "embeddings.norm.*"),
         Key("layers.{}.attn_norm.*", "layers.{}.attn_norm.*"),
-        Key("layers.{}.attn.Wqkv.*", tuple(f"layers.{{}}.attention.{name}.*" for name in _QKV), Rows()),
+        Key("layers.{}.attn.Wqkv.*", qkv(), Rows()),
         Key("layers.{}.attn.Wo.*", "layers.{}.attention.out.*"),
         Key("layers.{}.mlp_norm.*", "layers.{}.mlp_norm.*"),
-        # The half that goes through the activation comes first.
-        Key("layers.{}.mlp.Wi.*", ("layers.{}.mlp.gate.*", "layers.{}.mlp.up.*"), Rows()),
+        Key("layers.{}.mlp.Wi.*", gate_up(), Rows()),
         Key("layers.{}.mlp.Wo.*", "layers.{}.mlp.down.*"),
         Key("final_norm.*", "final_norm.*"),
         Key("/head.dense.*", "head.dense.*"),
@@ -79,42 +78,7 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a ModernBERT ``config.json``.
-
-    Raises
-    ------
-    ConfigError
-        For a kind of layer or of rotary positions that the core does not have.
-    """
-    headed = masked_head(config)
-    norm_bias, mlp_bias = config.get("norm_bias", False), config.get("mlp_bias", False)
-    return CoreConfig(
-        **shape(config),
-        **_positions(config),
-        **_windows(config),
-        max_length=config["max_position_embeddings"],
-        embed_norm=True,
-        embed_norm_bias=norm_bias,
-        norm_bias=norm_bias,
-        final_norm_bias=norm_bias,
-        norm_eps=config.get("norm_eps", 1e-5),
-        first_attn_norm=False,
-        qkv_bias=config.get("attention_bias", False),
-        out_bias=config.get("attention_bias", False),
-        glu=True,
-        activation=activation(config.get("hidden_activation", "gelu")),
-        mlp_bias=mlp_bias,
-        mlp_out_bias=mlp_bias,
-        head_activation=activation(config.get("classifier_activation", "gelu")),
-        head_dense_bias=config.get("classifier_bias", False),
-        **{**headed, "head_bias": headed["head_bias"] and config.get("decoder_bias", True)},
-        dropout_embed=config.get("embedding_dropout", 0.0),
-        dropout_attention=config.get("attention_dropout", 0.0),
-    )
-
-
-def _positions(config: dict[str, Any]) -> dict[str, Any]:
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
     wide = {**config, "rope_theta": config.get("global_rope_theta")}
     theta, scaling = rope(wide, layer_type="full_attention", theta=160_000.0)
     # Old files may leave the local base empty, which means the global one.
@@ -122,15 +86,10 @@ def _positions(config: dict[str, Any]) -> dict[str, Any]:
     theta_local, scaling_local = rope(local, layer_type="sliding_attention", theta=theta)
     if scaling_local is not None:
         raise ConfigError("rotary positions of layers with a window cannot be scaled; remove rope_scaling")
-    return {
-        "position": "rope",
-        "rope_theta": theta,
-        "rope_scaling": scaling,
-        "rope_theta_local": theta_local,
-    }
+    return {"position": "rope", "rope_theta": theta, "rope_scaling": scaling, "rope_theta_local": theta_local}
 
 
-def _windows(config: dict[str, Any]) -> dict[str, Any]:
+def _windows(config: Mapping[str, Any]) -> dict[str, Any]:
     kinds, every = config.get("layer_types"), config.get("global_attn_every_n_layers", 3)
     if kinds is None:
         depth = config["num_hidden_layers"]
@@ -139,27 +98,40 @@ def _windows(config: dict[str, Any]) -> dict[str, Any]:
     return {"window": config.get("local_attention", 128) // 2, "windowed_layers": windowed_layers(kinds)}
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    kinds = hf_layer_types(config)
+def _hf_windows(core: CoreConfig) -> dict[str, Any]:
+    kinds = hf_layer_types(core)
     later = [i for i, kind in enumerate(kinds) if kind == "full_attention" and i]
     return {
-        **hf_common(config, "modernbert", "ModernBert"),
-        "max_position_embeddings": config.max_length,
-        "norm_eps": config.norm_eps,
-        "norm_bias": config.norm_bias,
-        "attention_bias": config.qkv_bias,
-        "mlp_bias": config.mlp_bias,
-        "hidden_activation": activation_name(config.activation),
-        "classifier_activation": activation_name(config.head_activation),
-        "classifier_bias": config.head_dense_bias,
-        "decoder_bias": config.head_bias,
-        "local_attention": config.window * 2,
+        "local_attention": core.window * 2,
         # Version 4 reads the period and the two bases, version 5 the list.
-        "global_attn_every_n_layers": later[0] if later else config.n_layers,
+        "global_attn_every_n_layers": later[0] if later else core.n_layers,
         "layer_types": kinds,
-        "global_rope_theta": config.rope_theta,
-        "local_rope_theta": config.rope_theta_local,
-        "embedding_dropout": config.dropout_embed,
-        "attention_dropout": config.dropout_attention,
+        "global_rope_theta": core.rope_theta,
+        "local_rope_theta": core.rope_theta_local,
     }
+
+
+_CONFIG = ConfigTable(
+    *masked("modernbert", "ModernBert", dropout=None),
+    Field("max_position_embeddings", "max_length"),
+    Field("norm_eps", "norm_eps", 1e-5),
+    Field("norm_bias", ("norm_bias", "embed_norm_bias", "final_norm_bias"), False),
+    Field("attention_bias", ("qkv_bias", "out_bias"), False),
+    Field("mlp_bias", ("mlp_bias", "mlp_out_bias"), False),
+    activation_field("hidden_activation", "gelu"),
+    activation_field("classifier_activation", "gelu", "head_activation"),
+    Field("classifier_bias", "head_dense_bias", False),
+    Rule(
+        lambda config: {"head_bias": has_head(config, *MASKED_HEADS) and config.get("decoder_bias", True)},
+        lambda core: {"decoder_bias": core.head_bias},
+    ),
+    Rule(_positions),
+    Rule(_windows, _hf_windows),
+    Field("embedding_dropout", "dropout_embed", 0.0),
+    Field("attention_dropout", "dropout_attention", 0.0),
+    embed_norm=True,
+    # The embedding has just been normed.
+    first_attn_norm=False,
+    glu=True,
+)
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

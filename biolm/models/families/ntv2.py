@@ -6,13 +6,14 @@ shapes and names: ``modeling_esm.py`` beside the published weights, which is not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.models.families import esm
 from biolm.models.families.esm import adapt
-from biolm.models.families.keys import Key, KeyTable, Rows
+from biolm.models.families.keys import Key, KeyTable, Rows, gate_up
 
 __all__ = ["EXAMPLES", "KEYS", "adapt", "core_config", "hf_config"]
 
@@ -40,19 +41,14 @@ EXAMPLES: list[dict[str, Any]] = [
 KEYS = KeyTable(
     [
         *esm.SHARED_KEYS,
-        # The half that goes through the activation comes first.
-        Key(
-            "encoder.layer.{}.intermediate.dense.weight",
-            ("layers.{}.mlp.gate.weight", "layers.{}.mlp.up.weight"),
-            Rows(),
-        ),
+        Key("encoder.layer.{}.intermediate.dense.weight", gate_up("weight"), Rows()),
         Key("encoder.layer.{}.output.dense.weight", "layers.{}.mlp.down.weight"),
     ],
     prefixes=("esm.", ""),
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a Nucleotide Transformer v2 ``config.json``."""
     core = esm.core_config(config)
     return replace(core, glu=True, activation="silu", mlp_bias=False, mlp_out_bias=False)

@@ -5,12 +5,13 @@ Source of shapes and names: ``transformers`` ``OPTForCausalLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.decoders import causal_head, hf_common, lm_head_keys
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field, required
+from biolm.models.families.decoders import FAIRSEQ_LAYER, causal, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -29,9 +30,6 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
-# The position table has two rows that no token uses.
-_OFFSET = 2
-
 KEYS = KeyTable(
     [
         Key("embed_tokens.weight", "embeddings.token.weight"),
@@ -39,15 +37,7 @@ KEYS = KeyTable(
         Key("project_in.weight", "embeddings.projection.weight"),
         Key("project_out.weight", "head.projection.weight", when=lambda core: core.head != "none"),
         Key("project_out.weight", when=lambda core: core.head == "none"),
-        Key("layers.{}.self_attn.q_proj.*", "layers.{}.attention.query.*"),
-        Key("layers.{}.self_attn.k_proj.*", "layers.{}.attention.key.*"),
-        Key("layers.{}.self_attn.v_proj.*", "layers.{}.attention.value.*"),
-        Key("layers.{}.self_attn.out_proj.*", "layers.{}.attention.out.*"),
-        Key("layers.{}.self_attn_layer_norm.*", "layers.{}.attn_norm.*"),
-        Key("layers.{}.fc1.*", "layers.{}.mlp.up.*"),
-        Key("layers.{}.fc2.*", "layers.{}.mlp.down.*"),
-        # In a layer this is the feed-forward's norm, outside of it the model's.
-        Key("layers.{}.final_layer_norm.*", "layers.{}.mlp_norm.*"),
+        *FAIRSEQ_LAYER,
         Key("final_layer_norm.*", "final_norm.*", also=("layer_norm.*",)),
         *lm_head_keys(),
     ],
@@ -55,7 +45,41 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+def _narrow(config: Mapping[str, Any]) -> dict[str, Any]:
+    width = config["hidden_size"]
+    narrow = config.get("word_embed_proj_dim") or width
+    return {"embed_dim": narrow, "project_tokens": narrow != width}
+
+
+def _norms(config: Mapping[str, Any]) -> dict[str, Any]:
+    before = config.get("do_layer_norm_before", True)
+    final = before and not config.get("_remove_final_layer_norm", False)
+    return {"block": "pre" if before else "post", "final_norm": final}
+
+
+def _hf_norms(core: CoreConfig) -> dict[str, Any]:
+    before = core.block == "pre"
+    return {"do_layer_norm_before": before, "_remove_final_layer_norm": before and not core.final_norm}
+
+
+_CONFIG = ConfigTable(
+    *causal("opt", "OPT", tie=True),
+    Field("hidden_size", "d_model"),
+    Rule(_narrow, lambda core: {"word_embed_proj_dim": core.embed_dim}),
+    *required(num_hidden_layers="n_layers", num_attention_heads="n_heads", ffn_dim="d_ff"),
+    Field("max_position_embeddings", "max_length"),
+    Rule(_norms, _hf_norms),
+    Field("enable_bias", ("qkv_bias", "out_bias", "mlp_bias", "mlp_out_bias"), True),
+    activation_field("activation_function", "relu"),
+    Field("dropout", ("dropout_residual", "dropout_embed"), 0.1),
+    Field("attention_dropout", "dropout_attention", 0.0),
+    # The position table has two rows that no token uses.
+    position_offset=2,
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of an OPT ``config.json``.
 
     Raises
@@ -65,46 +89,4 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
     """
     if not config.get("layer_norm_elementwise_affine", True):
         raise ConfigError("OPT with norms without weights (Galactica) is not supported; use another model")
-    width, before = config["hidden_size"], config.get("do_layer_norm_before", True)
-    narrow, bias = config.get("word_embed_proj_dim") or width, config.get("enable_bias", True)
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=width,
-        embed_dim=narrow,
-        project_tokens=narrow != width,
-        n_layers=config["num_hidden_layers"],
-        n_heads=config["num_attention_heads"],
-        d_ff=config["ffn_dim"],
-        max_length=config["max_position_embeddings"],
-        position_offset=_OFFSET,
-        block="pre" if before else "post",
-        final_norm=before and not config.get("_remove_final_layer_norm", False),
-        qkv_bias=bias,
-        out_bias=bias,
-        mlp_bias=bias,
-        mlp_out_bias=bias,
-        activation=activation(config.get("activation_function", "relu")),
-        dropout_embed=config.get("dropout", 0.1),
-        dropout_residual=config.get("dropout", 0.1),
-        dropout_attention=config.get("attention_dropout", 0.0),
-        **causal_head(config, tie=True),
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "opt", "OPT"),
-        "hidden_size": config.d_model,
-        "word_embed_proj_dim": config.embed_dim,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "ffn_dim": config.d_ff,
-        "max_position_embeddings": config.max_length,
-        "do_layer_norm_before": config.block == "pre",
-        "_remove_final_layer_norm": config.block == "pre" and not config.final_norm,
-        "enable_bias": config.qkv_bias,
-        "activation_function": activation_name(config.activation),
-        "dropout": config.dropout_residual,
-        "attention_dropout": config.dropout_attention,
-    }
+    return _CONFIG.core_config(config)

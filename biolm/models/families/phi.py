@@ -5,21 +5,20 @@ Source of shapes and names: ``transformers`` ``PhiForCausalLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
 from biolm.models.families.decoders import (
+    ROTATED_FRACTION,
     attention_keys,
-    causal_head,
-    hf_common,
-    hf_rope,
-    hf_sizes,
+    causal,
     lm_head_keys,
-    rope_fields,
-    size_fields,
+    rotary,
+    size_parts,
 )
-from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -53,7 +52,21 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+_CONFIG = ConfigTable(
+    *causal("phi", "Phi", tie=False, bias=True),
+    rotary(fraction=0.5),
+    *size_parts(max_length=2048),
+    Field("layer_norm_eps", "norm_eps", 1e-5),
+    ROTATED_FRACTION,
+    activation_field("hidden_act", "gelu_new"),
+    Field("embd_pdrop", "dropout_embed", 0.0),
+    Field("resid_pdrop", "dropout_residual", 0.0),
+    block="parallel",
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a Phi ``config.json``.
 
     Raises
@@ -69,30 +82,4 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         )
     if config.get("qk_layernorm"):
         raise ConfigError("Phi with qk_layernorm is not supported; published models have none")
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    head = causal_head(config, tie=False)
-    return CoreConfig(
-        **size_fields(config, max_length=2048),
-        norm_eps=config.get("layer_norm_eps", 1e-5),
-        block="parallel",
-        activation=activation(config.get("hidden_act", "gelu_new")),
-        head_bias=head["head"] == "linear",
-        dropout_embed=config.get("embd_pdrop", 0.0),
-        dropout_residual=config.get("resid_pdrop", 0.0),
-        **rope_fields({"partial_rotary_factor": 0.5, **config}, width // heads),
-        **head,
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "phi", "Phi"),
-        **hf_rope(config),
-        **hf_sizes(config),
-        "layer_norm_eps": config.norm_eps,
-        "partial_rotary_factor": config.rope_dim / config.head_dim,
-        "hidden_act": activation_name(config.activation),
-        "embd_pdrop": config.dropout_embed,
-        "resid_pdrop": config.dropout_residual,
-    }
+    return _CONFIG.core_config(config)

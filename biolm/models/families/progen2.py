@@ -5,6 +5,7 @@ Source of shapes and names: ``modeling_progen.py`` of github.com/salesforce/prog
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,28 +22,17 @@ __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 # The cores of the TPU that it was trained on; each has heads of its own.
 _GROUPS = 8
 
+_SMALL = {
+    "model_type": "progen",
+    "architectures": ["ProGenForCausalLM"],
+    "vocab_size": 32,
+    "n_embd": 64,
+    "n_positions": 40,
+    "rotary_dim": 4,
+}
 EXAMPLES: list[dict[str, Any]] = [
-    {
-        "model_type": "progen",
-        "architectures": ["ProGenForCausalLM"],
-        "vocab_size": 32,
-        "n_embd": 64,
-        "n_layer": 2,
-        "n_head": 16,
-        "n_positions": 40,
-        "rotary_dim": 4,
-    },
-    {
-        "model_type": "progen",
-        "architectures": ["ProGenForCausalLM"],
-        "vocab_size": 32,
-        "n_embd": 64,
-        "n_layer": 3,
-        "n_head": 8,
-        "n_positions": 40,
-        "rotary_dim": 4,
-        "layer_norm_epsilon": 1e-6,
-    },
+    {**_SMALL, "n_layer": 2, "n_head": 16},
+    {**_SMALL, "n_layer": 3, "n_head": 8, "layer_norm_epsilon": 1e-6},
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
@@ -88,7 +78,7 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a ProGen2 ``config.json``, in its own spelling or that of its ports.
 
     Raises

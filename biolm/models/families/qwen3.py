@@ -5,12 +5,14 @@ Source of shapes and names: ``transformers`` ``Qwen3ForCausalLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig
+from biolm.models.families.config_table import ConfigTable, Rule
 from biolm.models.families.decoders import hf_layer_types, windowed_layers
 from biolm.models.families.keys import Key, KeyTable
-from biolm.models.families.llama import LAYER_KEYS, core_fields, hf_fields
+from biolm.models.families.llama import LAYER_KEYS, LLAMA, MLP_NORM_KEY, llama_parts
 
 __all__ = ["EXAMPLES", "KEYS", "QK_NORM_KEYS", "core_config", "hf_config"]
 
@@ -42,37 +44,28 @@ QK_NORM_KEYS = [
 ]
 """Norms of queries and keys, named alike in Gemma 3."""
 
-KEYS = KeyTable(
-    [
-        *LAYER_KEYS,
-        *QK_NORM_KEYS,
-        Key("layers.{}.post_attention_layernorm.weight", "layers.{}.mlp_norm.weight"),
-    ],
-    prefixes=("model.", ""),
-)
+KEYS = KeyTable([*LAYER_KEYS, *QK_NORM_KEYS, MLP_NORM_KEY], prefixes=("model.", ""))
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a Qwen3 ``config.json``."""
+def _windows(config: Mapping[str, Any]) -> dict[str, Any]:
     layers: tuple[int, ...] = ()
     if config.get("use_sliding_window"):
         kinds = config.get("layer_types")
         first = config.get("max_window_layers", 28)
         layers = windowed_layers(kinds) if kinds else tuple(range(first, config["num_hidden_layers"]))
-    fields = core_fields({"head_dim": 128, **config})
-    return CoreConfig(
-        **fields,
-        qk_norm="head",
-        window=config["sliding_window"] if layers else 0,
-        windowed_layers=layers or None,
-    )
+    return {"window": config["sliding_window"] if layers else 0, "windowed_layers": layers or None}
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
+def _hf_windows(core: CoreConfig) -> dict[str, Any]:
     return {
-        **hf_fields(config, "qwen3", "Qwen3"),
-        "use_sliding_window": bool(config.window),
-        "sliding_window": config.window or None,
-        "layer_types": hf_layer_types(config),
+        "use_sliding_window": bool(core.window),
+        "sliding_window": core.window or None,
+        "layer_types": hf_layer_types(core),
     }
+
+
+_CONFIG = ConfigTable(
+    *llama_parts("qwen3", "Qwen3", head_dim=128), Rule(_windows, _hf_windows), qk_norm="head", **LLAMA
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

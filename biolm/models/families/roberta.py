@@ -5,12 +5,12 @@ Source of shapes and names: ``transformers`` ``RobertaForMaskedLM``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from biolm.core.config import CoreConfig
-from biolm.models.families.bert import EMBEDDING_KEYS, LAYER_KEYS, decoder_keys
-from biolm.models.families.encoders import dropouts, hf_common, masked_head, shape
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.bert import EMBEDDING_KEYS, LAYER_KEYS, POST_NORM_FIELDS, decoder_keys
+from biolm.models.families.config_table import ConfigTable, Rule, activation_field
+from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -43,29 +43,19 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a RoBERTa ``config.json``."""
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The table's first rows, up to that of the padding token, are of no position."""
     offset = (1 if config.get("pad_token_id") is None else config["pad_token_id"]) + 1
-    return CoreConfig(
-        **shape(config),
-        max_length=config["max_position_embeddings"] - offset,
-        position_offset=offset,
-        n_segments=config.get("type_vocab_size", 2),
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        embed_norm=True,
-        block="post",
-        activation=activation(config.get("hidden_act", "gelu")),
-        **masked_head(config),
-        **dropouts(config),
-    )
+    return {"max_length": config["max_position_embeddings"] - offset, "position_offset": offset}
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "roberta", "Roberta"),
-        "max_position_embeddings": config.max_length + config.position_offset,
-        "type_vocab_size": config.n_segments,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_act": activation_name(config.activation),
-    }
+_CONFIG = ConfigTable(
+    *masked("roberta", "Roberta"),
+    Rule(_positions, lambda core: {"max_position_embeddings": core.max_length + core.position_offset}),
+    *POST_NORM_FIELDS,
+    activation_field("hidden_act", "gelu"),
+    embed_norm=True,
+    block="post",
+)
+
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from biolm.core.config import CoreConfig
+from biolm.models.families.config_table import ConfigTable, Field, activation_field
 from biolm.models.families.decoders import (
+    GATED_KEYS,
+    ROTATED_FRACTION,
     attention_keys,
-    causal_head,
-    hf_common,
-    hf_rope,
-    hf_sizes,
+    causal,
     lm_head_keys,
-    rope_fields,
-    size_fields,
+    parallel_field,
+    rotary,
+    size_parts,
 )
-from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -61,9 +60,7 @@ KEYS = KeyTable(
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
         Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
         *attention_keys(),
-        Key("layers.{}.mlp.gate_proj.weight", "layers.{}.mlp.gate.weight"),
-        Key("layers.{}.mlp.up_proj.weight", "layers.{}.mlp.up.weight"),
-        Key("layers.{}.mlp.down_proj.weight", "layers.{}.mlp.down.weight"),
+        *GATED_KEYS,
         Key("norm.*", "final_norm.*"),
         *_head_norms(),
         *lm_head_keys(),
@@ -73,37 +70,23 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a StableLM ``config.json``."""
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    return CoreConfig(
-        **size_fields(config, max_length=4096),
-        norm_eps=config.get("layer_norm_eps", 1e-5),
-        block="parallel" if config.get("use_parallel_residual") else "pre",
-        qkv_bias=bool(config.get("use_qkv_bias", False)),
-        out_bias=False,
-        qk_norm="each" if config.get("qk_layernorm") else "none",
-        glu=True,
-        activation=activation(config.get("hidden_act", "silu")),
-        mlp_bias=False,
-        mlp_out_bias=False,
-        dropout_residual=config.get("hidden_dropout", 0.0),
-        **rope_fields({"partial_rotary_factor": 0.25, **config}, width // heads),
-        **causal_head(config, tie=False),
-    )
+_CONFIG = ConfigTable(
+    *causal("stablelm", "StableLm", tie=False),
+    rotary(fraction=0.25),
+    *size_parts(max_length=4096),
+    Field("layer_norm_eps", "norm_eps", 1e-5),
+    ROTATED_FRACTION,
+    parallel_field(False),
+    Field("use_qkv_bias", "qkv_bias", False, bool),
+    Field(
+        "qk_layernorm", "qk_norm", False, lambda yes: "each" if yes else "none", lambda kind: kind == "each"
+    ),
+    activation_field("hidden_act", "silu"),
+    Field("hidden_dropout", "dropout_residual", 0.0),
+    out_bias=False,
+    glu=True,
+    mlp_bias=False,
+    mlp_out_bias=False,
+)
 
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "stablelm", "StableLm"),
-        **hf_rope(config),
-        **hf_sizes(config),
-        "layer_norm_eps": config.norm_eps,
-        "partial_rotary_factor": config.rope_dim / config.head_dim,
-        "use_parallel_residual": config.block == "parallel",
-        "use_qkv_bias": config.qkv_bias,
-        "qk_layernorm": config.qk_norm == "each",
-        "hidden_act": activation_name(config.activation),
-        "hidden_dropout": config.dropout_residual,
-    }
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models.families.keys import Fused, Key, Rows
+from biolm.models.families.keys import Fused, Key, Rows, qkv
 
 __all__ = [
     "HeadMajor",
@@ -28,8 +28,6 @@ __all__ = [
     "kinds_of_layers",
     "rope_factor",
 ]
-
-_QKV = ("query", "key", "value")
 
 
 class HeadMajor:
@@ -78,7 +76,6 @@ def block_keys(*, head_major: bool) -> list[Key]:
         How the rows of ``Wqkv`` lie.
     """
     fused: Fused = HeadMajor() if head_major else Rows()
-    qkv = tuple(f"layers.{{}}.attention.{name}.*" for name in _QKV)
     return [
         Key("embedding_layer.weight", "embeddings.token.weight"),
         Key("norm.scale", "final_norm.weight"),
@@ -92,7 +89,7 @@ def block_keys(*, head_major: bool) -> list[Key]:
         Key("blocks.{}.filter.short_filter_weight", "layers.{}.attention.filter.taps", Squeezed(1)),
         Key("blocks.{}.filter.short_filter_bias", "layers.{}.attention.filter.bias"),
         Key("blocks.{}.filter.D", "layers.{}.attention.filter.inner.skip"),
-        Key("blocks.{}.inner_mha_cls.Wqkv.*", qkv, fused),
+        Key("blocks.{}.inner_mha_cls.Wqkv.*", qkv(), fused),
         Key("blocks.{}.inner_mha_cls.out_proj.*", "layers.{}.attention.out.*"),
     ]
 

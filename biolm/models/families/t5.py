@@ -7,6 +7,7 @@ is used; :func:`load_seq2seq` loads encoder and decoder. Source of shapes and na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
 from biolm.errors import ConfigError
 from biolm.io.json_file import read_json
+from biolm.models.families.config_table import ConfigTable, Field, Rule, required, write_always
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
@@ -103,39 +105,46 @@ SEQ2SEQ_KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of the encoder of a T5 ``config.json``."""
+def _feed_forward(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config.get("feed_forward_proj", "relu")
     # "gated-gelu" means the tanh form, which other families call gelu_new.
-    act = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
-    dropout = config.get("dropout_rate", 0.1)
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=config["d_model"],
-        n_layers=config["num_layers"],
-        n_heads=config["num_heads"],
-        head_dim=config["d_kv"],
-        d_ff=config["d_ff"],
-        pad_id=config.get("pad_token_id", 0),
-        position="t5",
-        t5_buckets=config.get("relative_attention_num_buckets", 32),
-        t5_max_distance=config.get("relative_attention_max_distance", 128),
-        norm="rmsnorm",
-        norm_eps=config.get("layer_norm_epsilon", 1e-6),
-        qkv_bias=False,
-        out_bias=False,
-        attn_scale=1.0,
-        glu=kind.startswith("gated-"),
-        activation=activation(act),
-        mlp_bias=False,
-        mlp_out_bias=False,
-        dropout_embed=dropout,
-        dropout_residual=dropout,
-        dropout_attention=dropout,
-    )
+    name = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
+    return {"glu": kind.startswith("gated-"), "activation": activation(name)}
 
 
-def decoder_config(config: dict[str, Any]) -> CoreConfig:
+def _hf_feed_forward(core: CoreConfig) -> dict[str, Any]:
+    if not core.glu:
+        return {"feed_forward_proj": activation_name(core.activation)}
+    if core.activation == "gelu":
+        raise ConfigError("T5 has no gated feed-forward with the exact GELU; use activation='gelu_tanh'")
+    name = "gelu" if core.activation == "gelu_tanh" else core.activation
+    return {"feed_forward_proj": f"gated-{name}"}
+
+
+_CONFIG = ConfigTable(
+    write_always(architectures=["T5EncoderModel"], model_type="t5"),
+    *required(vocab_size="vocab_size", d_model="d_model", num_layers="n_layers", num_heads="n_heads"),
+    *required(d_kv="head_dim", d_ff="d_ff"),
+    Field("pad_token_id", "pad_id", 0),
+    Field("relative_attention_num_buckets", "t5_buckets", 32),
+    Field("relative_attention_max_distance", "t5_max_distance", 128),
+    Field("layer_norm_epsilon", "norm_eps", 1e-6),
+    Rule(_feed_forward, _hf_feed_forward),
+    Field("dropout_rate", ("dropout_residual", "dropout_embed", "dropout_attention"), 0.1),
+    write_always(is_encoder_decoder=False),
+    position="t5",
+    norm="rmsnorm",
+    qkv_bias=False,
+    out_bias=False,
+    # The initialisation makes up for the root of the head's width, so scores are not divided by it.
+    attn_scale=1.0,
+    mlp_bias=False,
+    mlp_out_bias=False,
+)
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config
+
+
+def decoder_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of the decoder of a T5 ``config.json``."""
     encoder = core_config(config)
     depth = config.get("num_decoder_layers")
@@ -149,35 +158,6 @@ def decoder_config(config: dict[str, Any]) -> CoreConfig:
         head="linear",
         logit_scale=encoder.d_model**-0.5 if scaled else 1.0,
     )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for an encoder of this family."""
-    return {
-        "architectures": ["T5EncoderModel"],
-        "model_type": "t5",
-        "vocab_size": config.vocab_size,
-        "d_model": config.d_model,
-        "num_layers": config.n_layers,
-        "num_heads": config.n_heads,
-        "d_kv": config.head_dim,
-        "d_ff": config.d_ff,
-        "pad_token_id": config.pad_id,
-        "relative_attention_num_buckets": config.t5_buckets,
-        "relative_attention_max_distance": config.t5_max_distance,
-        "layer_norm_epsilon": config.norm_eps,
-        "feed_forward_proj": _projection(config),
-        "dropout_rate": config.dropout_residual,
-        "is_encoder_decoder": False,
-    }
-
-
-def _projection(config: CoreConfig) -> str:
-    if not config.glu:
-        return activation_name(config.activation)
-    if config.activation == "gelu":
-        raise ConfigError("T5 has no gated feed-forward with the exact GELU; use activation='gelu_tanh'")
-    return "gated-gelu" if config.activation == "gelu_tanh" else f"gated-{config.activation}"
 
 
 def load_seq2seq(folder: str | Path) -> EncoderDecoder:

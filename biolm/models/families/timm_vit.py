@@ -12,8 +12,9 @@ from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
-from biolm.models.families.vit import Flattened, SummaryRow, Unbatched, hf_image, image_fields
+from biolm.models.families.config_table import ConfigTable, Field
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
+from biolm.models.families.vit import PATCHES, Flattened, SummaryRow, Unbatched, image_parts
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
 
@@ -31,10 +32,6 @@ _SIZES = {
 _REFUSED = ("reg_tokens", "no_embed_class", "qk_norm", "pre_norm", "fc_norm", "class_token", "global_pool")
 
 
-def _qkv(ending: str) -> tuple[str, ...]:
-    return tuple(f"layers.{{}}.attention.{name}.{ending}" for name in ("query", "key", "value"))
-
-
 KEYS = KeyTable(
     [
         Key("cls_token", "embeddings.token.weight", SummaryRow()),
@@ -43,8 +40,8 @@ KEYS = KeyTable(
         Key("patch_embed.proj.bias", "embeddings.value.bias"),
         Key("blocks.{}.norm1.*", "layers.{}.attn_norm.*"),
         Key("blocks.{}.norm2.*", "layers.{}.mlp_norm.*"),
-        Key("blocks.{}.attn.qkv.weight", _qkv("weight"), Rows()),
-        Key("blocks.{}.attn.qkv.bias", _qkv("bias"), Rows(), when=lambda core: core.qkv_bias),
+        Key("blocks.{}.attn.qkv.weight", qkv("weight"), Rows()),
+        Key("blocks.{}.attn.qkv.bias", qkv("bias"), Rows(), when=lambda core: core.qkv_bias),
         Key("blocks.{}.attn.proj.*", "layers.{}.attention.out.*"),
         Key("blocks.{}.ls1.gamma", "layers.{}.attn_scale", when=lambda core: core.layer_scale),
         Key("blocks.{}.ls2.gamma", "layers.{}.mlp_scale", when=lambda core: core.layer_scale),
@@ -54,6 +51,14 @@ KEYS = KeyTable(
         *dropped("/head.*"),
     ],
     prefixes=("",),
+)
+
+
+_SHAPE = ConfigTable(
+    *image_parts("timm_vit", "VisionTransformer", image=224, patch=16, eps=1e-6),
+    Field("intermediate_size", "d_ff"),
+    Field("layer_scale", "layer_scale"),
+    **PATCHES,
 )
 
 
@@ -84,17 +89,15 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         "image_size": options.get("img_size", int(match[3])),
         "patch_size": options.get("patch_size", int(match[2])),
         "qkv_bias": bool(options.get("qkv_bias", True)),
+        "intermediate_size": int(width * float(options.get("mlp_ratio", 4))),
+        "layer_scale": bool(options.get("init_values")),
     }
-    return CoreConfig(
-        **image_fields(shape, image=224, patch=16, eps=1e-6),
-        d_ff=int(width * float(options.get("mlp_ratio", 4))),
-        layer_scale=bool(options.get("init_values")),
-    )
+    return _SHAPE.core_config(shape)
 
 
 def hf_config(config: CoreConfig) -> dict[str, Any]:
     """The ``config.json`` that timm's hub loader reads for a core config of this family."""
-    about = hf_image(config, "timm_vit", "VisionTransformer")
+    about = _SHAPE.hf_config(config)
     size, patch = about["image_size"], about["patch_size"]
     return {
         "architecture": f"vit_base_patch{patch}_{size}",

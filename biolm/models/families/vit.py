@@ -8,6 +8,7 @@ spelling of version 4 and of version 5.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.encoders import dropouts
-from biolm.models.families.fields import activation, activation_name
+from biolm.models.families.config_table import ConfigTable, Field, Part, Rule, activation_field, write_always
+from biolm.models.families.encoders import dropout_fields
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EMBEDDING_KEYS", "EXAMPLES", "KEYS", "core_config", "hf_config", "hf_image", "image_fields"]
+__all__ = ["EMBEDDING_KEYS", "EXAMPLES", "KEYS", "PATCHES", "core_config", "hf_config", "image_parts"]
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 EXAMPLES: list[dict[str, Any]] = [
@@ -100,38 +101,6 @@ KEYS = KeyTable(
 )
 
 
-def image_fields(config: dict[str, Any], *, image: int, patch: int, eps: float) -> dict[str, Any]:
-    """Core fields of a model of patches; the numbers are the family's defaults.
-
-    Parameters
-    ----------
-    config
-        A ``config.json``.
-    image, patch, eps
-        The family's defaults.
-
-    Raises
-    ------
-    ConfigError
-        If images or patches are not square.
-    """
-    size, side = (
-        _square(config.get(name, default)) for name, default in (("image_size", image), ("patch_size", patch))
-    )
-    return {
-        "vocab_size": 2,
-        "d_model": config["hidden_size"],
-        "n_layers": config["num_hidden_layers"],
-        "n_heads": config["num_attention_heads"],
-        "max_length": 1 + (size // side) ** 2,
-        "value_encoder": "patches",
-        "n_values": config.get("num_channels", 3) * side**2,
-        "qkv_bias": config.get("qkv_bias", True),
-        "norm_eps": config.get("layer_norm_eps", eps),
-        **dropouts(config, 0.0),
-    }
-
-
 def _square(size: int | list[int]) -> int:
     sides = [size] if isinstance(size, int) else list(size)
     if len(set(sides)) != 1:
@@ -145,55 +114,50 @@ def _side(config: CoreConfig) -> int:
     return side if 3 * side**2 == config.n_values else math.isqrt(config.n_values)
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
-    """Core config of a ViT ``config.json``."""
-    return CoreConfig(
-        **image_fields(config, image=224, patch=16, eps=1e-12),
-        d_ff=config["intermediate_size"],
-        activation=activation(config.get("hidden_act", "gelu")),
-    )
+def _hf_grid(core: CoreConfig) -> dict[str, Any]:
+    grid, side = math.isqrt(core.max_length - 1), _side(core)
+    if grid**2 != core.max_length - 1:
+        raise ConfigError("the published layout has positions on a square grid only; resize them to one")
+    return {"image_size": grid * side, "patch_size": side, "num_channels": core.n_values // side**2}
 
 
-def hf_image(config: CoreConfig, model_type: str, name: str) -> dict[str, Any]:
-    """What the ``config.json`` of every model of patches says.
+def image_parts(model_type: str, name: str, *, image: int, patch: int, eps: float) -> tuple[Part, ...]:
+    """What the ``config.json`` of every model of patches says; images and patches must be square.
 
     Parameters
     ----------
-    config
-        Of the core.
     model_type
         In ``transformers``.
     name
-        Begins the name of the architecture.
-
-    Raises
-    ------
-    ConfigError
-        If the positions were resized to a grid that is not square.
+        Of the architecture.
+    image, patch, eps
+        The family's defaults: pixels along an image and a patch, epsilon of the norms.
     """
-    grid, side = math.isqrt(config.max_length - 1), _side(config)
-    if grid**2 != config.max_length - 1:
-        raise ConfigError("the published layout has positions on a square grid only; resize them to one")
-    return {
-        "architectures": [name],
-        "model_type": model_type,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "image_size": grid * side,
-        "patch_size": side,
-        "num_channels": config.n_values // side**2,
-        "qkv_bias": config.qkv_bias,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_dropout_prob": config.dropout_residual,
-        "attention_probs_dropout_prob": config.dropout_attention,
-    }
+
+    def grid(config: Mapping[str, Any]) -> dict[str, Any]:
+        size, side = _square(config.get("image_size", image)), _square(config.get("patch_size", patch))
+        # One position more than patches, for the summary token.
+        return {"max_length": 1 + (size // side) ** 2, "n_values": config.get("num_channels", 3) * side**2}
+
+    return (
+        write_always(architectures=[name], model_type=model_type),
+        Field("hidden_size", "d_model"),
+        Field("num_hidden_layers", "n_layers"),
+        Field("num_attention_heads", "n_heads"),
+        Rule(grid, _hf_grid),
+        Field("qkv_bias", "qkv_bias", True),
+        Field("layer_norm_eps", "norm_eps", eps),
+        *dropout_fields(0.0),
+    )
 
 
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_image(config, "vit", "ViTModel"),
-        "intermediate_size": config.d_ff,
-        "hidden_act": activation_name(config.activation),
-    }
+PATCHES = {"vocab_size": 2, "value_encoder": "patches"}
+"""Core fields of every model of patches: tokens are the summary and the patch."""
+
+_CONFIG = ConfigTable(
+    *image_parts("vit", "ViTModel", image=224, patch=16, eps=1e-12),
+    Field("intermediate_size", "d_ff"),
+    activation_field("hidden_act", "gelu"),
+    **PATCHES,
+)
+core_config, hf_config = _CONFIG.core_config, _CONFIG.hf_config

@@ -9,14 +9,23 @@ Dimensions: ``d`` width · ``h`` heads · ``k`` head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.decoders import hf_common
-from biolm.models.families.fields import activation, activation_name, has_head, pad_id, tied
+from biolm.models.families.config_table import (
+    ConfigTable,
+    Field,
+    Rule,
+    activation_field,
+    required,
+    write_always,
+)
+from biolm.models.families.decoders import causal
+from biolm.models.families.fields import pad_id
 from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
@@ -88,7 +97,26 @@ KEYS = KeyTable(
 )
 
 
-def core_config(config: dict[str, Any]) -> CoreConfig:
+_CONFIG = ConfigTable(
+    *causal("xlnet", "XLNet", tie=True, headed="LMHeadModel", bias=True),
+    *required(d_model="d_model", n_layer="n_layers", n_head="n_heads", d_inner="d_ff"),
+    Field("layer_norm_eps", "norm_eps", 1e-12),
+    activation_field("ff_activation", "gelu"),
+    Field("dropout", ("dropout_residual", "dropout_embed"), 0.1),
+    # Weights of the attention are dropped by the mixer itself.
+    Rule(lambda config: {"mixer_options": {"two_stream": {"dropout": config.get("dropout", 0.1)}}}),
+    write_always(mem_len=None),
+    Rule(lambda config: {"causal": False, "pad_id": pad_id(config.get("pad_token_id", 5))}),
+    position="none",
+    block="post",
+    qkv_bias=False,
+    out_bias=False,
+    mixer="two_stream",
+)
+hf_config = _CONFIG.hf_config
+
+
+def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of an XLNet ``config.json``.
 
     Raises
@@ -101,43 +129,9 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
             raise ConfigError(
                 f"XLNet with {field}: {config[field]!r} is not supported; leave it at {value!r}"
             )
-    if not tied(config, default=True):
+    core = _CONFIG.core_config(config)
+    if not core.tied:
         raise ConfigError(
             "XLNet with a head of its own is not supported; published models share the embedding"
         )
-    headed, dropout = has_head(config, "LMHead"), config.get("dropout", 0.1)
-    return CoreConfig(
-        vocab_size=config["vocab_size"],
-        d_model=config["d_model"],
-        n_layers=config["n_layer"],
-        n_heads=config["n_head"],
-        d_ff=config["d_inner"],
-        pad_id=pad_id({"pad_token_id": 5, **config}),
-        position="none",
-        norm_eps=config.get("layer_norm_eps", 1e-12),
-        block="post",
-        qkv_bias=False,
-        out_bias=False,
-        activation=activation(config.get("ff_activation", "gelu")),
-        head="linear" if headed else "none",
-        head_bias=headed,
-        dropout_embed=dropout,
-        dropout_residual=dropout,
-        mixer="two_stream",
-        mixer_options={"two_stream": {"dropout": dropout}},
-    )
-
-
-def hf_config(config: CoreConfig) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` loads for a core config of this family."""
-    return {
-        **hf_common(config, "xlnet", "XLNet", "LMHeadModel"),
-        "d_model": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
-        "d_inner": config.d_ff,
-        "layer_norm_eps": config.norm_eps,
-        "ff_activation": activation_name(config.activation),
-        "dropout": config.dropout_residual,
-        "mem_len": None,
-    }
+    return core
