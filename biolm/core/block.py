@@ -19,7 +19,7 @@ from biolm.core.attention import Attention, Context
 from biolm.core.config import CoreConfig
 from biolm.core.mixers import make_mixer
 from biolm.core.mlp import FeedForward
-from biolm.core.norm import make_norm
+from biolm.core.norm import norm_at
 
 __all__ = ["Block"]
 
@@ -49,13 +49,13 @@ class Block(nn.Module):
         self.mlp = FeedForward(config, layer)
         self.dropout = nn.Dropout(config.dropout_residual)
         skipped = layer == 0 and not config.first_attn_norm
-        self.attn_norm = nn.Identity() if skipped else make_norm(config)
+        self.attn_norm = nn.Identity() if skipped else norm_at(config, "layers")
         shared = config.block == "parallel" and config.shared_norm
-        self.mlp_norm = None if shared else make_norm(config)
+        self.mlp_norm = None if shared else norm_at(config, "layers")
         if config.block == "sandwich":
-            self.attn_out_norm, self.mlp_out_norm = make_norm(config), make_norm(config)
+            self.attn_out_norm, self.mlp_out_norm = norm_at(config, "layers"), norm_at(config, "layers")
         if config.cross_attention:
-            self.cross, self.cross_norm = Attention(config, cross=True), make_norm(config)
+            self.cross, self.cross_norm = Attention(config, cross=True), norm_at(config, "layers")
         self.branch_dtype: torch.dtype | None = None
         self.layer_scale = config.layer_scale
         if config.layer_scale:

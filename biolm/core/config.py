@@ -187,6 +187,7 @@ class CoreConfig:
     # Modules of other systems, by their name in biolm.core.parts
     embedder: str = ""  # in place of the sum of embeddings
     output: str = ""  # in place of a head
+    norms: dict[str, str] = field(default_factory=dict)  # by place: "layers", or "final", after post-norm too
     part_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by part, what it alone reads
 
     def __post_init__(self) -> None:
@@ -298,12 +299,15 @@ class CoreConfig:
             raise ConfigError("alibi_scaled needs position='alibi'")
 
     def _check_parts(self) -> None:
+        for place in self.norms:
+            if place not in ("layers", "final"):
+                raise ConfigError(f"norms are named for the places layers and final, not {place!r}")
         if self.output and self.head != "none":
             raise ConfigError(
                 f"output={self.output!r} takes the place of a head; leave head={self.head!r} out"
             )
         for name in self.part_options:
-            if name not in (self.embedder, self.output):
+            if name not in (self.embedder, self.output, *self.norms.values()):
                 raise ConfigError(f"part_options names {name!r}, but no part of this config is it")
 
     def _check_mixers(self) -> None:

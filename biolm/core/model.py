@@ -25,7 +25,7 @@ from biolm.core.embeddings import Embeddings
 from biolm.core.heads import make_head
 from biolm.core.layout import Layout
 from biolm.core.mixers import check_mixers, lacking
-from biolm.core.norm import make_norm
+from biolm.core.norm import norm_at
 from biolm.core.parts import make_part
 from biolm.core.positions import make_bias, rope_table
 from biolm.errors import ConfigError, InputError
@@ -70,8 +70,10 @@ class Transformer(nn.Module):
         self.bias = make_bias(config)
         blocks = 1 if config.share_layers else config.n_layers
         self.layers = nn.ModuleList(Block(config, i) for i in range(blocks))
-        ends_normed = config.final_norm and config.block != "post"
-        self.final_norm = make_norm(config, bias=config.final_norm_bias) if ends_normed else nn.Identity()
+        ends_normed = "final" in config.norms or (config.final_norm and config.block != "post")
+        self.final_norm = (
+            norm_at(config, "final", bias=config.final_norm_bias) if ends_normed else nn.Identity()
+        )
         self.head = make_head(config) if output is None else output
         self.gradient_checkpointing = False
         self.kernel = "auto"

@@ -9,6 +9,7 @@ loaded as all others are.
 ``embedder``   called with a :class:`~biolm.batch.Batch`, gives the first states ``(t, d)``; its
                table of tokens is the attribute ``token``, an ``nn.Embedding``
 ``output``     called with states ``(t, d)`` and that table's weight, gives ``Output.logits``
+``norm``       norms states ``(t, d)``: ``CoreConfig(norms={"layers": name, "final": name})``
 =============  =======================================================================
 """
 
@@ -26,7 +27,7 @@ from biolm.errors import ConfigError
 
 __all__ = ["Part", "find_part", "make_part", "read_options", "register_part"]
 
-KINDS = ("embedder", "output")
+KINDS = ("embedder", "output", "norm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Part:
     name
         What a config calls it.
     kind
-        ``embedder`` or ``output``.
+        ``embedder``, ``output`` or ``norm``.
     factory
         ``factory(config, options)`` makes the module.
     options
@@ -57,7 +58,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigError(f"a part is of kind {' or '.join(KINDS)}, not {self.kind!r}")
+            raise ConfigError(f"a part is of kind {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {self.kind!r}")
 
 
 def read_options(what: str, options: type[Any] | None, values: Mapping[str, Any], field: str) -> Any:
@@ -97,6 +98,8 @@ _BUILT_IN = {
     "binned_genes": "biolm.models.systems.tahoe:BINNED_GENES",
     "discretised_genes": "biolm.models.systems.scfoundation_model:DISCRETISED_GENES",
     "genes_and_classes": "biolm.models.systems.scprint_model:GENES_AND_CLASSES",
+    "layer_norm": "biolm.core.norm:LAYER_NORM",
+    "group_norm": "biolm.core.norm:GROUP_NORM",
     "counts_of_cells": "biolm.models.systems.cellplm_network:COUNTS_OF_CELLS",
 }
 _PARTS = Registry(Part, "biolm.parts", _BUILT_IN)
@@ -122,7 +125,7 @@ def find_part(kind: str, name: str) -> Part:
     Parameters
     ----------
     kind
-        ``embedder`` or ``output``.
+        ``embedder``, ``output`` or ``norm``.
     name
         As it is registered.
 
@@ -133,26 +136,28 @@ def find_part(kind: str, name: str) -> Part:
     """
     part = _PARTS.find(name, kind)
     if part.kind != kind:
-        raise ConfigError(f"{name!r} is an {part.kind}, not an {kind}")
+        raise ConfigError(f"the part {name!r} is of kind {part.kind}, not {kind}")
     return part
 
 
-def make_part(kind: str, config: CoreConfig) -> nn.Module | None:
-    """The embedder or head that a config names; None where it names none.
+def make_part(kind: str, config: CoreConfig, place: str = "") -> nn.Module | None:
+    """The embedder, head or norm that a config names; None where it names none.
 
     Parameters
     ----------
     kind
-        ``embedder`` or ``output``.
+        ``embedder``, ``output`` or ``norm``.
     config
         Of the core.
+    place
+        Of a norm: ``layers`` or ``final``.
 
     Raises
     ------
     ConfigError
         If there is none of that name, or it gets options that it does not have.
     """
-    name = getattr(config, kind)
+    name = config.norms.get(place, "") if kind == "norm" else getattr(config, kind)
     if not name:
         return None
     part = find_part(kind, name)

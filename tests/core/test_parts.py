@@ -118,7 +118,7 @@ def test_the_parts_of_published_systems_are_saved_with_own_models(tmp_path: Path
     ("fields", "message"),
     [
         ({"embedder": "doubld"}, "embedder must be one of .*doubled.*, not 'doubld'"),
-        ({"embedder": "sums"}, "'sums' is an output, not an embedder"),
+        ({"embedder": "sums"}, "'sums' is of kind output, not embedder"),
         ({"output": "sums", "head": "linear"}, "takes the place of a head"),
         ({"part_options": {"doubled": {}}}, "no part of this config is it"),
         (
@@ -126,6 +126,8 @@ def test_the_parts_of_published_systems_are_saved_with_own_models(tmp_path: Path
             "no option 'rate'; it has factor",
         ),
         ({"output": "sums", "part_options": {"sums": {"rate": 1}}}, "it has none"),
+        ({"norms": {"middle": "layer_norm"}}, "for the places layers and final, not 'middle'"),
+        ({"norms": {"final": "sums"}}, "'sums' is of kind output, not norm"),
     ],
 )
 def test_refusals(fields: dict[str, Any], message: str) -> None:
@@ -149,8 +151,25 @@ def test_fields_of_earlier_versions_are_read_as_the_part_of_scgpt() -> None:
 def test_names_and_kinds() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         register_part(DOUBLED)
-    with pytest.raises(ConfigError, match="of kind embedder or output, not 'norm'"):
-        Part(name="x", kind="norm", factory=Doubled)
+    with pytest.raises(ConfigError, match="of kind embedder, output or norm, not 'mixer'"):
+        Part(name="x", kind="mixer", factory=Doubled)
+
+
+def test_norms_by_place(tmp_path: Path) -> None:
+    norms = {"layers": "group_norm", "final": "layer_norm"}
+    options = {"group_norm": {"groups": 2}, "layer_norm": {"eps": 0.5}}
+    config = CoreConfig(**SIZES, block="post", norms=norms, part_options=options)
+    core = Transformer(config).eval()
+    assert isinstance(core.layers[0].attn_norm, nn.GroupNorm)
+    assert core.layers[0].mlp_norm.num_groups == 2
+    assert isinstance(core.final_norm, nn.LayerNorm)
+    assert core.final_norm.eps == 0.5
+    assert CoreConfig.from_dict(config.as_dict()) == config
+    batch = Batch.from_padded(torch.tensor([[5, 6, 7]]))
+    plain = Transformer(CoreConfig(**SIZES, block="post")).eval()
+    assert isinstance(plain.final_norm, nn.Identity)
+    plain.load_state_dict(core.state_dict(), strict=False)
+    assert not torch.allclose(core(batch).last_hidden_state, plain(batch).last_hidden_state, atol=1e-3)
 
 
 def test_a_package_brings_parts_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:

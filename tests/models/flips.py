@@ -33,7 +33,7 @@ NOT_FLIPPED = {
         "norm_eps_outside",
     ),
     *("mixer", "mixer_options", "project_tokens"),
-    *("embedder", "output", "part_options"),
+    *("embedder", "output", "norms", "part_options"),
     *("dropout_embed", "dropout_attention", "dropout_residual", "cross_attention"),
 }
 

@@ -40,6 +40,9 @@ FLIPS: Mapping[str, Mapping[str, str]] = {
     "scbert": {
         "the stabiliser is that of the batch": "test_scbert::test_recorded_states_of_cells_alone",
         "the small number behind the exponential": "test_performer::test_the_small_numbers_matter",
+        "the table of positions is float64": (
+            "test_scbert::test_the_table_of_positions_is_float64_in_the_file"
+        ),
         "activation and eps": "test_scbert::test_each_switch_matters",
     },
     "celllm": {
@@ -49,6 +52,7 @@ FLIPS: Mapping[str, Mapping[str, str]] = {
     },
     "scfoundation": {
         "the stabiliser is that of the batch": "test_scfoundation::test_recorded_batch_and_single_cells",
+        "the decoder ignores its padding mask": "test_scfoundation::test_the_decoder_masks_nothing",
         "two norms, bins, order of T and S": "test_scfoundation::test_each_detail_matters",
     },
     "cellplm": {
@@ -61,6 +65,7 @@ FLIPS: Mapping[str, Mapping[str, str]] = {
     },
     "nicheformer": {
         "padding is in the mean, eps is 1e-12": "test_nicheformer::test_recorded_vectors_from_cells",
+        "id 0 is read as padding, id 3 is never masked": "test_nicheformer::test_ids_0_and_3",
         "genes without a mean become tokens": "test_nicheformer::test_recorded_tokens",
     },
     "transcriptformer": {

@@ -12,12 +12,14 @@ import torch
 from perturb import relative
 from safetensors.torch import load_file
 
+from biolm.batch import Batch
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.cells import open_cells
 from biolm.models.context import ContextColumn
 from biolm.models.model import EmbedOptions
 from biolm.models.registry import resolve
 from biolm.models.systems import nicheformer
+from biolm.models.systems.nicheformer_model import UnseenPads
 from biolm.tasks.embed import embed
 
 TOLERANCE = 2e-5
@@ -76,6 +78,29 @@ def test_recorded_states_and_vectors(goldens: Path, folder: Path) -> None:
     chosen = wanted["train/targets"] != -100
     loss = torch.nn.functional.cross_entropy(trained[chosen], wanted["train/targets"][chosen])
     assert abs(loss.item() - wanted["train/loss"].item()) < 1e-3
+
+
+@torch.inference_mode()
+def test_ids_0_and_3(goldens: Path, folder: Path) -> None:
+    """Id 0 (masked) is read as padding; id 3 (dissociated) as itself, though the code calls it cls."""
+    model = nicheformer.load(folder, technology="dissociated")
+    wanted = load_file(goldens / "nicheformer" / "io.safetensors")
+    ids = wanted["masked_indices_p0"]
+    recorded = wanted["transformer_output"]
+    assert (ids == 3).any()
+    raw = wanted["X_with_context"].long()
+    assert (raw == 0).any()
+
+    def states(ids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        batch = Batch.from_padded(ids)
+        cache = UnseenPads(seen.flatten())
+        return model.core(batch, logits=False, cache=cache).last_hidden_state.view(*ids.shape, -1)
+
+    read = torch.where(raw == 0, 1, raw)
+    assert torch.equal(read, ids)
+    assert relative(states(read, read != 1), recorded) < TOLERANCE
+    assert relative(states(raw, raw != 1), recorded) > 1e-3
+    assert relative(states(read, (read != 1) & (read != 3)), recorded) > 1e-3
 
 
 # At most 1 % of what a wrong detail changes.

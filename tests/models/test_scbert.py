@@ -112,6 +112,21 @@ def test_each_switch_matters(goldens: Path, switch: str, value: object) -> None:
     assert relative(_states(model, wanted["masked_tokens"]), wanted["encodings"]) > 2 * TOLERANCE
 
 
+def test_the_table_of_positions_is_float64_in_the_file(goldens: Path) -> None:
+    """It is read to the last bit of float32; rounded further, the recorded states are missed."""
+    golden = goldens / "scbert"
+    held = torch.load(golden / "panglao_pretrain_1.pth", weights_only=True)["model_state_dict"]
+    table = held["pos_emb.emb.weight"]
+    assert table.dtype == torch.float64
+    model, wanted = scbert.load(golden, stabiliser="batch"), load_file(golden / "io.safetensors")
+    weight = model.core.embeddings.token.weight
+    assert torch.equal(weight, table.float())
+    assert relative(_states(model, wanted["tokens"]), wanted["encodings_unmasked"]) < TOLERANCE
+    with torch.no_grad():
+        weight.copy_(table.half())
+    assert relative(_states(model, wanted["tokens"]), wanted["encodings_unmasked"]) > 2 * TOLERANCE
+
+
 def test_from_a_file_by_folder(folder: Path, tmp_path: Path) -> None:
     import anndata
 

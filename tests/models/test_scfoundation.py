@@ -109,7 +109,24 @@ def test_recorded_masked_step(goldens: Path, wanted: dict[str, Tensor]) -> None:
     assert abs(error - wanted["masked/mse_on_masked"]).item() < 1e-4
 
 
-@pytest.mark.parametrize("detail", ["leaky", "alpha", "relu", "second norm", "version", "S before T"])
+@torch.inference_mode()
+def test_the_decoder_masks_nothing(goldens: Path, wanted: dict[str, Tensor]) -> None:
+    """The published decoder ignores its mask of padding: genes of count 0 are keys as all others."""
+    model = scfoundation.load(goldens / "scfoundation", version="gene")
+    batch = _recorded(wanted["batch/decoder_data"][:1], wanted["batch/encoder_labels"][:1])
+    states = model(batch, logits=False).last_hidden_state
+    x = model.core.embeddings.value(torch.zeros(182))
+    x[batch.ids] = states
+    x = x + model.core.embeddings.token.weight[:182]
+    right = wanted["single/gene_embedding"][0]
+    assert relative(model.decoder(x, 1)[0, :180], right) < TOLERANCE
+    masked = model.decoder(x[batch.ids], 1)[0, :-2]
+    assert relative(masked, right[batch.ids[:-2]]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "detail", ["leaky", "alpha", "relu", "norm of the encoder", "second norm", "version", "S before T"]
+)
 def test_each_detail_matters(
     goldens: Path, wanted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, detail: str
 ) -> None:
@@ -127,9 +144,12 @@ def test_each_detail_matters(
         model.core.embeddings.value.alpha = 0.0
     if detail == "second norm":
         model.decoder.second_norm = torch.nn.Identity()
+    if detail == "norm of the encoder":
+        core = Transformer(replace(model.core.config, norms={}))
+        core.load_state_dict(model.core.state_dict(), strict=False)
+        model.core = core.eval()
     if detail == "relu":
         core = Transformer(replace(model.core.config, activation="gelu"))
-        core.embeddings, core.final_norm = model.core.embeddings, model.core.final_norm
         core.load_state_dict(model.core.state_dict())
         model.core = core.eval()
     batch = _recorded(wanted["batch/decoder_data"], wanted["batch/encoder_labels"])

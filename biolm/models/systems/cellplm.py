@@ -23,6 +23,7 @@ from torch import Tensor
 from biolm.adapters.cells.rows import prepare
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import check_size, hash_files, load_strict, read_torch
+from biolm.core.norm import GROUP_NORM
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
@@ -31,7 +32,7 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.running import pick_device
 from biolm.models.systems.cell_network import choose
-from biolm.models.systems.cellplm_network import COUNTS_OF_CELLS, CellPlmNetwork, Decoder, Latent, norm_of
+from biolm.models.systems.cellplm_network import COUNTS_OF_CELLS, CellPlmNetwork, Decoder, Latent
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -250,13 +251,12 @@ def read_network(path: Path, config: dict[str, Any]) -> CellPlmNetwork:
             position="none",
             head="none",
             mixer="flowformer",
+            norms={"layers": GROUP_NORM.name} if norm == "groupnorm" else {},
             embedder=COUNTS_OF_CELLS.name,
             part_options={COUNTS_OF_CELLS.name: {"norm": norm}},
         )
         check_size(shape, tensors, path)
         core = Transformer(shape)
-        for layer in core.layers if norm == "groupnorm" else ():
-            layer.attn_norm, layer.mlp_norm = norm_of(norm, width), norm_of(norm, width)
         clusters, latent = (
             len(parts[_LATENT]["inference_qyx.0.logits.bias"]),
             len(parts[_LATENT]["y_mu.bias"]),

@@ -20,6 +20,7 @@ from biolm.core.attention import Context
 from biolm.core.block import Block
 from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.layout import Layout
+from biolm.core.norm import LAYER_NORM
 from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.models.families.keys import Key, KeyTable, Rows
@@ -275,6 +276,7 @@ def read_model(
             block="post",
             activation="relu",
             position="none",
+            norms={"final": LAYER_NORM.name},  # the layers are post-norm, and one more norm follows
             embedder=DISCRETISED_GENES.name,
             part_options={
                 DISCRETISED_GENES.name: {"bins": bins, "alpha": float(stored["bin_alpha"]), **ids._asdict()}
@@ -288,7 +290,6 @@ def read_model(
         )
     check_size(config, tensors, path)
     core = Transformer(config)
-    core.final_norm = nn.LayerNorm(width)  # the layers are post-norm, and one more norm follows
     shape = stack_shape(tensors, _STACK, path)
     rows = len(tensors[f"{_STACK}.0.0.fn.fast_attention.projection_matrix"])
     mixer = {"performer": {"features": rows, "stabiliser": stabiliser}}
