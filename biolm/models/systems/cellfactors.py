@@ -180,6 +180,13 @@ class CellFactors(CellModel):
     def adapted(self, source: CellSource, match: GeneMatch) -> CellModel:
         """Joined with 20 principal components of the data set; see :mod:`cellfactors_adapt`.
 
+        Parameters
+        ----------
+        source
+            The whole data set, whose components are computed.
+        match
+            Where its genes lie among those of the model.
+
         Raises
         ------
         InputError
@@ -219,12 +226,26 @@ class CellFactors(CellModel):
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
     def placed(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
-        """The first ``d`` axes of :meth:`embed`, without the text: factors weighted by their signal."""
+        """The first ``d`` axes of :meth:`embed`, without the text: factors weighted by their signal.
+
+        Parameters
+        ----------
+        block
+            Counts of ``n`` cells.
+        match
+            Where the genes of the file lie among those of the model.
+        """
         weighted = self.factors(block, match) * self._weights / self.scales[0]
         return np.asarray(weighted, np.float32)
 
     def factors(self, block: CellBlock, match: GeneMatch) -> NDArray[np.float32]:
-        """Posterior means ``(n, d)`` of a block of counts, unscaled; zeros, as the prior, without counts."""
+        """Posterior means ``(n, d)`` of a block of counts, unscaled; zeros, as the prior, without counts.
+
+        Parameters
+        ----------
+        block, match
+            As of :meth:`placed`.
+        """
         panel, human = self.panel(match), human_match(match, self.text.human)
         logs = log_counts(block, human, self.fractions)
         # A column without a gene takes the last place, which is that of a gene without loadings.
@@ -281,8 +302,8 @@ def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFacto
     file = (shipped("cellfactors") if path is None else path) / FILE
     tensors, facts, sha256 = read_table(file, "loadings")
     if tensors.keys() != TENSORS:
-        wanted, held = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
-        raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {held}")
+        wanted, present = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
+        raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {present}")
     text = genetext.load() if text is None else text
     count = int((text.human == np.arange(len(text.human))).sum())
     genes, loadings = tensors["genes"].astype(np.int64), tensors["loadings"].astype(np.float32)

@@ -129,15 +129,19 @@ class Annotator:
         """Write into a folder that exists."""
         from safetensors.numpy import save
 
+        # A copy: saving must not change the annotator in memory, whose digest is of the model before.
         reference = dict(self.reference)
         if self.tuned is not None:
             self.tuned.save(folder / MODEL)
+            # The digest of what is read back, lest a tuned model that saves differently be refused at its
+            # first use.
             reference["digest"] = _digest(loaded_for(self.modality, folder / MODEL))
         pack = _pack_one if "per_residue" in self.embedding else _pack_many
         content, arrays = pack(self, reference)
         (folder / ARRAYS).write_bytes(
             save({name: np.ascontiguousarray(each) for name, each in arrays.items()})
         )
+        # The arrays are sealed through the JSON file, so that files of two annotators cannot be mixed.
         content = sealed({**content, "digests": digests_of(folder, [ARRAYS])})
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
@@ -305,6 +309,7 @@ def reference_of(model: Any, given: Any) -> dict[str, Any]:
     """
     name = model.name
     if isinstance(given, str | Path):
+        # Absolute, since the annotator may be used from another working directory.
         name = str(Path(given).resolve()) if Path(given).is_dir() else str(given)
     facts = plain(model.describe())
     return {"name": name, "digest": _digest(model), "facts": facts}
@@ -334,6 +339,7 @@ def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
             f"the annotator {folder} was made with the model {name}, which cannot be loaded ({error}); "
             "say where it is (`model`)"
         ) from error
+    # Such heads would change what the folder embeds as, and the digest below would not say why.
     if trained and loaded.heads is not None:
         raise CheckpointError(
             f"the annotator {folder} was trained by an earlier biolm, whose heads stood inside the model; "
@@ -349,6 +355,7 @@ def _model(folder: Path, content: Mapping[str, Any], given: Any) -> Any:
 
 def _head(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> Head:
     own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    # A file written elsewhere may hold such a class, whose cells would be read as unknown.
     refuse_unknown(entry["classes"], f"label {entry['label']!r} of the annotator")
     frozen = frozen_of(entry, own, len(entry["classes"]))
     return Head(entry["label"], tuple(entry["classes"]), frozen, entry["report"])

@@ -29,6 +29,7 @@ def probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDAr
     [[0.5, 0.5]]
     """
     scaled = logits / temperature
+    # Less the maximum: exp of a logit above 709 would overflow.
     scaled = np.exp(scaled - scaled.max(1, keepdims=True))
     return np.asarray(scaled / scaled.sum(1, keepdims=True))
 
@@ -51,6 +52,7 @@ def temperature_of(logits: NDArray[np.float64], codes: NDArray[np.int64]) -> flo
         right = probabilities(logits, float(np.exp(log_temperature)))[rows, codes]
         return float(-np.log(np.maximum(right, 1e-12)).mean())
 
+    # In logarithms, so that halving and doubling a temperature are steps of one size.
     low, high = np.log(_RANGE)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 

@@ -136,6 +136,7 @@ class Calls:
         names = list(dict.fromkeys(coarse[name] for name in self.head.classes))
         places = np.array([names.index(coarse[name]) for name in self.head.classes])
         sums = np.stack([self.probabilities[:, places == k].sum(1) for k in range(len(names))], axis=1)
+        # A cell that wavers between two kinds of T cell is a sure T cell, so confidence is that of the sum.
         low = self._rejected(self._novelty_at(sums.max(1)))
         return Coded(np.where(low, len(names), sums.argmax(1)), np.array([*names, UNKNOWN]))
 
@@ -144,6 +145,7 @@ class Calls:
         return np.where(np.isnan(confidence), np.float32(np.nan), score)
 
     def _rejected(self, novelty: NDArray[np.float32]) -> NDArray[np.bool_]:
+        # A cell without counts is unknown even where nothing is to be rejected: it has no likeliest class.
         return np.isnan(novelty) | ((novelty > 1) & self.rejects)
 
     @property
@@ -180,6 +182,7 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
     """
     names = [default_key(head.label) for head in annotator.heads]
     if settings.key is not None:
+        # `key` names one result; the others keep names that tell which label they are of.
         names[0] = settings.key
     if "cell_type" in names:
         raise ConfigError("cell_type is kept for labels that people gave; choose another key (`key`)")
@@ -214,6 +217,7 @@ def additions(
     ):
         called = Calls(key, head, whole, judged.far[:, place], judged.near[:, place], settings.reject)
         _warn_of_shift(called)
+        # Only the first label is rolled up: the ontology names its classes, not those of the others.
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
         added = called.additions(_record(annotator, called))

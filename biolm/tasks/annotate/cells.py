@@ -60,7 +60,7 @@ class CellTraining(RowTraining):
     @cached_property
     def table(self) -> Any:
         """``(n, g)`` log-normalised expression."""
-        return log_normalised(self.held.counts)
+        return log_normalised(self.labelled.counts)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -73,7 +73,7 @@ class CellTraining(RowTraining):
             return super().inputs()
         from biolm.training.linear_start import Inputs
 
-        places, model, options = np.arange(len(self.held) + 1), self.model, self._options
+        places, model, options = np.arange(len(self.labelled) + 1), self.model, self._options
         return Inputs(
             tokens=self.tokens,
             samples=places[:-1],
@@ -83,8 +83,8 @@ class CellTraining(RowTraining):
 
     def vectors(self, model: Any) -> NDArray[np.float32]:
         """``(n, d)`` vectors of a model that was trained further."""
-        found: NDArray[np.float32] = model.embed_tokens(self.tokens, self._options)
-        return found
+        vectors: NDArray[np.float32] = model.embed_tokens(self.tokens, self._options)
+        return vectors
 
     @property
     def _options(self) -> EmbedOptions:
@@ -94,8 +94,8 @@ class CellTraining(RowTraining):
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with these heads, the genes of the cells and how they were found."""
         annotator = super().annotator(reference, heads, **trained)
-        job, held = self.job, self.held
-        assert held.vocabulary is not None
+        job, labelled = self.job, self.labelled
+        assert labelled.vocabulary is not None
         reading = {
             "matrix": job.source.matrix,
             "genes": job.match.report.as_dict(),
@@ -105,7 +105,7 @@ class CellTraining(RowTraining):
             annotator,
             factors=self.factors,
             embedding={**annotator.embedding, "match": self.settings.match},
-            space=ExpressionSpace.of(held.vocabulary, held.counts),
+            space=ExpressionSpace.of(labelled.vocabulary, labelled.counts),
             facts=plain({**annotator.facts, **reading}),
         )
 
@@ -133,15 +133,17 @@ class CellKind(RowKind):
         rows = chosen_rows(every, settings)
         if settings.method in TRAINED:
             check_trainable(model, settings)
+        # Only the rows that are used: embedding is what takes the time.
         job = prepare(ChosenCells(source, rows), model, settings)
         job = settled(job)
+        # Classes keep their codes when rows are left out, so codes of all columns stay comparable.
         labels = tuple(column.take(rows) for column in every)
-        held = read_training(job, labels, settings)
+        labelled = read_training(job, labels, settings)
         space = factor_space(model, job.source, settings) if settings.reject else None
         if space is not None:
-            held = replace(held, factors=space.place_all(job.source, held.vectors))
+            labelled = replace(labelled, factors=space.place_all(job.source, labelled.vectors))
         facts = None if space is None else space.facts
-        return CellTraining(job=job, held=held, settings=settings, unit=modality.reads, factors=facts)
+        return CellTraining(job=job, labelled=labelled, settings=settings, unit=modality.reads, factors=facts)
 
     def columns(self, source: Any) -> Sequence[str]:
         """Columns of ``obs``."""
@@ -161,14 +163,16 @@ class CellKind(RowKind):
         space, reads = annotator.space, annotator.reads_genes
         if space is None or not (reads or annotator.reads_factors):
             return None, annotator.heads
+        # Heads that read vectors alone need no shared genes; the novelty score asks for them and may go
+        # without.
         match = _matched(space, source, settings, settings.minimum_match if reads else 0)
         present = space.present(match)
-        held = float(space.share[present].sum())
-        if held < _ENOUGH:
+        covered = float(space.share[present].sum())
+        if covered < _ENOUGH:
             log.warning(
                 "the query's genes make up %.0f %% of the counts of the training cells; too few to find "
                 "novel cells by their distance, so only uncertain ones are unknown",
-                100 * held,
+                100 * covered,
             )
         if reads and present.mean() < _FEW:
             log.warning(
@@ -176,7 +180,7 @@ class CellKind(RowKind):
                 100 * present.mean(),
                 f"{len(present):,}",
             )
-        heads = [_lacking(head, present, space, held >= _ENOUGH) for head in annotator.heads]
+        heads = [_lacking(head, present, space, covered >= _ENOUGH) for head in annotator.heads]
         return match if reads else None, heads
 
     def space(
@@ -217,8 +221,10 @@ def _lacking(head: Head, present: NDArray[np.bool_], space: ExpressionSpace, dis
     scorer, distance, novelty = head.frozen.scorer, head.frozen.distance, head.frozen.novelty
     if not distant:
         distance = None
+        # Without the space the score falls back to doubt alone, whose scale was kept for this.
         novelty = None if novelty is None else replace(novelty, space=None)
     if isinstance(scorer, LinearMap) and scorer.reads_genes:
+        # The weights of missing genes pass to the ones that vary with them; zeros would shift every logit.
         genes, bias = space.without(present, scorer.genes)
         scorer = LinearMap(scorer.vectors, genes, scorer.bias + bias)
     if distance is not None:

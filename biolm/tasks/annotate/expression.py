@@ -134,6 +134,8 @@ class ExpressionSpace:
             ``(m, c)`` weights of a classifier that was trained on all.
         """
         kept, lacked = self.loadings[present].astype(float), self.loadings[~present].astype(float)
+        # Posterior mean of the missing genes under a factor model (Tipping and Bishop 1999), as weights on
+        # the rest.
         precision = kept.T @ kept + self.noise * np.eye(kept.shape[1])
         # Weights that the lacked genes hand over to the held ones.
         passed = kept @ np.linalg.solve(precision, lacked.T @ genes[~present])
@@ -158,6 +160,7 @@ class ExpressionSpace:
         match
             Their genes in the vocabulary.
         """
+        # A panel holds a part of the counts: scaled to the full total, its genes would seem overexpressed.
         total = TOTAL * float(self.share[self.present(match)].sum())
         return log_normalised(counts_in(block, match, len(self.vocabulary)), total)
 
@@ -173,6 +176,7 @@ def variable_genes(table: Any, count: int = _VARIABLE) -> NDArray[np.intp]:
         How many genes.
     """
     mean, power = (np.asarray(each.mean(0)).ravel() for each in (table, table.multiply(table)))
+    # Negative variance sorted stably, so that of equally variable genes the first win on every machine.
     return np.sort(np.argsort(mean**2 - power, kind="stable")[:count])
 
 
@@ -199,6 +203,7 @@ def gene_names(columns: Mapping[str, NDArray[np.str_]], match: GeneMatch) -> lis
     """
     best = columns[match.report.column]
     index = columns.get("index", best)
+    # A gene that the best column leaves blank still has its name of the index.
     names = (a or b for a, b in zip(best.tolist(), index.tolist(), strict=True))
     return list(dict.fromkeys(name for name in names if name))
 
@@ -223,6 +228,7 @@ def counts_in(block: CellBlock, match: GeneMatch, genes: int) -> Any:
     matrix = csr_matrix(
         (block.data[known].astype(np.float32), target[known], starts[block.indptr]), (len(block), genes)
     )
+    # Two columns may stand for one gene (versions of an Ensembl id).
     matrix.sum_duplicates()
     return matrix
 
@@ -240,6 +246,7 @@ def log_normalised(counts: Any, total: float = TOTAL) -> Any:
     from scipy.sparse import csr_matrix
 
     sums = np.asarray(counts.sum(1), dtype=np.float64).ravel()
+    # Empty cells are divided by 1 and stay zero.
     factors = total / np.where(sums > 0, sums, 1.0)
     values = np.log1p(counts.data * np.repeat(factors, np.diff(counts.indptr)))
     return csr_matrix((values.astype(np.float32), counts.indices, counts.indptr), counts.shape)

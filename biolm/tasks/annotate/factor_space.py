@@ -56,6 +56,7 @@ class FactorSpace:
         vectors
             ``(n, d)`` of the annotator's model.
         """
+        # What the model made already is not computed again.
         return self.cut(vectors) if self.own else self.model.placed(block, self.match)
 
     def cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,11 +104,13 @@ def factor_space(
         match = used.vocabulary.match(
             source.gene_columns(), column=settings.gene_column, minimum=0, species=settings.species
         )
+        # Asked for its error alone: a panel too small is noticed before the job, and not in its first block.
         used.panel(match)
     except GeneMatchError as error:
         log.warning("novel cells are found without their distance in factor space: %s", error)
         return None
     space = FactorSpace(used, match, used is model)
+    # Distances in another model's factors have another scale, so the stored cut-off would mean nothing.
     if known is not None and known["digest"] != space.facts["digest"]:
         raise CheckpointError(
             "the annotator finds novel cells by another factor model than the one of this biolm; "

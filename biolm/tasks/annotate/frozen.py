@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.scoring.quality import macro_f1
-from biolm.scoring.splits import Split, kfold
+from biolm.scoring.splits import Split
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.distance import Distance, Space, fit_space, most_components
+from biolm.tasks.annotate.inner_folds import best_members, folds_of, seen_classes
 from biolm.tasks.annotate.linear import LinearMap, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
 from biolm.tasks.annotate.novelty import HeldOut, Novelty, doubt_of
@@ -28,7 +27,6 @@ from biolm.tasks.annotate.settings import FitSettings
 __all__ = [
     "Frozen",
     "chosen_on_enough",
-    "fit_frozen",
     "fit_novelty",
     "fit_recipe",
     "fit_variants",
@@ -44,11 +42,8 @@ OFFERED = {
 }
 # Spaces in which novel cells are looked for.
 SPACES = {"embedding": ("vectors",), "expression": ("genes",), "joint": ("vectors", "genes")}
-_MANY = 1000
 # Cells from which what is chosen on four fifths of them holds for all.
 _ENOUGH_CELLS = 4000
-# Fraction of cells whose class a fold of whole batches must have learned, for batches to be held out.
-_ENOUGH_KNOWN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +83,29 @@ class Frozen:
         return self.novelty is not None and self.novelty.space is not None
 
     def far(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n,)`` Mahalanobis' distance from the training cells over its limit; zero where there is none."""
+        """``(n,)`` Mahalanobis' distance from the training cells over its limit; zero where there is none.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, d)`` of the model.
+        table
+            Sparse ``(n, m)`` log-normalised expression, or k-mers; None where nothing reads it.
+        """
         if self.distance is None:
             return np.zeros(len(vectors))
         return self.distance.novelty(vectors, table)
 
     def near(self, factors: NDArray[np.float32] | None, cells: int) -> NDArray[np.float32]:
-        """``(n,)`` distance from the training cells in factor space; NaN where it is not known."""
+        """``(n,)`` distance from the training cells in factor space; NaN where it is not known.
+
+        Parameters
+        ----------
+        factors
+            ``(n, w)`` places in factor space; None for rows that have none.
+        cells
+            Their number ``n``.
+        """
         if factors is None or self.novelty is None or self.novelty.space is None:
             return np.full(cells, np.nan, np.float32)
         return self.novelty.space.distances(factors, None).astype(np.float32)
@@ -118,42 +129,38 @@ class Frozen:
         return np.asarray(doubt, np.float32) if self.novelty is None else self.novelty.score(doubt, near)
 
     def novelty_of(self, points: Points, confidence: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """``(n,)`` novelty of cells in memory, of which ``confidence (n,)`` is known."""
+        """``(n,)`` novelty of cells in memory.
+
+        Parameters
+        ----------
+        points
+            The cells.
+        confidence
+            ``(n,)`` probability of the likeliest class of each.
+        """
         near = self.near(points.factors, len(points.codes))
         return self.score(confidence, self.far(points.vectors, points.table), near)
 
     def probabilities(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n, c)`` calibrated probabilities."""
+        """``(n, c)`` calibrated probabilities.
+
+        Parameters
+        ----------
+        vectors, table
+            As of :meth:`far`.
+        """
         return probabilities(self.scorer.logits(vectors, table), self.temperature)
-
-
-def fit_frozen(points: Points, settings: FitSettings) -> Frozen:
-    """Choose members, temperature and threshold by cross-validation, then fit on all cells of ``points``.
-
-    Where cross-validation is impossible (one cell of a class), all members that are offered are used,
-    probabilities are not calibrated and no cell is unknown.
-
-    Parameters
-    ----------
-    points
-        Training cells.
-    settings
-        Choices of the job.
-
-    Raises
-    ------
-    InputError
-        If the cells are of one class.
-    """
-    return fit_variants(points, settings, [settings.features])[settings.features]
 
 
 def fit_variants(
     points: Points, settings: FitSettings, features: Sequence[str], *, distances: bool = True
 ) -> dict[str, Frozen]:
-    """As :func:`fit_frozen`, for several kinds of features at the price of the largest.
+    """Choose members, temperature and threshold by cross-validation, then fit on all cells of ``points``.
 
-    Without ``distances`` confidence alone says what is unknown, and takes the whole of ``settings.reject``.
+    Several kinds of features come at the price of the largest. Where cross-validation is impossible (one
+    cell of a class), all members that are offered are used, probabilities are not calibrated and no cell is
+    unknown. Without ``distances`` confidence alone says what is unknown, and takes the whole of
+    ``settings.reject``.
 
     Parameters
     ----------
@@ -165,45 +172,55 @@ def fit_variants(
         Kinds of features, one annotator each.
     distances
         Whether distances to training cells count too; else confidence alone says what is unknown.
+
+    Raises
+    ------
+    InputError
+        If the cells are of one class.
     """
     if len(np.unique(points.codes)) < 2:
         raise InputError("the training cells hold one class; an annotator needs at least two to tell apart")
     offered = {kind: ("neighbours",) if settings.method == "knn" else OFFERED[kind] for kind in features}
     every = list(dict.fromkeys(name for names in offered.values() for name in names))
-    folds, instead = _folds(points, settings.seed)
+    folds, instead = folds_of(points, settings.seed)
     whole = {name: fit_recipe(points, [name], settings) for name in every}
     measured = bool(distances and folds and settings.reject)
-    wanted = {kind: _spaces(kind, settings) for kind in features} if measured else {}
+    spaces_of = {kind: SPACES["embedding" if settings.method == "knn" else kind] for kind in features}
+    wanted = spaces_of if measured else {}
+    # Confidence and distance each reject on their own account, so each gets half of the promised loss.
     share = settings.reject / 2 if measured else settings.reject
     kinds = list(dict.fromkeys(each for names in wanted.values() for each in names))
+    # Folds are smaller than the whole, and limits set with fewer components would not fit more of them.
     most = _most_components(points, folds)
     spaces = {kind: fit_space(points, kind, most) for kind in kinds}
     closeness = ["factors"] if measured and points.factors is not None else []
+    # The limits must come from cells that the distance was not fitted on: training cells lie nearer.
     parts, far = _held_out(points, every, [*kinds, *closeness], folds, settings)
     near = far.get("factors")
-    known = _known(points, folds)
-    found = {}
+    known = seen_classes(points, folds)
+    fitted = {}
     for kind, names in offered.items():
         recipe, temperature, threshold, distance, novelty = names, 1.0, 0.0, None, None
         if folds:
             seen = np.concatenate([split.test for split in folds])
-            recipe = _best({name: parts[name] for name in names}, points.codes, seen)
+            recipe = best_members({name: parts[name] for name in names}, points.codes, seen)
             logits = np.mean([parts[name] for name in recipe], axis=0)[seen]
             temperature = temperature_of(logits, points.codes[seen])
             confidence = probabilities(logits, temperature).max(1)
+            # Temperature before threshold: the threshold is one of calibrated confidence.
             threshold = threshold_of(confidence, share)
             if kind in wanted:
-                held = np.stack([far[each] for each in wanted[kind]], axis=1)[seen]
-                distance = Distance.limited([spaces[each] for each in wanted[kind]], held, share)
-                doubt = doubt_of(confidence, threshold, distance.over_limits(held))
+                unseen = np.stack([far[each] for each in wanted[kind]], axis=1)[seen]
+                distance = Distance.limited([spaces[each] for each in wanted[kind]], unseen, share)
+                doubt = doubt_of(confidence, threshold, distance.over_limits(unseen))
                 close = None if near is None else near[seen]
                 novelty = fit_novelty(points, points.take(seen), known[seen], doubt, close, settings, instead)
         maps = [whole[name] for name in recipe]
         scorer = (
             maps[0] if len(maps) == 1 else mean_map([each for each in maps if isinstance(each, LinearMap)])
         )
-        found[kind] = Frozen(scorer, recipe, temperature, threshold, distance, novelty)
-    return found
+        fitted[kind] = Frozen(scorer, recipe, temperature, threshold, distance, novelty)
+    return fitted
 
 
 def fit_recipe(points: Points, recipe: Sequence[str], settings: FitSettings) -> LinearMap | Neighbours:
@@ -239,6 +256,7 @@ def refit(frozen: Frozen, points: Points, settings: FitSettings) -> Frozen:
         Choices of the job.
     """
     fitted = respaced(frozen, points)
+    # Calibration stays too, since logits of cells that were learned from are overconfident.
     return replace(fitted, scorer=fit_recipe(points, frozen.recipe, settings))
 
 
@@ -255,7 +273,7 @@ def chosen_on_enough(points: Points, seed: int) -> bool:
         Of the folds.
     """
     enough = points.batches is None and len(points.codes) >= _ENOUGH_CELLS
-    return enough and bool(_folds(points, seed)[0])
+    return enough and bool(folds_of(points, seed)[0])
 
 
 def respaced(frozen: Frozen, points: Points) -> Frozen:
@@ -270,6 +288,7 @@ def respaced(frozen: Frozen, points: Points) -> Frozen:
     """
 
     def again(space: Space) -> Space:
+        # The limit stays: it was set on held-out cells, of which there are none here.
         return replace(fit_space(points, space.kind, space.axes.shape[1]), limit=space.limit)
 
     distance, novelty = frozen.distance, frozen.novelty
@@ -282,7 +301,7 @@ def respaced(frozen: Frozen, points: Points) -> Frozen:
 
 def fit_novelty(
     points: Points,
-    held: Points,
+    tested: Points,
     known: NDArray[np.bool_],
     doubt: NDArray[np.float64],
     near: NDArray[np.float64] | None,
@@ -295,7 +314,7 @@ def fit_novelty(
     ----------
     points
         Training cells.
-    held
+    tested
         The ``h`` cells that were held out.
     known
         ``(h,)`` those that were held out from others of their class.
@@ -308,40 +327,10 @@ def fit_novelty(
     """
     if not known.any():
         return None
-    groups = None if instead or held.batches is None else held.batches[known]
+    groups = None if instead or tested.batches is None else tested.batches[known]
     scores = HeldOut(doubt[known], None if near is None else near[known], groups)
     space = None if near is None else fit_space(points, "factors")
     return Novelty.set_on(scores, space, settings.reject, instead)
-
-
-def _folds(points: Points, seed: int) -> tuple[list[Split], str]:
-    """Folds that keep batches and copies together, and why cells were dealt where batches should have been.
-
-    None where a class is too small.
-    """
-    present = np.bincount(points.codes, minlength=points.n_classes)
-    count = min(3 if len(points.codes) >= _MANY else 5, int(present[present > 0].min()))
-    names, instead = points.codes.astype(str), ""
-    if points.batches is not None:
-        instead = "there is one batch among the training rows"
-        if len(np.unique(points.batches)) > 1:
-            folds = kfold(names, folds=max(count, 2), groups=points.batches, copies=points.copies, seed=seed)
-            folds = [split for split in folds if len(np.unique(points.codes[split.train])) > 1]
-            if _known(points, folds).mean() >= _ENOUGH_KNOWN:
-                return folds, ""
-            instead = "most classes lie in one batch each"
-    if count < 2:
-        return [], instead
-    folds = kfold(names, folds=count, copies=points.copies, seed=seed)
-    return [split for split in folds if len(np.unique(points.codes[split.train])) > 1], instead
-
-
-def _known(points: Points, folds: Sequence[Split]) -> NDArray[np.bool_]:
-    """``(n,)`` cells that a fold tests after others of their class."""
-    found = np.zeros(len(points.codes), bool)
-    for split in folds:
-        found[split.test] = np.isin(points.codes[split.test], points.codes[split.train])
-    return found
 
 
 def _held_out(
@@ -369,24 +358,6 @@ def _held_out(
     return logits, far
 
 
-def _spaces(kind: str, settings: FitSettings) -> tuple[str, ...]:
-    return SPACES["embedding" if settings.method == "knn" else kind]
-
-
 def _most_components(points: Points, folds: Sequence[Split]) -> int:
     """Components that the smallest fold can tell: a distance grows with their number, so all have as many."""
     return most_components(min([len(split.train) for split in folds], default=len(points.codes)))
-
-
-def _best(
-    parts: dict[str, NDArray[np.float64]], codes: NDArray[np.int64], seen: NDArray[np.int64]
-) -> tuple[str, ...]:
-    """The set of members whose mean has the highest macro-F1; of equals the smallest, then the first."""
-    names = list(parts)
-    sets = [chosen for size in range(1, len(names) + 1) for chosen in combinations(names, size)]
-
-    def score(chosen: tuple[str, ...]) -> float:
-        called = np.mean([parts[name] for name in chosen], axis=0)[seen].argmax(1)
-        return float(macro_f1(codes[seen], called)[0])
-
-    return max(sets, key=score)

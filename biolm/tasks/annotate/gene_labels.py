@@ -222,6 +222,7 @@ def _codes(
         if to < 0 or str(ids[to]) not in places:
             continue
         place, code = places[str(ids[to])], classes.index(given[name])
+        # Two names may resolve to one gene; that they disagree is seen only here.
         if codes[place] not in (-1, code):
             against.append(name)
         codes[place] = code
@@ -250,11 +251,14 @@ def _frozen(
     """
     known = np.flatnonzero(codes >= 0)
     truth = codes[known]
+    # Genes that share a vector (paralogs, one text) would be learned and tested at once; they count as
+    # copies.
     same = np.unique(vectors[known], axis=0, return_inverse=True)[1].reshape(-1)
     unseen = np.zeros((len(known), len(classes)))
     by_method: dict[str, NDArray[np.float64]] = {"majority class": np.zeros_like(unseen)}
     if levels is not None:
         by_method["expression level"] = np.zeros_like(unseen)
+    # Folds hold whole groups of copies, so a class has as many units as it has different vectors.
     units = truth[np.unique(same, return_index=True)[1]]
     folds = min(5, int(np.bincount(units, minlength=len(classes)).min()))
     if folds < 2:
@@ -269,6 +273,7 @@ def _frozen(
             by_method["expression level"][split.test] = level.predict_proba(levels[known][split.test])
     temperature = temperature_of(unseen, truth)
     called = probabilities(_logits(vectors, codes, known, len(classes)), temperature)
+    # Labelled genes get what was said while they were held out, so that no call is a memory.
     called[known] = probabilities(unseen, temperature)
     rows = [row("biolm linear", truth, called[known], settings.seed)]
     rows += [row(name, truth, values, settings.seed) for name, values in by_method.items()]
@@ -323,6 +328,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
         job: CellEmbedding = prepare(source, reader, settings)
         tokens = read_tokens(job)
     token_ids = np.asarray(reader.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked above
+    # From token id to gene: special tokens have none and keep -1.
     place = np.full(reader.core.config.vocab_size, -1, np.int64)
     place[token_ids] = np.arange(len(token_ids))
     rows = np.unique(place[tokens.ids])
@@ -332,6 +338,7 @@ def _trained(given: Mapping[str, str], data: Any, model: CellModel, settings: Fi
     known = np.flatnonzero(codes >= 0)
     split = holdout(codes[known].astype(str), share=settings.test_share, seed=settings.seed)
     values = np.full(len(place), IGNORED, np.int64)
+    # Held-out genes keep IGNORED: their tokens are read as context and never learned from.
     values[token_ids[rows[known[split.train]]]] = codes[known[split.train]]
     column = LabelColumn(values=values, classes=classes, level="vocabulary")
     objective = {"objective": "classify", "column": "gene", "level": "token", "class_weights": "balanced"}

@@ -168,6 +168,7 @@ def coded(
     if len(classes) < 2:
         content = f"only '{classes[0]}'" if len(classes) else "no value"
         raise InputError(f"{where} holds {content}; an annotator needs at least two classes to tell apart")
+    # A lone cell is on one side only, so its class is either never learned or never tested.
     if sizes.min() < 2:
         lone = classes[sizes == 1]
         shown = ", ".join(f"'{textwrap.shorten(str(label), 30)}'" for label in lone[:5])
@@ -274,6 +275,8 @@ def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitS
     columns = source.gene_columns()
     species = [job.match.report.species] if job.match.report.species else None
     vocabulary = GeneVocabulary.of(gene_names(columns, job.match), species=species)
+    # A vocabulary of the file's own genes, not of the model: genes that the model does not know carry labels
+    # too.
     match = vocabulary.match(columns, column=settings.gene_column, minimum=0)
     from scipy.sparse import vstack
 
@@ -284,6 +287,7 @@ def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitS
         vocabulary=vocabulary,
         labels=labels,
         batches=batches,
+        # Identical cells (a store concatenated twice) on both sides of a split would make any score perfect.
         copies=copies_of(counts),
     )
 

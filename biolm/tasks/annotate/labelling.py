@@ -130,6 +130,7 @@ class Labelling:
         names = pd.Index(columns["name"]).astype(str)
         if self.per_residue:
             places = zip(names, columns["position"], strict=True)
+            # Names of rows must differ in AnnData, and a sequence has a row a letter here.
             names = pd.Index([f"{name}:{place}" for name, place in places])
         else:
             del columns["name"]
@@ -141,6 +142,7 @@ class Labelling:
         if self.classes:
             adata.obsm[f"{key}_probabilities"] = scores.astype(np.float32)
             facts = {**facts, "classes": np.array(self.classes)}
+        # None cannot be written into h5ad.
         adata.uns["biolm"] = {key: {key: value for key, value in facts.items() if value is not None}}
         return adata
 
@@ -160,6 +162,7 @@ class Labelling:
         """
         names, lengths = parts.joined("names").tolist(), parts.joined("lengths")
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # The shards kept the letters, so that merging needs no sequence file.
         block = SequenceBlock(names, [""] * len(names), np.asarray(parts.joined("letters")), offsets)
         scores = parts.joined("scores")
         if target.suffix == ".h5ad":
@@ -186,6 +189,7 @@ def scores_of(annotator: Annotator, block: SequenceBlock, settings: PredictSetti
     per_residue = bool(annotator.embedding["per_residue"])
     scorer = head.frozen.scorer
     rows = len(block.letters) if per_residue else len(block)
+    # A scorer of k-mers alone needs no forward pass; zeros have the shape that it is given.
     vectors = np.zeros((rows, model.width), np.float32)
     if scorer.reads_vectors:
         pool = annotator.embedding["pool"]

@@ -122,6 +122,7 @@ def fit_member(
     if name == "components":
         read = components_of(table) if components is None else components
     weights, bias = MEMBERS[name](read, codes, seed)
+    # A fold may lack a class, while all members answer for the same ones.
     all_bias = np.full(n_classes, UNSEEN, np.float32)
     all_bias[seen] = bias
     everything = np.zeros((width if reads_vectors else genes, n_classes), np.float32)
@@ -220,5 +221,6 @@ def _welch(table: Any, codes: NDArray[np.int64]) -> Iterator[NDArray[np.float64]
         k, rest = inside.sum(), (~inside).sum()
         own, own_powers = (np.asarray(each[inside].sum(0)).ravel() for each in (table, squares.tocsr()))
         a, b = own / k, (sums - own) / rest
+        # Variance of the mean in both groups (Welch 1947).
         spread = (own_powers / k - a**2) / k + ((powers - own_powers) / rest - b**2) / rest
         yield (a - b) / np.sqrt(np.maximum(spread, 0) + 1e-3 / len(codes))

@@ -112,6 +112,7 @@ class RowPrediction:
     def check(self, target: Path | None) -> None:
         """Protect columns of a file that biolm did not write; those in memory are looked at later."""
         if target is not None:
+            # Of no rows the names of columns are the same, so that clashes are noticed before the work.
             nothing = self._additions(())
             nothing.check_free(dict.fromkeys(self.columns), {}, overwrite=self.settings.overwrite)
 
@@ -150,6 +151,7 @@ class RowPrediction:
         added = self._additions(parts)
         adata = self.modality.writer.table(self.source, CellAdditions(), parts) if given is None else given
         added.check_free(adata.obs, adata.uns.get("biolm", {}), overwrite=self.settings.overwrite)
+        # After the check: a refused key must not cost a copy, nor leave half of the columns.
         adata = adata.copy() if copy else adata
         added.attach(adata)
         return adata
@@ -160,6 +162,7 @@ class RowPrediction:
 
 def digest_of(folder: Path) -> str:
     """What tells one annotator from another: the bytes of its files but the page."""
+    # The page holds a drawing of the same numbers; drawn anew it must not make another annotator.
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
     whole = hashlib.sha256()
     for path in files:
@@ -202,6 +205,7 @@ def merge_calls(merging: Merging) -> int:
     form = store_format(merging.target, merging.form)
     folder, modality = Path(facts["annotator"]), available()[facts.get("modality", "cells")]
     annotator = load_annotator(folder, facts["model"])
+    # Shards hold probabilities alone: cut-offs and names come from the folder, which must be the same one.
     if digest_of(folder) != job["annotator"]:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
@@ -211,6 +215,7 @@ def merge_calls(merging: Merging) -> int:
     if not writer.needs_source:
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))
         return len(judged.empty)
+    # The matrix that the shards read, so that the copy of the data is of the same cells.
     reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)

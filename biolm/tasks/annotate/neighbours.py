@@ -63,6 +63,7 @@ class Neighbours:
         k
             Neighbours that vote; all cells where there are fewer.
         """
+        # Embeddings often share a large common part, beside which all cosines are near 1.
         centre = vectors.mean(0)
         return cls(_units(vectors - centre), codes, centre, n_classes, min(k, len(codes)))
 
@@ -73,6 +74,7 @@ class Neighbours:
             part = slice(start, start + _ROWS)
             alike = _units(vectors[part] - self.centre) @ self.points.T
             nearest = np.argpartition(-alike, self.k - 1, axis=1)[:, : self.k]
+            # A vote of an unlike cell (cosine below 0) would count against its own class.
             weights = np.maximum(np.take_along_axis(alike, nearest, 1), 1e-3)
             rows = np.arange(start, start + len(alike))[:, None]
             np.add.at(votes, (rows, self.codes[nearest]), weights / weights.sum(1, keepdims=True))

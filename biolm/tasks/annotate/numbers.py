@@ -44,6 +44,7 @@ def number_row(name: str, truth: NDArray[np.float64], predicted: NDArray[np.floa
     from scipy.stats import spearmanr
 
     spread = float(((truth - truth.mean()) ** 2).sum())
+    # A rank correlation with a constant is 0/0, and scipy warns.
     constant = np.ptp(predicted) == 0 or np.ptp(truth) == 0
     errors = (truth - predicted) ** 2
     facts = {
@@ -72,9 +73,11 @@ def number_verdict(first: NumberRow, baselines: Sequence[NumberRow], *, seed: in
     """
     best = min(baselines, key=lambda row: float(row.errors.sum()))
     count = len(first.truth)
+    # The bootstrap as counts of samples: all resamples are two products of matrices.
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _SAMPLES)
     spread = np.maximum(weights @ first.truth**2 - (weights @ first.truth) ** 2 / count, 1e-12)
     gaps = weights @ (best.errors - first.errors) / spread
+    # Bonferroni over the baselines, as the best of several is partly luck.
     tail = 0.025 / len(baselines)
     low, high = np.quantile(gaps, [tail, 1 - tail])
     word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
@@ -122,6 +125,7 @@ def fit_numbers(
 def _folds(numbers: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> list[Split]:
     if len(np.unique(groups)) < _FOLDS:
         return []
+    # Folds are balanced by class, which numbers have none of: fifths of the range stand in.
     bins = np.searchsorted(np.quantile(numbers, np.linspace(0, 1, _BINS + 1)[1:-1]), numbers)
     return kfold(bins.astype(str), folds=_FOLDS, groups=groups, seed=seed)
 
@@ -144,7 +148,9 @@ def _ridge(
         return Ridge(strength, solver=solver).fit(points[rows], numbers[rows])
 
     predictions: dict[float, NDArray[np.float64]] = {}
+    # Without folds there is nothing to choose by, so the middle strength is taken.
     for strength in _STRENGTHS if folds else _STRENGTHS[2:3]:
+        # Samples that no fold tests, where there are no folds at all, count as the mean.
         predicted = np.full(len(numbers), numbers.mean())
         for split in folds:
             predicted[split.test] = fitted(split.train, strength).predict(points[split.test])

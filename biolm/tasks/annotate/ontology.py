@@ -126,6 +126,7 @@ def _obo(text: str) -> Ontology:
     synonyms: dict[str, str] = {}
     for stanza in text.split("\n[")[1:]:
         head, *lines = stanza.splitlines()
+        # Other stanzas describe relations; an obsolete term has no parents and a name that misleads.
         if head != "Term]" or "is_obsolete: true" in lines:
             continue
         pairs = [line.partition(": ")[::2] for line in lines]
@@ -133,11 +134,14 @@ def _obo(text: str) -> Ontology:
         if term is None:
             raise ValueError("a term without an id")
         names[term] = next((value.strip() for key, value in pairs if key == "name"), term)
+        # What follows "!" is a comment and "{...}" a qualifier (OBO 1.4).
         above = [value.split("!")[0].split("{")[0].strip() for key, value in pairs if key == "is_a"]
         if above:
             parents[term] = tuple(above)
         for key, value in pairs:
             if key == "synonym" and '" EXACT' in value:
+                # The first term keeps a synonym that several claim; related or broader synonyms are not
+                # names.
                 synonyms.setdefault(value.split('"')[1], term)
     return Ontology(names, parents, synonyms)
 

@@ -50,6 +50,7 @@ def frozen_of(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_cl
     n_classes
         Of the label.
     """
+    # A copy, out of which distance and novelty take theirs; what is left is the scorer's.
     own = dict(arrays)
     distance = Distance.joined(entry.get("distance", ()), own)
     novelty = Novelty.joined(entry["novelty"], own) if "novelty" in entry else None

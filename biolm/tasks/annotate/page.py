@@ -80,6 +80,7 @@ def _classes(names: tuple[str, ...], counts: Any) -> list[ClassScore]:
         hits, cells, called = (
             int(each) for each in (counts[place, place], counts[place].sum(), counts[:, place].sum())
         )
+        # A class that no held-out cell has was not tested, and 0 would say that it was missed.
         if cells:
             precision = hits / called if called else 0.0
             scores.append(ClassScore(name, precision, hits / cells, 2 * hits / (called + cells), cells))

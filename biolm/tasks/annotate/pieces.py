@@ -72,6 +72,7 @@ def _vectors(model: SequenceModel, core: Transformer, batch: Batch, options: Seq
     from biolm.models.running import pooled
 
     how = options.pool or model.pools[0]
+    # Those pools take a special token itself; means leave special tokens out.
     skip = (0, 0) if how in ("cls", "last") else model.preprocessor.special
     return pooled(core, batch, model.hidden_state, options, how, skip)
 
@@ -86,14 +87,17 @@ def _letters(model: SequenceModel, core: Transformer, batch: Batch, options: Seq
     starts, ends = batch.offsets[:-1].long(), batch.offsets[1:].long()
     place = torch.arange(len(batch.ids), device=batch.ids.device)
     owner = torch.repeat_interleave(torch.arange(len(batch), device=place.device), ends - starts)
+    # Samples are letters, and special tokens stand for none.
     inner = (place >= starts[owner] + before) & (place < ends[owner] - after)
     return states_of(core, batch, model.hidden_state, options)[inner]
 
 
 def _pieces(block: SequenceBlock, model: SequenceModel) -> tuple[Tokens, NDArray[np.int64]]:
     """Tokens of ``p`` pieces, and the sequence that each belongs to."""
+    # Room for the special tokens, which every piece gets again.
     longest = (model.max_length or _LONGEST) - sum(model.preprocessor.special)
     width = longest * model.tokenizer.stride
+    # An empty sequence is one piece still, so that places in the table stay aligned.
     counts = np.maximum(-(-block.lengths // width), 1)
     owner = np.repeat(np.arange(len(block)), counts)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -85,6 +85,7 @@ def predict(
     given: Any = None if isinstance(data, str | Path) else data
     with modality.open(data, settings) as source:
         work = kind_of(modality).prediction(modality, source, used, settings)
+        # Clashing keys and formats are noticed before precision is measured, which takes a while.
         work.check(None)
         work = _settled(work, None)
         parts = [work.compute(block) for block in work.blocks(0, len(work.ends) - 1)]
@@ -165,6 +166,7 @@ def annotate_file(
     kind = kind_of(modality)
     form, endings = kind.form(target, settings)
     check_outputs(target, endings, settings)
+    # Merging reads the annotator again, in another process, by the path that the shard recorded.
     in_memory = isinstance(annotator, Annotator) or not isinstance(model, str | Path | None)
     if settings.shard and kind.rereads and in_memory:
         raise ConfigError("a shard is merged with the annotator of a folder; save it and give the folder")
@@ -215,6 +217,7 @@ def _opened(annotator: str | Path | Annotator, model: Any, modality: Modality) -
         If it names another kind of data.
     """
     used = annotator if isinstance(annotator, Annotator) else load_annotator(annotator, model)
+    # Before any reading: the heads would fail later with a width that tells the user nothing.
     if used.modality != modality.reads:
         named = "the annotator" if isinstance(annotator, Annotator) else str(annotator)
         raise CheckpointError(f"{named} holds no annotator of {modality.reads}: it names {used.modality}")

@@ -45,7 +45,7 @@ class RowTraining:
     ----------
     job
         Rows and model.
-    held
+    labelled
         The labelled rows.
     settings
         The user's choices.
@@ -54,7 +54,7 @@ class RowTraining:
     """
 
     job: Any
-    held: Labelled
+    labelled: Labelled
     settings: FitSettings
     unit: str
     compared: ClassVar[tuple[str, ...]] = ("majority class",)
@@ -68,16 +68,16 @@ class RowTraining:
     @property
     def columns(self) -> Sequence[Labels]:
         """What is learned."""
-        return self.held.labels
+        return self.labelled.labels
 
     @property
     def table(self) -> Any:
         """Sparse ``(n, m)``: what is read beside the vectors."""
-        return self.held.counts
+        return self.labelled.counts
 
     def points(self, column: Labels) -> Points:
         """What a frozen method learns a column from."""
-        labelled, classes = self.held, len(column.classes)
+        labelled, classes = self.labelled, len(column.classes)
         return Points(
             labelled.vectors,
             self.table,
@@ -90,7 +90,7 @@ class RowTraining:
 
     def split(self, column: Labels) -> Split:
         """Rows to learn from and to measure on; batches and copies stay whole."""
-        labelled, names = self.held, column.codes.astype(str)
+        labelled, names = self.labelled, column.codes.astype(str)
         return holdout(
             names,
             share=self.settings.test_share,
@@ -101,11 +101,11 @@ class RowTraining:
 
     def baselines(self, column: Labels, split: Split) -> list[Row]:
         """Scores of the baselines on the same split."""
-        return baseline_rows(self.held.counts, column.codes, split, self.compared, self.settings.seed)
+        return baseline_rows(self.labelled.counts, column.codes, split, self.compared, self.settings.seed)
 
     def about(self, column: Labels, split: Split) -> dict[str, Any]:
         """What was split, and how."""
-        labelled, unit = self.held, self.unit
+        labelled, unit = self.labelled, self.unit
         sizes = np.bincount(column.codes, minlength=len(column.classes))
         facts: dict[str, Any] = {
             unit: len(labelled),
@@ -139,11 +139,11 @@ class RowTraining:
         """What fine-tuning reads: the vectors as they are."""
         from biolm.training.linear_start import Vectors
 
-        return Vectors(self.held.vectors)
+        return Vectors(self.labelled.vectors)
 
     def vectors(self, model: Any) -> NDArray[np.float32]:  # noqa: ARG002  # of cells that of another model
         """``(n, d)`` vectors of a model that was trained further; here those that there are."""
-        return self.held.vectors
+        return self.labelled.vectors
 
     def annotator(self, reference: Mapping[str, Any], heads: Sequence[Head], **trained: Any) -> Annotator:
         """The annotator with these heads."""
@@ -199,6 +199,7 @@ class RowKind:
         rows = chosen_rows(every, settings)
         job = settled(modality.embedding(source, model, settings, None))
         parts = [job.compute(block)["vectors"] for block in job.blocks(0, len(job.ends) - 1)]
+        # Every row is embedded: models of groups (tissue, time) read rows that have no label.
         vectors = np.concatenate(parts)[rows]
         labelled = Labelled(
             vectors=vectors,
@@ -206,9 +207,10 @@ class RowKind:
             vocabulary=None,
             labels=tuple(column.take(rows) for column in every),
             batches=batches_in(list(offered), lambda name: offered[name][rows], settings.batch),
+            # Rows without counts can only be told to be copies by their vectors.
             copies=np.unique(vectors, axis=0, return_inverse=True)[1].reshape(-1),
         )
-        return RowTraining(job=job, held=labelled, settings=settings, unit=modality.reads)
+        return RowTraining(job=job, labelled=labelled, settings=settings, unit=modality.reads)
 
     def form(self, target: Path, settings: PredictSettings) -> tuple[str, tuple[str, ...]]:
         """``h5ad`` or ``zarr``."""
@@ -306,6 +308,7 @@ def names_in(wanted: Wanted, modality: Modality) -> Sequence[str]:
 
 def _as_fitted(settings: PredictSettings, annotator: Annotator) -> PredictSettings:
     """The settings with what the annotator's vectors were made with."""
+    # Annotators of cells record how genes were matched; those of other rows have none.
     fitted: dict[str, Any] = {"match": "resolve", **annotator.embedding}
     if settings.match not in ("resolve", fitted["match"]):
         raise ConfigError(

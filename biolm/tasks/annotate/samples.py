@@ -76,6 +76,7 @@ class Samples:
 
     def split(self, settings: FitSettings) -> Split:
         """Sequences to learn from and those to evaluate on, with the labels as even as may be."""
+        # A sequence of many residues has many labels, so there is nothing to keep even.
         names = np.zeros(len(self.block)) if self.per_residue else self.values
         if not self.classes and not self.per_residue:
             names = np.searchsorted(np.quantile(names, np.linspace(0, 1, _BINS + 1)[1:-1]), names)
@@ -128,6 +129,7 @@ def read_block(
             f"every record of {source.label} was left out; read unknown residues or bases as such "
             "(`letters='unknown'`)"
         )
+    # Of letters that were left out their labels must go too; of a name that occurs twice nobody knows which.
     spans = zip(whole.names, whole.offsets[:-1].tolist(), whole.offsets[1:].tolist(), strict=True)
     times = Counter(whole.names)
     return block, {name: kept[a:b] for name, a, b in spans if times[name] == 1 and not kept[a:b].all()}
@@ -163,6 +165,7 @@ def read_samples(
     """
     whole, shortened = read_block(source, model, settings.letters, Tally() if tally is None else tally)
     table = read_label_table(labels, whole.names)
+    # Files of name and string (FASTA of labels) have no header, so any name means their one column.
     if label not in table.columns and tuple(table.columns) == (STRINGS,):
         label = STRINGS
     texts = table.column(label)
@@ -172,6 +175,7 @@ def read_samples(
             "classes, or learn a label for each letter (`per_residue=True`)"
         )
     left_out = [*_MISSING, *settings.leave_out]
+    # An empty record has no vector to learn from.
     kept = np.flatnonzero(~np.isin(texts, left_out) & (whole.lengths > 0))
     kept = _sampled(kept, whole.lengths, settings)
     if not len(kept):
@@ -188,6 +192,7 @@ def _sampled(rows: NDArray[np.intp], lengths: NDArray[np.int64], settings: FitSe
     if sizes.sum() <= settings.max_cells:
         return rows
     order = np.random.default_rng(settings.seed).permutation(len(rows))
+    # Two at least: one to learn from and one to measure on.
     many = max(2, int(np.searchsorted(np.cumsum(sizes[order]), settings.max_cells, side="right")))
     return np.sort(rows[order[:many]])
 
@@ -230,6 +235,7 @@ def _encoded(
             raise InputError(
                 f"the labels {label!r} are to be numbers but hold text ({error}); learn classes"
             ) from error
+        # "not >" so that NaN, of no known number at all, is refused too.
         if not np.nanstd(values) > 0:
             raise InputError(f"all labels {label!r} are the same number; there is nothing to learn")
         return values, ()

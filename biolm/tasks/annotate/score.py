@@ -65,7 +65,7 @@ class Row:
     score: Score
 
 
-def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: int) -> Row:
+def row(name: str, truth: NDArray[np.int64], predicted: NDArray[np.float64], seed: int) -> Row:
     """Score probabilities ``(n, c)``.
 
     Parameters
@@ -74,14 +74,14 @@ def row(name: str, truth: NDArray[np.int64], found: NDArray[np.float64], seed: i
         Of the method.
     truth
         ``(n,)`` classes.
-    found
+    predicted
         ``(n, c)`` probabilities.
     seed
         Of the intervals.
     """
-    called = found.argmax(1)
+    called = predicted.argmax(1)
     score = score_calls(name, truth, called[None], seed)
-    ece = calibration(found.max(1), called == truth).ece
+    ece = calibration(predicted.max(1), called == truth).ece
     facts = score.as_dict() | {"ece": round(ece, 6), "calibrated": bool(ece <= GOOD_CALIBRATION)}
     return Row(facts, score)
 
@@ -109,19 +109,19 @@ def verdict(rows: Sequence[Row], baselines: Sequence[Row], vectors: str = "embed
     return words
 
 
-def shown(truth: NDArray[np.int64], found: NDArray[np.float64]) -> dict[str, Any]:
+def shown(truth: NDArray[np.int64], predicted: NDArray[np.float64]) -> dict[str, Any]:
     """Confusion and calibration of probabilities ``(n, c)``, as plain numbers for the page.
 
     Parameters
     ----------
     truth
         ``(n,)`` classes.
-    found
+    predicted
         ``(n, c)`` probabilities.
     """
-    called = found.argmax(1)
-    order = np.arange(found.shape[1])
-    bins = calibration(found.max(1), called == truth)
+    called = predicted.argmax(1)
+    order = np.arange(predicted.shape[1])
+    bins = calibration(predicted.max(1), called == truth)
     return {
         "confusion": confusion(truth, called, order).tolist(),
         "calibration": {
@@ -186,10 +186,10 @@ def baseline_rows(
     for name, fit in fits.items():
         log.info("baseline: %s", name)
         predictor = fit(learned, names[split.train], seed=seed)
-        held = predictor.predict_proba(table[split.test])
-        found = np.zeros((len(split.test), codes.max() + 1))
-        found[:, predictor.classes.astype(int)] = held
-        rows.append(row(name, codes[split.test], found, seed))
+        # A baseline knows only the classes that it learned; the others get probability 0.
+        predicted = np.zeros((len(split.test), codes.max() + 1))
+        predicted[:, predictor.classes.astype(int)] = predictor.predict_proba(table[split.test])
+        rows.append(row(name, codes[split.test], predicted, seed))
     return rows
 
 
@@ -266,13 +266,16 @@ def _left_out(
     """Leave classes out in turn; ``scores`` of the tested cells lie above 1 where they are unknown."""
     from sklearn.metrics import roc_auc_score
 
+    # Fitted once a class, so on a sample; tested on all held-out cells, which costs little.
     train, codes = points.take(_some(split.train, settings.seed)), points.codes[split.test]
     sizes = np.bincount(codes, minlength=len(classes))
+    # The largest classes: of a few held-out cells no fraction can be told.
     left = np.argsort(-sizes, kind="stable")[:_UNKNOWN_CLASSES]
     shares: dict[str, float] = {}
     known_shares, aurocs = [], []
     for code in left[sizes[left] > 0]:
         kept = train.take(np.flatnonzero(train.codes != code))
+        # Of two classes one is left, between which there is nothing to choose.
         if len(np.unique(kept.codes)) < 2:
             continue
         score = scores(kept, int(code))

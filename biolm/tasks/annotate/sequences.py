@@ -103,6 +103,7 @@ class SequenceTraining:
     def points(self, column: Labels) -> Points:
         """What a frozen method learns from."""
         vectors = self.vectors(self.model)
+        # Clusters hold near-copies together already, so no point is a copy of another.
         groups, own = self.groups.astype(str), np.arange(len(self.known))
         return Points(vectors, self.table, column.codes, len(column.classes), groups, own)
 
@@ -133,6 +134,7 @@ class SequenceTraining:
             return baseline_rows(self.table, column.codes, split, fits, self.settings.seed)
         values, (learn, test) = column.codes, (split.train, split.test)
         nothing = np.zeros((len(values), 1), np.float32)
+        # The regression takes vectors beside the table; a column of zeros says nothing.
         given = nothing[learn], self.table[learn], values[learn], self.groups[learn]
         ridge = fit_numbers(*given, ["kmers"], self.settings.seed)["kmers"]
         return [
@@ -292,6 +294,7 @@ class SequenceKind:
         """
         if settings.shard:
             return "shard", (".h5ad", *(f".{name}" for name in TABLES))
+        # Whether letters are labelled is known once the annotator is read; check() then looks again.
         check_ending(target, per_residue=False)
         whole = target.suffix.lower() == ".h5ad"
         return target.suffix, (target.suffix,) if whole else table_endings(target)

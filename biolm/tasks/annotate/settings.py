@@ -136,6 +136,7 @@ class FitSettings(CellSettings, SequenceSettings):
         check_options(self)
         if self.method in TRAINED:
             need(f"method {self.method}", "train", "yaml", "pytorch_lightning")
+        # A choice at its default cannot be told from one that was left out, and is no mistake.
         defaults = {field.name: field.default for field in fields(self)}
         for name, methods in _METHODS_OF.items():
             if self.method not in methods and getattr(self, name) != defaults[name]:

@@ -79,6 +79,7 @@ class Solution:
 
     def offsets(self, linear: LinearMap) -> NDArray[np.float64]:
         """``(n, c)`` what a map says of each row beside its vectors."""
+        # Constants of this column that training does not change: expression is read by the linear map alone.
         scores = np.asarray(self.points.table @ linear.genes, np.float64)
         return scores - self.centre @ linear.genes
 
@@ -159,6 +160,7 @@ def folds_of(solution: Solution, seed: int) -> list[Split]:
     """
     points = solution.points.take(solution.rows)
     groups = points.batches
+    # One group cannot be cut; rows of it are dealt instead.
     if groups is not None and len(np.unique(groups)) < 2:
         groups = None
     names = points.codes.astype(str) if solution.column.classes else np.full(len(points.codes), "any")
@@ -196,6 +198,7 @@ def choose(
     epochs
         Most passes over the rows.
     """
+    # Linear again on each fold: the solution of all training rows has seen the fold that is to measure.
     maps = [[each.refit(each.points.take(fold.train)) for fold in folds] for each in solutions]
     offsets = [_unseen(each, own, folds) for each, own in zip(solutions, maps, strict=True)]
 
@@ -232,6 +235,7 @@ def choose(
         tuner.run(looks * look_steps(tuner))
         after.append(tuner.logits(fold.test))
     tests = [fold.test for fold in folds]
+    # The first fold chose rate and steps, so its loss is too good; the others confirm.
     confirmed, gains = _confirmed(solutions, before[1:], after[1:], np.concatenate(tests[1:]))
     facts |= {"gains": gains}
     return Choice(
@@ -301,10 +305,13 @@ def held_losses(
     """
     wanted = solution.column.codes[rows]
     if not solution.column.classes:
+        # Over the variance of the training rows: losses of numbers and of classes can then be averaged.
         spread = max(float(solution.column.codes[solution.rows].var()), 1e-12)
         return np.asarray((logits[:, 0] - wanted) ** 2 / spread)
+    # At its own best temperature, so that a step that only sharpens confidence is no gain.
     likely = probabilities(logits, temperature_of(logits, wanted))[np.arange(len(rows)), wanted]
     sizes = np.bincount(wanted)
+    # As macro-F1 does, by which the result is scored.
     weights = len(rows) / ((sizes > 0).sum() * sizes[wanted])
     return np.asarray(-np.log(np.maximum(likely, 1e-12)) * weights)
 
@@ -327,6 +334,7 @@ def _confirmed(
             kept = kept and scores[1] >= scores[0]
             facts[name] |= {"macro_f1_before": round(scores[0], 6), "macro_f1_after": round(scores[1], 6)}
     gain, error = _mean_and_error(np.mean(gaps, axis=0), solutions[0].points.batches, rows)
+    # One-sided at 5 %: a gain within chance is not worth leaving the linear solution for.
     return kept and gain > _LIMIT * error, facts
 
 
@@ -337,6 +345,7 @@ def _mean_and_error(
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
     if groups is not None:
         codes = np.unique(groups[rows], return_inverse=True)[1]
+        # Of fewer than three groups the spread says nothing.
         if codes.max() > 1:
             sums = np.bincount(codes, gaps - gaps.mean())
             error = max(error, float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(gaps)))

@@ -17,6 +17,7 @@ def table_of(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 def learned(report: Mapping[str, Any]) -> str:
     """How many rows were learned from and held out, and how."""
+    # Reports of cells, sequences and rows of other packages name their own unit.
     unit = next(name for name in report if name.startswith("train_")).removeprefix("train_")
     return (
         f"{report[f'train_{unit}']:,} {unit} to learn from, {report[f'test_{unit}']:,} held out "

@@ -49,6 +49,7 @@ def check_trainable(model: Any, settings: FitSettings) -> None:
     base = next(each for each in reversed(type(model).__mro__) if issubclass(each, Headed) and each != Headed)
     reader: Any = model
     ways = ("tokenize", "embed", "embed_tokens", "_vectors")
+    # A subclass that changes one of these would be saved without that change: the folder holds no code.
     own = any(getattr(type(model), way, None) is not getattr(base, way, None) for way in ways)
     if own or getattr(reader, "state", None) is not None:
         raise ConfigError(
@@ -93,6 +94,7 @@ def run_settings(cells: int, tokens: Tokens, settings: FitSettings) -> dict[str,
         Choices of the job.
     """
     chosen: dict[str, Any] = {"head": {"freeze": "all"}, "lora": {"lora": {"rank": 8}}, "full": {}}
+    # Training keeps activations for the backward pass, so its batches are smaller than those of embedding.
     budget = min(settings.batch_tokens, BATCH_TOKENS)
     steps = max(1, int(tokens.lengths.mean() * cells / budget))
     return {

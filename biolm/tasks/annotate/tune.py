@@ -84,8 +84,8 @@ def fine_tuned(
     from biolm.training.run.start import start_of
 
     split = training.split(training.columns[0])
-    found = [_linear(training, column, split, settings) for column in training.columns]
-    solutions = [each.solution for each in found]
+    fitted = [_linear(training, column, split, settings) for column in training.columns]
+    solutions = [each.solution for each in fitted]
     folds = folds_of(solutions[0], settings.seed)
     inputs = training.inputs()
     start = None if settings.method == "head" else start_of(training.model, _model_config("full"))
@@ -98,18 +98,20 @@ def fine_tuned(
     if folds:
         choice = choose(make, solutions, folds, rates, settings.epochs)
     if not choice.looks:
-        return [_untouched(training, each, split, choice, settings) for each in found], {}
+        return [_untouched(training, each, split, choice, settings) for each in fitted], {}
+    # From the start on all training rows: the folds only said how far to go.
     tuner = make(choice.targets, split.train, choice.rate)
     tuner.run(choice.looks * look_steps(tuner))
     log.info("fine-tuned (%s): %s steps at rate %g", settings.method, tuner.steps, choice.rate)
     trained: dict[str, Any] = {}
-    vectors = found[0].points.vectors
+    vectors = fitted[0].points.vectors
     if start is not None:
         trained["tuned"] = _saved(training.model, tuner, start, settings)
+        # A shallow copy: the user's model keeps its own core.
         trained["model"] = copy.copy(training.model)
         trained["model"].core = trained["tuned"].core
         vectors = training.vectors(trained["model"])
-    heads = [_head(training, each, split, choice, tuner, vectors, settings) for each in found]
+    heads = [_head(training, each, split, choice, tuner, vectors, settings) for each in fitted]
     return heads, trained
 
 
@@ -129,8 +131,8 @@ def _linear(
             scorer = fit_recipe(part, measured[first].recipe, settings)
             assert isinstance(scorer, LinearMap)
             return scorer
-        found: LinearMap = fit_numbers_of(part, [first], settings)[first]
-        return found
+        regression: LinearMap = fit_numbers_of(part, [first], settings)[first]
+        return regression
 
     whole = measured[first].scorer
     assert isinstance(whole, LinearMap)
@@ -195,28 +197,28 @@ def _saved(model: Any, tuner: Tuner, start: Any, settings: FitSettings) -> Tuned
 
 def _untouched(
     training: RowTraining | SequenceTraining,
-    found: _Linear,
+    linear: _Linear,
     split: Split,
     choice: Choice,
     settings: FitSettings,
 ) -> Head:
     """The linear method's own annotator, of all rows, and why no step was taken."""
-    column = found.column
-    tested = found.points.take(split.test)
+    column = linear.column
+    tested = linear.points.take(split.test)
     report = report_of(
-        training.about(column, split), found.rows, training.baselines(column, split), settings.seed
+        training.about(column, split), linear.rows, training.baselines(column, split), settings.seed
     )
-    report |= training.more(column, found.points, split, found.measured)
+    report |= training.more(column, linear.points, split, linear.measured)
     report["fine_tuning"] = {
         "method": settings.method,
         "steps": 0,
         **choice.facts,
         "difference_to_linear": [0.0, 0.0, 0.0],
-        **_calibrated(found.first, tested, column),
+        **_calibrated(linear.first, tested, column),
         "words": f"{_ENOUGH}: {_why(column, choice, settings)}; no step was taken, and the annotator is the "
         "linear one.",
     }
-    whole = fit_whole(found.points, column, found.measured, split.train, training, settings)
+    whole = fit_whole(linear.points, column, linear.measured, split.train, training, settings)
     return Head(column.name, column.classes, whole, report)
 
 
@@ -238,7 +240,7 @@ def _why(column: Labels, choice: Choice, settings: FitSettings) -> str:
 
 def _head(
     training: RowTraining | SequenceTraining,
-    found: _Linear,
+    linear: _Linear,
     split: Split,
     choice: Choice,
     tuner: Tuner,
@@ -246,9 +248,10 @@ def _head(
     settings: FitSettings,
 ) -> Head:
     """One label's classifier on the vectors of the tuned model, calibrated on folds that it did not see."""
-    column, first = found.column, found.first
-    points = replace(found.points, vectors=vectors)
-    scorer, tested = found.solution.joined(tuner.maps()), points.take(split.test)
+    column, first = linear.column, linear.first
+    points = replace(linear.points, vectors=vectors)
+    scorer, tested = linear.solution.joined(tuner.maps()), points.take(split.test)
+    # The tuned vectors take the place of the member that read the frozen ones.
     recipe = (settings.method, *(name for name in first.recipe if name != "embedding"))
     frozen = Frozen(scorer, recipe, 1.0, 0.0)
     own: Row | NumberRow
@@ -257,6 +260,7 @@ def _head(
         logits, codes = choice.logits[column.name], column.codes[choice.rows]
         temperature = temperature_of(logits, codes)
         confidence = probabilities(logits, temperature).max(1)
+        # Half of the promised loss where a distance rejects too, as in the linear method.
         threshold = threshold_of(confidence, settings.reject / (1 if first.distance is None else 2))
         distance, novelty = None, None
         if first.distance is not None:
@@ -270,7 +274,7 @@ def _head(
         own = row(name, tested.codes, frozen.probabilities(tested.vectors, tested.table), settings.seed)
     else:
         own = number_row(name, tested.codes, scorer.logits(tested.vectors, tested.table)[:, 0])
-    rows = [own, *found.rows]
+    rows = [own, *linear.rows]
     report = report_of(training.about(column, split), rows, training.baselines(column, split), settings.seed)
     report |= training.more(column, points, split, {training.parts[0]: frozen})
     report["fine_tuning"] = {
@@ -278,7 +282,7 @@ def _head(
         "steps": tuner.steps,
         "rate": choice.rate,
         **choice.facts,
-        **_against_linear(own, found.rows[0], settings.seed),
+        **_against_linear(own, linear.rows[0], settings.seed),
         **_calibrated(frozen, tested, column),
     }
     return Head(column.name, column.classes, frozen, report)
@@ -307,9 +311,9 @@ def _calibrated(frozen: Frozen, tested: Points, column: Labels) -> dict[str, Any
     logits = frozen.scorer.logits(tested.vectors, tested.table)
     facts: dict[str, Any] = {"temperature": round(frozen.temperature, 6)}
     for when, temperature in (("before", 1.0), ("after", frozen.temperature)):
-        found = probabilities(logits, temperature)
-        own = found[np.arange(len(found)), tested.codes]
-        ece = calibration(found.max(1), found.argmax(1) == tested.codes).ece
+        predicted = probabilities(logits, temperature)
+        own = predicted[np.arange(len(predicted)), tested.codes]
+        ece = calibration(predicted.max(1), predicted.argmax(1) == tested.codes).ece
         facts[f"log_loss_{when}"] = round(float(-np.log(np.maximum(own, 1e-12)).mean()), 6)
         facts[f"ece_{when}"] = round(float(ece), 6)
     return {"calibration": facts}
