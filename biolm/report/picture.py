@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +19,17 @@ from biolm.report.maps import PALETTE, CellMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["draw_maps", "picture_format", "umap_layout"]
+__all__ = ["blank_figure", "draw_maps", "picture_format", "save_figure", "umap_layout"]
 
 _PICTURES = ("png", "svg", "pdf")
+# Without date, version and drawn ids the same picture is the same bytes.
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 NEIGHBOURS = 15  # of the neighbourhoods that are kept, capped by the number of cells
 MARKERS = ("o", "s", "^")
 
@@ -41,6 +48,54 @@ def picture_format(path: Path) -> str:
             f"{path} names no format for a picture; use an ending among .{', .'.join(_PICTURES)}"
         )
     return kind
+
+
+def blank_figure(
+    width: float, height: float, *, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """A figure of matplotlib that no window and no list of open figures knows.
+
+    Parameters
+    ----------
+    width, height
+        In inches.
+    layout
+        ``constrained`` keeps titles, legends and scales clear of each other.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def save_figure(
+    figure: Figure, target: Path, *, overwrite: bool = False, dpi: int = 150, tight: bool = False
+) -> None:
+    """Write a picture whole or not at all, the same bytes each time.
+
+    Parameters
+    ----------
+    figure
+        To write.
+    target
+        File; its ending is the format.
+    overwrite
+        Whether it may be replaced.
+    dpi
+        Dots per inch.
+    tight
+        Whether empty margins are cut off.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and ``overwrite`` is not set.
+    """
+    from matplotlib import rc_context
+
+    kind = target.suffix.lower().lstrip(".")
+    box = "tight" if tight else None
+    with replacing(target, overwrite=overwrite) as temporary, rc_context({"svg.hashsalt": "biolm"}):
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches=box, metadata=_UNDATED.get(kind))
 
 
 def umap_layout(vectors: ArrayLike, *, seed: int = 0) -> NDArray[np.float32]:
@@ -84,12 +139,8 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str) -> None:
     OutputError
         If the file exists.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     views = len(maps[0].views)
-    figure = Figure(figsize=(3 * views + 2.6, 3.1 * len(maps)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(3 * views + 2.6, 3.1 * len(maps))
     axes = figure.subplots(len(maps), views, squeeze=False)
     for row, item in zip(axes, maps, strict=True):
         labels = np.asarray(item.columns[colour_by]).astype(str)
@@ -105,9 +156,7 @@ def draw_maps(path: Path, maps: Sequence[CellMap], *, colour_by: str) -> None:
             handletextpad=0.2,
             markerscale=1.6,
         )
-    with replacing(path) as temporary:
-        # Without the software's name and version the same picture is the same bytes.
-        figure.savefig(temporary, dpi=100, metadata={"Software": None})
+    save_figure(figure, path, dpi=100)
 
 
 def _scatter(axis: Axes, points: NDArray[Any], labels: NDArray[np.str_], item: CellMap) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.io.atomic import replacing
 from biolm.report.maps import PALETTE
+from biolm.report.picture import blank_figure, save_figure
 
 __all__ = ["draw_attention", "draw_contact_sheet", "draw_labels", "draw_overlay", "draw_values"]
 
@@ -44,7 +44,9 @@ def draw_overlay(
     boxes
         Side of the patches in its pixels; 0 for none.
     """
-    figure, axes = _figure(pixels)
+    height, width = pixels.shape[:2]
+    figure = blank_figure(7, 7 * height / width + 0.3, layout=None)
+    axes = figure.subplots()
     axes.imshow(pixels)
     if mask is not None and mask.any() and not mask.all():
         axes.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=0.8)
@@ -57,7 +59,7 @@ def draw_overlay(
             axes.add_patch(Rectangle(corner, boxes, boxes, fill=False, edgecolor="#06c", linewidth=0.4))
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
-    _save(figure, path, overwrite=False)
+    save_figure(figure, path, dpi=130, tight=True)
 
 
 def draw_contact_sheet(path: Path, patches: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> None:
@@ -72,18 +74,17 @@ def draw_contact_sheet(path: Path, patches: Sequence[NDArray[np.uint8]], names: 
     names
         ``(n,)``.
     """
-    import matplotlib.pyplot as plt
-
     columns = min(8, max(1, len(patches)))
     lines = -(-len(patches) // columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(1.5 * columns, 1.7 * lines), squeeze=False)
+    figure = blank_figure(1.5 * columns, 1.7 * lines, layout=None)
+    grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, patch, name in zip(grid.ravel(), patches, names, strict=False):
         axes.imshow(patch)
         axes.plot([patch.shape[1] / 2], [patch.shape[0] / 2], "+", color="#c00", markersize=6)
         axes.set_title(name[:18], fontsize=6)
-    _save(figure, path, overwrite=False)
+    save_figure(figure, path, dpi=130, tight=True)
 
 
 def draw_values(
@@ -115,7 +116,7 @@ def draw_values(
         drawn = axes.scatter(*places.T, c=column, s=_size(places), cmap="viridis", linewidths=0)
         figure.colorbar(drawn, ax=axes, fraction=0.04)
         axes.set_title(name, fontsize=9)
-    _save(figure, path, overwrite=overwrite)
+    save_figure(figure, path, overwrite=overwrite, dpi=130, tight=True)
 
 
 def draw_labels(
@@ -146,7 +147,7 @@ def draw_labels(
             axes.scatter(*places[chosen].T, s=_size(places), color=PALETTE[number % len(PALETTE)], label=kind)
         axes.set_title(name, fontsize=9)
         axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    _save(figure, path, overwrite=overwrite)
+    save_figure(figure, path, overwrite=overwrite, dpi=130, tight=True)
 
 
 def draw_attention(
@@ -183,21 +184,13 @@ def draw_attention(
     right.tick_params(labelsize=7)
     right.set_title("the patch looks at", fontsize=9)
     figure.suptitle(title, fontsize=9)
-    _save(figure, path, overwrite=overwrite)
+    save_figure(figure, path, overwrite=overwrite, dpi=130, tight=True)
 
 
 def _panels(count: int, width: float, height: float) -> tuple[Any, Any]:
     """Panels in a row, whose legends, scales and names keep clear of each other."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, count, figsize=(width * count, height), squeeze=False, layout="constrained")
-
-
-def _figure(pixels: NDArray[np.uint8]) -> tuple[Any, Any]:
-    import matplotlib.pyplot as plt
-
-    height, width = pixels.shape[:2]
-    return plt.subplots(figsize=(7, 7 * height / width + 0.3))
+    figure = blank_figure(width * count, height)
+    return figure, figure.subplots(1, count, squeeze=False)
 
 
 def _ground(axes: Any, places: NDArray[np.float64], pixels: NDArray[np.uint8] | None) -> None:
@@ -215,11 +208,3 @@ def _ground(axes: Any, places: NDArray[np.float64], pixels: NDArray[np.uint8] | 
 
 def _size(places: NDArray[np.float64]) -> float:
     return float(np.clip(9000 / max(len(places), 1), 1, 40))
-
-
-def _save(figure: Any, path: Path, *, overwrite: bool) -> None:
-    import matplotlib.pyplot as plt
-
-    with replacing(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, dpi=130, bbox_inches="tight")
-    plt.close(figure)

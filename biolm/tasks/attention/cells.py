@@ -23,7 +23,7 @@ from biolm.jobs.settings import ReadingSettings
 from biolm.models.model import CellModel
 from biolm.options import Option, read_options
 from biolm.progress import progress
-from biolm.report.picture import picture_format
+from biolm.report.picture import blank_figure, picture_format, save_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -189,14 +189,10 @@ def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool
     OutputError
         If the file exists and ``overwrite`` is not set.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     target = Path(output)
-    kind = picture_format(target)
+    picture_format(target)
     refuse_existing(target, overwrite=overwrite)
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(8, 3.4)
     panels = (
         ("entropy_share", "spread: entropy / largest possible", 1.0),
         ("rank_share", "attended rank / length of cell", 0.5),
@@ -212,5 +208,4 @@ def draw_attention(table: AttentionTable, output: str | Path, *, overwrite: bool
         axes.set(xlabel="layer", title=title, ylim=(0, 1.05), xticks=layers[:: max(1, len(layers) // 12)])
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{table.model}: attention over {table.cells} cells (dotted: all tokens alike)")
-    with replacing(target, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, format=kind, dpi=150)
+    save_figure(figure, target, overwrite=overwrite)

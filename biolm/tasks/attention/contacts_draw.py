@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biolm.io.atomic import replacing
 from biolm.io.structures import Chain
-from biolm.report.picture import picture_format
+from biolm.report.picture import blank_figure, picture_format, save_figure
 from biolm.tasks.attention.contacts import ContactMap, align_chain
 
 __all__ = ["draw_contacts"]
@@ -40,11 +39,8 @@ def draw_contacts(
     InputError
         If the structure is of another protein.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     target = Path(output)
-    kind = picture_format(target)
+    picture_format(target)
     length = len(predicted.sequence)
     shown = predicted.probabilities.copy()
     title = predicted.name
@@ -56,8 +52,7 @@ def draw_contacts(
         below = np.tril_indices(length, -1)
         shown[below] = known[below]
         title = f"{predicted.name} (above) and {chain.name} (below)"
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(5.2, 4.6)
     axes = figure.add_subplot()
     image = axes.imshow(
         shown,
@@ -70,7 +65,4 @@ def draw_contacts(
     axes.set(xlabel="residue", ylabel="residue")
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, label="probability of contact", shrink=0.8)
-    with replacing(target, overwrite=overwrite) as temporary:
-        figure.savefig(
-            temporary, format=kind, dpi=150, metadata={"Software": None} if kind == "png" else None
-        )
+    save_figure(figure, target, overwrite=overwrite)

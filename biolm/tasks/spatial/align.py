@@ -124,6 +124,7 @@ def align(
             pixel_size=pixel_size,
             orientation=orientation,
         )
+    # The caller closes an alignment, and gets none when this fails.
     except BaseException:
         image.close()
         raise
@@ -138,6 +139,7 @@ def _named(section: Section, source: str | Path | NDArray[Any] | None) -> Sectio
     if not section.images:
         raise InputError(f"{section.name} names no image; give one (`image`)")
     order = [image.name for image in section.images]
+    # Of the images that a layout names hires is the sharpest that it ships; full resolution must be given.
     return section.images[order.index("hires") if "hires" in order else 0]
 
 
@@ -159,6 +161,7 @@ def _scale(
                 f"{section.name}: its coordinates are micrometres and nothing states how large a pixel of "
                 "the image is; give `microns_per_pixel`"
             )
+        # Coordinates in µm: the scale of the image is then all that an option can mean.
         by_option = 1 / settings.microns_per_pixel if settings.microns_per_pixel else None
         factor = settings.image_scale or by_option or named.scale or 1 / float(stated or 1)
         return factor, named.name, PixelSize(1.0, "coordinates in micrometres", {})
@@ -171,6 +174,7 @@ def _scale(
     pixel_size = find_pixel_size(
         section, option=settings.microns_per_pixel, image=metadata, pitch_um=settings.spot_pitch_um
     )
+    # What the user states overrules the file, so that a file that is wrong can still be read.
     if pixel_size.disagreement > DISAGREE and pixel_size.source not in ("option", "microns_per_pixel"):
         others = ", ".join(f"{name} {value:.4g}" for name, value in pixel_size.others.items())
         raise InputError(
@@ -198,6 +202,7 @@ def recognise(section: Section, image: TissueImage) -> tuple[float, str]:
     slack: dict[str, float] = {name: SAME_SIZE * max(w, h) for name, (_, w, h) in known.items()}
     for other in section.images:
         if other.scale:
+            # One pixel of the small image is this many of the full one.
             slack[f"full resolution (by {other.name})"] += 1 / other.scale
     for name, (scale, wide, high) in known.items():
         if max(abs(image.width - wide), abs(image.height - high)) <= slack[name]:

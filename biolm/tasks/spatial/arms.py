@@ -182,6 +182,7 @@ class ArmScores:
         assert test.niche is not None
         rows = np.isfinite(test.niche).all(1)
         logits = predict_arrays(model, test).niche[rows].astype(np.float64)
+        # Log-softmax by the maximum, so that no logit overflows.
         logits -= logits.max(1, keepdims=True)
         likely = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         # A kind that training spots never meet would make the baseline's loss infinite.
@@ -195,6 +196,7 @@ class ArmScores:
         """Recall at ``k`` within held-out sections, by direction: mean, interval over sections, chance."""
         out = {}
         for name, ranks in self.ranks.items():
+            # Seeds are averaged first: the interval is over sections, which seeds do not multiply.
             means = [[float(np.mean([one.recall(k) for one in seeds]))] for seeds in ranks.values()]
             interval = bootstrap_mean(means)
             chance = float(np.mean([seeds[0].chance(k) for seeds in ranks.values()]))
@@ -250,6 +252,7 @@ class ArmScores:
         """One sentence on what the image adds."""
         gain, wrong = self.image_gain(), self.image_gain("both, image of another spot")
         over_wrong = paired_gain(self.table("both"), self.table("both, image of another spot"))
+        # The lower end and not the mean: a gain whose interval holds 0 is none.
         if gain.low <= 0:
             return f"The image adds nothing here: both minus genes only is {gain}."
         if over_wrong.low <= 0:

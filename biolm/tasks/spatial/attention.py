@@ -60,6 +60,7 @@ def write_attention(
         If a spot is not there, or the image is another one than that of the section.
     """
     section = load_prepared(source)
+    # All spots in one pass: the means need every one, and those that are drawn are among them.
     everything = spot_attention(section, model)
     names = section.names.tolist()
     shown = list(spots or (names[int(n)] for n in np.linspace(0, len(names) - 1, min(SHOWN, len(names)))))
@@ -106,6 +107,7 @@ def _write_means(folder: Path, spots: Sequence[SpotAttention]) -> None:
         sums[0, rows] += one.to_image
         sums[1, rows] += one.to_genes.T
         counts[rows] += 1
+    # A gene that few spots express is averaged over those.
     mean = sums / np.maximum(counts, 1)[None, :, None]
     labels = ["patch", "surroundings", *(f"part_{number + 1}" for number in range(tokens - 2))]
     for name, table in (("genes_to_image", mean[0]), ("image_to_genes", mean[1])):
@@ -126,6 +128,7 @@ def _patches(section: Prepared, image: Path) -> Patches:
             f"{image} has {opened.width} x {opened.height} pixels but {section.name} used {stated}"
         )
     scale = float(record["image_microns_per_pixel"])
+    # Places are in units of the coordinates, patches in pixels of the image.
     factor = float(record.get("microns_per_pixel", scale)) / scale
     settings = PatchSettings(side_um=float(record.get("patch_um", 112.0)), edge="pad")
     return cut_patches(opened, section.xy * factor, scale, settings, name=section.name)

@@ -65,6 +65,7 @@ def check(
     target = None if output is None else Path(output)
     if target is not None:
         refuse_existing(target, overwrite=overwrite)
+    # A check reports a wrong orientation where every other task refuses it.
     settings = replace(settings or AlignSettings(), force_alignment=True)
     with open_section(source, section) as opened, align(opened, image, settings) as alignment:
         metadata: dict[str, Any] = {
@@ -95,6 +96,7 @@ def _draw(folder: Path, section: Section, alignment: Alignment, settings: PatchS
         alignment.image,
         alignment.places,
         alignment.microns_per_pixel,
+        # Padded, so that spots at the edge are shown too, which is where a shift is seen first.
         replace(settings, edge="pad"),
         name=section.name,
     )

@@ -174,6 +174,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
     for spot in np.flatnonzero(depth[:, 0] > 0):
         # Both sides add up to 1, so that residuals of deep and shallow spots compare.
         weights, error = nnls(design.T, counts[spot] / depth[spot])
+        # NNLS leaves the sum free; fractions are what is comparable between spots.
         fractions[spot] = weights / max(weights.sum(), 1e-12)
         residual.append(error)
     metadata = {
@@ -193,6 +194,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
 
 def _telling(profiles: NDArray[np.float64], shared: Sequence[int], count: int) -> list[int]:
     """Genes that differ most between types: variance of their log expression."""
+    # In logarithms, lest a few abundant genes be all that is read.
     table = np.log1p(profiles[:, list(shared)] * 1e4)
     order = np.argsort(-table.var(0), kind="stable")[:count]
     return sorted(shared[place] for place in order)
@@ -205,6 +207,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     mean = np.asarray(table.mean(0)).ravel()
     variance = np.asarray(table.multiply(table).mean(0)).ravel() - mean**2
     chosen = np.sort(np.argsort(-variance, kind="stable")[: settings.genes])
+    # Chosen by variance of normalised values; LDA itself is defined on counts.
     counts = section.counts[:, chosen]
     rng = np.random.default_rng(settings.seed)
     # On the spots that it was fitted to, more topics always have the lower perplexity.
@@ -213,6 +216,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
     for topics in settings.topics if len(settings.topics) > 1 else ():
         model = fit_topics(counts[~held_out], topics, settings)
         tried[topics] = float(model.perplexity(counts[np.flatnonzero(held_out)]))
+    # The lowest perplexity on held-out spots; then fitted on all of them.
     best = min(tried, key=lambda k: tried[k]) if tried else settings.topics[0]
     model = fit_topics(counts, best, settings)
     fractions = np.asarray(model.transform(counts))

@@ -64,12 +64,14 @@ class Domains:
 def _kmeans(vectors: NDArray[np.float64], k: int, seed: int) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans
 
+    # One start a run: the runs over seeds are the restarts, and how far they agree is reported.
     return np.asarray(KMeans(k, n_init=1, random_state=seed).fit_predict(vectors), np.int64)
 
 
 def _mixture(vectors: NDArray[np.float64], k: int, seed: int) -> NDArray[np.int64]:
     from sklearn.mixture import GaussianMixture
 
+    # Tied: one covariance for all domains, as small ones have too few spots for their own.
     model = GaussianMixture(k, covariance_type="tied", random_state=seed, reg_covar=1e-4)
     return np.asarray(model.fit_predict(vectors), np.int64)
 
@@ -126,6 +128,7 @@ def domains(
     if settings.smooth:
         around = nearest(section.xy, settings.smooth)
         counts = around.counts[:, None]
+        # The mean of a spot and its neighbours; at the edge there are fewer.
         table = (table + around.mean(table) * counts) / (1 + counts)
     k, chosen = _number(table, settings)
     runs = _runs(table, k, settings)
@@ -185,6 +188,7 @@ def _number(table: NDArray[np.float64], settings: DomainSettings) -> tuple[int, 
         return settings.k, "given"
     from sklearn.metrics import silhouette_score
 
+    # Fewer than eight spots a domain are no region.
     most = min(10, len(table) // 8)
     if most < 2:
         raise InputError(f"{len(table)} spots are too few to choose a number of domains; give k")
@@ -216,6 +220,7 @@ def _scores(
     if label not in section.columns:
         raise InputError(f"{section.name} has no column {label!r} but {', '.join(section.columns)}")
     truth = section.columns[label].astype(str)
+    # Spots that people could not name are no region to agree with.
     known = ~np.isin(truth, UNKNOWN)
     if len(set(truth[known].tolist())) < 2:
         raise InputError(f"column {label!r} holds fewer than two regions to compare with")

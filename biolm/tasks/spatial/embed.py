@@ -58,6 +58,7 @@ def model_arrays(
             f"{section.name} has no image features; prepare it with its image, or use genes alone"
         )
     for name in ENCODED if section.image is not None else ():
+        # Features of another encoder or stain have the same shape, so nothing else would notice.
         own, wanted = section.record.get(name), saved.facts.get(name)
         if own != wanted:
             raise InputError(
@@ -198,6 +199,7 @@ class SpotAttention:
     @property
     def grid(self) -> NDArray[np.float32]:
         """``(s, s)`` attention of all genes on the parts of the patch; a patch without parts is one cell."""
+        # The first two image tokens are the whole patch and its surroundings.
         parts = self.to_image[:, 2:].mean(0) if self.to_image.shape[1] > 2 else self.to_image[:, :1].mean(0)
         side = round(len(parts) ** 0.5)
         return np.asarray(parts.reshape(side, side))

@@ -100,9 +100,11 @@ def image_features(
         for block in patches.blocks():
             pixels = block.pixels if normalise is None else normalise(block.pixels)
             turned = [symmetry(pixels, number) for number in range(8)] if symmetric else [pixels]
+            # The mean over the eight flips and turns: a slide has no up, so the features should have none.
             features[block.rows] = np.mean([encoder(each) for each in turned], axis=0)
             advance(len(block.rows))
     if kept is not None:
+        # Two jobs on one section may finish at once; the file is whole in either case.
         with alone(kept), replacing(kept, overwrite=True) as temporary:
             np.save(temporary, features)
     return features, metadata

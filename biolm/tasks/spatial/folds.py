@@ -82,6 +82,7 @@ def fold_arrays(fold: FoldSections, settings: ModelSettings) -> FoldArrays:
         tokens=settings.tokens,
     )
     contexts = [panel.context_counts(section.counts, section.genes) for section in known]
+    # After the choice of targets: components are of the other genes, or they would give the answer away.
     panel = panel.fit_components(contexts, settings.components)
     medians = nonzero_medians(contexts, panel) if settings.gene_tokens == "rank" else None
 
@@ -156,6 +157,7 @@ def _niche(section: Prepared, settings: ModelSettings, kinds: NDArray[np.str_]) 
     for place, name in enumerate(names.tolist()):
         if name in kinds:
             out[:, kinds.tolist().index(name)] = table[:, place]
+    # Surroundings of kinds that no training section names cannot be predicted, so they are not scored.
     out[np.isnan(table).any(1) | (out.sum(1) == 0)] = np.nan
     return out.astype(np.float32)
 

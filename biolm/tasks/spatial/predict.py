@@ -72,6 +72,7 @@ def predict(
     """
     saved = model if isinstance(model, SavedModel) else load_gene_image(model)
     section = load_prepared(source)
+    # Where one target is missing no correlation is given, as the mean would be of other genes than elsewhere.
     measured = set(saved.panel.targets.tolist()) <= set(section.genes.tolist())
     arrays = model_arrays(saved, section, targets=measured, mode=mode)
     expression = predict_arrays(saved.model.to(device), arrays, mode, device).expression

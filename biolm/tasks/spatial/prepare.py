@@ -105,6 +105,7 @@ def prepare(
                     cache=settings.cache,
                     show=settings.progress,
                 )
+                # obsm holds tables; the number of image tokens in the record gives the shape back.
                 matrices[FEATURES] = features.reshape(len(features), -1)
                 record |= alignment.facts() | metadata
                 record |= {"image_sha256": image_hash, "image_tokens": features.shape[1]}
@@ -141,6 +142,7 @@ def _about(section: Section, settings: PrepareSettings) -> dict[str, Any]:
 def _only(section: Section, column: str) -> str | None:
     """The one value of a column, where it has one."""
     values = set(np.asarray(section.columns.get(column, ())).astype(str).tolist())
+    # Of several values none is the section's, and a guess would split patients wrongly.
     return values.pop() if len(values) == 1 else None
 
 

@@ -84,6 +84,7 @@ class Prepared:
             counts=self.counts[rows],
             xy=self.xy[rows],
             image=None if self.image is None else self.image[rows],
+            # Ranks: the part's own file order, without gaps.
             order=np.argsort(np.argsort(self.order[rows])),
             columns={key: column[rows] for key, column in self.columns.items()},
         )
@@ -119,6 +120,7 @@ def load_prepared(source: str | Path | AnnData | Prepared) -> Prepared:
     names = adata.obs_names.to_numpy().astype(str)
     if len(set(names.tolist())) < len(names):
         raise InputError(f"{_name(source)}: names of spots repeat; give every spot a name of its own")
+    # By name: training draws batches by place, and the same section stored in another order must train alike.
     order = np.argsort(names, kind="stable")
     genes, counted = _gene_table(adata)
     places = np.asarray(adata.obsm["spatial"], np.float64)[order, :2]
@@ -131,6 +133,7 @@ def load_prepared(source: str | Path | AnnData | Prepared) -> Prepared:
     name = str(record.get("section", _name(source)))
     return Prepared(
         name=name,
+        # Sections of unknown patients count as patients of their own; `split` reports how it was split.
         patient=str(record.get("patient") or name),
         names=names[order],
         genes=genes,

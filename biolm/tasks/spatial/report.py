@@ -58,6 +58,7 @@ def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[st
     lines = ["arm\tsection\tseed\tnormalised\traw"]
     for arm in _present(scores):
         for section in scores.sections:
+            # One line a seed, so that a reader can make intervals of their own.
             pairs = zip(scores.normalised[arm][section], scores.raw[arm][section], strict=True)
             for seed, (normalised, raw) in enumerate(pairs):
                 lines.append(f"{arm}\t{section}\t{seed}\t{normalised.mean():.6f}\t{raw.mean():.6f}")

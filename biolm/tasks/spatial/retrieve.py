@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.atomic import refuse_existing
 from biolm.models.systems.gene_image_store import SavedModel, load_gene_image
+from biolm.report.picture import blank_figure, save_figure
 from biolm.scoring.retrieval import RECALLS, retrieve_both_ways
 from biolm.tasks.spatial.embed import model_arrays
 from biolm.tasks.spatial.prepared import Prepared, load_prepared
@@ -60,6 +61,7 @@ def retrieve(
     curves = {}
     for section in prepared:
         arrays = model_arrays(saved, section)
+        # A spot without an image cannot be found by one.
         rows = np.flatnonzero(arrays.has_image)
         prediction = predict_arrays(saved.model.to(device), arrays, device=device)
         genes.append(prediction.gene_vector[rows])
@@ -99,18 +101,16 @@ def retrieval_text(result: dict[str, dict[str, Any]]) -> str:
 
 
 def _draw(path: Path, curves: dict[str, Any], overwrite: bool) -> None:
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(4.5, 3.4))
+    figure = blank_figure(4.5, 3.4, layout=None)
+    axes = figure.subplots()
     for name, both in curves.items():
         for way, one in both.items():
             ks = np.arange(1, min(50, one.gallery) + 1)
             style = "-" if way.startswith("genes") else ":"
             axes.plot(ks, [one.recall(int(k)) for k in ks], style, linewidth=1, label=f"{name}, {way}")
+        # Recall at k by chance is k over the size of the gallery.
         axes.plot(ks, ks / one.gallery, color="#999", linewidth=0.6)
     axes.set_xlabel("k (grey: chance)")
     axes.set_ylabel("recall at k")
     axes.legend(fontsize=5, frameon=False)
-    with replacing(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, dpi=130, bbox_inches="tight")
-    plt.close(figure)
+    save_figure(figure, path, overwrite=overwrite, dpi=130, tight=True)

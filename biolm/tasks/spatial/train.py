@@ -81,6 +81,7 @@ def train(
     if target is not None:
         refuse_existing(target, overwrite=settings.overwrite)
     prepared = [load_prepared(section) for section in sections]
+    # Before folds are made: training takes minutes, and the encoder cannot be told from the features.
     _check_alike(prepared)
     patients = [section.patient for section in prepared]
     split = choose_split(settings.split, patients, force_random=settings.force_random_split)
@@ -155,6 +156,7 @@ def _gap(section: Prepared) -> float:
             f"{section.name} states no scale, so the gap between blocks is unknown; prepare it again with "
             "`microns_per_pixel` or `spot_pitch_um`"
         )
+    # Sections prepared without an image have no patch; the usual side keeps blocks as far apart.
     side = float(section.record.get("patch_um", 112.0))
     return side / float(scale)
 
@@ -203,6 +205,7 @@ def score_fold(fold: FoldSections, settings: TrainSettings, scores: ArmScores) -
 def _twice(arrays: FoldArrays, settings: TrainSettings, seed: int) -> Fitted:
     """Find the number of epochs on the inner section, then train so long on all that is not tested."""
     first = fit(arrays.config, arrays.train, arrays.inner, settings.fit, seed=seed, device=settings.device)
+    # Trained anew rather than on: the epochs were counted from scratch.
     again = fit(
         arrays.config,
         join_arrays([arrays.train, arrays.inner]),

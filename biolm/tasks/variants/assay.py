@@ -116,6 +116,7 @@ def read_assay(
     """
     table = read_text_table(path)
     columns = table.columns()
+    # Reversed, so that of two names that differ in case the first column counts.
     known = {name.lower(): name for name in reversed(table.header)}
     mutants = next((known[name] for name in _MUTANT if name in known), None)
     if mutants is None and _MUTATED not in table.header:
@@ -177,6 +178,7 @@ def _variants(
         shift = fitting_offset(parsed, wild)
         if not shift:
             raise
+        # Numbering that starts elsewhere (a signal peptide cut off) is the usual cause, and can be told.
         raise InputError(f"{error}; all of them fit with `offset={offset + shift}`") from None
     results = [_of_sequence(wild, *pair) for pair in zip(sequences, where, strict=True)] if sequences else []
     variants = []
@@ -205,6 +207,7 @@ def _of_sequence(wild: str, text: str, where: str) -> ProteinVariant:
     ended = bare.rstrip("*")
     if not ended.replace("*", "").isalpha():
         raise InputError(f"{where}: {text[:20]!r} is no protein; correct it")
+    # A stop at the end of a full-length protein is how some files end it; before, it cuts the protein short.
     if "*" in ended or (ended != bare and len(ended) < len(wild)):
         return ProteinVariant("", None, where)
     return ProteinVariant(ended, _differences(wild, ended), where)

@@ -104,6 +104,7 @@ def score_assay(
     rows = Job(
         kind=KIND,
         same={
+            # A list in memory has no file to stamp; its letters tell one job from another.
             "input": {"stamp": stamp(path), **_about(assay)},
             "model": layout.facts,
             "options": {"key": settings.key, "baseline": settings.baseline, "device": settings.device},
@@ -128,6 +129,7 @@ def merge_assay(merging: Merging) -> int:
     merging.refuse_form()
     check_table(merging.target, overwrite=True)
     layout = merging.facts["layout"]
+    # JSON gives lists back for tuples.
     lists = {name: tuple(layout[name]) for name in ("columns", "whole")}
     scores = Layout(**{**layout, **lists}).gathered(merging.parts)
     merging.write(lambda temporary: write_table(temporary, [scores.columns], scores.facts, schema=SCHEMA))

@@ -68,6 +68,7 @@ class AssayWork:
     @cached_property
     def items(self) -> list[Item]:
         """All blocks; they depend on variants, methods and batches alone."""
+        # The table is a block of its own, in the first shard, so that merging needs no file but the shards.
         items = [Item(_TABLE, 0, 0)]
         for method in self.methods:
             if method in MARGINALS:
@@ -184,6 +185,7 @@ class Layout:
         if method == "blosum62":
             return arrays[method]
         if method in self.whole:
+            # A table without variants has no block of this kind.
             none = np.zeros((0, len(self.whole)), np.float32)
             return arrays.get(_WHOLE, none)[:, self.whole.index(method)].astype(np.float64)
         sums = {name.removeprefix("sums "): arrays[name] for name in arrays if name.startswith("sums ")}

@@ -53,6 +53,7 @@ def blosum_scores(wild: str, variants: Sequence[ProteinVariant]) -> NDArray[np.f
             if wild_type is None or mutant is None:
                 scores[row] = np.nan
             else:
+                # Less the score of staying the same, which differs between residues (W 11, A 4).
                 scores[row] += matrix[wild_type, mutant] - matrix[wild_type, wild_type]
     return scores
 
@@ -88,6 +89,7 @@ def rank_correlation(
         "high": float("nan"),
         "variants": float(finite.sum()),
     }
+    # Fewer points or a constant have no rank correlation.
     if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
         return summary
     summary["spearman"] = round(_spearman(first, second), 6)
@@ -95,6 +97,7 @@ def rank_correlation(
     drawn = []
     for _ in range(max(_FEWEST, min(_SAMPLES, _DRAWN // len(first)))):
         rows = rng.integers(0, len(first), len(first))
+        # A resample of one value has no correlation, and says nothing of the interval.
         if np.ptp(first[rows]) and np.ptp(second[rows]):
             drawn.append(_spearman(first[rows], second[rows]))
     if drawn:
@@ -122,6 +125,7 @@ def _aligned(wild: str, sequence: str) -> float:
     if set(wild + sequence) - _blosum()[1].keys():
         return float("nan")
     aligner = _aligner()
+    # Less the wild type with itself, as for substitutions, so that both kinds compare.
     return float(aligner.score(wild, sequence) - aligner.score(wild, wild))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from biolm.io.sequences import SequenceBlock, SequenceStore
 from biolm.jobs.precision import for_scores
 from biolm.options import Option, check_options
 from biolm.progress import progress
-from biolm.report.picture import picture_format
+from biolm.report.picture import blank_figure, picture_format, save_figure
 from biolm.tasks.variants.genome import open_reference
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def entropy(
             "give a shorter one"
         )
     before, after = model.preprocessor.special
+    # One pass without windows: each base is predicted from everything before it.
     values = np.concatenate(list(_pieces(model, ids, settings)))
     return values[before : len(values) - after]
 
@@ -233,18 +234,13 @@ def _draw(
     bits: NDArray[np.float32], contig: str, start: int, name: str, target: Path, *, overwrite: bool
 ) -> None:
     """A curve; of more bases than it has points, means with the range behind."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    kind = picture_format(target)
     width = -(-len(bits) // _POINTS)
     starts = np.arange(0, len(bits), width)
     counts = np.diff(np.append(starts, len(bits)))
+    # A picture has fewer dots than a contig bases; drawn one over another they would show the last only.
     means = np.add.reduceat(bits, starts) / counts
     places = start + 1 + starts + counts / 2 - 0.5
-    figure = Figure(figsize=(9, 2.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(9, 2.4)
     axis = figure.subplots()
     if width > 1:
         low, high = np.minimum.reduceat(bits, starts), np.maximum.reduceat(bits, starts)
@@ -253,6 +249,4 @@ def _draw(
     axis.set_xlabel(f"base of {contig}")
     axis.set_ylabel("entropy (bits)")
     axis.set_title(f"{name}: uncertainty about the next base", fontsize=9, loc="left")
-    metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}.get(kind, {})
-    with replacing(target, overwrite=overwrite) as temporary, rc_context({"svg.hashsalt": "biolm"}):
-        figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+    save_figure(figure, target, overwrite=overwrite)

@@ -70,6 +70,7 @@ def check_variant(store: SequenceStore, variant: Variant, file: str) -> None:
     except InputError as error:
         text = str(error)
         where = f"line {variant.line} of {file}"
+        # Some messages of the reference name the line already.
         raise InputError(text if text.startswith("line ") else f"{where}: {text}") from None
 
 
@@ -166,6 +167,7 @@ def score_windows(
         sides = [_block(windows, side, reverse=reverse) for side in ("reference", "alternative")]
         scores = np.full((len(windows), len(COLUMNS)), np.nan)
         scores[:, 1], scores[:, 2] = _likelihoods(model, sides, method, options, average=average)
+        # A marginal is read in the unchanged sequence at one token; a change of length has no such token.
         if whole is not None and method.endswith("marginal"):
             scores[whole] = np.nan
         scores[:, 0] = scores[:, 2] - scores[:, 1]
@@ -236,6 +238,7 @@ def _marginals(
         every = np.zeros((ends[-1], 2), np.int64)
         every[flat] = pairs
         log_probabilities = read_once(model, first, every, options)[flat]
+    # Windows of one length whose tokens are alike have nothing to read, and stay NaN.
     owners = np.unique(owner)
     for side in (0, 1):
         sums[side, owners] = np.bincount(owner, log_probabilities[:, side].astype(np.float64), len(first))[

@@ -74,6 +74,7 @@ def readable_windows(
         If one holds a letter that the model does not know and the policy is ``error``.
     """
     block = SequenceBlock.of([each.decode("ascii", "replace") for each in windows])
+    # Tokenised for the policy alone: windows are made again when they are scored, as they fill memory.
     tokens = model.tokenize(block, policy=settings.letters, tally=tally)
     read = np.zeros(len(windows), bool)
     read[tokens.index] = True

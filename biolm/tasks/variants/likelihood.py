@@ -149,6 +149,7 @@ def masked(
     """
     mask = model.tokenizer.special.mask
     assert mask is not None
+    # The longest of all sequences, not of a batch, so that every shard cuts the same windows.
     longest, step = _longest(model, tokens, options), masked_step(model, tokens, options)
     scores = np.empty(groups.targets.shape, np.float32)
     for first in range(0, len(groups), step):
@@ -268,6 +269,7 @@ def token_scores(
 
 def _unhidden(shown: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """``(u,)`` log-probability of masked tokens by those of shown ones; see :func:`token_scores`."""
+    # A shown token was left (_KEPT) or drawn among all; Bayes gives back what the mask would have asked.
     other = _RANDOM / size
     # a + e - a q = a (1 - q) + e keeps its digits where q is near 1.
     masked_scores: NDArray[np.float64] = shown + np.log(other) - np.log(other - _KEPT * np.expm1(shown))
@@ -287,6 +289,7 @@ def _ask(
     core.to(device)
     head, embedding = core.head, core.embeddings.token.weight
     assert head is not None
+    # From token to question: batches take sequences in an order of their own.
     question = np.full(len(tokens.ids), -1, np.int64)
     question[states] = np.arange(len(states))
     scores = np.empty(targets.shape, np.float32)

@@ -43,6 +43,7 @@ def choose_methods(model: SequenceModel, wanted: Sequence[str]) -> tuple[str, ..
             "masked or causal language model"
         )
     if names == ("auto",):
+        # Of their methods the one that Meier et al. (2021) found best.
         names = ("causal" if decoder else "masked-marginal",)
     for name in names:
         if name not in METHODS:

@@ -84,6 +84,7 @@ def parse_mutations(text: str, where: str = "", *, offset: int = 0) -> tuple[Mut
     prefix = f"{where}: " if where else ""
     if text.strip().lower() in _WILD:
         return ()
+    # HGVS names the protein first, with a colon that would divide mutations.
     bare = re.sub(r"^\S+:(?=p\.)", "", text.strip()).replace("p.", "")
     mutations: list[Mutation] = []
     for word in filter(None, re.split(r"[:;,+\s]+", bare.strip("[]()"))):
@@ -139,6 +140,7 @@ def check_mutations(mutations: Sequence[Mutation], sequence: str, where: str = "
     """
     prefix = f"{where}: " if where else ""
     for each in mutations:
+        # A mutated stop stands one behind the last residue.
         if each.wild == "*" and each.place == len(sequence):
             continue
         if not 0 <= each.place < len(sequence):
@@ -215,6 +217,7 @@ def fitting_offset(variants: Sequence[Sequence[Mutation]], sequence: str) -> int
     wild_types = sorted(
         {(each.place, each.wild) for some in variants for each in some if each.wild.isalpha()}
     )
+    # Insertions and stops alone name no residue that a shift could be told by.
     if not wild_types:
         return None
     text = sequence.upper()

@@ -109,6 +109,7 @@ class Substitutions:
                 "deletions have not; use pseudo-perplexity or one-pass"
             )
         every = [(row, change) for row, each in enumerate(variants) for change in each.mutations or ()]
+        # Only letters that occur: a column each of a table over all places.
         residues = sorted({letter for _, change in every for letter in (change.wild, change.mutant)})
         column = {letter: place for place, letter in enumerate(residues)}
         ids = letter_ids(model, residues)
@@ -300,5 +301,6 @@ def letter_ids(model: SequenceModel, letters: Sequence[str]) -> NDArray[np.int64
     tokens = model.tokenize(SequenceBlock.of(list(letters)), policy="unknown")
     ids = tokens.ids[tokens.offsets[:-1] + model.preprocessor.special[0]].astype(np.int64)
     unknown = model.tokenizer.special.unknown
+    # X is how an unknown residue is written, so its token is the right one.
     unread = [number == unknown and letter != "X" for letter, number in zip(letters, ids, strict=True)]
     return np.where(unread, -1, ids)

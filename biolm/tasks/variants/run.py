@@ -89,6 +89,7 @@ def score_variants(
     target = None if output is None else Path(output)
     drawn = None if picture is None else Path(picture)
     kind = _kind(data, scan=scan)
+    # Before the model is loaded: an option out of place is noticed in a second.
     refuse_unused(settings, kind)
     _check(kind, sequence=sequence, reference=reference, assays=assays, picture=picture)
     reader = sequence_model(model)
@@ -171,6 +172,7 @@ def _wild(sequence: str | Path) -> str:
 
     text = str(sequence)
     bare = text.translate(dict.fromkeys(map(ord, "*-.")))
+    # A file may be named like a protein (MKT), so one that exists is read.
     if isinstance(sequence, str) and bare.isalpha() and not Path(text).exists():
         return text.upper()
     return read_protein(sequence)[1]

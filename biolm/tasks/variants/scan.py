@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from biolm.adapters.sequences import Tally
 from biolm.errors import ConfigError, InputError
-from biolm.io.atomic import refuse_existing, replacing
+from biolm.io.atomic import refuse_existing
 from biolm.io.intervals import Interval, Variant, read_bed
 from biolm.io.provenance import digest
 from biolm.io.sequences import SequenceStore
 from biolm.io.table import check_table, write_table
 from biolm.progress import log
-from biolm.report.picture import picture_format
+from biolm.report.picture import blank_figure, picture_format, save_figure
 from biolm.tasks.variants.assay import Assay, read_protein
 from biolm.tasks.variants.assay_run import SCHEMA, score_assay
 from biolm.tasks.variants.genome import open_reference
@@ -157,6 +157,8 @@ def scan_intervals(
             width=settings.width(model),
         )
         tally = Tally()
+        # All windows once before the model runs: a base that it cannot read is refused or counted at the
+        # start.
         for _ in look_at_windows(store, variants, model, settings, tally):
             pass
         if sentence := tally.sentence():
@@ -185,6 +187,7 @@ def scan_intervals(
             _grid(f"{each.contig}:{each.start + 1}-{each.end}", text, each.start + 1, _BASES, part)
             for each, text, part in _by_interval(intervals, bases, values)
         ]
+        # One picture shows one interval; the table has all.
         draw_scan(grids[:1], picture, overwrite=settings.overwrite)
     return VariantScores(columns=columns, names=(column,), facts=metadata, output=output)
 
@@ -210,29 +213,21 @@ def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = Fa
     InputError
         If there are more places than a picture can show.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     target = Path(output)
-    kind = picture_format(target)
+    picture_format(target)
     _check_size(sum(len(scan.letters) for scan in scans))
     panels = [(scan, start) for scan in scans for start in range(0, len(scan.letters), _PLACES_A_ROW)]
     limit = max(float(np.nanmax(np.abs(scan.scores), initial=0)) for scan in scans) or 1.0
     tall = 0.9 + 0.13 * len(scans[0].alphabet)
     widest = min(_PLACES_A_ROW, max(len(scan.letters) for scan in scans))
-    figure = Figure(figsize=(2.2 + 0.125 * widest, tall * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(2.2 + 0.125 * widest, tall * len(panels))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (scan, start) in zip(axes, panels, strict=True):
         image = _draw_panel(axis, scan, start, widest, limit)
     bar = figure.colorbar(image, ax=list(axes), shrink=min(1.0, 2 / len(panels)), pad=0.01)
     bar.set_label("score of the change", fontsize=7)
     bar.ax.tick_params(labelsize=6)
-    # Without date, version and drawn ids the same picture is the same bytes.
-    with replacing(target, overwrite=overwrite) as temporary, rc_context({"svg.hashsalt": "biolm"}):
-        metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}.get(kind, {})
-        figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+    save_figure(figure, target, overwrite=overwrite)
 
 
 def _draw_panel(axis: Any, scan: Scan, start: int, widest: int, limit: float) -> Any:
@@ -296,6 +291,7 @@ def _by_interval(
 ) -> Iterator[tuple[Interval, str, NDArray[np.float32]]]:
     start = 0
     for interval, text in zip(intervals, letters, strict=True):
+        # Three changes a base; N has none.
         size = 3 * sum(letter in _BASES for letter in text)
         yield interval, text, values[start : start + size]
         start += size

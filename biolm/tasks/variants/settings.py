@@ -159,6 +159,7 @@ class VariantSettings(RunSettings):
             return self.window
         if model.max_length is None:
             return _WIDTH
+        # In bases: k-mers and BPE read several a token, and special tokens take their room.
         return min(_WIDTH, (model.max_length - sum(model.preprocessor.special)) * model.tokenizer.stride)
 
     def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:

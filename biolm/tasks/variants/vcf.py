@@ -122,6 +122,7 @@ def write_vcf(
     row, ending = 0, "\n"
     with _writer(target) as write:
         for number, line in _lines(source):
+            # Lines that are added end as those of the file do.
             if line.endswith(b"\n"):
                 ending = "\r\n" if line.endswith(b"\r\n") else "\n"
             if line.startswith(b"#CHROM"):
@@ -134,9 +135,11 @@ def write_vcf(
 
 
 def _scored(line: bytes, scores: NDArray[np.floating[Any]], names: Sequence[str], key: str) -> bytes:
+    # A line without a score goes out byte for byte.
     if not np.isfinite(scores).any():
         return line
     fields = line.split(b"\t")
+    # Number=A in the header promises a value an allele, so one without (<DEL>, *) gets ".".
     alleles = [allele.isalpha() for allele in fields[4].split(b",")]
     parts = []
     for column, name in enumerate(names):

@@ -146,6 +146,7 @@ def merge_vcf(merging: Merging) -> int:
         raise ConfigError(
             f"{merging.target} names no format for variants; use .vcf or .vcf.gz, and no `format`"
         )
+    # The file may have moved between machines; its stamp tells whether it is the same.
     job, place = merging.job, Path(merging.place)
     stamped = job["input"] | {"vcf": stamp(place)}
     # Scores are joined to the lines of the VCF by their order.
@@ -173,12 +174,14 @@ class _Work:
     def blocks(self, first: int, last: int) -> Iterator[list[Variant]]:
         """The blocks ``first`` to ``last``; the file is read from its beginning."""
         size = _HIDDEN if self.method == "pseudo-perplexity" else _READ
+        # Read again from the start: a VCF packed by BGZF has no places to jump to without an index.
         upcoming = islice(read_vcf(self.path), first * size, last * size)
         while block := list(islice(upcoming, size)):
             yield block
 
     def compute(self, block: list[Variant]) -> dict[str, NDArray[Any]]:
         """``scores`` ``(m, k)`` of one block."""
+        # The job shows its own progress.
         quiet = replace(self.settings, progress=False)
         bounds = (0, len(block))
         scores = list(variant_blocks(self.store, block, self.model, self.method, quiet, bounds))
@@ -246,6 +249,7 @@ def variant_blocks(
     with progress("scoring", total, start=start, show=settings.progress, unit="variants") as advance:
         while block := list(islice(upcoming, size)):
             rows, windows = _windows(store, block, width)
+            # Counted before the job by look_at_windows, so this count is thrown away.
             read = readable_windows([each.reference for each in windows], model, settings, Tally())
             rows, windows = rows[read], [each for each, has in zip(windows, read, strict=True) if has]
             scores = np.full((len(block), len(COLUMNS)), np.nan)

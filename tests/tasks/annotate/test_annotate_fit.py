@@ -128,7 +128,7 @@ def test_cells_without_counts_are_unknown(folder, query):
 
 def test_a_class_called_unknown_is_refused_and_can_be_left_out(kinds):
     cells = kinds.copy()
-    cells.obs["kind"] = cells.obs["kind"].replace("T", "unknown")
+    cells.obs["kind"] = cells.obs["kind"].astype(str).replace("T", "unknown")
     with pytest.raises(InputError, match=r"a class called 'unknown', .* leave it out"):
         annotate.fit(cells, label="kind", method="knn")
     assert annotate.fit(cells, label="kind", method="knn", leave_out=("unknown",)).heads[0].classes == (
