@@ -62,9 +62,13 @@ def blank_figure(
     layout
         ``constrained`` keeps titles, legends and scales clear of each other.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=layout)
+    # Agg whatever the user's backend: sizes of text, and so of legends, are the same on every machine.
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def save_figure(

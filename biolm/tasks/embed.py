@@ -120,6 +120,7 @@ def embed(
             _protect(given, key, overwrite=settings.overwrite)
         prepared = settled(prepared)
         ends = prepared.ends
+        # One array from the start: joining blocks at the end would hold all vectors twice.
         vectors = np.empty((int(ends[-1]), reader.width), np.float32)
         parts = []
         with progress("embedding", len(vectors), show=settings.progress, unit=modality.name) as advance:
@@ -205,6 +206,7 @@ def embed_file(
         prepared = _prepared(modality, path, source, reader, settings)
         reader = prepared.model
         key = settings.key or f"X_{reader.name}"
+        # A shard is merged into a store, whose names must be free as if it were written now.
         writer.check(source, "h5ad" if settings.shard else form, key, overwrite=settings.overwrite)
         prepared = settled(prepared, resume=target if settings.resume else None)
         ends, provenance = prepared.ends, prepared.provenance()
@@ -238,6 +240,7 @@ def embed_file(
             blocks=prepared.blocks,
             compute=prepared.compute,
             finish=finish,
+            # The parts and the result, in float32 each.
             size=8 * shape[0] * shape[1] + writer.size(source, form),
             label="embedding",
             unit=modality.name,
@@ -271,6 +274,7 @@ def merge_vectors(merging: Merging) -> int:
     vectors = parts.joined("vectors")
     result = writer.result(vectors, job["key"], job["provenance"], centre=job["centre"])
     if not writer.needs_source:
+        # Data that need not be opened again cannot be counted, so their number was recorded.
         if len(vectors) != job["provenance"]["rows"]:
             raise InputError("the shards do not hold all rows; make the shards again")
         merging.write(lambda temporary: writer.write(temporary, form, result, parts, None))

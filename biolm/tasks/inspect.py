@@ -200,6 +200,7 @@ def _built_in(name: str) -> CheckpointReport:
     metadata = model.describe()
     core = getattr(model, "core", None)
     parameters = (
+        # Models without layers are one table of vectors.
         core.named_parameters() if core is not None else [("vectors", getattr(model, "vectors", None))]
     )
     return CheckpointReport(
@@ -234,6 +235,7 @@ def _account(config: dict[str, Any]) -> Account | None:
     """Count from the config of a known family."""
     from biolm.models.families.hf import FAMILIES, family, type_of
 
+    # Systems of cells have configs of their own; those are not counted from.
     if type_of(config) not in FAMILIES:
         return None
     from biolm.core.accounting import account
@@ -288,6 +290,7 @@ def _by_name(shapes: dict[str, tuple[int, ...]]) -> Iterator[Matrix]:
     """Put the layers of one matrix together, in the order of the file's names."""
     groups: dict[tuple[str, tuple[int, ...]], int] = {}
     for name, shape in sorted(shapes.items()):
+        # By shape too: layers of one name that differ in width are two matrices.
         key = (re.sub(r"(?<=\.)\d+(?=\.)", "*", name), shape)
         groups[key] = groups.get(key, 0) + 1
     for (name, shape), count in groups.items():

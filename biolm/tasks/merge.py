@@ -107,8 +107,10 @@ def merge_shards(
     module, _, name = _MERGERS[kind].partition(":")
     merger = getattr(import_module(module), name)
     refuse_existing(target, overwrite=overwrite)
+    # The working folder lies beside the target, where there is room for what is written.
     with writing(target), working_folder(target) as folder:
         parts = Parts.of_shards([(record.path, record.digests) for record in records], folder)
+        # Shards that follow each other without a gap may still stop before the end of the job.
         missing = int(records[0].facts["blocks"]) - len(parts)
         if missing:
             raise InputError(f"the shards lack {missing} blocks of the job; make the shards again")

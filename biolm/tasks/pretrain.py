@@ -51,6 +51,7 @@ def pretrain(
     >>> model = biolm.load(result.model)  # doctest: +SKIP
     """
     chosen = _config(config, changes)
+    # After the config was read: a mistake in it is told before Lightning is imported.
     from biolm.training.run.train import train
 
     return train(chosen, Path(output), resume=resume)
@@ -80,6 +81,7 @@ def plan_pretraining(
     from biolm.training.run.prepare import prepare
 
     job = prepare(chosen)
+    # For its errors: a plan is to refuse what a run would refuse.
     make_objective(job)
     return job.summary()
 

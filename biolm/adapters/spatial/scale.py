@@ -19,7 +19,6 @@ from biolm.io.spatial.section import Section
 
 __all__ = ["Grid", "PixelSize", "find_pixel_size", "fit_grid"]
 
-DISAGREE = 0.05
 _ARRAYS = (("array_row", "array_col"), ("array_y", "array_x"))
 
 

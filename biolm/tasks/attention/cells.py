@@ -113,6 +113,7 @@ def attention_of_cells(
 
     settings: AttentionSettings = read_options(AttentionSettings, options, "attention")
     reader = loaded(model)
+    # The method of the base class is the one that refuses; asked before the file is opened.
     if type(reader).attention is CellModel.attention:
         raise reader.lacks("has no attention between genes")
     place = pick_device(settings.device)
@@ -129,6 +130,7 @@ def attention_of_cells(
                 tokens = reader.tokenize(block, match, seed=settings.seed)
                 advance(1)
                 batch = Batch.from_tokens(tokens).to(place)
+                # A cell without known genes has no token, and a batch of nothing no maps.
                 if not batch.max_length:
                     continue
                 run = partial(reader.attention, batch)

@@ -173,6 +173,7 @@ def fit_contacts(
     features, labels = [], []
     for chain in chains:
         block = SequenceBlock.of([chain.sequence], [chain.name])
+        # Unknown residues stay, as places of the sequence must be those of the structure.
         for part in protein_blocks(block, reader, "unknown", Tally()):
             pairs = np.triu_indices(len(chain.sequence), _LEAST)
             where = (torch.from_numpy(pairs[0]).to(place), torch.from_numpy(pairs[1]).to(place))
@@ -227,6 +228,7 @@ def precision(predicted: ContactMap, chain: Chain) -> dict[str, float]:
     for name, (least, below) in RANGES.items():
         apart = second - first
         inside = np.flatnonzero((apart >= least) & (apart < (below or np.inf)))
+        # As many pairs as residues: precision at L, the measure of CASP.
         best = inside[np.argsort(-values[inside], kind="stable")[: len(predicted.sequence)]]
         shares[name] = float(touching[best].mean()) if len(best) else float("nan")
     return shares
@@ -243,6 +245,7 @@ def read_chains(names: Sequence[str]) -> list[Chain]:
     chains = []
     for name in names:
         file, _, chain = name.rpartition(":")
+        # A path may hold a colon itself, on Windows always.
         whole = Path(name).is_file() or not file
         chains.append(read_chain(name) if whole else read_chain(file, chain))
     return chains
@@ -296,6 +299,7 @@ def protein_blocks(
         return
     with open_sequences(data) as source:
         for block in source.blocks(records=records):
+            # The kind is told by the first block; later ones may be short of telling letters.
             if not block.start:
                 check_kind(block, reader.kind, name=str(data))
             yield _checked(admitted(block, reader.tokenizer, letters, tally), reader)

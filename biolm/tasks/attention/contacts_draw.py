@@ -50,6 +50,7 @@ def draw_contacts(
         known = np.full((length, length), np.nan, np.float32)
         known[np.ix_(mapped, mapped)] = chain.contacts[np.ix_(place[mapped], place[mapped])]
         below = np.tril_indices(length, -1)
+        # Unresolved residues stay NaN, which is drawn white: neither contact nor none.
         shown[below] = known[below]
         title = f"{predicted.name} (above) and {chain.name} (below)"
     figure = blank_figure(5.2, 4.6)

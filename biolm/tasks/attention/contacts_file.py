@@ -158,6 +158,7 @@ def contacts_file(
         weights = fit_contacts(read_chains(settings.fit), model=reader, device=settings.device)
     tally, ends = Tally(), [0]
     for block in protein_blocks(path, reader, settings.letters, tally, _RECORDS):
+        # One pass without the model: the letter policy decides how many proteins a job has.
         ends.append(ends[-1] + len(block))
     if sentence := tally.sentence():
         log.warning("%s", sentence)
@@ -248,6 +249,7 @@ def _maps(parts: Parts) -> Iterator[ContactMap]:
         ends = np.cumsum(part["lengths"] ** 2)
         for row, (name, text) in enumerate(zip(part["names"], part["sequences"], strict=True)):
             size = int(part["lengths"][row])
+            # Maps lie end to end, each as large as its length squared.
             whole = part["maps"][ends[row] - size**2 : ends[row]]
             yield ContactMap(str(name), str(text), whole.reshape(size, size))
 

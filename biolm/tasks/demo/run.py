@@ -102,6 +102,7 @@ def run_demo(folder: str | Path, *, seed: int = 0, overwrite: bool = False) -> D
     tidy(folder)
     names = (*(f"{name}.h5ad" for name in SETS), PICTURE, PAGE, SCORES)
     files = tuple(folder / name for name in names)
+    # The folder may hold files of others; only those of the demo are in question.
     existing = [path for path in files if path.exists()]
     if existing and not overwrite:
         raise OutputError(
@@ -166,6 +167,7 @@ def _maps(embedded: dict[str, Path], baselines: Baselines, seed: int) -> tuple[l
             MODEL: centre(cells.obsm[f"X_{MODEL}"]),
             TEXT: open_set(name, baselines.model).vectors(baselines.text),
             CONTROL: open_set(name, baselines.model).vectors(baselines.random[0]),
+            # The baseline that a reader would draw without any model.
             "PCA-20": fit_pca(cells.X, seed=seed)(cells.X),
         }
         columns = {column: np.asarray(cells.obs[column]) for column in cells.obs}

@@ -127,6 +127,7 @@ class CellSet:
         """
         match = self.match
         if genes is not None:
+            # A gene left out is as one that the file never measured: it has no place in the vocabulary.
             target = np.where((match.target >= 0) & genes[match.target], match.target, -1)
             match = replace(match, target=target.astype(np.int32))
         return centre(model.embed(self.block, match, EmbedOptions()))
@@ -249,6 +250,7 @@ class Baselines:
             pooled([score(self.model, draw) for draw in range(draws)], name=MODEL),
             pooled([score(self.text, draw) for draw in range(draws)], name=TEXT),
             pooled([score(self.alike, draw) for draw in range(draws)], name=ALIKE),
+            # Each draw has random vectors of its own, so that the mean is over both kinds of chance.
             pooled([score(each, draw) for draw, each in enumerate(self.random)], name=CONTROL),
         )
 
@@ -312,6 +314,7 @@ def _shared_genes(reference: CellSet, query: CellSet, baselines: Baselines, seed
     for count in COMPONENTS:
         project = fit_pca(counts, components=count, seed=seed)
         name = f"PCA-{count} of the first set, shared genes"
+        # Components of the first set alone: a query that comes later had no part in them.
         components.append(move(name, project(counts), project(asked)))
     known, other = (np.asarray(log_normalised(table).todense()) for table in (counts, asked))
     # Both sets about the mean of the first, as components are; about their own means these score lower.

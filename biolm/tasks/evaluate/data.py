@@ -196,6 +196,7 @@ def _open(data: str | Path | AnnData, embeddings: Sequence[str]) -> Any:
             cells = {name: source.obs_column(name) for name in source.obs_columns()}
             return anndata.AnnData(obs=pd.DataFrame(cells, index=source.cell_names()))
         kind = source.kind
+    # Backed, so that counts of a large atlas stay on disk until the cells are chosen.
     return read_anndata(data, backed=kind == "h5ad")
 
 
@@ -249,6 +250,7 @@ def _chosen(names: NDArray[np.str_], settings: EvaluateSettings) -> tuple[NDArra
     small = types[sizes < settings.rare]
     if len(small):
         log.warning("left out as rare: %s", ", ".join(small))
+        # Rare types first, then the draw: a type must not become rare by being drawn seldom.
         rows = rows[~np.isin(names[rows], small)]
         types, sizes = np.unique(names[rows], return_counts=True)
     if len(types) < 2:
@@ -295,6 +297,7 @@ def _part(
         block = source.take(rows)
         columns = source.gene_columns()
     counts = csr_matrix((block.data, block.indices, block.indptr), (len(rows), block.n_genes))
+    # Sums over a row must not depend on the order in which the file stores it.
     counts.sort_indices()
     record = {"biolm": dict(table.uns.get("biolm", {}))}
     names = columns.pop("index")

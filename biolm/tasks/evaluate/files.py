@@ -148,6 +148,7 @@ def _curve_lines(evaluation: Evaluation) -> Iterable[tuple[Any, ...]]:
 
 def _tsv(lines: Iterable[tuple[Any, ...]]) -> str:
     def plain(value: Any) -> str:
+        # A name may hold a tab, which would shift the columns behind it.
         return f"{value:.6g}" if isinstance(value, float) else str(value).replace("\t", " ")
 
     return "".join("\t".join(map(plain, line)) + "\n" for line in lines)

@@ -144,6 +144,7 @@ def silhouette_batch(
         batches = len(np.unique(batch[rows]))
         # Silhouettes need at least two batches, and a batch of more than one cell.
         if 1 < batches < len(rows):
+            # In float64: distances of near-equal float32 vectors cancel.
             widths = silhouette_samples(vectors[rows].astype(np.float64), batch[rows])
             means.append(float((1 - np.abs(widths)).mean()))
     return float(np.mean(means)) if means else None
@@ -202,6 +203,7 @@ def _neighbours(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
 def _with_means(metrics: Metrics) -> Metrics:
     metrics["Bio"] = _mean([metrics[name] for name in BIO_METRICS])
     batch = [metrics[name] for name in BATCH_METRICS]
+    # Without batches there is nothing to mix, so neither Batch nor Total exists.
     if metrics["iLISI"] is None:
         return metrics
     metrics["Batch"] = _mean(batch)

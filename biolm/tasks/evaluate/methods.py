@@ -76,6 +76,7 @@ def _scvi(data: EvaluationData, genes: Any, seed: int) -> NDArray[np.float32]:
 
     log.info("training scVI")
     scvi.settings.seed = seed
+    # A copy: setting scVI up writes into the table, which is the user's.
     cells = data.table[:, genes].copy()
     batch = None
     if data.batch is not None:

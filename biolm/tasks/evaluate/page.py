@@ -169,6 +169,7 @@ def _metrics(evaluation: Evaluation) -> MetricTable:
 def _curves(curve: LabelCurve, title: str, label: str, note: str, evaluation: Evaluation) -> Curves:
     lines = []
     for name, values in curve.values.items():
+        # Points that a method was not fitted for (too many cells) are left out of its line.
         known = ~np.isnan(values).any(0)
         mean, spread = summary(values[:, known])
         lines.append(

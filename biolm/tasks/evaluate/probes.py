@@ -144,6 +144,7 @@ def label_curve(
         Cells a type if ``shots``, else fractions of the training side; points that no type has cells for are
         left out.
     """
+    # Points with more cells a type than the commonest type has would repeat the last one.
     kept = tuple(float(point) for point in points if not shots or point <= _largest(labels, splits))
     values = {name: np.full((len(splits), len(kept)), np.nan) for name in (m.name for m in methods)}
     classes, codes = np.unique(labels, return_inverse=True)

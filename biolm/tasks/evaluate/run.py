@@ -126,6 +126,7 @@ def evaluate(
         need_library()
     if output is not None:
         folder = Path(output)
+        # What a killed run left behind would count as an existing result.
         tidy(folder)
         refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
     cells = read(data, keys, settings, _several(model))
@@ -210,6 +211,7 @@ def _integration(
     before = vectors[PCA]
     mixed = None if data.batch is None else data.batch[shuffled]
     rows = [(name, table, data.labels, data.batch) for name, table in vectors.items()]
+    # Labels and batches shuffled alike: their link to each other stays, that to the vectors goes.
     rows.append((SHUFFLED, before, data.labels[shuffled], mixed))
     metrics = {}
     for place, (name, table, labels, batch) in enumerate(rows, 1):

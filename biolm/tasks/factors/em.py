@@ -94,6 +94,7 @@ def fit_factors(
     squares, cells = np.zeros(genes), np.zeros(genes)
     noise = np.zeros(genes)
     for one in sets:
+        # All of a gene's variance is noise before there are factors: the mean over the sets that measure it.
         noise[one.genes] += one.variance / present[:, one.genes].sum(0)
     noise = np.maximum(noise, LEAST_NOISE)
     loadings = rng.standard_normal((genes, factors)) * np.sqrt(noise / factors)[:, None]
@@ -121,7 +122,9 @@ def _expected(
     values = one.read()
     weighted = loadings / noise[:, None]
     covariance = np.linalg.inv(np.eye(loadings.shape[1]) + loadings.T @ weighted)
+    # By the identity of Woodbury: a matrix of factors is inverted, and never one of genes.
     projection = weighted @ covariance
+    # The mean is taken off the product, so that the counts stay sparse.
     means = values @ projection - one.mean @ projection
     second = len(means) * covariance + means.T @ means
     return len(means), second, values.T @ means - np.outer(one.mean, means.sum(0))
@@ -155,5 +158,6 @@ def _rotated(loadings: NDArray[np.float64], noise: NDArray[np.float64]) -> Facto
     """Axes along which signal over noise is diagonal, by falling signal; the largest loading is positive."""
     values, axes = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))
     rotated = loadings @ axes[:, np.argsort(-values)]
+    # The sign of a factor is arbitrary; fixed, so that two fits of the same cells compare.
     largest = rotated[np.abs(rotated).argmax(0), np.arange(rotated.shape[1])]
     return Factors(rotated * np.sign(largest), noise)

@@ -126,6 +126,7 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
             )
         means, measured = np.zeros(len(rows)), np.zeros(len(rows))
         for one in sets:
+            # Mean of the sets' means: a large set must not set the origin of all others.
             means[one.genes] += one.mean
             measured[one.genes] += 1
         model = CellFactors(
@@ -166,11 +167,14 @@ def _sampled(
             shape = (len(some), source.n_genes)
             parts.append(csr_matrix((some.data.astype(np.float64), some.indices, some.indptr), shape) @ pick)
     table = csr_matrix(vstack(parts))
+    # An empty cell has no fractions of counts, and would be divided by 0.
     table = table[np.asarray(table.sum(1)).ravel() > 0]
     if table.shape[0] < 2:
         raise InputError(f"{file} holds {table.shape[0]} cells with counts in known genes; leave it out")
+    # Sums over a row must not depend on the order in which the file names its genes.
     table.sort_indices()
     save_npz(target, table)
+    # Columns of one gene were summed by `pick`, so each stands for itself now.
     report = replace(match.report, summed=0)
     panel = panel_of(match)
     if len(panel) < FEWEST:
@@ -199,6 +203,7 @@ def _check_shared(samples: Sequence[_Sample]) -> None:
 
 def _fractions(samples: Sequence[_Sample], count: int) -> NDArray[np.float32]:
     """``(h,)`` mean fraction of a cell's counts a gene holds, over sets that measure most genes."""
+    # In a small panel every gene seems to hold a large fraction of the counts.
     wide = [one for one in samples if len(one.panel) > _WHOLE]
     total, measured = np.zeros(count), np.zeros(count)
     for one in wide or samples:
@@ -240,6 +245,7 @@ def _sets(
             continue
         file = folder / f"values{number}.npz"
         values = one.logs(fractions)[:, rows[genes]].astype(np.float64)
+        # Read once a round: unpacking would take longer than reading.
         save_npz(file, values, compressed=False)
         columns = rows[genes]
         sets.append(FactorSet(partial(load_npz, file), genes, mean[columns], spread[columns]))
@@ -251,6 +257,7 @@ def _scales(model: CellFactors, samples: Sequence[_Sample]) -> tuple[float, floa
     width = model.loadings.shape[1]
     squares, cells = np.zeros(2), 0
     for one in samples:
+        # Such a set has no vectors; the scales are those of the sets that have.
         if len(np.intersect1d(one.panel, model.rows)) < FEWEST:
             continue
         vectors = model.embed(one.block(), one.match, EmbedOptions()).astype(np.float64)

@@ -177,8 +177,10 @@ def name_factors(model: str | Path | CellModel = "cellfactors", **options: Any) 
         )
     table = table[:, annotated]
     order = np.argsort(reader.means[annotated], kind="stable")
+    # Weighted by mean expression: a gene that few cells show can load high by chance.
     weights = reader.loadings * np.sqrt(np.maximum(reader.means, 0))[:, None]
     strata = np.empty(len(annotated), np.int64)
+    # Tenths by mean expression; genes of high expression are studied, and annotated, more.
     strata[order] = np.arange(len(annotated)) * _TENTHS // len(annotated)
     sides, tests = [], []
     for factor in range(reader.loadings.shape[1]):
@@ -188,6 +190,7 @@ def name_factors(model: str | Path | CellModel = "cellfactors", **options: Any) 
             chosen[np.argsort(least_first[annotated], kind="stable")[: settings.top]] = True
             tests.append(stratified_enrichment(chosen, table, strata))
             sides.append((factor, side, np.argsort(least_first, kind="stable")[: settings.shown]))
+    # Corrected over all sides at once, since a reader looks through all of them.
     rates = adjusted(np.concatenate([p for _, _, p in tests])).reshape(len(tests), -1)
     symbols = gene_table().ensembl_to_symbol("human")
     rows = []

@@ -65,6 +65,7 @@ def write_on(
             for unit, sequence in _one_way(reader, prompts, settings, letters, chosen):
                 generated[unit] = sequence
                 advance(1)
+    # Sequences finish in any order; names and files keep that of the units.
     return [generated[unit] for unit in units]
 
 
@@ -81,6 +82,7 @@ def _one_way(
     special = reader.tokenizer.special
     backward = units[0].direction == "backward"
     begin, stop = (special.suffix, special.prefix) if backward else (special.prefix, special.suffix)
+    # The tag follows the first token, as in training.
     begin = (*begin, *_tag(reader, settings.lineage))
     longest = settings.max_length + len(begin)
     longest = longest if reader.max_length is None else min(longest, reader.max_length)
@@ -97,6 +99,7 @@ def _one_way(
     numbers = [unit.number(len(prompts)) for unit in units]
     for result in generate_each(reader.core, chosen, options, numbers=numbers):
         unit = units[result.index]
+        # The terminator is scored with the sequence but is no letter of it.
         inner = result.ids[:-1] if result.reason == "stop" else result.ids
         text = reader.tokenizer.decode(np.array(inner[:: -1 if backward else 1], np.int64))
         prompt = prompts[unit.row]
@@ -108,6 +111,7 @@ def _one_way(
                 sequence=text + prompt.letters if backward else prompt.letters + text,
                 prompt=prompt.name,
                 made=len(text),
+                # By a pass of its own: probabilities while sampling are those after temperature and top-k.
                 log_probabilities=continuation_scores(reader.core, chosen[result.index], result.ids),
                 end="terminator" if result.reason == "stop" else "length",
                 direction=unit.direction,

@@ -85,6 +85,8 @@ def fill_in(
                     sequence=_overlaid(reader, prompt, done),
                     prompt=prompt.name,
                     made=len(template.places),
+                    # Each place masked once with all others filled: a pseudo-log-likelihood (Salazar et al.
+                    # 2020).
                     log_probabilities=np.array(place_scores(reader.core, done, mask=mask)),
                     end="template",
                 )
@@ -112,6 +114,7 @@ def _template(reader: SequenceModel, prompt: Prompt, stand_in: int) -> Template:
             f"model {reader.name} is an encoder and cannot write on; mark the places it shall fill by "
             f"{OPEN}, such as MKT{OPEN * 3}AL"
         )
+    # A stand-in keeps the length: the open mark itself is no letter that the tokeniser knows.
     letter = next(token for token, number in reader.tokenizer.vocabulary.items() if number == stand_in)
     block = SequenceBlock.of([prompt.letters.replace(OPEN, letter)])
     ids = reader.tokenize(block).ids.tolist()

@@ -72,6 +72,7 @@ class Reference:
         best, name = 0.0, ""
         for piece in self._candidates(query):
             identity = self._identity(query.letters, self._letters(piece))
+            # Greater, not equal: of two records alike the first in the file is named.
             if identity > best:
                 best, name = identity, self._names[int(self._owners[piece])]
         return name, best
@@ -102,6 +103,7 @@ class Reference:
                 int((target[a:b] == strand[c:d]).sum())
                 for (a, b), (c, d) in zip(*alignment.aligned.tolist(), strict=True)
             )
+            # Over the query's length: a fragment that is copied whole is a copy.
             shares.append(same / len(query))
         return max(shares)
 

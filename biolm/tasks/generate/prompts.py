@@ -70,6 +70,7 @@ def read_prompts(given: str | Path | Sequence[str] | SequenceBlock | None) -> li
     else:
         texts = [given] if isinstance(given, str) else list(given)
         return [Prompt(f"prompt{number}", text.upper()) for number, text in enumerate(texts, 1)]
+    # Results are named by their prompt.
     if len(set(block.names)) < len(block):
         twice = next(name for name in block.names if block.names.count(name) > 1)
         raise InputError(f"two prompts are named {twice!r}; rename one")
@@ -114,6 +115,7 @@ def usable_prompts(
 
 def _known(prompt: Prompt, reader: SequenceModel, letters: str, tally: Tally) -> bool:
     """Whether the model knows every letter of a prompt."""
+    # Open places are no letters, and would make any template unreadable.
     bare = SequenceBlock.of([prompt.letters.replace(OPEN, "")], [prompt.name])
     check_kind(bare, reader.kind, name=f"prompt {prompt.name!r}")
     unknown = Tally()
@@ -126,6 +128,7 @@ def _known(prompt: Prompt, reader: SequenceModel, letters: str, tally: Tally) ->
             f"prompt {prompt.name!r} holds residues or bases that model {reader.name}, which reads "
             f"{_WORDS[reader.kind]}, does not know ({named}); correct it or leave it out (`letters='skip'`)"
         )
+    # Tokenised again for the count of what is left out, which the report shows.
     reader.tokenize(bare, policy="skip", tally=tally)
     return False
 

@@ -155,6 +155,7 @@ def generate_file(
 
     def compute(units: Sequence[Unit]) -> dict[str, NDArray[Any]]:
         sequences = work.made(units)
+        # Kept for the summary of a shard, which has no finish.
         generated.extend(sequences)
         return _arrays(sequences)
 
@@ -188,6 +189,7 @@ def merge_generated(merging: Merging) -> int:
     """Write the sequences of all shards as the whole job would; how many there are."""
     merging.refuse_form("sequences are written as FASTA")
     job, metadata = merging.job, merging.facts
+    # All that merging needs: sequences are made already.
     settings = GenerateSettings(near=job["options"]["near"])
     place = metadata.get("reference") if merging.data is None else merging.data
     known = None if place is None else _reference(place, job["model"]["reads"] == "protein")
@@ -243,6 +245,7 @@ class _Work:
 
         reader = sequence_model(model)
         config = reader.core.config
+        # A causal core writes on; one that sees both sides fills places in.
         writes = config.causal and config.head == "linear"
         if not writes and (config.causal or config.head not in ("linear", "mlm")):
             raise ConfigError(
@@ -324,6 +327,7 @@ def _looked_up(
     sequences, nearest_of = [], {"": ("", 0.0)}
     with progress("comparing", len(generated), show=settings.progress, unit="sequences") as advance:
         for each in generated:
+            # Duplicates are aligned once; alignment is what takes the time.
             if each.sequence not in nearest_of:
                 nearest_of[each.sequence] = known.nearest(each.sequence)
             name, identity = nearest_of[each.sequence]

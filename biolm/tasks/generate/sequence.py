@@ -100,6 +100,7 @@ class GeneratedSequence:
             entries["direction"] = self.direction
         if self.duplicate_of:
             entries["duplicate_of"] = self.duplicate_of
+        # None where no reference was given; a reference without a likeness is "none" at identity 0.
         if self.nearest is not None and self.identity is not None:
             entries |= {"nearest": self.nearest or "none", "identity": f"{self.identity:.3f}"}
             if self.identity >= near:

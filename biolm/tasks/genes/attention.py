@@ -108,6 +108,7 @@ def attention_network(
         tokens = reader.tokenize(source.take(rows), match, seed=settings.seed)
         known, names = genes_of_file(source.gene_columns(), match.target)
     token_ids = np.asarray(reader.preprocessor.tokenizer.token_ids)  # type: ignore[attr-defined]  # checked
+    # The genes that most cells express: pairs of rare ones meet in too few cells to be tested.
     seen = np.bincount(tokens.ids, minlength=reader.core.config.vocab_size)[token_ids[known]]
     chosen = np.sort(np.argsort(-seen, kind="stable")[:top])
     place = np.full(reader.core.config.vocab_size, -1, np.int64)

@@ -100,6 +100,7 @@ def network(
     titles = np.array([""]) if genes.groups is None else np.unique(genes.groups)
     for title in titles:
         rows = np.arange(len(genes)) if genes.groups is None else np.flatnonzero(genes.groups == title)
+        # A vector of zeros points nowhere, so it has no neighbours.
         rows = rows[genes.vectors[rows].any(1)]
         if len(rows) < 3:
             raise InputError(f"a network needs at least three genes with vectors, but {len(rows)} are there")

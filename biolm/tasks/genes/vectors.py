@@ -207,6 +207,7 @@ def contextual(
             for block in source.blocks(_CELLS):
                 sums.add(reader.tokenize(block, job.match, seed=settings.seed), codes[block.numbers])
                 advance(len(block))
+    # A gene of few cells has a vector of few contexts, which looks like any outlier.
     kept = np.flatnonzero(sums.counts >= minimum_cells)
     if not len(kept):
         raise InputError(f"no gene is held by {minimum_cells} cells; lower the minimum or choose other cells")

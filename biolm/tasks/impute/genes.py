@@ -68,6 +68,7 @@ def chosen_genes(
         raise InputError(f"{model.name} cannot impute {_listed(lacking)}; leave them out (`genes`)")
     kept: dict[int, str] = {}
     for name, row in zip(names, rows, strict=True):
+        # Two names of one gene are one column, under the name that was given first.
         kept.setdefault(place_of[row], name)
     return np.array(list(kept), np.int64), list(kept.values())
 
@@ -94,6 +95,7 @@ def _rows(model: CellModel, names: list[str], species: str) -> list[int]:
         match = model.vocabulary.match({"index": np.array(names)}, minimum=0, species=species or None)
         rows: list[int] = match.target.tolist()
         ambiguous = match.report.ambiguous
+    # Of no known name at all; the message below lists them, as for a few.
     except GeneMatchError:
         rows, ambiguous = [-1] * len(names), ()
     unsure = [name for name in names if name in ambiguous]
@@ -119,4 +121,5 @@ def _symbols(model: CellModel, rows: NDArray[np.int64], species: str) -> list[st
     symbols = gene_table().ensembl_to_symbol(species) if species else {}
     names = [symbols.get(gene, gene) for gene in ids]
     counts = Counter(names)
+    # Symbols that two genes share cannot be names of columns; their ids can.
     return [name if counts[name] == 1 else gene for name, gene in zip(names, ids, strict=True)]

@@ -198,6 +198,7 @@ class Plan:
     @property
     def step(self) -> int:
         """Cells of a block."""
+        # A result is far wider than the counts it is made from, so blocks shrink with the genes asked for.
         most = max(1, _VALUES // len(self.places))
         return self.job.settings.block_rows or min(self.job.model.block_rows, most)
 
@@ -218,6 +219,7 @@ class Plan:
     def compute(self, block: CellBlock) -> dict[str, NDArray[Any]]:
         """``values`` ``(n, m)`` of one block, and which cells are ``empty``."""
         values, empty = self.imputer.values(block, self.places), empty_cells(block, self.job.match)
+        # The posterior without evidence; computed from zeros it would say that every gene is off.
         values[empty] = self.imputer.prior(self.places)
         return {"values": values, "empty": empty}
 
@@ -276,6 +278,7 @@ def impute_file(
                 "input": input_facts(source),
                 "model": plan.job.facts,
                 "options": {"step": plan.step, "gene_column": plan.job.match.report.column},
+                # Genes named by a file or by `unmeasured` make the same job if they are the same genes.
                 "genes": digest({"names": plan.genes.index, "ids": plan.genes.columns["id"]}),
                 "provenance": provenance,
             },
@@ -283,6 +286,7 @@ def impute_file(
                 "input": made_from(data),
                 "matrix": source.matrix,
                 "genes": {
+                    # With their types: JSON would give integers and floats back as Python's.
                     name: {"type": values.dtype.str, "values": values.tolist()}
                     for name, values in {"": plan.genes.index, **plan.genes.columns}.items()
                 },
@@ -292,6 +296,7 @@ def impute_file(
             blocks=plan.blocks,
             compute=plan.compute,
             finish=finish,
+            # Twice the float32 of the values: once in the parts, once in the result.
             size=8 * source.n_cells * len(plan.places),
             label="imputing",
             unit="cells",

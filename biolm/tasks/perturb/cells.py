@@ -184,6 +184,7 @@ class _TokenCells(ChangingCells):
         elif values is not None:
             kept = ~np.isin(ids, gone)
             ids, values, top = ids[kept], values[kept], self._top or _largest(values)
+            # Over-expressed: as high as the highest gene of the cell.
             values[np.isin(ids, raised)] = top
             # Where the cell is full, tokens at its end make room and not the raised ones.
             new = raised[~np.isin(raised, ids)]
@@ -208,6 +209,7 @@ class _CountCells(ChangingCells):
         target = match.target[rows.indices.astype(np.int64)]
         known = (target >= 0) & (rows.data > 0)
         self._column = np.full(int(match.target.max()) + 1, -1, np.int64)
+        # Backwards, so that of several columns of a gene the first is written last and stays.
         columns = np.flatnonzero(match.target >= 0)[::-1]
         # Of columns that share a gene, their counts were added up in the first.
         self._column[match.target[columns]] = columns

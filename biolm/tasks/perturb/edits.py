@@ -100,6 +100,8 @@ class FileGenes:
         return list(dict.fromkeys(numbers))
 
     def _find(self, name: str) -> int:
+        # The file's own names first: a symbol that it uses otherwise than the vocabulary means what it means
+        # there.
         for values in self._columns.values():
             targets = self._match.target[np.flatnonzero(values == name)]
             known = targets[targets >= 0]

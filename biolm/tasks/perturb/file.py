@@ -101,6 +101,8 @@ def perturb_file(
             unit="cells",
         ).run(target, settings)
         if settings.shard is not None:
+            # For the caller alone: a shard writes blocks, and the table of its cells is what Python hands
+            # back.
             results.append(plan.table(gathered(shard_parts(target))))
     return results[0]
 

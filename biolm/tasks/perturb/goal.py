@@ -84,6 +84,7 @@ def goal_state(
     if settings.goal_key is None or settings.goal is None:
         return None
     goals = _of_state(_states(job.source, settings.goal_key), settings.goal, settings.goal_key)
+    # A mean of a thousand cells is as good as one of all.
     goals = _sampled(goals, _GOAL_CELLS, settings.seed)
     outside = _outside(job.source, settings)
     spare = np.setdiff1d(outside, perturbed)

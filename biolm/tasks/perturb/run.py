@@ -206,6 +206,7 @@ class Plan:
         BiolmError
             If a gene or state cannot be used.
         """
+        # Shifts of one gene are small; bfloat16 would round them away.
         settings = replace(settings, precision=for_scores(settings.precision))
         listed, every = _listed(wanted.genes)
         job = prepare(source, model, settings, lambda name: open_table(data, matrix=name))
@@ -221,6 +222,7 @@ class Plan:
         )
         rows = chosen_cells(source, settings)
         goal = goal_state(job, settings, embed_options(settings), rows)
+        # Over the cells that are perturbed, among which controls are to be alike.
         shares = mean_shares(source, rows, job.match, len(model.vocabulary))
         matched = MatchedGenes(known.rows, shares, settings.seed)
         return cls(
@@ -301,6 +303,7 @@ def _table(
     if absent and least == 1:
         log.warning("expressed in none of the cells: %s", ", ".join(absent[:10]))
     main = shifts.shift if goal is None else shifts.goal
+    # NaN last; stable, so that equal effects keep the order in which genes were named.
     order = kept[np.argsort(-np.nan_to_num(means(main[:, kept]), nan=-np.inf), kind="stable")]
     taken = shifts.take(order)
     chosen = [edits[place] for place in order]

@@ -82,6 +82,7 @@ def paired_p(below: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np
             distance = np.abs(np.arange(len(chances)) - sizes.sum() / 2)
             p_values[edit] = min(1.0, float(chances[distance >= gap - 1e-9].sum()))
         else:
+            # Variance of uniform ranks 0 to r: ((r + 1)² - 1) / 12.
             spread = np.sqrt((((sizes + 1.0) ** 2 - 1) / 12).sum())
             p_values[edit] = 2 * float(ndtr(-gap / spread))
     return p_values
@@ -122,6 +123,7 @@ def matched_p(below: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[n
     for edit in np.flatnonzero(np.isfinite(fraction)):
         genes = np.unique(drawn[:, edit])
         different = len(genes) - int(genes[0] < 0)
+        # Over the different genes, not the draws: the same gene drawn in many cells is one control.
         tail = min(fraction[edit], 1 - fraction[edit])
         p_values[edit] = min(1.0, 2 * (different * tail + 1) / (different + 1))
     return p_values

@@ -145,6 +145,7 @@ class Index:
         else:
             named = candidates(self.graph, queries, k)
             rows, distances = refine(queries, self.vectors, named, k, metric=self.metric)
+        # A cell without counts is as far from all, whatever the product says.
         nothing = ~queries.any(1)
         rows[nothing], distances[nothing] = -1, np.inf
         return rows, distances
@@ -165,6 +166,7 @@ def save(index: Index, folder: Path) -> None:
 
     shape = index.vectors.shape
     with (folder / "vectors.npy").open("wb") as file:
+        # Block by block: the vectors may be a mapped file that is larger than the memory.
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], _COPY_ROWS):
@@ -180,6 +182,7 @@ def save(index: Index, folder: Path) -> None:
     )
     if index.graph is not None:
         write_graph(index.graph, folder / "graph.faiss")
+    # After all other files, so that a folder without index.json is no index.
     files = [path.name for path in folder.iterdir() if path.name != "index.json"]
     metadata = sealed({"schema": SCHEMA, **index.facts, "digests": digests_of(folder, files)})
     text = json.dumps(metadata, indent=1, sort_keys=True)

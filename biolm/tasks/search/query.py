@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Neighbours", "QuerySettings", "check_model", "query", "query_facts", "reader", "transfer"]
 
-SCHEMA = "biolm.neighbours/1"
-KIND = "neighbours"
-_PIECE = 8192
-
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySettings(CellSettings, RunSettings):
@@ -231,6 +227,7 @@ def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> Query
     given: dict[str, Any] = {
         "pool": about.get("pool") or None,
         "hidden_state": about.get("hidden_state"),
+        # Vectors of another precision would lie a little beside those of the index.
         "precision": about.get("precision", "float32"),
         "match": about.get("match", "resolve"),
     }

@@ -180,6 +180,7 @@ def _check_columns(source: CellSource, target: Path, index: Index, key: str, *, 
     names = [f"{key}_distance", f"{key}_out_of_reference"]
     if index.label is not None:
         names += [f"{key}_{index.label}", f"{key}_{index.label}_confidence"]
+    # By name alone: what will be written is not known before the search.
     planned = CellAdditions(columns=dict.fromkeys(names, np.zeros(0)), records={key: {}})
     records: Any = {}
     if source.kind in ("h5ad", "zarr") and source.path is not None:

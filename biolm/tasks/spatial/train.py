@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Trained", "train"]
 
-FOLDER = ("config.json", "model.safetensors", "panel.npz", "report.html", "report.json", "scores.tsv")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:

@@ -111,6 +111,7 @@ def _parsed(answer: str) -> tuple[str, list[str]]:
 
 def _term(name: str, ontology: Ontology) -> str | None:
     """Id of a name, also in the plural or without the word cell."""
+    # Models write "T cells" and "Natural killer" where the ontology has "T cell" and "natural killer cell".
     plain = name.lower()
     single = re.sub(r"s$", "", plain)
     for way in (plain, single, f"{single} cell", single.replace("-", " ")):
@@ -165,6 +166,7 @@ def control_rate(
     settings
         Choices of the job.
     """
+    # Sorted, so that a seed draws the same genes whatever order the table has.
     symbols = sorted(gene_table().species(settings.species).ids)
     rng = np.random.default_rng(settings.seed)
     named = 0
@@ -206,6 +208,7 @@ def name_cells(
     rates: dict[int, float] = {}
     names = {}
     for cluster, genes in markers.items():
+        # Once a length of list: longer random lists look like a type more often.
         if len(genes) not in rates:
             rates[len(genes)] = control_rate(ask, len(genes), ontology, settings)
         prompt = marker_prompt(genes, settings)
@@ -237,6 +240,7 @@ def _chosen_names(
     flags += _unsupported(genes, [parsed[n][1] for n in agreeing], settings) if agreeing else []
     if chosen and agreement < settings.least_agreement:
         flags.append(f"only {agreement:.0%} of the answers agree")
+    # A model that finds a type in most random lists finds one everywhere.
     if chosen and rate >= 0.5:
         flags.append(f"the model names {rate:.0%} of random gene lists too")
     confident = bool(chosen) and agreement >= settings.least_agreement and not flags
@@ -257,6 +261,7 @@ def _agreed(terms: Sequence[str], ontology: Ontology) -> str:
     votes = Counter({term: sum(term in ontology.ancestors(other) for other in terms) for term in set(terms)})
     most = max(votes.values())
     deepest = [term for term, count in votes.items() if count == most]
+    # Sorted, so that of terms equally deep the same one is taken every time.
     return max(sorted(deepest), key=lambda term: len(ontology.ancestors(term)))
 
 

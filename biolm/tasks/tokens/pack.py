@@ -220,6 +220,7 @@ class _Cells:
         with progress("packing", sum(self.sizes), start=writer.rows, show=self.settings.progress) as advance:
             first = 0
             for path, size, target in zip(self.files, self.sizes, self.targets, strict=True):
+                # A resumed run skips the cells that are there, which may end in the middle of a file.
                 done = min(max(writer.rows - first, 0), size)
                 first += size
                 for lengths, columns in self._rows(path, done, target, whole=whole):
@@ -241,6 +242,7 @@ class _Cells:
     def finish(self, writer: StoreWriter) -> None:
         """Write the tables, and name the arrays."""
         names = [NAME, *(name for name in self.labels if name != _FILE), _FILE]
+        # All files once before writing: a column is text for all if it is for one.
         kinds = column_kinds(self._tables(names))
         write_cells(writer.folder / "cells.parquet", self._tables(names), kinds)
         write_genes(writer.folder / "genes.parquet", self.genes)

@@ -179,6 +179,7 @@ def _work(modality: Modality, source: Any, model: Any, settings: TokenizeSetting
     refuse_unused(settings, modality.reads)
     if modality.tokens is None:
         raise ConfigError(f"{modality.name} have no tokens of their own; embed them instead")
+    # A tokeniser needs no weights, which may be gigabytes.
     return modality.tokens(source, loaded_for(modality.reads, model, whole=False), settings)
 
 

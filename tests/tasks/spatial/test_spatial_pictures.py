@@ -31,7 +31,7 @@ DRAWN: dict[str, Callable[[Path], None]] = {
 def test_panels_keep_clear_of_each_other(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Legends, scales and names of one panel do not reach into the next."""
     kept: list[Any] = []
-    monkeypatch.setattr(tissue, "_save", lambda figure, _path, **_: kept.append(figure))
+    monkeypatch.setattr(tissue, "save_figure", lambda figure, _path, **_: kept.append(figure))
     DRAWN[name](tmp_path / "x.png")
     (figure,) = kept
     figure.canvas.draw()

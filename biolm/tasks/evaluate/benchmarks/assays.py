@@ -66,12 +66,14 @@ def score_assays(
         try:
             scored = score_assay(read_assay(path, reference=assays.reference), reader, options, tally=tally)
         except InputError as error:
+            # Only letters that the policy skips leave an assay out; any other fault is one of the file.
             if not tally.skipped:
                 raise
             log.warning("%s is left out: %s", path.stem, error)
             continue
         places[path.stem] = row
         for name, numbers in scored.correlations.items():
+            # Columns are named after the key, which a benchmark has no choice of.
             method = name.removeprefix(f"{options.key.lower()}_").replace("_", "-")
             scores.append(
                 BenchmarkScore(

@@ -143,6 +143,7 @@ def find_assays(folder: Path) -> Assays | None:
     for column in ("DMS_filename", "target_seq"):
         if rows and column not in rows[0]:
             raise InputError(f"{tables[0]} has no column {column}; copy ProteinGym's table of assays again")
+    # Reversed, so that of two files of one name the first is taken.
     files = {path.name: path for path in sorted(folder.rglob("*.csv"), reverse=True)}
     listed = [(files[row["DMS_filename"]], row) for row in rows if row["DMS_filename"] in files]
     if not listed:
@@ -172,10 +173,12 @@ def _sets_of(place: Path, top: Path) -> list[Found]:
         return []
     kind = _ending(train[0])
     if kind == ".parquet":
+        # Hugging Face keeps its parquet in a folder called data.
         named = name.removesuffix("/data")
         tasks = sorted(set(_column(test, "task")))
         own = [Found("nt", f"{named}/{task}", train, test, task=task) for task in tasks]
         return own or [Found("nt", named, train, test)]
+    # GUE's tables have sequence and label alone.
     layout = "nt" if kind in _FASTA or "name" in _header(train[0]) else "gue"
     return [Found(layout, name, train, test)]
 

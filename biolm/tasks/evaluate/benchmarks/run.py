@@ -142,6 +142,7 @@ def evaluate_sequences(
             left_out.append(str(error))
             continue
         scores += _score_set(chosen, reader, settings, met.setdefault(chosen.name, Tally()))
+    # A model of DNA beside sets of DNA leaves proteins out; alone, it is told why it cannot.
     if assays is not None and not (sets and reader.kind == "dna"):
         from biolm.tasks.evaluate.benchmarks.assays import score_assays
 
@@ -193,6 +194,7 @@ def _score_set(
         yield _scored(chosen, method, metric, (train, test), score_predictor(
             fitted, table(test), test.labels, metric, settings.seed
         ))  # fmt: skip
+    # The labels stand in for a table, which this baseline does not look at.
     majority = BASELINES["majority class"](train.labels[:, None], train.labels)
     yield _scored(chosen, "majority class", metric, (train, test), score_predictor(
         majority, test.labels[:, None], test.labels, metric, settings.seed

@@ -102,12 +102,14 @@ def score_predictor(
     """
     shares = predictor.predict_proba(table)
     called = predictor.classes[shares.argmax(1)]
+    # Of both: a class of the test side that was never learned counts against the method.
     names, codes = np.unique(np.concatenate([truth, called]), return_inverse=True)
     true, guessed = codes[: len(truth)], codes[len(truth) :]
     ones = np.ones((1, len(truth)))
     numbers = {name: float(_number(true, guessed, len(names), ones, name)[0]) for name in _NUMBERS}
     numbers["auc"] = _auc(predictor.classes, shares, truth)
     rng = np.random.default_rng(seed)
+    # Bootstrap as weights: tables of classes are summed again, nothing is sorted or fitted.
     weights = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=_DRAWS).astype(float)
     drawn = _number(true, guessed, len(names), weights, metric)
     low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
@@ -151,5 +153,6 @@ def _auc(classes: NDArray[np.str_], shares: NDArray[np.float64], truth: NDArray[
         positives, rest = int(own.sum()), int((~own).sum())
         if positives and rest:
             ranks = rankdata(shares[:, place])[own].sum()
+            # Mann and Whitney's U over the number of pairs is the area under the curve.
             areas.append((ranks - positives * (positives + 1) / 2) / (positives * rest))
     return float(np.mean(areas)) if areas else float("nan")
