@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from biolm.errors import ConfigError
@@ -19,6 +20,7 @@ from biolm.settings import nearest
 
 __all__ = [
     "Option",
+    "check_needs",
     "check_options",
     "chosen_options",
     "never_used",
@@ -52,6 +54,9 @@ class Option:
         Regular expression that the text, or every name of a mapping, matches from end to end.
     only
         Kinds of data that it is for; all where it is empty.
+    needs
+        Options of which one must be chosen too, or this one does nothing: ``"picture"`` for one that was
+        given, ``"kind=perplexity"`` for a value.
     panel
         Heading under which the command line shows it.
     shown
@@ -84,6 +89,7 @@ class Option:
     choices: tuple[str, ...] = ()
     pattern: str | None = None
     only: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     panel: str | None = None
     shown: str | None = None
     flags: tuple[str, ...] = ()
@@ -128,7 +134,11 @@ def option_of(hint: Any) -> Option | None:
 
 def options_of(settings: type[Any] | Any) -> dict[str, Option]:
     """Every declared option of a settings dataclass by name."""
-    kind = settings if isinstance(settings, type) else type(settings)
+    return _declared(settings if isinstance(settings, type) else type(settings)).copy()
+
+
+@cache
+def _declared(kind: type[Any]) -> dict[str, Option]:
     hints = get_type_hints(kind, include_extras=True)
     declared = {field.name: option_of(hints[field.name]) for field in dataclasses.fields(kind)}
     return {name: option for name, option in declared.items() if option is not None}
@@ -140,13 +150,48 @@ def check_options(settings: Any) -> None:
     Raises
     ------
     ConfigError
-        If one is out of its range or no known word.
+        If one is out of its range or no known word, or does nothing without another that was not chosen.
     """
     for name, option in options_of(settings).items():
         value = getattr(settings, name)
         for entry in value if isinstance(value, tuple | list) else (value,):
             if refusal := option.refusal(entry):
                 raise ConfigError(f"`{name}` {refusal}")
+    check_needs(settings)
+
+
+def check_needs(settings: Any, **beside: Any) -> None:
+    """Refuse options that do nothing because another that they need was not chosen.
+
+    Parameters
+    ----------
+    settings
+        Settings of a job, or the arguments of a command.
+    beside
+        Arguments that a function takes beside its settings. Options that need one are only checked where some
+        are given: a settings object alone cannot know.
+
+    Raises
+    ------
+    ConfigError
+        If one was chosen in vain.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    chosen = {name: getattr(settings, name) for name in defaults} | beside
+    for name, option in options_of(settings).items():
+        # A value equal to the default cannot be told from none, and does the same.
+        if not option.needs or chosen[name] == defaults[name]:
+            continue
+        pairs = [need.partition("=")[::2] for need in option.needs]
+        if not beside and not all(other in defaults for other, _ in pairs):
+            continue
+        if not any(
+            str(chosen.get(other)) == value
+            or (not value and chosen.get(other) not in (defaults.get(other), None, ()))
+            for other, value in pairs
+        ):
+            needed = " or ".join(f"`{need}`" for need in option.needs)
+            raise ConfigError(f"`{name}` does nothing without {needed}; give both or leave it out")
 
 
 def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:

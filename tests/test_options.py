@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -15,7 +16,15 @@ from biolm import annotate, perturb
 from biolm.cli.arguments import shown_fields
 from biolm.cli.main import COMMANDS, app
 from biolm.errors import ConfigError
-from biolm.options import option_of, options_of, read_options, refuse_unused, spelled, unused_options
+from biolm.options import (
+    check_needs,
+    option_of,
+    options_of,
+    read_options,
+    refuse_unused,
+    spelled,
+    unused_options,
+)
 from biolm.tasks.annotate.settings import FitSettings, GeneFitSettings, PredictSettings
 from biolm.tasks.search.build import build
 
@@ -135,6 +144,123 @@ def test_predictions_are_pooled_as_the_annotator_was() -> None:
         refuse_unused(PredictSettings(pool="mean"), "cells")
 
 
+def needing() -> list[tuple[str, str]]:
+    """Every command with each of its options that does nothing without another."""
+    return [
+        (name, each)
+        for name, module in COMMANDS.items()
+        for each, option in options_of(module.Arguments).items()
+        if option.needs and option.cli and not needs_what_is_required(module.Arguments, option.needs)
+    ]
+
+
+def needs_what_is_required(kind: Any, needs: tuple[str, ...]) -> bool:
+    """Whether the option that another needs must be given anyway."""
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    return bool(required & set(needs))
+
+
+@pytest.mark.parametrize(("name", "each"), needing())
+def test_an_option_that_another_wakes_is_refused_without_it(name: str, each: str) -> None:
+    kind = COMMANDS[name].Arguments
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    needed = {one: "x" for one, field in fields.items() if field.default is dataclasses.MISSING}
+    option = options_of(kind)[each]
+    pairs = [need.partition("=")[::2] for need in option.needs]
+    assert {other for other, _ in pairs} <= set(fields), "a need is no option of the command"
+    # Needs that hold by default, as `curves=True`, are taken away first.
+    asleep = {other: False for other, value in pairs if value == "True"}
+    values = (*another(hints[each], option), 3, "other")
+    value = next(v for v in values if v != fields[each].default and not option.refusal(v))
+    with pytest.raises(ConfigError, match=f"`{each}` does nothing without `{pairs[0][0]}"):
+        check_needs(kind(**needed, **asleep, **{each: value}))
+    other, word = pairs[0]
+    awake = (
+        True
+        if word == "True"
+        else word
+        or next(v for v in another(hints[other], options_of(kind)[other]) if v != fields[other].default)
+    )
+    check_needs(kind(**needed, **{other: awake, each: value}))
+
+
+# Reads behind a question about another option that are no option ignored, and why.
+HARMLESS = {
+    ("pretrain", "output"): "a command line is tried with --dry-run and run as it is without",
+    ("perturb", "genes"): "--all-genes and --genes together are refused",
+    ("text qa answer", "tune_on"): "the threshold is given or tuned; both are refused",
+    ("text topics", "cloud"): "an output, beside what is printed",
+}
+
+
+def chosen_in(node: ast.AST) -> set[str]:
+    """Options that code reads."""
+    reads = [each for each in ast.walk(node) if isinstance(each, ast.Attribute)]
+    return {each.attr for each in reads if getattr(each.value, "id", "") == "chosen"}
+
+
+def read_always(code: list[ast.stmt] | list[ast.AST]) -> set[str]:
+    """Options that are read whatever other options are."""
+    names: set[str] = set()
+    for place, node in enumerate(code):
+        if not isinstance(node, ast.If | ast.IfExp):
+            children: list[ast.AST] = list(ast.iter_child_nodes(node))
+            names |= read_always(children) if children else set()
+            names |= chosen_in(node) if isinstance(node, ast.Attribute) else set()
+            continue
+        body = node.body if isinstance(node.body, list) else [node.body]
+        other = node.orelse if isinstance(node.orelse, list) else [node.orelse]
+        leaves = isinstance(body[-1], ast.Return)
+        sides = read_always(body), read_always([*other, *code[place + 1 :]] if leaves else other)
+        names |= chosen_in(node.test)
+        names |= sides[0] & sides[1] if chosen_in(node.test) else sides[0] | sides[1]
+        if leaves:
+            break
+    return names
+
+
+def conditional(name: str) -> set[str]:
+    """Options that a command reads only where another option has some value."""
+    tree = ast.parse(Path(str(COMMANDS[name].__file__)).read_text(encoding="utf-8"))
+    [run] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run"]
+    return chosen_in(run) - read_always(run.body)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_is_read_only_beside_another_and_ignored_elsewhere(name: str) -> None:
+    """What a command reads behind a question about another option says so, and is refused without it."""
+    kind = COMMANDS[name].Arguments
+    source = Path(str(COMMANDS[name].__file__)).read_text(encoding="utf-8")
+    options = options_of(kind)
+    checked = "refuse_others(chosen, used" in source
+    ignored = [
+        each
+        for each in sorted(conditional(name) & set(options))
+        if not (options[each].needs or checked or (name, each) in HARMLESS)
+        if each not in ("json", "quiet", "overwrite", "output", "picture")
+    ]
+    assert ignored == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_read(name: str, repository: Path) -> None:
+    """An option that no line of the package reads by its name changes nothing."""
+    names = _names_read(repository / "biolm")
+    unread = [field.name for field in shown_fields(COMMANDS[name].Arguments) if field.name not in names]
+    assert unread == []
+
+
+@cache
+def _names_read(package: Path) -> frozenset[str]:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return frozenset(
+        {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    )
+
+
 def test_messages_are_spelled_by_the_face() -> None:
     from biolm.cli.arguments import _spelling
 
@@ -201,8 +327,10 @@ def test_an_option_is_declared_once(repository: Path) -> None:
     for path in sorted((repository / "biolm").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        declared = [node for node in calls if getattr(node.func, "id", "") == "Option"]
+        makers = ("Option", "input_argument", "output_option", "picture_option", "model_option")
+        declared = [node for node in calls if getattr(node.func, "id", "") in makers]
         words = [word.value for node in declared for word in node.keywords if word.arg == "help"]
+        words += [node.args[0] for node in declared if node.args]
         helps += [word.value for word in words if isinstance(word, ast.Constant)]
         for node in ast.walk(tree):
             if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in shared:

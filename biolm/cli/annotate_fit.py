@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import MODEL, Common
-from biolm.common_options import DATA, SEQUENCES, Json
+from biolm.common_options import DATA, SEQUENCES, Json, output_option
 from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -25,9 +25,7 @@ class Arguments(FitSettings, Common):
 
     input: Annotated[Path, DATA]
     label: Annotated[tuple[str, ...], Option(help="Column to learn, of obs or of --labels; may be repeated.")]
-    output: Annotated[
-        Path, Option(help="Folder to write the annotator to.", flags=("--output", "-o"), panel="Output")
-    ]
+    output: Annotated[Path, output_option("Folder to write the annotator to.")]
     model: Annotated[str, MODEL] = DEFAULT_MODEL
     labels: Annotated[
         Path | None,

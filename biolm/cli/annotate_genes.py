@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import MODEL, Common
-from biolm.common_options import Json
+from biolm.common_options import Json, input_argument, output_option
 from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -23,14 +23,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(GeneFitSettings, Common):
     """Options of ``biolm annotate genes``: those of the job, and what is read and written."""
 
-    table: Annotated[
-        Path,
-        Option(help="Genes and labels, comma- or tab-separated, genes first.", argument=True, panel="Input"),
-    ]
-    output: Annotated[
-        Path,
-        Option(help="Table to write: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output"),
-    ]
+    table: Annotated[Path, input_argument("Genes and labels, comma- or tab-separated, genes first.")]
+    output: Annotated[Path, output_option("Table to write: .tsv, .csv or .parquet.")]
     label: Annotated[str | None, Option(help="Column of the table to learn.", shown="the second")] = None
     cells: Annotated[
         Path | None,

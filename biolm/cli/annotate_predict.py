@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Common
-from biolm.common_options import DATA, Json
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import DATA, Json, model_option, output_option
 from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
@@ -24,21 +21,12 @@ class Arguments(PredictSettings, Common):
 
     input: Annotated[Path, DATA]
     annotator: Annotated[
-        Path,
-        Option(help="Folder that biolm annotate fit wrote.", flags=("--annotator", "-a"), panel="Model"),
+        Path, Option(help="Folder that biolm annotate fit wrote.", flags=("--annotator", "-a"), panel="Model")
     ]
     output: Annotated[
-        Path,
-        Option(
-            help="File to write: .h5ad or .zarr (of sequences also .tsv); a folder for a shard.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
+        Path, output_option("File to write: .h5ad or .zarr (of sequences also .tsv); a folder for a shard.")
     ]
-    model: Annotated[
-        str | None,
-        Option(help="The annotator's model.", flags=("--model", "-m"), shown="where it was", panel="Model"),
-    ] = None
+    model: Annotated[str | None, model_option("The annotator's model.", shown="where it was")] = None
     json: Json = False
 
 
@@ -56,4 +44,4 @@ def run(chosen: Arguments) -> None:
     log.info("wrote %s: %s %s", chosen.output, f"{done.rows:,}", done.unit)
     if chosen.json:
         counted = done.rows if done.counts is None else done.counts
-        typer.echo(json.dumps({"output": str(chosen.output), done.unit: counted}, indent=1))
+        print_json({"output": str(chosen.output), done.unit: counted})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import inspect
+import json
 import logging
+import os
 import shlex
 import sys
 import traceback
@@ -22,6 +24,7 @@ import typer
 from typer.core import TyperCommand
 
 from biolm.cli.last_word import SIGPIPE, reader_left
+from biolm.common_options import input_argument, model_option
 from biolm.errors import BiolmError, ConfigError
 from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
 
@@ -36,6 +39,7 @@ __all__ = [
     "annotation",
     "offered",
     "part",
+    "print_json",
     "shown_fields",
     "split_names",
 ]
@@ -43,12 +47,10 @@ __all__ = [
 
 Settings = TypeVar("Settings")
 
-MODEL = Option(help="Built-in name, checkpoint folder or hub id.", flags=("--model", "-m"), panel="Model")
+MODEL = model_option("Built-in name, checkpoint folder or hub id.")
 CHECKPOINT = dataclasses.replace(MODEL, help="Checkpoint folder or hub id.")
 PROTEIN_MODEL = dataclasses.replace(MODEL, help="Checkpoint folder or hub id, such as ESM-2.")
-CELL_FILE = Option(
-    help="h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", argument=True, panel="Input", python="data"
-)
+CELL_FILE = input_argument("h5ad, zarr, loom, 10x .h5 or mtx folder, csv or tsv.", python="data")
 """Options that commands have in common beside those of their settings."""
 
 PANELS = ("Input", "Model", "Output", "Cells", "Sequences", "Run")
@@ -118,7 +120,9 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
         if status:
             raise typer.Exit(status)
 
-    command.__doc__ = run.__doc__
+    # Help wraps paragraphs to the terminal, but keeps the ends of lines that source code has inside them.
+    paragraphs = inspect.cleandoc(run.__doc__ or "").split("\n\n")
+    command.__doc__ = "\n\n".join(" ".join(each.split()) for each in paragraphs)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app.command(name, cls=_Command)(command)
@@ -149,6 +153,13 @@ def part(chosen: Any, kind: type[Settings], **changes: Any) -> Settings:
     # Options of the command line alone, such as --quiet, are none of the settings.
     names = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.name not in changes]
     return kind(**{name: getattr(chosen, name) for name in names}, **changes)
+
+
+def print_json(record: Any) -> None:
+    """Print a record, such as the summary of a job, on stdout."""
+    plain = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record
+    # Paths alone are spelled out: what else is no JSON is a mistake that should show.
+    typer.echo(json.dumps(plain, indent=1, default=os.fspath))
 
 
 def split_names(given: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, CHECKPOINT, Common
-from biolm.options import Option, chosen_options
+from biolm.common_options import output_option, picture_option
+from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.attention.cells import AttentionSettings
 
@@ -19,13 +20,9 @@ class Arguments(AttentionSettings, Common):
     """Options of ``biolm attention``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[
-        Path, Option(help="Tab-separated table to write.", flags=("--output", "-o"), panel="Output")
-    ]
+    output: Annotated[Path, output_option("Tab-separated table to write.")]
     model: Annotated[str, CHECKPOINT]
-    picture: Annotated[
-        Path | None, Option(help="Also draw it: .png, .svg or .pdf.", shown="none", panel="Output")
-    ] = None
+    picture: Annotated[Path | None, picture_option("Also draw it: .png, .svg or .pdf.")] = None
 
 
 def run(chosen: Arguments) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import CHECKPOINT, Common
-from biolm.common_options import Json, OutputFolder
-from biolm.options import Option, chosen_options
+from biolm.common_options import Json, OutputFolder, input_argument
+from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.benchmarks.run import BenchmarkSettings
 
@@ -23,12 +23,7 @@ class Arguments(BenchmarkSettings, Common):
     """Options of ``biolm benchmark``: those of the job, and what is read and written."""
 
     folder: Annotated[
-        Path,
-        Option(
-            help="Folder of ProteinGym, Genomic Benchmarks, GUE or the NT benchmark.",
-            argument=True,
-            panel="Input",
-        ),
+        Path, input_argument("Folder of ProteinGym, Genomic Benchmarks, GUE or the NT benchmark.")
     ]
     model: Annotated[str, CHECKPOINT]
     output: OutputFolder

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import PROTEIN_MODEL, Common
-from biolm.common_options import Json
-from biolm.options import Option
+from biolm.cli.arguments import PROTEIN_MODEL, Common, print_json
+from biolm.common_options import Json, input_argument, output_option
 from biolm.progress import log
 from biolm.tasks.attention.contacts_file import ContactSettings
 
@@ -22,15 +18,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(ContactSettings, Common):
     """Options of ``biolm contacts``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path, Option(help="Proteins: FASTA, FASTQ, GenBank or EMBL.", argument=True, panel="Input")
-    ]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .tsv (pairs) or .npz (whole maps).", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    input: Annotated[Path, input_argument("Proteins: FASTA, FASTQ, GenBank or EMBL.")]
+    output: Annotated[Path, output_option("File to write: .tsv (pairs) or .npz (whole maps).")]
     model: Annotated[str, PROTEIN_MODEL]
     json: Json = False
 
@@ -47,4 +36,4 @@ def run(chosen: Arguments) -> None:
     for name, fraction in summary.precision.items():
         log.info("precision at L, %s range: %.3f", name, fraction)
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from biolm.cli.arguments import MODEL, Antibody
-from biolm.common_options import Json
+from biolm.cli.arguments import MODEL, Antibody, print_json
+from biolm.common_options import Json, input_argument, output_option
 from biolm.jobs.settings import EmbedSettings
 from biolm.models.catalogue import DEFAULT_MODEL
-from biolm.options import Option, unused_options
+from biolm.options import unused_options
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -25,21 +22,12 @@ class Arguments(EmbedSettings, Antibody):
 
     input: Annotated[
         Path,
-        Option(
-            help="Cells: h5ad, zarr, loom, 10x, csv. Sections: the instrument's folder. "
-            "Sequences: FASTA, FASTQ, GenBank; - for stdin. Documents: jsonl, pubtator, BioC ...",
-            argument=True,
-            panel="Input",
+        input_argument(
+            "Cells: h5ad, zarr, loom, 10x, csv. Sections: the instrument's folder. "
+            "Sequences: FASTA, FASTQ, GenBank; - for stdin. Documents: jsonl, pubtator, BioC ..."
         ),
     ]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .h5ad, .zarr, .parquet, .npy; sequences: .pt.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write: .h5ad, .zarr, .parquet, .npy; sequences: .pt.")]
     model: Annotated[str, MODEL] = DEFAULT_MODEL
     json: Json = False
 
@@ -67,4 +55,4 @@ def run(chosen: Arguments) -> None:
         summary.seconds,
     )
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

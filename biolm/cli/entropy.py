@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Common
-from biolm.common_options import Json
-from biolm.options import Option
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import Json, input_argument, model_option, output_option
 from biolm.progress import log
 from biolm.tasks.variants.entropy import EntropySettings
 
@@ -22,16 +18,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(EntropySettings, Common):
     """Options of ``biolm entropy``: those of the job, and what is read and written."""
 
-    input: Annotated[
-        Path, Option(help="Genome: FASTA, or a store of biolm pack.", argument=True, panel="Input")
-    ]
-    output: Annotated[
-        Path, Option(help="File to write: .bedgraph.", flags=("--output", "-o"), panel="Output")
-    ]
-    model: Annotated[
-        str,
-        Option(help="Checkpoint folder or hub id, such as Evo 2.", flags=("--model", "-m"), panel="Model"),
-    ]
+    input: Annotated[Path, input_argument("Genome: FASTA, or a store of biolm pack.")]
+    output: Annotated[Path, output_option("File to write: .bedgraph.")]
+    model: Annotated[str, model_option("Checkpoint folder or hub id, such as Evo 2.")]
     json: Json = False
 
 
@@ -46,4 +35,4 @@ def run(chosen: Arguments) -> None:
     bases = summary.end - summary.start
     log.info("wrote %s: %s bases, mean %.3f bits", summary.output, f"{bases:,}", summary.mean)
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import CELL_FILE, Common
-from biolm.common_options import Json, OutputFolder
+from biolm.common_options import Json, OutputFolder, model_option
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.settings import EvaluateSettings
@@ -35,12 +35,7 @@ class Arguments(EvaluateSettings, Common):
     ] = ()
     model: Annotated[
         tuple[str, ...],
-        Option(
-            help="Model to evaluate, embedding where obsm lacks it; may be repeated.",
-            flags=("--model", "-m"),
-            shown="none",
-            panel="Model",
-        ),
+        model_option("Model to evaluate, embedding where obsm lacks it; may be repeated.", shown="none"),
     ] = ()
     json: Json = False
 

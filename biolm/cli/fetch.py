@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import input_argument
 from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
@@ -21,12 +22,7 @@ class Arguments(Common):
     """Options of ``biolm fetch``."""
 
     model: Annotated[
-        str,
-        Option(
-            help="A system of biolm models, or ORG/NAME:SUBFOLDER@REVISION of the hub.",
-            argument=True,
-            panel="Input",
-        ),
+        str, input_argument("A system of biolm models, or ORG/NAME:SUBFOLDER@REVISION of the hub.")
     ]
     cache: Annotated[Path | None, Option(help="Folder to keep it in.", shown="the hub's own")] = None
     accept_licence: Annotated[bool, Option(help="Accept a licence for non-commercial use.")] = False

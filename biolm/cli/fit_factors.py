@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
-from biolm.options import Option
+from biolm.common_options import input_argument, output_option
 from biolm.progress import log
 from biolm.tasks.factors.settings import FitSettings
 
@@ -18,18 +18,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(FitSettings, Common):
     """Options of ``biolm fit-factors``."""
 
-    files: Annotated[
-        list[Path],
-        Option(help="Tables of counts, human or mouse, of any gene panels.", argument=True, panel="Input"),
-    ]
-    output: Annotated[
-        Path,
-        Option(
-            help="Folder to make; every command takes it as --model.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    files: Annotated[list[Path], input_argument("Tables of counts, human or mouse, of any gene panels.")]
+    output: Annotated[Path, output_option("Folder to make; every command takes it as --model.")]
 
 
 def run(chosen: Arguments) -> None:

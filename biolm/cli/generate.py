@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Antibody
-from biolm.common_options import Json
+from biolm.cli.arguments import Antibody, print_json
+from biolm.common_options import Json, model_option, output_option
 from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
@@ -23,15 +20,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(GenerateSettings, Antibody):
     """Options of ``biolm generate``: those of the job, and what is read and written."""
 
-    model: Annotated[
-        str,
-        Option(
-            help="Checkpoint folder or hub id, such as ProGen2 or ESM-2.",
-            flags=("--model", "-m"),
-            panel="Model",
-        ),
-    ]
-    output: Annotated[Path, Option(help="FASTA file to write.", flags=("--output", "-o"), panel="Output")]
+    model: Annotated[str, model_option("Checkpoint folder or hub id, such as ProGen2 or ESM-2.")]
+    output: Annotated[Path, output_option("FASTA file to write.")]
     prompt: Annotated[
         list[str] | None,
         Option(
@@ -41,8 +31,7 @@ class Arguments(GenerateSettings, Antibody):
     ] = None
     prompts: Annotated[Path | None, Option(help="Sequence file of prompts.", shown="none")] = None
     reference: Annotated[
-        Path | None,
-        Option(help="Sequence file, such as the training data: names the nearest.", shown="none"),
+        Path | None, Option(help="Sequence file, such as the training data: names the nearest.", shown="none")
     ] = None
     json: Json = False
 
@@ -68,4 +57,4 @@ def run(chosen: Arguments) -> None:
         if count:
             log.warning("%d sequences %s", count, what)
     if chosen.json:
-        typer.echo(json.dumps(summary.plain(), indent=1))
+        print_json(summary.plain())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.common_options import output_option
 from biolm.jobs.settings import ReadingSettings
 from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options, refuse_others
@@ -29,13 +30,10 @@ class Arguments(ContextSettings, Common):
     """Options of ``biolm genes network``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[
-        Path, Option(help="Table to write: .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output")
-    ]
+    output: Annotated[Path, output_option("Table to write: .parquet, .tsv or .csv.")]
     model: Annotated[str, MODEL] = DEFAULT_GENES
     source: Annotated[
-        str,
-        Option(help="static, contextual or attention.", choices=tuple(_OF_SOURCE), flags=("--from",)),
+        str, Option(help="static, contextual or attention.", choices=tuple(_OF_SOURCE), flags=("--from",))
     ] = "static"
     neighbours: Annotated[
         int, Option(help="Neighbours of a gene.", flags=("--neighbours", "-k"), min=1, python="k")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common
+from biolm.common_options import output_option
 from biolm.models.catalogue import DEFAULT_GENES
 from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
@@ -20,12 +21,7 @@ class Arguments(ContextSettings, Common):
     """Options of ``biolm genes vectors``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .h5ad, .parquet, .tsv or .csv.", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write: .h5ad, .parquet, .tsv or .csv.")]
     model: Annotated[str, MODEL] = DEFAULT_GENES
     contextual: Annotated[bool, Option(help="Mean hidden state in the cells, not the table.")] = False
     group: Annotated[str | None, Option(help="Column of groups, each on its own.", shown="none")] = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
+from biolm.common_options import output_option
 from biolm.errors import ConfigError
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -20,18 +21,14 @@ class Arguments(ImputeSettings, Common):
     """Options of ``biolm impute``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[
-        Path,
-        Option(help="File to write: .h5ad, .zarr or .npy.", flags=("--output", "-o"), panel="Output"),
-    ]
+    output: Annotated[Path, output_option("File to write: .h5ad, .zarr or .npy.")]
     model: Annotated[str, MODEL] = "cellfactors"
     gene: Annotated[
         tuple[str, ...],
         Option(help="Gene to impute; may be repeated, or A,B.", flags=("--gene", "-g"), shown="none"),
     ] = ()
     genes: Annotated[
-        str,
-        Option(help="File of genes, one a line; unmeasured: those that the file lacks; or all."),
+        str, Option(help="File of genes, one a line; unmeasured: those that the file lacks; or all.")
     ] = "unmeasured"
 
 

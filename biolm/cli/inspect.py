@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.common_options import Json
-from biolm.options import Option
+from biolm.common_options import Json, input_argument
 
 __all__ = ["Arguments", "run"]
 
@@ -19,10 +18,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm inspect``."""
 
-    checkpoint: Annotated[
-        str,
-        Option(help="Checkpoint folder, config.json, built-in name or hub id.", argument=True, panel="Input"),
-    ]
+    checkpoint: Annotated[str, input_argument("Checkpoint folder, config.json, built-in name or hub id.")]
     json: Json = False
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Common
-from biolm.common_options import Format, Json, Overwrite
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import Format, Json, Overwrite, input_argument, output_option
 from biolm.options import Option
 from biolm.progress import log
 
@@ -21,18 +18,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm merge``."""
 
-    shards: Annotated[
-        list[Path],
-        Option(help="Folders of all shards of one job, in any order.", argument=True, panel="Input"),
-    ]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write, as the whole job would: .h5ad, .parquet ...",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    shards: Annotated[list[Path], input_argument("Folders of all shards of one job, in any order.")]
+    output: Annotated[Path, output_option("File to write, as the whole job would: .h5ad, .parquet ...")]
     input: Annotated[
         Path | None,
         Option(help="The table of cells that was read, if it moved.", shown="as it was", python="data"),
@@ -50,12 +37,8 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.merge import merge_shards
 
     summary = merge_shards(
-        chosen.shards,
-        chosen.output,
-        data=chosen.input,
-        format=chosen.format,
-        overwrite=chosen.overwrite,
+        chosen.shards, chosen.output, data=chosen.input, format=chosen.format, overwrite=chosen.overwrite
     )
     log.info("wrote %s: %s cells of %d shards", summary.output, f"{summary.rows:,}", summary.shards)
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

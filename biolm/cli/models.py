@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import typer
 
-from biolm.cli.arguments import Common
+from biolm.cli.arguments import Common, print_json
 from biolm.common_options import Json
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def run(chosen: Arguments) -> None:
     if chosen.json:
         names = ("name", "reads", "built_in", "files", "summary")
         rows = [{name: getattr(entry, name) for name in names} | facts_of(entry.name) for entry in entries]
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     for reads in dict.fromkeys(entry.reads for entry in entries):
         typer.echo(f"{reads[0].upper()}{reads[1:]}:")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import MODEL, Common
-from biolm.common_options import Overwrite
-from biolm.options import Option, chosen_options
+from biolm.common_options import Overwrite, output_option
+from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.factors.names import NameSettings
 
@@ -19,14 +19,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(NameSettings, Common):
     """Options of ``biolm name-factors``."""
 
-    output: Annotated[
-        Path,
-        Option(
-            help="Page or table to write: .html, .tsv, .csv or .parquet.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    output: Annotated[Path, output_option("Page or table to write: .html, .tsv, .csv or .parquet.")]
     model: Annotated[str, MODEL] = "cellfactors"
     overwrite: Overwrite = False
 

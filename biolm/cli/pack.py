@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Common
-from biolm.common_options import Json, OutputFolder
-from biolm.options import Option
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import Json, OutputFolder, input_argument
 from biolm.progress import log
 from biolm.tasks.tokens.pack import PackSettings
 
@@ -23,11 +19,7 @@ class Arguments(PackSettings, Common):
 
     input: Annotated[
         tuple[str, ...],
-        Option(
-            help="Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens.",
-            argument=True,
-            panel="Input",
-        ),
+        input_argument("Files, folders, globs or .txt lists of cells, of sequences, or of stored tokens."),
     ]
     output: OutputFolder
     json: Json = False
@@ -50,4 +42,4 @@ def run(chosen: Arguments) -> None:
         f"{summary.values:,}",
     )
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
+from biolm.common_options import output_option
 from biolm.errors import ConfigError
 from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
@@ -21,9 +22,7 @@ class Arguments(PerturbSettings, Common):
     """Options of ``biolm perturb``: those of the job, and what is read and written."""
 
     input: Annotated[Path, CELL_FILE]
-    output: Annotated[
-        Path, Option(help="Table to write: .parquet, .csv or .tsv.", flags=("--output", "-o"), panel="Output")
-    ]
+    output: Annotated[Path, output_option("Table to write: .parquet, .csv or .tsv.")]
     model: Annotated[str, MODEL] = DEFAULT_MODEL
     delete: Annotated[
         tuple[str, ...], Option(help="Gene to delete; may be repeated, or A,B.", shown="none")

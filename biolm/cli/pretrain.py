@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from biolm.cli.arguments import Common
-from biolm.common_options import Json, Resume
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import Json, Resume, input_argument, output_option
 from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
@@ -22,15 +22,10 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm pretrain``."""
 
-    config: Annotated[
-        Path, Option(help="YAML file with the settings of the run.", argument=True, panel="Input")
-    ]
-    output: Annotated[
-        Path | None, Option(help="Folder of the run.", flags=("--output", "-o"), shown="none", panel="Output")
-    ] = None
+    config: Annotated[Path, input_argument("YAML file with the settings of the run.")]
+    output: Annotated[Path | None, output_option("Folder of the run.", shown="none")] = None
     set: Annotated[
-        list[str] | None,
-        Option(help="section.key=value in place of the file's; repeatable.", shown="none"),
+        list[str] | None, Option(help="section.key=value in place of the file's; repeatable.", shown="none")
     ] = None
     resume: Resume = False
     dry_run: Annotated[bool, Option(help="Print sizes, parameters, steps and memory; train nothing.")] = False
@@ -46,6 +41,8 @@ def run(chosen: Arguments) -> None:
 
     changes = chosen.set or []
     if chosen.dry_run:
+        if chosen.resume:
+            raise ConfigError("`resume` goes on with a run and `dry_run` trains nothing; give one of them")
         sizes = plan_pretraining(chosen.config, changes=changes)
         width = max(map(len, sizes))
         lines = [f"{name:<{width}}  {value:>15,}" for name, value in sizes.items()]
@@ -59,4 +56,4 @@ def run(chosen: Arguments) -> None:
     log.info("wrote %s after %d steps", result.model, result.steps)
     if chosen.json:
         summary = {"model": str(result.model), "steps": result.steps, "scores": result.scores}
-        typer.echo(json.dumps(summary, indent=1))
+        print_json(summary)

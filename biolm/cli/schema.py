@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
+from biolm.common_options import input_argument
 from biolm.errors import ConfigError
-from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
 
@@ -19,14 +19,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm schema``."""
 
-    name: Annotated[
-        str,
-        Option(
-            help="embed-, benchmark- or annotate-config, or -samples of one of them.",
-            argument=True,
-            panel="Input",
-        ),
-    ]
+    name: Annotated[str, input_argument("embed-, benchmark- or annotate-config, or -samples of one of them.")]
 
 
 def run(chosen: Arguments) -> None:

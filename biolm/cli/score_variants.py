@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import PROTEIN_MODEL, Antibody
-from biolm.common_options import Json
+from biolm.cli.arguments import PROTEIN_MODEL, Antibody, print_json
+from biolm.common_options import Json, input_argument, output_option, picture_option
 from biolm.errors import ConfigError
 from biolm.options import Option, chosen_options
 from biolm.progress import log
@@ -26,25 +23,15 @@ class Arguments(VariantSettings, Antibody):
 
     input: Annotated[
         Path,
-        Option(
-            help="Proteins: CSV or TSV with a column mutant, or FASTA with --mutation or --scan. DNA: VCF, "
-            "or BED with --scan.",
-            argument=True,
-            panel="Input",
+        input_argument(
+            "Proteins: CSV or TSV with a column mutant, or FASTA with --mutation or --scan. DNA: VCF, "
+            "or BED with --scan."
         ),
     ]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .csv, .tsv, .parquet; a VCF: .vcf, .vcf.gz.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write: .csv, .tsv, .parquet; a VCF: .vcf, .vcf.gz.")]
     model: Annotated[str, PROTEIN_MODEL]
     mutation: Annotated[
-        list[str] | None,
-        Option(help="Such as A24G:K30R, of the first protein of a FASTA; may be repeated."),
+        list[str] | None, Option(help="Such as A24G:K30R, of the first protein of a FASTA; may be repeated.")
     ] = None
     sequence: Annotated[
         Path | None,
@@ -57,9 +44,7 @@ class Arguments(VariantSettings, Antibody):
         Path | None, Option(help="Genome of a VCF or BED: FASTA or a store.", shown="none")
     ] = None
     scan: Annotated[bool, Option(help="Change every place to every letter.")] = False
-    picture: Annotated[
-        Path | None, Option(help="Heat map of a scan: .png, .svg or .pdf.", shown="none", panel="Output")
-    ] = None
+    picture: Annotated[Path | None, picture_option("Heat map of a scan: .png, .svg or .pdf.")] = None
     json: Json = False
 
 
@@ -111,4 +96,4 @@ def run(chosen: Arguments) -> None:
             "spearman": scores.correlations,
             "biolm": scores.facts,
         }
-        typer.echo(json.dumps(summary, indent=1))
+        print_json(summary)

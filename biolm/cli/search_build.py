@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import MODEL, Common
+from biolm.common_options import input_argument, output_option
 from biolm.models.catalogue import DEFAULT_MODEL
-from biolm.options import Option, chosen_options
+from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.search.build import BuildSettings
 
@@ -19,13 +20,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(BuildSettings, Common):
     """Options of ``biolm search build``: those of the job, and what is read and written."""
 
-    references: Annotated[
-        tuple[Path, ...],
-        Option(help="Files of reference cells, as for biolm embed.", argument=True, panel="Input"),
-    ]
-    output: Annotated[
-        Path, Option(help="Folder of the index to write.", flags=("--output", "-o"), panel="Output")
-    ]
+    references: Annotated[tuple[Path, ...], input_argument("Files of reference cells, as for biolm embed.")]
+    output: Annotated[Path, output_option("Folder of the index to write.")]
     model: Annotated[str, MODEL] = DEFAULT_MODEL
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import CELL_FILE, Common
+from biolm.common_options import model_option, output_option
 from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.search.query import QuerySettings
@@ -20,24 +21,14 @@ class Arguments(QuerySettings, Common):
 
     input: Annotated[Path, CELL_FILE]
     index: Annotated[Path, Option(help="Folder of the index.", flags=("--index", "-i"))]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .parquet, .tsv, .csv, .h5ad or .zarr.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write: .parquet, .tsv, .csv, .h5ad or .zarr.")]
     neighbours: Annotated[
         int, Option(help="Neighbours of a cell.", flags=("--neighbours", "-k"), min=1, python="k")
     ] = 10
     inside: Annotated[
         float, Option(help="Fraction of the reference's own cells that is inside.", min=0, max=1)
     ] = 0.99
-    model: Annotated[
-        str | None,
-        Option(help="The model.", flags=("--model", "-m"), shown="named by the index", panel="Model"),
-    ] = None
+    model: Annotated[str | None, model_option("The model.", shown="named by the index")] = None
     result: Annotated[
         str, Option(help="Begins the names of added columns.", flags=("--key",), panel="Output", python="key")
     ] = "search"

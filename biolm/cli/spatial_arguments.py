@@ -8,7 +8,7 @@ from typing import Annotated
 
 from biolm.adapters.spatial.patches import Edge, PatchSettings
 from biolm.cli.arguments import Common, part
-from biolm.common_options import Overwrite
+from biolm.common_options import Overwrite, input_argument, model_option
 from biolm.io.spatial.open import SectionOptions
 from biolm.options import Option
 from biolm.tasks.spatial.settings import AlignSettings, SectionDevice
@@ -16,9 +16,7 @@ from biolm.tasks.spatial.settings import AlignSettings, SectionDevice
 __all__ = ["OBSM_KEY", "ModelArguments", "SectionArguments", "TrainedModel"]
 
 OBSM_KEY = Option(help="Name of the result in obsm.", panel="Output")
-TrainedModel = Annotated[
-    Path, Option(help="Folder of biolm spatial train.", flags=("--model", "-m"), panel="Model")
-]
+TrainedModel = Annotated[Path, model_option("Folder of biolm spatial train.")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,10 +25,8 @@ class SectionArguments(SectionOptions, AlignSettings, PatchSettings, Common):
 
     input: Annotated[
         Path,
-        Option(
-            help="Space Ranger outs, Xenium, CosMx or MERSCOPE folder, ST tables, SpatialData zarr or h5ad.",
-            argument=True,
-            panel="Input",
+        input_argument(
+            "Space Ranger outs, Xenium, CosMx or MERSCOPE folder, ST tables, SpatialData zarr or h5ad."
         ),
     ]
     image: Annotated[
@@ -57,9 +53,7 @@ class SectionArguments(SectionOptions, AlignSettings, PatchSettings, Common):
 class ModelArguments(Common):
     """A prepared section and the model that reads it."""
 
-    input: Annotated[
-        Path, Option(help="Section that biolm spatial prepare wrote.", argument=True, panel="Input")
-    ]
+    input: Annotated[Path, input_argument("Section that biolm spatial prepare wrote.")]
     model: TrainedModel
     mode: Annotated[str, Option(help="What the model is given: genes, image or both.")] = "both"
     device: SectionDevice = "cpu"

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.spatial_arguments import SectionArguments
-from biolm.common_options import Json, Overwrite
-from biolm.options import Option
+from biolm.common_options import Json, Overwrite, output_option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -21,12 +20,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(SectionArguments):
     """Options of ``biolm spatial check``."""
 
-    output: Annotated[
-        Path | None,
-        Option(
-            help="Folder for pictures and check.json.", flags=("--output", "-o"), shown="none", panel="Output"
-        ),
-    ] = None
+    output: Annotated[Path | None, output_option("Folder for pictures and check.json.", shown="none")] = None
     json: Json = False
     overwrite: Overwrite = False
 

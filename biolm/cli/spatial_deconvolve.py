@@ -11,7 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common, part
 from biolm.cli.spatial_arguments import OBSM_KEY
-from biolm.common_options import H5AD, Overwrite
+from biolm.common_options import H5AD, Overwrite, input_argument, picture_option
 from biolm.options import Option
 from biolm.tasks.spatial.settings import DeconvolveSettings
 
@@ -22,12 +22,10 @@ __all__ = ["Arguments", "run"]
 class Arguments(DeconvolveSettings, Common):
     """Options of ``biolm spatial deconvolve``."""
 
-    input: Annotated[
-        Path, Option(help="h5ad with raw counts and obsm['spatial'].", argument=True, panel="Input")
-    ]
+    input: Annotated[Path, input_argument("h5ad with raw counts and obsm['spatial'].")]
     output: Annotated[Path | None, replace(H5AD, shown="none")] = None
     reference: Annotated[Path | None, Option(help="Cells with types, for NNLS.", shown="none: LDA")] = None
-    picture: Annotated[Path | None, Option(help="PNG of the fractions.", shown="none", panel="Output")] = None
+    picture: Annotated[Path | None, picture_option("PNG of the fractions.")] = None
     key: Annotated[str, OBSM_KEY] = "deconvolved"
     overwrite: Overwrite = False
 

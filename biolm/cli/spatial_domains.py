@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common, part
-from biolm.common_options import H5AD, Overwrite
+from biolm.common_options import H5AD, Overwrite, input_argument, picture_option
 from biolm.options import Option
 from biolm.tasks.spatial.settings import DomainSettings
 
@@ -21,13 +21,13 @@ __all__ = ["Arguments", "run"]
 class Arguments(DomainSettings, Common):
     """Options of ``biolm spatial domains``."""
 
-    input: Annotated[Path, Option(help="h5ad with counts and obsm['spatial'].", argument=True, panel="Input")]
+    input: Annotated[Path, input_argument("h5ad with counts and obsm['spatial'].")]
     output: Annotated[Path | None, replace(H5AD, shown="none")] = None
     vectors: Annotated[str | None, Option(help="Key of obsm instead, as X_fused.", shown="PCA")] = None
     label: Annotated[str | None, Option(help="Column of known regions, to compare with.", shown="none")] = (
         None
     )
-    picture: Annotated[Path | None, Option(help="PNG of the map.", shown="none", panel="Output")] = None
+    picture: Annotated[Path | None, picture_option("PNG of the map.")] = None
     key: Annotated[str, Option(help="Name of the column in obs.", panel="Output")] = "spatial_domain"
     overwrite: Overwrite = False
 

@@ -23,11 +23,11 @@ class Arguments(ModelArguments):
     attention: Annotated[Path | None, Option(help="Folder for attention both ways.", shown="none")] = None
     image: Annotated[
         Path | None,
-        Option(help="Image to draw attention on, in full resolution.", shown="none"),
+        Option(help="Image to draw attention on, in full resolution.", needs=("attention",), shown="none"),
     ] = None
     spots: Annotated[
         list[str] | None,
-        Option(help="Spot to draw; may be repeated.", shown="six all over the section"),
+        Option(help="Spot to draw; may be repeated.", shown="six all over the section", needs=("attention",)),
     ] = None
 
 

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.spatial_arguments import OBSM_KEY, ModelArguments
-from biolm.common_options import OutputH5ad
-from biolm.options import Option
+from biolm.common_options import OutputH5ad, picture_option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -21,9 +20,7 @@ class Arguments(ModelArguments):
     """Options of ``biolm spatial predict``."""
 
     output: OutputH5ad
-    picture: Annotated[
-        Path | None, Option(help="PNG with the best genes on the map.", shown="none", panel="Output")
-    ] = None
+    picture: Annotated[Path | None, picture_option("PNG with the best genes on the map.")] = None
     key: Annotated[str, OBSM_KEY] = "predicted_expression"
 
 

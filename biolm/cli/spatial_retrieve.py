@@ -11,8 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.cli.spatial_arguments import TrainedModel
-from biolm.common_options import Json, Overwrite
-from biolm.options import Option
+from biolm.common_options import Json, Overwrite, input_argument, picture_option
 from biolm.tasks.spatial.settings import SectionDevice
 
 __all__ = ["Arguments", "run"]
@@ -22,11 +21,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm spatial retrieve``."""
 
-    input: Annotated[list[Path], Option(help="Prepared sections.", argument=True, panel="Input")]
+    input: Annotated[list[Path], input_argument("Prepared sections.")]
     model: TrainedModel
-    picture: Annotated[
-        Path | None, Option(help="PNG with recall at 1 to 50.", shown="none", panel="Output")
-    ] = None
+    picture: Annotated[Path | None, picture_option("PNG with recall at 1 to 50.")] = None
     json: Json = False
     device: SectionDevice = "cpu"
     overwrite: Overwrite = False

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common, part
-from biolm.common_options import OutputFolder
-from biolm.options import Option
+from biolm.common_options import OutputFolder, input_argument
 from biolm.tasks.spatial.settings import ModelSettings, TrainSettings
 from biolm.training.spatial.settings import Contrast, Epochs, FitSettings, LearningRate
 
@@ -21,9 +20,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(TrainSettings, ModelSettings, Common):
     """Options of ``biolm spatial train``."""
 
-    input: Annotated[
-        list[Path], Option(help="Sections that biolm spatial prepare wrote.", argument=True, panel="Input")
-    ]
+    input: Annotated[list[Path], input_argument("Sections that biolm spatial prepare wrote.")]
     output: OutputFolder
     epochs: Epochs = FitSettings.epochs
     lr: LearningRate = FitSettings.lr

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from biolm.cli.arguments import Common, part
-from biolm.common_options import Overwrite
+from biolm.common_options import Overwrite, input_argument, output_option
 from biolm.io.text.formats import OnDuplicate, OnEmpty, OnMismatch, ReadOptions, Scheme
 from biolm.options import Option
 
@@ -25,12 +25,14 @@ __all__ = [
 ]
 
 AnswerMismatch = Annotated[str, Option(help="An answer not at its place: error or skip.")]
-KeyVariable = Annotated[str, Option(help="Environment variable with the server's key.", shown="no key")]
-PieceBatch = Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")]
-Timeout = Annotated[float, Option(help="Seconds without a byte from the server.", min=0.01)]
-TransformersFolder = Annotated[
-    Path, Option(help="Folder to write; transformers reads it too.", flags=("--output", "-o"), panel="Output")
+KeyVariable = Annotated[
+    str, Option(help="Environment variable with the server's key.", shown="no key", needs=("server",))
 ]
+PieceBatch = Annotated[int, Option(help="Pieces of a batch.", min=1, panel="Run")]
+Timeout = Annotated[
+    float, Option(help="Seconds without a byte from the server.", min=0.01, needs=("server",))
+]
+TransformersFolder = Annotated[Path, output_option("Folder to write; transformers reads it too.")]
 
 _FORMATS = "bioc-xml, bioc-json, pubtator, brat, conll, jsonl, medline, nbib, text or lines."
 
@@ -39,9 +41,7 @@ _FORMATS = "bioc-xml, bioc-json, pubtator, brat, conll, jsonl, medline, nbib, te
 class TextInput(Common):
     """Input and options of every command that reads documents."""
 
-    input: Annotated[
-        Path, Option(help="File or folder of documents, gzipped or not.", argument=True, panel="Input")
-    ]
+    input: Annotated[Path, input_argument("File or folder of documents, gzipped or not.")]
     input_format: Annotated[str | None, Option(help=_FORMATS, shown="recognised")] = None
     on_mismatch: OnMismatch = "error"
     on_duplicate: OnDuplicate = "error"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
-from biolm.common_options import Overwrite
+from biolm.common_options import Overwrite, input_argument, model_option, output_option
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -17,18 +17,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text attention``."""
 
-    text: Annotated[str, Option(help="Text to read.", argument=True, panel="Input")]
-    output: Annotated[
-        Path,
-        Option(
-            help="A map as .png, .svg, .pdf or .npy; all heads as .html.",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
-    ]
-    model: Annotated[
-        str, Option(help="Folder, hub id, or minilm.", flags=("--model", "-m"), panel="Model")
-    ] = "minilm"
+    text: Annotated[str, input_argument("Text to read.")]
+    output: Annotated[Path, output_option("A map as .png, .svg, .pdf or .npy; all heads as .html.")]
+    model: Annotated[str, model_option("Folder, hub id, or minilm.")] = "minilm"
     layer: Annotated[int, Option(help="Layer from 0, -1 the last.")] = -1
     head: Annotated[int | None, Option(help="Head from 0.", shown="mean of all")] = None
     words: Annotated[bool, Option(help="Merge pieces to words.")] = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import TextInput
+from biolm.common_options import output_option
 from biolm.options import Option
 from biolm.progress import log
 
@@ -18,12 +19,7 @@ class Arguments(TextInput):
     """Options of ``biolm text convert``."""
 
     output: Annotated[
-        Path,
-        Option(
-            help="File to write (.xml .json .pubtator .conll .jsonl .txt), or folder (BRAT).",
-            flags=("--output", "-o"),
-            panel="Output",
-        ),
+        Path, output_option("File to write (.xml .json .pubtator .conll .jsonl .txt), or folder (BRAT).")
     ]
     format: Annotated[
         str | None,

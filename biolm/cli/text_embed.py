@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import PieceBatch, TextInput
-from biolm.common_options import KEY, Device, Encoder
+from biolm.common_options import KEY, Device, Encoder, output_option
 from biolm.jobs.settings import EmbedSettings, RunSettings
 from biolm.options import Option, options_of
 from biolm.progress import log
@@ -20,12 +20,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput, RunSettings):
     """Options of ``biolm text embed``."""
 
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write: .h5ad, .zarr, .parquet or .npy.", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write: .h5ad, .zarr, .parquet or .npy.")]
     model: Encoder = "minilm"
     key: Annotated[str | None, KEY] = None
     pool: Annotated[str | None, Option(help="mean or cls.", shown="the folder's own", panel="Model")] = None

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput
-from biolm.common_options import Seed
-from biolm.options import Option
+from biolm.common_options import Seed, model_option
+from biolm.options import Option, refuse_others
+from biolm.text.settings import SCORED
 
 __all__ = ["Arguments", "run"]
-
-KINDS = "ner, bc5cdr, squad, bioasq, bleu, rouge or perplexity"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,17 +21,16 @@ class Arguments(TextInput):
     """Options of ``biolm text evaluate``."""
 
     gold: Annotated[Path | None, Option(help="Gold: documents, questions, or a reference a line.")] = None
-    kind: Annotated[str, Option(help=f"{KINDS}.")] = "ner"
+    kind: Annotated[
+        str, Option(help="ner, bc5cdr, squad, bioasq, bleu, rouge or perplexity.", choices=tuple(SCORED))
+    ] = "ner"
     other: Annotated[
         Path | None, Option(help="Other predictions to compare with, in pairs.", shown="none")
     ] = None
     lenient: Annotated[bool, Option(help="Also the lenient F1 of seqeval's default, for CoNLL files.")] = (
         False
     )
-    model: Annotated[
-        str | None,
-        Option(help="Causal model whose perplexity is measured.", flags=("--model", "-m"), panel="Model"),
-    ] = None
+    model: Annotated[str | None, model_option("Causal model whose perplexity is measured.")] = None
     stride: Annotated[int | None, Option(help="Tokens a window moves on by.", shown="half")] = None
     seed: Seed = 0
 
@@ -44,6 +42,8 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.text.scores.report import evaluate_files
 
+    used = {"input", "kind", "quiet", "debug", *SCORED[chosen.kind]}
+    refuse_others(chosen, used, f"does nothing for `kind={chosen.kind}`")
     for line in evaluate_files(
         chosen.kind,
         chosen.input,

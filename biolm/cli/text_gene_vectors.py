@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.arguments import Common
-from biolm.common_options import Encoder, Overwrite
-from biolm.options import Option
+from biolm.common_options import Encoder, Overwrite, input_argument, output_option
 from biolm.progress import log
 
 __all__ = ["Arguments", "run"]
@@ -18,14 +17,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text gene-vectors``."""
 
-    input: Annotated[
-        Path,
-        Option(help="Texts of genes: Ensembl id or symbol, a tab, the text.", argument=True, panel="Input"),
-    ]
-    output: Annotated[
-        Path,
-        Option(help="Folder to write, for biolm embed --model.", flags=("--output", "-o"), panel="Output"),
-    ]
+    input: Annotated[Path, input_argument("Texts of genes: Ensembl id or symbol, a tab, the text.")]
+    output: Annotated[Path, output_option("Folder to write, for biolm embed --model.")]
     model: Encoder = "minilm"
     overwrite: Overwrite = False
 

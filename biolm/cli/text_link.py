@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import TextInput, documents_of
-from biolm.common_options import Format
+from biolm.common_options import Format, model_option, output_option
 from biolm.options import Option
 from biolm.progress import log
 
@@ -18,27 +18,16 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text link``."""
 
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write, in any format with identifiers.", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    output: Annotated[Path, output_option("File to write, in any format with identifiers.")]
     terms: Annotated[Path | None, Option(help="Dictionary: .obo, or tab-separated id and names.")] = None
     genes: Annotated[bool, Option(help="Add the gene table's symbols and aliases.")] = False
-    species: Annotated[str, Option(help="human or mouse, with --genes.")] = "human"
+    species: Annotated[str, Option(help="human or mouse, with --genes.", needs=("genes",))] = "human"
     names_of: Annotated[Path | None, Option(help="Annotated documents whose names are added.")] = None
     kind: Annotated[str | None, Option(help="Link mentions of this type alone.", shown="all")] = None
-    model: Annotated[
-        str | None,
-        Option(
-            help="Encoder for names that match none.", flags=("--model", "-m"), shown="none", panel="Model"
-        ),
-    ] = None
-    least: Annotated[float, Option(help="Least cosine of such a name.")] = 0.75
+    model: Annotated[str | None, model_option("Encoder for names that match none.", shown="none")] = None
+    least: Annotated[float, Option(help="Least cosine of such a name.", needs=("model",))] = 0.75
     find: Annotated[
-        bool,
-        Option(help="First find the dictionary's names in the texts; --kind names them."),
+        bool, Option(help="First find the dictionary's names in the texts; --kind names them.")
     ] = False
     format: Format = None
 

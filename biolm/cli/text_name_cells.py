@@ -11,7 +11,7 @@ import typer
 
 from biolm.cli.arguments import Common
 from biolm.cli.text_arguments import KeyVariable, Timeout
-from biolm.common_options import SPECIES, Seed
+from biolm.common_options import SPECIES, Seed, input_argument, model_option
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -21,17 +21,10 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text name-cells``."""
 
-    input: Annotated[
-        Path,
-        Option(
-            help="Markers: cluster, a tab, genes by comma, the strongest first.", argument=True, panel="Input"
-        ),
-    ]
+    input: Annotated[Path, input_argument("Markers: cluster, a tab, genes by comma, the strongest first.")]
     ontology: Annotated[Path, Option(help="The Cell Ontology: .obo, .json or .tsv.")]
     server: Annotated[str, Option(help="Address, such as http://127.0.0.1:11434/v1 (ollama).")]
-    model: Annotated[
-        str, Option(help="Name of the model on the server.", flags=("--model", "-m"), panel="Model")
-    ]
+    model: Annotated[str, model_option("Name of the model on the server.")]
     key_variable: KeyVariable = ""
     repeats: Annotated[int, Option(help="Times that each list is asked about.", min=2)] = 5
     controls: Annotated[int, Option(help="Random lists asked about.", min=1)] = 4

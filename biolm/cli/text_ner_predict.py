@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import PieceBatch, TextInput
-from biolm.common_options import Device
+from biolm.common_options import Device, model_option, output_option
 from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Overlap, TextPrecision
@@ -19,15 +19,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text ner predict``."""
 
-    model: Annotated[
-        str, Option(help="Folder or hub id of a trained tagger.", flags=("--model", "-m"), panel="Model")
-    ]
-    output: Annotated[
-        Path,
-        Option(
-            help="File to write, in any format that holds mentions.", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    model: Annotated[str, model_option("Folder or hub id of a trained tagger.")]
+    output: Annotated[Path, output_option("File to write, in any format that holds mentions.")]
     format: Annotated[
         str | None,
         Option(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.text_arguments import TextInput, documents_of
-from biolm.common_options import Seed
+from biolm.common_options import SEED, output_option
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -19,9 +19,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(TextInput):
     """Options of ``biolm text network``."""
 
-    output: Annotated[
-        Path, Option(help="Table of pairs: .tsv, .csv or .parquet.", flags=("--output", "-o"), panel="Output")
-    ]
+    output: Annotated[Path, output_option("Table of pairs: .tsv, .csv or .parquet.")]
     picture: Annotated[
         Path | None, Option(help="Draw the significant pairs (.png, .svg, .pdf).", panel="Output")
     ] = None
@@ -31,18 +29,22 @@ class Arguments(TextInput):
     species: Annotated[str, Option(help="human or mouse symbols.")] = "human"
     least: Annotated[int, Option(help="Fewest documents that name both.", min=1)] = 2
     most_q: Annotated[float, Option(help="Largest false discovery rate of a drawn pair.")] = 0.05
-    seed: Seed = 0
+    # Only the layout of the picture is drawn by chance.
+    seed: Annotated[int, dataclasses.replace(SEED, needs=("picture",))] = 0
 
 
 def run(chosen: Arguments) -> None:
     """Find genes that are named together more often than by chance; one vote a document."""
     import numpy as np
 
+    from biolm.errors import ConfigError
     from biolm.io.table import check_table, write_table
     from biolm.io.text.document import split_ids
     from biolm.text.mining.network import co_mentions, draw_network, gene_symbols_in, graph_of
 
     check_table(chosen.output, overwrite=chosen.overwrite)
+    if chosen.mentions and chosen.species != "human":
+        raise ConfigError("`species` is of gene symbols and does nothing for `mentions`; leave it out")
     documents, _ = documents_of(chosen)
     if chosen.mentions:
         names = [{each for m in d.mentions for each in split_ids(m.ids)} for d in documents]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from biolm.cli.arguments import Common
 from biolm.cli.text_arguments import AnswerMismatch
-from biolm.common_options import Device, Overwrite
+from biolm.common_options import Device, Overwrite, input_argument, model_option, output_option
 from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Overlap
@@ -20,19 +20,9 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa answer``."""
 
-    input: Annotated[
-        Path, Option(help="Questions: SQuAD 1.1 or 2.0, or BioASQ.", argument=True, panel="Input")
-    ]
-    model: Annotated[
-        str,
-        Option(help="Folder or hub id of a model trained to answer.", flags=("--model", "-m"), panel="Model"),
-    ]
-    output: Annotated[
-        Path,
-        Option(
-            help="JSON file to write, as the official scorer reads.", flags=("--output", "-o"), panel="Output"
-        ),
-    ]
+    input: Annotated[Path, input_argument("Questions: SQuAD 1.1 or 2.0, or BioASQ.")]
+    model: Annotated[str, model_option("Folder or hub id of a model trained to answer.")]
+    output: Annotated[Path, output_option("JSON file to write, as the official scorer reads.")]
     on_mismatch: AnswerMismatch = "error"
     n_best: Annotated[int, Option(help="Answers of a factoid.", min=1)] = 5
     longest: Annotated[int, Option(help="Most pieces of an answer.", min=1)] = 30
@@ -65,6 +55,8 @@ def run(chosen: Arguments) -> None:
         raise ConfigError("give --threshold, or --tune-on to choose it, not both")
     refuse_existing(chosen.output, overwrite=chosen.overwrite)
     kind, questions = read_questions(chosen.input, on_mismatch=chosen.on_mismatch)
+    if kind == "squad" and chosen.n_best != 5:
+        raise ConfigError("`n_best` is for factoids of BioASQ; SQuAD takes one answer: leave it out")
     folder = model_folder(chosen.model)
     model, tokenizer = load_answerer(folder), load_pieces(folder)
     threshold = chosen.threshold

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.common_options import Seed
+from biolm.common_options import Seed, input_argument, model_option
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -19,13 +19,8 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa choose``."""
 
-    input: Annotated[
-        Path,
-        Option(help="JSON lines with question, options and, to score, answer.", argument=True, panel="Input"),
-    ]
-    model: Annotated[
-        str, Option(help="Folder or hub id of a causal model.", flags=("--model", "-m"), panel="Model")
-    ]
+    input: Annotated[Path, input_argument("JSON lines with question, options and, to score, answer.")]
+    model: Annotated[str, model_option("Folder or hub id of a causal model.")]
     norm: Annotated[str, Option(help="How options are chosen: sum, byte or unconditional.")] = "unconditional"
     shots: Annotated[int, Option(help="First questions that are shown with their answers.", min=0)] = 0
     orders: Annotated[int, Option(help="Orders of the options that vote.", min=1)] = 1

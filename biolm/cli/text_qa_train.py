@@ -8,7 +8,7 @@ from typing import Annotated
 
 from biolm.cli.arguments import Common, part
 from biolm.cli.text_arguments import AnswerMismatch, TransformersFolder
-from biolm.common_options import Encoder, Overwrite
+from biolm.common_options import Encoder, Overwrite, input_argument
 from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Epochs, FitSettings
@@ -20,9 +20,7 @@ __all__ = ["Arguments", "run"]
 class Arguments(FitSettings, Common):
     """Options of ``biolm text qa train``."""
 
-    input: Annotated[
-        Path, Option(help="Questions of SQuAD 1.1 or 2.0 to learn from.", argument=True, panel="Input")
-    ]
+    input: Annotated[Path, input_argument("Questions of SQuAD 1.1 or 2.0 to learn from.")]
     dev: Annotated[Path, Option(help="Questions on which the epoch is chosen.")]
     output: TransformersFolder
     model: Encoder = "minilm"

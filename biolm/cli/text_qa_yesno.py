@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from biolm.cli.arguments import Common
-from biolm.common_options import Device, Overwrite, Seed
+from biolm.common_options import DEVICE, Overwrite, Seed, input_argument, output_option
 from biolm.options import Option
 
 __all__ = ["Arguments", "run"]
@@ -20,17 +20,14 @@ __all__ = ["Arguments", "run"]
 class Arguments(Common):
     """Options of ``biolm text qa yesno``."""
 
-    input: Annotated[
-        Path, Option(help="Labelled questions of PubMedQA (ori_pqal.json).", argument=True, panel="Input")
-    ]
+    input: Annotated[Path, input_argument("Labelled questions of PubMedQA (ori_pqal.json).")]
     test_ids: Annotated[Path, Option(help="The official answers of the test set.")]
     features: Annotated[str, Option(help="tfidf, or an encoder: folder, hub id, minilm.")] = "tfidf"
     parts: Annotated[str, Option(help="question, context or both; never the conclusion.")] = "both"
-    output: Annotated[
-        Path | None, Option(help="JSON file of the answers.", flags=("--output", "-o"), panel="Output")
-    ] = None
+    output: Annotated[Path | None, output_option("JSON file of the answers.")] = None
     seed: Seed = 0
-    device: Device = "auto"
+    # Scores of TF-IDF are computed on the CPU alone.
+    device: Annotated[str, dataclasses.replace(DEVICE, needs=("features",))] = "auto"
     overwrite: Overwrite = False
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from biolm.cli.text_arguments import TextInput, documents_of
-from biolm.common_options import Format, Seed
+from biolm.common_options import Format, Seed, output_option
 from biolm.options import Option
 from biolm.progress import log
 
@@ -19,7 +19,7 @@ class Arguments(TextInput):
     """Options of ``biolm text relate``."""
 
     train: Annotated[Path, Option(help="Documents with mentions, identifiers and relations.")]
-    output: Annotated[Path, Option(help="File to write.", flags=("--output", "-o"), panel="Output")]
+    output: Annotated[Path, output_option("File to write.")]
     kinds: Annotated[str, Option(help="The two types of entities, with a comma.")] = "Chemical,Disease"
     relation: Annotated[str, Option(help="Type of the relations.")] = "CID"
     format: Format = None

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from biolm.cli.arguments import Common
-from biolm.common_options import DATA, Json
-from biolm.options import Option
+from biolm.cli.arguments import Common, print_json
+from biolm.common_options import DATA, Json, model_option, output_option
 from biolm.progress import log
 from biolm.tasks.tokens.tokenize import TokenizeSettings
 
@@ -23,13 +19,8 @@ class Arguments(TokenizeSettings, Common):
     """Options of ``biolm tokenize``: those of the job, and what is read and written."""
 
     input: Annotated[Path, DATA]
-    model: Annotated[
-        str, Option(help="Checkpoint folder, name or hub id.", flags=("--model", "-m"), panel="Model")
-    ]
-    output: Annotated[
-        Path,
-        Option(help="File to write: .parquet, .arrow or .zarr.", flags=("--output", "-o"), panel="Output"),
-    ]
+    model: Annotated[str, model_option("Checkpoint folder, name or hub id.")]
+    output: Annotated[Path, output_option("File to write: .parquet, .arrow or .zarr.")]
     json: Json = False
 
 
@@ -40,4 +31,4 @@ def run(chosen: Arguments) -> None:
     summary = tokenize_file(chosen.input, chosen.output, chosen.model, chosen)
     log.info("wrote %s: %s rows, %s tokens", summary.output, f"{summary.cells:,}", f"{summary.tokens:,}")
     if chosen.json:
-        typer.echo(json.dumps(dataclasses.asdict(summary) | {"output": str(summary.output)}, indent=1))
+        print_json(summary)

@@ -108,11 +108,7 @@ class BenchmarkConfig:
     seeds: Annotated[list[int], Option(help="Seeds of draws and folds.")] = field(default_factory=lambda: [0])
     embed: Annotated[
         dict[str, Any],
-        Section(
-            of=embed.Arguments,
-            without=_SHARDED | _SEQUENCES | {"seed"},
-            help="Options of biolm embed.",
-        ),
+        Section(of=embed.Arguments, without=_SHARDED | _SEQUENCES | {"seed"}, help="Options of biolm embed."),
     ] = field(default_factory=dict)
     evaluate: Annotated[
         dict[str, Any],

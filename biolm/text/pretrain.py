@@ -242,7 +242,7 @@ def _objectives(
     ids = [tokenizer.number(token) for token in SPECIALS]
     special = tuple(number for number in ids if number is not None)
     facts = Facts(core=core.config, special_ids=special, mask_id=tokenizer.number("[MASK]"))
-    words = _MaskedWords(facts, MaskedTokensSettings(rate=s.rate))
+    words = _MaskedWords(facts, MaskedTokensSettings(rate=s.mask_fraction))
     begins = "Ġ" if s.tokenizer == "bpe" else "##"
     starts = [tokenizer.token(number).startswith(begins) for number in range(tokenizer.size)]
     words.going_on = tuple(

@@ -8,8 +8,10 @@ from typing import Annotated
 from biolm.common_options import Device, Seed
 from biolm.options import Option, check_options
 
-__all__ = ["Epochs", "FitSettings", "Overlap", "PretrainSettings", "TextPrecision"]
+__all__ = ["READING", "SCORED", "Epochs", "FitSettings", "Overlap", "PretrainSettings", "TextPrecision"]
 
+READING = ("input_format", "on_mismatch", "on_duplicate", "on_empty", "scheme")
+"""Options of how documents are read."""
 Epochs = Annotated[int, Option(help="Passes over the examples.", min=1)]
 Overlap = Annotated[
     int | None, Option(help="Pieces that windows share.", min=0, shown="a quarter of a window")
@@ -17,6 +19,16 @@ Overlap = Annotated[
 TextPrecision = Annotated[
     str, Option(help="float32 or bfloat16.", choices=("float32", "bfloat16"), panel="Model")
 ]
+SCORED = {
+    "ner": ("gold", "other", "lenient", "seed", *READING),
+    "bc5cdr": ("gold", "other", "seed", *READING),
+    "squad": ("gold",),
+    "bioasq": ("gold",),
+    "bleu": ("gold",),
+    "rouge": ("gold",),
+    "perplexity": ("model", "stride", *READING),
+}
+"""What ``biolm text evaluate`` scores, and the options that each kind uses."""
 LearningRate = Annotated[float, Option(help="Peak learning rate.", above=0)]
 
 
@@ -78,7 +90,7 @@ class PretrainSettings:
         Pieces to learn.
     d_model, n_layers, n_heads, max_length
         Of the encoder; its feed-forward is four times as wide.
-    rate
+    mask_fraction
         Fraction of the pieces that is masked, by whole words.
     next_sentence
         Weight of the second objective; 0 for none.
@@ -101,7 +113,9 @@ class PretrainSettings:
     n_layers: Annotated[int, Option(help="Layers.", min=1)] = 2
     n_heads: Annotated[int, Option(help="Heads.", min=1)] = 2
     max_length: Annotated[int, Option(help="Most tokens of a pair of sentences.", min=8)] = 128
-    rate: Annotated[float, Option(help="Fraction of the pieces that is masked, by whole words.")] = 0.15
+    mask_fraction: Annotated[float, Option(help="Fraction of the pieces that is masked, by whole words.")] = (
+        0.15
+    )
     next_sentence: Annotated[float, Option(help="Weight of next-sentence prediction.", min=0)] = 1.0
     steps: Annotated[int, Option(help="Steps.", min=1)] = 200
     batch_size: Annotated[int, Option(help="Pairs of a step.", min=1, panel="Run")] = 16

@@ -56,7 +56,9 @@ class EvaluateSettings(ReadingSettings):
     ] = ()
     rare: Annotated[int, Option(help="Leave out types with fewer cells.", min=0)] = 0
     folds: Annotated[int, Option(help="Folds of the cross-validation.", min=2)] = 5
-    draws: Annotated[int, Option(help="Draws of every curve.", min=1)] = 5
+    draws: Annotated[
+        int, Option(help="Draws of every curve.", min=1, needs=("curves=True", "robustness=True"))
+    ] = 5
     shots: Annotated[tuple[int, ...], Option(help="Labelled cells a type.", min=1, cli=False)] = SHOTS
     shares: Annotated[
         tuple[float, ...], Option(help="Fractions of the labelled cells.", above=0, max=1, cli=False)

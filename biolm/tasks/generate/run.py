@@ -18,7 +18,7 @@ from biolm.io.sequences import SequenceBlock, concatenate_blocks, open_sequences
 from biolm.jobs.job import Job, block_ends, check_outputs
 from biolm.jobs.merging import Merging
 from biolm.jobs.spool import Parts
-from biolm.options import read_options
+from biolm.options import check_needs, read_options
 from biolm.progress import progress
 from biolm.tasks.generate.nearest import Reference
 from biolm.tasks.generate.prompts import Prompt, read_prompts, usable_prompts
@@ -116,6 +116,7 @@ def generate(
     """
     settings: GenerateSettings = read_options(GenerateSettings, options, "generate")
     settings.check_in_memory()
+    check_needs(settings, reference=reference, prompts=prompts)
     work = _Work.of(model, prompts, settings)
     known = None if reference is None else _reference(reference, work.protein)
     return _looked_up(_marked(work.made(work.units)), known, settings)
@@ -146,6 +147,7 @@ def generate_file(
     """
     target = Path(output)
     check_outputs(target, (".fasta", ".fa", ".faa", ".fna") if settings.shard else (target.suffix,), settings)
+    check_needs(settings, reference=reference, prompts=prompts)
     work = _Work.of(model, prompts, settings)
     known = None if reference is None else _reference(reference, work.protein)
     generated: list[GeneratedSequence] = []

@@ -93,12 +93,16 @@ class GenerateSettings(RunSettings):
         int, Option(help="Times that an encoder draws every place again.", min=0, panel=_SAMPLING)
     ] = 0
     ambiguous: Annotated[bool, Option(help="Also write letters such as X and N.", panel=_SAMPLING)] = False
-    near: Annotated[float, Option(help="Identity from which on one counts as a copy.", above=0, max=1)] = 0.9
+    near: Annotated[
+        float,
+        Option(help="Identity from which on one counts as a copy.", above=0, max=1, needs=("reference",)),
+    ] = 0.9
     letters: Annotated[
         Literal["error", "skip"],
         Option(
             help="Prompts with residues or bases that the model does not know: error, or skip the prompt.",
             choices=("error", "skip"),
+            needs=("prompts", "prompt"),
             panel="Sequences",
         ),
     ] = "error"

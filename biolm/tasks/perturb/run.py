@@ -26,7 +26,7 @@ from biolm.jobs.job import block_ends
 from biolm.jobs.precision import for_scores
 from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.models.model import CellModel
-from biolm.options import read_options
+from biolm.options import check_needs, read_options
 from biolm.progress import log, progress
 from biolm.scoring.rates import adjusted
 from biolm.tasks.perturb.controls import MatchedGenes
@@ -124,6 +124,7 @@ def perturb(
     ['CD3E', 'MS4A1']
     """
     settings: PerturbSettings = read_options(PerturbSettings, options, "perturb")
+    check_needs(settings, genes=genes)
     wanted = Wanted(
         tuple(delete), tuple(overexpress), genes if isinstance(genes, str | Path) else tuple(genes)
     )

@@ -43,7 +43,9 @@ class PerturbSettings(CellSettings, RunSettings):
         If a value is out of range, or a state is named without its column.
     """
 
-    how: Annotated[str, Option(help="delete or overexpress.", choices=HOW)] = "delete"
+    how: Annotated[str, Option(help="delete or overexpress.", choices=HOW, needs=("genes", "all_genes"))] = (
+        "delete"
+    )
     combine: Annotated[bool, Option(help="Also change all named genes at once.")] = False
     goal_key: Annotated[str | None, Option(help="Column of states, such as disease.", shown="none")] = None
     start: Annotated[str | None, Option(help="State of the cells to perturb.", shown="all but the goal")] = (
@@ -51,7 +53,9 @@ class PerturbSettings(CellSettings, RunSettings):
     )
     goal: Annotated[str | None, Option(help="State to move toward.", shown="none")] = None
     cells: Annotated[int, Option(help="Most cells to perturb.", min=1)] = 200
-    minimum_cells: Annotated[int, Option(help="Fewest cells, for --all-genes.", min=1)] = 5
+    minimum_cells: Annotated[
+        int, Option(help="Fewest cells of a gene.", min=1, needs=("all_genes", "genes=all"))
+    ] = 5
     controls: Annotated[int, Option(help="Matched random genes for each gene and cell.", min=0)] = 1
 
     def __post_init__(self) -> None:

@@ -77,7 +77,9 @@ class IndexSettings:
     index: Annotated[str, Option(help="exact; hnsw or ivf for millions of cells.", choices=tuple(KINDS))] = (
         "exact"
     )
-    threads: Annotated[int, Option(help="Threads that build hnsw; more than 1 vary.", min=1)] = 1
+    threads: Annotated[
+        int, Option(help="Threads that build hnsw; more than 1 vary.", min=1, needs=("index=hnsw",))
+    ] = 1
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -94,8 +96,6 @@ class IndexSettings:
         check_options(self)
         if self.index != "exact":
             need(f"index {self.index}", "search", "faiss")
-        if self.threads > 1 and self.index != "hnsw":
-            raise ConfigError(f"`threads` are for index hnsw, not {self.index}; leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
+from biolm.options import check_needs, refuse_others
 from biolm.report.tissue import draw_values
 from biolm.scoring.quality import log_normalised
 from biolm.tasks.spatial.embed import write_addition
@@ -96,10 +97,12 @@ def deconvolve(
         If values are no counts, or section and reference share too few genes.
     """
     settings = settings or DeconvolveSettings()
+    check_needs(settings, reference=reference)
     section = load_prepared(source)
     if reference is None:
         result = _by_topics(section, settings)
     else:
+        refuse_others(settings, ("label", "genes"), "is of topics and does nothing with `reference`")
         result = _by_reference(section, reference, settings)
     if output is not None:
         record = {"names": result.names, **result.facts}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from biolm.adapters.spatial.genes import standardised
 from biolm.adapters.spatial.graph import nearest
 from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.columns import Coded
+from biolm.options import refuse_others
 from biolm.report.tissue import draw_labels
 from biolm.scoring.quality import fit_pca
 from biolm.tasks.spatial.embed import write_addition
@@ -124,6 +125,9 @@ def domains(
     """
     settings = settings or DomainSettings()
     section = load_prepared(source)
+    if vectors is not None:
+        used = {field.name for field in fields(settings)} - {"components", "variable_genes"}
+        refuse_others(settings, used, "is of principal components and does nothing for `vectors`")
     table = _components(section, settings) if vectors is None else _given(source, section, vectors)
     if settings.smooth:
         around = nearest(section.xy, settings.smooth)

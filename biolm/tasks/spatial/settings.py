@@ -184,7 +184,9 @@ class DeconvolveSettings:
         If a value is out of range.
     """
 
-    label: Annotated[str | None, Option(help="Column of the reference with its types.", shown="none")] = None
+    label: Annotated[
+        str | None, Option(help="Column of the reference with its types.", shown="none", needs=("reference",))
+    ] = None
     topics: Annotated[
         tuple[int, ...], Option(help="Number of topics to try; may be repeated.", shown="2..6, 8", min=2)
     ] = (2, 3, 4, 5, 6, 8)
@@ -240,7 +242,7 @@ class ModelSettings:
     niche: Annotated[
         str | None, Option(help="Column with kinds of spots, whose surroundings are predicted.", shown="none")
     ] = None
-    niche_um: Annotated[float, Option(help="Radius of the surroundings.", min=1)] = 250.0
+    niche_um: Annotated[float, Option(help="Radius of the surroundings.", min=1, needs=("niche",))] = 250.0
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -286,7 +288,9 @@ class TrainSettings:
     split: Annotated[
         str, Option(help="auto (patient, else section, else blocks), patient, section, blocks or random.")
     ] = "auto"
-    force_random_split: Annotated[bool, Option(help="Split spots at random all the same.")] = False
+    force_random_split: Annotated[
+        bool, Option(help="Split spots at random all the same.", needs=("split=random",))
+    ] = False
     seeds: Annotated[
         int, Option(help="Runs of every fold; 0 trains the final model without scores.", min=0, panel="Run")
     ] = 3

@@ -12,6 +12,7 @@ from biolm.io.text import Document, ReadOptions, read_documents
 from biolm.io.text.source import lines_of
 from biolm.text.scores.bootstrap import compare_f1, f1_interval
 from biolm.text.scores.entities import Counts, entity_scores, pair_documents
+from biolm.text.settings import SCORED
 
 __all__ = ["evaluate_files"]
 
@@ -54,20 +55,12 @@ def evaluate_files(
     ConfigError
         For another kind, or options that the kind does not use.
     """
-    kinds = ("ner", "bc5cdr", "squad", "bioasq", "bleu", "rouge", "perplexity")
-    if kind not in kinds:
-        raise ConfigError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
-    unused = {
-        "other": other is not None and kind not in ("ner", "bc5cdr"),
-        "lenient": lenient and kind != "ner",
-    }
-    unused |= {
-        "model": model is not None and kind != "perplexity",
-        "stride": stride is not None and kind != "perplexity",
-    }
-    wrong = [name for name, is_wrong in unused.items() if is_wrong]
-    if wrong:
-        raise ConfigError(f"`{wrong[0]}` does nothing for the kind {kind}; leave it out")
+    if kind not in SCORED:
+        raise ConfigError(f"kind must be one of {', '.join(SCORED)}, not {kind!r}")
+    given = {"gold": gold, "other": other, "lenient": lenient, "model": model, "stride": stride, "seed": seed}
+    for name, value in given.items():
+        if value and name not in SCORED[kind]:
+            raise ConfigError(f"`{name}` does nothing for the kind {kind}; leave it out")
     if kind == "perplexity":
         yield from _perplexity(predicted, model, stride, reading)
         return
