@@ -186,12 +186,18 @@ def check_needs(settings: Any, **beside: Any) -> None:
         if not beside and not all(other in defaults for other, _ in pairs):
             continue
         if not any(
-            str(chosen.get(other)) == value
-            or (not value and chosen.get(other) not in (defaults.get(other), None, ()))
+            str(chosen.get(other)) == value if value else _given(chosen.get(other), defaults.get(other))
             for other, value in pairs
         ):
             needed = " or ".join(f"`{need}`" for need in option.needs)
             raise ConfigError(f"`{name}` does nothing without {needed}; give both or leave it out")
+
+
+def _given(value: Any, default: Any) -> bool:
+    # Tables of cells refuse to be compared, arrays compare entry by entry: whatever is no plain value was given.
+    if isinstance(value, str | int | float | tuple | list):
+        return value != default and value != ()
+    return value is not None
 
 
 def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:
