@@ -194,7 +194,7 @@ def check_needs(settings: Any, **beside: Any) -> None:
 
 
 def _given(value: Any, default: Any) -> bool:
-    # Tables of cells refuse to be compared, arrays compare entry by entry: whatever is no plain value was given.
+    # Tables of cells refuse to be compared, arrays compare entry by entry: what is no plain value was given.
     if isinstance(value, str | int | float | tuple | list):
         return value != default and value != ()
     return value is not None
