@@ -157,7 +157,8 @@ def part(chosen: Any, kind: type[Settings], **changes: Any) -> Settings:
 
 def print_json(record: Any) -> None:
     """Print a record, such as the summary of a job, on stdout."""
-    plain = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record
+    is_record = dataclasses.is_dataclass(record) and not isinstance(record, type)
+    plain = dataclasses.asdict(record) if is_record else record
     # Paths alone are spelled out: what else is no JSON is a mistake that should show.
     typer.echo(json.dumps(plain, indent=1, default=os.fspath))
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from biolm.batch import Batch, Tokens
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
 from biolm.io.atomic import replacing
 from biolm.io.text.words import split_words
 from biolm.models.families.hf import from_hf
 from biolm.text.pieces import PieceTokenizer, first_pieces, load_pieces
+from biolm.text.windows import packed
 
 __all__ = ["TextAttention", "attention_of_text", "draw_map", "load_reader", "write_page"]
 
@@ -67,6 +67,7 @@ class TextAttention:
 
 def load_reader(folder: Path) -> tuple[Transformer, PieceTokenizer]:
     """The core and the tokenizer of a folder."""
+    # Attention is the encoder's: heads of a fine-tuned folder have no part in it.
     ignored = [f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias")]
     return from_hf(folder, ignore=ignored), load_pieces(folder)
 
@@ -94,19 +95,19 @@ def attention_of_text(
     pieces = tokenizer(text)
     if not len(pieces):
         raise InputError("the text has no pieces; give one with letters")
+    # A map over windows would be no map of the model: nothing attends from one window to the next.
     if len(pieces) > tokenizer.room:
         raise InputError(
             f"the text has {len(pieces)} pieces, the model reads {tokenizer.room} at once; give a shorter one"
         )
-    ids = tokenizer.framed(pieces.ids).astype(np.int32)
-    tokens = Tokens(
-        ids=ids, offsets=np.array([0, len(ids)]), index=np.zeros(1, np.int64), segments=np.zeros_like(ids)
-    )
+    ids = tokenizer.framed(pieces.ids)
+    batch, _ = packed([ids])
     layers: list[NDArray[np.float32]] = []
     with torch.inference_mode():
         core(
-            Batch.from_tokens(tokens),
+            batch,
             logits=False,
+            # One layer at a time leaves the device, so that a long text needs no room for all maps there.
             attentions=lambda maps: layers.append(maps[0].float().cpu().numpy()),
         )
     weights = np.stack(layers)
@@ -131,12 +132,14 @@ def _by_word(
     before, behind = len(tokenizer.prefix), len(tokenizer.suffix)
     group = np.zeros(len(labels), np.int64)
     starts = [row for row, _ in kept]
+    # A piece belongs to the last word that began before it, punctuation behind a word with it.
     inner = np.searchsorted(starts, np.arange(len(spans)), side="right") - 1
     group[:before] = np.arange(before)
     group[before : before + len(spans)] = np.maximum(inner, 0) + before
     count = before + len(kept)
     group[before + len(spans) :] = np.arange(behind) + count
     member = (group[:, None] == np.arange(count + behind)).astype(np.float32)
+    # Attention to a word adds up over its pieces; from a word it is their mean, so that rows still sum to 1.
     summed = weights @ member
     merged = np.einsum("pw,lhpk->lhwk", member / member.sum(0), summed)
     names = [*labels[:before], *(text[a:b] for _, (a, b) in kept), *labels[len(labels) - behind :]]
@@ -165,6 +168,7 @@ def draw_map(
     size = max(3.0, 0.28 * len(attention.labels) + 1.5)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.add_subplot()
+    # From 0, or a head that attends evenly would look as sharp as one that picks a word.
     image = axes.imshow(values, cmap="viridis", vmin=0)
     places = range(len(attention.labels))
     axes.set_xticks(places, attention.labels, rotation=90, fontsize=8)
@@ -218,8 +222,10 @@ def write_page(attention: TextAttention, path: Path, *, overwrite: bool = False)
     overwrite
         Replace an existing page.
     """
+    # "<" is escaped: a text with "</script>" would end the page's own script.
     labels = json.dumps([html.unescape(label) for label in attention.labels]).replace("<", "\\u003c")
     maps = json.dumps(np.round(attention.weights.astype(np.float64), 4).tolist())
+    # The page opens at the longest piece: a content word, as a rule, and no special token.
     longest = int(np.argmax([len(label) for label in attention.labels]))
     page = _PAGE.replace("LABELS", labels, 1).replace("MAPS", maps, 1).replace("WORD", str(longest), 1)
     with replacing(path, overwrite=overwrite) as temporary:

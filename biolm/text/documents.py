@@ -78,6 +78,8 @@ class Documents:
         file = data if isinstance(data, DocumentFile) else DocumentFile(Path(data))
         self.path: Path | None = file.path
         self._file, report = file, ReadReport()
+        # The first pass checks the whole file before the model is loaded; texts are read again block by
+        # block.
         self._names = np.array([each.name for each in read_documents(file.path, file.options, report=report)])
         log.info("%s: %s", file.path, report)
 
@@ -192,6 +194,7 @@ class DocumentModel:
 
         from biolm.text.embed import embed_texts
 
+        # A copy: two jobs of one loaded model may pool differently.
         encoder = replace(self.encoder, pool=options.pool or self.encoder.pool)
         return embed_texts(
             encoder,
@@ -230,6 +233,7 @@ def _recognises(data: Any) -> bool:
     if not isinstance(data, str | Path):
         return isinstance(data, DocumentFile)
     path = Path(data)
+    # BRAT keeps its annotations beside the texts; other folders are for other kinds of data.
     if path.is_dir():
         return any(path.glob("*.ann"))
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()

@@ -5,7 +5,7 @@ Dimensions: ``n`` texts · ``t`` pieces of a batch · ``d`` width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biolm.batch import Batch, Tokens
+from biolm.batch import Batch
 from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.contained import member_of
@@ -24,7 +24,7 @@ from biolm.models.precision import precise
 from biolm.models.running import pick_device
 from biolm.text.encoder import Encoder, Padded, load_core, width_of
 from biolm.text.pieces import PieceTokenizer, load_pieces
-from biolm.text.windows import LengthReport, best_windows, check_stride, window_starts
+from biolm.text.windows import LengthReport, best_windows, check_stride, grouped, packed, window_starts
 
 __all__ = ["POOLS", "TextEncoder", "embed_texts", "length_report", "load_encoder", "nearest_texts"]
 
@@ -100,6 +100,7 @@ def load_encoder(folder: Path, *, pool: str | None = None) -> TextEncoder:
     tokenizer = load_pieces(folder)
     own, normalise, longest = _sentence_settings(folder, tokenizer.longest)
     core = load_core(folder, ignore=_HEADS)
+    # The last token alone has read all of a text there, so the mean of the states is no vector of it.
     if isinstance(core, Transformer) and core.config.causal:
         raise CheckpointError(f"{folder} is a causal model; give an encoder to embed texts")
     engine = "transformers" if isinstance(core, Padded) else "core"
@@ -115,6 +116,7 @@ def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:
         return "mean", False, longest
     listed = parse_json(modules.read_bytes(), modules)
     kinds = [str(each.get("type", "")).rsplit(".", 1)[-1] for each in listed]
+    # A module that were left out (Dense, LayerNorm ...) would give other vectors without a word.
     unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
     if unknown:
         raise CheckpointError(f"{folder} has the module {unknown[0]}, which biolm does not have")
@@ -124,6 +126,7 @@ def _sentence_settings(folder: Path, longest: int) -> tuple[str, bool, int]:
             stored = read_json(member_of(folder, each["path"], CheckpointError) / "config.json")
             modes = [name for name, on in stored.items() if name.startswith("pooling_mode") and on is True]
             known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+            # sentence-transformers joins several modes end to end.
             if len(modes) != 1 or modes[0] not in known:
                 raise CheckpointError(f"{folder} pools by {', '.join(modes)}; biolm has mean and cls")
             pool = known[modes[0]]
@@ -223,11 +226,9 @@ def _pooled(
 ) -> NDArray[np.float32]:
     sums: NDArray[np.float64] | None = None
     mass = np.zeros(count)
-    for group in _batches(windows, budget):
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for _, ids, _ in group])]).astype(np.int64)
-        ids = np.concatenate([ids for _, ids, _ in group]).astype(np.int32)
-        tokens = Tokens(ids=ids, offsets=offsets, index=np.arange(len(group)), segments=np.zeros_like(ids))
-        computed = encoder.states(Batch.from_tokens(tokens).to(device), precision)
+    for group in grouped(windows, budget, lambda window: len(window[1])):
+        batch, offsets = packed([ids for _, ids, _ in group])
+        computed = encoder.states(batch.to(device), precision)
         # Sums in float64, so that the order of the windows does not show in the vector.
         states = computed.cpu().numpy().astype(np.float64)
         sums = np.zeros((count, states.shape[1])) if sums is None else sums
@@ -238,22 +239,10 @@ def _pooled(
     if sums is None:
         return np.zeros((count, encoder.facts["width"]), np.float32)
     vectors = sums / np.maximum(mass, 1)[:, None]
+    # Only where the folder says so: lengths carry information for some models.
     if encoder.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors.astype(np.float32)
-
-
-def _batches(windows: list[Any], budget: int) -> Iterator[list[Any]]:
-    group: list[Any] = []
-    used = 0
-    for each in windows:
-        if group and used + len(each[1]) > budget:
-            yield group
-            group, used = [], 0
-        group.append(each)
-        used += len(each[1])
-    if group:
-        yield group
 
 
 def nearest_texts(
@@ -280,6 +269,7 @@ def nearest_texts(
         each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-12)
         for each in (np.asarray(queries, np.float64), np.asarray(vectors, np.float64))
     )
+    # In float64, so that near ties fall the same on every machine.
     cosines = a @ b.T
     rows = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     return rows, np.take_along_axis(cosines, rows, 1)

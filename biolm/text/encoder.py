@@ -40,6 +40,7 @@ class Padded(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        # Asked once: RoBERTa's descendants take none, and fail when they are given some.
         self._segments = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def forward(self, batch: Batch, *, logits: bool = False) -> _Hidden:  # noqa: ARG002  # as the core
@@ -57,6 +58,7 @@ class Padded(nn.Module):
         given = {"input_ids": _padded(batch.ids, lengths), "attention_mask": mask.long()}
         if self._segments and batch.segments is not None:
             given["token_type_ids"] = _padded(batch.segments, lengths)
+        # Only true tokens come back, in the order in which they were packed.
         return _Hidden(self.model(**given).last_hidden_state[mask])
 
 
@@ -106,6 +108,7 @@ def load_padded(folder: Path) -> Padded:
     except ImportError as error:
         raise ConfigError(f"the model in {folder} needs transformers: {advice('text')}") from error
     with naming_damage(folder, "the model", CheckpointError):
+        # Never code that lies in the folder, and never the network: the folder is all there is.
         model = AutoModel.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     if getattr(model.config, "is_encoder_decoder", False):
         raise CheckpointError(f"{folder} is an encoder with a decoder; give an encoder alone")

@@ -76,6 +76,7 @@ def fit(
     done = done or Fitted()
     steps = -(-len(examples) // settings.batch_size) * settings.epochs
     optimiser = torch.optim.AdamW(_groups(model, head, settings))
+    # As BERT is fine-tuned (Devlin et al. 2019): a tenth of warm-up, then linearly to 0.
     warm = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
@@ -90,6 +91,7 @@ def fit(
             chosen = [examples[row] for row in order[start : start + settings.batch_size]]
             loss, size = loss_of(chosen)
             _step(loss, model, optimiser, schedule)
+            # By size: the last batch is smaller, and its loss would count too much.
             total += float(loss.detach()) * size
             count += size
         model.eval()
@@ -100,8 +102,10 @@ def fit(
             "epoch %d: loss %.4f, development score %.4f, %.0f s",
             *(epoch, done.losses[-1], done.scores[-1], done.seconds),
         )
+        # Of equal epochs the later one is kept.
         if done.scores[-1] >= max(done.scores):
             keep(epoch, done.scores[-1])
+        # The next epoch is taken to last as long as those before did on average.
         if settings.most_seconds and done.seconds * (epoch + 1) / epoch > settings.most_seconds:
             log.info("stopped after epoch %d: the next would go over the time limit", epoch)
             break
@@ -118,6 +122,7 @@ def _step(
         raise TrainingError("the loss is NaN or infinite; try a lower lr")
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    # One batch of odd labels can otherwise throw a small encoder off.
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     schedule.step()
@@ -127,6 +132,7 @@ def _groups(model: nn.Module, head: nn.Module, settings: FitSettings) -> list[di
     """Parameters with and without decay, and the head with its own rate."""
     new = {id(parameter) for parameter in head.parameters()}
     rest = [each for each in model.parameters() if each.requires_grad and id(each) not in new]
+    # Biases and norms are not drawn to 0, which for a norm's scale would be wrong.
     decayed = [each for each in rest if each.dim() > 1]
     plain = [each for each in rest if each.dim() <= 1]
     return [

@@ -101,6 +101,7 @@ class FusedText(nn.Module):
         self.settings = settings
         self.text = nn.Linear(encoder_width, s.width)
         self.nodes = nn.Embedding(max(nodes, 1), s.width)
+        # Small, so that the text is not drowned by nodes that nothing is known of at first.
         nn.init.normal_(self.nodes.weight, std=0.1)
         self.patches = nn.Linear(patch_width, s.width) if patch_width else None
         config = CoreConfig(
@@ -108,6 +109,7 @@ class FusedText(nn.Module):
         )
         self.fusion = Fusion(config)
         self.words = nn.Linear(s.width, vocabulary)
+        # Ones make DistMult a plain dot product to start with.
         self.relation = nn.Parameter(torch.ones(s.width))
 
     def forward(self, documents: Sequence[Grounded]) -> tuple[Tensor, Stream]:
@@ -232,6 +234,7 @@ def train_fused(
         if s.links and len(held_links):
             pairs = np.concatenate([held_links, _negatives(held_links, nodes, rng)])
             scored = model.link_scores(torch.from_numpy(pairs)).numpy()
+            # Scored against nodes drawn at random, so 0.5 is chance.
             scores["auc"] = float(roc_auc_score([1] * len(held_links) + [0] * len(held_links), scored))
     return scores
 

@@ -71,6 +71,7 @@ def gene_vectors(
     rows: dict[str, str] = {}
     for name, text in texts.items():
         ids = (name,) if re.fullmatch(r"ENSG\d{11}", name) else known.get(name, ())
+        # A symbol of several genes is given to the first alone, not spread over all.
         for ensembl in ids[:1]:
             rows.setdefault(ensembl, text)
     if not rows:
@@ -109,6 +110,7 @@ def write_gene_vectors(
     row_of = {name: row for row, name in enumerate(genes)}
     mouse: dict[str, list[int]] = {}
     for human, other, _ in gene_table().orthologs():
+        # A mouse gene with several human orthologs is their mean.
         if human in row_of and re.fullmatch(r"ENSMUSG\d{11}", other):
             mouse.setdefault(other, []).append(row_of[human])
     names = sorted(mouse)
@@ -159,6 +161,7 @@ def cell_sentences(
 
     sentences = []
     for row in np.asarray(counts):
+        # Ties by the order of the genes, so that a sentence is the same everywhere.
         order = np.argsort(-row, kind="stable")[:most]
         kept = [names[gene] for gene in order if row[gene] > 0]
         sentences.append(cell_sentence(kept, about) if kept else "")

@@ -78,6 +78,7 @@ def bare_encoder(folder: Path, head: Head) -> Encoder:
     if kind in _PREFIX:
         return from_hf(folder, ignore=[f"{head.name}.weight", f"{head.name}.bias"])
     encoder = load_padded(folder)
+    # Refuses a family whose head is not one linear layer before hours of training, not after.
     whole_model(encoder, head, {})
     return encoder
 
@@ -114,6 +115,7 @@ def whole_model(encoder: Padded, head: Head, extra: Mapping[str, Any]) -> nn.Mod
         ) from error
     prefix = f"{module.base_model_prefix}."
     own = {name for name, _ in module.named_parameters() if not name.startswith(prefix)}
+    # XLM's head for answers, for one, has layers more, which would stay at random.
     if own != {f"{head.name}.weight", f"{head.name}.bias"}:
         raise CheckpointError(
             f"heads of the family {config.model_type!r} are more than one linear layer, which biolm does not "
@@ -216,6 +218,7 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     source, target
         Folders.
     """
+    # Whichever of them are there: families differ in what they need.
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"):
         if (source / name).is_file():
             shutil.copy(source / name, target / name)

@@ -32,6 +32,7 @@ def model_folder(name: str | Path) -> Path:
         If the folder holds no ``config.json``.
     """
     if str(name) == MINILM:
+        # Found, not imported: the package pulls in an engine that is not used here.
         spec = find_spec(_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise ConfigError(f"the encoder minilm needs its weights: {advice('text')}")

@@ -68,6 +68,7 @@ class PieceTokenizer:
         self.size: int = engine.get_vocab_size(with_added_tokens=True)
         bare = engine.encode("a", add_special_tokens=False).ids
         framed = engine.encode("a", add_special_tokens=True).ids
+        # Frames are learnt from an example, since tokenizers store them in too many ways to read.
         at = next((n for n in range(len(framed)) if framed[n : n + len(bare)] == bare), 0)
         self.prefix: tuple[int, ...] = tuple(framed[:at])
         self.suffix: tuple[int, ...] = tuple(framed[at + len(bare) :])
@@ -98,6 +99,7 @@ class PieceTokenizer:
 
     def many(self, texts: Sequence[str]) -> list[Pieces]:
         """Pieces of many texts."""
+        # Special tokens come later, around each window and not around the whole text.
         encoded = self.engine.encode_batch(list(texts), add_special_tokens=False)
         return [_pieces(pieces, text) for pieces, text in zip(encoded, texts, strict=True)]
 
@@ -171,6 +173,7 @@ def load_pieces(folder: Path) -> PieceTokenizer:
     config = read_json(folder / "config.json")
     engine = _engine(folder)
     longest = int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
+    # They count positions from behind the padding id, so that the rows before are never used.
     if config.get("model_type") in ("roberta", "camembert", "xlm-roberta"):
         longest -= int(config.get("pad_token_id") or 0) + 1
     tokenizer = PieceTokenizer(engine, longest, str(folder))

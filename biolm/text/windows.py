@@ -5,15 +5,19 @@ Dimensions: ``w`` windows of a text · ``p`` pieces of a text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.batch import Batch, Tokens
 from biolm.errors import ConfigError
 
-__all__ = ["LengthReport", "best_windows", "check_stride", "window_starts"]
+__all__ = ["LengthReport", "best_windows", "check_stride", "grouped", "packed", "window_starts"]
+
+Item = TypeVar("Item")
 
 
 def check_stride(width: int, overlap: int | None) -> int:
@@ -94,6 +98,49 @@ def best_windows(length: int, width: int, starts: Sequence[int]) -> NDArray[np.i
         context[number, inside] = np.minimum(left, right)[inside]
     best: NDArray[np.int64] = context.argmax(0)
     return best
+
+
+def packed(
+    ids: Sequence[NDArray[np.int64]], segments: Sequence[NDArray[np.int64]] | None = None
+) -> tuple[Batch, NDArray[np.int64]]:
+    """One batch of several windows, and the row at which each begins, with the end behind the last.
+
+    Parameters
+    ----------
+    ids
+        Pieces of each window, special tokens among them.
+    segments
+        Their token types; 0 by default.
+    """
+    offsets = np.concatenate([[0], np.cumsum([len(each) for each in ids])]).astype(np.int64)
+    joined = np.concatenate(ids).astype(np.int32)
+    kinds = np.zeros_like(joined) if segments is None else np.concatenate(segments).astype(np.int32)
+    index = np.arange(len(ids), dtype=np.int64)
+    return Batch.from_tokens(Tokens(ids=joined, offsets=offsets, index=index, segments=kinds)), offsets
+
+
+def grouped(items: Iterable[Item], budget: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items in their order, in groups that hold no more than a budget, or a single larger item.
+
+    Parameters
+    ----------
+    items
+        Such as windows.
+    budget
+        Pieces of a batch.
+    size
+        Pieces of an item.
+    """
+    group: list[Item] = []
+    used = 0
+    for item in items:
+        if group and used + size(item) > budget:
+            yield group
+            group, used = [], 0
+        group.append(item)
+        used += size(item)
+    if group:
+        yield group
 
 
 @dataclass(slots=True)

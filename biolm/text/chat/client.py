@@ -111,6 +111,7 @@ class ChatClient:
         """
         with self._open(messages, options, stream=False) as answer:
             try:
+                # Bounded, as whoever runs the server may send without an end.
                 body = answer.read(_LARGEST)
             except (TimeoutError, OSError, http.client.HTTPException) as error:
                 raise self._broken(error) from error
@@ -170,6 +171,7 @@ class ChatClient:
             try:
                 return urllib.request.urlopen(request, timeout=self.timeout)  # noqa: S310
             except urllib.error.HTTPError as error:
+                # Only these say "later": any other answer would be the same again.
                 if error.code not in (429, 503) or attempt == self.retries:
                     reason = " ".join(error.read(300).decode("utf-8", "replace").split())
                     raise ServerError(

@@ -53,6 +53,7 @@ def write_text(
     """
     starts = []
     for prompt in prompts:
+        # The token that begins a text alone: a closing one would end it.
         ids = [*tokenizer.prefix[:1], *tokenizer(prompt).ids.tolist()]
         if not ids or len(ids) >= tokenizer.longest:
             raise InputError(

@@ -68,6 +68,7 @@ def _before(text: str, end: int, short: str) -> Span:
     most = min(len(short) + 5, 2 * len(short))
     while end > 0 and text[end - 1].isspace():
         end -= 1
+    # A long form does not reach over the border of a sentence.
     low = max(text.rfind(". ", 0, end) + 1, text.rfind("\n", 0, end) + 1, text.rfind(";", 0, end) + 1, 0)
     words = list(re.finditer(r"\S+", text[low:end]))[-most:]
     return (low + words[0].start() if words else end), end
@@ -99,5 +100,6 @@ def long_forms(text: str) -> dict[str, str]:
     """Long form of each short form of a text; the first definition counts."""
     forms: dict[str, str] = {}
     for each in find_abbreviations(text):
+        # Papers define a short form once, at its first use.
         forms.setdefault(each.short, each.long)
     return forms

@@ -116,6 +116,7 @@ class Linker:
             self._names.append((identifier, name))
             for table, key in ((self._exact, name), (self._folded, folded(name))):
                 entries = table.setdefault(key, [])
+                # A dictionary repeats names among its synonyms; a repeat is no second candidate.
                 if identifier not in entries:
                     entries.append(identifier)
         if not self._names:
@@ -151,6 +152,7 @@ class Linker:
 
         assert self.encoder is not None
         if self._vectors is None:
+            # Only when the first name matches none: most runs never need the vectors.
             self._vectors = embed_texts(self.encoder, [each.lower() for _, each in self._names])
         query = embed_texts(self.encoder, [name.lower()])
         # More than asked for, since an identifier has several names.
@@ -223,9 +225,11 @@ def trained_names(documents: Sequence[Document], kinds: Sequence[str] | None = N
         for mention in document.mentions:
             if mention.ids and (kinds is None or mention.kind in kinds):
                 name = document.covered(mention)
+                # The long form is learnt with the short one: other papers spell it out.
                 for each in {name, forms.get(name, name)}:
                     ids = counts.setdefault(each, {})
                     ids[mention.ids] = ids.get(mention.ids, 0) + 1
+    # Sorted first, so that of equally frequent ids the same one wins every time.
     return [(max(sorted(ids), key=ids.__getitem__), name) for name, ids in counts.items()]
 
 
@@ -237,6 +241,7 @@ def gene_names(species: str = "human") -> list[tuple[str, str]]:
     terms = []
     for symbol, ids in genes.ids.items():
         current = [each for each in ids if each not in genes.retired] or list(ids)
+        # Genes of alternative assemblies repeat the symbols of the main one.
         main = [each for each in current if each in genes.main]
         terms += [(each, symbol) for each in main or current]
     terms += [(ensembl, alias) for alias, ensembl in genes.aliases.items()]

@@ -136,6 +136,7 @@ class _Read:
         left, right = pair.mentions
         shared = self.shared(pair)
         a, b = ({self.sentence(mention) for mention in each} for each in pair.mentions)
+        # The closest mentions decide: one sentence that names both is enough for a relation.
         gap = min(abs(x - y) for x in a for y in b)
         features: dict[str, float] = {
             "shared": float(bool(shared)),
@@ -274,6 +275,7 @@ class RelationModel:
         scores = np.zeros(len(pairs))
         for number in range(_FOLDS):
             inside = owner != number
+            # A fold without documents, or whose rest is of one class, teaches nothing.
             if inside.all() or not 0 < target[inside].sum() < inside.sum():
                 continue
             model = self._new().fit(
@@ -290,6 +292,7 @@ class RelationModel:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
+        # Features stay sparse: words make tens of thousands of them.
         return make_pipeline(DictVectorizer(), LogisticRegression(C=self.strength, max_iter=1000))
 
     def _read(self, documents: Sequence[Document]) -> tuple[list[Pair], list[dict[str, float]]]:

@@ -103,6 +103,7 @@ def co_mentions(documents: Iterable[Iterable[str]], *, least: int = 2) -> list[C
     for names in sets:
         for name in names:
             single[name] = single.get(name, 0) + 1
+        # Sorted, so that (A, B) and (B, A) are one pair.
         for pair in combinations(sorted(names), 2):
             pairs[pair] = pairs.get(pair, 0) + 1
     # Every pair of names that are frequent enough could meet: those that never do are tests too.
@@ -114,7 +115,9 @@ def co_mentions(documents: Iterable[Iterable[str]], *, least: int = 2) -> list[C
     left = np.array([single[a] for (a, _), _ in rows])
     right = np.array([single[b] for (_, b), _ in rows])
     met = np.array([both for _, both in rows])
+    # met - 1: sf is the probability of strictly more.
     p = hypergeom.sf(met - 1, total, left, right)
+    # Without the pairs that never met, FDR would be too good by far.
     padded = np.concatenate([p, np.ones(max(0, tests - len(p)))])
     q = adjusted(padded)[: len(p)]
     joint = met / total
@@ -152,8 +155,10 @@ def graph_of(pairs: Sequence[CoMentions], *, most_q: float = 0.05, seed: int = 0
             graph.add_edge(*pair.names, npmi=pair.npmi, both=pair.both, q=pair.q)
     if not graph:
         raise InputError(f"no pair is named together more often than by chance (q <= {most_q})")
+    # Unweighted: a path is short in edges, not in NPMI, which is no distance.
     between = nx.betweenness_centrality(graph)
     groups = nx.community.louvain_communities(graph, weight="npmi", seed=seed)
+    # Louvain numbers groups as it happens; by size and name they keep their colours.
     ordered = sorted(groups, key=lambda group: (-len(group), min(group)))
     for number, group in enumerate(ordered):
         for name in group:

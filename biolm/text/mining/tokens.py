@@ -123,6 +123,7 @@ def analyse(texts: Sequence[str], *, tags: bool = False, stems: bool = False) ->
             from spacy.tokens import Doc
 
             engine = _spacy()
+            # Our own terms: spaCy would take gene names and hyphens apart.
             document = Doc(engine.vocab, [term for term, _ in terms])
             for _, part in engine.pipeline:
                 document = part(document)

@@ -60,6 +60,7 @@ class Topics:
 
 
 def _analyser(text: str) -> list[str]:
+    # Numbers tell no topic apart.
     kept = [term for term, _ in terms_of(text) if len(term) > 1 and not is_stop_word(term)]
     return [term if term.isupper() else term.lower() for term in kept if not term[0].isdigit()]
 
@@ -124,6 +125,7 @@ def find_topics(
     """
     if method not in METHODS:
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    # LSA alone takes TF-IDF: the others are models of counts.
     counts, terms, vectoriser = count_terms(texts, tfidf=method == "lsa")
     if topics < 1 or min(counts.shape) <= topics:
         raise InputError(f"{counts.shape[0]} documents with {counts.shape[1]} terms hold no {topics} topics")
@@ -132,7 +134,12 @@ def find_topics(
     model: Any
     if method == "lda":
         model = LatentDirichletAllocation(
-            topics, learning_method="batch", max_iter=30, random_state=seed, n_jobs=1
+            # All documents at once: the online method depends on their order.
+            topics,
+            learning_method="batch",
+            max_iter=30,
+            random_state=seed,
+            n_jobs=1,
         )
     elif method == "plsa":
         model = NMF(

@@ -51,6 +51,7 @@ class LabelSet:
             prefixes = {split_tag(name)[0] for name in names}
         except InputError as error:
             raise CheckpointError(str(error)) from error
+        # Only the labels tell: checkpoints do not name their scheme.
         scheme = "BIOES" if prefixes & set("ES") else "BILOU" if prefixes & set("LU") else "IOB2"
         if "B" not in prefixes:
             scheme = "IO"
@@ -98,6 +99,7 @@ class LabelSet:
         size = len(self.names)
         if not len(scores):
             return []
+        # An I without its B is impossible, not just unlikely.
         barred = np.where(self.allowed, 0.0, -np.inf)
         best = scores[0] + barred[size, :size]
         back = np.zeros((len(scores), size), np.int64)
@@ -105,6 +107,7 @@ class LabelSet:
             ways = best[:, None] + barred[:size, :size]
             back[place] = ways.argmax(0)
             best = ways.max(0) + scores[place]
+        # In BIOES an entity must also be closed at the end.
         best = best + barred[:size, size + 1]
         path = [int(best.argmax())]
         for place in range(len(scores) - 1, 0, -1):
@@ -124,6 +127,7 @@ class LabelSet:
             Words at which a new passage begins; no entity goes over one.
         """
         entities = []
+        # An entity does not run from a title into the abstract.
         edges = [0, *(place for place in breaks if 0 < place < len(scores)), len(scores)]
         for low, high in pairwise(edges):
             path = self.decode(scores[low:high])

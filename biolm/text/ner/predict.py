@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biolm.batch import Batch, Tokens
+from biolm.batch import Batch
 from biolm.errors import ConfigError
 from biolm.io.text.document import Document, Mention
 from biolm.models.precision import mixed
@@ -20,23 +20,19 @@ from biolm.models.running import pick_device
 from biolm.text.ner.read import ReadDocument, Window, read_document
 from biolm.text.ner.tagger import Tagger
 from biolm.text.pieces import PieceTokenizer
-from biolm.text.windows import LengthReport, check_stride
+from biolm.text.windows import LengthReport, check_stride, grouped, packed
 
 __all__ = ["batch_of", "predict"]
 
+# Documents whose windows share batches: enough to fill them, few enough to stream a corpus.
 _HELD = 256
 
 
 def batch_of(windows: Sequence[Window]) -> tuple[Batch, Tensor]:
     """One packed batch, and the rows in it of all words of the windows, in their order."""
-    lengths = [len(window.ids) for window in windows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ids = np.concatenate([window.ids for window in windows]).astype(np.int32)
-    tokens = Tokens(
-        ids=ids, offsets=offsets, index=np.arange(len(windows), dtype=np.int64), segments=np.zeros_like(ids)
-    )
+    batch, offsets = packed([window.ids for window in windows])
     rows = np.concatenate([window.rows + start for window, start in zip(windows, offsets, strict=False)])
-    return Batch.from_tokens(tokens), torch.from_numpy(rows.astype(np.int64))
+    return batch, torch.from_numpy(rows.astype(np.int64))
 
 
 def predict(
@@ -94,13 +90,15 @@ def _tagged(
     precision: str,
 ) -> Iterator[Document]:
     size = len(tagger.labels.names)
+    # About 1e-13: never chosen, and still finite for Viterbi.
     outside = np.full(size, -30.0)
     outside[tagger.labels.numbers["O"]] = 0.0
     scores = [np.full((len(read.words), size), np.nan) for _, read in pending]
     places = [(row, window) for row, (_, read) in enumerate(pending) for window in read.windows]
     places = [place for place in places if len(place[1].words)]
+    # By length: the core packs without padding, but other families pad to the longest of a batch.
     places.sort(key=lambda place: len(place[1].ids))
-    for group in _groups(places, batch_tokens):
+    for group in grouped(places, batch_tokens, lambda place: len(place[1].ids)):
         with mixed(device, precision):
             log_probabilities = _log_probabilities(tagger, [window for _, window in group], device)
         at = 0
@@ -110,19 +108,6 @@ def _tagged(
     for (document, read), table in zip(pending, scores, strict=True):
         _fill(table, outside)
         yield _with_mentions(document, read, tagger.labels.entities(table, _breaks(document, read)))
-
-
-def _groups(places: list[tuple[int, Window]], budget: int) -> Iterator[list[tuple[int, Window]]]:
-    group: list[tuple[int, Window]] = []
-    used = 0
-    for place in places:
-        if group and used + len(place[1].ids) > budget:
-            yield group
-            group, used = [], 0
-        group.append(place)
-        used += len(place[1].ids)
-    if group:
-        yield group
 
 
 @torch.inference_mode()

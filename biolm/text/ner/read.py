@@ -66,6 +66,7 @@ def read_document(document: Document, tokenizer: PieceTokenizer, overlap: int) -
     starts_word = np.flatnonzero(firsts >= 0)
     windows = []
     for number, start in enumerate(starts):
+        # By the word's first piece: that one is labelled, as in BERT's own recipe.
         mine = starts_word[owner[firsts[starts_word]] == number]
         ids = tokenizer.framed(pieces.ids[start : start + width])
         windows.append(Window(ids, firsts[mine] - start + len(tokenizer.prefix), mine))
@@ -90,6 +91,7 @@ def word_tags(document: Document, words: Sequence[Span], labels: LabelSet) -> tu
     starts = np.array([start for start, _ in words])
     ends = np.array([end for _, end in words])
     tags, lost = [], 0
+    # Longer mentions first: of nested ones the outer keeps its words.
     for mention in sorted(document.mentions, key=lambda each: (each.start - each.end, each.start)):
         if mention.kind not in labels.kinds:
             continue

@@ -111,6 +111,7 @@ def check_disjoint(train: Sequence[Document], test: Sequence[Document]) -> None:
     InputError
         Naming the first of them; single sentences of ten words or fewer may repeat.
     """
+    # Short texts, such as "Introduction", repeat by chance.
     known = {document.text for document in train if document.text.count(" ") > 10}
     both = [document.name for document in test if document.text in known]
     if both:

@@ -157,7 +157,9 @@ def score_options(
     if prompt != prompt.rstrip():
         raise ConfigError("the prompt ends with a blank; the option brings its own, so take it away")
     total = _likelihoods(model, tokenizer, prompt, options)
+    # Takes away how likely an option is by itself (Brown et al. 2020, "unconditional").
     alone = _likelihoods(model, tokenizer, "Answer:", options)
+    # Bytes and not tokens, so that models with other tokenizers compare.
     sizes = np.array([len(option.encode()) for option in options])
     return OptionScores(total, total / sizes, total - alone)
 
@@ -219,5 +221,6 @@ def vote(answers: Sequence[str]) -> tuple[str, float]:
     if not counts:
         return "", 0.0
     best = max(counts.values())
+    # Of equal votes the earliest: the order of the file comes first.
     winner = next(answer for answer in answers if answer and counts[answer] == best)
     return winner, best / len(answers)

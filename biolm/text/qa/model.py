@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biolm.batch import Batch, Tokens
+from biolm.batch import Batch
 from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.questions import Question
@@ -34,7 +34,7 @@ from biolm.text.pieces import PieceTokenizer, load_pieces
 from biolm.text.qa.spans import Answer, WindowScores, best_spans, tune_threshold
 from biolm.text.scores.answers import squad_scores
 from biolm.text.settings import FitSettings
-from biolm.text.windows import LengthReport, check_stride, window_starts
+from biolm.text.windows import LengthReport, check_stride, packed, window_starts
 
 __all__ = ["Answerer", "answer_questions", "load_answerer", "threshold_on", "train_answerer"]
 
@@ -77,6 +77,7 @@ def _windows(question: Question, tokenizer: PieceTokenizer, overlap: int | None)
     asked, context = tokenizer.many([question.question, question.context])
     before, between, after = tokenizer.frame_of_pairs
     width = tokenizer.longest - len(before) - len(between) - len(after) - len(asked)
+    # Windows of a few pieces would see no context, and be very many.
     if width < tokenizer.longest // 4:
         raise InputError(
             f"question {question.name} has {len(asked)} pieces and leaves no room for its context; shorten it"
@@ -95,14 +96,7 @@ def _windows(question: Question, tokenizer: PieceTokenizer, overlap: int | None)
 
 
 def _batch(windows: Sequence[_Window]) -> tuple[Batch, NDArray[np.int64]]:
-    offsets = np.concatenate([[0], np.cumsum([len(each.ids) for each in windows])]).astype(np.int64)
-    tokens = Tokens(
-        ids=np.concatenate([each.ids for each in windows]).astype(np.int32),
-        offsets=offsets,
-        index=np.arange(len(windows), dtype=np.int64),
-        segments=np.concatenate([each.segments for each in windows]).astype(np.int32),
-    )
-    return Batch.from_tokens(tokens), offsets
+    return packed([each.ids for each in windows], [each.segments for each in windows])
 
 
 def answer_questions(
@@ -140,6 +134,7 @@ def answer_questions(
         windows = _windows(question, tokenizer, overlap)
         if report is not None:
             report.add(sum(len(each.spans) for each in windows), len(windows))
+        # One window at a time: those of a long text together could outgrow the memory.
         scores = [score for window in windows for score in _score(model, [window], where)]
         answers, gap = best_spans(
             question.context, scores, n_best=n_best, longest=longest, threshold=threshold
@@ -217,6 +212,7 @@ def train_answerer(
     """
     refuse_existing(output, overwrite=overwrite)
     settings = settings or FitSettings()
+    # By context: other questions of a known text would be answered from memory.
     shared = {question.context for question in train} & {question.context for question in dev}
     if not train or not dev or shared:
         raise InputError(
@@ -239,6 +235,7 @@ def train_answerer(
         return _loss(model, chosen), len(chosen)
 
     def score() -> float:
+        # At 0, the model's own preference; a threshold is tuned when the training is over.
         answered = answer_questions(model, tokenizer, dev, threshold=0.0, device=settings.device)
         return squad_scores(dev, {question.name: answers[0].text for question, answers, _ in answered})["f1"]
 

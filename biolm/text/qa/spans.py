@@ -86,7 +86,9 @@ def best_spans(
         for first, last, score in _spans(window, max(n_best * 4, 20), longest):
             place = int(window.spans[first, 0]), int(window.spans[last, 1])
             if place[1] > place[0]:
+                # Windows overlap, so a span may be scored twice.
                 score_of[place] = max(score, score_of.get(place, -np.inf))
+    # No answer only where every window says so: one of them may hold it (Devlin et al. 2019).
     null = min((window.null for window in windows), default=0.0)
     rows = sorted(score_of.items(), key=lambda pair: (-pair[1], pair[0]))[:n_best]
     gap = null - rows[0][1] if rows else np.inf
@@ -110,6 +112,7 @@ def _spans(window: WindowScores, most: int, longest: int) -> list[tuple[int, int
         (int(a), int(b), float(window.start[a] + window.end[b]))
         for a in starts
         for b in ends
+        # A start behind its end is no span, however well both score.
         if a <= b < a + longest
     ]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import ConfigError, InputError
 from biolm.io.text.questions import Question
+from biolm.text.scores.answers import class_f1
 from biolm.text.scores.bootstrap import Interval, interval_of
 
 __all__ = ["YesNoResult", "answers_of", "inputs_of", "score_yesno", "tfidf_answers", "vector_answers"]
@@ -94,6 +95,7 @@ def tfidf_answers(
     from sklearn.pipeline import make_pipeline
 
     model = make_pipeline(
+        # Two words, so that "no difference" is seen as one thing.
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
         LogisticRegression(max_iter=1000, random_state=seed),
     )
@@ -153,15 +155,13 @@ def score_yesno(
     (1.0, 1.0, 0.5)
     """
     names = sorted(set(gold))
+    # Of the training answers: the test set's own majority would be known to no method.
     most = max(sorted(set(train)), key=list(train).count)
     right = np.array([a == b for a, b in zip(gold, predicted, strict=True)], float)
     base = np.array([a == most for a in gold], float)
     ones = np.ones_like(right)
     accuracy = interval_of(np.stack([right, ones], 1), lambda sums: sums[:, 0] / sums[:, 1], seed=seed)
     gain = interval_of(np.stack([right - base, ones], 1), lambda sums: sums[:, 0] / sums[:, 1], seed=seed)
-    f1 = []
-    for name in names:
-        hits = sum(a == b == name for a, b in zip(gold, predicted, strict=True))
-        whole = sum(a == name for a in gold) + sum(b == name for b in predicted)
-        f1.append(2 * hits / whole if whole else 0.0)
+    # Macro: "maybe", a tenth of the questions, counts as much as "yes".
+    f1 = [class_f1(gold, predicted, name) for name in names]
     return YesNoResult(accuracy, float(np.mean(f1)), float(base.mean()), gain)

@@ -12,7 +12,7 @@ import numpy as np
 from biolm.errors import InputError
 from biolm.io.text.questions import Question
 
-__all__ = ["bioasq_scores", "exact_match", "normal_answer", "squad_scores", "token_f1"]
+__all__ = ["bioasq_scores", "class_f1", "exact_match", "normal_answer", "squad_scores", "token_f1"]
 
 
 def normal_answer(text: str) -> str:
@@ -23,6 +23,7 @@ def normal_answer(text: str) -> str:
     >>> normal_answer("The  Denver Broncos!")
     'denver broncos'
     """
+    # Only ASCII: the official script leaves typographic quotes where they are.
     kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
 
@@ -122,7 +123,7 @@ def bioasq_scores(questions: Sequence[Question], answers: Mapping[str, object]) 
         gold = [q.answers[0][0].lower() for q in asked]
         predicted = [str(answers.get(q.name, "")).strip().lower() for q in asked]
         scores["yesno accuracy"] = float(np.mean([a == b for a, b in zip(gold, predicted, strict=True)]))
-        parts = [_class_f1(gold, predicted, name) for name in ("yes", "no")]
+        parts = [class_f1(gold, predicted, name) for name in ("yes", "no")]
         scores["yesno macro_f1"] = float(np.mean(parts))
     if asked := by_kind["factoid"]:
         # BioASQ looks at five answers of a factoid.
@@ -145,7 +146,16 @@ def _list(value: object) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _class_f1(gold: Sequence[str], predicted: Sequence[str], name: str) -> float:
+def class_f1(gold: Sequence[str], predicted: Sequence[str], name: str) -> float:
+    """F1 of one answer among those that classify; 0 where neither side has it.
+
+    Parameters
+    ----------
+    gold, predicted
+        Answers of the same questions.
+    name
+        The answer.
+    """
     hits = sum(a == b == name for a, b in zip(gold, predicted, strict=True))
     whole = sum(a == name for a in gold) + sum(b == name for b in predicted)
     return 2 * hits / whole if whole else 0.0

@@ -40,6 +40,7 @@ def score_bc5cdr(gold: Sequence[Document], answer: Sequence[Document], *, relati
     kinds = {mention.kind for document in answer for mention in document.mentions}
     rows: dict[str, list[Counts]] = {"mention": [], "id": [], "relation": []}
     for document in gold:
+        # The official script takes a document that is missing for one without findings.
         predicted = answers.get(document.name, Document(document.name, ""))
         for name, parts in (
             ("mention", (_mentions(document, kinds), _mentions(predicted, kinds))),

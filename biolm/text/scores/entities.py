@@ -130,6 +130,7 @@ def entity_scores(
     by_kind: dict[str, Counts] = {}
     for left, right in zip(gold, predicted, strict=True):
         wanted, given = (
+            # Counted, since a mention that is given twice is right once.
             Counter((m.kind, m.spans) for m in document.mentions if kinds is None or m.kind in kinds)
             for document in (left, right)
         )

@@ -95,10 +95,13 @@ class Save(pl.Callback):
     def _compare(self, module: Pretraining, means: dict[str, float]) -> None:
         """Whether this validation is the best so far, and what follows."""
         so_far = self.progress.best
+        # NaN compares as no better for ever, so that a run which recovers would never count as one.
         better = so_far is None or math.isnan(so_far) or means["loss"] < so_far
         self.progress.best = means["loss"] if better else so_far
         self.progress.waited = 0 if better else self.progress.waited + 1
         keeps = module.config.trainer.keeps_best
+        # The card shows the scores of the weights that are saved, which are the last ones unless the best are
+        # kept.
         if better or not keeps:
             self.progress.scores, self.progress.scored = means, module.step
         if better and keeps:
@@ -120,6 +123,7 @@ class Save(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Save after a validation."""
+        # An epoch of Lightning's ends here at each validation, see BatchModule.train_dataloader.
         due = module.step % module.config.trainer.checkpoint_every == 0 or module.step == module.steps
         if due or self._ends or trainer.should_stop:
             self._save(trainer, module)

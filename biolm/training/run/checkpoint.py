@@ -70,6 +70,7 @@ def training_state(module: Pretraining) -> dict[str, Tensor]:
     optimiser: Any = module.optimizers(use_pl_optimizer=False)
     for number, entries in optimiser.state_dict()["state"].items():
         for key, value in entries.items():
+            # Steps are plain numbers in some optimisers; safetensors holds tensors alone.
             tensors[f"optimiser.{number}.{key}"] = torch.as_tensor(value)
     return gather(tensors)
 
@@ -138,6 +139,7 @@ def restore(folder: Path, module: Pretraining) -> Progress:
     for name, tensor in groups["optimiser"].items():
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
+    # The optimiser is made later, by Lightning, and takes its state from there.
     module.optimiser_state = state
     stored = read_json(folder / "training.json")
     # Where fp16's loss scale made them skip the first steps, there is no state yet.

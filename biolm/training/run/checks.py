@@ -35,12 +35,14 @@ def check_core(core: CoreConfig, config: RunConfig, longest: int) -> None:
     ConfigError
         If its positions are too few, or it has no such hidden state.
     """
+    # Rotary and relative positions go on for any length; a learned table ends.
     if core.position == "learned" and longest > core.max_length:
         raise ConfigError(
             f"the longest example has {longest} tokens, but the model {core.max_length} positions; raise "
             "model.core.max_length, or lower model.max_length"
         )
     layers = core.n_layers
+    # A model that goes on brings the state of which its vectors are made.
     if config.model.start is None and not -layers - 1 <= config.model.hidden_state <= layers:
         raise ConfigError(
             f"model.hidden_state must lie in {-layers - 1}..{layers}, not {config.model.hidden_state}"
@@ -94,6 +96,7 @@ def check_objective(objective: Criterion, job: Any) -> None:
             "objectives of pairs of texts (pair_order, two_views with segments) read tokens with segments, "
             "which no file of cells or sequences has; give them to biolm.training.fine_tune.fine_tune"
         )
+    # Both views would be the same, and their loss 0 from the first step on.
     if objective.keeps_dropout and job.config.model.freeze == "all":
         raise ConfigError(
             "model.freeze all takes the dropout out of the core, and only by that the views of two_views "
@@ -128,6 +131,7 @@ def _check_whole(job: Any, limit: int | None) -> None:
     """Refuse cells that lack expressed genes, which would be trained on as zeros."""
     if job.config.data.zeros:
         raise ConfigError("whole_cell makes all zeros itself; leave data.zeros out, or set zeros_share to 0")
+    # A cell that fills the window may have been cut, which its tokens alone cannot tell.
     cut = 0 if limit is None else int((job.found.lengths >= limit).sum())
     if cut:
         raise ConfigError(

@@ -148,6 +148,7 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool) -> bool:
         raise OutputError(
             f"{folder} exists already; choose another folder, or go on with its run (`resume=True`)"
         )
+    # Also an empty folder, which a killed start or the user may have left.
     if not folder.exists() or not any(folder.iterdir()):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,6 +230,7 @@ def stored_config(folder: Path) -> RunConfig:
 def _remove_leftovers(folder: Path) -> None:
     """What a run that was killed while it wrote has left behind."""
     for place in (folder, folder / "checkpoints"):
+        # Only this process is in the folder: it holds its lock.
         for pattern in (".*.partial-*", ".*.old-*", ".*.lock"):
             for partial in place.glob(pattern):
                 remove(partial)
@@ -262,6 +264,7 @@ def last_checkpoint(folder: Path) -> Iterator[Path | None]:
     """
     checkpoint_folders = checkpoints(folder)
     try:
+        # Read inside, so that damage found anywhere in it names the checkpoint to remove.
         yield checkpoint_folders[-1] if checkpoint_folders else None
     except (BiolmError, KeyError, TypeError, ValueError) as error:
         earlier = f"go on from {checkpoint_folders[-2].name}" if len(checkpoint_folders) > 1 else "begin anew"
@@ -296,6 +299,7 @@ def known_lengths(folder: Path | None, files: list[Path], config: RunConfig) -> 
             f"{path} {how} since the run in {folder} began, so it cannot go on exactly; bring the data "
             "back, or begin another run"
         )
+    # The order numbers the examples, and the numbers seed every draw.
     if list(before.values()) != list(now.values()):
         raise InputError(
             f"the files have another order than when the run in {folder} began, so it cannot go on exactly; "
@@ -345,6 +349,7 @@ def remember(folder: Path, job: Job) -> None:
 
 def _other_data(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str] | None:
     """The first file by which two sets of stamps differ, wherever the files lie, and how; None for none."""
+    # By content: files may be moved or renamed between two parts of a run.
     left = Counter(before.values())
     left.subtract(now.values())
     names = {Path(path).name for path in now}

@@ -45,6 +45,8 @@ def initialise(core: Transformer, std: float = 0.02) -> None:
     >>> round(core.embeddings.token.weight.std().item(), 2)
     0.02
     """
+    # Branches that add to the residual stream begin smaller, so that its size does not grow with depth
+    # (GPT-2).
     deep = (2 * core.config.n_layers) ** -0.5
     for name, module in core.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -94,6 +96,7 @@ def start_genes(core: Transformer, vocabulary: Vocabulary, table: str, *, std: f
     match = source.vocabulary.match({"index": np.array(preprocessor.vocabulary.genes)})
     known = np.flatnonzero(match.target >= 0)
     vectors = torch.from_numpy(source.vectors[match.target[known]]).double()  # (m, k)
+    # Texts of genes share a direction, which would make all genes alike at first.
     vectors = vectors - vectors.mean(0)
     weight = core.embeddings.token.weight
     width = weight.shape[1]

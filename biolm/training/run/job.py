@@ -249,14 +249,18 @@ def memory_estimate(job: Job) -> float:
     backward pass; and the logits of the tokens that are predicted, with their gradient and logarithm.
     """
     core, config = job.core, job.config
+    # Weights, gradients and the two moments of AdamW.
     copies: float = 4 + (config.trainer.ema > 0) + config.trainer.keeps_best
     if config.trainer.strategy == "fsdp":
         copies /= config.trainer.processes
     width = 4 if config.trainer.precision == "fp32" else 2
+    # What a layer keeps of a token for the backward pass, about: queries to outputs, norms, and the
+    # feed-forward.
     each = 10 * core.d_model + (3 if core.glu else 2) * core.d_ff
     layers = 1 if config.trainer.gradient_checkpointing else core.n_layers
     # An example that is longer than a batch is one by itself.
     tokens = max(config.data.batch_tokens, int(job.found.lengths.max(initial=0)))
+    # Logits, their log-softmax and their gradient.
     logits = 3 * core.vocab_size * tokens * _logits_fraction(config) if core.head in ("linear", "mlm") else 0
     return 4.0 * copies * account(core).exact + width * tokens * layers * each + 4 * logits
 
@@ -294,6 +298,7 @@ def _steps(plan: Plan, config: RunConfig) -> int:
     of_a_step = trainer.processes * trainer.accumulate
     batches = 0
     for epoch in range(trainer.max_epochs):
+        # Counted and not computed: packing by length makes another number of batches each epoch.
         batches += sum(len(pool) for pool in plan.epoch(epoch))
         if trainer.max_steps and batches >= trainer.max_steps * of_a_step:
             return trainer.max_steps

@@ -100,6 +100,7 @@ class Pretraining(pl.LightningModule):
         self.term_weights: dict[str, float] = {}
         self.throughput = Throughput()
         self.used_lr = 0.0
+        # Made before training, so that the first steps are averaged from the initial weights on.
         if config.trainer.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
@@ -249,6 +250,7 @@ class Pretraining(pl.LightningModule):
     def train(self, mode: bool = True) -> Pretraining:
         """Turn dropout on, but not in a core of which nothing learns."""
         super().train(mode)
+        # Dropout in a core that cannot adapt to it is only noise.
         if self.config.model.freeze == "all":
             self.core.eval()
         return self

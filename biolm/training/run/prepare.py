@@ -53,10 +53,13 @@ def _planned(config: RunConfig, folder: Path | None, files: list[Path], kind: Ki
             f"model.start {config.model.start} reads {start.vocabulary.reads}, but data.paths names "
             f"{kind.name}"
         )
+    # Checked before the model is read: data that have changed are the commoner fault.
     known = known_lengths(folder, files, config)
     if start is not None:
         vocabulary = start.vocabulary
     else:
+        # A run that goes on takes the vocabulary of its checkpoint: that of the data could number tokens
+        # anew.
         vocabulary = _vocabulary(data, None if known is None else folder)
     examples = data.examples(vocabulary, folder)
     labels = read_labels(examples, vocabulary, config, read_kinds(config.objectives))

@@ -46,6 +46,7 @@ def check_processes(devices: int, nodes: int) -> None:
         raise ConfigError(
             "trainer.nodes above 1 needs torchrun or srun, which start the processes of all machines"
         )
+    # Lightning counts the devices of a machine by that variable alone.
     if launcher == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ConfigError("give srun the devices of a machine as its ntasks-per-node, in place of ntasks")
     started = int(os.environ["WORLD_SIZE"]) if launcher == "torchrun" else _tasks()

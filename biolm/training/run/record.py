@@ -79,12 +79,14 @@ class TensorBoard:
             raise ConfigError(
                 f"trainer.loggers asks for tensorboard, which is not installed: {advice('train')}"
             ) from error
+        # Steps after the checkpoint are made again, and would else stand twice.
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def add(self, step: int, split: str, scores: Mapping[str, float]) -> None:
         """Write numbers."""
         for name, value in scores.items():
             self._writer.add_scalar(f"{split}/{name}", value, step)
+        # A run that is killed must not lose what was logged.
         self._writer.flush()
 
     def close(self) -> None:

@@ -34,9 +34,11 @@ def lr_fraction(step: int, steps: int, config: ScheduleConfig) -> float:
     """
     warmup = config.warmup * steps if config.warmup < 1 else config.warmup
     if step < warmup:
+        # From step 0 on above 0: a first step at rate 0 would be one for nothing.
         return min(1.0, (step + 1) / warmup)
     if config.kind == "constant":
         return 1.0
+    # Warm-up, stable, decay (Hu et al. 2024, MiniCPM): falls only over the last part.
     begin = max(warmup, steps * (1 - config.decay)) if config.kind == "wsd" else warmup
     place = min(max((step - begin) / max(steps - begin, 1), 0.0), 1.0)
     left = (1 + math.cos(math.pi * place)) / 2 if config.kind == "cosine" else 1 - place
@@ -57,6 +59,7 @@ def parameter_groups(model: nn.Module, config: OptimiserConfig) -> list[dict[str
         id(parameter)
         for module in model.modules()
         for parameter in module.parameters(recurse=False)
+        # Rare tokens get few gradients, and decay at every step would wear them away.
         if isinstance(module, nn.Embedding) or parameter.dim() < 2
     }
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]

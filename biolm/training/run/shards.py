@@ -46,6 +46,7 @@ def shard(module: Any, mesh: DeviceMesh) -> None:
     for name, weight in module.named_parameters():
         if weight.dim() == 0:
             raise ConfigError(f"fsdp cuts no scalar, such as {name}; give it the shape (1,) or use ddp")
+    # Layer by layer, so that only one is whole at a time; what is left, heads and embeddings, comes last.
     for layer in module.core.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(module, mesh=mesh)
@@ -69,6 +70,7 @@ def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not isinstance(tensor, DTensor):
             gathered[name] = tensor
             continue
+        # A call that all processes make together, so it stands before the question of who keeps the result.
         whole = tensor.full_tensor()
         if dist.get_rank() == 0:
             gathered[name] = whole.cpu()

@@ -155,6 +155,7 @@ def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:
     ConfigError
         If a name of ``lora`` fits no layer, or there are fewer layers than are to be frozen.
     """
+    # A head without a loss has no gradient, which ddp refuses.
     if core.head is not None and not uses_head:
         core.head.requires_grad_(False)
     if config.lora is not None:
@@ -164,6 +165,7 @@ def adapt(core: Transformer, config: ModelConfig, *, uses_head: bool) -> None:
     if config.freeze == "all":
         core.requires_grad_(False)
         return
+    # With some layers frozen the embeddings are too: below a frozen layer nothing should move.
     core.embeddings.requires_grad_(False)
     if isinstance(config.freeze, int):
         if config.freeze > len(core.layers):
@@ -187,6 +189,7 @@ def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str,
     for name, module in core.named_modules():
         if isinstance(module, LoraLinear):
             up, down = weights.pop(f"{name}.up"), weights.pop(f"{name}.down")
+            # Added up, the model runs as fast as before and needs no code of LoRA.
             weights[f"{name}.weight"] = weights.pop(f"{name}.base.weight") + module.scale * (up @ down)
             if module.base.bias is not None:
                 weights[f"{name}.bias"] = weights.pop(f"{name}.base.bias")
@@ -215,6 +218,7 @@ def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[
         old = before.get(name)
         if old is None or made_of.objectives[name] != heads.facts.objectives[name]:
             continue
+        # The same classes in another order are another head.
         same = all(made_of.classes.get(column) == heads.classes.get(column) for column in part.columns)
         if same and part.state_dict():
             part.load_state_dict(old.state_dict())
@@ -239,6 +243,7 @@ def _with_dropout(core: Transformer, chosen: Mapping[str, Any]) -> Transformer:
             )
     if not chosen:
         return copy.deepcopy(core)
+    # Dropout is built into the layers, so a rate is changed by building them anew.
     fresh = Transformer(replace(core.config, **chosen))
     fresh.load_state_dict(core.state_dict())
     return fresh

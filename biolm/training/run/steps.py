@@ -70,6 +70,7 @@ class Steps:
             if len(pending) == self.accumulate:
                 yield from self._counted(pending)
                 pending = []
+        # An optimiser step is whole: the last one is filled up with batches of no weight.
         if pending or self._ended:
             while (self._given + len(pending)) < self.stream.stop:
                 pending.append(self._filler(self._given + len(pending)))

@@ -69,6 +69,7 @@ class Stop:
         """
         if number == signal.SIGINT:
             raise KeyboardInterrupt
+        # As a shell reports a process that a signal has ended.
         raise SystemExit(128 + number if number else 0)
 
 

@@ -60,7 +60,10 @@ def step_flops(core: Transformer, prepared: Prepared, narrowed: Sequence[bool] =
     for given, narrow in zip(inputs, narrowed or (False,) * len(inputs), strict=True):
         rows = 0 if given.rows is None else len(given.rows)
         pairs = float(given.batch.lengths.double().square().sum())
+        # Forward 4 d per pair (scores and mixing), backward twice as much (Chowdhery et al. 2022, appendix
+        # B).
         attention = 12.0 * config.d_model * config.n_layers * pairs
+        # Two operations a parameter and token forward, four backward.
         total += 6.0 * matrices * len(given.batch.ids) + 6.0 * head * rows
         total += attention / 2 if config.causal else attention
         if narrow and rows and core.narrows:
@@ -110,6 +113,7 @@ def _measured(size: int = 768, rounds: int = 4) -> float:
     for _ in range(rounds):
         since = time.perf_counter()
         torch.mm(a, a)
+        # The quickest: other programs can only slow a product down.
         best = min(best, time.perf_counter() - since)
     return 2.0 * size**3 / best
 

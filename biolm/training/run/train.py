@@ -349,9 +349,11 @@ def _make_trainer(t: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
         strategy=_strategy(t),
         precision=_PRECISIONS[t.precision],  # type: ignore[arg-type]  # one of Lightning's words
         max_steps=steps,
+        # Lightning's epochs end at validations; steps alone end the run.
         max_epochs=-1,
         accumulate_grad_batches=t.accumulate,
         callbacks=callbacks,
+        # Its own logs and checkpoints would hold what ours do, without the state that makes resuming exact.
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -359,6 +361,7 @@ def _make_trainer(t: TrainerConfig, steps: int, callbacks: list[pl.Callback]) ->
         num_sanity_val_steps=0,
         # The moving average is exchanged in place around a validation.
         inference_mode=False,
+        # Our stream gives each process its own batches; a sampler would deal them a second time.
         use_distributed_sampler=False,
     )
 
