@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,12 @@ MODEL_TYPE = "biolm"
 _CARDS = {"sequences": ("sequences", "sequences.fasta"), "cells": ("single-cell", "cells.h5ad")}
 """By what a model reads: the tag of its card and the file of its example."""
 TOKENIZERS = {"rank": RankTokenizer, "bins": BinTokenizer, "continuous": ContinuousTokenizer}
+# Those of published systems that a fine-tuned model keeps; their modules are imported on first use.
+_OF_SYSTEMS = {
+    "left_bins": "biolm.models.systems.tahoe:LeftBins",
+    "rank_sentences": "biolm.models.systems.tgpt:RankSentences",
+    "all_genes": "biolm.models.systems.scbert:AllGenes",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +160,22 @@ def _cell_preprocessor(
     return CellPreprocessor(
         name=name,
         vocabulary=GeneVocabulary(tuple(genes), metadata["gene_kind"], tuple(metadata["species"])),
-        tokenizer=TOKENIZERS[metadata["tokenizer"]](**given),
+        tokenizer=_tokenizer_class(metadata["tokenizer"])(**given),
         special=(int(metadata["special"][0]), int(metadata["special"][1])),
         files=files,
         wants_counts=bool(metadata["wants_counts"]),
     )
+
+
+def _tokenizer_class(name: str) -> Any:
+    if name not in _OF_SYSTEMS:
+        return TOKENIZERS[name]
+    module, _, attribute = _OF_SYSTEMS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def load(folder: Path) -> TokenCellModel | SequenceModel:
@@ -220,15 +238,15 @@ def preprocessor_metadata(preprocessor: CellPreprocessor | SequencePreprocessor)
 
 
 def _cell_facts(preprocessor: CellPreprocessor) -> dict[str, Any]:
-    tokenizer = preprocessor.tokenizer
-    kind = next((name for name, known in TOKENIZERS.items() if type(tokenizer) is known), None)
+    tokenizer: Any = preprocessor.tokenizer
+    places = {place: name for name, place in _OF_SYSTEMS.items()}
+    places |= {_place(known): name for name, known in TOKENIZERS.items()}
+    kind = places.get(_place(type(tokenizer)))
     if kind is None:
         raise ConfigError(f"the tokeniser of {preprocessor.name} is of its own kind and cannot be saved")
     columns = {"token_ids", "medians"}
     settings = {
-        field.name: getattr(tokenizer, field.name)
-        for field in fields(TOKENIZERS[kind])
-        if field.name not in columns
+        field.name: getattr(tokenizer, field.name) for field in fields(tokenizer) if field.name not in columns
     }
     metadata: dict[str, Any] = {
         "tokenizer": kind,

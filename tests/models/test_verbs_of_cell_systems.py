@@ -20,7 +20,7 @@ NO_MAPS = {"scimilarity", "cellplm"}
 NO_STATES = NO_MAPS | {"sctrans", "concerto", "cell2sentence"}
 NO_TABLE = {"scimilarity", "cell2sentence"}
 # Systems whose layers are trained by `annotate fit` and saved with their genes.
-TRAINED = {"geneformer", "scgpt", "native"}
+TRAINED = {"geneformer", "scgpt", "tahoe", "tgpt", "scbert", "scconcept", "native"}
 INSTEAD = "use one that reads genes as tokens, such as geneformer, scgpt, scbert or uce"
 
 

@@ -100,21 +100,18 @@ RANKED_GENES = Part(name="ranked_genes", kind="embedder", factory=RankEmbeddings
 
 
 class ScConcept(TokenCellModel):
-    """scConcept: the core with embeddings of its own, and its projection where there is one."""
+    """scConcept with the projection in which its contrast was taken."""
 
     def __init__(
-        self, preprocessor: CellPreprocessor, core: Transformer, projection: Tensor | None, path: Path
+        self, preprocessor: CellPreprocessor, core: Transformer, projection: Tensor, path: Path
     ) -> None:
         super().__init__(preprocessor, core, pool="cls_l2", hidden_state=-1, files=[path])
         self.projection = projection
-        if projection is not None:
-            self.width = len(projection)
-            self.pools = ("cls_l2",)  # its contrast was taken there, and other pools have another width
+        self.width = len(projection)
+        self.pools = ("cls_l2",)  # other pools have another width
 
     @torch.inference_mode()
     def _vectors(self, batch: Batch, options: EmbedOptions) -> Tensor:
-        if self.projection is None:
-            return super()._vectors(batch, options)
         first = pooled(self.core, batch, self.hidden_state, options, "cls")
         return nn.functional.normalize(first @ self.projection.to(first).T, dim=1)
 
@@ -288,7 +285,7 @@ def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Trans
     return core.eval(), projection
 
 
-def load(folder: Path, *, species: str | None = None) -> ScConcept:
+def load(folder: Path, *, species: str | None = None) -> TokenCellModel:
     """Load a folder, strictly.
 
     Parameters
@@ -311,4 +308,6 @@ def load(folder: Path, *, species: str | None = None) -> ScConcept:
             f"{preprocessor.files[0]} numbers genes up to {top} but the model knows "
             f"{core.config.vocab_size}; take both from one release"
         )
-    return ScConcept(preprocessor, core, projection, path)
+    if projection is not None:
+        return ScConcept(preprocessor, core, projection, path)
+    return TokenCellModel(preprocessor, core, pool="cls_l2", hidden_state=-1, files=[path])

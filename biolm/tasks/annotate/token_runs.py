@@ -17,7 +17,7 @@ BATCH_TOKENS = 8192
 _RATES = {"head": 3e-3, "lora": 5e-4, "full": 1e-4}
 _ADVICE = (
     "use its vectors as they are (method linear, knn or head), or train biolm-cell-mini, Geneformer, scGPT, "
-    "ESM-2 or a model of biolm pretrain"
+    "Tahoe-x1, tGPT, scBERT, scConcept, ESM-2 or a model of biolm pretrain"
 )
 
 
@@ -48,7 +48,7 @@ def check_trainable(model: Any, settings: FitSettings) -> None:
     # The general model of its kind of data, which a saved folder is read as.
     base = next(each for each in reversed(type(model).__mro__) if issubclass(each, Headed) and each != Headed)
     reader: Any = model
-    ways = ("tokenize", "embed", "embed_tokens", "_vectors")
+    ways = ("tokenize", "embed", "embed_tokens", "batch_vectors", "_vectors")
     # A subclass that changes one of these would be saved without that change: the folder holds no code.
     own = any(getattr(type(model), way, None) is not getattr(base, way, None) for way in ways)
     if own or getattr(reader, "state", None) is not None:

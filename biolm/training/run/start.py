@@ -120,7 +120,7 @@ def start_of(
 def _of_cells(model: TokenCellModel, config: ModelConfig) -> Vocabulary:
     """The genes and tokeniser of a model, with other settings where they are given."""
     preprocessor = with_settings(model.preprocessor, config.tokenizer)
-    return Vocabulary.of_genes(preprocessor, read_vocabulary(_folder_of(model)))
+    return Vocabulary.of_genes(preprocessor, _tokens_of(model))
 
 
 def _of_sequences(model: SequenceModel, config: ModelConfig) -> Vocabulary:
@@ -258,16 +258,25 @@ def check_vocabulary(model: TokenCellModel | SequenceModel) -> None:
         If it is in no file.
     """
     if isinstance(model, TokenCellModel):
-        _folder_of(model)
+        _tokens_of(model)
 
 
-def _folder_of(model: TokenCellModel) -> Path:
-    """Where the vocabulary of a model was read from."""
+def _tokens_of(model: TokenCellModel) -> dict[str, int]:
+    """Token to id: of the file that the vocabulary was read from, or of the tokeniser itself."""
     for path in model.preprocessor.files:
         if path.name == "vocab.json" or "token_dictionary" in path.name:
-            return path.parent
+            return read_vocabulary(path.parent)
+    preprocessor: Any = model.preprocessor
+    # A system with a class of its own makes its vectors in a way that a folder of biolm does not hold.
+    if type(model) is TokenCellModel and hasattr(preprocessor.tokenizer, "token_ids"):
+        genes = dict(
+            zip(preprocessor.vocabulary.genes, map(int, preprocessor.tokenizer.token_ids), strict=True)
+        )
+        others = set(range(model.core.config.vocab_size)) - set(genes.values())
+        return {f"<{number}>": number for number in sorted(others)} | genes
     raise ConfigError(
         f"model {model.name} cannot be trained further: its genes and tokens are in no file that could be "
         "saved with the new weights; use its vectors as they are (biolm annotate fit, method linear or knn), "
-        "or start from biolm-cell-mini, Geneformer, scGPT or a model of biolm pretrain"
+        "or start from biolm-cell-mini, Geneformer, scGPT, Tahoe-x1, tGPT, scBERT, scConcept or a model of "
+        "biolm pretrain"
     )
