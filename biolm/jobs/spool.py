@@ -3,15 +3,15 @@
 Dimensions: ``k`` blocks of the whole job · ``n`` rows of one block.
 
 A file appears under its number when it is whole, so that whatever the folder holds at any moment is true.
-Texts are kept as UTF-8 bytes and lengths, since the files hold numbers alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,14 @@ from biolm.errors import InputError, OutputError
 from biolm.io.atomic import discard, remove, writing
 from biolm.io.locks import owning
 from biolm.io.provenance import plain
+from biolm.jobs.block_file import Arrays, is_whole, read_block, write_block
 from biolm.progress import log
 
 __all__ = ["MADE", "OUTPUT", "Arrays", "Parts", "Spool", "was_named"]
 
-Arrays = Mapping[str, NDArray[Any]]
-"""What one block gives: arrays by name, numbers or texts."""
-
 _ENDING = ".block"
 OUTPUT = "output"  # folder in which the whole output is written
-_DIGEST = "sha256"  # of the arrays, in the head of a block's file
 MADE = "made"  # stands in the folder from when the whole output is written until it is cleared up
-_TEXT, _LENGTHS = ".text", ".lengths"
 # Results up to this many bytes are joined in memory, larger ones in a file.
 _IN_MEMORY = 1 << 26
 
@@ -83,7 +79,7 @@ class Spool:
             try:
                 if existed:
                     self._continue(resume=resume, overwrite=overwrite)
-                self._put("job.json", json.dumps(self._facts, indent=1, sort_keys=True).encode())
+                self._put("job.json", self._write_facts)
                 yield self
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
@@ -113,7 +109,7 @@ class Spool:
         elif self._belongs():
             self._keep = True
             # The last block may have been cut by the kill; what stands behind it is made again.
-            while self.next < self.last and _is_whole(self._file(self.next)):
+            while self.next < self.last and is_whole(self._file(self.next)):
                 self.next += 1
             log.info("going on after %s of %s blocks", self.next - self.first, self.last - self.first)
         self._refused = False
@@ -141,7 +137,7 @@ class Spool:
     def put(self, arrays: Arrays) -> None:
         """Keep the results of the next block."""
         with writing(self._output):
-            self._put(self._file(self.next).name, _packed(arrays))
+            self._put(self._file(self.next).name, partial(write_block, arrays=arrays))
         self.next += 1
 
     def parts(self) -> Parts:
@@ -157,9 +153,12 @@ class Spool:
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:07d}{_ENDING}"
 
-    def _put(self, name: str, content: bytes) -> None:
+    def _write_facts(self, path: Path) -> None:
+        path.write_text(json.dumps(self._facts, indent=1, sort_keys=True), encoding="utf-8")
+
+    def _put(self, name: str, write: Callable[[Path], None]) -> None:
         temporary = self.folder / f".{name}.new"
-        temporary.write_bytes(content)
+        write(temporary)
         temporary.replace(self.folder / name)
 
     def _close(self, *, keep: bool) -> None:
@@ -226,7 +225,7 @@ class Parts:
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
         for file in self._files:
-            yield _unpacked(file)
+            yield read_block(file)
 
     def joined(self, name: str) -> NDArray[Any]:
         """One array of all blocks, end to end; a large one is mapped from a file beside them."""
@@ -242,69 +241,6 @@ class Parts:
         if like is None or not rows * like[:0].itemsize * int(np.prod(like.shape[1:])):
             return np.concatenate([part[name] for part in self])
         return np.memmap(place, like.dtype, mode="r", shape=(rows, *like.shape[1:]))
-
-
-def _packed(arrays: Arrays) -> bytes:
-    from safetensors.numpy import save
-
-    stored: dict[str, NDArray[Any]] = {}
-    for name, values in arrays.items():
-        if values.dtype.kind in "UO":
-            texts = [str(value).encode() for value in values.tolist()]
-            stored[name + _TEXT] = np.frombuffer(b"".join(texts), np.uint8)
-            stored[name + _LENGTHS] = np.array([len(text) for text in texts], np.int64)
-        else:
-            stored[name] = np.ascontiguousarray(values)
-    return bytes(save(stored, metadata={_DIGEST: _digest(stored)}))
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 of the arrays of a block and their names."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
-
-
-def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        stored = load(file.read_bytes())
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{file} cannot be read ({error}); do the job again") from error
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, values in stored.items():
-        if name.endswith(_TEXT):
-            ends = np.cumsum(stored[name.removesuffix(_TEXT) + _LENGTHS])
-            whole, starts = values.tobytes(), np.concatenate([[0], ends[:-1]])
-            texts = [whole[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
-            arrays[name.removesuffix(_TEXT)] = np.array(texts, object)
-        elif not name.endswith(_LENGTHS):
-            arrays[name] = values
-    return arrays
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether a file of a block is as long as its head says, and holds what was written."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        with file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            if not 0 < size < file.stat().st_size:
-                return False
-            head = json.loads(opened.read(size))
-        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
-        if file.stat().st_size != 8 + size + max(ends, default=0):
-            return False
-        noted = head.get("__metadata__", {}).get(_DIGEST)  # blocks of earlier versions have none
-        return noted is None or noted == _digest(load(file.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError):
-        return False
 
 
 def _sha256(file: Path) -> str:
