@@ -57,10 +57,10 @@ def ensembl_id(name: str) -> str | None:
     >>> ensembl_id("ENSG00000000003.15"), ensembl_id("7SK_ENSG00000260682"), ensembl_id("ENSA")
     ('ENSG00000000003', 'ENSG00000260682', None)
     """
-    if _PLAIN.fullmatch(name):
-        return name
     if len(name) < _LEAST:
         return None
+    if _PLAIN.fullmatch(name):
+        return name
     # Releases before GENCODE 25 wrote ENSGR for the copy of a gene on chromosome Y.
     ids = set(_ENSEMBL.findall(name.replace("ENSGR0", "ENSG00")))
     return ids.pop().upper() if len(ids) == 1 else None
@@ -110,7 +110,7 @@ def sample(names: Sequence[str], size: int) -> list[str]:
     size
         Most of them.
     """
-    filled = [name for name in names if not is_blank(name)]
+    filled = [name for name in names if name not in _BLANK]
     if len(filled) <= size:
         return filled
     return [filled[i * len(filled) // size] for i in range(size)]

@@ -53,15 +53,17 @@ class GeneResolver:
 
     def __init__(self, rows: dict[str, int], kind: str, species: str, genes: SpeciesGenes | None) -> None:
         self.rows, self.kind, self.species, self.genes = rows, kind, species, genes
-        self._by_gene = rows if kind == "ensembl" else self._rows_of_genes()
         self._upper: dict[str, Found] = {}
         if kind == "symbol":
             for name, row in rows.items():
                 upper = name.upper()
                 self._upper[upper] = _AMBIGUOUS if upper in self._upper else (row, Step.CASE)
 
-    def _rows_of_genes(self) -> dict[str, int]:
-        """Ensembl id to row, for a vocabulary of symbols; its current symbols go before its aliases."""
+    @cached_property
+    def _by_gene(self) -> dict[str, int]:
+        """Ensembl id to row; of a vocabulary of symbols, current ones go before aliases."""
+        if self.kind == "ensembl":
+            return self.rows
         rows: dict[str, int] = {}
         if self.genes is None:
             return rows

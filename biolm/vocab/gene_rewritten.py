@@ -19,6 +19,7 @@ _MONTHS = {"03": "mar", "09": "sep", "12": "dec"}
 # Symbols that were in use and that a spreadsheet takes for a date (Ziemann et al. 2016).
 _STEMS = {"mar": ("MARCH", "MARC"), "sep": ("SEPT", "SEP"), "dec": ("DEC",)}
 _NOT_IN_R = re.compile(r"[^A-Za-z0-9._]")
+_CHANGED = re.compile(r"\A[0-9]|[^A-Za-z0-9.]")  # names without are left alone by R and Seurat
 
 
 def excel_names(name: str) -> tuple[str, ...]:
@@ -62,7 +63,8 @@ def originals(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """
     meanings: dict[str, tuple[str, ...]] = {}
     for name in names:
-        if name.isalnum() and not name[0].isdigit():
+        # Most names are letters and digits; that much is seen without a pattern.
+        if (name.isalnum() and not name[0].isdigit()) or not _CHANGED.search(name):
             continue
         for written in {r_name(name), name.replace("_", "-")} - {name}:
             meanings[written] = (*meanings.get(written, ()), name)

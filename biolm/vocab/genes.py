@@ -219,7 +219,7 @@ class GeneVocabulary:
         steps = [step for _, step in resolved]
         counts = Counter(steps)
         matched = int(np.count_nonzero(target >= 0))
-        rows = len(np.unique(target[target >= 0]))
+        rows = int(np.count_nonzero(np.bincount(target[target >= 0])))
         report = MatchReport(
             column=column,
             species=resolver.species,
@@ -268,7 +268,7 @@ def _agreeing(match: GeneMatch, lists: Mapping[str, list[str]], *, chosen: bool)
 
 def _share(resolver: GeneResolver, names: list[str]) -> float:
     """Fraction of a column's genes that a sample promises."""
-    some = sample(names, _SAMPLE)
-    filled = len(sample(names, len(names))) / len(names)
+    filled = sample(names, len(names))
+    some = sample(filled, _SAMPLE)
     usable = sum(resolver.find(name, ())[1] > Step.AMBIGUOUS for name in some)
-    return filled * usable / len(some) if some else 0.0
+    return len(filled) / len(names) * usable / len(some) if some else 0.0
