@@ -159,8 +159,8 @@ def run() -> None:
     """
     # A scheduler that ends a job sends TERM: leave like a program that was interrupted, tidily.
     end = leave_for_sure()
-    # Modules and gene tables are hundreds of thousands of objects that stay: looking among them for what can go,
-    # as often as Python does by default, takes a tenth of the time that a small job needs.
+    # Modules and gene tables are hundreds of thousands of objects that stay: looking for dead ones among
+    # them as often as Python does by default takes a tenth of the time that a small job needs.
     gc.set_threshold(_OBJECTS)
     try:
         _made(_asked(sys.argv[1:]))(prog_name="biolm")
