@@ -1,7 +1,7 @@
 """Models by name, by folder and by hub id.
 
 Built-ins are listed in :mod:`biolm.models.catalogue` and imported on first use; other packages add theirs
-through the entry point group ``biolm.models``, whose values name a module. A module of a model offers
+through the entry point group ``biolm.models``, whose values name a module, or an object in it. It offers
 
 ``load(path=None)``
     The model; a module of a published system takes the folder of a checkpoint.
@@ -21,7 +21,6 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from biolm.errors import CheckpointError, ConfigError
@@ -234,7 +233,7 @@ def _recognise(folder: Path) -> Entry:
     raise CheckpointError(f"no model recognises the folder {folder}, which holds {shown}: {wanted}")
 
 
-def _systems() -> Iterator[tuple[Entry, ModuleType]]:
+def _systems() -> Iterator[tuple[Entry, Any]]:
     """Systems that recognise folders; one that cannot be imported here is passed over."""
     for entry in available():
         try:

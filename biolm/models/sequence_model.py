@@ -305,7 +305,7 @@ class SequenceModel(Headed):
             "max_length": self.max_length,
             "hidden_state": self._pooled,
             "pool": self.pools[0],
-            **self.preprocessor.told,
+            **self.preprocessor.stated,
         }
 
     def _how(self, wanted: str | None) -> str:

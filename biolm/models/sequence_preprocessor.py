@@ -31,8 +31,8 @@ class SequencePreprocessor:
         What it was read from, for the checkpoint's hash.
     both_ways
         Whether a decoder was trained on sequences read backwards too, from its suffix to its prefix.
-    told
-        What the model was told of all sequences, such as the chain and species of antibodies.
+    stated
+        What the user states of all sequences, such as the chain and species of antibodies.
     lineages
         Whether it was trained on lineages in front of sequences, see :func:`biolm.vocab.lineage.lineage_tag`.
     published
@@ -46,7 +46,7 @@ class SequencePreprocessor:
     max_length: int | None = None
     files: tuple[Path, ...] = ()
     both_ways: bool = False
-    told: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
     lineages: bool = False
     published: tuple[tuple[str, str], ...] = ()
 

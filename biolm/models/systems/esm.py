@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
-from biolm.errors import CheckpointError
+from biolm.adapters.sequences import make_tokenizer
 from biolm.models.sequence_preprocessor import SequencePreprocessor
-from biolm.models.systems.sequence_system import Config, SequenceSystem, read_vocabulary_lines
+from biolm.models.systems.sequence_system import Config, SequenceSystem, only_file, read_vocabulary_lines
 from biolm.vocab.residues import ALPHABETS
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ def _fits(config: Config, folder: Path) -> bool:
     )
 
 
-def _tokenizer(config: Config, folder: Path) -> SequenceTokenizer:  # noqa: ARG001  # nothing differs
-    return make_tokenizer("esm")
-
-
 def _max_length(config: Config) -> int:
     positions = int(config["max_position_embeddings"])
     learned = config.get("position_embedding_type", "absolute") == "absolute"
@@ -46,7 +41,7 @@ def _max_length(config: Config) -> int:
 SYSTEM = SequenceSystem(
     name="esm",
     fits=_fits,
-    tokenizer=_tokenizer,
+    tokenizer="esm",
     max_length=_max_length,
     tokenizer_files=("vocab.txt",),
 )
@@ -113,8 +108,4 @@ def _originals(folder: Path) -> list[Path]:
 
 def _original(path: Path) -> Path:
     """The one original file of a path."""
-    files = [path] if path.is_file() else _originals(path)
-    if len(files) != 1:
-        names = ", ".join(one.name for one in files)
-        raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
-    return files[0]
+    return only_file(path, [path] if path.is_file() else _originals(path))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
-from biolm.errors import CheckpointError
+from biolm.adapters.sequences import make_tokenizer
 from biolm.models.sequence_preprocessor import SequencePreprocessor
-from biolm.models.systems.sequence_system import Config, SequenceSystem
+from biolm.models.systems.sequence_system import SequenceSystem, entry, only_file
 
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
@@ -18,19 +17,12 @@ __all__ = ["SYSTEM", "load", "load_tokenizer", "recognises", "recognises_file"]
 _LONGEST = 2048
 
 
-def _fits(config: Config, folder: Path) -> bool:  # noqa: ARG001  # the config tells all
-    return config.get("model_type") == "esmc"
-
-
-def _tokenizer(config: Config, folder: Path) -> SequenceTokenizer:  # noqa: ARG001  # nothing differs
-    return make_tokenizer("esmc")
-
-
-def _max_length(config: Config) -> int:
-    return int(config.get("max_position_embeddings", _LONGEST))
-
-
-SYSTEM = SequenceSystem(name="esmc", fits=_fits, tokenizer=_tokenizer, max_length=_max_length)
+SYSTEM = SequenceSystem(
+    name="esmc",
+    fits=lambda config, _: config.get("model_type") == "esmc",
+    tokenizer="esmc",
+    max_length=entry("max_position_embeddings", _LONGEST),
+)
 
 
 def recognises_file(path: Path) -> bool:
@@ -64,7 +56,4 @@ def load(path: Path) -> SequenceModel:
     if path.is_dir() and SYSTEM.recognises(path):
         return SYSTEM.load(path)
     files = [path] if path.is_file() else sorted(filter(recognises_file, path.glob("*.pth")))
-    if len(files) != 1:
-        names = ", ".join(one.name for one in files)
-        raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
-    return SequenceModel(load_tokenizer(path), from_pth(files[0]), files=files)
+    return SequenceModel(load_tokenizer(path), from_pth(only_file(path, files)), files=files)

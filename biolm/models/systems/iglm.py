@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from biolm.adapters.sequences import LetterTokenizer, SequenceTokenizer
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models.systems.sequence_system import Config, SequenceSystem, read_vocabulary_lines
+from biolm.models.systems.sequence_system import Config, SequenceSystem, entry, read_vocabulary_lines
 from biolm.vocab.residues import Alphabet, SpecialTokens
 
 if TYPE_CHECKING:
@@ -62,15 +62,11 @@ def _tokenizer(
     return LetterTokenizer(Alphabet(name="iglm", kind="protein", tokens=words, special=special))
 
 
-def _max_length(config: Config) -> int:
-    return int(config["n_positions"])
-
-
 SYSTEM = SequenceSystem(
     name="iglm",
     fits=_fits,
     tokenizer=_tokenizer,
-    max_length=_max_length,
+    max_length=entry("n_positions"),
     tokenizer_files=("vocab.txt",),
 )
 recognises = SYSTEM.recognises
@@ -113,4 +109,4 @@ def load_tokenizer(folder: Path, *, chain: str = "heavy", species: str = "human"
 def _as(chain: str, species: str) -> SequenceSystem:
     marks = (f"[{chain.upper()}]", f"[{species.upper()}]")
     tags = {"chain": chain.lower(), "species": species.lower()}
-    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks), told=tags)
+    return replace(SYSTEM, tokenizer=partial(_tokenizer, marks=marks), stated=tags)

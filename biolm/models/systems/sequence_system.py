@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biolm.adapters.sequences import SequenceTokenizer
+from biolm.adapters.sequences import SequenceTokenizer, make_tokenizer
 from biolm.errors import BiolmError, CheckpointError
 from biolm.io.json_file import read_json
 from biolm.models.sequence_preprocessor import SequencePreprocessor
@@ -18,7 +18,7 @@ from biolm.models.sequence_preprocessor import SequencePreprocessor
 if TYPE_CHECKING:
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["Config", "SequenceSystem", "read_vocabulary_lines"]
+__all__ = ["Config", "SequenceSystem", "entry", "only_file", "read_vocabulary_lines"]
 
 Config = Mapping[str, Any]
 
@@ -34,26 +34,26 @@ class SequenceSystem:
     fits
         Whether a folder with this ``config.json`` holds the system.
     tokenizer
-        Makes the tokeniser from the folder and its ``config.json``.
+        Makes the tokeniser from the ``config.json`` and the folder; or the name of an alphabet.
     max_length
         Most tokens of one input, special ones included, by the ``config.json``; None for no limit.
     pool, hidden_state
         How the system makes a sequence's vector.
     tokenizer_files
         Names of the files that the tokeniser is read from, for the checkpoint's hash.
-    both_ways, told
+    both_ways, stated
         As of :class:`~biolm.models.sequence_preprocessor.SequencePreprocessor`.
     """
 
     name: str
     fits: Callable[[Config, Path], bool]
-    tokenizer: Callable[[Config, Path], SequenceTokenizer]
+    tokenizer: Callable[[Config, Path], SequenceTokenizer] | str
     max_length: Callable[[Config], int | None]
     pool: str = "mean"
     hidden_state: int = -1
     tokenizer_files: tuple[str, ...] = ()
     both_ways: bool = False
-    told: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder holds a checkpoint of this system."""
@@ -76,13 +76,14 @@ class SequenceSystem:
         except KeyError as error:
             raise CheckpointError(f"{folder / 'config.json'} lacks the field {error}") from error
         files = [folder / name for name in self.tokenizer_files]
+        own = self.tokenizer
         return SequencePreprocessor(
             name=self.name,
-            tokenizer=self.tokenizer(config, folder),
+            tokenizer=make_tokenizer(own) if isinstance(own, str) else own(config, folder),
             max_length=longest,
             files=tuple(path for path in files if path.is_file()),
             both_ways=self.both_ways,
-            told=self.told,
+            stated=self.stated,
         )
 
     def load(self, folder: Path) -> SequenceModel:
@@ -105,6 +106,40 @@ class SequenceSystem:
             hidden_state=self.hidden_state,
             files=find_weights(folder),
         )
+
+
+def entry(name: str, default: int | None = None) -> Callable[[Config], int]:
+    """The entry of a ``config.json`` that is a system's longest input.
+
+    Parameters
+    ----------
+    name
+        Of the entry.
+    default
+        Where the file lacks it; without one, it must be there.
+    """
+    return lambda config: int(config[name] if default is None else config.get(name, default))
+
+
+def only_file(path: Path, files: list[Path]) -> Path:
+    """The one file of a model.
+
+    Parameters
+    ----------
+    path
+        What the user gave, for the message.
+    files
+        Those that may be meant.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none or several.
+    """
+    if len(files) != 1:
+        names = ", ".join(one.name for one in files)
+        raise CheckpointError(f"{path} holds several models ({names}); give the file of one of them")
+    return files[0]
 
 
 def read_vocabulary_lines(folder: Path) -> dict[str, int] | None:
