@@ -70,6 +70,46 @@ class Tokens:
     values: NDArray[Any] | None = None
     segments: NDArray[np.int32] | None = None
 
+    @classmethod
+    def joined(
+        cls,
+        ids: Sequence[Any],
+        index: NDArray[np.int64],
+        *,
+        values: Sequence[Any] | None = None,
+        segments: Sequence[Any] | None = None,
+        value_type: Any = np.float32,
+    ) -> Tokens:
+        """Examples that were made one by one, end to end.
+
+        Parameters
+        ----------
+        ids
+            Token ids of each example.
+        index
+            ``(n,)`` row numbers.
+        values, segments
+            Of each example, as long as its ids.
+        value_type
+            Number type of the values.
+
+        Examples
+        --------
+        >>> Tokens.joined([[5], [], [6, 7]], np.arange(3)).offsets.tolist()
+        [0, 1, 1, 3]
+        """
+
+        def flat(parts: Sequence[Any], kind: Any) -> NDArray[Any]:
+            return (np.concatenate(parts) if len(parts) else np.zeros(0)).astype(kind)
+
+        return cls(
+            ids=flat(ids, np.int32),
+            offsets=np.cumsum([0, *map(len, ids)]),
+            index=index,
+            values=None if values is None else flat(values, value_type),
+            segments=None if segments is None else flat(segments, np.int32),
+        )
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

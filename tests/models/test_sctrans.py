@@ -113,7 +113,7 @@ def test_refusals(folder: Path, shipped_cells: Path) -> None:
         biolm.load(folder)
     (folder / "reference_word_dic.pk").write_bytes(pickle.dumps({"[cls]": 1, "cd3d": 999}))
     torch.save({"model": weights}, folder / "pretrained_model.pth")
-    with pytest.raises(CheckpointError, match="numbers genes up to 999"):
+    with pytest.raises(CheckpointError, match="goes up to 999"):
         biolm.load(folder)
     (folder / "reference_word_dic.pk").write_bytes(pickle.dumps(Path))
     with pytest.raises(CheckpointError, match="could run code"):

@@ -130,7 +130,7 @@ def test_refusals(tmp_path: Path) -> None:
     small_systems.tahoe(tmp_path)
     with pytest.raises(ConfigError, match="first must be one of published, binned"):
         biolm.load(tmp_path, first="other")
-    with pytest.raises(ConfigError, match="max_length must be a whole number above 1"):
+    with pytest.raises(ConfigError, match="max_length must be a whole number from 2"):
         biolm.load(f"{tmp_path}?max_length=1")
 
     def refused(name: str, error: type[Exception], match: str, **fields: Any) -> None:
@@ -145,7 +145,7 @@ def test_refusals(tmp_path: Path) -> None:
     refused("model_config.yml", ConfigError, "post-norm or further gene embeddings", norm_scheme="post")
     refused("model_config.yml", ConfigError, "without norms", gene_encoder={})
     refused("model_config.yml", CheckpointError, "missing", n_layers=3)
-    refused("vocab.json", CheckpointError, "goes up to 999 but the model knows 303", ENSG0=999)
+    refused("vocab.json", CheckpointError, "goes up to 999 but model.safetensors knows 0 to 302", ENSG0=999)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(weights | {"model.surprise": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="surprise"):

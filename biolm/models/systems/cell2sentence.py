@@ -28,9 +28,10 @@ from biolm.models.address import remote_address
 from biolm.models.families.hf import from_hf
 from biolm.models.hub import download, hub_of
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import choose
+from biolm.models.systems.cell_folders import check_rows, choose, whole_number
+from biolm.models.systems.cellama import current_symbols, word_pieces
 from biolm.models.token_model import TokenCellModel
-from biolm.vocab.gene_table import SPECIES, gene_table
+from biolm.vocab.gene_table import SPECIES
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -72,9 +73,7 @@ class Prompts:
         """Packed tokens of a block; a cell without counts has none."""
         prompts = self.prompts(block, match)
         pieces = [self.encode(prompt) if prompt else [] for prompt in prompts]
-        offsets = np.cumsum([0, *map(len, pieces)])
-        ids = np.fromiter((token for piece in pieces for token in piece), np.int32, int(offsets[-1]))
-        return Tokens(ids=ids, offsets=offsets, index=block.numbers)
+        return Tokens.joined(pieces, block.numbers)
 
     def prompts(self, block: CellBlock, match: GeneMatch) -> list[str]:
         """The prompt of each cell, empty without counts; equal counts stand in the file's order.
@@ -114,12 +113,7 @@ class Prompts:
 
     @cached_property
     def _pieces(self) -> Any:
-        from tokenizers import Tokenizer
-
-        pieces = Tokenizer.from_file(str(self.file))
-        pieces.no_padding()
-        pieces.no_truncation()
-        return pieces
+        return word_pieces(self.file)
 
 
 class Cell2Sentence(TokenCellModel):
@@ -216,18 +210,16 @@ def load_tokenizer(*, model: str = "", species: str = "human", genes: int | str 
             "or fetch one with: biolm fetch vandijklab/C2S-Pythia-410m-cell-type-prediction"
         )
     choose("species", species, tuple(_ORGANISMS))
-    if not str(genes).isdigit() or int(genes) < 1:
-        raise ConfigError(f"genes of a sentence must be a whole number from 1, not {genes}")
+    count = whole_number("genes of a sentence", genes, 1)
     folder = _folder(model)
     file = folder / _TOKENIZER
     if not file.is_file():
         raise CheckpointError(f"{folder} holds no {_TOKENIZER}; give the folder of a causal language model")
-    symbols = [gene_table().ensembl_to_symbol(name) for name in SPECIES]
-    names = {ensembl: symbol for table in symbols for ensembl, symbol in table.items()}
+    names = current_symbols()
     return CellPreprocessor(
         name="cell2sentence",
         vocabulary=GeneVocabulary.of(tuple(names), kind="ensembl", species=SPECIES),
-        tokenizer=Prompts(tuple(names.values()), file, int(genes), species),
+        tokenizer=Prompts(tuple(names.values()), file, count, species),
         files=(file,),
         wants_counts=False,  # only the order of a cell's genes is read
         published=PublishedRule(system="Cell2Sentence", column="index", any_name=True),
@@ -257,9 +249,6 @@ def load(*, model: str = "", species: str = "human", genes: int | str = 200) -> 
     if not core.config.causal:
         raise CheckpointError(f"{folder} holds no causal language model, which Cell2Sentence is read by")
     top: int = preprocessor.tokenizer.top  # type: ignore[attr-defined]  # Prompts
-    if top >= core.config.vocab_size:
-        raise CheckpointError(
-            f"{folder / _TOKENIZER} numbers tokens up to {top} but the model knows {core.config.vocab_size}; "
-            "take both from one model"
-        )
-    return Cell2Sentence(preprocessor, core, pool="mean", hidden_state=-1, files=find_weights(folder))
+    files = find_weights(folder)
+    check_rows(folder / _TOKENIZER, top, files[0], core.config.vocab_size)
+    return Cell2Sentence(preprocessor, core, pool="mean", hidden_state=-1, files=files)

@@ -28,7 +28,7 @@ from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pick_device
 from biolm.vocab.match import GeneMatch
 
-__all__ = ["CellNetwork", "by_document", "choose", "map_of"]
+__all__ = ["CellNetwork", "by_document", "map_of"]
 
 _GENES = 4096  # of which vectors are made at a time
 
@@ -177,33 +177,6 @@ class CellNetwork(CellModel):
             "pool": self.pools[0],
             **self.rules,
         }
-
-
-def choose(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """A value that the user chose of a system's option.
-
-    Parameters
-    ----------
-    name
-        Of the option.
-    value
-        What the user chose.
-    allowed
-        Its values.
-
-    Raises
-    ------
-    ConfigError
-        If it is none of those allowed.
-
-    Examples
-    --------
-    >>> choose("padding", "masked", ("published", "masked"))
-    'masked'
-    """
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-    return value
 
 
 def by_document(

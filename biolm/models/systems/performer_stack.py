@@ -1,4 +1,4 @@
-"""What scBERT, CellLM and the decoder of scFoundation share: names and shapes of a Performer, lists of genes.
+"""What scBERT, CellLM and scFoundation's decoder share: values of genes, names and shapes of a Performer.
 
 Dimensions: ``n`` cells · ``m`` genes of the model.
 """
@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.rows import prepare
-from biolm.errors import CheckpointError, ConfigError
-from biolm.io.cells import open_cells
+from biolm.errors import CheckpointError
 from biolm.io.cells.block import CellBlock
 from biolm.vocab.match import GeneMatch
 
@@ -26,60 +25,7 @@ if TYPE_CHECKING:
     from biolm.models.families.keys import Key
     from biolm.models.preprocessor import CellPreprocessor
 
-__all__ = ["aligned", "binned_core", "check_choice", "gene_list", "stack_keys", "stack_shape", "value_bin"]
-
-
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse an option that is none of those allowed.
-
-    Parameters
-    ----------
-    name
-        Of the option.
-    value
-        What the user chose.
-    allowed
-        Its values.
-
-    Raises
-    ------
-    ConfigError
-        Names the option and what it may be.
-    """
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-
-
-def gene_list(folder: Path, tables: tuple[str, ...], *, source: str) -> tuple[list[str], Path]:
-    """Genes in the order of the model: of ``genes.txt``, one a line, or of a published table of cells.
-
-    Parameters
-    ----------
-    folder
-        Of the checkpoint.
-    tables
-        Names of h5ad files whose genes are in that order.
-    source
-        Where to get them, for the message.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none.
-    """
-    listed = folder / "genes.txt"
-    if listed.is_file():
-        return [
-            line.split("\t")[0].strip() for line in listed.read_text().splitlines() if line.strip()
-        ], listed
-    for name in tables:
-        if (folder / name).is_file():
-            with open_cells(folder / name) as cells:
-                return cells.gene_columns()["index"].tolist(), folder / name
-    raise CheckpointError(
-        f"{folder} holds no genes.txt with the genes in the order of the model, one a line; take them from "
-        f"{source}"
-    )
+__all__ = ["aligned", "binned_core", "stack_keys", "stack_shape", "value_bin"]
 
 
 def aligned(

@@ -24,13 +24,8 @@ from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.preprocessor import CellPreprocessor, find_file
-from biolm.models.systems.performer_stack import (
-    aligned,
-    binned_core,
-    check_choice,
-    gene_list,
-    value_bin,
-)
+from biolm.models.systems.cell_folders import choose, gene_list
+from biolm.models.systems.performer_stack import aligned, binned_core, value_bin
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -130,7 +125,7 @@ def load(folder: Path, *, stabiliser: str = "document") -> TokenCellModel:
     """
     from biolm.models.token_model import TokenCellModel
 
-    check_choice("stabiliser", stabiliser, ("document", "batch"))
+    choose("stabiliser", stabiliser, ("document", "batch"))
     preprocessor = load_tokenizer(folder)
     path = _weights(folder, "panglao_pretrain")
     if path is None:

@@ -28,10 +28,11 @@ from biolm.core.parts import Part
 from biolm.errors import CheckpointError, ConfigError, InputError
 from biolm.io.json_file import read_json
 from biolm.io.yaml_file import read_yaml
-from biolm.models.families.keys import Key, KeyTable, Rows
+from biolm.models.families.keys import Key, KeyTable, Rows, qkv
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.running import pooled
+from biolm.models.systems.cell_folders import check_rows
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
@@ -42,7 +43,6 @@ _WEIGHTS, _GENES = "model.ckpt", "gene_mappings"
 _CLS, _SPECIAL = 0, ("<cls>", "<pad>")
 _LONGEST = 1000  # genes that the published configuration reads
 _LAYER = "transformer_encoder.layers.{}"
-_ATTENTION = tuple(f"layers.{{}}.attention.{name}.*" for name in ("query", "key", "value"))
 _KEYS = KeyTable(
     [
         Key("cls_embedding", "embeddings.cls"),
@@ -50,7 +50,7 @@ _KEYS = KeyTable(
         Key("gene_token_encoder.adapter2.*", "embeddings.adapter.*"),
         Key("gene_token_encoder.enc_norm.*", "embeddings.norm.*"),
         Key("positional_encoder.pe", "embeddings.position"),
-        Key(f"{_LAYER}.self_attn.Wqkv.*", _ATTENTION, Rows()),
+        Key(f"{_LAYER}.self_attn.Wqkv.*", qkv(), Rows()),
         Key(f"{_LAYER}.self_attn.out_proj.*", "layers.{}.attention.out.*"),
         Key(f"{_LAYER}.linear1.*", "layers.{}.mlp.up.*"),
         Key(f"{_LAYER}.linear2.*", "layers.{}.mlp.down.*"),
@@ -303,11 +303,7 @@ def load(folder: Path, *, species: str | None = None) -> TokenCellModel:
     preprocessor, path = load_tokenizer(folder, species=species), folder / _WEIGHTS
     core, projection = read_core(path, _settings(folder), _mapping(folder, species).stem)
     top = int(preprocessor.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # RankTokenizer
-    if top >= core.config.vocab_size:
-        raise CheckpointError(
-            f"{preprocessor.files[0]} numbers genes up to {top} but the model knows "
-            f"{core.config.vocab_size}; take both from one release"
-        )
+    check_rows(preprocessor.files[0], top, path, core.config.vocab_size)
     if projection is not None:
         return ScConcept(preprocessor, core, projection, path)
     return TokenCellModel(preprocessor, core, pool="cls_l2", hidden_state=-1, files=[path])

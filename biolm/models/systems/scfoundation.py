@@ -25,7 +25,7 @@ from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.preprocessor import CellPreprocessor, find_file
-from biolm.models.systems.performer_stack import check_choice, gene_list
+from biolm.models.systems.cell_folders import choose, gene_list
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -188,7 +188,7 @@ def load(
         ("vector", vector, VECTORS),
         ("stabiliser", stabiliser, ("document", "batch")),
     ):
-        check_choice(name, value, allowed)
+        choose(name, value, allowed)
     from biolm.models.systems.scfoundation_model import Scfoundation, read_model
 
     preprocessor, path = load_tokenizer(folder, tgthighres=tgthighres), folder / _WEIGHTS

@@ -16,6 +16,7 @@ from biolm.adapters.cells.bins import BinTokenizer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.systems.cell_folders import check_rows
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.published import PublishedRule
 
@@ -108,10 +109,9 @@ def core_config(args: dict[str, Any], vocab_size: int) -> CoreConfig:
 
 def keys() -> KeyTable:
     """Names of the encoder's weights."""
-    from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+    from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
 
     layer, attention = "transformer_encoder.layers.{}", "layers.{}.attention"
-    fused = tuple(f"{attention}.{name}.*" for name in ("query", "key", "value"))
     return KeyTable(
         [
             Key("encoder.embedding.weight", "embeddings.token.weight"),
@@ -119,7 +119,7 @@ def keys() -> KeyTable:
             Key("value_encoder.linear1.*", "embeddings.value.first.*"),
             Key("value_encoder.linear2.*", "embeddings.value.second.*"),
             Key("value_encoder.norm.*", "embeddings.value.norm.*"),
-            Key(f"{layer}.self_attn.in_proj_*", fused, Rows(), also=(f"{layer}.self_attn.Wqkv.*",)),
+            Key(f"{layer}.self_attn.in_proj_*", qkv(), Rows(), also=(f"{layer}.self_attn.Wqkv.*",)),
             Key(f"{layer}.self_attn.out_proj.*", f"{attention}.out.*"),
             Key(f"{layer}.linear1.*", "layers.{}.mlp.up.*"),
             Key(f"{layer}.linear2.*", "layers.{}.mlp.down.*"),
@@ -161,11 +161,7 @@ def load(folder: Path) -> ScgptModel:
     except KeyError as error:
         raise CheckpointError(f"{folder / 'args.json'} lacks the field {error}") from error
     top = max(int(preprocessor.tokenizer.token_ids.max()), 0)  # type: ignore[attr-defined]  # BinTokenizer
-    if top >= config.vocab_size:
-        raise CheckpointError(
-            f"{folder / 'vocab.json'} goes up to {top} but the model knows {config.vocab_size} tokens; "
-            "use the vocabulary of the same checkpoint"
-        )
+    check_rows(folder / "vocab.json", top, path, config.vocab_size)
     gene_query, classifier, rest = extra_heads(tensors, path)
     check_size(config, tensors, path)
     core = Transformer(config)

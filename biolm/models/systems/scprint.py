@@ -25,7 +25,7 @@ from biolm.batch import Tokens
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.performer_stack import check_choice
+from biolm.models.systems.cell_folders import choose
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
@@ -140,7 +140,7 @@ def _stored(folder: Path, size: str) -> tuple[Path, dict[str, Any], dict[str, An
         raise ConfigError(f"{folder} holds {', '.join(there)}: say which, as in 'FOLDER?size={there[0]}'")
     from biolm.core.checkpoint import read_torch
 
-    check_choice("size", size or there[0], tuple(there))
+    choose("size", size or there[0], tuple(there))
     path = folder / f"{size or there[0]}.ckpt"
     stored = read_torch(path, mapped=True)
     settings, tensors = stored.get("hyper_parameters"), stored.get("state_dict")
@@ -182,8 +182,8 @@ def load_tokenizer(
 def _preprocessor(
     settings: Mapping[str, Any], genes: int | str, keep: str, unexpressed: str
 ) -> CellPreprocessor:
-    check_choice("keep", keep, ("sample", "highest"))
-    check_choice("unexpressed", unexpressed, ("drawn", "none"))
+    choose("keep", keep, ("sample", "highest"))
+    choose("unexpressed", unexpressed, ("drawn", "none"))
     if not (str(genes).isdigit() and int(genes) > 0):
         raise ConfigError(f"genes must be a whole number above 0, not {genes}")
     names = [str(name) for name in settings["genes"]]

@@ -26,6 +26,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.safe_pickle import Record, read_pickle
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.systems.cell_folders import check_rows
 from biolm.models.systems.cell_network import CellNetwork
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -289,10 +290,6 @@ def load(folder: Path, *, heads: int | str = 1) -> ScTrans:
     network = read_network(path, int(heads))
     table = network.embedding["feature_embedding"]["word_embed"].weight  # type: ignore[index]
     top = int(preprocessor.tokenizer.token_ids.max())  # type: ignore[attr-defined]  # MeanScaled
-    if top >= len(table):
-        raise CheckpointError(
-            f"{folder / _GENES} numbers genes up to {top} but {path.name} has {len(table)} rows; take both "
-            "from one run"
-        )
+    check_rows(folder / _GENES, top, path, len(table))
     pools, width = ("encoding", "projection"), int(table.shape[1])
     return ScTrans(preprocessor, network, width=width, pools=pools, files=[path], rules={"heads": int(heads)})

@@ -33,9 +33,9 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.io.yaml_file import read_yaml
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped
+from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import choose
+from biolm.models.systems.cell_folders import check_rows, choose, whole_number
 from biolm.models.token_model import TokenCellModel
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -48,7 +48,6 @@ _WEIGHTS = "model.safetensors"
 _LONGEST = 2048  # tokens that the published commands read
 _UNREAD = ("expression_decoder.", "mvc_decoder.", "chem_encoder.")
 _LAYER = "transformer_encoder.layers.{}"
-_ATTENTION = tuple(f"layers.{{}}.attention.{name}.*" for name in ("query", "key", "value"))
 _KEYS = KeyTable(
     [
         Key("gene_encoder.embedding.weight", "embeddings.token.weight"),
@@ -56,7 +55,7 @@ _KEYS = KeyTable(
         Key("expression_encoder.linear1.*", "embeddings.first.*"),
         Key("expression_encoder.linear2.*", "embeddings.second.*"),
         Key("expression_encoder.norm.*", "embeddings.value_norm.*"),
-        Key(f"{_LAYER}.self_attn.Wqkv.*", _ATTENTION, Rows()),
+        Key(f"{_LAYER}.self_attn.Wqkv.*", qkv(), Rows()),
         Key(f"{_LAYER}.self_attn.out_proj.*", "layers.{}.attention.out.*"),
         Key(f"{_LAYER}.norm1.*", "layers.{}.attn_norm.*"),
         Key(f"{_LAYER}.norm2.*", "layers.{}.mlp_norm.*"),
@@ -117,14 +116,7 @@ class LeftBins:
                 tokens, bins = tokens[chosen], bins[chosen]
             ids.append(np.concatenate([[self.cls_id], tokens]))
             values.append(np.concatenate([[self.cls_value], bins]))
-        offsets = np.cumsum([0, *map(len, ids)])
-        flat = [np.concatenate(parts) if parts else np.zeros(0) for parts in (ids, values)]
-        return Tokens(
-            ids=flat[0].astype(np.int32),
-            offsets=offsets,
-            index=block.numbers,
-            values=flat[1].astype(np.float32),
-        )
+        return Tokens.joined(ids, block.numbers, values=values)
 
     def _binned(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
         row = torch.from_numpy(counts[self.unbinned :].copy())
@@ -197,8 +189,7 @@ def load_tokenizer(
     if "<cls>" not in vocab:
         raise CheckpointError(f"{folder / _GENES} lacks <cls>; give the vocabulary of the checkpoint")
     genes = [name for name in vocab if not name.startswith("<")]
-    if not (str(max_length).isdigit() and int(max_length) > 1):
-        raise ConfigError(f"max_length must be a whole number above 1, not {max_length}")
+    longest = whole_number("max_length", max_length, 2)
     # The drug's place among the first tokens is kept when the drug is left out, and a gene stands in it.
     unbinned = max(int(settings.get("keep_first_n_tokens", 1)) - 1, 0) if first == "published" else 0
     tokenizer = LeftBins(
@@ -208,7 +199,7 @@ def load_tokenizer(
         n_bins=int(settings.get("num_bins", 51)),
         right=bool(settings.get("right_binning", False)),
         unbinned=unbinned,
-        max_length=int(max_length),
+        max_length=longest,
     )
     return CellPreprocessor(
         name="tahoe",
@@ -279,11 +270,7 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
     except KeyError as error:
         raise CheckpointError(f"{folder / _MODEL} or {path.name} lacks {error}; fetch both again") from error
     top = int(preprocessor.tokenizer.token_ids.max(initial=0))  # type: ignore[attr-defined]  # LeftBins
-    if top >= config.vocab_size:
-        raise CheckpointError(
-            f"{folder / _GENES} goes up to {top} but the model knows {config.vocab_size} tokens; take "
-            "both from one release"
-        )
+    check_rows(folder / _GENES, top, path, config.vocab_size)
     check_size(config, tensors, path)
     core = Transformer(config)
     load_strict(core, _KEYS.theirs_to_ours(tensors, config, path), path)

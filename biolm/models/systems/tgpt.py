@@ -24,6 +24,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.models.preprocessor import CellPreprocessor
+from biolm.models.systems.cell_folders import check_rows, choose
 from biolm.vocab.gene_table import gene_table
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -79,9 +80,7 @@ class RankSentences:
             kept = (values > 0) & (tokens >= 0)
             order = np.argsort(-values[kept], kind="stable")[: self.genes]
             sentences.append(np.concatenate([[self.begin_id], tokens[kept][order], [self.end_id]]))
-        offsets = np.cumsum([0, *map(len, sentences)])
-        ids = np.concatenate(sentences) if sentences else np.zeros(0)
-        return Tokens(ids=ids.astype(np.int32), offsets=offsets, index=block.numbers)
+        return Tokens.joined(sentences, block.numbers)
 
 
 def underscored(name: str) -> str:
@@ -133,18 +132,13 @@ def load_tokenizer(folder: Path, *, unknown: str = "keep", genes: int = GENES) -
     ConfigError
         If ``unknown`` is neither, or the model has too few positions for so many genes.
     """
-    if unknown not in ("keep", "skip"):
-        raise ConfigError(f"unknown must be keep or skip, not {unknown!r}")
+    choose("unknown", unknown, ("keep", "skip"))
     weights, path = _parts(folder)
     config, vocab = read_json(weights / "config.json"), read_json(path)["model"]["vocab"]
     lacking = [token for token in (_BEGIN, _END, _UNKNOWN) if token not in vocab]
     if lacking:
         raise CheckpointError(f"{path} lacks {', '.join(lacking)}; give the tokeniser of a tGPT checkpoint")
-    size, top = int(config["vocab_size"]), max(vocab.values()) + 1
-    if top > size:
-        raise CheckpointError(
-            f"{path} has {top} tokens but the model knows {size}; use the tokeniser of the same checkpoint"
-        )
+    check_rows(path, max(vocab.values()), weights / "config.json", int(config["vocab_size"]))
     positions = int(config.get("n_positions", 1024))
     if not 1 <= int(genes) <= positions - 2:
         raise ConfigError(f"genes must lie between 1 and {positions - 2}, not {genes}")

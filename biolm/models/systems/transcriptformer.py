@@ -103,15 +103,9 @@ class CountTokens:
             genes, counted = example.ids[: self.length - 1], example.values[: self.length - 1]
             first = [self.assays + assay, self.start] if assay else [self.start]
             first = first if len(genes) else []
-            ids.append(np.concatenate([first, genes]).astype(np.int32))
+            ids.append(np.concatenate([first, genes]))
             values.append(np.concatenate([np.ones(len(first)), np.clip(counted, 0, self.clip)]))
-        offsets = np.cumsum([0, *map(len, ids)])
-        return Tokens(
-            ids=np.concatenate(ids),
-            offsets=offsets,
-            index=block.numbers,
-            values=np.concatenate(values).astype(np.float32),
-        )
+        return Tokens.joined(ids, block.numbers, values=values)
 
 
 class TranscriptFormer(CellNetwork):

@@ -36,7 +36,8 @@ from biolm.io.json_file import read_json
 from biolm.io.safe_pickle import read_pickle
 from biolm.models.model import EmbedOptions
 from biolm.models.preprocessor import CellPreprocessor
-from biolm.models.systems.cell_network import CellNetwork, choose
+from biolm.models.systems.cell_folders import check_rows, choose
+from biolm.models.systems.cell_network import CellNetwork
 from biolm.models.systems.uce_network import UceNetwork, read_network
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
@@ -96,9 +97,7 @@ class Sentences:
                 sentences.append(self._drawn_in_turn(number, dense[panel], match.target[panel], seed))
             else:
                 sentences.append(self._drawn_by_hash(number, counts[kept], own[kept], seed))
-        offsets = np.cumsum([0, *map(len, sentences)])
-        ids = np.fromiter((token for words in sentences for token in words), np.int32, int(offsets[-1]))
-        return Tokens(ids=ids, offsets=offsets, index=block.numbers)
+        return Tokens.joined(sentences, block.numbers)
 
     def _drawn_by_hash(
         self, number: int, counts: NDArray[Any], genes: NDArray[np.int32], seed: int
@@ -279,11 +278,7 @@ def _check_proteins(proteins: Path, sentences: Any, network: UceNetwork, path: P
     top = max(
         int(sentences.token_ids.max(initial=0)), sentences.offset + int(sentences.chromosome.max(initial=0))
     )
-    if top >= rows:
-        raise CheckpointError(
-            f"{_OFFSETS} numbers proteins and chromosomes up to {top} but {path.name} has {rows}; take both "
-            "from one release"
-        )
+    check_rows(Path(_OFFSETS), top, path, rows)
 
 
 def _chromosomes(path: Path, species: str) -> dict[str, tuple[int, int]]:
