@@ -52,7 +52,7 @@ def networks(seeds: int) -> None:
 def _network(vectors: np.ndarray, title: str, seed: int) -> None:
     names = np.arange(len(vectors)).astype(str)
     found = network(GeneVectors(names, names, vectors.astype(np.float32), {}), k=5, permutations=5, seed=seed)
-    print(f"{title}: {len(found):,} of {found.facts['edges_tested']:,} pairs of neighbours")
+    print(f"{title}: {len(found):,} of {found.provenance['edges_tested']:,} pairs of neighbours")
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ def score_deconvolution(path: Path) -> None:
         r = float(np.mean([np.corrcoef(fractions[:, n], truth[:, n])[0, 1] for n in range(len(names))]))
         print(f"{name}: RMSE {error:.4f}, mean r by type {r:.3f}", flush=True)
     topics = deconvolve(mixed, settings=DeconvolveSettings(topics=(4, 6, 9), iterations=120))
-    r = np.corrcoef(topics.fractions.T, truth.T)[: topics.facts["topics"], topics.facts["topics"] :]
+    r = np.corrcoef(topics.fractions.T, truth.T)[: topics.provenance["topics"], topics.provenance["topics"] :]
     rows, columns = linear_sum_assignment(-r)
-    print(topics.facts)
+    print(topics.provenance)
     print(
         "LDA topics matched to types:",
         {names[c]: round(float(r[t, c]), 2) for t, c in zip(rows, columns, strict=True)},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from biolm.tasks.annotate.annotator import Annotator
     from biolm.tasks.search.index import Index
 
-__all__ = ["annotate", "embed", "perturb", "search"]
+__all__ = ["annotate", "embed", "impute", "perturb", "search"]
 
 
 def embed(
@@ -174,7 +174,80 @@ def perturb(
     table = result.frame()
     table.index = table.index.astype(str)
     target.uns[key_added] = table
-    target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: result.facts}
+    target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: result.provenance}
+    return target if copy else None
+
+
+def impute(
+    adata: AnnData,
+    *,
+    model: str | Path | CellModel = "cellfactors",
+    genes: str | Path | Sequence[str] = "unmeasured",
+    key_added: str = "imputed",
+    layer: str | None = None,
+    copy: bool = False,
+    **options: Any,
+) -> AnnData | None:
+    """Impute genes that a gene panel does not measure, from those that it does.
+
+    Parameters
+    ----------
+    adata
+        Cells; their counts stay as they are.
+    model, genes, options
+        As for :func:`biolm.impute`, which returns the genes as a table of their own.
+    key_added
+        Name of the result.
+    layer
+        Layer to read, or ``raw``; ``X`` by default.
+    copy
+        Return a copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the copy. Sets these fields:
+
+    ``adata.obsm[key_added]``
+        Data frame ``(n_obs, m)`` of log(1 + counts in 10,000), a column a gene.
+    ``adata.uns[key_added]``
+        Data frame with a row a gene: its id, whether the file measures it, and how well it is told.
+    ``adata.obs[key_added + "_uncertainty"]``, ``adata.obs[key_added + "_empty"]``
+        Posterior variance of the factors of a cell, and cells without counts, where there are any.
+    ``adata.uns["biolm"][key_added]``
+        Model, checkpoint, parameters and gene match.
+
+    Raises
+    ------
+    OutputError
+        If a column or matrix of the name exists that biolm did not write, and ``overwrite`` is not set.
+
+    Examples
+    --------
+    >>> import scanpy as sc
+    >>> adata = sc.read_h5ad("data/cells/pbmc68k_reduced_counts_700.h5ad")[:50].copy()
+    >>> impute(adata, genes=["FOXP3", "CD40LG"])
+    >>> adata.obsm["imputed"].shape
+    (50, 2)
+    """
+    from biolm.io.anndata.columns import CellAdditions
+    from biolm.tasks.impute.run import impute as run
+
+    overwrite = options.pop("overwrite", False)
+    result = run(adata, model=model, genes=genes, layer=layer, **options)
+    # The names that biolm.impute gives, under the key that was asked for.
+    columns = {
+        name.replace("imputed", key_added, 1): values.to_numpy()
+        for name, values in result.obs.items()
+        if name in ("imputed_empty", "imputed_uncertainty")
+    }
+    table = {key_added: result.to_df()}
+    added = CellAdditions(columns, table, {key_added: result.uns["biolm"]["imputed"]})
+    added.check_free(
+        dict.fromkeys([*adata.obs, *adata.obsm]), adata.uns.get("biolm", {}), overwrite=overwrite
+    )
+    target = adata.copy() if copy else adata
+    added.attach(target)
+    target.uns[key_added] = result.var
     return target if copy else None
 
 

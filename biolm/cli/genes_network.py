@@ -97,5 +97,5 @@ def run(chosen: Arguments) -> None:
         chosen.output,
         f"{len(edges):,}",
         chosen.max_fdr,
-        f"{edges.facts['edges_tested']:,}",
+        f"{edges.provenance['edges_tested']:,}",
     )

@@ -94,6 +94,6 @@ def run(chosen: Arguments) -> None:
             "variants": len(scores),
             "scores": scores.names,
             "spearman": scores.correlations,
-            "biolm": scores.facts,
+            "biolm": scores.provenance,
         }
         print_json(summary)

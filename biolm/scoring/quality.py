@@ -213,6 +213,10 @@ def difference(
 ) -> tuple[float, float, float]:
     """A metric of ``first`` minus that of ``second`` on the same cells, with its paired bootstrap interval.
 
+    Both are measured on the same resampled cells, so what makes a sample easy for both drops out of the
+    difference (the paired bootstrap of Koehn 2004); the interval is of percentiles (Efron and Tibshirani
+    1993). Cells are resampled within their class, as in :func:`score_calls`.
+
     Parameters
     ----------
     first, second

@@ -76,7 +76,7 @@ def index(path: Path, *, kind: str) -> None:
 
 def search(path: Path) -> Any:
     found = load(path)
-    return found.search(np.eye(4, dtype=np.float32), 3), found.cells.names, found.facts
+    return found.search(np.eye(4, dtype=np.float32), 3), found.cells.names, found.metadata
 
 
 def shards(path: Path) -> None:

@@ -70,7 +70,7 @@ def write(
             summary=summary_text(evaluation),
             maps=maps,
             parts=page,
-            provenance=evaluation.facts,
+            provenance=evaluation.provenance,
             picture=picture,
         )
 
@@ -87,7 +87,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     }
     return {
         "embeddings": list(evaluation.embeddings),
-        "facts": dict(evaluation.facts),
+        "facts": dict(evaluation.provenance),
         "knn": [score.as_dict() for score in evaluation.knn],
         "linear": [score.as_dict() for score in evaluation.linear],
         "verdicts": {name: list(sentences) for name, sentences in evaluation.verdicts.items()},

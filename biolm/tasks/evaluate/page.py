@@ -40,7 +40,7 @@ LINEAR = "Linear probe on frozen vectors"
 
 def summary_text(evaluation: Evaluation) -> list[str]:
     """What the page says first."""
-    metadata = evaluation.facts
+    metadata = evaluation.provenance
     scored = f"{metadata['cells scored']:,} cells of {metadata['data']} with {metadata['types']} types"
     if metadata["cells scored"] < metadata["labelled cells"]:
         scored += f", drawn at random from {metadata['labelled cells']:,} labelled cells"
@@ -54,7 +54,7 @@ def summary_text(evaluation: Evaluation) -> list[str]:
 
 def parts(evaluation: Evaluation) -> list[Part]:
     """Tables and plots, in the order of the page."""
-    metadata = evaluation.facts
+    metadata = evaluation.provenance
     folds = f"{metadata['folds']} folds by {metadata['folds by']}; the interval is a bootstrap over cells."
     page: list[Part] = [
         _scores(KNN, f"15 nearest neighbours by angle. {folds}", evaluation, "knn"),

@@ -56,7 +56,7 @@ class Evaluation:
         Sentences about the embeddings and the best baseline, by probe.
     few_shot, label_share, reads, genes
         Curves of macro-F1, where they were taken.
-    facts
+    provenance
         How all of it was made: plain values.
     """
 
@@ -70,7 +70,7 @@ class Evaluation:
     label_share: LabelCurve | None = None
     reads: LabelCurve | None = None
     genes: LabelCurve | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -182,7 +182,7 @@ def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Eva
         label_share=label_share,
         reads=reads,
         genes=genes,
-        facts=_facts(data, settings, len(splits)),
+        provenance=_provenance(data, settings, len(splits)),
     )
     return evaluation, vectors
 
@@ -240,7 +240,7 @@ def _verdict(scores: Sequence[Score], data: EvaluationData) -> tuple[str, ...]:
     return tuple(against_best(score, baselines) for score in scores if score.name in data.vectors)
 
 
-def _facts(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict[str, Any]:
+def _provenance(data: EvaluationData, settings: EvaluateSettings, folds: int) -> dict[str, Any]:
     """How the scores were made; no date and no path."""
     record = data.table.uns.get("biolm", {})
     return {

@@ -80,12 +80,12 @@ class FactorNames:
         The table ``(r,)`` by name: ``factor`` (from 1), ``side``, ``signal`` over noise, ``genes`` (the
         largest weights first), ``term``, ``name``, ``count`` of the term's genes among those tested,
         ``expected``, ``p_value``, ``fdr``. A side without a term has one row, with an empty term.
-    facts
+    provenance
         Provenance.
     """
 
     columns: dict[str, NDArray[Any]]
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
     def write(self, target: str | Path, *, overwrite: bool = False) -> None:
         """Write a page (``.html``) or the table (``.tsv``, ``.csv`` or ``.parquet``).
@@ -106,7 +106,7 @@ class FactorNames:
         if path.suffix.lower() == ".html":
             self._page(path, overwrite=overwrite)
         else:
-            write_table(path, [self.columns], self.facts, schema=SCHEMA, overwrite=overwrite)
+            write_table(path, [self.columns], self.provenance, schema=SCHEMA, overwrite=overwrite)
 
     def _page(self, path: Path, *, overwrite: bool) -> None:
         sides: dict[tuple[int, str], list[int]] = {}
@@ -122,8 +122,8 @@ class FactorNames:
             lines.append((f"{factor} {side}", self.columns["genes"][rows[0]], "; ".join(terms) or "none"))
         named = sum(line[2] != "none" for line in lines)
         note = (
-            f"The {self.facts['top']} annotated genes of each side were tested for biological processes of "
-            "the Gene Ontology against genes of like mean expression; behind each term is its false "
+            f"The {self.provenance['top']} annotated genes of each side were tested for biological processes "
+            "of the Gene Ontology against genes of like mean expression; behind each term is its false "
             "discovery rate over all terms, factors and sides. A factor is a direction in which cells vary, "
             "not a process: many have no term."
         )
@@ -132,10 +132,10 @@ class FactorNames:
         )
         write_report(
             path,
-            title=f"Factors of {self.facts['model']}",
+            title=f"Factors of {self.provenance['model']}",
             summary=[f"{named} of {len(lines)} sides of factors have a term."],
             parts=[table],
-            provenance=self.facts,
+            provenance=self.provenance,
             overwrite=overwrite,
         )
 
@@ -203,7 +203,7 @@ def name_factors(model: str | Path | CellModel = "cellfactors", **options: Any) 
             rows.append((*head, *terms[at], count, expected, p_value, float(fdr[at])))
         if not kept:
             rows.append((*head, "", "", np.nan, np.nan, np.nan, np.nan))
-    return FactorNames(_columns(rows), _facts(reader, settings, len(terms), len(annotated)))
+    return FactorNames(_columns(rows), _provenance(reader, settings, len(terms), len(annotated)))
 
 
 def _terms(ids: list[str]) -> tuple[list[tuple[str, str]], Any]:
@@ -228,8 +228,8 @@ def _columns(rows: list[tuple[Any, ...]]) -> dict[str, NDArray[Any]]:
     return {name: np.array(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _facts(model: CellFactors, settings: NameSettings, terms: int, genes: int) -> dict[str, Any]:
-    facts: dict[str, Any] = plain(
+def _provenance(model: CellFactors, settings: NameSettings, terms: int, genes: int) -> dict[str, Any]:
+    provenance: dict[str, Any] = plain(
         {
             "model": model.name,
             "checkpoint": model.describe(),
@@ -241,4 +241,4 @@ def _facts(model: CellFactors, settings: NameSettings, terms: int, genes: int) -
             "annotations": "Gene Ontology 2022-07-01, biological process, direct annotations",
         }
     )
-    return facts
+    return provenance

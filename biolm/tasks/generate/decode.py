@@ -110,7 +110,7 @@ def _one_way(
                 name=f"{prompt.name}_{mark}{unit.copy + 1}",
                 sequence=text + prompt.letters if backward else prompt.letters + text,
                 prompt=prompt.name,
-                made=len(text),
+                generated=len(text),
                 # By a pass of its own: probabilities while sampling are those after temperature and top-k.
                 log_probabilities=continuation_scores(reader.core, chosen[result.index], result.ids),
                 end="terminator" if result.reason == "stop" else "length",

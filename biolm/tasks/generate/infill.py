@@ -84,7 +84,7 @@ def fill_in(
                     name=f"{prompt.name}_{unit.copy + 1}",
                     sequence=_overlaid(reader, prompt, done),
                     prompt=prompt.name,
-                    made=len(template.places),
+                    generated=len(template.places),
                     # Each place masked once with all others filled: a pseudo-log-likelihood (Salazar et al.
                     # 2020).
                     log_probabilities=np.array(place_scores(reader.core, done, mask=mask)),

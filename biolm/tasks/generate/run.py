@@ -119,7 +119,7 @@ def generate(
     check_needs(settings, reference=reference, prompts=prompts)
     work = _Work.of(model, prompts, settings)
     known = None if reference is None else _reference(reference, work.protein)
-    return _looked_up(_marked(work.made(work.units)), known, settings)
+    return _looked_up(_marked(work.generated(work.units)), known, settings)
 
 
 def generate_file(
@@ -156,7 +156,7 @@ def generate_file(
     options = {name: getattr(settings, name) for name in names if name not in _RUN}
 
     def compute(units: Sequence[Unit]) -> dict[str, NDArray[Any]]:
-        sequences = work.made(units)
+        sequences = work.generated(units)
         # Kept for the summary of a shard, which has no finish.
         generated.extend(sequences)
         return _arrays(sequences)
@@ -277,7 +277,7 @@ class _Work:
         for number in range(first, last):
             yield units[number * step : (number + 1) * step]
 
-    def made(self, units: Sequence[Unit]) -> list[GeneratedSequence]:
+    def generated(self, units: Sequence[Unit]) -> list[GeneratedSequence]:
         """The sequences of some units."""
         from biolm.tasks.generate.decode import write_on
         from biolm.tasks.generate.infill import fill_in
@@ -291,7 +291,7 @@ def _arrays(generated: Sequence[GeneratedSequence]) -> dict[str, NDArray[Any]]:
     scores = [each.log_probabilities for each in generated]
     return {
         **texts,
-        "made": np.array([each.made for each in generated], np.int64),
+        "made": np.array([each.generated for each in generated], np.int64),
         "counts": np.array([len(each) for each in scores], np.int64),
         "scores": np.concatenate([np.zeros(0), *scores]),
     }
@@ -305,7 +305,7 @@ def _sequences(parts: Parts) -> list[GeneratedSequence]:
             texts: dict[str, Any] = {name: str(part[name][row]) for name in _TEXTS}
             scores = part["scores"][end - int(part["counts"][row]) : end]
             sequences.append(
-                GeneratedSequence(**texts, made=int(part["made"][row]), log_probabilities=scores)
+                GeneratedSequence(**texts, generated=int(part["made"][row]), log_probabilities=scores)
             )
     return sequences
 

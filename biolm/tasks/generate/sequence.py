@@ -49,7 +49,7 @@ class GeneratedSequence:
         Letters.
     prompt
         Name of the prompt.
-    made
+    generated
         Letters that the model wrote.
     log_probabilities
         ``(k,)`` natural log-probability of each token that it wrote, in the order it wrote them, a terminator
@@ -69,7 +69,7 @@ class GeneratedSequence:
     name: str
     sequence: str
     prompt: str
-    made: int
+    generated: int
     log_probabilities: NDArray[np.float64]
     end: str
     direction: str = "forward"
@@ -85,7 +85,7 @@ class GeneratedSequence:
     @property
     def per_residue(self) -> float:
         """Log-likelihood by letter that the model wrote; NaN where it wrote none."""
-        return self.log_likelihood / self.made if self.made else float("nan")
+        return self.log_likelihood / self.generated if self.generated else float("nan")
 
     def description(self, near: float = 0.9) -> str:
         """The words of the header after the name; ``near`` is the identity from which on it is a copy."""
@@ -93,7 +93,7 @@ class GeneratedSequence:
             "log_likelihood": f"{self.log_likelihood:.4f}",
             "per_residue": f"{self.per_residue:.4f}",
             "length": len(self.sequence),
-            "made": self.made,
+            "made": self.generated,
             "end": self.end,
         }
         if self.direction != "forward":

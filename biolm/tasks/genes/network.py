@@ -40,12 +40,12 @@ class GeneNetwork:
     columns
         ``gene``, ``neighbour`` (names), ``id``, ``neighbour_id``, ``cosine`` or ``attention``, ``p_value``,
         ``fdr`` and, with groups, ``group``; ``(e,)`` each.
-    facts
+    provenance
         Provenance.
     """
 
     columns: dict[str, NDArray[Any]]
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.columns["p_value"])
@@ -112,18 +112,24 @@ def network(
         part |= {"id": genes.ids[rows[first]], "neighbour_id": genes.ids[rows[second]]}
         parts.append(part | {"cosine": near, "p_value": p_values, "fdr": rates})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    metadata = {**genes.facts, "k": k, "permutations": permutations, "centred": centre, "network_seed": seed}
+    metadata = {
+        **genes.provenance,
+        "k": k,
+        "permutations": permutations,
+        "centred": centre,
+        "network_seed": seed,
+    }
     return passing(columns, metadata, max_fdr)
 
 
-def passing(columns: dict[str, NDArray[Any]], facts: dict[str, Any], max_fdr: float) -> GeneNetwork:
+def passing(columns: dict[str, NDArray[Any]], provenance: dict[str, Any], max_fdr: float) -> GeneNetwork:
     """The network of the edges up to a false discovery rate; says so where none is left.
 
     Parameters
     ----------
     columns
         Of the edges.
-    facts
+    provenance
         Of the network.
     max_fdr
         Largest false discovery rate.
@@ -131,8 +137,8 @@ def passing(columns: dict[str, NDArray[Any]], facts: dict[str, Any], max_fdr: fl
     kept = columns["fdr"] <= max_fdr
     if not kept.any():
         log.warning("no edge has an FDR up to %g; more permutations allow smaller p values", max_fdr)
-    facts = facts | {"max_fdr": max_fdr, "edges_tested": len(kept)}
-    return GeneNetwork({name: values[kept] for name, values in columns.items()}, facts)
+    provenance = provenance | {"max_fdr": max_fdr, "edges_tested": len(kept)}
+    return GeneNetwork({name: values[kept] for name, values in columns.items()}, provenance)
 
 
 def check_rate(max_fdr: float) -> None:
@@ -159,7 +165,7 @@ def write_network(edges: GeneNetwork, target: Path, *, overwrite: bool = False) 
     overwrite
         Whether it may be replaced.
     """
-    write_table(target, [edges.columns], edges.facts, schema=SCHEMA, overwrite=overwrite)
+    write_table(target, [edges.columns], edges.provenance, schema=SCHEMA, overwrite=overwrite)
 
 
 def _edges(

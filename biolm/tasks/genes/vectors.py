@@ -62,7 +62,7 @@ class GeneVectors:
         ``(r,)`` how the file calls them; the ids without a file.
     vectors
         ``(r, d)`` float32.
-    facts
+    provenance
         Provenance.
     cells
         ``(r,)`` cells that a mean was taken over; None for static vectors.
@@ -73,7 +73,7 @@ class GeneVectors:
     ids: NDArray[np.str_]
     names: NDArray[np.str_]
     vectors: NDArray[np.float32]
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
     cells: NDArray[np.int64] | None = None
     groups: NDArray[np.str_] | None = None
 
@@ -99,7 +99,7 @@ class GeneVectors:
         )
         obs = pd.DataFrame(self.columns(), index=pd.Index(index))
         axes = pd.DataFrame(index=[str(axis) for axis in range(self.vectors.shape[1])])
-        return anndata.AnnData(self.vectors, obs=obs, var=axes, uns={"biolm": {"genes": self.facts}})
+        return anndata.AnnData(self.vectors, obs=obs, var=axes, uns={"biolm": {"genes": self.provenance}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +228,7 @@ def contextual(
         ids=np.array(reader.vocabulary.genes)[rows[gene]],
         names=names[gene],
         vectors=(sums.totals[kept] / sums.counts[kept, None]).astype(np.float32),
-        facts=plain(metadata),
+        provenance=plain(metadata),
         cells=sums.counts[kept],
         groups=None if group is None else titles[place],
     )
@@ -334,7 +334,7 @@ def write_vectors(vectors: GeneVectors, target: Path, *, overwrite: bool = False
         return
     table_format(target)
     axes = {f"v{axis}": vectors.vectors[:, axis] for axis in range(vectors.vectors.shape[1])}
-    write_table(target, [vectors.columns() | axes], vectors.facts, schema=SCHEMA, overwrite=overwrite)
+    write_table(target, [vectors.columns() | axes], vectors.provenance, schema=SCHEMA, overwrite=overwrite)
 
 
 def _table(model: CellModel) -> NDArray[np.float32]:

@@ -74,7 +74,7 @@ def perturb_file(
 
         def finish(parts: Parts, temporary: Path) -> None:
             results.append(plan.table(gathered(parts)))
-            write_table(temporary, [results[0].columns], results[0].facts, schema=SCHEMA)
+            write_table(temporary, [results[0].columns], results[0].provenance, schema=SCHEMA)
 
         options = {name: value for name, value in asdict(settings).items() if name not in _RUN}
         genes = str(wanted.genes) if isinstance(wanted.genes, Path) else wanted.genes
@@ -85,7 +85,7 @@ def perturb_file(
                 "model": plan.job.facts,
                 "options": options,
                 "edits": plain([plan.known.title(edit) + " " + edit.kind for edit in plan.edits]),
-                "provenance": plan.facts,
+                "provenance": plan.provenance,
             },
             facts={
                 "input": made_from(data),
@@ -128,5 +128,7 @@ def merge_perturbations(merging: Merging) -> int:
                 f"the model {metadata['model']} changed since the shards were made; make them again"
             )
         result = plan.table(gathered(merging.parts))
-        merging.write(lambda temporary: write_table(temporary, [result.columns], result.facts, schema=SCHEMA))
+        merging.write(
+            lambda temporary: write_table(temporary, [result.columns], result.provenance, schema=SCHEMA)
+        )
     return len(plan.rows)

@@ -58,14 +58,14 @@ class Perturbation:
         ``(n,)`` row numbers of the perturbed cells.
     shifts
         Every cell and edit, ``(n, e)`` in the order of the table.
-    facts
+    provenance
         Provenance.
     """
 
     columns: dict[str, NDArray[Any]]
     cells: NDArray[np.int64]
     shifts: Shifts
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
     def frame(self) -> pd.DataFrame:
         """The table as a data frame."""
@@ -266,9 +266,9 @@ class Plan:
         return _table(shifts, *given, least=least)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """How shifts are measured."""
-        return _facts(self.job, self.settings, len(self.rows), len(self.edits))
+        return _provenance(self.job, self.settings, len(self.rows), len(self.edits))
 
 
 def _listed(genes: str | Path | Sequence[str]) -> tuple[list[str], bool]:
@@ -329,10 +329,10 @@ def _table(
     else:
         columns["p_value"] = goal_p(taken.moved, goal.cells, goal.goals, seed=settings.seed)
     columns["fdr"] = adjusted(columns["p_value"])
-    return Perturbation(columns, rows, taken, _facts(job, settings, len(rows), len(edits)))
+    return Perturbation(columns, rows, taken, _provenance(job, settings, len(rows), len(edits)))
 
 
-def _facts(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int) -> dict[str, Any]:
+def _provenance(job: CellEmbedding, settings: PerturbSettings, cells: int, edits: int) -> dict[str, Any]:
     names = (
         "combine",
         "how",

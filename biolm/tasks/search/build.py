@@ -155,10 +155,10 @@ def build(
         # The first file decides for all: an index holds vectors of one precision.
         first = settled(jobs[0], resume=target if chosen.resume else None)
         jobs = [job.with_settings(first.settings, first.choice) for job in jobs]
-        metadata = _facts(jobs, chosen, _spoken(model))
+        metadata = _metadata(jobs, chosen, _spoken(model))
         if target is None:
             parts = [part for job in jobs for part in job.vectors()]
-            return make_index(np.concatenate(parts), cells, chosen, facts=metadata, batches=batches)
+            return make_index(np.concatenate(parts), cells, chosen, metadata=metadata, batches=batches)
         return _build_folder(target, jobs, cells, batches, chosen, metadata)
 
 
@@ -167,7 +167,7 @@ def make_index(
     cells: CellTable,
     settings: IndexSettings,
     *,
-    facts: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
     batches: NDArray[np.int64] | None = None,
     store: NDArray[np.float32] | None = None,
 ) -> Index:
@@ -181,7 +181,7 @@ def make_index(
         Who they are, ``(n,)``.
     settings
         Metric and kind.
-    facts
+    metadata
         More for ``index.json``.
     batches
         ``(n,)`` codes, for :func:`~biolm.tasks.search.calibrate.calibrate`.
@@ -226,7 +226,7 @@ def make_index(
         graph = make_graph(table, settings.index, seed=settings.seed, threads=settings.threads)
         about["recall"] = _recall(table, settings)
         log.info("recall of the %d nearest, on cells left out of the index: %.3f", _RECALL_K, about["recall"])
-    return Index(table, cells.take(chosen), calibration, {**about, **(facts or {})}, graph)
+    return Index(table, cells.take(chosen), calibration, {**about, **(metadata or {})}, graph)
 
 
 def _recall(vectors: NDArray[np.float32], settings: IndexSettings) -> float:
@@ -276,7 +276,7 @@ def _build_folder(
     def finish(parts: Parts, folder: Path) -> None:
         store = np.memmap(parts.folder / "kept.f32", np.float32, mode="w+", shape=shape)
         vectors = parts.joined("vectors")
-        index = make_index(vectors, cells, settings, facts=metadata, batches=batches, store=store)
+        index = make_index(vectors, cells, settings, metadata=metadata, batches=batches, store=store)
         folder.mkdir()
         save(index, folder)
 
@@ -338,7 +338,7 @@ def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
     return np.where(values == "nan", "", values)
 
 
-def _facts(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> dict[str, Any]:
+def _metadata(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> dict[str, Any]:
     """What an index says about its making; no date."""
     chosen = jobs[0].settings
     return {

@@ -67,7 +67,7 @@ class Index:
         Who they are.
     calibration
         Leave-one-out distances.
-    facts
+    metadata
         Metric, kind, model, provenance: what ``index.json`` holds.
     graph
         The faiss index of an approximate one.
@@ -76,24 +76,24 @@ class Index:
     vectors: NDArray[np.float32]
     cells: CellTable
     calibration: Calibration
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     graph: Any = None
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def __repr__(self) -> str:
-        return f"Index({len(self):,} cells, model={self.facts.get('model')!r}, metric={self.metric!r})"
+        return f"Index({len(self):,} cells, model={self.metadata.get('model')!r}, metric={self.metric!r})"
 
     @property
     def metric(self) -> str:
         """``cosine`` or ``euclidean``."""
-        return str(self.facts["metric"])
+        return str(self.metadata["metric"])
 
     @property
     def label(self) -> str | None:
         """Name of the column of labels."""
-        return self.facts.get("label")
+        return self.metadata.get("label")
 
     def _check(self) -> None:
         """A mapped file may have become shorter since."""
@@ -184,7 +184,7 @@ def save(index: Index, folder: Path) -> None:
         write_graph(index.graph, folder / "graph.faiss")
     # After all other files, so that a folder without index.json is no index.
     files = [path.name for path in folder.iterdir() if path.name != "index.json"]
-    metadata = sealed({"schema": SCHEMA, **index.facts, "digests": digests_of(folder, files)})
+    metadata = sealed({"schema": SCHEMA, **index.metadata, "digests": digests_of(folder, files)})
     text = json.dumps(metadata, indent=1, sort_keys=True)
     (folder / "index.json").write_text(text + "\n", encoding="utf-8")
 

@@ -28,7 +28,7 @@ from biolm.tasks.search.index import Index, load
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Neighbours", "QuerySettings", "check_model", "query", "query_facts", "reader", "transfer"]
+__all__ = ["Neighbours", "QuerySettings", "check_model", "query", "query_provenance", "reader", "transfer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Neighbours:
     confidence
         ``(q,)`` fraction of all neighbours that have it, those without a label included; not a calibrated
         probability.
-    facts
+    provenance
         Provenance.
     """
 
@@ -69,7 +69,7 @@ class Neighbours:
     outside: NDArray[np.bool_]
     labels: Coded | None
     confidence: NDArray[np.float64] | None
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
     def additions(self, key: str, label: str | None) -> CellAdditions:
         """Columns ``KEY_distance``, ``KEY_out_of_reference``, ``KEY_LABEL`` and its confidence.
@@ -92,7 +92,7 @@ class Neighbours:
             f"{key}_neighbours": self.rows,
             f"{key}_distances": self.distances.astype(np.float32),
         }
-        return CellAdditions(columns=columns, matrices=added, records={key: self.facts})
+        return CellAdditions(columns=columns, matrices=added, records={key: self.provenance})
 
 
 def query(
@@ -163,7 +163,9 @@ def query(
             parts = [opened.search(part, k) for part in job.vectors()]
             rows = np.concatenate([part[0] for part in parts])
             distances = np.concatenate([part[1] for part in parts])
-            return transfer(opened, rows, distances, inside=inside, facts=query_facts(opened, job, k, inside))
+            return transfer(
+                opened, rows, distances, inside=inside, provenance=query_provenance(opened, job, k, inside)
+            )
     from biolm.tasks.search.query_file import Asked, query_file
 
     return query_file(data, opened, Path(output), settings, Asked(index, model, k, inside, key))
@@ -175,7 +177,7 @@ def transfer(
     distances: NDArray[np.float64],
     *,
     inside: float = 0.99,
-    facts: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
 ) -> Neighbours:
     """Labels and the out-of-reference flag from neighbours found by :meth:`Index.search`.
 
@@ -191,7 +193,7 @@ def transfer(
         ``(q, k)``.
     inside
         As for :func:`biolm.search.query`.
-    facts
+    provenance
         Provenance.
     """
     k = rows.shape[1]
@@ -199,7 +201,7 @@ def transfer(
     limit = index.calibration.threshold(k, inside)
     # Written so that NaN, a cell without neighbours, is outside.
     outside = ~(distance <= limit)
-    about = {**(facts or {}), "threshold": limit}
+    about = {**(provenance or {}), "threshold": limit}
     labels, confidence = None, None
     if index.cells.labels is not None:
         categories, codes = np.unique(index.cells.labels, return_inverse=True)
@@ -223,7 +225,7 @@ def transfer(
 
 def _settings(index: Index, layer: str | None, options: dict[str, Any]) -> QuerySettings:
     """Settings of the query: pooled as the reference was."""
-    about = index.facts.get("model", {})
+    about = index.metadata.get("model", {})
     given: dict[str, Any] = {
         "pool": about.get("pool") or None,
         "hidden_state": about.get("hidden_state"),
@@ -254,12 +256,12 @@ def reader(index: Index, model: str | Path | CellModel | None) -> CellModel:
         If the index was built by a model of another name.
     """
     if model is None:
-        model = index.facts.get("model", {}).get("source") or None
+        model = index.metadata.get("model", {}).get("source") or None
     if model is None:
         raise ConfigError("the index does not say how to load its model; name it (`model`)")
     named = loaded(model)
     # Before the options of the index are asked of a model that need not have them.
-    if named.name != index.facts.get("model", {}).get("name", named.name):
+    if named.name != index.metadata.get("model", {}).get("name", named.name):
         raise _another_model(index, named)
     return named
 
@@ -274,29 +276,29 @@ def check_model(index: Index, job: CellEmbedding) -> None:
     job
         The cells and the model.
     """
-    model_facts = index.facts.get("model", {})
-    if model_facts.get("checkpoint") != job.facts:
+    recorded = index.metadata.get("model", {})
+    if recorded.get("checkpoint") != job.facts:
         raise _another_model(index, job.model)
-    if model_facts.get("match", "resolve") != job.settings.match:
+    if recorded.get("match", "resolve") != job.settings.match:
         raise InputError(
-            f"the index was built with `match={model_facts.get('match', 'resolve')}`; query with the same"
+            f"the index was built with `match={recorded.get('match', 'resolve')}`; query with the same"
         )
     pool = job.settings.pool or (job.model.pools[0] if job.model.pools else "")
-    if (model_facts.get("pool"), model_facts.get("hidden_state")) != (pool, job.settings.hidden_state):
+    if (recorded.get("pool"), recorded.get("hidden_state")) != (pool, job.settings.hidden_state):
         raise InputError(
-            f"the index was built with pool '{model_facts.get('pool')}' and hidden state "
-            f"{model_facts.get('hidden_state')}; query with the same"
+            f"the index was built with pool '{recorded.get('pool')}' and hidden state "
+            f"{recorded.get('hidden_state')}; query with the same"
         )
 
 
 def _another_model(index: Index, model: CellModel) -> InputError:
     return InputError(
-        f"the index was built by another model ({index.facts['model'].get('name')}, not {model.name}, or "
+        f"the index was built by another model ({index.metadata['model'].get('name')}, not {model.name}, or "
         "another checkpoint of it); query with the model of the index or build the index again"
     )
 
 
-def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
+def query_provenance(index: Index, job: CellEmbedding, k: int, inside: float) -> dict[str, Any]:
     """How neighbours were found: the index, the model, ``k``.
 
     Parameters
@@ -318,7 +320,7 @@ def query_facts(index: Index, job: CellEmbedding, k: int, inside: float) -> dict
             "genes": job.match.report.as_dict(),
             "matrix": job.source.matrix,
             "index": {
-                name: index.facts.get(name) for name in ("cells", "metric", "index", "recall", "label")
+                name: index.metadata.get(name) for name in ("cells", "metric", "index", "recall", "label")
             },
             "k": k,
             "inside": inside,

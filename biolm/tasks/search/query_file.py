@@ -33,7 +33,7 @@ from biolm.tasks.search.query import (
     Neighbours,
     QuerySettings,
     check_model,
-    query_facts,
+    query_provenance,
     reader,
     transfer,
 )
@@ -95,7 +95,7 @@ def query_file(
         check_model(index, job)
         _check_columns(source, target, index, asked.key, overwrite=settings.overwrite)
         job = settled(job, resume=target if settings.resume else None)
-        metadata = query_facts(index, job, asked.k, asked.inside)
+        metadata = query_provenance(index, job, asked.k, asked.inside)
 
         def compute(block: CellBlock) -> dict[str, NDArray[Any]]:
             rows, distances = index.search(job.compute(block)["vectors"], asked.k)
@@ -110,7 +110,7 @@ def query_file(
             kind=KIND,
             same={
                 **job.same(),
-                "index": plain(dict(index.facts)),
+                "index": plain(dict(index.metadata)),
                 "k": asked.k,
                 "inside": asked.inside,
                 "key": asked.key,
@@ -148,7 +148,7 @@ def merge_neighbours(merging: Merging) -> int:
     job, metadata, target = merging.job, merging.facts, merging.target
     _endings(target)
     index = load(metadata["index"])
-    if plain(dict(index.facts)) != job["index"]:
+    if plain(dict(index.metadata)) != job["index"]:
         raise InputError(f"the index {metadata['index']} changed since the shards were made; make them again")
     neighbours = _joined(index, merging.parts, job["inside"], job["provenance"])
     with cells_of_shards(merging, metadata["layer"] or "X") as source:
@@ -159,7 +159,7 @@ def merge_neighbours(merging: Merging) -> int:
 def _joined(index: Index, parts: Parts, inside: float, metadata: dict[str, Any]) -> Neighbours:
     arrays = list(parts)
     rows, distances = (np.concatenate([part[name] for part in arrays]) for name in ("rows", "distances"))
-    return transfer(index, rows, distances, inside=inside, facts=metadata)
+    return transfer(index, rows, distances, inside=inside, provenance=metadata)
 
 
 def _endings(target: Path) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def _write(
     """Write to the path ``made`` what goes to ``target``."""
     if target.suffix.lower().removeprefix(".") in TABLES:
         pieces = _pieces(neighbours, index, source.cell_names())
-        write_table(temporary, pieces, neighbours.facts, schema=SCHEMA)
+        write_table(temporary, pieces, neighbours.provenance, schema=SCHEMA)
         return
     write_store(source, temporary, format_of(target), neighbours.additions(key, index.label))
 

@@ -50,7 +50,7 @@ class Deconvolved:
         ``(c, g)`` expression of each, adding up to 1.
     genes
         ``(g,)``.
-    facts
+    provenance
         Method, residual or perplexity, convergence.
     """
 
@@ -58,7 +58,7 @@ class Deconvolved:
     fractions: NDArray[np.float64]
     profiles: NDArray[np.float64]
     genes: NDArray[np.str_]
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 def deconvolve(
@@ -105,10 +105,10 @@ def deconvolve(
         refuse_others(settings, ("label", "genes"), "is of topics and does nothing with `reference`")
         result = _by_reference(section, reference, settings)
     if output is not None:
-        record = {"names": result.names, **result.facts}
+        record = {"names": result.names, **result.provenance}
         write_addition(source, Path(output), {key: result.fractions}, {key: record}, overwrite=overwrite)
     if picture is not None:
-        if not result.facts.get("converged", True):
+        if not result.provenance.get("converged", True):
             raise InputError("LDA did not converge, so there is nothing to draw; allow more iterations")
         shown = {str(name): result.fractions[section.order][:, n] for n, name in enumerate(result.names[:6])}
         draw_values(Path(picture), section.xy, shown, overwrite=overwrite)
@@ -191,7 +191,7 @@ def _by_reference(section: Prepared, reference: Any, settings: DeconvolveSetting
         fractions=section.in_file_order(fractions),
         profiles=design,
         genes=genes[shared],
-        facts=metadata,
+        provenance=metadata,
     )
 
 
@@ -239,7 +239,7 @@ def _by_topics(section: Prepared, settings: DeconvolveSettings) -> Deconvolved:
         fractions=section.in_file_order(fractions),
         profiles=profiles,
         genes=section.genes[chosen],
-        facts=metadata,
+        provenance=metadata,
     )
 
 
@@ -282,8 +282,8 @@ def fit_topics(counts: Any, topics: int, settings: DeconvolveSettings) -> Any:
 def deconvolved_text(result: Deconvolved) -> str:
     """What was found, in a few lines."""
     mean = np.nanmean(result.fractions, 0)
-    lines = [f"{name}: {value}" for name, value in result.facts.items()]
+    lines = [f"{name}: {value}" for name, value in result.provenance.items()]
     lines += [f"{name}: mean fraction {value:.3f}" for name, value in zip(result.names, mean, strict=True)]
-    if not result.facts.get("converged", True):
+    if not result.provenance.get("converged", True):
         lines.insert(0, "LDA did NOT converge; allow more iterations (`iterations`) before reading it")
     return "\n".join(lines)

@@ -39,7 +39,7 @@ def arm_text(scores: ArmScores) -> str:
     return "\n".join(lines)
 
 
-def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[str, Any]) -> None:
+def write_training_report(folder: Path, scores: ArmScores | None, provenance: dict[str, Any]) -> None:
     """Write ``report.json``, and with scores ``scores.tsv`` and ``report.html``, into a folder.
 
     Parameters
@@ -48,10 +48,10 @@ def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[st
         That is there.
     scores
         Of all arms, where there are any.
-    facts
+    provenance
         Of the run.
     """
-    content = {"facts": facts, **({} if scores is None else scores.as_dict())}
+    content = {"facts": provenance, **({} if scores is None else scores.as_dict())}
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if scores is None:
         return
@@ -66,9 +66,9 @@ def write_training_report(folder: Path, scores: ArmScores | None, facts: dict[st
     write_report(
         folder / "report.html",
         title="Genes and tissue image",
-        summary=[scores.verdict(), _about(facts)],
+        summary=[scores.verdict(), _about(provenance)],
         parts=[_table(scores, raw=False), _table(scores, raw=True)],
-        provenance=plain(facts),
+        provenance=plain(provenance),
     )
 
 

@@ -41,13 +41,13 @@ class Trained:
         The final model, trained on all sections.
     scores
         All arms on what was held out; None where nothing was scored.
-    facts
+    provenance
         Split, sections, seeds, losses.
     """
 
     saved: SavedModel
     scores: ArmScores | None
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 def train(
@@ -104,7 +104,7 @@ def train(
         "fit": asdict(settings.fit),
         "last_losses": losses[-1] if losses else {},
     }
-    result = Trained(saved=saved, scores=scores, facts=metadata)
+    result = Trained(saved=saved, scores=scores, provenance=metadata)
     if target is not None:
         with replacing(target, overwrite=settings.overwrite) as folder:
             folder.mkdir()

@@ -85,7 +85,7 @@ def score_assay(
         names=names,
         whole=tuple(method for method in methods if method not in MARGINALS),
         seed=settings.seed,
-        facts=settings.facts(model, methods, **about, **_about(assay), **counted.facts()),
+        facts=settings.provenance(model, methods, **about, **_about(assay), **counted.facts()),
     )
     work = AssayWork(assay=assay, model=model, methods=methods, settings=settings)
     if output is None:
@@ -99,7 +99,7 @@ def score_assay(
 
     def finish(parts: Parts, temporary: Path) -> None:
         finished.append(layout.gathered(parts))
-        write_table(temporary, [finished[0].columns], finished[0].facts, schema=SCHEMA)
+        write_table(temporary, [finished[0].columns], finished[0].provenance, schema=SCHEMA)
 
     rows = Job(
         kind=KIND,
@@ -119,7 +119,9 @@ def score_assay(
         unit="steps",
     ).run(output, settings)
     if not finished:
-        return VariantScores(columns={"row": np.arange(rows)}, names=(), facts=layout.facts, output=output)
+        return VariantScores(
+            columns={"row": np.arange(rows)}, names=(), provenance=layout.facts, output=output
+        )
     return replace(finished[0], output=output)
 
 
@@ -132,7 +134,9 @@ def merge_assay(merging: Merging) -> int:
     # JSON gives lists back for tuples.
     lists = {name: tuple(layout[name]) for name in ("columns", "whole")}
     scores = Layout(**{**layout, **lists}).gathered(merging.parts)
-    merging.write(lambda temporary: write_table(temporary, [scores.columns], scores.facts, schema=SCHEMA))
+    merging.write(
+        lambda temporary: write_table(temporary, [scores.columns], scores.provenance, schema=SCHEMA)
+    )
     return len(scores)
 
 

@@ -177,7 +177,7 @@ class Layout:
             columns=columns,
             names=tuple(self.names.values()),
             correlations=correlations,
-            facts=plain({**self.facts, "spearman": correlations}),
+            provenance=plain({**self.facts, "spearman": correlations}),
         )
 
     def _scores(self, method: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

@@ -149,7 +149,7 @@ def scan_intervals(
         variants = [each for pair in zip(intervals, bases, strict=True) for each in _changes(*pair)]
         if not variants:
             raise InputError(f"{path} holds no interval with a base to change; give a BED of such")
-        metadata = settings.facts(
+        metadata = settings.provenance(
             model,
             (method,),
             strands=settings.strands,
@@ -189,7 +189,7 @@ def scan_intervals(
         ]
         # One picture shows one interval; the table has all.
         draw_scan(grids[:1], picture, overwrite=settings.overwrite)
-    return VariantScores(columns=columns, names=(column,), facts=metadata, output=output)
+    return VariantScores(columns=columns, names=(column,), provenance=metadata, output=output)
 
 
 def draw_scan(scans: Sequence[Scan], output: str | Path, *, overwrite: bool = False) -> None:

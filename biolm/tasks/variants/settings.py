@@ -162,7 +162,7 @@ class VariantSettings(RunSettings):
         # In bases: k-mers and BPE read several a token, and special tokens take their room.
         return min(_WIDTH, (model.max_length - sum(model.preprocessor.special)) * model.tokenizer.stride)
 
-    def facts(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
+    def provenance(self, model: SequenceModel, methods: tuple[str, ...], **more: Any) -> dict[str, Any]:
         """How scores were made; no date and no path.
 
         Parameters
@@ -201,7 +201,7 @@ class VariantScores:
     correlations
         Rank correlation of each score with ``DMS_score``, where there is one; see
         :func:`~biolm.tasks.variants.baseline.rank_correlation`.
-    facts
+    provenance
         How they were made.
     output
         The file, where one was written.
@@ -210,7 +210,7 @@ class VariantScores:
     columns: Mapping[str, NDArray[Any]]
     names: tuple[str, ...]
     correlations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     output: Path | None = None
 
     def __len__(self) -> int:

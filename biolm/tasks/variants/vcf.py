@@ -98,7 +98,7 @@ def write_vcf(
     target: Path,
     scores: NDArray[np.floating[Any]],
     names: Sequence[str],
-    facts: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     key: str,
 ) -> None:
     """Write the lines of a VCF with scores in INFO; header lines are added before ``#CHROM``.
@@ -114,7 +114,7 @@ def write_vcf(
         none.
     names
         ``k`` names of :data:`DESCRIPTIONS`.
-    facts
+    provenance
         Provenance, for a header line.
     key
         Begins the names of the fields.
@@ -126,7 +126,7 @@ def write_vcf(
             if line.endswith(b"\n"):
                 ending = "\r\n" if line.endswith(b"\r\n") else "\n"
             if line.startswith(b"#CHROM"):
-                write(_header(names, facts, key, ending))
+                write(_header(names, provenance, key, ending))
             count = 0
             if line.strip() and not line.startswith(b"#"):
                 count = sum(1 for _ in line_variants(line, number, str(source)))

@@ -91,7 +91,7 @@ def score_vcf(
         count = sum(1 for _ in looked)
         if sentence := tally.sentence():
             log.warning("windows round variants: %s", sentence)
-        metadata = settings.facts(
+        metadata = settings.provenance(
             model, methods, strands=settings.strands, average=settings.average, width=settings.width(model)
         )
         same = {
@@ -129,7 +129,7 @@ def score_vcf(
     return VariantScores(
         columns={"row": np.arange(rows), **columns},
         names=tuple(columns),
-        facts=same["provenance"],
+        provenance=same["provenance"],
         output=output,
     )
 
@@ -204,7 +204,7 @@ def _in_memory(
     _tell(scores, work.method, settings.width(work.model))
     prefix = settings.key.lower()
     scored = {f"{prefix}_{name.lower()}": scores[:, place] for place, name in enumerate(names)}
-    return VariantScores(columns=_columns(variants) | scored, names=tuple(scored), facts=metadata)
+    return VariantScores(columns=_columns(variants) | scored, names=tuple(scored), provenance=metadata)
 
 
 def _scores(parts: Parts, width: int) -> NDArray[np.float32]:

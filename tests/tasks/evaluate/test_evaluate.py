@@ -80,7 +80,7 @@ def test_noise_loses_to_every_real_baseline(found: Evaluation) -> None:
 
 
 def test_shuffled_labels_and_noise_score_at_chance(found: Evaluation) -> None:
-    types = found.facts["types"]
+    types = found.provenance["types"]
     for score in (*found.knn, *found.linear):
         if score.name in (SHUFFLED, "X_noise"):
             assert score.macro_f1 < 1 / types + 0.1, score.name
@@ -102,7 +102,7 @@ def test_curves_rise_with_labels_and_fall_with_damage(found: Evaluation) -> None
 
 def test_a_model_alone_is_embedded_and_judged(found: Evaluation) -> None:
     assert found.embeddings == ("X_noise", "X_genetext")
-    assert found.facts["X_genetext"]["model"] == "genetext"
+    assert found.provenance["X_genetext"]["model"] == "genetext"
     by_name = {score.name: score for score in found.knn}
     assert by_name["X_genetext"].low > by_name["X_noise"].high
 
@@ -161,7 +161,7 @@ def test_the_same_seed_gives_the_same_numbers(few: anndata.AnnData) -> None:
         for _ in range(2)
     )
     assert as_json(first) == as_json(second)
-    assert first.facts["cells scored"] <= 85 < first.facts["labelled cells"]
+    assert first.provenance["cells scored"] <= 85 < first.provenance["labelled cells"]
 
 
 def test_copies_of_cells_do_not_leak(blood: anndata.AnnData) -> None:
@@ -169,7 +169,7 @@ def test_copies_of_cells_do_not_leak(blood: anndata.AnnData) -> None:
     doubled = anndata.concat([blood, blood], index_unique="-")
     doubled.obsm["X_noise"] = np.tile(blood.obsm["X_noise"], (2, 1))
     result = biolm.evaluate(doubled, "X_noise", label="cell_type", folds=2, **QUICK)
-    assert result.facts["cells with the same counts as another"] == blood.n_obs
+    assert result.provenance["cells with the same counts as another"] == blood.n_obs
     floor = next(score.accuracy for score in result.knn if score.name == "majority class")
     assert next(score for score in result.knn if score.name == "X_noise").accuracy < floor + 0.08
 

@@ -67,7 +67,7 @@ def test_greedy_is_that_of_transformers(penalty: float, iglm: tuple[Path, Any]) 
         steps = [float(shares[place - 1, wanted[place]]) for place in range(len(ids), len(wanted))]
         np.testing.assert_allclose(found.log_probabilities, steps, atol=1e-5)
         assert found.log_likelihood == pytest.approx(sum(steps), abs=1e-4)
-        assert found.per_residue == pytest.approx(sum(steps) / found.made, abs=1e-5)
+        assert found.per_residue == pytest.approx(sum(steps) / found.generated, abs=1e-5)
 
 
 def test_the_same_draws_for_every_batch_size(dna: SequenceModel, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_a_terminator_ends_a_sequence(both_ways: SequenceModel) -> None:
     ended = [each for each in made if each.end == "terminator"]
     assert ended
     for each in made:
-        assert len(each.log_probabilities) == each.made + (each.end == "terminator")
-        assert len(each.sequence) == 1 + each.made <= 60
+        assert len(each.log_probabilities) == each.generated + (each.end == "terminator")
+        assert len(each.sequence) == 1 + each.generated <= 60
         assert each.end == "terminator" or len(each.sequence) == 60
 
 
@@ -242,7 +242,7 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(both_ways, tmp_p
     whole = job(tmp_path / "whole.fasta")
     parts = [job(tmp_path / f"s{n}", shard=f"{n}/3") for n in (1, 2, 3)]
     assert biolm.merge(parts[::-1], tmp_path / "made.fasta").read_bytes() == whole.read_bytes()
-    made, calls = run._Work.made, []
+    made, calls = run._Work.generated, []
 
     def dying(self, units):
         if len(calls) == 2:
@@ -250,8 +250,8 @@ def test_shards_merge_to_the_bytes_of_the_whole_and_jobs_resume(both_ways, tmp_p
         calls.append(units)
         return made(self, units)
 
-    monkeypatch.setattr(run._Work, "made", dying)
+    monkeypatch.setattr(run._Work, "generated", dying)
     with pytest.raises(KeyboardInterrupt):
         job(tmp_path / "part.fasta")
-    monkeypatch.setattr(run._Work, "made", made)
+    monkeypatch.setattr(run._Work, "generated", made)
     assert job(tmp_path / "part.fasta", resume=True).read_bytes() == whole.read_bytes()

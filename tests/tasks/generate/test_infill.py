@@ -27,7 +27,7 @@ def test_open_places_alone_change(encoder: SequenceModel) -> None:
         assert len(each.sequence) == len(TEMPLATE)
         for letter, asked in zip(each.sequence, TEMPLATE, strict=True):
             assert letter in RESIDUES if asked == "_" else letter == asked
-        assert (each.made, each.end) == (4, "template")
+        assert (each.generated, each.end) == (4, "template")
     assert len({each.sequence for each in made}) > 1
 
 

@@ -86,8 +86,8 @@ def test_copies_are_flagged_in_the_file(tmp_path: Path) -> None:
     model = in_memory("progen2")
     hot = {"number": 12, "max_length": 60, "temperature": 4.0, "seed": 2, "device": "cpu"}
     made = biolm.generate(model, "MKT", **hot)
-    place = int(np.argmax([each.made for each in made]))
-    assert made[place].made > 11
+    place = int(np.argmax([each.generated for each in made]))
+    assert made[place].generated > 11
     held = tmp_path / "train.fa"
     held.write_text(f">seen\n{made[place].sequence}\n>other\n{'WHWHC' * 9}\n")
     settings = GenerateSettings(**hot)

@@ -91,7 +91,7 @@ def test_attention_that_knows_no_names_has_uniform_p_values(monkeypatch: pytest.
         assert (found.columns["p_value"] <= level).mean() == pytest.approx(level, abs=0.03)
     assert (found.columns["fdr"] < 0.05).sum() == 0
     some = attention_network(make_cells(60), model=make_model(), k=2, **options)
-    assert (len(some), some.facts["edges_tested"]) == (0, 60)
+    assert (len(some), some.provenance["edges_tested"]) == (0, 60)
 
 
 def _genes(vectors: np.ndarray) -> GeneVectors:
@@ -141,7 +141,7 @@ def test_rates_are_over_all_pairs_whatever_edges_are_kept() -> None:
     kept = network(vectors, k=2)
     assert (kept.columns["fdr"] <= 0.05).all()
     assert len(kept) == (few.columns["fdr"] <= 0.05).sum() > 0
-    assert kept.facts["edges_tested"] == len(few)
+    assert kept.provenance["edges_tested"] == len(few)
 
 
 def test_what_is_refused(tmp_path: Path, shipped_cells: Path) -> None:

@@ -156,14 +156,14 @@ def test_approximate_indexes_report_their_recall(
 ) -> None:
     exact = build(blood, model=model)
     made = build(blood, model=model, output=tmp_path / kind, index=kind)
-    assert made.facts["recall"] > 0.9
+    assert made.metadata["recall"] > 0.9
     near, far = query(blood, exact, model=model), query(blood, made, model=model)
     shared = np.mean([len(set(a) & set(b)) for a, b in zip(near.rows, far.rows, strict=True)]) / 10
     assert shared > 0.9
     same = near.rows == far.rows
     np.testing.assert_allclose(near.distances[same], far.distances[same], atol=1e-12)
     again = build(blood, model=model, output=tmp_path / "again", index=kind)
-    assert again.facts == made.facts
+    assert again.metadata == made.metadata
     assert (tmp_path / kind / "graph.faiss").read_bytes() == (tmp_path / "again" / "graph.faiss").read_bytes()
 
 

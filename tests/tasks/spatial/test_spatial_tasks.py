@@ -229,14 +229,14 @@ def test_trap_11_topics_come_from_counts_and_say_whether_they_converged(tmp_path
     _, spots, truth = mixed()
     settings = DeconvolveSettings(topics=(2, 3, 6), genes=120)
     found = deconvolve(spots, settings=settings)
-    assert found.facts["converged"]
-    assert found.facts["topics"] == 3
-    assert set(found.facts["held_out_perplexity"]) == {"2", "3", "6"}
+    assert found.provenance["converged"]
+    assert found.provenance["topics"] == 3
+    assert set(found.provenance["held_out_perplexity"]) == {"2", "3", "6"}
     matched = np.corrcoef(found.fractions.T, truth.T)[:3, 3:].max(1)
     assert matched.min() > 0.9
     np.testing.assert_allclose(found.fractions.sum(1), 1, rtol=1e-6)
     short = DeconvolveSettings(topics=(3,), genes=120, iterations=2)
-    assert not deconvolve(spots, settings=short).facts["converged"]
+    assert not deconvolve(spots, settings=short).provenance["converged"]
     with pytest.raises(InputError, match="did not converge, so there is nothing to draw"):
         deconvolve(spots, settings=short, picture=tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()

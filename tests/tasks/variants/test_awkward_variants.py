@@ -128,7 +128,7 @@ def test_a_final_stop_and_lower_case_change_nothing(awkward: Path, protein: Sequ
     ]
     values = [float(each.columns[each.names[0]][0]) for each in found]
     np.testing.assert_allclose(values, values[0], rtol=1e-6)
-    assert [each.facts["final_stops"] for each in found] == [0, 1, 0]
+    assert [each.provenance["final_stops"] for each in found] == [0, 1, 0]
     scan = biolm.score_variants(awkward / "v_wild_stop.fasta", model=protein, scan=True)
     assert len(scan) == 60 * 19
 
@@ -137,7 +137,7 @@ def test_letters_of_the_protein_follow_the_policy(awkward: Path, protein: Sequen
     wild = awkward / "w_unk.fasta"
     found = biolm.score_variants(["M1A", "A4G", "J5A"], model=protein, sequence=wild)
     assert np.isnan(found.columns[found.names[0]]).tolist() == [False, False, True]
-    assert found.facts["unknown_letters"] == {"*": 1, "J": 1}
+    assert found.provenance["unknown_letters"] == {"*": 1, "J": 1}
     for letters, sentence in (("error", "letter '\\*' at place 3"), ("skip", r"does not know \('\*', 'J'\)")):
         with pytest.raises(InputError, match=sentence):
             biolm.score_variants(["M1A"], model=protein, sequence=wild, letters=letters)
@@ -293,7 +293,7 @@ def test_letters_of_a_genome_follow_the_policy(tmp_path: Path, dna: SequenceMode
     for letters, without in (("unknown", [False, False]), ("skip", [False, True])):
         found = biolm.score_variants(path, model=dna, reference=genome, window=40, letters=letters)
         assert np.isnan(found.columns["biolm_llr"]).tolist() == without
-        assert found.facts["unknown_letters"] == {"R": 1}
+        assert found.provenance["unknown_letters"] == {"R": 1}
     with pytest.raises(InputError, match="letter 'R' at place"):
         biolm.score_variants(path, model=dna, reference=genome, window=40, letters="error")
 
