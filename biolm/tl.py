@@ -120,11 +120,10 @@ def search(
     from biolm.tasks.search.query import query
 
     opened = load(index) if isinstance(index, str | Path) else index
+    overwrite = options.pop("overwrite", False)
     neighbours = query(adata, opened, k=k, model=model, inside=inside, layer=layer, **options)
     additions = neighbours.additions(key_added, opened.label)
-    additions.check_free(
-        dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=options.get("overwrite", False)
-    )
+    additions.check_free(dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=overwrite)
     target = adata.copy() if copy else adata
     additions.attach(target)
     return target if copy else None
@@ -230,9 +229,11 @@ def impute(
     (50, 2)
     """
     from biolm.io.anndata.columns import CellAdditions
+    from biolm.tasks.embed import protect
     from biolm.tasks.impute.run import impute as run
 
     overwrite = options.pop("overwrite", False)
+    protect(adata, key_added, overwrite=overwrite)
     result = run(adata, model=model, genes=genes, layer=layer, **options)
     # The names that biolm.impute gives, under the key that was asked for.
     columns = {
@@ -241,10 +242,10 @@ def impute(
         if name in ("imputed_empty", "imputed_uncertainty")
     }
     table = {key_added: result.to_df()}
-    added = CellAdditions(columns, table, {key_added: result.uns["biolm"]["imputed"]})
-    added.check_free(
-        dict.fromkeys([*adata.obs, *adata.obsm]), adata.uns.get("biolm", {}), overwrite=overwrite
+    added = CellAdditions(
+        columns=columns, matrices=table, records={key_added: result.uns["biolm"]["imputed"]}
     )
+    added.check_free(dict.fromkeys(adata.obs), adata.uns.get("biolm", {}), overwrite=overwrite)
     target = adata.copy() if copy else adata
     added.attach(target)
     target.uns[key_added] = result.var

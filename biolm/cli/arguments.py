@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
@@ -25,7 +26,7 @@ from typer.core import TyperCommand
 
 from biolm.cli.last_word import SIGPIPE, reader_left
 from biolm.common_options import input_argument, model_option
-from biolm.errors import BiolmError, ConfigError
+from biolm.errors import BiolmError, ConfigError, InputError
 from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Common",
     "add",
     "annotation",
+    "check_gene_file",
     "offered",
     "part",
     "print_json",
@@ -166,6 +168,30 @@ def print_json(record: Any) -> None:
 def split_names(given: tuple[str, ...]) -> list[str]:
     """Names of an option that may be repeated, split at commas."""
     return [name for text in given for name in text.split(",") if name.strip()]
+
+
+def check_gene_file(given: str, words: tuple[str, ...], single: str) -> None:
+    """Refuse names of genes where a file of them is asked for.
+
+    Parameters
+    ----------
+    given
+        What was given.
+    words
+        What else may stand in the place of a file.
+    single
+        The options that take names.
+
+    Raises
+    ------
+    InputError
+        If it is neither a file nor one of the words.
+    """
+    if given not in words and not Path(given).is_file():
+        raise InputError(
+            f"{given}: no such file of gene names; give a file with one name a line, "
+            f"{' or '.join(words)}, or name genes by {single}"
+        )
 
 
 def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
+from biolm.cli.arguments import CELL_FILE, MODEL, Common, check_gene_file, split_names
 from biolm.common_options import output_option
 from biolm.errors import ConfigError
 from biolm.options import Option, chosen_options
@@ -42,6 +42,8 @@ def run(chosen: Arguments) -> None:
     genes: Any = split_names(chosen.gene) or chosen.genes
     if chosen.gene and chosen.genes != "unmeasured":
         raise ConfigError("`gene` names genes and `genes` a file of them; give one of the two")
+    if not chosen.gene:
+        check_gene_file(chosen.genes, ("unmeasured", "all"), "`gene`")
     impute(
         chosen.input,
         model=chosen.model,

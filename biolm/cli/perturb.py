@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
+from biolm.cli.arguments import CELL_FILE, MODEL, Common, check_gene_file, split_names
 from biolm.common_options import output_option
 from biolm.errors import ConfigError
 from biolm.models.catalogue import DEFAULT_MODEL
@@ -43,6 +43,8 @@ def run(chosen: Arguments) -> None:
 
     if chosen.all_genes and chosen.genes is not None:
         raise ConfigError("--genes names some genes and --all-genes takes all; give one of them")
+    if chosen.genes is not None:
+        check_gene_file(chosen.genes, ("all",), "`delete` or `overexpress`")
     result = perturb(
         chosen.input,
         model=chosen.model,

@@ -232,15 +232,20 @@ class RunSettings:
             if self.format is not None:
                 raise ConfigError("a shard has no `format`; choose it when the shards are merged")
 
-    def check_in_memory(self) -> None:
+    def check_in_memory(self, *, attaches: bool = False) -> None:
         """Refuse what only a job that writes a file can do.
+
+        Parameters
+        ----------
+        attaches
+            Whether the result goes into data of the user's, where ``overwrite`` means something.
 
         Raises
         ------
         ConfigError
-            If a shard, a format or resuming is asked for.
+            If a shard, a format, resuming or, without ``attaches``, overwriting is asked for.
         """
-        for word in ("resume", "shard", "format"):
+        for word in ("resume", "shard", "format", *(() if attaches else ("overwrite",))):
             if getattr(self, word):
                 raise ConfigError(f"`{word}` is for jobs that write a file; give an output")
 

@@ -100,6 +100,7 @@ def pack_maps(maps: Sequence[CellMap]) -> list[dict[str, Any]]:
     """
     for item in maps:
         _check(item)
+    # Packed for all cells first: what one cell takes decides how many fit.
     kept = [_columns(item) for item in maps]
     needed = [_bytes(item, columns) for item, columns in zip(maps, kept, strict=True)]
     fraction = min(1.0, ROOM / max(sum(needed), 1))
@@ -131,6 +132,7 @@ def _column(item: CellMap, name: str, column: NDArray[Any]) -> dict[str, Any] | 
     names = levels[known].tolist()
     if len(names) > _MOST_LEVELS:
         return None
+    # A byte a cell: the last code stands for a missing value.
     place = np.where(known, np.cumsum(known) - 1, _MOST_LEVELS).astype(np.uint8)
     return {"name": name, "levels": names, "slots": item.slots(names), "values": place[codes]}
 

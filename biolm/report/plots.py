@@ -92,6 +92,7 @@ class Confusion:
             f'<rect class="cell {kind}" x="{x:.0f}" y="{y:.0f}" width="{cell}" height="{cell}" '
             f'fill-opacity="{max(fraction, 0.02):.3f}" data-tip="{escape(tip)}"/>'
         )
+        # Numbers of two digits do not fit a smaller cell; the tip has them.
         if cell < 24:
             return box
         dark = " on" if fraction > 0.55 else ""
@@ -117,7 +118,7 @@ class CalibrationPlot:
         x, y = _scale(0, 1, "x"), _scale(0, 1, "y")
         calibration = self.calibration
         ends = f'x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"'
-        parts = [*_axes([0, 0.25, 0.5, 0.75, 1], x, "confidence", "share right")]
+        parts = [*_axes([0, 0.25, 0.5, 0.75, 1], x, "confidence", "fraction right")]
         parts.append(f'<line class="diagonal" {ends}/>')
         path = " ".join(
             f"{x(a)},{y(b)}" for a, b in zip(calibration.confidence, calibration.accuracy, strict=True)

@@ -142,6 +142,7 @@ def draw_labels(
     figure, grid = _panels(len(labels), 4.4, 3.8)
     for axes, (name, column) in zip(grid[0], labels.items(), strict=True):
         _ground(axes, places, None)
+        # Sorted, so that a kind has one colour in every panel.
         for number, kind in enumerate(sorted(set(column.tolist()))):
             chosen = column == kind
             axes.scatter(*places[chosen].T, s=_size(places), color=PALETTE[number % len(PALETTE)], label=kind)

@@ -33,7 +33,7 @@ class Calibration:
     Parameters
     ----------
     confidence, accuracy, cells
-        ``(b,)`` mean confidence, share right and number of cells of every bin that is not empty.
+        ``(b,)`` mean confidence, fraction right and number of cells of every bin that is not empty.
     ece
         Expected calibration error: mean gap between the two, weighted by cells (Guo et al. 2017, equation 3).
     """

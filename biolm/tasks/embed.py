@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from biolm.models.model import CellModel
     from biolm.models.sequence_model import SequenceModel
 
-__all__ = ["EmbedSummary", "embed", "embed_file", "merge_vectors"]
+__all__ = ["EmbedSummary", "embed", "embed_file", "merge_vectors", "protect"]
 
 KIND = "vectors"
 
@@ -107,7 +107,7 @@ def embed(
         if _is_table(data):
             raise ConfigError("output is for paths; write an AnnData with its own write_h5ad or write_zarr")
         return embed_file(data, output, model, settings).output
-    settings.check_in_memory()
+    settings.check_in_memory(attaches=True)
     modality = modality_of(data)
     refuse_unused(settings, modality.reads)
     reader = _reader(modality.reads, model, settings)
@@ -117,7 +117,7 @@ def embed(
         key = settings.key or f"X_{reader.name}"
         given = data if _is_table(data) else None
         if given is not None:
-            _protect(given, key, overwrite=settings.overwrite)
+            protect(given, key, overwrite=settings.overwrite)
         prepared = settled(prepared)
         ends = prepared.ends
         # One array from the start: joining blocks at the end would hold all vectors twice.
@@ -306,8 +306,23 @@ def _is_table(data: Any) -> TypeGuard[AnnData]:
     return hasattr(data, "obsm")
 
 
-def _protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
-    """Keep an embedding that biolm did not write."""
+def protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
+    """Keep a matrix that biolm did not write.
+
+    Parameters
+    ----------
+    adata
+        The user's table.
+    key
+        Name in ``obsm``.
+    overwrite
+        Whether it may be replaced all the same.
+
+    Raises
+    ------
+    OutputError
+        If there is one.
+    """
     if key in adata.obsm and key not in adata.uns.get("biolm", {}) and not overwrite:
         raise OutputError(
             f"obsm['{key}'] exists already and was not written by biolm; choose another key or set overwrite"

@@ -78,7 +78,7 @@ def predict(
     True
     """
     settings: PredictSettings = read_options(PredictSettings, {"key": key, **options}, "annotate predict")
-    settings.check_in_memory()
+    settings.check_in_memory(attaches=True)
     modality = modality_of(data)
     refuse_unused(settings, modality.reads)
     used = _opened(annotator, model, modality)

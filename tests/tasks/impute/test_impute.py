@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.main import app
-from biolm.errors import BiolmError, ConfigError, GeneMatchError, InputError
+from biolm.errors import BiolmError, ConfigError, GeneMatchError, InputError, OutputError
 from biolm.jobs import spool
 from biolm.models.systems.cellfactors import CellFactors, load, save
 from biolm.vocab.gene_table import gene_table
@@ -203,6 +203,32 @@ def test_a_fit_of_ones_own_imputes(model: CellFactors, tmp_path: Path) -> None:
     assert found.n_vars == 400
 
 
+def test_the_face_of_anndata_puts_imputed_genes_beside_the_counts(model: CellFactors) -> None:
+    cells = cells_of(ids_of(model, slice(0, 4000, 20)))
+    cells.X = csr_matrix(cells.X.multiply(np.arange(12)[:, None] != 4))
+    asked = ids_of(model, slice(5, 8))
+    alone = biolm.impute(cells, genes=asked)
+    copied = biolm.tl.impute(cells, genes=asked, key_added="more", copy=True)
+    assert list(cells.obsm) == []
+    assert biolm.tl.impute(cells, genes=asked) is None
+    for table, key in ((cells, "imputed"), (copied, "more")):
+        pd.testing.assert_frame_equal(table.obsm[key], alone.to_df())
+        pd.testing.assert_frame_equal(table.uns[key], alone.var)
+        assert table.obs[f"{key}_empty"].tolist() == [row == 4 for row in range(12)]
+        assert table.uns["biolm"][key] == alone.uns["biolm"]["imputed"]
+    # What biolm wrote may be replaced; what it did not write stays.
+    biolm.tl.impute(cells, genes=asked[:1])
+    assert cells.obsm["imputed"].shape == (12, 1)
+    cells.obsm["mine"], cells.obs["yours_uncertainty"] = np.zeros((12, 2)), 0.0
+    for key in ("mine", "yours"):
+        with pytest.raises(OutputError, match="not written by biolm"):
+            biolm.tl.impute(cells, genes=asked, key_added=key)
+    biolm.tl.impute(cells, genes=asked, key_added="mine", overwrite=True)
+    assert cells.obsm["mine"].shape == (12, 3)
+    with pytest.raises(ConfigError, match="`overwrite` is for jobs that write a file"):
+        biolm.impute(cells, genes=asked, overwrite=True)
+
+
 def refused(cells: anndata.AnnData, **given: object) -> str:
     with pytest.raises(BiolmError) as caught:
         biolm.impute(cells, **given)
@@ -268,6 +294,11 @@ def test_the_command_writes_and_reads_lists_of_genes(model: CellFactors, tmp_pat
     )
     assert ran.exit_code == 2
     assert "--gene names genes and --genes a file of them" in ran.output
+    for command, single in (("impute", "--gene"), ("perturb", "--delete or --overexpress")):
+        out = str(tmp_path / "x.tsv" if command == "perturb" else tmp_path / "x.npy")
+        ran = CliRunner().invoke(app, [command, str(path), "-o", out, "--genes", "CD3D,MS4A1"])
+        words = " ".join(ran.output.split())
+        assert (ran.exit_code, f"or name genes by {single}" in words) == (1, True), ran.output
 
 
 def test_memory_does_not_grow_with_the_cells(
