@@ -238,10 +238,13 @@ def difference(
             f"{first.name} and {second.name} were scored on different cells; score both on the same"
         )
     weights = _resampled(first.truth, seed)
-    measure = _mean_f1 if metric == "macro_f1" else _mean_accuracy
-    gaps = measure(first.truth, first.predictions, weights) - measure(
-        second.truth, second.predictions, weights
-    )
+
+    def measured(score: Score) -> NDArray[np.float64]:
+        if metric == "macro_f1":
+            return _mean_f1(score.truth, score.predictions, weights)
+        return np.asarray(weights @ (score.predictions == score.truth).mean(0) / len(score.truth))
+
+    gaps = measured(first) - measured(second)
     low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
     return getattr(first, metric) - getattr(second, metric), float(low), float(high)
 
@@ -369,13 +372,6 @@ def _mean_f1(
 ) -> NDArray[np.float64]:
     """``(s,)`` macro-F1, mean over the repeats."""
     return np.asarray(np.mean([macro_f1(truth, row, weights) for row in predictions], axis=0))
-
-
-def _mean_accuracy(
-    truth: NDArray[np.int64], predictions: NDArray[np.int64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """``(s,)`` accuracy, mean over the repeats."""
-    return np.asarray(weights @ (predictions == truth).mean(0) / len(truth))
 
 
 def score_calls(name: str, truth: NDArray[np.int64], predictions: NDArray[np.int64], seed: int = 0) -> Score:
