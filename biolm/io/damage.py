@@ -8,14 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from biolm.errors import BiolmError, InputError
 
-__all__ = ["damage_named", "each_named", "naming_damage", "reason_of"]
+__all__ = ["closed_on_failure", "damage_named", "each_named", "naming_damage", "reason_of"]
 
 Item = TypeVar("Item")
 Reader = TypeVar("Reader", bound=Callable[..., Any])
+
+
+class Closing(Protocol):
+    """An open file, image or table."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
 
 # What the machine says, not the file.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EINTR}
@@ -92,6 +101,16 @@ def naming_damage(
         if isinstance(error, OSError) and error.errno in _MACHINE:
             raise
         raise kind(f"{name} is damaged: {what} cannot be read ({reason_of(error)}); {advice}") from error
+
+
+@contextmanager
+def closed_on_failure(opened: Closing) -> Iterator[None]:
+    """Close what was opened if the rest of the opening fails; whoever gets it closes it otherwise."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def each_named(

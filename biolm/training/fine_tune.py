@@ -179,6 +179,7 @@ def fine_tune(
         raise ConfigError(
             "this model reads no tokens to learn from; use geneformer, scgpt, a model of sequences, your own"
         )
+    # A head reads vectors before they are brought to length 1, which takes their size away.
     pool = "mean" if isinstance(base, Transformer) else base.pools[0].removesuffix("_l2")
     chosen = {name: _default(name, column, pool) for name, column in labels.items()}
     values = _merged(_DEFAULTS, settings or {})
@@ -209,6 +210,7 @@ def _run(job: Job, folder: Path) -> FineTuned:
     folder.mkdir(parents=True, exist_ok=True)
     module: Pretraining = make_module(job, folder)
     result = run_job(job, module, folder)
+    # Back to the CPU, where models are held until someone asks for a device.
     core, objective = module.core.cpu(), module.objective.cpu()
     fold_lora(core)
     # What this run froze may be trained by the next one.
@@ -224,6 +226,7 @@ def _default(name: str, column: Any, pool: str) -> dict[str, Any]:
         number, by_token = not column.classes, column.level != "example"
     else:
         by_token = isinstance(column, list | tuple) and len(column) > 0 and np.ndim(column[0]) == 1
+        # Whole numbers are classes: a cell type may well be coded as 3.
         number = np.asarray(column[0] if by_token else column).dtype.kind == "f"
     kind = "regress" if number else "classify"
     return {"objective": kind, "column": name, "pool": pool, "level": "token" if by_token else "example"}

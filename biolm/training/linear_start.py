@@ -172,6 +172,7 @@ class Tuner:
         self.inputs, self.targets, self.rows = inputs, targets, rows
         self.seed, self.device, self.steps, self.rate = seed, device, 0, lr
         self.batch_tokens = batch_tokens
+        # The user's model must stay what it was, also where this one is thrown away.
         self.core = None if core is None else copy.deepcopy(core)
         self._wanted = {name: self._targets(target) for name, target in targets.items()}
         self._centre, self._scale = self._spread()
@@ -212,6 +213,7 @@ class Tuner:
         weights, bias = (torch.from_numpy(each).to(self.device) for each in (target.weights, target.bias))
         with torch.no_grad():
             head.weight.copy_((weights * self._scale[:, None]).T)
+            # With both, the head on scaled vectors says what the linear map said on those as they are.
             head.bias.copy_(bias + self._centre @ weights)
         return head
 

@@ -115,6 +115,7 @@ def _rows(node: Any, path: Path, column: Callable[[Any], Slice]) -> Rows:
     if node.dtype.kind not in "biuf" or len(node.shape) != 2:
         raise InputError(f"{path} holds no table of numbers in {node.name}; write it again from its source")
     shape = (int(node.shape[0]), int(node.shape[1]))
+    # zarr reads missing chunks as zeros: a store of which nothing was copied would be cells without counts.
     if hasattr(node, "nchunks_initialized") and node.size and not node.nchunks_initialized:
         raise InputError(f"{path} is damaged: no piece of {node.name} is there; copy the whole store again")
     slab = node.chunks[0] if node.chunks else 1

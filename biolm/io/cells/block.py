@@ -124,6 +124,7 @@ def row_spans(
     np.cumsum(indptr[rows + 1] - indptr[rows], out=pointers[1:])
     if not len(rows):
         return pointers[:0], pointers[:0], pointers
+    # Neighbouring rows are one span: a whole block is then copied at once.
     cuts = np.flatnonzero(np.diff(rows) != 1) + 1
     first, last = rows[np.append(0, cuts)], rows[np.append(cuts, len(rows)) - 1]
     return indptr[first], indptr[last + 1], pointers

@@ -79,6 +79,7 @@ def modalities(types: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
     folded = [name.strip().lower() for name in known.tolist()]
     genes = np.array([name in GENES for name in folded], bool)
     others = np.array([name in OTHERS for name in folded], bool)
+    # A column of gene biotypes has the same name in some files; only known other types split a table.
     if not others.any():
         return {EXPRESSION: np.ones(len(types), bool)}
     if genes.any():

@@ -43,6 +43,7 @@ def encoded_table(node: Any, name: object, uns: Any = None) -> Table:
     index = _text(node.attrs.get("_index", "_index"))
     if index not in node:
         raise InputError(f"{name} is not a whole AnnData file: its table {node.name} has no index")
+    # HDF5 lists members by name; anndata keeps the order of the user's columns aside.
     order = [_text(column) for column in node.attrs.get("column-order", ())]
     columns = [column for column in order or sorted(node.keys()) if column != index and column in node]
     return Table(
@@ -65,6 +66,7 @@ def read_values(node: Any, table: Any = None) -> NDArray[Any]:
         if "categories" in node:
             return categorical(node["codes"][...], read_values(node["categories"]))
         return _masked(node, np.asarray(node["mask"][...], dtype=bool))
+    # anndata before 0.8 kept categories in a group of their own.
     if "categories" in node.attrs and table is not None and "__categories" in table:
         return categorical(node[...], read_values(table["__categories"][node.name.rsplit("/", 1)[-1]]))
     check_lengths(node)
@@ -118,6 +120,7 @@ def categorical(codes: NDArray[Any], categories: NDArray[Any]) -> NDArray[Any]:
         raise ValueError(f"codes outside its {len(categories)} categories")
     if categories.dtype.kind == "U":
         known = np.append(categories, "")
+    # Only then: whole numbers stay whole where none is missing.
     elif (codes < 0).any():
         known = np.append(categories.astype(np.float64), np.nan)
     return np.asarray(known[codes])

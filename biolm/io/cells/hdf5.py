@@ -46,6 +46,7 @@ def open_hdf5(path: Path, mode: str = "r") -> Any:
 
     file = None
     try:
+        # Looked at before it is opened for writing: HDF5 follows links out of the file also when it writes.
         file = h5py.File(path, "r")
         check_hdf5(file, path)
         if mode != "r":

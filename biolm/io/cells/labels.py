@@ -30,6 +30,7 @@ def label_text(values: NDArray[Any]) -> NDArray[np.str_]:
     """
     column = np.asarray(values)
     if column.dtype.kind == "f":
+        # Spelled once a value: labels repeat, cells are millions.
         known, place = np.unique(column, return_inverse=True)
         texts: NDArray[np.str_] = np.array([spelled_number(value) for value in known], dtype=np.str_)
         return texts[place]

@@ -29,6 +29,7 @@ def compiled_lzf() -> Callable[[bytes, int], Bytes]:
     import numba
 
     try:
+        # Without the GIL, so that threads unpack chunks side by side.
         kernel: Any = numba.njit(unpack_lzf, cache=True, nogil=True)
     except RuntimeError:  # no folder that numba may write
         kernel = numba.njit(unpack_lzf, nogil=True)

@@ -75,6 +75,8 @@ class FileArray:
     def _fill(self, out: NDArray[Any], place: int) -> None:
         view, done = out.data.cast("B"), 0
         while done < out.nbytes:
+            # A read and no map: pages of a map count as memory of this process, and a truncated file would
+            # kill it.
             count = os.preadv(self._handle, [view[done:]], place + done)
             if not count:
                 check_whole(self._path, self._needed, self._handle)
@@ -174,6 +176,7 @@ def _extents(dataset: Any) -> Extents | None:
     extents: list[tuple[int, int]] = []
     dataset.id.chunk_iter(lambda chunk: extents.append((chunk.chunk_offset[0], chunk.byte_offset)))
     starts, offsets = np.array(sorted(extents), np.int64).T
+    # Most writers lay chunks end to end: one extent then stands for all.
     joined = np.diff(offsets) == items * dataset.dtype.itemsize
     first = np.append(True, ~joined)
     return starts[first], offsets[first]

@@ -106,6 +106,7 @@ def series_values(column: Any) -> NDArray[Any]:
     missing = column.isna().to_numpy()
     if column.dtype.kind not in "biuf":
         return as_plain(column.astype(object).where(~missing, None).to_numpy())
+    # As text, like a stored column: floats would spell True as 1.0.
     if missing.any() and column.dtype.kind == "b":
         return np.where(missing, "", column.astype(object).to_numpy().astype(np.str_))
     if missing.any():

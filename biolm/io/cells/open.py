@@ -96,6 +96,7 @@ def open_cells(source: str | Path | AnnData, *, matrix: str = "X", transpose: bo
     path = Path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    # Before any reader tries: their errors would call the content damaged.
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read: permission denied")
     if path.is_file() and path.stat().st_size == 0:

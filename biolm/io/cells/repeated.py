@@ -36,6 +36,7 @@ def each_once(block: CellBlock) -> CellBlock:
         (block.data.astype(exact_kind(block.data)), block.indices.copy(), block.indptr.copy()),
         (len(block), block.n_genes),
     )
+    # Some tools write one entry for each read or probe; all others mean the sum too.
     rows.sum_duplicates()
     if rows.nnz == len(block.data):
         return block  # unsorted only

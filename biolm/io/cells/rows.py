@@ -74,6 +74,7 @@ class CsrRows:
     @property
     def random_access(self) -> bool:
         """Whether rows in any order cost the same: the arrays lie in the file as numpy holds them."""
+        # Compressed chunks would be unpacked again for every row.
         return isinstance(self._data, FileArray) and isinstance(self._indices, FileArray)
 
     def take(self, rows: NDArray[np.int64]) -> CellBlock:

@@ -150,6 +150,7 @@ class OpenCells:
             if isinstance(self.rows, CsrRows) and self.rows.random_access:
                 block = each_once(self.rows.take(rows))
                 return self._checked(block)
+            # From front to back, each row once, whatever order and repeats were asked for.
             ordered = np.unique(rows)
             runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > GAP) + 1) if len(rows) else []
             parts = [self.rows.read(int(run[0]), int(run[-1]) + 1) for run in runs]
@@ -263,6 +264,7 @@ class OpenCells:
 
 def _picked(parts: list[CellBlock], rows: NDArray[np.int64], n_genes: int) -> CellBlock:
     """The cells ``rows`` in that order, out of blocks that hold them."""
+    # The common case, whole runs in order, is joined without a loop over cells.
     if parts and np.array_equal(rows, np.concatenate([part.numbers for part in parts])):
         lengths = np.concatenate([np.diff(part.indptr) for part in parts])
         indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -57,6 +57,7 @@ def packed_rows(
     exact = block.data.astype(np.float64 if block.data.dtype.kind == "f" else np.int64)
     rows = csr_array((exact, target[block.indices], block.indptr), (len(block), n_genes))
     rows.sum_duplicates()
+    # Sums may cancel nothing, but stored zeros are common, and a cell's genes are those it expresses.
     rows.eliminate_zeros()
     columns = rows.indices.astype(np.uint16 if n_genes <= 1 << 16 else np.int32)
     # Values of normalised cells are float32 in every block, so that the type does not depend on the blocks.

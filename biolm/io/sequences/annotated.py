@@ -115,6 +115,7 @@ def _cut(record: Any, features: str | None, *, translate: bool) -> Iterator[tupl
 
 def _protein(feature: Any, record: Any) -> str:
     known = feature.qualifiers.get("translation")
+    # The database's own translation knows of selenocysteine and of edited codons.
     if known:
         return str(known[0])
     first = int(feature.qualifiers.get("codon_start", ["1"])[0]) - 1

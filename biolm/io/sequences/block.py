@@ -66,6 +66,7 @@ class SequenceBlock:
             Number of the first record in its file.
         """
         given = [str(start + place + 1) for place in range(len(texts))] if names is None else list(names)
+        # A letter beyond ASCII becomes "?", which every tokeniser names as unknown.
         pieces = [text.encode("ascii", "replace") for text in texts]
         return cls(
             names=given,

@@ -39,6 +39,7 @@ def find_contig(name: str, known: Collection[str], where: str) -> str:
     for candidate in (name, other, *same):
         if candidate in known:
             return candidate
+    # Assemblies of many scaffolds have a million names, and matching is slow.
     some = difflib.get_close_matches(name, list(known)[:1000], n=3) or list(known)[:3]
     more = " and others" if len(known) > len(some) else ""
     raise InputError(

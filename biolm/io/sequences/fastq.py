@@ -40,6 +40,7 @@ def read_fastq(stream: Stream, first: bytes = b"") -> Iterator[SequenceBlock]:
         If it ends in the middle of a record, or a record's qualities do not fit its letters.
     """
     lines = first.split(b"\n")
+    # Told by the first record: reading in fours is many times as fast, and nearly all files are so.
     in_fours = len(lines) < 5 or (lines[2][:1] == b"+" and lines[4][:1] in (b"@", b"", b"\r"))
     yield from _fours(stream, first) if in_fours else _many_lines(stream, first)
 
@@ -48,6 +49,7 @@ def _fours(stream: Stream, first: bytes) -> Iterator[SequenceBlock]:
     rest, start = first, 0
     for piece in _with_end(stream):
         text = rest + piece
+        # The last line need not end.
         if not piece and text and not text.endswith(b"\n"):
             text += b"\n"
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)
@@ -118,6 +120,7 @@ def _many_lines(stream: Stream, first: bytes) -> Iterator[SequenceBlock]:
             if line[:1] == b"+":
                 break
             sequence += line
+        # By length alone: a line of qualities may begin with @ or +.
         while len(score) < len(sequence) and (line := next(lines, b"")):
             score += line
         if head[:1] != b"@" or len(score) != len(sequence):

@@ -42,6 +42,7 @@ def look_up(letters: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
 def _complement() -> bytes:
     table = np.arange(256, dtype=np.uint8)
     for code, pair in zip(_CODES, _PAIRS, strict=True):
+        # Lower case is 32 further on in ASCII.
         table[code], table[code + 32] = pair, pair + 32
     return table.tobytes()
 

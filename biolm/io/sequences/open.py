@@ -152,6 +152,7 @@ def _kind(first: bytes, name: str) -> str:
     if not text:
         raise InputError(f"{name} is empty; give a file with at least one sequence")
     line = text.split(b"\n", 1)[0]
+    # FASTA of old begins with comments.
     if line[:1] in (b">", b";"):
         return "fasta"
     if line[:1] == b"@":
@@ -193,6 +194,7 @@ def _regroup(blocks: Iterator[SequenceBlock], records: int, residues: int) -> It
             budget = int(block.offsets[first]) + residues - r_held
             last = int(np.searchsorted(block.offsets, budget, side="right")) - 1
             last = min(max(last, first), first + records - n_held)
+            # A record longer than a block is a block of its own: records are never cut.
             if last == first and not n_held:
                 last = first + 1
             if last > first:

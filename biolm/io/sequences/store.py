@@ -146,6 +146,7 @@ class SequenceStore:
                 raise CheckpointError(f"{self.folder} is damaged: names.txt names others; pack it again")
 
     def __getstate__(self) -> dict[str, Any]:
+        # Workers map the letters anew instead of being sent a genome.
         return {"folder": self.folder, "label": self.label, "_letters": None, "_offsets": self._offsets}
 
     def __len__(self) -> int:
@@ -168,6 +169,7 @@ class SequenceStore:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
+        # Backwards, so that the first of several records of a name is found.
         return {name: row for row, name in reversed(list(enumerate(self.names)))}
 
     @cached_property

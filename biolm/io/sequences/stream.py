@@ -44,6 +44,7 @@ class Stream:
         self.path = path
         self.name = name or ("the standard input" if path is None else str(path))
         self._raw = raw
+        # By content and not by ending: the standard input has no name, and files are renamed.
         head = raw.peek(16)
         for magic, form in _OTHER.items():
             if head.startswith(magic):

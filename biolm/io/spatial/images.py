@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.damage import damage_named, naming_damage
+from biolm.io.damage import closed_on_failure, damage_named, naming_damage
 
 __all__ = ["Level", "TissueImage", "open_image"]
 
@@ -147,11 +147,8 @@ def open_image(source: str | Path | NDArray[Any], *, check: bool = True) -> Tiss
         image = _from_path(Path(source))
         image.levels = tuple(replace(level, read=_naming(level, source)) for level in image.levels)
     if check:
-        try:
+        with closed_on_failure(image):
             image.refuse_blank()
-        except BaseException:
-            image.close()
-            raise
     return image
 
 

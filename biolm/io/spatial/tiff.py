@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
+from biolm.io.damage import closed_on_failure
 from biolm.io.spatial.images import Level, TissueImage
 from biolm.io.spatial.samples import Convert, converter
 
@@ -42,7 +43,7 @@ def open_tiff(path: Path) -> TissueImage:
         file = tifffile.TiffFile(path, _multifile=False)
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise InputError(f"{path} is no whole TIFF ({error}); copy or export it again") from error
-    try:
+    with closed_on_failure(file):
         pages = _pyramid(file)
         _refuse_turned(pages[0], path)
         tiles = [_Tiles(page, path) for page in pages]
@@ -50,9 +51,6 @@ def open_tiff(path: Path) -> TissueImage:
         width = tiles[0].width
         levels = tuple(_level(each, width / each.width, convert) for each in tiles)
         return TissueImage(str(path), levels, _scale(file, pages[0]), notes, file.close)
-    except BaseException:
-        file.close()
-        raise
 
 
 def _pyramid(file: Any) -> list[Any]:

@@ -53,6 +53,7 @@ def raw_bioc_json(path: Path) -> Iterator[RawDocument]:
 def _json_documents(path: Path) -> Iterator[Any]:
     with open_text(path) as file:
         head = file.read(1)
+        # PubTator exports one document a line; a line alone tells that from one large object.
         text = head + file.readline()
         try:
             whole = json.loads(text)
@@ -233,6 +234,7 @@ def _flat(document: Document, losses: Losses) -> list[Passage]:
 def _rebuilt(document: Document, passages: Sequence[Passage]) -> str:
     text = ""
     for part in passages:
+        # As readers of BioC put passages together; what they would not get back is kept beside.
         text += "\n" * (part.start - len(text)) + document.covered(part)
     return text
 
@@ -278,6 +280,7 @@ def write_bioc_json(documents: Iterable[Document], file: IO[str]) -> Losses:
         Open for writing.
     """
     losses = Losses("BioC JSON")
+    # Piece by piece, so that a corpus need not fit into memory.
     file.write('{"source": "biolm", "date": "", "key": "", "infons": {}, "documents": [')
     for number, document in enumerate(documents):
         file.write(("," if number else "") + "\n" + json.dumps(_plain(document, losses), ensure_ascii=False))

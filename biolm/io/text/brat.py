@@ -115,8 +115,10 @@ def write_brat(documents: Iterable[Document], folder: Path) -> Losses:
     losses = Losses("BRAT")
     folder.mkdir()
     for document in documents:
+        # Names of documents come from files of others, and must not lead out of the folder.
         if not re.fullmatch(r"[^/\\\x00]+", document.name) or document.name in (".", ".."):
             raise InputError(f"{document.name!r} cannot be the name of a file; rename the document")
+        # newline="": Windows would write two characters a line end, and shift every offset.
         (folder / f"{document.name}.txt").write_text(document.text, encoding="utf-8", newline="")
         lines = list(_lines(document, losses))
         (folder / f"{document.name}.ann").write_text("".join(lines), encoding="utf-8", newline="")
@@ -138,6 +140,7 @@ def _lines(document: Document, losses: Losses) -> Iterator[str]:
         places = ";".join(f"{start} {end}" for start, end in mention.spans)
         if re.search(r"\s", mention.kind) or not mention.kind:
             raise InputError(f"BRAT cannot hold the type {mention.kind!r}; types have no blanks")
+        # One blank for each, so that the text keeps its length and BRAT its offsets.
         text = re.sub(r"[\t\n\r]", " ", document.covered(mention))
         yield f"{name}\t{mention.kind} {places}\t{text}\n"
         if mention.ids:

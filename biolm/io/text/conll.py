@@ -70,6 +70,7 @@ def _survey(path: Path, scheme: str | None) -> tuple[tuple[str | None, int], str
         if line.startswith(_MARKS):
             marked = True
         elif line.strip():
+            # A word may hold blanks only where tabs part the columns.
             tabs = tabs or "\t" in line
             separator = "\t" if tabs else None
             row = line.split(separator)
@@ -155,12 +156,14 @@ def _document(group: _Group, scheme: str, number: int | None) -> Document:
                 start = len(text)
             else:
                 start = row.span[0]
+                # Offsets that do not fit would put every later mention elsewhere.
                 if start < len(text) or row.span[1] - start != len(row.word):
                     raise InputError(
                         f"document {group.name}, line {row.line}: word {row.word!r} does not fit its offsets "
                         f"{row.span[0]} {row.span[1]}"
                     )
                 gap = start - len(text)
+                # One damaged offset could ask for gigabytes of blanks.
                 if gap > MOST_BLANK:
                     raise InputError(
                         f"document {group.name}, line {row.line}: word {row.word!r} lies {gap:,} characters "

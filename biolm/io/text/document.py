@@ -30,6 +30,7 @@ def normalise_ids(ids: str) -> str:
     """
     parts = [part.strip() for part in re.split(r"([|+,])", ids)]
     clean = [f"MESH:{part}" if _MESH.fullmatch(part) else part for part in parts]
+    # PubTator writes -1 for a mention that nobody could link.
     clean = ["|" if part == "," else "" if part == "-1" else part for part in clean]
     return "".join(clean).strip("|+")
 

@@ -171,7 +171,9 @@ def read_documents(
     for each in paths:
         if not each.exists():
             raise InputError(f"there is no file {each}; check the name")
+    # All are looked at before the first is read: a missing file should not show after an hour.
     kinds = [options.format or format_of(each) for each in paths]
+    # Update files replace and delete records of earlier ones, so these are read together.
     if set(kinds) == {"medline"}:
         documents: Iterator[Document] = each_named(read_medline(paths, report), paths[0])
     else:

@@ -16,6 +16,7 @@ from biolm.adapters.spatial.orientation import Orientation, check_orientation
 from biolm.adapters.spatial.scale import PixelSize, find_pixel_size
 from biolm.adapters.spatial.tissue import TissueMask, find_tissue
 from biolm.errors import InputError
+from biolm.io.damage import closed_on_failure
 from biolm.io.spatial.images import TissueImage, open_image
 from biolm.io.spatial.section import Section, SectionImage
 from biolm.tasks.spatial.settings import AlignSettings
@@ -100,7 +101,7 @@ def align(
     if named.fault and settings.image_scale is None and settings.microns_per_pixel is None:
         raise InputError(named.fault)
     image = open_image(named.source)
-    try:
+    with closed_on_failure(image):
         scale, which, pixel_size = _scale(section, image, named, settings)
         places = (section.xy - np.asarray(named.origin)) * scale
         mask = find_tissue(image)
@@ -125,9 +126,6 @@ def align(
             orientation=orientation,
         )
     # The caller closes an alignment, and gets none when this fails.
-    except BaseException:
-        image.close()
-        raise
 
 
 def _named(section: Section, source: str | Path | NDArray[Any] | None) -> SectionImage:

@@ -39,6 +39,7 @@ class LabelConfig:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # A class's place is its number: named twice it would have two.
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError("data.labels: classes must name each class once")
         if self.table is not None and self.genes is not None:

@@ -214,6 +214,7 @@ class TrainerConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"trainer.ema must lie in [0, 1), not {self.ema}")
+        # The loss scale is looked at in whole gradients, which no process has under fsdp.
         if self.strategy == "fsdp" and self.precision == "fp16":
             raise ConfigError("trainer.strategy fsdp takes trainer.precision bf16 or fp32, not fp16")
 
@@ -258,10 +259,12 @@ class RunConfig:
             raise ConfigError("objectives must name at least one objective, such as masked_tokens")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed must be 0 or more and below 2**63, not {self.seed}")
+        # The name becomes a key in obsm, where a slash opens a group.
         if not self.name.strip() or "/" in self.name or "\\" in self.name:
             raise ConfigError(
                 f"name must be a word without a slash, as keys of h5ad files are, not {self.name!r}"
             )
+        # Both are chosen by the held-out loss.
         if not self.data.validation and (self.trainer.patience or self.trainer.save == "best"):
             raise ConfigError("trainer.patience and save: best need held-out examples; set data.validation")
 
@@ -275,5 +278,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
+        # YAML has lists; a tuple would be written with a tag that safe readers refuse.
         return [_plain(entry) for entry in value]
     return value

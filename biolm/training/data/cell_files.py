@@ -47,6 +47,7 @@ class CellFiles:
         return len(self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
+        # Open HDF5 files cannot be pickled for workers; these open them anew.
         return {**self.__dict__, "_open": {}}
 
     def source(self, number: int) -> CellSource:

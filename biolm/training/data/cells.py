@@ -82,6 +82,7 @@ class CellExamples(Examples):
         file = np.searchsorted(self.starts, rows, side="right") - 1
         cuts = np.flatnonzero(np.diff(file)) + 1
         parts = []
+        # Rows ascend, so that each file is read once and forwards.
         for numbers, some in zip(np.split(file, cuts), np.split(rows, cuts), strict=True):
             number = int(numbers[0])
             with naming_file(self.files.paths[number]):
@@ -105,6 +106,7 @@ class CellExamples(Examples):
         self, block: CellBlock, rows: NDArray[np.int64], settings: Downsampling, epoch: int
     ) -> CellBlock:
         """Fewer counts; a cell that would lose all of them keeps them."""
+        # By the cell's number in the whole data, so that batches may be dealt otherwise without other draws.
         fewer = settings.apply(block, seed=self.seed, epoch=epoch, keys=rows)
         emptied = np.repeat(fewer.after == 0, np.diff(block.indptr))
         return replace(block, data=np.where(emptied, block.data, fewer.block.data))

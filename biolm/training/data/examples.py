@@ -122,9 +122,11 @@ def survey(
     InputError
         If a token lies outside the vocabulary, or no example is left to train or validate on.
     """
+    # Lengths of other data, such as after a change of data.long: look again.
     if known is not None and isinstance(examples, Sized) and len(known) != len(examples):
         known = None
     lengths = _lengths(examples, vocab_size) if known is None else known
+    # A stream of its own: what is held out must not move with other draws.
     draws = np.random.Generator(np.random.PCG64([seed, 1]))
     result = Survey(lengths, draws.random(len(lengths)) < fraction)
     for what, rows in (("train", ~result.held_out), ("validate", result.held_out)):
@@ -139,6 +141,7 @@ def _lengths(examples: Examples, vocab_size: int) -> NDArray[np.int64]:
     total = len(examples) if isinstance(examples, Sized) else None
     with progress("looking at the data", total, show=speaks(), unit="examples") as advance:
         for tokens in examples.blocks():
+            # Here, before the first step: an embedding reads past its end without a word on some devices.
             if len(tokens.ids) and not 0 <= tokens.ids.min() <= tokens.ids.max() < vocab_size:
                 raise InputError(
                     "the stored tokens do not belong to this vocabulary; give the one they were made with"

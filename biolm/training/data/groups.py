@@ -46,6 +46,7 @@ def hold_out(groups: NDArray[np.int64], config: RunConfig) -> NDArray[np.bool_]:
     """
     fraction = config.data.validation
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # The same stream as for single examples: groups of one are held out alike.
     draws = np.random.Generator(np.random.PCG64([config.seed, 1]))
     order = draws.permutation(len(sizes))
     wanted, chosen = fraction * len(groups), np.zeros(len(sizes), bool)
@@ -55,6 +56,7 @@ def hold_out(groups: NDArray[np.int64], config: RunConfig) -> NDArray[np.bool_]:
         if total + sizes[group] / 2 <= wanted:
             chosen[group] = True
             total += int(sizes[group])
+    # All groups are larger than what is to be held out: the smallest is nearest.
     if fraction and not chosen.any() and len(sizes) > 1:
         chosen[int(np.argmin(sizes))] = True
     held_out = chosen[codes]
@@ -109,6 +111,7 @@ def read_groups(path: Path, names: list[str]) -> NDArray[np.int64]:
     edges = np.array([(groups[group], member) for group, member in members], np.int64)
     size = len(numbers) + len(groups)
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    # A record of two groups joins them: neither may be torn apart.
     _, labels = connected_components(graph, directed=False)
     of_records: NDArray[np.int64] = labels[np.array(nodes)].astype(np.int64)
     return of_records

@@ -124,6 +124,7 @@ class _Sequences:
         assert vocabulary.alphabet is not None
         long = self.config.data.long
         if long == "auto":
+            # Proteins are wholes, of which a part is shown; a chromosome is only read through in windows.
             long = "crop" if vocabulary.alphabet.tokenizer.kind == "protein" else "window"
         try:
             return SequenceExamples(

@@ -73,6 +73,7 @@ def read_labels(
 def _of_genes(name: str, chosen: LabelConfig, kind: LabelKind, vocabulary: Vocabulary) -> LabelColumn:
     """Labels of tokens from a table with a gene and its label in each row."""
     table = _read_table(Path(str(chosen.genes)).expanduser(), chosen.column or name)
+    # Texts of any length: a fixed width would cut the longer ones.
     labels = np.full(vocabulary.size, "", dtype=object)
     labelled = [(vocabulary.tokens[gene], label) for gene, label in table if gene in vocabulary.tokens]
     if not labelled:

@@ -54,6 +54,7 @@ class LabelColumn:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Whether each value is there."""
+        # Numbers say with NaN that they are missing, which classes cannot.
         if self.values.dtype.kind == "i":
             return np.asarray(self.values != IGNORED)
         return np.asarray(~np.isnan(self.values.reshape(len(self.values), -1)).any(1))
@@ -169,6 +170,7 @@ class Labels:
             if not column.classes and column.values.ndim == 1:
                 values = column.of_examples(rows).astype(np.float64)
                 values = values[~np.isnan(values)]
+                # Of the training examples alone: those of all would tell of the held-out ones.
                 moments[name] = (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
         return moments
 
@@ -232,6 +234,7 @@ def encode_classes(
     """
     text = label_text(np.asarray(values))
     blank = np.isin(text, ["", *missing])
+    # Sorted, so that the order of the files numbers no class.
     classes = tuple(order) if order else tuple(np.unique(text[~blank]).tolist())
     numbers = {name: number for number, name in enumerate(classes)}
     names, place = np.unique(text, return_inverse=True)

@@ -116,6 +116,7 @@ class _Share(IterableDataset[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for number, group in enumerate(self.groups()):
+            # Whole pools: a worker that had single batches would read each pool again.
             if number % self.workers == self.worker:
                 yield from self.reader.read(group, self.ranks)
 
@@ -199,6 +200,7 @@ class Stream:
         loaders = [iter(self._loader(share, worker, ending)) for worker in range(self.workers)]
         for number, group in enumerate(share.groups()):
             for _ in group.batches:
+                # In the order of the plan, whoever is quicker: the sequence is that of a run without workers.
                 yield next(loaders[number % self.workers])
 
     def _loader(self, share: _Share, worker: int, ending: Event) -> DataLoader[Any]:
@@ -223,5 +225,6 @@ def _deaf(worker: int, *, ending: Event) -> None:  # noqa: ARG001  # torch gives
         if ending.is_set():
             os._exit(0)
 
+    # A terminal sends Ctrl-C to all processes of the group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, hear)

@@ -62,6 +62,7 @@ def _panel(panel: Any, vocabulary: Vocabulary) -> list[int]:
     if preprocessor is None:
         raise ConfigError(f"the panel with {names[0]!r} names genes, but the data hold none; leave it out")
     try:
+        # Panels name genes that a tissue does not express: any part of one will do.
         match = preprocessor.vocabulary.match({"index": np.array(names)}, minimum=0.0)
     except GeneMatchError as error:
         raise ConfigError(f"the vocabulary has no gene of the panel that begins with {names[0]!r}") from error

@@ -63,6 +63,7 @@ class Plan:
 
     def epoch(self, number: int) -> list[list[NDArray[np.int64]]]:
         """Batches of each pool; every example is in one batch."""
+        # By the epoch's number, so that a run that goes on needs no state of a generator.
         draws = np.random.Generator(np.random.PCG64([self.seed, 2, number]))
         starts = np.arange(0, len(self.rows), self.chunk)
         if self.shuffle:
@@ -77,7 +78,9 @@ class Plan:
                 draws.shuffle(places)
             ends = np.concatenate([[0], np.cumsum(self.lengths[places])])
             shape = Tokens(ids=np.empty(0, np.int32), offsets=ends, index=self.rows[places])
+            # Ascending, as files are read; attention does not look from one example to the next anyway.
             batches = [np.sort(self.rows[places[chosen]]) for chosen in pack(shape, self.budget)]
+            # Packing sorts by length, and a run of long examples would bias the steps.
             order = draws.permutation(len(batches)) if self.shuffle else range(len(batches))
             pools.append([batches[place] for place in order])
         return pools

@@ -39,6 +39,7 @@ def read_lengths(store: SequenceStore, tokenizer: SequenceTokenizer, tally: Tall
         Counts what is left out.
     """
     lengths = np.array(store.lengths, np.int64)
+    # Where the model has a token for the stop, it is read like any other letter.
     if tokenizer.kind != "protein" or "*" in tokenizer.vocabulary:
         return lengths
     rows = np.flatnonzero(lengths)
@@ -46,6 +47,7 @@ def read_lengths(store: SequenceStore, tokenizer: SequenceTokenizer, tally: Tall
         marked = rows[store.letters[store.offsets[rows] + lengths[rows] - 1] == mark]
         lengths[marked] -= 1
         tally.marks += len(marked)
+    # One letter at a time: a stop may stand between gaps, as alignments leave them.
     while len(rows := rows[lengths[rows] > 0]):
         last = store.letters[store.offsets[rows] + lengths[rows] - 1]
         stops, gaps = last == _STOP, np.isin(last, _GAPS)
@@ -95,6 +97,7 @@ def known_records(
         if len(odd) and policy == "error":
             row = rows[odd[:1]]
             whole = store.block(row, np.zeros(1, np.int64), lengths[row])
+            # Once more and whole, for the message that names record and letter.
             tokenizer.tokenize(replace(whole, names=[store.names[row[0]]]), policy="error")
         known[rows[odd]] = False
     if not known.any():

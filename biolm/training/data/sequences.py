@@ -124,6 +124,7 @@ class SequenceExamples(Examples):
             slack = (lengths - self.width).clip(0)
             keys = torch.from_numpy(rows.astype(np.int64))
             chance = uniform(example_seeds(keys, self.epoch or 0, self.seed, _CROP_STREAM), 0).numpy()
+            # slack + 1 places: the last crop ends with the sequence.
             begin = (chance * (slack + 1)).astype(np.int64)
         return self.store.block(record, begin, np.minimum(begin + self.width, lengths))
 
@@ -158,6 +159,7 @@ class SequenceExamples(Examples):
         if data.groups == "clusters":
             every = np.arange(len(self.store.lengths))
             block = self.store.block(every, np.zeros_like(self.store.lengths), self.store.lengths)
+            # By whole records: windows of one sequence are never torn apart.
             of_records = cluster_sequences(block, identity=data.identity)
         else:
             of_records = read_groups(Path(str(data.groups)).expanduser(), self.store.names)
@@ -195,6 +197,7 @@ def _stored(owner: SequenceExamples, files: list[Path], folder: Path | None) -> 
         return files[0]
     if folder is None:
         place = Path(tempfile.mkdtemp(prefix="biolm-"))
+        # A plan without a folder leaves nothing behind, also where it fails.
         weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
         folder = place / "sequences"
     return copied(files, folder, lambda place: _build(files, place))
@@ -212,6 +215,7 @@ def _shortened(tokens: Tokens, rows: NDArray[np.int64], limit: int, suffix: int)
         return Tokens(ids=tokens.ids, offsets=tokens.offsets, index=rows)
     place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], lengths)
     whole = np.repeat(lengths, lengths)
+    # The end token says that a sequence is over, and a model that never sees it writes without end.
     keep = (whole <= limit) | (place < limit - suffix) | (place >= whole - suffix)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, limit))]).astype(np.int64)
     return Tokens(ids=tokens.ids[keep], offsets=offsets, index=rows)

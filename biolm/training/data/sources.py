@@ -36,6 +36,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     """
     first: dict[tuple[int, int], Path] = {}
     for path in dict.fromkeys(_expand(paths, ())):
+        # By inode: links to one file would be read, and held out, as two.
         state = path.stat()
         known = first.setdefault((state.st_dev, state.st_ino), path)
         if known != path:
@@ -71,6 +72,7 @@ def _expand_one(path: Path, lists: tuple[Path, ...]) -> list[Path]:
         path.is_dir()
         and path.suffix != ".zarr"
         and store_kind(path) is None
+        # Such a folder is one table of 10x, not one of several files.
         and not any(path.glob("matrix.mtx*"))
     ):
         known = (*_TOKENS, *_CELLS)

@@ -43,6 +43,7 @@ class StoredExamples(Examples):
     def __init__(self, files: list[Path], folder: Path | None) -> None:
         self.files = files
         self.store: TokenStore | None = None
+        # A store of biolm pack is mapped where it lies; all else is copied into one first.
         if len(files) == 1 and is_token_store(files[0]):
             self.store = TokenStore(files[0])
         elif folder is not None:
@@ -97,6 +98,7 @@ def check_tokens(files: Sequence[Path], vocabulary: Vocabulary) -> None:
     for path in files:
         metadata = token_facts(path)
         theirs = metadata.get(VOCABULARY)
+        # Tokens are bare numbers: of another vocabulary they would be other genes without a word.
         if own is not None and theirs is not None and theirs != own:
             raise InputError(
                 f"{path} holds tokens of {metadata.get('model')} with other genes than those of "

@@ -73,6 +73,7 @@ class Vocabulary:
             preprocessor=preprocessor,
             tokens=tokens,
             size=max(tokens.values(), default=-1) + 1,
+            # Gene names never begin so, and every published vocabulary here writes its special tokens so.
             special_ids=tuple(sorted(token for name, token in tokens.items() if name.startswith("<"))),
             mask_id=tokens.get("<mask>"),
             core=core,

@@ -150,6 +150,7 @@ def section_arrays(
     around = nearest(section.xy, neighbours)
     table = around.table(neighbours)
     known = table >= 0
+    # In steps of the grid, so that pixels, micrometres and array types compare.
     step = max(float(np.median(nearest(section.xy, 1).distance)), 1e-9) if len(section.xy) > 1 else 1.0
     places = np.where(known[..., None], section.xy[table] - section.xy[:, None], 0.0) / step
     words = ContextVocabulary().ids(
@@ -289,6 +290,7 @@ def _image(section: Any, shape: tuple[int, int] | None) -> tuple[NDArray[np.floa
     has = np.isfinite(section.image).all((1, 2))
     kept = section.image[has].astype(np.float64)
     mean, sd = (kept.mean(0), kept.std(0)) if len(kept) else (0.0, 1.0)
+    # Within the section: stains and scanners differ more between sections than tissue does.
     whole = np.where(has[:, None, None], (section.image - mean) / np.where(sd > 1e-9, sd, 1.0), 0.0)
     around = np.zeros_like(whole[:, :1])
     if has.sum() > 1:

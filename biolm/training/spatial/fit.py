@@ -100,6 +100,7 @@ def fit(
         optimiser = _optimiser(model, temperature, settings)
         rng = np.random.default_rng(seed)
         done = Fitted(model)
+        # The ridge solution itself may be the best model, then with 0 epochs.
         best, best_state, since = -math.inf, copy.deepcopy(model.state_dict()), 0
         if inner is not None:
             best = _inner_score(model, inner, done, device)
@@ -111,6 +112,7 @@ def fit(
                 continue
             score = _inner_score(model, inner, done, device)
             since += 1
+            # Less than that is noise of single spots.
             if score > best + 1e-4:
                 best, best_state, since, done.epochs = score, copy.deepcopy(model.state_dict()), 0, epoch + 1
             if since >= settings.patience:
@@ -171,6 +173,7 @@ def _visible(
     """Which side each spot of a batch comes with; a spot that would lose both keeps both."""
     draw = rng.random((2, len(rows)))
     image = draw[0] >= settings.drop_image
+    # A spot without an image never loses its genes too.
     genes = (draw[1] >= settings.drop_genes) | ~arrays.has_image[rows]
     neither = ~genes & ~image
     genes, image = genes | neither, image | neither
@@ -230,6 +233,7 @@ def ridge_start(model: GeneImageModel, arrays: SpotArrays) -> None:
             rows = np.ones(len(arrays), bool) if mode == "genes" else arrays.has_image
             layer: Any = model.linear[mode]
             for part in (slice(0, half), slice(half, None)):
+                # Too few to choose a penalty on; zero says the mean, which standardised targets have at 0.
                 if rows.sum() < 8:
                     layer.weight[part].zero_()
                     layer.bias[part].zero_()

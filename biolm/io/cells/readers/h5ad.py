@@ -16,6 +16,7 @@ def recognises(path: Path) -> bool:
     """Whether it is HDF5 with the name or the content of an h5ad."""
     if not is_hdf5(path):
         return False
+    # By its name alone, so that a broken one is called a broken h5ad and not an unknown file.
     if path.suffix == ".h5ad":
         return True
     with open_hdf5(path) as file:

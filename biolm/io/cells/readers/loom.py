@@ -20,6 +20,7 @@ from biolm.io.cells.frame import as_text, read_values
 from biolm.io.cells.hdf5 import is_hdf5, open_hdf5
 from biolm.io.cells.rows import DenseRows, compress
 from biolm.io.cells.source import OpenCells, Rows, Table, resolve_matrix
+from biolm.io.damage import closed_on_failure
 
 __all__ = ["open_file", "recognises"]
 
@@ -50,7 +51,7 @@ def open_file(path: Path, matrix: str) -> OpenCells:
     """
     file = open_hdf5(path)
     offered = ["X", *(f"layers/{name}" for name in file.get("layers", ()))]
-    try:
+    with closed_on_failure(file):
         chosen = resolve_matrix(matrix, offered, path)
         dataset = file["matrix" if chosen == "X" else chosen]
         return OpenCells(
@@ -63,9 +64,6 @@ def open_file(path: Path, matrix: str) -> OpenCells:
             offered=offered,
             on_close=file.close,
         )
-    except BaseException:
-        file.close()
-        raise
 
 
 def _rows(dataset: Any, path: Path) -> Rows:
@@ -83,6 +81,7 @@ def _rows(dataset: Any, path: Path) -> Rows:
 def _bands(dataset: Any) -> Iterator[Band]:
     """Non-zero values of a few gene rows at a time."""
     genes, cells = dataset.shape
+    # Whole chunks, so that none is unpacked twice.
     step = dataset.chunks[0] * max(1, BAND_VALUES // (cells * dataset.chunks[0]))
     for first in range(0, genes, step):
         values, cell, counts = compress(dataset[first : first + step])
@@ -98,6 +97,7 @@ def _table(group: Any, names: tuple[str, ...], length: int, path: Path) -> Table
                 f"{path} is damaged: {group.name}/{name} names {len(node):,} of {length:,}; "
                 "write it again from its source"
             )
+    # loompy also stores matrices of embeddings among the attributes.
     fitting = {name: node for name, node in group.items() if getattr(node, "shape", None) == (length,)}
     columns = {name: partial(read_values, node) for name, node in fitting.items()}
     known = {name.lower(): name for name in columns}

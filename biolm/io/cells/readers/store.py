@@ -98,6 +98,7 @@ def _column(file: Any, name: str) -> NDArray[Any]:
     column = file.read([name]).column(0)
     if str(column.type) != "string":
         return np.asarray(column.to_numpy())
+    # Labels repeat: one text a value instead of one a cell.
     words = column.combine_chunks().dictionary_encode()
     known = as_plain(np.array(words.dictionary.to_pylist(), object))
     return categorical(words.indices.to_numpy(zero_copy_only=False), known)

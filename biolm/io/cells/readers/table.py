@@ -162,6 +162,7 @@ def _header(path: Path, *, turned: bool) -> _Header:
     else:
         numbered = not turned and _first_is_gene(names, rows)
         columns = names if numbered else names[1:]
+    # Spreadsheets of most of Europe write 1,5 and part columns by semicolons.
     fraction = delimiter == ";" and any("," in field for row in rows for field in row[1:])
     return _Header(columns, delimiter, "," if fraction else ".", skip, numbered, turned)
 
@@ -169,6 +170,7 @@ def _header(path: Path, *, turned: bool) -> _Header:
 def _delimiter(line: str) -> str:
     """What separates the values of a row; blanks do where nothing else does."""
     bare = QUOTED.sub("quoted", line).strip(" ")
+    # The most frequent: a name of a gene may hold a comma, and quotes were taken out.
     best = max("\t;,", key=bare.count)
     return best if best in bare else (" " if " " in bare else ",")
 
@@ -188,6 +190,7 @@ def _first_is_gene(names: list[str], rows: list[list[str]]) -> bool:
     if not all(_is_number(value) for value in first):
         return False
     numbers = [float(value.replace(",", ".")) for value in first]
+    # 0, 1, 2 ... is a numbering of the rows, as pandas writes it.
     return len(numbers) < 2 or any(later - sooner != 1 for sooner, later in pairwise(numbers))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellSource
+from biolm.io.damage import closed_on_failure
 from biolm.io.spatial.open import SectionOptions
 from biolm.io.spatial.section import Section, SectionImage
 
@@ -48,14 +49,11 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     from biolm.io.anndata.convert import reading
 
     source = open_cells(path, matrix=options.matrix)
-    try:
+    with closed_on_failure(source):
         with reading(path) as root:
             places = np.asarray(root["obsm/spatial"][...]) if "obsm/spatial" in root else None
             uns = _facts(root["uns"]) if "uns" in root else {}
         return _section(path.stem, source, places, uns, options)
-    except BaseException:
-        source.close()
-        raise
 
 
 def open_anndata(adata: AnnData, options: SectionOptions) -> Section:

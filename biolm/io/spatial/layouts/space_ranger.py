@@ -11,6 +11,7 @@ from typing import Any
 from biolm.errors import InputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellSource
+from biolm.io.damage import closed_on_failure
 from biolm.io.json_file import read_json
 from biolm.io.spatial.joins import join_names
 from biolm.io.spatial.open import SectionOptions
@@ -63,7 +64,7 @@ def open_outs(path: Path, options: SectionOptions, *, layout: str, pitch: float 
         If files are missing or counts and positions are of different runs.
     """
     source = open_cells(find_matrix(path, options.matrix))
-    try:
+    with closed_on_failure(source):
         table = find_positions(path / "spatial")
         positions = read_positions(table)
         names = source.cell_names()
@@ -93,9 +94,6 @@ def open_outs(path: Path, options: SectionOptions, *, layout: str, pitch: float 
                 **left_out(source),
             },
         )
-    except BaseException:
-        source.close()
-        raise
 
 
 def left_out(source: CellSource) -> dict[str, Any]:

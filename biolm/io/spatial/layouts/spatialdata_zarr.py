@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import open_cells
+from biolm.io.damage import closed_on_failure
 from biolm.io.spatial.open import SectionOptions
 from biolm.io.spatial.section import Section, SectionImage
 
@@ -55,7 +56,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
             )
         xy: NDArray[Any] = np.asarray(root["obsm/spatial"][...], np.float64)
     source = open_cells(table, matrix=options.matrix)
-    try:
+    with closed_on_failure(source):
         cells = source.cell_names()
         columns = {column: source.obs_column(column) for column in source.obs_columns()}
         return Section(
@@ -69,9 +70,6 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
             images=_images(path / "images"),
             counted={"spots": len(cells), "tables": ", ".join(names)},
         )
-    except BaseException:
-        source.close()
-        raise
 
 
 def _images(folder: Path) -> tuple[SectionImage, ...]:

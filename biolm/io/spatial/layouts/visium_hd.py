@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.io.cells import open_cells
+from biolm.io.damage import closed_on_failure
 from biolm.io.json_file import read_json
 from biolm.io.spatial.joins import join_names
 from biolm.io.spatial.layouts.space_ranger import find_images, find_matrix, left_out, open_outs, read_scale
@@ -73,7 +74,7 @@ def _segmented(path: Path, options: SectionOptions) -> Section:
     if not shapes.is_file():
         raise InputError(f"{path} holds no cell_segmentations.geojson, so its cells have no places")
     source = open_cells(find_matrix(path, options.matrix))
-    try:
+    with closed_on_failure(source):
         ids, xy = _centroids(shapes)
         names = source.cell_names()
         # The matrix calls cell 7 "cellid_000000007-1", the polygons have the number alone.
@@ -97,9 +98,6 @@ def _segmented(path: Path, options: SectionOptions) -> Section:
                 **left_out(source),
             },
         )
-    except BaseException:
-        source.close()
-        raise
 
 
 def _number(name: str, path: Path) -> str:

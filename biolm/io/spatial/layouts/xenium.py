@@ -10,6 +10,7 @@ import numpy as np
 from biolm.errors import InputError
 from biolm.io.cells import open_cells
 from biolm.io.cells.block import CellSource
+from biolm.io.damage import closed_on_failure
 from biolm.io.json_file import read_json
 from biolm.io.spatial.joins import as_text, join_names
 from biolm.io.spatial.open import SectionOptions
@@ -53,7 +54,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     assert matrix is not None
     columns = read_columns(table, ["cell_id"], ["x_centroid", "y_centroid"])
     source = open_cells(matrix)
-    try:
+    with closed_on_failure(source):
         # Ids are bytes in some tables and text in others; both are compared as text.
         names = as_text(source.cell_names())
         rows, places, fraction = join_names(
@@ -79,9 +80,6 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
                 **_boundaries(path, names[rows]),
             },
         )
-    except BaseException:
-        source.close()
-        raise
 
 
 def _cells(path: Path) -> Path | None:
