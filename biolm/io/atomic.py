@@ -146,6 +146,7 @@ def _hand_out(ready: Path, target: Path) -> None:
 
 
 def _name(finished: Path, target: Path) -> None:
+    # Before the name: after a power cut a name on an empty file would pass for a result.
     to_disk(finished)
     if not os.path.lexists(target) or not (target.is_dir() or finished.is_dir()):
         finished.replace(target)
@@ -196,6 +197,7 @@ def discard(folder: Path, target: Path) -> None:
     """
     trash = _partial(target)
     try:
+        # One rename first: a removal that is killed halfway would leave half a folder under its old name.
         folder.rename(trash)
     except FileNotFoundError:
         return
@@ -329,6 +331,7 @@ def replacing_folder(folder: Path, last: str, *, overwrite: bool = False) -> Ite
 
 @contextmanager
 def _replacing(target: Path, temporary: Path, *, overwrite: bool) -> Iterator[Path]:
+    # Without the folder there is nothing to lock, and the next line says so.
     with claiming(target) if target.parent.is_dir() else nullcontext():
         refuse_existing(target, overwrite=overwrite)
         try:

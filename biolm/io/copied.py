@@ -27,6 +27,7 @@ def copied(files: Sequence[Path], folder: Path, write: Callable[[Path], object])
     write
         Makes it, in a folder that is not there yet.
     """
+    # By content and order, so that a copy of other files is never taken for theirs.
     now = digest({str(place): stamp(path) for place, path in enumerate(files)})
     with alone(folder):
         if _sources(folder) != now:

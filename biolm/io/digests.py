@@ -59,6 +59,7 @@ def check_digests(
     """
     for name, expected in dict(digests or {}).items():
         file = folder / name
+        # A name in a damaged or hostile record could lead out of the folder.
         if file.parent != folder or not file.is_file():
             raise kind(f"{folder} is damaged: {name} is missing; {advice}")
         if digests_of(folder, [name]).get(name) != expected:

@@ -48,6 +48,7 @@ def read_names(lines: Sequence[str]) -> list[str]:
     >>> read_names(["TP53", "# a comment", "", "MYC\toncogene"])
     ['TP53', 'MYC']
     """
+    # Lists are often the first column of somebody's table.
     names = [line.split("\t")[0].split(",")[0].strip() for line in lines if not line.startswith("#")]
     return [name for name in names if name]
 

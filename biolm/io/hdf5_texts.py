@@ -31,7 +31,6 @@ Extent = tuple[int, int]
 
 _HEAP = re.compile(rb"GCOL\x01\0\0\0")
 _MARK = 8
-_MARK = 8
 _HEADER = 16
 _PIECE = 1 << 22
 # Looking through the values of smaller datasets costs less than asking where they lie.

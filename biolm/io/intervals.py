@@ -104,6 +104,7 @@ def read_bed(path: str | Path) -> Iterator[Interval]:
     with open_stream(path) as stream:
         for number, line in enumerate(stream.lines(), start=1):
             text = line.decode("utf-8", "replace").strip()
+            # Lines for genome browsers.
             if not text or text.startswith(("#", "track ", "browser ")):
                 continue
             parts = text.split("\t") if "\t" in text else text.split()
@@ -168,6 +169,7 @@ def line_variants(line: bytes, number: int, name: str) -> Iterator[Variant]:
         If the line is no variant.
     """
     parts = line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
+    # No reference allele: such lines hold markers, not variants.
     if len(parts) > 4 and parts[3] == ".":
         return
     if len(parts) < 5 or not parts[1].isdigit() or not parts[3].isalpha():
@@ -176,9 +178,11 @@ def line_variants(line: bytes, number: int, name: str) -> Iterator[Variant]:
             "alternative, tab-separated; correct it"
         )
     for allele in parts[4].split(","):
+        # Symbols (<DEL>), breakends and * say no letters that a model could read.
         if allele.isalpha():
             yield Variant(
                 contig=parts[0],
+                # VCF counts from 1, BED and all code here from 0.
                 start=int(parts[1]) - 1,
                 reference=parts[3].upper(),
                 alternative=allele.upper(),

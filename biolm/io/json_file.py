@@ -60,6 +60,7 @@ def parse_json(text: bytes | str, name: object, kind: type[BiolmError] = Checkpo
     """
     try:
         return json.loads(text)
+    # Brackets within brackets by the million exhaust the parser's stack.
     except RecursionError as error:
         raise kind(f"{name} is JSON nested too deep to be read; fetch it again") from error
     except ValueError as error:

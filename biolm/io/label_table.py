@@ -78,6 +78,7 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
     place = Path(path).expanduser()
     header, rows = _rows(place)
     given = [row[0] for row in rows]
+    # The same order with repeated names is told row by row, which names alone could not.
     order = np.arange(len(rows)) if given == list(names) else _by_name(place, rows, names)
     columns = {}
     for number, name in enumerate(header[1:], 1):
@@ -89,6 +90,7 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
 def _as_whole(values: list[str]) -> NDArray[np.str_]:
     """Whole numbers that were written with '.0' throughout, as where one is missing, without it."""
     filled = [value for value in values if value]
+    # pandas writes whole numbers so where one of the column is missing.
     floats = all(WHOLE.fullmatch(value) for value in filled)
     return np.array([value.removesuffix(".0") for value in values] if floats else values, dtype=np.str_)
 
@@ -97,6 +99,7 @@ def _by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> NDArray
     """Row of each record, -1 (an empty one) where there is none."""
     row_of: dict[str, int] = {}
     for number, row in enumerate(rows):
+        # Repeats that agree are harmless: tables are joined and exported twice.
         first = row_of.setdefault(row[0], number)
         if rows[first] != row:
             raise InputError(

@@ -89,6 +89,7 @@ class JoinedFile(io.RawIOBase):
         if self._place >= self._starts[-1]:
             return 0
         part = bisect_right(self._starts, self._place) - 1
+        # Up to the end of the part only: whoever wants more reads again.
         view = memoryview(buffer).cast("B")[: self._starts[part + 1] - self._place]
         self._files[part].seek(self._place - self._starts[part])
         count = self._files[part].readinto(view)

@@ -107,6 +107,7 @@ class StoreWriter:
             self._restore()
         for path, size in self._sizes().items():
             with path.open("ab") as file:
+                # What a killed writer left behind the last whole block.
                 file.truncate(size)
 
     def _restore(self) -> None:
@@ -153,6 +154,7 @@ class StoreWriter:
         state = {"rows": self.rows, "values": self.values, "columns": kinds}
         fresh = self.folder / f"{_STATE}.new"
         fresh.write_text(json.dumps(state))
+        # Through another name: a state that is cut off would lose all that was packed.
         fresh.replace(self.folder / _STATE)
 
     def _widen(self, name: str, kind: np.dtype[Any]) -> None:
@@ -167,6 +169,7 @@ class StoreWriter:
             for start in range(0, self.values, _PIECE):
                 file.write(np.asarray(narrow[start : start + _PIECE], kind).data)
         self._remember()
+        # The old column goes last: a kill before leaves it, and the state says which of the two counts.
         old.unlink()
 
     def finish(self, kind: str, facts: Mapping[str, Any]) -> None:

@@ -72,6 +72,7 @@ def read_chain(path: str | Path, chain: str | None = None) -> Chain:
     residues, places = [], []
     for residue in model[wanted]:
         atom = next((residue[name] for name in ("CB", "CA") if name in residue), None)
+        # Waters and ligands are residues of the file too; selenomethionine stands for methionine.
         if atom is not None and residue.id[0] in (" ", "H_MSE"):
             residues.append(_letter(residue.get_resname()))
             places.append(atom.coord)

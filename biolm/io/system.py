@@ -19,6 +19,7 @@ def exchange(one: Path, other: Path) -> bool:
         Paths on one disk.
     """
     swap = _call("renameat2")
+    # AT_FDCWD and RENAME_EXCHANGE of Linux.
     here, both = -100, 2
     return swap is not None and bool(swap(here, os.fsencode(one), here, os.fsencode(other), both) == 0)
 

@@ -151,6 +151,7 @@ def _write_parquet(path: Path, pieces: Iterable[Columns], about: dict[str, str])
 def _arrow(values: NDArray[Any]) -> Any:
     import pyarrow as pa
 
+    # As UTF-8 text: numpy's fixed width would be padded to the longest name.
     if values.dtype.kind in "UO":
         return pa.array(values.tolist(), pa.string())
     return pa.array(values)

@@ -25,6 +25,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise ConfigError(f"reading {path} needs pyyaml: pip install pyyaml") from error
     try:
+        # Never the full loader, which builds any object that the file names.
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} lacks {path.name}; fetch the folder again") from error

@@ -99,6 +99,7 @@ class CellAdditions:
         OutputError
             If a column exists, no record tells that biolm wrote it, and ``overwrite`` is not set.
         """
+        # A result of biolm under the same key may be renewed without asking.
         ours = any(name in records for name in self.records)
         clash = [name for name in self.columns if name in taken]
         if clash and not ours and not overwrite:

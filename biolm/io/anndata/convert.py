@@ -92,6 +92,7 @@ def write_anndata(adata: AnnData, target: Path) -> None:
     """
     from anndata.io import write_elem
 
+    # As anndata itself does before it writes.
     adata.strings_to_categoricals()
     with creating(target, "h5ad") as file:
         write_elem(file, "/", adata)

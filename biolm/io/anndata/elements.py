@@ -78,6 +78,7 @@ def new_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: s
         import h5py
 
         stored = h5py.string_dtype() if dtype is str else dtype
+        # Without times, so that the same result is the same bytes.
         array = group.create_dataset(name, shape=shape, dtype=stored, track_times=False)
     else:
         array = group.create_array(name, shape=shape, dtype=dtype, chunks=_pieces(shape, dtype))

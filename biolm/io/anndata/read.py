@@ -46,6 +46,7 @@ def read_anndata(path: str | Path, *, backed: bool = False) -> AnnData:
         table = anndata.read_h5ad(path, backed="r" if backed else None)
     for matrix in _matrices(table, backed=table.isbacked):
         if hasattr(matrix, "indptr"):
+            # scipy trusts pointers of a file; damaged ones would read beyond the arrays.
             matrix.check_format(full_check=True)
     return table
 

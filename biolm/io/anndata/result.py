@@ -118,6 +118,7 @@ def write_store(source: CellSource, target: Path, form: str, result: Addition) -
         write_build.build(source, target, form, result)
     elif (source.kind, form) == ("h5ad", "h5ad"):
         write_copy.copy_h5ad(source.path, target, result)
+    # A zip is unpacked into a folder, which a copy could not do.
     elif (source.kind, form) == ("zarr", "zarr") and source.path.is_dir():
         write_copy.copy_zarr(source.path, target, result)
     else:

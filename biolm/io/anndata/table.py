@@ -91,6 +91,7 @@ def write_npy(
     """
     with target.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": result.vectors.shape}
+        # By hand, so that rows go out as they come and are never whole in memory.
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in result.chunks():
             file.write(np.ascontiguousarray(chunk, "<f4").data)

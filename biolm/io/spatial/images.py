@@ -85,6 +85,7 @@ class TissueImage:
 
     def level_for(self, downsample: float) -> Level:
         """The coarsest level that is still at least as fine as ``downsample``."""
+        # A little tolerance: levels of odd sizes are 15.998 times smaller and not 16.
         fine = [level for level in self.levels if level.downsample <= downsample * 1.001]
         return max(fine or self.levels[:1], key=lambda level: level.downsample)
 

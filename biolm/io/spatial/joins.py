@@ -51,6 +51,7 @@ def join_names(
     order = np.argsort(places, kind="stable")
     ordered = places[order]
     for what, values in (("counts", np.sort(counts)), ("places", ordered)):
+        # An id that repeats would be joined to the wrong place without an error.
         if (values[1:] == values[:-1]).any():
             raise InputError(f"{name}: ids repeat in the table of {what}; give every spot or cell one id")
     # A name behind the last would be looked up beyond the end.

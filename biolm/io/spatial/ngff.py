@@ -34,6 +34,7 @@ def open_ngff(path: Path) -> TissueImage:
     """
     group: Any = open_zarr(path)[0]
     attributes = dict(group.attrs)
+    # Version 0.5 of the format put its fields one level down.
     described = dict(attributes.get("ome", attributes)).get("multiscales")
     if not described:
         raise InputError(f"{path} is a zarr folder without multiscales; give an OME-Zarr image")
@@ -42,6 +43,7 @@ def open_ngff(path: Path) -> TissueImage:
         raise InputError(f"{path} has the axes {', '.join(axes)}; give an image of c, y and x")
     arrays = [group[entry["path"]] for entry in described[0]["datasets"]]
     arrays.sort(key=lambda array: -array.shape[-1])
+    # The coarsest level is enough to see the range of the values, and fits into memory.
     last = _channels_last(np.asarray(arrays[-1][...]))
     convert, notes = converter(last, str(path))
     width = arrays[0].shape[-1]

@@ -132,6 +132,7 @@ def is_section_folder(path: Path) -> bool:
 
 
 def _layouts() -> list[Layout]:
+    # In the order of their names, so that a folder is read alike on every machine.
     names = sorted(module.name for module in pkgutil.iter_modules(layouts.__path__))
     return [cast(Layout, importlib.import_module(f"{layouts.__name__}.{name}")) for name in names]
 

@@ -23,14 +23,7 @@ from biolm.io.spatial.joins import as_text
 
 __all__ = ["Positions", "find_positions", "read_positions"]
 
-COLUMNS = (
-    "barcode",
-    "in_tissue",
-    "array_row",
-    "array_col",
-    "pxl_row_in_fullres",
-    "pxl_col_in_fullres",
-)
+COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 
 
 @dataclass(frozen=True, slots=True)

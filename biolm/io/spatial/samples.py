@@ -109,6 +109,7 @@ def _eight_bits(sample: NDArray[Any], name: str, notes: list[str]) -> Convert:
     if sample.dtype.kind == "f" and colours.min() >= 0 and colours.max() <= 1:
         low, high = 0.0, 1.0
     else:
+        # Percentiles: one hot pixel would leave the tissue black.
         low, high = (float(value) for value in np.percentile(colours, [_LOW, _HIGH]))
         notes.append(f"{sample.dtype.name} values {low:g} to {high:g} became 0 to 255")
     width = max(high - low, 1e-12)

@@ -125,6 +125,8 @@ class _Tiles:
         tile = self._decoded(number)
         self.kept[number] = tile
         most = max(4 * self.columns, _KEPT_BYTES // max(tile.nbytes, 1))
+        # A row of tiles is always kept, since neighbouring patches share them; but never beyond four times
+        # the bound.
         while len(self.kept) > min(most, max(1, 4 * _KEPT_BYTES // max(tile.nbytes, 1))):
             self.kept.popitem(last=False)
         return tile

@@ -6,11 +6,11 @@ All places are Unicode code points of the document's text, ``[start, end)``, wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Document", "Mention", "Passage", "Relation", "Span", "normalise_ids", "split_ids"]
+__all__ = ["Document", "Mention", "Passage", "Relation", "Span", "joined", "normalise_ids", "split_ids"]
 
 Span = tuple[int, int]
 """``(start, end)`` in code points, the end not included."""
@@ -53,6 +53,28 @@ class Passage:
     start: int
     end: int
     kind: str = ""
+
+
+def joined(parts: Iterable[tuple[str, str]]) -> tuple[str, tuple[Passage, ...]]:
+    """A text of parts with a line end between two, and their passages; empty parts are left out.
+
+    Parameters
+    ----------
+    parts
+        Kind and text of each.
+
+    Examples
+    --------
+    >>> joined([("title", "On genes"), ("abstract", "")])
+    ('On genes', (Passage(start=0, end=8, kind='title'),))
+    """
+    text, passages = "", []
+    for kind, part in parts:
+        if part:
+            text += "\n" if text else ""
+            passages.append(Passage(len(text), len(text) + len(part), kind))
+            text += part
+    return text, tuple(passages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import IO, Any
 from biolm.errors import InputError
 from biolm.io.damage import reason_of
 from biolm.io.json_file import parse_json
-from biolm.io.text.document import Document, Mention, Passage, Relation, normalise_ids
+from biolm.io.text.document import Document, Mention, Passage, Relation, joined, normalise_ids
 from biolm.io.text.losses import Losses
 from biolm.io.text.source import lines_of, stem_of
 
@@ -73,6 +73,7 @@ def document_of(record: Mapping[str, Any], name: str, where: str) -> Document:
     )
     spans = [span for mention in document.mentions for span in mention.spans]
     spans += [*document.words, *((part.start, part.end) for part in document.passages)]
+    # Python slices beyond a text without an error, so that a mention would become empty.
     outside = next(((a, b) for a, b in spans if not 0 <= a <= b <= len(text)), None)
     if outside is not None:
         raise InputError(
@@ -104,14 +105,9 @@ def _titled(record: Mapping[str, Any], name: str, where: str) -> Document:
         raise InputError(
             f"{where} has neither 'text' nor 'title' nor 'abstract'; rename the field that holds the text"
         )
-    text, passages = "", []
-    for kind, part in parts:
-        if part:
-            text += "\n" if text else ""
-            passages.append(Passage(len(text), len(text) + len(part), kind))
-            text += part
+    text, passages = joined(parts)
     rest = {key: value for key, value in record.items() if key not in ("title", "abstract", *_NAMES)}
-    return Document(name, text, tuple(passages), metadata=rest)
+    return Document(name, text, passages, metadata=rest)
 
 
 def write_jsonl(documents: Iterable[Document], file: IO[str]) -> Losses:

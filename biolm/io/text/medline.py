@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from biolm.io.text.document import Document, Passage
+from biolm.io.text.document import Document, joined
 from biolm.io.text.raw import ReadReport
 from biolm.io.text.xml_records import texts_of, xml_records
 
@@ -54,6 +54,7 @@ def read_medline(paths: Sequence[Path], report: ReadReport) -> Iterator[Document
             pmid = _pmid(element)
             if last[pmid] != order:
                 report.counts["citations replaced by a later version"] += 1
+            # A citation that comes again after it was deleted is there again.
             elif deleted.get(pmid, 0) > order:
                 report.counts["deleted citations, left out"] += 1
             else:
@@ -68,22 +69,20 @@ def _pmid(element: Element) -> str:
 def _document(element: Element, pmid: str, report: ReadReport) -> Document:
     article = next(element.iter("Article"), element)
     title = " ".join(texts_of(_first(article, ("ArticleTitle", "BookTitle"))).split())
-    text, passages = title, [Passage(0, len(title), "title")] if title else []
-    sections = []
+    parts, sections = [("title", title)], []
     abstract = article.find("Abstract")
     for part in [] if abstract is None else abstract.findall("AbstractText"):
         body = " ".join(texts_of(part).split())
         if not body:
             continue
-        text += "\n" if text else ""
         label = part.get("Label", "")
-        passages.append(Passage(len(text), len(text) + len(body), label or "abstract"))
+        parts.append((label or "abstract", body))
         sections.append({"label": label, "nlm_category": part.get("NlmCategory", "")})
-        text += body
     if not sections:
         report.counts["citations without an abstract"] += 1
     report.documents += 1
-    return Document(pmid, text, tuple(passages), metadata=_metadata(element, article, sections))
+    text, passages = joined(parts)
+    return Document(pmid, text, passages, metadata=_metadata(element, article, sections))
 
 
 def _first(article: Element, names: Sequence[str]) -> Element | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.errors import InputError
-from biolm.io.text.document import Document, Passage
+from biolm.io.text.document import Document, joined
 from biolm.io.text.source import lines_of
 
 __all__ = ["read_nbib"]
@@ -34,6 +34,7 @@ def read_nbib(path: Path) -> Iterator[Document]:
             continue
         if not line.strip():
             continue
+        # Editors strip the blank behind an empty field.
         match = _TAG.fullmatch(line) or _TAG.fullmatch(line + " ")
         if match is None:
             raise InputError(f"{path}, line {number} is neither a tag (PMID- ...) nor a continuation of one")
@@ -50,12 +51,8 @@ def read_nbib(path: Path) -> Iterator[Document]:
 def _document(fields: dict[str, list[str]], path: Path, line: int) -> Document:
     if "PMID" not in fields:
         raise InputError(f"{path}: the record from line {line} has no PMID; correct it")
-    text, passages = "", []
-    for kind, part in [("title", " ".join(fields.get("TI", []))), *_sections(" ".join(fields.get("AB", [])))]:
-        if part:
-            text += "\n" if text else ""
-            passages.append(Passage(len(text), len(text) + len(part), kind))
-            text += part
+    title, abstract = (" ".join(fields.get(tag, [])) for tag in ("TI", "AB"))
+    text, passages = joined([("title", title), *_sections(abstract)])
     metadata: dict[str, Any] = {
         "year": fields.get("DP", [""])[0][:4],
         "journal": fields.get("JT", [""])[0],
@@ -66,7 +63,7 @@ def _document(fields: dict[str, list[str]], path: Path, line: int) -> Document:
     return Document(
         fields["PMID"][0],
         text,
-        tuple(passages),
+        passages,
         metadata={key: value for key, value in metadata.items() if value},
     )
 
@@ -74,6 +71,7 @@ def _document(fields: dict[str, list[str]], path: Path, line: int) -> Document:
 def _sections(abstract: str) -> list[tuple[str, str]]:
     """Sections of an abstract whose labels stand in it in capitals; the labels become the passages' kinds."""
     cuts = list(_LABEL.finditer(abstract))
+    # Labels count only where the first begins the abstract: capitals elsewhere are words.
     if not cuts or cuts[0].start():
         return [("abstract", abstract)]
     ends = [cut.start() for cut in cuts[1:]] + [len(abstract)]

@@ -72,6 +72,7 @@ def _add(raw: RawDocument, columns: list[str], where: str, line: int) -> None:
         try:
             score = float(columns[6])
         except ValueError:
+            # The seventh column is a confidence in some exports and a comment in others.
             note = columns[6]
     ids = columns[5] if len(columns) > 5 else ""
     raw.mentions.append(RawMention(((start, end),), columns[3], columns[4], ids, "", score, note, 0, line))

@@ -163,6 +163,7 @@ def same_text(stated: str, own: str) -> bool:
 
 
 def _folded(text: str) -> str:
+    # Corpora state mentions in another spelling than the text: ligatures, Greek, widths.
     text = unicodedata.normalize("NFKC", text).casefold().replace("[...]", " ").replace("...", " ")
     text = "".join(_GREEK.get(letter, letter) for letter in text)
     text = re.sub("|".join(_NAMES), lambda match: _NAMES[match[0]], text)
@@ -274,6 +275,7 @@ def _unit_of(raws: Callable[[], Iterator[RawDocument]]) -> _Unit:
     """The first unit that every mention of the file fits; code points where none does."""
     left = list(_UNITS)
     for raw in raws():
+        # Says nothing about the unit.
         if not raw.mentions and len(raw.passages) < 2:
             continue
         kept = []
@@ -283,6 +285,7 @@ def _unit_of(raws: Callable[[], Iterator[RawDocument]]) -> _Unit:
                 kept.append(unit)
         left = kept
         if not left:
+            # Then the mismatches are reported as such, one by one.
             return _UNITS[0]
     return left[0]
 

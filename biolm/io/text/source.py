@@ -68,6 +68,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         yield text
+        # Or the wrapper would close the file under whoever opened it.
         text.detach()
 
 

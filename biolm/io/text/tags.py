@@ -96,8 +96,10 @@ def _broken(before: tuple[str, str], here: tuple[str, str]) -> list[str]:
     (left, left_kind), (right, right_kind) = before, here
     same = left != "O" and left_kind == right_kind
     broken = []
+    # IOB2 begins every entity with B.
     if right == "I" and not same:
         broken.append("IOB2")
+    # IOB1 writes B only where two entities of a type touch.
     if right == "B" and not same:
         broken.append("IOB1")
     left, right = _SAME.get(left, left), _SAME.get(right, right)

@@ -68,6 +68,7 @@ def _obo(path: Path) -> Iterator[tuple[str, str]]:
         elif line.startswith("name: "):
             names.append(line[6:].strip())
         elif line.startswith("is_obsolete: true"):
+            # Obsolete terms keep their names, which belong to others by now.
             obsolete = True
         elif match := _SYNONYM.match(line):
             names.append(match[1].replace('\\"', '"'))

@@ -29,6 +29,7 @@ class _Collector:
         self.builder: TreeBuilder | None = None
         self.depth, self.line = 0, 0
         self.done: list[tuple[Element, int]] = []
+        # Else expat hands text over in pieces at every line end.
         parser.buffer_text = True
         parser.StartElementHandler = self.start
         parser.EndElementHandler = self.end
@@ -36,6 +37,7 @@ class _Collector:
         parser.EntityDeclHandler = self.entity
         parser.ExternalEntityRefHandler = self.entity
         parser.SkippedEntityHandler = self.entity
+        # Nothing is fetched or expanded: entities are how XML reads files and fills memories.
         parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
 
     def start(self, name: str, attributes: dict[str, str]) -> None:

@@ -34,32 +34,10 @@ QUOTED = re.compile(r'"[^"]*"')
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 # What stands above names of cells, case aside, in tables that people have.
 TITLES = {
-    *("", "cell", "cells", "cell_id", "cellid", "cell_name", "cell_names", "cell barcode", "cell_barcode"),
-    *(
-        "barcode",
-        "barcodes",
-        "index",
-        "id",
-        "name",
-        "names",
-        "sample",
-        "sample_id",
-        "obs_names",
-        "unnamed: 0",
-    ),
-    *(
-        "unnamed: 0",
-        "cellname",
-        "cell name",
-        "cell id",
-        "x",
-        "v1",
-        "row.names",
-        "rownames",
-        "gene",
-        "genes",
-        "symbol",
-    ),
+    *("", "barcode", "barcodes", "cell", "cell barcode", "cell id", "cell name", "cell_barcode"),
+    *("cell_id", "cell_name", "cell_names", "cellid", "cellname", "cells", "gene", "genes", "id"),
+    *("index", "name", "names", "obs_names", "row.names", "rownames", "sample", "sample_id"),
+    *("symbol", "unnamed: 0", "v1", "x"),
 }
 
 

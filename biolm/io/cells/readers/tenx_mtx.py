@@ -28,18 +28,8 @@ TEXT_BYTES = 1 << 24
 
 # First fields of the lines that R and some tools write above the names.
 TITLES = {
-    "",
-    "x",
-    "v1",
-    "gene",
-    "genes",
-    "gene_id",
-    "gene_ids",
-    "barcode",
-    "barcodes",
-    "cell",
-    "cells",
-    "index",
+    *("", "barcode", "barcodes", "cell", "cells", "gene", "gene_id", "gene_ids", "genes", "index"),
+    *("v1", "x"),
 }
 
 

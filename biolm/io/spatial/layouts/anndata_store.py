@@ -37,15 +37,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
-    """Open a store; the counts stay on disk, places and ``uns["spatial"]`` are read.
-
-    Parameters
-    ----------
-    path
-        Of the store.
-    options
-        What the user says about it.
-    """
+    """Open a store; the counts stay on disk, places and ``uns["spatial"]`` are read."""
     from biolm.io.anndata.convert import reading
 
     source = open_cells(path, matrix=options.matrix)
@@ -102,6 +94,7 @@ def _section(
     names = source.cell_names()
     columns = {column: source.obs_column(column)[rows] for column in source.obs_columns()}
     chemistry = str(dict(library_fields.get("metadata", {})).get("chemistry_description", ""))
+    # scanpy keeps the chemistry, from which the grid of Visium follows.
     pitch = uns.get("spot_pitch_um", 100.0 if chemistry.startswith("Spatial 3'") else None)
     scale = uns.get("microns_per_pixel", factors.get("microns_per_pixel"))
     size = uns.get("image_size_xy")

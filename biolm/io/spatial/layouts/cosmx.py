@@ -35,13 +35,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the cells of a CosMx section; transcripts in no cell and control probes are counted.
 
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError

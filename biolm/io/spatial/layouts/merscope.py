@@ -32,13 +32,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the cells of a MERSCOPE section; blank barcodes are counted.
 
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError
@@ -115,6 +108,7 @@ def _by_manifest(file: Path, manifest: Path) -> SectionImage:
     left, top, right, _ = (float(value) for value in about.get("bbox_microns", (0, 0, 0, 0)))
     with open_image(file, check=False) as image:
         width = image.width
+    # Manifests are edited by hand: only two statements that agree are believed.
     by_box = (right - left) / width if width and right > left else 0.0
     if stated <= 0 or by_box <= 0 or abs(by_box / stated - 1) > DISAGREE:
         fault = (

@@ -32,15 +32,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_layout(path: Path, options: SectionOptions) -> Section:
-    """Open the spots of an ``outs`` folder.
-
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-    """
+    """Open the spots of an ``outs`` folder."""
     return open_outs(path, options, layout="space-ranger", pitch=PITCH_UM)
 
 

@@ -28,13 +28,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open a table; places are its ``obsm["spatial"]``.
 
-    Parameters
-    ----------
-    path
-        Of the store.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError

@@ -36,13 +36,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the spots of an array.
 
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError
@@ -54,6 +47,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
     (names,), genes, counts = read_counts(table, 1)
     columns = read_columns(spots, [], ["x", "y", "pixel_x", "pixel_y"])
     header = header_of(spots)[0]
+    # A name that repeats could mean either of its columns.
     others = [name for name in header if name and name not in _OWN and header.count(name) == 1]
     further = read_columns(spots, others, []) if others else {}
     chosen = (

@@ -34,13 +34,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the bins of one size, or the segmented cells.
 
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError
@@ -114,6 +107,7 @@ def _centroids(path: Path) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
         geometry, about = shape.get("geometry") or {}, shape.get("properties") or {}
         key = about.get("cell_id", shape.get("id"))
         rings = geometry.get("coordinates") or []
+        # The first piece stands for the cell: others are crumbs of the segmentation.
         rings = rings[0] if geometry.get("type") == "MultiPolygon" and rings else rings
         if key is None or not rings:
             raise InputError(f"{path} holds a shape without cell_id or coordinates; copy it again")

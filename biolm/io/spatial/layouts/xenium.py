@@ -37,13 +37,6 @@ def recognises(path: Path) -> bool:
 def open_layout(path: Path, options: SectionOptions) -> Section:
     """Open the cells of a Xenium run.
 
-    Parameters
-    ----------
-    path
-        Of the folder.
-    options
-        What the user says about it.
-
     Raises
     ------
     InputError
@@ -104,6 +97,7 @@ def _pixel_size(path: Path) -> float | None:
 def _images(path: Path, size: float | None) -> tuple[SectionImage, ...]:
     files = [file for pattern in _IMAGES for file in sorted(path.glob(pattern))]
     scale = None if size is None else 1 / size
+    # dict.fromkeys: patterns of older and newer outputs may match one file twice.
     return tuple(SectionImage(file.name.partition(".")[0], file, scale) for file in dict.fromkeys(files))
 
 
