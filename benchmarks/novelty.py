@@ -19,16 +19,19 @@ from pathlib import Path
 import numpy as np
 from _novelty_sets import CHOOSING, JUDGING, LoadedSet, is_kin, load_set
 from numpy.typing import NDArray
+from scipy.sparse import vstack
 from sklearn.metrics import roc_auc_score
 
 from biolm.progress import log
 from biolm.scoring.splits import Split, kfold, leave_one_group_out
+from biolm.tasks.annotate.align import QueryCells, align
 from biolm.tasks.annotate.frozen import Frozen, fit_variants
 from biolm.tasks.annotate.novelty import doubt_of
 from biolm.tasks.annotate.points import Points
 from biolm.tasks.annotate.settings import FitSettings
 
-SCORES = ("confidence", "before", "factors", "novelty")
+SCORES = ("confidence", "before", "alone", "novelty")
+REJECTING = ("before", "alone", "novelty")
 FOLDS, TESTED, NEAREST = 5, 2, 10
 DONORS = {"kang_ctrl_5donors": 2000, "kang_ctrl_stim": 2000}
 CHECKED = (
@@ -52,17 +55,26 @@ class LeftOut:
         """As ``biolm annotate fit`` fits it: what it reads, chooses and promises."""
         return fit_variants(self.learned, FitSettings(), ["joint"])["joint"]
 
+    @cached_property
+    def aligned(self) -> Frozen:
+        """As ``biolm annotate predict`` uses it for one file of the known and the novel cells."""
+        both = (self.known, self.novel)
+        vectors, factors = (
+            np.concatenate([getattr(part, name) for part in both]) for name in ("vectors", "factors")
+        )
+        table = vstack([part.table for part in both]).tocsr()
+        return align(self.frozen, QueryCells(vectors, table, factors))[0]
+
     def scored(self, cells: Points) -> dict[str, NDArray[np.float64]]:
-        """Scores of cells by name; above 1 a cell is unknown by ``before`` and by ``novelty``."""
-        frozen = self.frozen
+        """Scores of cells by name; above 1 a cell is unknown by all but ``confidence``."""
+        frozen, aligned = self.frozen, self.aligned
         confidence = frozen.probabilities(cells.vectors, cells.table).max(1)
-        far, near = frozen.far(cells.vectors, cells.table), frozen.near(cells.factors, len(cells.codes))
-        doubt = doubt_of(confidence, frozen.threshold, far)
+        far = frozen.far(cells.vectors, cells.table)
         return {
             "confidence": doubt_of(confidence, frozen.threshold, np.zeros(len(far))),
-            "before": doubt,
-            "factors": np.asarray(near, np.float64),
-            "novelty": frozen.score(confidence, far, near).astype(np.float64),
+            "before": doubt_of(confidence, frozen.threshold, far),
+            "alone": frozen.novelty_of(cells, confidence).astype(np.float64),
+            "novelty": aligned.novelty_of(cells, confidence).astype(np.float64),
         }
 
     def cosine(self, cells: Points) -> NDArray[np.float64]:
@@ -74,11 +86,11 @@ class LeftOut:
         return np.asarray(np.sort(1 - a @ b.T, axis=1)[:, :NEAREST].mean(1))
 
     def row(self) -> dict[str, float]:
-        """AUROC of every score; what novelty and the score of before reject."""
+        """AUROC of every score; what novelty rejects, aligned and not, and the score of before."""
         known, novel = self.scored(self.known), self.scored(self.novel)
         found = {name: auroc(known[name], novel[name]) for name in SCORES}
         found["cosine"] = auroc(self.cosine(self.known), self.cosine(self.novel))
-        for name in ("before", "novelty"):
+        for name in REJECTING:
             found[f"{name} rejected"] = float((novel[name] > 1).mean())
             found[f"{name} loss"] = float((known[name] > 1).mean())
         return found
@@ -115,7 +127,8 @@ def rows_of(cells: LoadedSet) -> Iterator[tuple[str, dict[str, float]]]:
 
 def table(folder: Path, names: tuple[str, ...]) -> None:
     """A row a type, then means over the sets."""
-    columns = ("cosine", *SCORES, "before rejected", "before loss", "novelty rejected", "novelty loss")
+    rejected = [f"{name} {part}" for name in REJECTING for part in ("rejected", "loss")]
+    columns = ("cosine", *SCORES, *rejected)
     print(f"| set | left out | {' | '.join(columns)} |\n| --- | --- |{' ---: |' * len(columns)}")
     means, nk = [], []
     for name in names:
@@ -140,13 +153,14 @@ def _shown(values: NDArray[np.float64]) -> str:
 def donors(folder: Path) -> None:
     """Leave one donor out at a time: the fraction of its cells, all of known types, that is rejected."""
     for name, most in DONORS.items():
-        print("| set | donor | cells | before | novelty |\n| --- | --- | ---: | ---: | ---: |")
+        columns = " | ".join(REJECTING)
+        print(f"| set | donor | cells | {columns} |\n| --- | --- | ---: | ---: | ---: | ---: |")
         cells, found = load_set(folder, name, most=most), []
         assert cells.points.batches is not None
         for donor, split in leave_one_group_out(cells.points.codes.astype(str), cells.points.batches):
             fold = _of_known(cells.points, split)
             scores = fold.scored(fold.known)
-            found.append([float((scores[key] > 1).mean()) for key in ("before", "novelty")])
+            found.append([float((scores[key] > 1).mean()) for key in REJECTING])
             print(
                 f"| {name} | {donor} | {len(fold.known.codes)} | {_shown(np.array(found[-1]))} |", flush=True
             )
@@ -170,16 +184,16 @@ def check(folder: Path) -> None:
         fold = next(left_out(cells, cells.classes.index(left)))
         whole = anndata.read_h5ad(folder / f"{name}.h5ad")[cells.rows].copy()
         with tempfile.TemporaryDirectory() as place:
-            paths = [Path(place) / f"{part}.h5ad" for part in ("learn", "known", "novel")]
-            for path, rows in zip(paths, fold.rows, strict=True):
+            paths = [Path(place) / f"{part}.h5ad" for part in ("learn", "query", "named")]
+            learned, known, novel = fold.rows
+            for path, rows in zip(paths[:2], (learned, np.concatenate([known, novel])), strict=True):
                 whole[rows].write_h5ad(path)
             given = ["--batch", cells.batch] if cells.batch else []
             fit = ["annotate", "fit", str(paths[0]), "--label", "cell_type", "-m", "cellfactors", *given]
             _biolm(*fit, "-o", f"{place}/made")
-            said = []
-            for path in paths[1:]:
-                _biolm("annotate", "predict", str(path), "-a", f"{place}/made", "-o", f"{path}.out.h5ad")
-                said.append(anndata.read_h5ad(f"{path}.out.h5ad").obs["biolm_cell_type_novelty"].to_numpy())
+            _biolm("annotate", "predict", str(paths[1]), "-a", f"{place}/made", "-o", str(paths[2]))
+            column = anndata.read_h5ad(paths[2]).obs["biolm_cell_type_novelty"].to_numpy()
+            said = column[: len(known)], column[len(known) :]
         own = [fold.scored(part)["novelty"] for part in (fold.known, fold.novel)]
         gap = max(float(np.abs(a - b).max()) for a, b in zip(own, said, strict=True))
         print(f"| {name} | {left} | {gap:.2g} | {auroc(*own):.4f} | {auroc(*said):.4f} |", flush=True)

@@ -5,7 +5,7 @@ Dimensions: ``n`` cells · ``c`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -194,6 +194,7 @@ def additions(
     settings: PredictSettings,
     judged: Judged,
     coarse: Mapping[str, str],
+    alignment: Sequence[Mapping[str, Any] | None] = (),
 ) -> CellAdditions:
     """What enters the table of cells, from what every head says; ``coarse`` names classes of the first.
 
@@ -207,6 +208,8 @@ def additions(
         What every head says.
     coarse
         Classes of the first head by fine class.
+    alignment
+        What was found of the query as a whole, for each head; empty where it was not asked.
     """
     columns: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
@@ -220,7 +223,8 @@ def additions(
         # Only the first label is rolled up: the ontology names its classes, not those of the others.
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
-        added = called.additions(_record(annotator, called))
+        found = alignment[place] if alignment else None
+        added = called.additions(_record(annotator, called, found))
         columns |= added.columns
         matrices |= added.matrices
         records |= added.records
@@ -256,7 +260,7 @@ def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
     return names
 
 
-def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
+def _record(annotator: Annotator, called: Calls, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """Where the names come from, as plain facts."""
     head = called.head
     record: dict[str, Any] = plain(
@@ -268,6 +272,7 @@ def _record(annotator: Annotator, called: Calls) -> dict[str, Any]:
             "temperature": head.frozen.temperature,
             "threshold": head.frozen.threshold,
             "novelty": None if head.frozen.novelty is None else dict(head.frozen.novelty.facts),
+            "alignment": found,
             "unknown_cells": int(called.unknown.sum()),
             "held_out": head.report.get("held_out"),
         }

@@ -51,10 +51,14 @@ class Space:
     centres: NDArray[np.float32]
     limit: float = 1.0
 
+    def placed(self, vectors: NDArray[np.float32] | None, table: Any) -> NDArray[np.float64]:
+        """``(n, k)`` places on the axes of the rows of what it reads."""
+        read: Any = table if self.kind == "genes" else vectors
+        return np.asarray(read @ self.axes, dtype=np.float64)
+
     def distances(self, vectors: NDArray[np.float32] | None, table: Any) -> NDArray[np.float64]:
         """``(n,)`` squared distances to the nearest centre, over the limit, of the rows of what it reads."""
-        read: Any = table if self.kind == "genes" else vectors
-        placed = np.asarray(read @ self.axes, dtype=np.float64)
+        placed = self.placed(vectors, table)
         centres = self.centres.astype(np.float64)
         squares = (placed**2).sum(1)[:, None] - 2 * placed @ centres.T + (centres**2).sum(1)
         return np.asarray(np.maximum(squares.min(1), 0) / self.limit)

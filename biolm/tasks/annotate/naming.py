@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,10 @@ from biolm.jobs.modality import Embedding, Modality, available
 from biolm.jobs.precision import decided
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
+from biolm.tasks.annotate.align import SAMPLE, QueryCells, align
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import Judged, additions, keys
+from biolm.tasks.annotate.labelled import ChosenCells
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.match import GeneMatch
 
@@ -62,6 +64,8 @@ class RowPrediction:
         The annotator's heads, made to do with what is known of the query.
     space
         Factor space for the query; None where no head asks for it or the query cannot be placed there.
+    alignment
+        What :func:`~biolm.tasks.annotate.align.align` found for each head; empty where it was not asked.
     """
 
     modality: Modality
@@ -74,6 +78,7 @@ class RowPrediction:
     match: GeneMatch | None
     heads: Sequence[Head]
     space: FactorSpace | None = None
+    alignment: Sequence[Mapping[str, Any] | None] = ()
     kind: str = "calls"
 
     @property
@@ -94,9 +99,7 @@ class RowPrediction:
         """Of one block: calibrated probabilities of every head, distances from training, empty rows."""
         computed: dict[str, NDArray[Any]] = dict(self.job.compute(block))
         vectors = computed.pop("vectors")
-        table = None
-        if self.match is not None and self.annotator.space is not None:
-            table = self.annotator.space.table(block, self.match)
+        table = self._table(block)
         # A cell without counts has a vector of zeros.
         empty = ~np.asarray(vectors.any(1), bool)
         for number, head in enumerate(self.heads):
@@ -108,6 +111,33 @@ class RowPrediction:
         far = [head.frozen.far(vectors, table).astype(np.float32) for head in self.heads]
         near = [head.frozen.near(factors, len(vectors)) for head in self.heads]
         return {**computed, "far": np.stack(far, axis=1), "near": np.stack(near, axis=1)}
+
+    def aligned(self) -> RowPrediction:
+        """With the shift of the query's laboratory taken off the distances of every head.
+
+        It is looked for in cells evenly spaced over the whole query, whatever shard or block is done.
+        """
+        if not self.settings.align or self.space is None:
+            return self
+        count = self.job.source.n_cells
+        rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
+        job = replace(self.job, source=ChosenCells(self.job.source, rows))
+        seen = []
+        for block in job.blocks(0, len(job.ends) - 1):
+            vectors = job.compute(block)["vectors"]
+            full, table = vectors.any(1), self._table(block)
+            placed = self.space.place(block, vectors)
+            seen.append((vectors[full], None if table is None else table[full], placed[full]))
+        cells = QueryCells(*(_stacked(parts) for parts in zip(*seen, strict=True)))
+        found = [align(head.frozen, cells) for head in self.heads]
+        heads = [replace(head, frozen=frozen) for head, (frozen, _) in zip(self.heads, found, strict=True)]
+        return replace(self, heads=heads, alignment=[facts for _, facts in found])
+
+    def _table(self, block: Any) -> Any:
+        """Sparse ``(n, m)`` expression in the genes of the training cells; None where it is not read."""
+        if self.match is None or self.annotator.space is None:
+            return None
+        return self.annotator.space.table(block, self.match)
 
     def check(self, target: Path | None) -> None:
         """Protect columns of a file that biolm did not write; those in memory are looked at later."""
@@ -123,12 +153,13 @@ class RowPrediction:
             getattr(self.job, "choice", None)
         )
         step = self.settings.block_rows or self.job.model.block_rows
-        own = {"reject": self.settings.reject, "coarse": dict(self.coarse), "block_rows": step}
+        chosen = {name: getattr(self.settings, name) for name in ("reject", "align")}
+        own = chosen | {"coarse": dict(self.coarse), "block_rows": step}
         return {"input": self.job.same()["input"], "options": own | options}
 
     def facts(self) -> dict[str, Any]:
-        """Nothing more."""
-        return {}
+        """What was found of the query as a whole."""
+        return {"alignment": list(self.alignment)}
 
     def write(self, parts: Parts, temporary: Path, form: str) -> dict[str, Any]:
         """Write a table with the names; by key, rows of each class.
@@ -157,7 +188,19 @@ class RowPrediction:
         return adata
 
     def _additions(self, parts: Iterable[Arrays]) -> CellAdditions:
-        return additions(self.annotator, self.settings, Judged.of_parts(self.annotator, parts), self.coarse)
+        judged = Judged.of_parts(self.annotator, parts)
+        return additions(self.annotator, self.settings, judged, self.coarse, self.alignment)
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    """Tables or arrays of consecutive blocks as one; None where there are none."""
+    if parts[0] is None:
+        return None
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    from scipy.sparse import vstack
+
+    return vstack(parts).tocsr()
 
 
 def digest_of(folder: Path) -> str:
@@ -210,7 +253,7 @@ def merge_calls(merging: Merging) -> int:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
     judged = Judged.of_parts(annotator, parts)
-    added = additions(annotator, settings, judged, job["options"]["coarse"])
+    added = additions(annotator, settings, judged, job["options"]["coarse"], facts["alignment"])
     writer = modality.writer
     if not writer.needs_source:
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))

@@ -225,5 +225,7 @@ def _opened(annotator: str | Path | Annotator, model: Any, modality: Modality) -
 
 
 def _settled(work: Any, resume: Path | None) -> Any:
-    """With ``precision='auto'`` decided; sequences have none."""
-    return replace(work, job=settled(work.job, resume=resume)) if isinstance(work, RowPrediction) else work
+    """With ``precision='auto'`` decided and the query's shift found; sequences have neither."""
+    if not isinstance(work, RowPrediction):
+        return work
+    return replace(work, job=settled(work.job, resume=resume)).aligned()

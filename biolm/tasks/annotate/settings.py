@@ -219,6 +219,9 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
         Name of the first label's result; ``biolm_<label>`` by default.
     reject
         Cells above the annotator's cut-off of novelty are unknown; False names every cell.
+    align
+        Take off what all types of the query share in differing from the training cells, as those of another
+        laboratory do, before their novelty is told. False: a cell's novelty depends on no other cell.
     ontology
         File of cell types and their ancestors (OBO, obographs JSON, or a table of child and parent).
     coarse
@@ -238,6 +241,14 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
 
     key: Annotated[str | None, replace(KEY, shown="biolm_LABEL")] = None
     reject: Annotated[bool, Option(help="Call novel cells unknown.")] = True
+    align: Annotated[
+        bool,
+        Option(
+            help="Take off what the query's types share, as those of another laboratory do, to tell novelty.",
+            panel="Cells",
+            only=CELLS,
+        ),
+    ] = True
     ontology: Annotated[
         str | None,
         Option(
