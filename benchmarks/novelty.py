@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,7 +53,9 @@ class LeftOut:
     @cached_property
     def frozen(self) -> Frozen:
         """As ``biolm annotate fit`` fits it: what it reads, chooses and promises."""
-        return fit_variants(self.learned, FitSettings(), ["joint"])["joint"]
+        classes, codes = np.unique(self.learned.codes, return_inverse=True)
+        points = replace(self.learned, codes=codes, n_classes=len(classes))
+        return fit_variants(points, FitSettings(), ["joint"])["joint"]
 
     @cached_property
     def aligned(self) -> Frozen:
