@@ -5,9 +5,9 @@ Dimensions: ``n`` cells of the query · ``k`` axes of a space · ``c`` classes �
 Laboratories differ in chemistry, depth and handling, which moves cells of every type alike and makes each
 look novel. The shift of a class is the median of the cells called by its name, less its centre; what is taken
 off is the median over classes, so that a new type, which is called by one or two names, moves it little.
-There are two conditions. No class lies where the training cells do: else the query is of a laboratory that was
-learned, and each of its cells is judged by itself. And the query's classes lie about each other as the training
-classes do: cells of another tissue are called by known names, too, but do not.
+There are two conditions. No class lies where the training cells do: else the query is of a laboratory that
+was learned, and each of its cells is judged by itself. And the query's classes lie about each other as the
+training classes do: cells of another tissue are called by known names, too, but do not.
 ``docs/explanation/novelty.md`` says how this was chosen and what it is worth.
 """
 
@@ -75,9 +75,9 @@ def align(frozen: Frozen, cells: QueryCells) -> tuple[Frozen, dict[str, Any] | N
     Returns
     -------
     The classifier, and facts: ``cells`` and ``types`` in which a shift was looked for; ``typical``, the
-    fraction of cells in factor space as near as half of the training cells that were held out, in the type where
-    it is largest; ``agreement``, the correlation of the centres of these types in the query with those in
-    training, each set about its mean; ``shift_removed``. No facts where nothing is asked in factor space.
+    fraction of cells in factor space as near as half of the training cells that were held out, in the type
+    where it is largest; ``agreement``, the correlation of the centres of these types in the query with those
+    in training, each set about its mean; ``shift_removed``. No facts where factor space is not asked.
     """
     novelty, distance = frozen.novelty, frozen.distance
     if novelty is None or novelty.space is None or distance is None:

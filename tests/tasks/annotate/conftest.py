@@ -58,6 +58,11 @@ def kinds():
 
 
 @pytest.fixture(scope="session")
+def cells_of():
+    return make_kinds
+
+
+@pytest.fixture(scope="session")
 def query():
     return make_kinds(60, seed=9)
 
