@@ -131,5 +131,5 @@ def _wider(
     space: Space, distances: NDArray[np.float64], groups: Sequence[NDArray[np.intp]], middle: float
 ) -> Space:
     """The space with a limit as much larger as the median class lies farther out than ``middle``."""
-    found = float(np.median([np.median(distances[rows]) for rows in groups]))
-    return replace(space, limit=space.limit * max(1.0, found / middle))
+    middle_here = float(np.median([np.median(distances[rows]) for rows in groups]))
+    return replace(space, limit=space.limit * max(1.0, middle_here / middle))

@@ -223,8 +223,7 @@ def additions(
         # Only the first label is rolled up: the ontology names its classes, not those of the others.
         if coarse and not columns:
             columns[f"{key}_coarse"] = called.rolled(coarse)
-        found = alignment[place] if alignment else None
-        added = called.additions(_record(annotator, called, found))
+        added = called.additions(_record(annotator, called, alignment[place] if alignment else None))
         columns |= added.columns
         matrices |= added.matrices
         records |= added.records
@@ -260,7 +259,7 @@ def rolled(annotator: Annotator, settings: PredictSettings) -> dict[str, str]:
     return names
 
 
-def _record(annotator: Annotator, called: Calls, found: Mapping[str, Any] | None) -> dict[str, Any]:
+def _record(annotator: Annotator, called: Calls, alignment: Mapping[str, Any] | None) -> dict[str, Any]:
     """Where the names come from, as plain facts."""
     head = called.head
     record: dict[str, Any] = plain(
@@ -272,7 +271,7 @@ def _record(annotator: Annotator, called: Calls, found: Mapping[str, Any] | None
             "temperature": head.frozen.temperature,
             "threshold": head.frozen.threshold,
             "novelty": None if head.frozen.novelty is None else dict(head.frozen.novelty.facts),
-            "alignment": found,
+            "alignment": alignment,
             "unknown_cells": int(called.unknown.sum()),
             "held_out": head.report.get("held_out"),
         }

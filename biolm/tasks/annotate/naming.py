@@ -129,9 +129,9 @@ class RowPrediction:
             placed = self.space.place(block, vectors)
             seen.append((vectors[full], None if table is None else table[full], placed[full]))
         cells = QueryCells(*(_stacked(parts) for parts in zip(*seen, strict=True)))
-        found = [align(head.frozen, cells) for head in self.heads]
-        heads = [replace(head, frozen=frozen) for head, (frozen, _) in zip(self.heads, found, strict=True)]
-        return replace(self, heads=heads, alignment=[facts for _, facts in found])
+        pairs = [align(head.frozen, cells) for head in self.heads]
+        heads = [replace(head, frozen=frozen) for head, (frozen, _) in zip(self.heads, pairs, strict=True)]
+        return replace(self, heads=heads, alignment=[facts for _, facts in pairs])
 
     def _table(self, block: Any) -> Any:
         """Sparse ``(n, m)`` expression in the genes of the training cells; None where it is not read."""
