@@ -119,9 +119,10 @@ class RowPrediction:
         """
         if not self.settings.align or self.space is None:
             return self
-        count = self.job.source.n_cells
+        whole: Any = self.job  # of cells, the only rows with a factor space
+        count = whole.source.n_cells
         rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
-        job = replace(self.job, source=ChosenCells(self.job.source, rows))
+        job = replace(whole, source=ChosenCells(whole.source, rows))
         seen = []
         for block in job.blocks(0, len(job.ends) - 1):
             vectors = job.compute(block)["vectors"]
