@@ -100,6 +100,7 @@ class Tokens:
         """
 
         def flat(parts: Sequence[Any], kind: Any) -> NDArray[Any]:
+            # np.concatenate takes no empty list.
             return (np.concatenate(parts) if len(parts) else np.zeros(0)).astype(kind)
 
         return cls(
@@ -159,10 +160,12 @@ def pack(tokens: Tokens, budget: int) -> Iterator[NDArray[np.intp]]:
     """
     if budget < 1:
         raise InputError(f"batch tokens must be at least 1, not {budget}")
+    # Long ones first: what does not fit the memory fails in the first batch, not after an hour.
     order = np.argsort(-tokens.lengths, kind="stable")
     ends = np.cumsum(tokens.lengths[order])
     start, used = 0, 0
     while start < len(order):
+        # One example at least, also where it alone is over the budget.
         stop = max(start + 1, int(np.searchsorted(ends, used + budget, side="right")))
         yield order[start:stop]
         start, used = stop, int(ends[stop - 1])
@@ -227,6 +230,7 @@ class Batch:
 
         part = tokens if rows is None else tokens.take(rows)
         lengths = part.lengths
+        # From 0 in every example: packing must not move a token in the eyes of the model.
         positions = np.arange(len(part.ids)) - np.repeat(part.offsets[:-1] - part.offsets[0], lengths)
         values, segments = (
             None if column is None else torch.from_numpy(np.ascontiguousarray(column))

@@ -27,6 +27,7 @@ def packages_of(extra: str) -> list[str]:
         declared = metadata.requires("biolm") or []
     except metadata.PackageNotFoundError:
         return []
+    # The installed metadata, so that the advice names the versions of this biolm and not the latest.
     pairs = (re.fullmatch(r"([^;]+?)\s*;\s*extra == ['\"]([\w-]+)['\"]", line) for line in declared)
     return [pair[1] for pair in pairs if pair is not None and pair[2] == extra]
 
@@ -64,6 +65,7 @@ def need(what: str, extra: str, *modules: str) -> None:
     --------
     >>> need("reading tables", "fast", "json")
     """
+    # Looked for, not imported: importing may take seconds and start threads.
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{what} needs {' and '.join(missing)}, which is not installed: {advice(extra)}")

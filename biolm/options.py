@@ -218,6 +218,7 @@ def read_options(kind: type[Any], given: Mapping[str, Any], job: str) -> Any:
         If the job has no such option (the nearest is named), or a value is out of range.
     """
     known = [field.name for field in dataclasses.fields(kind) if field.name not in never_used(kind)]
+    # Here and not by the dataclass, whose own error names neither the job nor the nearest option.
     for name in given:
         if name not in known:
             raise ConfigError(f"{job} has no option {name}; {nearest(name, known)}")
@@ -335,6 +336,7 @@ def spelled(message: str, spell: Callable[[str, str | None], str | None]) -> str
 
     def replaced(mark: re.Match[str]) -> str:
         value = mark["value"]
+        # Quotation marks are Python's; other faces have their own.
         if value is not None and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         return spell(mark["name"], value) or mark[0]

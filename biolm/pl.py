@@ -43,6 +43,7 @@ def embedding(
         raise InputError(f"obsm holds no '{key}' but {keys}; run biolm.tl.embed first")
     import scanpy as sc
 
+    # A name of its own: a UMAP of other vectors may already be in obsm["X_umap"].
     basis = f"{key}_umap"
     if basis not in adata.obsm:
         sc.pp.neighbors(adata, n_neighbors=neighbours, use_rep=key, key_added=basis)

@@ -58,6 +58,7 @@ def match_genes(
 
     reader = loaded(model)
     with open_cells(adata, matrix=layer or "X") as source:
+        # No minimum: this is where a user looks to see why a match is poor.
         match = reader.vocabulary.match(source.gene_columns(), column=gene_column, minimum=0.0)
     if source.matrix != "raw/X":
         names = np.array([*reader.vocabulary.genes, ""], dtype=object)

@@ -51,6 +51,7 @@ def progress(
     if not show:
         yield lambda count: None  # noqa: ARG005  # the name is part of the contract
         return
+    # A bar in a log file would be thousands of lines.
     if not sys.stderr.isatty():
         yield _Lines(label, total, start, unit)
         return
@@ -91,6 +92,7 @@ class _Lines:
         if now - self.last < EVERY:
             return
         self.last = now
+        # Without what an earlier run did, which took no time of this one.
         speed = (self.done - self.start) / (now - self.since)
         whole, left = "", ""
         if self.total is not None:

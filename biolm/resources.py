@@ -21,6 +21,7 @@ def shipped(name: str) -> Path:
         If this installation does not hold it.
     """
     package = Path(__file__).resolve().parent
+    # An installed package carries the data inside; a checkout has them beside it.
     for folder in (package / "_data", package.parent / "data"):
         if (folder / name).exists():
             return folder / name

@@ -165,6 +165,7 @@ def _read_scalar(kind: type, value: Any, place: str) -> Any:
             value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{place} must be {_WORDS[kind]}, not {_SHOWN.repr(value)}")
+    # YAML reads .nan and .inf, which no setting means.
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{place} must be a finite number, not {_SHOWN.repr(value)}")
     return value

@@ -171,6 +171,7 @@ def perturb(
     result = run(adata, model=model, delete=delete, overexpress=overexpress, genes=genes, **options)
     target = adata.copy() if copy else adata
     table = result.frame()
+    # h5ad keeps no other index, and warns.
     table.index = table.index.astype(str)
     target.uns[key_added] = table
     target.uns["biolm"] = {**target.uns.get("biolm", {}), key_added: result.provenance}

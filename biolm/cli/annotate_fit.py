@@ -16,8 +16,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import FitSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(FitSettings, Common):

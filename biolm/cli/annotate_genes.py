@@ -16,8 +16,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.annotate.settings import GeneFitSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(GeneFitSettings, Common):
@@ -43,6 +41,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.annotate.gene_labels import label_genes
     from biolm.tasks.annotate.table import rows_of
 
+    # Before the training, which takes minutes to hours.
     check_table(chosen.output, overwrite=chosen.overwrite)
     options = chosen_options(chosen, GeneFitSettings)
     calls = label_genes(chosen.table, label=chosen.label, data=chosen.cells, model=chosen.model, **options)

@@ -12,8 +12,6 @@ from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.annotate.settings import PredictSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(PredictSettings, Common):

@@ -314,6 +314,7 @@ def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) ->
         _tell("interrupted")
         return 130
     except Exception as error:
+        # As in `biolm models | head -1`: no failure, and no sentence.
         if isinstance(error, BrokenPipeError) and reader_left():
             return SIGPIPE
         if debug:
@@ -355,6 +356,7 @@ def _messages(arguments: type[Common], *, quiet: bool) -> Iterator[None]:
     logger.addHandler(handler)
     level = logger.level
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    # A user's own logging set-up would print every line a second time.
     logger.propagate = False
     try:
         yield

@@ -12,8 +12,6 @@ from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.attention.cells import AttentionSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(AttentionSettings, Common):
@@ -36,6 +34,7 @@ def run(chosen: Arguments) -> None:
 
     if chosen.picture is not None:
         picture_format(chosen.picture)
+    # Both are looked at before the cells are read.
     for target in (chosen.output, chosen.picture):
         if target is not None:
             refuse_existing(target, overwrite=chosen.overwrite)

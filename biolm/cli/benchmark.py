@@ -15,8 +15,6 @@ from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.benchmarks.run import BenchmarkSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(BenchmarkSettings, Common):

@@ -11,8 +11,6 @@ from biolm.common_options import Json, input_argument, output_option
 from biolm.progress import log
 from biolm.tasks.attention.contacts_file import ContactSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ContactSettings, Common):

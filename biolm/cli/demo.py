@@ -11,8 +11,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import OutputFolder, Overwrite, Seed
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

@@ -13,8 +13,6 @@ from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import unused_options
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(EmbedSettings, Antibody):

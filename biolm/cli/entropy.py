@@ -11,8 +11,6 @@ from biolm.common_options import Json, input_argument, model_option, output_opti
 from biolm.progress import log
 from biolm.tasks.variants.entropy import EntropySettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(EntropySettings, Common):

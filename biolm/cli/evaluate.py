@@ -15,8 +15,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.evaluate.settings import EvaluateSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(EvaluateSettings, Common):

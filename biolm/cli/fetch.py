@@ -14,8 +14,6 @@ from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
@@ -39,6 +37,7 @@ def run(chosen: Arguments) -> None:
     address, hub = hub_of(chosen.model)
     licence = "not known to biolm; see its page" if hub is None else hub.licence
     log.info("%s: licence of the weights: %s", address.repository, licence)
+    # Before a byte is fetched: whoever may not use the weights should not have them.
     if hub is not None and not hub.commercial and not chosen.accept_licence:
         raise ConfigError(
             f"the weights of {address.repository} are not for commercial use ({licence}); if you may use "
@@ -49,4 +48,5 @@ def run(chosen: Arguments) -> None:
     log.info("checking what was fetched against the hashes of the hub")
     checked = check_hashes(folder, *(folder.parent / name for name in beside if address.subfolder))
     log.info("%d files are what the hub holds", checked)
+    # Alone on stdout, for $(biolm fetch NAME).
     typer.echo(str(folder))

@@ -11,8 +11,6 @@ from biolm.common_options import input_argument, output_option
 from biolm.progress import log
 from biolm.tasks.factors.settings import FitSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(FitSettings, Common):

@@ -13,8 +13,6 @@ from biolm.options import Option
 from biolm.progress import log
 from biolm.tasks.generate.settings import GenerateSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(GenerateSettings, Antibody):
@@ -48,6 +46,7 @@ def run(chosen: Arguments) -> None:
     prompts = chosen.prompt or chosen.prompts
     summary = generate_file(chosen.reader(chosen.model), chosen.output, prompts, chosen, chosen.reference)
     log.info("wrote %s: %d sequences", summary.output, summary.sequences)
+    # What is unusual is said, as sequences that were left out cannot be seen in the file.
     for count, what in (
         (summary.empty, "ended before their first letter and were left out"),
         (summary.unfinished, "were cut at the most residues"),

@@ -14,8 +14,6 @@ from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
 from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
 
-__all__ = ["Arguments", "run"]
-
 _READING = tuple(field.name for field in dataclasses.fields(ReadingSettings))
 _ALWAYS = ("input", "output", "model", "source", "neighbours", "permutations", "max_fdr", "seed", "overwrite")
 _OF_SOURCE = {
@@ -82,6 +80,7 @@ def run(chosen: Arguments) -> None:
             )
         else:
             options = chosen_options(chosen, StaticSettings)
+            # The seed is that of the permutations; vectors of the table are not drawn.
             options.pop("seed", None)
             genes = static(chosen.model, chosen.input, **options)
         edges = network(

@@ -13,8 +13,6 @@ from biolm.options import Option, chosen_options, refuse_others
 from biolm.progress import log
 from biolm.tasks.genes.vectors import ContextSettings, StaticSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ContextSettings, Common):
@@ -36,6 +34,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.genes.vectors import check_output, contextual, static, write_vectors
 
     check_output(chosen.output, overwrite=chosen.overwrite)
+    # Groups are of cells, so naming one asks for vectors in cells.
     if chosen.contextual or chosen.group is not None:
         vectors = contextual(
             chosen.input,

@@ -13,8 +13,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.impute.settings import ImputeSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ImputeSettings, Common):

@@ -11,8 +11,6 @@ import typer
 from biolm.cli.arguments import Common
 from biolm.common_options import Json, input_argument
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

@@ -43,6 +43,7 @@ def leave_for_sure(grace: float = GRACE) -> Callable[[], None]:
         _watch(heard, watched, grace)
         os._exit(0)
     os.close(heard)
+    # A full pipe must never hold up the handler.
     os.set_blocking(write_end, False)
     before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
@@ -58,6 +59,7 @@ def leave_for_sure(grace: float = GRACE) -> Callable[[], None]:
 def _watch(heard: int, watched: int, grace: float) -> None:
     """Wait for a signal of the watched process, or for its end, which closes the pipe."""
     os.setsid()  # an interrupt from the keyboard is for the other alone
+    # A scheduler signals the whole group; this process must outlive that.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for number in (0, 1, 2):  # who reads what the other prints waits for the last process that has it open
         os.close(number)

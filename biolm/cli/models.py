@@ -14,8 +14,6 @@ from biolm.common_options import Json
 if TYPE_CHECKING:
     from biolm.models.catalogue import Entry
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
@@ -60,5 +58,6 @@ def _show(entry: Entry) -> None:
         parts.append(f"{', '.join(card.species)}; {card.genes}; {card.wants}")
         parts.append(f"cannot {card.cannot}")
     for number, part in enumerate(parts):
+        # 26 columns stand before it: together 80.
         for line, text in enumerate(wrap(part, 54)):
             typer.echo(f"  {'' if number or line else entry.name:24}{text}")

@@ -12,8 +12,6 @@ from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.factors.names import NameSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(NameSettings, Common):
@@ -33,6 +31,7 @@ def run(chosen: Arguments) -> None:
     from biolm.io.table import check_table
     from biolm.tasks.factors.names import name_factors
 
+    # A page is one file; a table has its provenance beside it, which must be free too.
     if chosen.output.suffix.lower() == ".html":
         refuse_existing(chosen.output, overwrite=chosen.overwrite)
     else:

@@ -10,8 +10,6 @@ from biolm.common_options import Json, OutputFolder, input_argument
 from biolm.progress import log
 from biolm.tasks.tokens.pack import PackSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(PackSettings, Common):

@@ -14,8 +14,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.perturb.settings import PerturbSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(PerturbSettings, Common):

@@ -15,8 +15,6 @@ from biolm.errors import ConfigError
 from biolm.options import Option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
@@ -51,6 +49,7 @@ def run(chosen: Arguments) -> None:
     if chosen.output is None:
         raise ConfigError("name a folder for the run with --output, or look at its sizes with --dry-run")
     result = pretrain(chosen.config, chosen.output, changes=changes, resume=chosen.resume)
+    # Under torchrun every process runs this; one of them reports.
     if not result.first:
         return
     log.info("wrote %s after %d steps", result.model, result.steps)

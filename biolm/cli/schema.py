@@ -12,8 +12,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import input_argument
 from biolm.errors import ConfigError
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

@@ -14,8 +14,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.variants.settings import VariantSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(VariantSettings, Antibody):
@@ -73,6 +71,7 @@ def run(chosen: Arguments) -> None:
     else:
         log.info("wrote %s: part %s", chosen.output, chosen.shard)
     for name, figures in scores.correlations.items():
+        # NaN would be printed as a result.
         if not math.isfinite(figures["spearman"]):
             log.info(
                 "no rank correlation of %s with DMS_score: it takes 3 variants with a score and a "

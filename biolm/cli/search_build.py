@@ -13,8 +13,6 @@ from biolm.options import chosen_options
 from biolm.progress import log
 from biolm.tasks.search.build import BuildSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(BuildSettings, Common):

@@ -12,8 +12,6 @@ from biolm.options import Option, chosen_options
 from biolm.progress import log
 from biolm.tasks.search.query import QuerySettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(QuerySettings, Common):

@@ -13,8 +13,6 @@ from biolm.cli.spatial_arguments import SectionArguments
 from biolm.common_options import Json, Overwrite, output_option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(SectionArguments):

@@ -14,8 +14,6 @@ from biolm.common_options import H5AD, Overwrite, input_argument, picture_option
 from biolm.options import Option
 from biolm.tasks.spatial.settings import DomainSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(DomainSettings, Common):

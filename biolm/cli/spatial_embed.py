@@ -11,8 +11,6 @@ from biolm.common_options import OutputH5ad
 from biolm.options import Option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ModelArguments):
@@ -50,6 +48,7 @@ def run(chosen: Arguments) -> None:
     )
     log.info("wrote %s", chosen.output)
     if chosen.attention is not None:
+        # Last: the vectors are there even where the drawing of a huge image fails.
         write_attention(
             chosen.input,
             chosen.model,

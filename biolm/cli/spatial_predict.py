@@ -12,8 +12,6 @@ from biolm.cli.spatial_arguments import OBSM_KEY, ModelArguments
 from biolm.common_options import OutputH5ad, picture_option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(ModelArguments):

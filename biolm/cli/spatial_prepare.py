@@ -11,8 +11,6 @@ from biolm.common_options import OutputH5ad
 from biolm.options import Option
 from biolm.tasks.spatial.settings import PrepareSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(PrepareSettings, SectionArguments):

@@ -14,8 +14,6 @@ from biolm.cli.spatial_arguments import TrainedModel
 from biolm.common_options import Json, Overwrite, input_argument, picture_option
 from biolm.tasks.spatial.settings import SectionDevice
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

@@ -13,8 +13,6 @@ from biolm.common_options import OutputFolder, input_argument
 from biolm.tasks.spatial.settings import ModelSettings, TrainSettings
 from biolm.training.spatial.settings import Contrast, Epochs, FitSettings, LearningRate
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TrainSettings, ModelSettings, Common):
@@ -35,6 +33,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.spatial.report import arm_text
     from biolm.tasks.spatial.train import train
 
+    # A tenth of the weight where the surroundings are predicted at all: naming the column is the choice.
     fit = FitSettings(
         epochs=chosen.epochs, lr=chosen.lr, contrast=chosen.contrast, niche=0.1 if chosen.niche else 0.0
     )

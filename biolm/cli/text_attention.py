@@ -10,8 +10,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import Overwrite, input_argument, model_option, output_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

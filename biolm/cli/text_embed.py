@@ -13,8 +13,6 @@ from biolm.options import Option, options_of
 from biolm.progress import log
 from biolm.text.settings import Overlap
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput, RunSettings):
@@ -37,6 +35,7 @@ def run(chosen: Arguments) -> None:
     from biolm.tasks.embed import embed_file
     from biolm.text.documents import DocumentFile
 
+    # The command has only those options of the job that mean something for text.
     own = set(options_of(EmbedSettings)) & set(options_of(Arguments))
     settings = EmbedSettings(progress=not chosen.quiet, **{name: getattr(chosen, name) for name in own})
     data = DocumentFile(chosen.input, chosen.reading())

@@ -13,8 +13,6 @@ from biolm.common_options import Seed, model_option
 from biolm.options import Option, refuse_others
 from biolm.text.settings import SCORED
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):

@@ -10,8 +10,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import Encoder, Overwrite, input_argument, output_option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

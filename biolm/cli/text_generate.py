@@ -12,8 +12,6 @@ from biolm.cli.text_arguments import KeyVariable, Timeout
 from biolm.common_options import Seed, input_argument, model_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

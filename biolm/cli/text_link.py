@@ -11,8 +11,6 @@ from biolm.common_options import Format, model_option, output_option
 from biolm.options import Option
 from biolm.progress import log
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):

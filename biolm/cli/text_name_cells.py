@@ -14,8 +14,6 @@ from biolm.cli.text_arguments import KeyVariable, Timeout
 from biolm.common_options import SPECIES, Seed, input_argument, model_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
@@ -61,6 +59,7 @@ def run(chosen: Arguments) -> None:
     client = ChatClient(chosen.server, chosen.model, chosen.key_variable, chosen.timeout)
 
     def ask(prompt: str, number: int) -> str:
+        # Another seed for each question, or the repeats would be one answer several times.
         return client.ask(prompt, ChatOptions(temperature=chosen.temperature, seed=chosen.seed + number))
 
     typer.echo("cluster\tname\tterm\tagreement\tconfident\tflags")

@@ -11,8 +11,6 @@ from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.common_options import Device, Encoder
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):

@@ -12,8 +12,6 @@ from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Overlap, TextPrecision
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):
@@ -53,6 +51,7 @@ def run(chosen: Arguments) -> None:
     tagged = predict(
         tagger,
         tokenizer,
+        # Document by document: a corpus need not fit into memory.
         read_documents(chosen.input, chosen.reading(), report=report),
         overlap=chosen.overlap,
         batch_tokens=chosen.batch_tokens,

@@ -12,8 +12,6 @@ from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.common_options import SEED, output_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):

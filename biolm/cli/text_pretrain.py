@@ -10,8 +10,6 @@ from biolm.cli.arguments import part
 from biolm.cli.text_arguments import TextInput, TransformersFolder, documents_of
 from biolm.text.settings import PretrainSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(PretrainSettings, TextInput):

@@ -13,8 +13,6 @@ from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Overlap
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):
@@ -65,6 +63,7 @@ def run(chosen: Arguments) -> None:
         threshold = threshold_on(model, tokenizer, dev, overlap=chosen.overlap, device=chosen.device)
         log.info("threshold chosen on %s: %.3f", chosen.tune_on, threshold)
     lengths = LengthReport(tokenizer.longest)
+    # BioASQ has questions without snippets, in which there is nothing to find.
     asked = [question for question in questions if question.context.strip()]
     answers_by_name = {
         question.name: answers

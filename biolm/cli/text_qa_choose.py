@@ -12,8 +12,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import Seed, input_argument, model_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

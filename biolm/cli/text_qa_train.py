@@ -13,8 +13,6 @@ from biolm.options import Option
 from biolm.progress import log
 from biolm.text.settings import Epochs, FitSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(FitSettings, Common):

@@ -13,8 +13,6 @@ from biolm.cli.arguments import Common
 from biolm.common_options import DEVICE, Overwrite, Seed, input_argument, output_option
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(Common):

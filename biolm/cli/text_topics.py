@@ -12,8 +12,6 @@ from biolm.cli.text_arguments import TextInput, documents_of
 from biolm.common_options import Seed
 from biolm.options import Option
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TextInput):
@@ -37,6 +35,7 @@ def run(chosen: Arguments) -> None:
     if chosen.cloud is not None:
         refuse_existing(chosen.cloud, overwrite=chosen.overwrite)
     documents, _ = documents_of(chosen)
+    # Mixed, as files are often sorted by date or subject.
     order = np.random.default_rng(chosen.seed).permutation(len(documents))
     cut = round(len(documents) * (1 - chosen.held_out))
     texts = [documents[row].text for row in order]

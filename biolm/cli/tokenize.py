@@ -11,8 +11,6 @@ from biolm.common_options import DATA, Json, model_option, output_option
 from biolm.progress import log
 from biolm.tasks.tokens.tokenize import TokenizeSettings
 
-__all__ = ["Arguments", "run"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(TokenizeSettings, Common):

@@ -30,6 +30,7 @@ __all__ = [
 # Names become parts of paths and of keys in tables of cells.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _SET = frozenset({"input", "output", "quiet", "debug", "json", "overwrite", "key", "format"})
+# The workflow scatters, resumes and names models itself, and tables say their own layer.
 _SHARDED = _SET | {"shard", "resume", "model", "layer", "transpose"}
 _SEQUENCES = frozenset(
     {"state", "letters", "duplicates", "windows", "window", "overlap", "per_residue"}

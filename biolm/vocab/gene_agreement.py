@@ -50,6 +50,7 @@ def disagreement(
     ids = _mostly_ids(used)
     best: tuple[float, str] | None = None
     for name, values in columns.items():
+        # Two columns of symbols may differ by age alone; an id beside a symbol cannot.
         if name == column or _mostly_ids(values) == ids:
             continue
         left, right = (used, values) if ids else (values, used)
@@ -59,6 +60,7 @@ def disagreement(
             meant = () if gene is None or gene not in genes.symbol else _meant(symbol, genes)
             if gene is not None and meant:
                 known += 1
+                # A new id of the same gene is no contradiction.
                 differ += gene not in meant and not set(genes.replaced.get(gene, ())).intersection(meant)
         fraction = differ / known if known >= _LEAST else 0.0
         if known >= _LEAST and (best is None or fraction < best[0]):

@@ -96,6 +96,7 @@ class GeneResolver:
         return self._rewritten(name) if resolved is _MISSING else resolved
 
     def _undecorated(self, name: str, present: Container[str]) -> Found:
+        # scanpy and Seurat append -1 or .1 to names that repeat.
         bare = without_suffix(name, present)
         prefix = genome_prefix(name)
         if bare is None and prefix and self.species in ("", prefix[0]):
