@@ -1,8 +1,9 @@
-"""What the factor model is worth: ``python benchmarks/cellfactors.py RAW_DATA [--fits | --more]``.
+"""What the factor model is worth: ``python benchmarks/cellfactors.py RAW_DATA [OPTION]``.
 
 Rules, sets and marks stand in ``docs/explanation/default-model.md``. Prints Markdown: a row a set or pair,
 then means and differences to genetext. ``--fits`` scores other fits of the same model instead (two seeds, no
-blood), ``--more`` adds biolm-cell-mini and CELLama. About five minutes of CPU time, ten with ``--fits``.
+blood), ``--more`` adds biolm-cell-mini and CELLama, ``--cellama`` scores CELLama beside genetext and the
+shipped fit alone, over all genes. About five minutes of CPU time, ten with ``--fits``.
 """
 
 from __future__ import annotations
@@ -222,6 +223,8 @@ def models(raw: Path, arguments: list[str]) -> dict[str, list[CellModel]]:
         found["Gaussian numbers for text"] = [replace(shipped_model, text=gaussian)]
         return found
     found["cellfactors"] = [shipped_model]
+    if "--cellama" in arguments:
+        return {**found, "CELLama": [registry.load("cellama")]}
     if "--more" in arguments:
         found["cell-mini"] = [registry.load("biolm-cell-mini")]
         found["CELLama"] = [registry.load("cellama")]
@@ -235,11 +238,13 @@ def main(raw: Path, arguments: list[str]) -> None:
     known = models(raw, arguments)
     rows: dict[str, list[dict[str, Score]]] = {}
     for kind, title, score in questions(sets):
+        if "--cellama" in arguments and kind not in ("within", "transfer"):
+            continue
         row = {
             name: pooled([score(one) for one in several], name=name)
             for name, several in known.items()
             if name not in SLOW or (kind in ("within", "transfer") and (name in ANY or "mouse" not in title))
-        } | ({} if "--fits" in arguments else baselines(kind, title, sets))
+        } | ({} if {"--fits", "--cellama"} & set(arguments) else baselines(kind, title, sets))
         rows.setdefault(kind, []).append(row)
         shown = ", ".join(f"{name} {one.macro_f1:.3f}" for name, one in row.items())
         print(f"- {kind}: {title}: {shown}", flush=True)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
+from biolm.models.model import CellModel
 from biolm.models.registry import load, load_tokenizer, resolve
 
 if TYPE_CHECKING:
     from biolm.core.accounting import Account
-    from biolm.models.model import CellModel
 
 __all__ = ["CheckpointReport", "Matrix", "inspect_checkpoint"]
 
@@ -181,11 +181,11 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
     files = [folder] if alone else sorted(path for path in folder.iterdir() if path.is_file())
     weights = files if alone else _weights(folder)
     shapes = dict(shape for path in weights for shape in _shapes(path))
-    genes, note = _genes(folder)
+    genes, note, config = _genes(folder)
     return CheckpointReport(
         name=entry.name,
         source=str(folder),
-        config=_config(folder),
+        config=_config(folder) or config,
         matrices=tuple(_by_name(shapes)),
         genes=genes,
         note=note,
@@ -196,7 +196,7 @@ def inspect_checkpoint(name_or_folder: str | Path) -> CheckpointReport:
 
 def _built_in(name: str) -> CheckpointReport:
     """Report on a model that loads by its name: what it says about itself, and what it holds."""
-    model = cast("CellModel", load(name))
+    model = cast(CellModel, load(name))
     metadata = model.describe()
     core = getattr(model, "core", None)
     parameters = (
@@ -206,7 +206,7 @@ def _built_in(name: str) -> CheckpointReport:
     return CheckpointReport(
         name=name,
         source=name,
-        config={key: value for key, value in metadata.items() if "sha256" not in key},
+        config=_facts(model),
         matrices=tuple(_by_name({key: tuple(array.shape) for key, array in parameters if array is not None})),
         genes=len(model.vocabulary.genes),
         hashes={key: str(value) for key, value in metadata.items() if "sha256" in key},
@@ -303,13 +303,20 @@ def _config(folder: Path) -> dict[str, Any]:
     return {} if file is None else read_json(file)
 
 
-def _genes(folder: Path) -> tuple[int | None, str]:
-    """Genes of the vocabulary; or why not, as a damaged checkpoint is what people inspect."""
+def _genes(folder: Path) -> tuple[int | None, str, dict[str, Any]]:
+    """Genes of the vocabulary, or why not, as damaged checkpoints are what people inspect; other facts."""
     try:
         preprocessor = load_tokenizer(folder)
     except BiolmError as error:
-        return None, f"cannot be read: {error}"
-    return preprocessor.n_genes, preprocessor.instead
+        return None, f"cannot be read: {error}", {}
+    if isinstance(preprocessor, CellModel):  # of a system that writes no tokens
+        return len(preprocessor.vocabulary), "", _facts(preprocessor)
+    return preprocessor.n_genes, preprocessor.instead, {}
+
+
+def _facts(model: CellModel) -> dict[str, Any]:
+    """What a model says about itself, without hashes."""
+    return {key: value for key, value in model.describe().items() if "sha256" not in key}
 
 
 def _sha256(path: Path) -> str:

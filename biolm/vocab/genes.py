@@ -164,9 +164,9 @@ class GeneVocabulary:
         ConfigError
             If the species is neither human nor mouse.
         GeneMatchError
-            If too few genes are known to the model, the file is of a species it does not know, or its ids
-            belong to other genes than its symbols and no column is chosen; the message names the most likely
-            reason.
+            If too few genes are known to the model, the file is of a species it does not know, its ids are
+            of another species than the one given, or they belong to other genes than its symbols and no
+            column is chosen; the message names the most likely reason.
         """
         if species is not None and species not in SPECIES:
             raise ConfigError(f"species {species!r} is not known; choose human or mouse")
@@ -182,6 +182,7 @@ class GeneVocabulary:
         chosen = {column: lists[column]} if column is not None else lists
         best = self._best(chosen, call)
         if best.report.matched and best.report.coverage >= minimum and not self._foreign(call, best.report):
+            self._refuse_contradiction(best, species)
             return _agreeing(best, lists, chosen=column is not None)
         rest = {name: names for name, names in lists.items() if name != best.report.column}
         other = self._best(rest, call).report if rest else None
@@ -194,6 +195,18 @@ class GeneVocabulary:
         """
         by_id = self.kind == "ensembl" and 2 * (report.exact + report.via_version) > report.matched
         return bool(self.species and call.species) and call.species not in self.species and not by_id
+
+    def _refuse_contradiction(self, match: GeneMatch, species: str | None) -> None:
+        """Refuse a species that was given where most genes were found by an id of another."""
+        if species is None or self.kind != "ensembl" or len(self.species) < 2:
+            return
+        found = Counter(id_species(self.genes[row]) for row in match.target[match.target >= 0].tolist())
+        most, count = found.most_common(1)[0]
+        if most and most != species and 2 * count > match.report.matched:
+            raise GeneMatchError(
+                f"species {species!r} was given, and column {match.report.column!r} holds ids of {most}; "
+                "leave the species out, or name another gene column"
+            )
 
     def _best(self, lists: Mapping[str, list[str]], call: SpeciesCall) -> GeneMatch:
         """The match of the column that finds most genes; of near ones the most direct, then the first."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from biolm.cli.main import app
 from biolm.errors import CheckpointError, ConfigError
+from biolm.resources import shipped
 from biolm.tasks.inspect import Matrix, inspect_checkpoint
 
 GENES = [f"ENSG{number:011d}" for number in range(20)]
@@ -46,6 +48,16 @@ def test_layers_are_put_together_and_counted(geneformer):
     assert report.parameters == 22 * 4 + 12 * (16 + 4 + 32) + 22
     assert report.roles == {"feed-forward": 384, "attention": 192, "embedding": 88, "norm": 48, "head": 22}
     assert (report.name, report.genes) == ("geneformer", 20)
+
+
+def test_folders_of_models_without_tokens_name_their_genes(tmp_path: Path) -> None:
+    for number, name in enumerate(("cellfactors", "genetext")):
+        folder = tmp_path / str(number)
+        shutil.copytree(shipped(name), folder)
+        report = inspect_checkpoint(folder)
+        assert (report.name, report.note) == (name, "")
+        assert report.genes == inspect_checkpoint(name).genes > 10_000
+        assert report.config == inspect_checkpoint(name).config
 
 
 def test_hashes_are_those_of_the_files(geneformer):

@@ -289,3 +289,15 @@ def test_matching_36000_names_is_quick() -> None:
     match = vocabulary.match(column(names))
     assert time.process_time() - start < 5  # 0.2 s when the machine is free
     assert match.report.matched > 20_000
+
+
+@pytest.mark.parametrize(("said", "ids"), [("human", "mouse"), ("mouse", "human")])
+def test_a_species_that_the_ids_contradict_is_refused(said, ids):
+    genes = {"human": [f"ENSG{number:011d}" for number in range(40)]}
+    genes["mouse"] = [f"ENSMUSG{number:011d}" for number in range(40)]
+    both = GeneVocabulary.of(genes["human"] + genes["mouse"])
+    columns = column(genes[ids])
+    with pytest.raises(GeneMatchError, match=f"species '{said}' was given, .* holds ids of {ids}"):
+        both.match(columns, species=said)
+    assert both.match(columns, species=ids).report.species == ids
+    assert both.match(columns).report.species == ids

@@ -145,7 +145,7 @@ class CellFactors(CellModel):
         if len(genes) < FEWEST:
             raise GeneMatchError(
                 f"the file measures {len(genes)} genes that {self.name} has loadings for, and it needs "
-                f"{FEWEST}; embed with the model genetext instead"
+                f"{FEWEST}; give cells with more genes measured, or embed with the model genetext"
             )
         return self._panel(genes)
 

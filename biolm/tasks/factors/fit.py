@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells.factors import human_match, log_counts, panel_of
+from biolm.adapters.cells.rows import check_block
 from biolm.errors import InputError
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
@@ -27,6 +28,7 @@ from biolm.jobs.bind import bind_genes
 from biolm.models.model import EmbedOptions
 from biolm.models.systems import cellfactors, genetext
 from biolm.models.systems.cellfactors import FEWEST, CellFactors
+from biolm.options import refuse_unused
 from biolm.progress import progress
 from biolm.tasks.factors.em import FactorSet, fit_factors
 from biolm.tasks.factors.settings import FitSettings
@@ -46,6 +48,7 @@ class _Sample:
     file: Path
     panel: NDArray[np.int64]
     match: GeneMatch
+    name: str
 
     def counts(self) -> Any:
         """Sparse ``(n, h)``."""
@@ -101,8 +104,10 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
     settings
         Choices of the job.
     """
+    refuse_unused(settings, "cells")
     if not files:
         raise InputError("a fit needs at least one file of cells; name one")
+    _check_files([Path(file) for file in files])
     text = genetext.load()
     count = int((text.human == np.arange(len(text.human))).sum())
     with tempfile.TemporaryDirectory() as folder:
@@ -115,6 +120,7 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
         _check_shared(samples)
         fractions = _fractions(samples, count)
         rows, sets = _sets(samples, fractions, settings.genes, place)
+        _check_cells(samples, settings.factors)
         with progress("fitting", settings.rounds * len(sets), show=settings.progress, unit="sets") as advance:
             fitted = fit_factors(
                 sets,
@@ -140,7 +146,7 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
             scales=(1.0, 1.0),
             sha256="",
             facts={
-                "fit": f"{sum(one.counts().shape[0] for one in samples)} cells of {len(samples)} sets",
+                "fit": f"{_cells(samples)} cells of {len(samples)} {'set' if len(samples) == 1 else 'sets'}",
                 "fit_seed": str(settings.seed),
                 "fit_rounds": str(settings.rounds),
             },
@@ -162,6 +168,7 @@ def _sampled(
         wanted = np.arange(0, source.n_cells, -(-source.n_cells // settings.cells), dtype=np.int64)
         parts = []
         for block in source.blocks():
+            check_block(block)
             inside = wanted[(wanted >= block.start) & (wanted < block.start + len(block))] - block.start
             some = block.take(inside)
             shape = (len(some), source.n_genes)
@@ -170,7 +177,9 @@ def _sampled(
     # An empty cell has no fractions of counts, and would be divided by 0.
     table = table[np.asarray(table.sum(1)).ravel() > 0]
     if table.shape[0] < 2:
-        raise InputError(f"{file} holds {table.shape[0]} cells with counts in known genes; leave it out")
+        raise InputError(
+            f"{file} has counts in known genes in fewer than two cells ({table.shape[0]}); leave it out"
+        )
     # Sums over a row must not depend on the order in which the file names its genes.
     table.sort_indices()
     save_npz(target, table)
@@ -183,7 +192,36 @@ def _sampled(
         )
     columns = np.full(count, -1, np.int32)
     columns[panel] = panel
-    return _Sample(target, panel, GeneMatch(columns, report))
+    return _Sample(target, panel, GeneMatch(columns, report), str(file))
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    """Refuse, before the first is read, files that are not there, and one that is there by several names.
+
+    Its cells would count several times.
+    """
+    first: dict[tuple[int, int], Path] = {}
+    for file in files:
+        if not file.exists():
+            raise InputError(f"{file}: no such file or folder; check the path")
+        state = file.stat()
+        known = first.setdefault((state.st_dev, state.st_ino), file)
+        if known is not file:
+            raise InputError(f"{file} is {known} once more, and its cells would count twice; leave one out")
+
+
+def _cells(samples: Sequence[_Sample]) -> int:
+    """Cells that are fitted to."""
+    return sum(one.counts().shape[0] for one in samples)
+
+
+def _check_cells(samples: Sequence[_Sample], factors: int) -> None:
+    """Refuse a fit that has a factor for every cell, or more."""
+    if (cells := _cells(samples)) <= factors:
+        raise InputError(
+            f"{cells} cells cannot tell {factors} factors apart; give more cells, or ask for fewer factors "
+            "(`factors`)"
+        )
 
 
 def _check_shared(samples: Sequence[_Sample]) -> None:
@@ -196,7 +234,7 @@ def _check_shared(samples: Sequence[_Sample]) -> None:
         both = int(np.isin(one.panel, shared).sum())
         if both < FEWEST:
             raise InputError(
-                f"a file with {len(one.panel):,} known genes shares {both} of them with the other files, and "
+                f"{one.name} shares {both} of its {len(one.panel):,} known genes with the other files, and "
                 f"the fit needs {FEWEST}; leave it out or add files that measure its genes"
             )
 

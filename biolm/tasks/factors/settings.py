@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from biolm.jobs.settings import ReadingSettings
 from biolm.options import Option
@@ -26,6 +26,9 @@ class FitSettings(ReadingSettings):
     rounds
         Of expectation maximisation.
     """
+
+    # The rule of a published model; a fit makes its own.
+    unused: ClassVar[dict[str, tuple[str, ...]]] = {"*": ("match",)}
 
     factors: Annotated[int, Option(help="Factors of the model.", min=2, max=512)] = 64
     cells: Annotated[int, Option(help="Most cells of a file, evenly spaced.", min=50)] = 2000

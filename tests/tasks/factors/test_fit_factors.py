@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 import biolm
 from biolm.cli.main import app
-from biolm.errors import GeneMatchError, InputError, OutputError
+from biolm.errors import ConfigError, GeneMatchError, InputError, OutputError
 from biolm.models.systems.cellfactors import FILE, load
 from biolm.tasks.factors.em import FactorSet, fit_factors
 from biolm.tasks.factors.fit import fit_to_files, fit_to_folder
@@ -83,8 +84,45 @@ def test_files_that_share_no_gene_are_refused(files: list[Path], tmp_path: Path)
     for start in (0, 1):
         parts.append(tmp_path / f"{start}.h5ad")
         cells[:, start::2].copy().write_h5ad(parts[-1])
-    with pytest.raises(InputError, match=r"shares \d of them with the other files, and the fit needs 30"):
+    with pytest.raises(InputError, match=r"0.h5ad shares \d of its [\d,]+ known genes with the other files"):
         fit_to_files(parts, SMALL)
+
+
+def test_a_file_that_is_not_there_is_said_before_any_is_read(files: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.h5ad"
+    broken.write_text("no table")
+    with pytest.raises(InputError, match=r"none\.h5ad: no such file"):
+        fit_to_files([broken, tmp_path / "none.h5ad"], SMALL)
+
+
+@pytest.mark.parametrize("again", ["the same name", "a symbolic link", "a hard link"])
+def test_a_file_that_is_named_twice_is_refused(files: list[Path], tmp_path: Path, again: str) -> None:
+    first = tmp_path / "cells.h5ad"
+    shutil.copyfile(files[0], first)
+    second = tmp_path / "other.h5ad"
+    if again == "a symbolic link":
+        second.symlink_to(first)
+    elif again == "a hard link":
+        second.hardlink_to(first)
+    else:
+        second = first
+    with pytest.raises(InputError, match=r"cells\.h5ad once more, and its cells would count twice"):
+        fit_to_files([first, second], SMALL)
+
+
+def test_more_factors_than_cells_are_refused(files: list[Path], tmp_path: Path) -> None:
+    cells = anndata.read_h5ad(files[0])[:60].copy()
+    cells.write_h5ad(tmp_path / "few.h5ad")
+    with pytest.raises(InputError, match="60 cells cannot tell 60 factors apart"):
+        fit_to_files([tmp_path / "few.h5ad"], FitSettings(factors=60))
+
+
+def test_a_rule_of_published_models_is_no_choice_of_a_fit(files: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`match` is not used for cells here"):
+        fit_to_files(files, FitSettings(match="published"))
+    run = CliRunner().invoke(app, ["fit-factors", str(files[0]), "-o", str(tmp_path), "--match", "published"])
+    assert run.exit_code == 2, run.output
+    assert "No such option" in run.output
 
 
 def test_a_file_without_counts_is_refused(files: list[Path], tmp_path: Path) -> None:
@@ -118,7 +156,7 @@ def one_cell_again(cells: anndata.AnnData) -> anndata.AnnData:
         (lambda cells: cells[:, :25].copy(), r"measures \d+ genes that biolm knows, and a fit needs 30"),
         (lambda cells: cells[:4].copy(), r"differ in 0 genes that 5 cells of a file or more show"),
         (one_cell_again, r"differ in \d genes"),
-        (lambda cells: cells[:1].copy(), r"holds 1 cells with counts in known genes; leave it out"),
+        (lambda cells: cells[:1].copy(), r"in fewer than two cells \(1\); leave it out"),
     ],
     ids=["few genes", "few cells", "one cell again and again", "one cell"],
 )
