@@ -165,8 +165,24 @@ def print_json(record: Any) -> None:
     typer.echo(json.dumps(plain, indent=1, default=os.fspath))
 
 
-def split_names(given: tuple[str, ...]) -> list[str]:
-    """Names of an option that may be repeated, split at commas."""
+def split_names(given: tuple[str, ...], option: str) -> list[str]:
+    """Names of an option that may be repeated, split at commas.
+
+    Parameters
+    ----------
+    given
+        Texts of the option.
+    option
+        Its name, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a text names nothing, as of a variable of the shell that is not set: it is not taken for an option
+        that was left out.
+    """
+    if not all(text.strip(", ") for text in given):
+        raise ConfigError(f"`{option}` is empty; name a gene, or leave it out")
     return [name for text in given for name in text.split(",") if name.strip()]
 
 

@@ -37,7 +37,7 @@ def run(chosen: Arguments) -> None:
     """
     from biolm.tasks.impute.run import impute
 
-    genes: Any = split_names(chosen.gene) or chosen.genes
+    genes: Any = split_names(chosen.gene, "gene") or chosen.genes
     if chosen.gene and chosen.genes != "unmeasured":
         raise ConfigError("`gene` names genes and `genes` a file of them; give one of the two")
     if not chosen.gene:

@@ -46,8 +46,8 @@ def run(chosen: Arguments) -> None:
     result = perturb(
         chosen.input,
         model=chosen.model,
-        delete=split_names(chosen.delete),
-        overexpress=split_names(chosen.overexpress),
+        delete=split_names(chosen.delete, "delete"),
+        overexpress=split_names(chosen.overexpress, "overexpress"),
         genes="all" if chosen.all_genes else chosen.genes or (),
         output=chosen.output,
         **chosen_options(chosen, PerturbSettings),

@@ -13,6 +13,7 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.extras import advice
 from biolm.io.damage import reason_of
 from biolm.models.address import HubAddress, hub_address
+from biolm.models.catalogue import BUILT_IN
 from biolm.progress import log
 
 __all__ = ["HUBS", "SAFE_FILES", "Hub", "check_hashes", "download", "hub_of", "where_to_get"]
@@ -108,6 +109,8 @@ def hub_of(name: str) -> tuple[HubAddress, Hub | None]:
         return parsed, HUBS[name]
     address = hub_address(name)
     if address is None:
+        if any(entry.name == name and entry.built_in for entry in BUILT_IN):
+            raise ConfigError(f"{name} is loaded by its name alone; there is nothing to fetch")
         if name in _ELSEWHERE:
             raise ConfigError(f"the weights of {name} are not on the hub; get them from {_ELSEWHERE[name]}")
         known = ", ".join(HUBS)
@@ -167,14 +170,14 @@ def download(
     """
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
         from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
     except ImportError as error:
         raise ConfigError(
             f"there is no folder {address.repository} here, and fetching it as a hub id needs "
             f"huggingface_hub: {advice('hub')}"
         ) from error
-    log.info("asking the hub (huggingface.co) for %s", address.repository)
+    endpoint = huggingface_hub.constants.ENDPOINT.removeprefix("https://")
+    log.info("asking the hub (%s) for %s", endpoint, address.repository)
     tops = (address.subfolder, *beside) if address.subfolder else ("",)
     patterns = [f"{top}/{name}" if top else name for top in tops for name in files]
     (enable_progress_bars if progress else disable_progress_bars)()
@@ -183,10 +186,11 @@ def download(
         whole = huggingface_hub.snapshot_download(
             address.repository, local_files_only=local_files_only, allow_patterns=patterns, **options
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    # What a mirror or a proxy answers fails in many ways, and each version of the library has its own errors.
+    except Exception as error:
         raise CheckpointError(
             f"there is no folder {address.repository} here, and it could not be fetched from the hub "
-            f"({reason_of(error)}); check the name and the network, or give a local folder"
+            f"at {endpoint} ({reason_of(error)}); {_remedy(error)}, or give a local folder"
         ) from error
     finally:
         enable_progress_bars()
@@ -200,6 +204,13 @@ def download(
             + (f" but {', '.join(folders)}" if folders else "")
         )
     return folder
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a fetch that failed."""
+    if type(error).__name__ in ("GatedRepoError", "DisabledRepoError"):
+        return "accept the conditions on its page and log in (hf auth login)"
+    return "check the name and the network, and fetch again"
 
 
 def check_hashes(*folders: Path) -> int:

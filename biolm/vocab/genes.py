@@ -200,8 +200,8 @@ class GeneVocabulary:
         """Refuse a species that was given where most genes were found by an id of another."""
         if species is None or self.kind != "ensembl" or len(self.species) < 2:
             return
-        found = Counter(id_species(self.genes[row]) for row in match.target[match.target >= 0].tolist())
-        most, count = found.most_common(1)[0]
+        rows = match.target[match.target >= 0].tolist()
+        most, count = Counter(id_species(self.genes[row]) for row in rows).most_common(1)[0]
         if most and most != species and 2 * count > match.report.matched:
             raise GeneMatchError(
                 f"species {species!r} was given, and column {match.report.column!r} holds ids of {most}; "

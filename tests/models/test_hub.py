@@ -173,6 +173,41 @@ def test_an_interrupted_fetch_is_one_sentence_and_goes_on(
     assert list((tmp_path / "mine").rglob("model.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (json.JSONDecodeError("Expecting value", "<html>log in</html>", 0), "check the name and the network"),
+        (RuntimeError("peer closed connection (received 19 bytes, expected 39)"), "expected 39"),
+        (KeyError("siblings"), "it lacks 'siblings'"),
+        (type("GatedRepoError", (Exception,), {})("401 Client Error."), "accept the conditions on its page"),
+    ],
+    ids=["a page of a proxy", "cut short", "another answer", "gated"],
+)
+def test_whatever_a_broken_mirror_answers_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+
+    def broken(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(hub, "snapshot_download", broken)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://mirror.example")
+    for ask in (["fetch", "geneformer"], ["inspect", "ctheodoris/Geneformer:Geneformer-V2-104M"]):
+        ran = CliRunner().invoke(app, ask)
+        assert ran.exit_code == 1
+        message = " ".join(ran.stderr.split())
+        assert "unexpected" not in message
+        assert "could not be fetched from the hub at http://mirror.example" in message
+        assert said in message
+
+
+@pytest.mark.parametrize("name", ["cellfactors", "genetext", "biolm-cell-mini"])
+def test_models_that_ship_are_not_fetched(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is loaded by its name alone; there is nothing to fetch"):
+        hub_of(name)
+
+
 def test_fetched_files_are_held_against_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
     cache = tmp_path / "models--ctheodoris--Geneformer"
