@@ -33,7 +33,8 @@ class Shape:
 
     ``pad`` is the length that it pads to (0: the longest cell of a batch, 1: one cell at a time), ``longest``
     the most tokens of a cell, ``run`` the layers that are timed. With ``softcap`` scores are biased by key
-    and kept within it. With ``cls`` a cell's vector is the last state of one token.
+    and kept within it. With ``cls`` a cell's vector is the last state of one token. With ``filled`` every
+    cell is read as the most tokens.
     """
 
     width: int
@@ -46,6 +47,7 @@ class Shape:
     run: int
     softcap: float = 0.0
     cls: bool = False
+    filled: bool = False
 
 
 SHAPES = {
@@ -66,6 +68,9 @@ SHAPES = {
     ),
     "tahoe": Shape(
         width=512, layers=12, heads=8, hidden=2048, pre=True, pad=0, longest=2048, run=4, cls=True
+    ),
+    "scprint": Shape(
+        width=256, layers=8, heads=4, hidden=1024, pre=True, pad=0, longest=2008, run=4, filled=True
     ),
     "scfoundation": Shape(
         width=768, layers=12, heads=12, hidden=3072, pre=False, pad=1, longest=19266, run=3

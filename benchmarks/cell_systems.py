@@ -39,6 +39,8 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.performer import draw_projection, features_of
 from biolm.io.cells.block import CellBlock
 from biolm.models.model import EmbedOptions
+from biolm.models.precision import mixed, precise
+from biolm.models.systems.row_sums import RowSums
 from biolm.vocab.genes import GeneVocabulary
 
 CPU = EmbedOptions(device="cpu")
@@ -50,6 +52,8 @@ def transformer(name: str) -> dict[str, Any]:
     shape = SHAPES[name]
     # Short sentences are many in a batch.
     lengths = [min(genes, shape.longest) for genes in GENES] * (16 if shape.longest < 100 else 1)
+    if shape.filled:
+        lengths = [shape.longest] * len(lengths)
     config = CoreConfig(
         vocab_size=max(lengths), d_model=shape.width, n_layers=shape.run, n_heads=shape.heads,
         d_ff=shape.hidden, position="none", block="pre" if shape.pre else "post", activation="relu",
@@ -80,7 +84,16 @@ def transformer(name: str) -> dict[str, Any]:
                 x = layer(x, keep)
 
     packed()
-    memory, jobs = peak(), {"biolm": packed, "reference": padded}
+    memory = peak()
+    narrow, context = precise(core, torch.device("cpu"), "bfloat16")
+
+    @torch.inference_mode()
+    def reduced() -> None:
+        with context:
+            narrow(batch, logits=False, only=batch.offsets[:-1].long() if shape.cls else None)
+
+    reduced()
+    jobs = {"biolm": packed, "reference": padded, "bfloat16": reduced}
     times = interleaved(jobs | ({"ending": ending} if shape.cls else {}), rounds=1)
     scale = shape.layers / shape.run
     # The last layer runs for the cls token alone.
@@ -88,6 +101,7 @@ def transformer(name: str) -> dict[str, Any]:
     weights = 4 * sum(p.numel() for p in core.layers.parameters()) * (scale - 1)
     return {
         "biolm": len(lengths) / (times["biolm"] * scale - saved),
+        "bfloat16": len(lengths) / times["bfloat16"] / scale,
         "reference": len(lengths) / times["reference"] / scale,
         "memory": memory + weights / 1e9,
         "note": {0: "to the longest of the batch", 1: "one cell at a time"}.get(
@@ -103,12 +117,17 @@ def performer(width: int, depth: int, heads: int, lengths: list[int], padded: in
         value_encoder="bins", n_values=8, position="none", qkv_bias=False, mixer="performer",
     )  # fmt: skip
     core = Transformer(config).eval()
+    narrow, context = precise(core, torch.device("cpu"), "bfloat16")
 
-    def run(sizes: list[int]) -> None:
+    @torch.inference_mode()
+    def run(sizes: list[int], model: Transformer = core) -> None:
         for size in sizes:
             ids = torch.arange(size)[None]
-            with torch.inference_mode():
-                core(Batch.from_padded(ids, values=ids % 6), logits=False)
+            model(Batch.from_padded(ids, values=ids % 6), logits=False)
+
+    def reduced() -> None:
+        with context:
+            run(lengths, narrow)
 
     layer = EagerPerformer(width, heads, draw_projection(features_of(64), 64)).eval()
 
@@ -118,10 +137,12 @@ def performer(width: int, depth: int, heads: int, lengths: list[int], padded: in
 
     run(lengths)
     memory = peak()
-    times = interleaved({"biolm": lambda: run(lengths), "padded": reference}, rounds=1)
+    jobs = {"biolm": lambda: run(lengths), "padded": reference, "bfloat16": reduced}
+    times = interleaved(jobs, rounds=1)
     weights = 4 * sum(p.numel() for p in core.layers.parameters()) * (depth - 1)
     return {
         "biolm": len(lengths) / times["biolm"] / depth,
+        "bfloat16": len(lengths) / times["bfloat16"] / depth,
         "reference": 1 / times["padded"] / depth,
         "memory": memory + weights / 1e9,
         "note": f"padded to {padded:,}",
@@ -159,8 +180,14 @@ def own_network(
 
     packed()
     memory, every = peak(), torch.arange(len(lengths) * shape.pad) % _TABLE
+
+    def reduced() -> None:
+        with mixed(torch.device("cpu"), "bfloat16"):
+            packed()
+
     jobs = {
         "biolm": packed,
+        "bfloat16": reduced,
         "reference": padded,
         "first": lambda: embedded(batch.ids.unique()),
         "padded first": lambda: embedded(every),
@@ -170,6 +197,7 @@ def own_network(
     weights = 4 * sum(p.numel() for p in network.parameters()) * (scale - 1)
     return {
         "biolm": len(lengths) / (times["biolm"] * scale - times["first"] * (scale - 1)),
+        "bfloat16": len(lengths) / times["bfloat16"] if scale == 1 else 0.0,
         "reference": len(lengths) / (times["reference"] * scale + times["padded first"]),
         "memory": memory + weights / 1e9,
         "note": f"to {shape.pad:,}",
@@ -279,7 +307,7 @@ def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dic
     core.embeddings = nn.Identity()  # type: ignore[assignment]
     block = cells_of(cells, genes, expressed)
     columns, values = torch.from_numpy(block.indices.astype(np.int64)), torch.from_numpy(block.data).log1p()
-    starts = torch.from_numpy(np.asarray(block.indptr[:-1]))
+    sums = RowSums(embedder.token.weight.detach())
     table = torch.sparse_csr_tensor(torch.from_numpy(block.indptr), columns, values, (cells, genes))
     layout = Batch.from_padded(torch.zeros(1, cells, dtype=torch.int64))
 
@@ -289,17 +317,31 @@ def cellplm(cells: int = 500, genes: int = 13_500, expressed: int = 1500) -> dic
         core.embeddings.forward = lambda _: states  # type: ignore[union-attr,assignment,method-assign]
         core(layout, logits=False)
 
+    narrow, context = precise(core, torch.device("cpu"), "bfloat16")
+
+    @torch.inference_mode()
+    def reduced() -> None:
+        with context:
+            states = sparse()
+            narrow.embeddings.forward = lambda _: states  # type: ignore[union-attr,assignment,method-assign]
+            narrow(layout, logits=False)
+
     def sparse() -> Tensor:
-        return embedder.of_counts(columns, values, starts)  # type: ignore[no-any-return]
+        owners = np.repeat(np.arange(cells), expressed)
+        genes = block.indices.astype(np.int64)
+        return embedder.of_sums(sums(genes, values.numpy(), owners, cells, torch.device("cpu")))  # type: ignore[no-any-return]
 
     def product() -> Tensor:
         return embedder.norm(embedder.first(torch.sparse.mm(table, embedder.token.weight)).relu())  # type: ignore[no-any-return]
 
     run(sparse)
     memory = peak()
-    times = interleaved({"biolm": lambda: run(sparse), "reference": lambda: run(product)}, rounds=1)
+    reduced()
+    jobs = {"biolm": lambda: run(sparse), "reference": lambda: run(product), "bfloat16": reduced}
+    times = interleaved(jobs, rounds=1)
     return {
         "biolm": cells / times["biolm"],
+        "bfloat16": cells / times["bfloat16"],
         "reference": cells / times["reference"],
         "memory": memory,
         "note": f"torch.sparse.mm, a group of {cells}",
@@ -321,8 +363,10 @@ JOBS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main(names: list[str]) -> None:
     """A line of a table for each system."""
-    print("| system | cells/s | reference arithmetic, cells/s | ratio | peak memory, GB | reference pads |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| system | cells/s | bfloat16 | reference arithmetic, cells/s | ratio | peak, GB | reference pads |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in names or JOBS:
         run = subprocess.run(
             [sys.executable, __file__, "--one", name], capture_output=True, text=True, check=True
@@ -330,7 +374,8 @@ def main(names: list[str]) -> None:
         found = json.loads(run.stdout.splitlines()[-1])
         ratio = found["biolm"] / found["reference"]
         print(
-            f"| {name} | {found['biolm']:.3g} | {found['reference']:.3g} | {ratio:.2g} "
+            f"| {name} | {found['biolm']:.3g} | {found.get('bfloat16', 0) or '':.3g} "
+            f"| {found['reference']:.3g} | {ratio:.2g} "
             f"| {found['memory']:.2f} | {found['note']} |",
             flush=True,
         )

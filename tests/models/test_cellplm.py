@@ -228,6 +228,17 @@ def test_cells_of_a_file_to_vectors(goldens: Path, wanted: dict[str, torch.Tenso
     assert np.abs(runs.obsm["X_cellplm"] - by_batch.obsm["X_cellplm"]).max() > 1e-3
 
 
+def test_in_bfloat16_vectors_stay_close(goldens: Path, cells: Path) -> None:
+    options = {"model": f"{goldens / 'cellplm'}?group=all&cluster=expected", "device": "cpu"}
+    exact, rounded = (
+        biolm.embed(cells, **options, precision=precision).obsm["X_cellplm"]
+        for precision in ("float32", "bfloat16")
+    )
+    cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert cosine.min() > 0.999
+    assert np.abs(exact - rounded).max() > 1e-4
+
+
 def test_refusals(goldens: Path, tmp_path: Path, cells: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biolm.adapters.cells.rows import prepare
+from biolm.common_options import PRECISIONS
 from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import check_size, hash_files, load_strict, read_torch
 from biolm.core.norm import GROUP_NORM
@@ -30,9 +31,11 @@ from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.precision import precise
 from biolm.models.running import pick_device
 from biolm.models.systems.cell_folders import choose
 from biolm.models.systems.cellplm_network import COUNTS_OF_CELLS, CellPlmNetwork, Decoder, Latent
+from biolm.models.systems.row_sums import RowSums
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -121,6 +124,7 @@ class CellPlm(CellModel):
     """
 
     name, wants_counts, pools, reads = "cellplm", True, ("latent",), "group"
+    precisions = PRECISIONS
 
     def __init__(
         self,
@@ -136,6 +140,7 @@ class CellPlm(CellModel):
         self.cluster, self._files = cluster, files
         self.width = network.latent.y_mu.out_features
         self.block_rows = groups.rows
+        self._sums: RowSums | None = None
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, z)`` of the groups of a block.
@@ -143,42 +148,44 @@ class CellPlm(CellModel):
         Raises
         ------
         ConfigError
-            For a hidden state, another precision or compiling, which CellPLM does not offer.
+            For a hidden state or compiling, which CellPLM does not offer.
         """
-        if options.hidden_state is not None or options.compile or options.precision != "float32":
-            raise ConfigError("CellPLM takes no hidden state, precision or compile; leave them out")
+        if options.hidden_state is not None or options.compile:
+            raise ConfigError("CellPLM takes no hidden state or compile; leave them out")
         rows = prepare(block, match)
-        genes = match.target[rows.indices]
-        values = np.where(genes >= 0, np.log1p(rows.data.astype(np.float64)), 0).astype(np.float32)
         device = pick_device(options.device)
         self.network.to(device)
+        if self._sums is None:
+            self._sums = RowSums(self.network.core.embeddings.token.weight.detach())
+        embedder: Any = self.network.core.embeddings
+        core, context = precise(self.network.core, device, options.precision)
         vectors = np.zeros((len(block), self.width), np.float32)
         for places in self.preprocessor.of(block.numbers):
             spans = [slice(int(rows.indptr[i]), int(rows.indptr[i + 1])) for i in places]
-            starts = np.cumsum([0, *(span.stop - span.start for span in spans)])[:-1]
-            columns = np.concatenate([genes[span] for span in spans]).clip(min=0).astype(np.int64)
-            counts = np.concatenate([values[span] for span in spans])
-            given = [torch.from_numpy(array).to(device) for array in (columns, counts, starts)]
+            genes = np.concatenate([match.target[rows.indices[span]] for span in spans])
+            counts = np.concatenate([rows.data[span] for span in spans])
+            cells = np.repeat(np.arange(len(spans)), [span.stop - span.start for span in spans])
+            kept = genes >= 0
+            values = np.log1p(counts[kept].astype(np.float64)).astype(np.float32)
             with torch.inference_mode():
-                vectors[places] = self.vectors(*given, seed=options.seed).cpu().numpy()
+                sums = self._sums(genes[kept].astype(np.int64), values, cells[kept], len(spans), device)
+                embedded = embedder.of_sums(sums)
+                with context:
+                    states = self.network.states(embedded, core).float()
+                vectors[places] = self.vectors(states, seed=options.seed).cpu().numpy()
         return vectors
 
-    def vectors(self, genes: Tensor, values: Tensor, starts: Tensor, *, seed: int) -> Tensor:
+    def vectors(self, states: Tensor, *, seed: int) -> Tensor:
         """Vectors ``(n, z)`` of one group; the seed draws its clusters, as torch draws them on the CPU.
 
         Parameters
         ----------
-        genes
-            ``(t,)`` expressed genes, cell by cell.
-        values
-            ``(t,)`` ``log(1 + count)``.
-        starts
-            ``(n,)`` where each cell begins.
+        states
+            ``(n, d)`` of its cells.
         seed
             Of the drawn clusters.
         """
-        embedder: Any = self.network.core.embeddings
-        states, latent = self.network.states(embedder.of_counts(genes, values, starts)), self.network.latent
+        latent = self.network.latent
         if self.cluster == "expected":
             return latent.expected(states)
         generator = torch.Generator().manual_seed(seed)

@@ -61,8 +61,13 @@ class CellEmbedder(nn.Module):
             ``(n,)`` where each cell begins.
         """
         table = self.token.weight
-        x = embedding_bag(genes, table, starts, mode="sum", per_sample_weights=values.to(table))
-        return self.norm(self.first(x).relu())  # type: ignore[no-any-return]
+        return self.of_sums(
+            embedding_bag(genes, table, starts, mode="sum", per_sample_weights=values.to(table))
+        )
+
+    def of_sums(self, sums: Tensor) -> Tensor:
+        """``(n, d)`` of the rows of the table that each cell adds up, ``(n, d)``."""
+        return self.norm(self.first(sums).relu())  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Tensor:
         """``(n, d)``, as they were embedded before."""
@@ -193,8 +198,16 @@ class CellPlmNetwork(nn.Module):
         super().__init__()
         self.core, self.latent, self.decoder = core, latent, decoder
 
-    def states(self, embedded: Tensor) -> Tensor:
-        """States ``(n, d)`` of the cells of one group, after the last norm."""
+    def states(self, embedded: Tensor, core: Transformer | None = None) -> Tensor:
+        """States ``(n, d)`` of the cells of one group, after the last norm.
+
+        Parameters
+        ----------
+        embedded
+            ``(n, d)`` of its cells.
+        core
+            A copy of the encoder in another number type; the encoder itself by default.
+        """
         n, device = len(embedded), embedded.device
         batch = Batch(
             ids=torch.zeros(n, dtype=torch.int64, device=device),
@@ -204,5 +217,5 @@ class CellPlmNetwork(nn.Module):
             index=torch.zeros(1, dtype=torch.int64, device=device),
             values=embedded,
         )
-        states: Tensor = self.core(batch, logits=False).last_hidden_state
+        states: Tensor = (self.core if core is None else core)(batch, logits=False).last_hidden_state
         return states

@@ -24,12 +24,12 @@ from biolm.errors import CheckpointError, ConfigError
 from biolm.io.cells.block import CellBlock
 from biolm.io.json_file import read_json
 from biolm.models.model import CellModel, EmbedOptions
+from biolm.models.systems.row_sums import RowSums
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 from biolm.vocab.published import PublishedRule
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 __all__ = ["Scimilarity", "load", "recognises"]
@@ -37,8 +37,6 @@ __all__ = ["Scimilarity", "load", "recognises"]
 _ENCODER, _DECODER, _GENES, _SIZES = "encoder.ckpt", "decoder.ckpt", "gene_order.tsv", "layer_sizes.json"
 _LEAST = 5_000
 _TARGET = 1e4
-# Genes and columns of a part of the first layer: so much of it stays in the cache of a core.
-_PART, _STRIP = 2048, 64
 
 
 class Scimilarity(CellModel):
@@ -71,17 +69,12 @@ class Scimilarity(CellModel):
         files: list[Path],
         least_genes: int,
     ) -> None:
-        import torch
-
         self.vocabulary, self.least_genes = vocabulary, least_genes
         self.encoder, self.decoder = encoder.eval(), None if decoder is None else decoder.eval()
         self.width = _shape(encoder.state_dict())[-1]
         self._files = files
         # (m, h): a cell adds up the rows of its expressed genes, a tenth of them at most.
-        table = _linear(encoder, 0).weight.detach().t()
-        self._first = [
-            [part.contiguous() for part in torch.split(rows, _STRIP, 1)] for rows in torch.split(table, _PART)
-        ]
+        self._first = RowSums(_linear(encoder, 0).weight.detach().t())
 
     def embed(self, block: CellBlock, match: GeneMatch, options: EmbedOptions) -> NDArray[np.float32]:
         """Vectors ``(n, z)`` of a block of counts.
@@ -103,40 +96,11 @@ class Scimilarity(CellModel):
         self.encoder.to(device)
         expressed = self._expressed(block, match)
         with torch.inference_mode():
-            x = self._sums(*expressed, len(block), device) + _linear(self.encoder, 0).bias
+            x = self._first(*expressed, len(block), device) + _linear(self.encoder, 0).bias
             for step, layer in enumerate(self.encoder.children()):
                 x = layer[2:](x) if step == 0 else layer(x)  # type: ignore[index]  # Sequential
             vectors = F.normalize(x, dim=1) if how == "l2" else x
         return vectors.float().cpu().numpy()
-
-    def _sums(
-        self,
-        genes: NDArray[np.int64],
-        values: NDArray[np.float32],
-        cells: NDArray[np.int64],
-        n: int,
-        device: torch.device,
-    ) -> Tensor:
-        """The first linear map without its bias, ``(n, h)``, a part of its table at a time."""
-        import torch
-        from torch.nn.functional import embedding_bag
-
-        self._first = [[strip.to(device) for strip in part] for part in self._first]
-        part, row = np.divmod(genes.astype(np.int32), np.int32(_PART))
-        order = np.argsort(part.astype(np.uint16), kind="stable")  # of 16 bits: sorted by counting
-        rows, scales = (torch.from_numpy(each[order]).to(device) for each in (row, values))
-        counts = np.bincount(part.astype(np.int64) * n + cells, minlength=n * len(self._first))
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        sums = torch.zeros(n, len(_linear(self.encoder, 0).bias), device=device)
-        for number, strips in enumerate(self._first):
-            first, last = starts[number * n], starts[(number + 1) * n]
-            own = torch.from_numpy(starts[number * n : (number + 1) * n] - first).to(device)
-            inside = slice(int(first), int(last))
-            for strip, columns in zip(strips, torch.split(sums, _STRIP, 1), strict=True):
-                columns += embedding_bag(
-                    rows[inside], strip, own, mode="sum", per_sample_weights=scales[inside]
-                )
-        return sums
 
     def _expressed(
         self, block: CellBlock, match: GeneMatch
