@@ -17,6 +17,7 @@ import biolm
 from biolm.batch import Tokens
 from biolm.errors import ConfigError
 from biolm.io.cells import CellBlock, CellSource
+from biolm.io.cells.unread import unread_blocks
 from biolm.io.provenance import digest, plain, stamp
 from biolm.io.sequences import SequenceBlock
 from biolm.io.token_store import VOCABULARY
@@ -113,7 +114,7 @@ class CellTokens:
     def blocks(self, first: int, last: int) -> Iterator[CellBlock]:
         """The blocks ``first`` to ``last``."""
         step = self.settings.block_rows
-        return self.source.blocks(step, first * step, min(last * step, self.source.n_cells))
+        return unread_blocks(self.source, step, first * step, min(last * step, self.source.n_cells))
 
     def tokens(self, block: CellBlock) -> Tokens:
         """Packed tokens of one block."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_memory_and_file_agree(folders, pbmc, tmp_path, system):
     np.testing.assert_array_equal(ids, tokens.ids)
     assert ("values" in table.column_names) == (tokens.values is not None)
     assert b"biolm" in table.schema.metadata
+
+
+@pytest.mark.parametrize("more", [0, 70_000])
+def test_ids_of_any_size_come_back(folders, pbmc, tmp_path, more):
+    """Blocks keep ids that fit in two bytes so; the file has four for all."""
+    folder = tmp_path / "geneformer"
+    shutil.copytree(folders["geneformer"], folder)
+    tokens = json.loads((folder / "token_dictionary.json").read_text())
+    tokens = {name: number + more * (number > 1) for name, number in tokens.items()}
+    (folder / "token_dictionary.json").write_text(json.dumps(tokens))
+    size = max(tokens.values()) + 1
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": size}))
+    before = biolm.tokenize(pbmc, model=folders["geneformer"]).ids
+    out = biolm.tokenize(pbmc, model=folder, output=tmp_path / "x.parquet", block_rows=300)
+    ids = pq.read_table(out).column("ids").combine_chunks().flatten().to_numpy()
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, before + more)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

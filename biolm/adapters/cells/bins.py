@@ -103,7 +103,7 @@ class BinTokenizer:
         forced = -1 if self.draw is None else min(int(self.draw * 2**32), 2**32 - 1)
         quantiles = np.linspace(0, 1, self.n_bins - 1)
         cells = cell_keys(block.numbers, seed)
-        bin_rows = kernel("bin_rows", len(block.data))
+        bin_rows = kernel("bin_rows", block.size)
 
         def write(rows: Rows, fresh: bool, span: slice, out: tuple[NDArray[Any], ...]) -> int:
             count: int = bin_rows(

@@ -99,7 +99,7 @@ class ContinuousTokenizer:
         first = -1 if self.cls_id is None else self.cls_id
         target = 0.0 if self.target_sum is None else float(self.target_sum)
         cells, sample = cell_keys(block.numbers, seed), self.keep == "sample"
-        continuous_rows, log1p = (kernel(name, len(block.data)) for name in ("continuous_rows", "log1p"))
+        continuous_rows, log1p = (kernel(name, block.size) for name in ("continuous_rows", "log1p"))
         exact = np.empty(block.indptr[-1] + special * len(block), np.float64)
 
         def write(rows: Rows, fresh: bool, span: slice, out: tuple[NDArray[Any], ...]) -> int:

@@ -109,7 +109,7 @@ class RankTokenizer:
         tokens = by_column(match, np.asarray(self.token_ids, np.int32), -1)
         scales = by_column(match, 1e4 / np.asarray(self.medians, np.float64), 0.0)
         ends = (-1 if self.cls_id is None else self.cls_id, -1 if self.eos_id is None else self.eos_id)
-        rank_rows = kernel("rank_rows", len(block.data))
+        rank_rows = kernel("rank_rows", block.size)
 
         def write(rows: Rows, fresh: bool, _: slice, out: tuple[NDArray[Any], ...]) -> int:
             count: int = rank_rows(tuple(rows), fresh, tokens, scales, self._genes, ends, out)

@@ -290,8 +290,8 @@ def in_threads(tokenize: Callable[[CellBlock], Tokens], block: CellBlock, worker
     ``in_threads(lambda part: tokenizer(part, match, seed=0), block, workers=4)``
     """
     cuts = np.linspace(0, len(block), min(workers, len(block)) + 1).astype(int) if len(block) else [0, 0]
-    parts = [block.part(int(a), int(b)) for a, b in pairwise(cuts)]
-    if len(parts) == 1:
+    if len(cuts) == 2:
         return tokenize(block)
+    parts = [block.part(int(a), int(b)) for a, b in pairwise(cuts)]
     with ThreadPoolExecutor(len(parts)) as pool:
         return concatenate(pool.map(tokenize, parts))

@@ -51,6 +51,11 @@ class CellBlock:
         return len(self.indptr) - 1
 
     @property
+    def size(self) -> int:
+        """``nnz``."""
+        return int(self.indptr[-1])
+
+    @property
     def numbers(self) -> NDArray[np.int64]:
         """``(n,)`` row number of each cell in the whole matrix."""
         return np.arange(self.start, self.start + len(self)) if self.rows is None else self.rows

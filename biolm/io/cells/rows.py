@@ -71,6 +71,17 @@ class CsrRows:
         indices = checked_indices(self._indices(first, last), self.shape[1], self._name)
         return CellBlock(start, self._data(first, last), indices, indptr - first, self.shape[1])
 
+    def pointers(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Row pointers ``(n + 1,)`` of some cells, from 0.
+
+        Parameters
+        ----------
+        start, stop
+            First cell, and the one after the last.
+        """
+        pointers: NDArray[np.int64] = self._indptr[start : stop + 1] - self._indptr[start]
+        return pointers
+
     @property
     def random_access(self) -> bool:
         """Whether rows in any order cost the same: the arrays lie in the file as numpy holds them."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from biolm.adapters.cells import concatenate
@@ -150,7 +151,7 @@ def tokenize_file(
             nonlocal count
             tokens = work.tokens(block)
             count += len(tokens.ids)
-            arrays = {"ids": tokens.ids, "offsets": tokens.offsets, "index": tokens.index}
+            arrays = {"ids": _narrow(tokens.ids), "offsets": tokens.offsets, "index": tokens.index}
             more = {"values": tokens.values, "segments": tokens.segments}
             arrays |= {name: values for name, values in more.items() if values is not None}
             return {**arrays, "names": work.names_of(block)}
@@ -191,13 +192,19 @@ def merge_tokens(merging: Merging) -> int:
     return sum(len(part["index"]) for part in merging.parts)
 
 
+def _narrow(ids: NDArray[np.int32]) -> NDArray[Any]:
+    """Token ids in two bytes each where that holds them: they are on the disk twice before a job is done."""
+    most = np.iinfo(np.uint16).max
+    return ids.astype(np.uint16) if len(ids) and ids.min() >= 0 and ids.max() <= most else ids
+
+
 def _write(parts: Parts, temporary: Path, metadata: dict[str, Any], form: str) -> int:
     """Write the blocks of a job one by one; how many tokens they hold."""
     count = 0
     with TokenWriter(temporary, metadata=metadata, format=form) as writer:
         for part in parts:
-            names = part.pop("names").astype(str)
-            tokens = Tokens(**part)
+            names, ids = part.pop("names").astype(str), part.pop("ids").astype(np.int32, copy=False)
+            tokens = Tokens(ids=ids, **part)
             writer.write(tokens, names)
             count += len(tokens.ids)
     return count
