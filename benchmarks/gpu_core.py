@@ -28,7 +28,7 @@ from torch import nn
 
 from biolm.batch import Batch, Tokens, pack
 from biolm.core import CoreConfig, Transformer
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}
@@ -141,7 +141,7 @@ def measure_masked(tokens: Tokens, chosen: argparse.Namespace) -> tuple[float, f
     core = Transformer(CONFIG).to(chosen.device)
     if chosen.compile:
         core.compile_layers()
-    objective = make("masked_tokens", Facts(core=CONFIG, special_ids=(0, 1, 2, 32), mask_id=32))
+    objective = make("masked_tokens", Metadata(core=CONFIG, special_ids=(0, 1, 2, 32), mask_id=32))
     prepared = [
         objective.prepare(Batch.from_tokens(tokens, rows), torch.from_numpy(rows), 0, 0).to(chosen.device)
         for rows in pack(tokens, TOKEN_BUDGET)

@@ -27,7 +27,7 @@ import biolm
 from biolm.batch import Batch
 from biolm.io.sequences import SequenceBlock
 from biolm.models.sequence_model import SequenceModel
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.permuted_tokens import PermutedTokens, PermutedTokensSettings
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows/pretrain"
@@ -98,7 +98,7 @@ def compare(model: SequenceModel, held: list[str], counts: Counts) -> dict[str, 
     """Mean loss, in nats a byte, of the model and of the counts."""
     before, special = model.preprocessor.special[0], model.tokenizer.special
     marks = {*special.prefix, *special.suffix, *special.others} | ({special.pad} - {None})
-    facts = Facts(core=model.config, special_ids=tuple(sorted(marks)))
+    facts = Metadata(core=model.config, special_ids=tuple(sorted(marks)))
     objective = PermutedTokens(facts, PermutedTokensSettings())
     tokens = model.tokenize(SequenceBlock.of(held))
     found: dict[str, list[NDArray[np.float64]]] = {}

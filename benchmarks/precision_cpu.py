@@ -94,7 +94,7 @@ def shapes(rounds: int) -> dict[str, Any]:
 
 def training(rounds: int) -> dict[str, Any]:
     """Masked tokens on BERT 6 x 256 with 2 documents of 1,024 tokens, and on 2 layers of 768."""
-    from biolm.objectives.base import Facts
+    from biolm.objectives.base import Metadata
     from biolm.objectives.registry import make
 
     results: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def training(rounds: int) -> dict[str, Any]:
             head="mlm", dropout_attention=0.0, **_BERT,
         )  # fmt: skip
         core = Transformer(config).train()
-        objective = make("masked_tokens", Facts(core=config, special_ids=tuple(range(5)), mask_id=4))
+        objective = make("masked_tokens", Metadata(core=config, special_ids=tuple(range(5)), mask_id=4))
         batch = Batch.from_padded(torch.randint(5, 25_000, (2, 1024)))
         prepared = objective.prepare(batch, torch.arange(2), 0, 0)
         optimiser = torch.optim.AdamW(core.parameters(), fused=True)

@@ -23,7 +23,7 @@ from _measure import encoder_flops, interleaved, mm_rate
 from biolm.batch import Batch
 from biolm.core import CoreConfig
 from biolm.models.families.hf import from_hf
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make
 
 LENGTH, DOCUMENTS, MASK = 1024, 2, 4
@@ -62,7 +62,7 @@ def main() -> None:
             for kind in ("eager", "sdpa")
         }
     batch = Batch.from_padded(torch.randint(5, 25_000, (DOCUMENTS, LENGTH)))
-    facts = Facts(core=core.config, special_ids=tuple(range(5)), mask_id=MASK)
+    facts = Metadata(core=core.config, special_ids=tuple(range(5)), mask_id=MASK)
     objective = make("masked_tokens", facts)
     prepared = objective.prepare(batch, torch.arange(DOCUMENTS), 0, 0)
     labels = torch.full_like(batch.ids, -100)

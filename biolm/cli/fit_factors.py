@@ -33,5 +33,5 @@ def run(chosen: Arguments) -> None:
         chosen.output,
         model.loadings.shape[1],
         f"{len(model.rows):,}",
-        model.facts["fit"],
+        model.about["fit"],
     )

@@ -24,13 +24,13 @@ class Arguments(Common):
 
 def run(chosen: Arguments) -> None:
     """List the models and systems that can be loaded."""
-    from biolm.models.cards import facts_of
+    from biolm.models.cards import card_fields
     from biolm.models.registry import available
 
     entries = [entry for entry in available() if not entry.hidden]
     if chosen.json:
         names = ("name", "reads", "built_in", "files", "summary")
-        rows = [{name: getattr(entry, name) for name in names} | facts_of(entry.name) for entry in entries]
+        rows = [{name: getattr(entry, name) for name in names} | card_fields(entry.name) for entry in entries]
         print_json(rows)
         return
     for reads in dict.fromkeys(entry.reads for entry in entries):
@@ -45,9 +45,9 @@ def run(chosen: Arguments) -> None:
 
 
 def _show(entry: Entry) -> None:
-    from biolm.models.cards import CARDS, facts_of
+    from biolm.models.cards import CARDS, card_fields
 
-    metadata = facts_of(entry.name)
+    metadata = card_fields(entry.name)
     parts = [entry.summary]
     if entry.files:
         parts.append(f"needs {entry.files}")

@@ -237,8 +237,8 @@ def load_strict(
     module.load_state_dict(dict(tensors), assign=assign)
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; ``facts`` go into its header.
+def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; ``header`` go into its header.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         Of the file.
     tensors
         By name.
-    facts
+    header
         Entries of the header.
 
     Raises
@@ -259,7 +259,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     try:
         temporary.touch()
         mode = temporary.stat().st_mode & 0o777
-        save_file(whole, temporary, metadata={"format": "pt", **(facts or {})})
+        save_file(whole, temporary, metadata={"format": "pt", **(header or {})})
         # The library makes a file that no other user may read.
         temporary.chmod(mode)
         temporary.replace(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from biolm.models.hub import HUBS, where_to_get
 
-__all__ = ["CARDS", "Card", "facts_of"]
+__all__ = ["CARDS", "Card", "card_fields"]
 
 _UNKNOWN = "not known to biolm; see their page"
 _COUNTS, _ORDER = "raw counts", "counts or normalised values"
@@ -15,7 +15,7 @@ _COUNTS, _ORDER = "raw counts", "counts or normalised values"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Facts of one system of cells.
+    """What to know of one system of cells.
 
     Parameters
     ----------
@@ -179,15 +179,15 @@ CARDS: Mapping[str, Card] = {
         cannot="claim recorded vectors, denoise, infer gene networks or call its classes",
     ),
 }
-"""Facts of every registered system of cells."""
+"""One card for every registered system of cells."""
 
 
-def facts_of(name: str) -> dict[str, object]:
+def card_fields(name: str) -> dict[str, object]:
     """Fields of ``biolm models --json`` beside name and files; None where a fact is not kept.
 
     Examples
     --------
-    >>> facts_of("geneformer")["hub"], facts_of("geneformer")["licence_of_weights"]
+    >>> card_fields("geneformer")["hub"], card_fields("geneformer")["licence_of_weights"]
     ('ctheodoris/Geneformer:Geneformer-V2-104M', 'Apache-2.0')
     """
     card, hub = CARDS.get(name), HUBS.get(name)

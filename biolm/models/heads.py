@@ -23,17 +23,17 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.checkpoint import load_strict, read_weights, write_weights
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.json_file import read_json
-from biolm.objectives.base import Criterion, Facts, Prepared
+from biolm.objectives.base import Criterion, Metadata, Prepared
 from biolm.objectives.registry import make_all
 from biolm.objectives.weighted import Weighted
 
-__all__ = ["HeadFacts", "Heads", "load_heads", "save_heads"]
+__all__ = ["HeadMetadata", "Heads", "load_heads", "save_heads"]
 
-_FACTS, _WEIGHTS = "heads.json", "heads.safetensors"
+_METADATA, _WEIGHTS = "heads.json", "heads.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadFacts:
+class HeadMetadata:
     """All but the weights.
 
     Parameters
@@ -43,7 +43,7 @@ class HeadFacts:
     classes
         Names of the classes of each label column that has any.
     counts, moments, special_ids, mask_id
-        See :class:`~biolm.objectives.base.Facts`.
+        See :class:`~biolm.objectives.base.Metadata`.
     """
 
     objectives: Mapping[str, Mapping[str, Any]]
@@ -61,7 +61,7 @@ class HeadFacts:
         ConfigError
             If a setting is unknown or does not fit the core.
         """
-        facts = Facts(
+        metadata = Metadata(
             core=core,
             special_ids=self.special_ids,
             mask_id=self.mask_id,
@@ -69,7 +69,7 @@ class HeadFacts:
             counts=self.counts,
             moments=self.moments,
         )
-        return make_all(self.objectives, facts)
+        return make_all(self.objectives, metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +78,19 @@ class Heads:
 
     Parameters
     ----------
-    facts
+    metadata
         What they were made of.
     objective
         The modules with their weights; several are a :class:`~biolm.objectives.weighted.Weighted`.
     """
 
-    facts: HeadFacts
+    metadata: HeadMetadata
     objective: Criterion
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the classes of each label column that has any, in the order of the logits."""
-        return self.facts.classes
+        return self.metadata.classes
 
     @torch.inference_mode()
     def predict(
@@ -143,20 +143,20 @@ class Heads:
         return by_name
 
 
-def save_heads(folder: Path, facts: HeadFacts, weights: Mapping[str, Tensor]) -> None:
+def save_heads(folder: Path, metadata: HeadMetadata, weights: Mapping[str, Tensor]) -> None:
     """Write both files into a folder; nothing where there are no weights.
 
     Parameters
     ----------
     folder
         That is there.
-    facts
+    metadata
         What the heads are made of.
     weights
         By name.
     """
     if weights:
-        (folder / _FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+        (folder / _METADATA).write_text(json.dumps(asdict(metadata), indent=1) + "\n", encoding="utf-8")
         write_weights(folder / _WEIGHTS, weights)
 
 
@@ -175,11 +175,11 @@ def load_heads(folder: Path, core: CoreConfig) -> Heads | None:
     CheckpointError
         If a file is damaged, or the weights do not fit.
     """
-    if not (folder / _FACTS).is_file():
+    if not (folder / _METADATA).is_file():
         return None
-    values = read_json(folder / _FACTS)
+    values = read_json(folder / _METADATA)
     try:
-        facts = HeadFacts(
+        metadata = HeadMetadata(
             objectives=values["objectives"],
             classes={name: tuple(names) for name, names in values["classes"].items()},
             counts={name: tuple(counts) for name, counts in values["counts"].items()},
@@ -187,11 +187,11 @@ def load_heads(folder: Path, core: CoreConfig) -> Heads | None:
             special_ids=tuple(values["special_ids"]),
             mask_id=values["mask_id"],
         )
-        objective = facts.make(core)
+        objective = metadata.make(core)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"{folder / _FACTS} is damaged ({error}); train or copy it again") from error
+        raise CheckpointError(f"{folder / _METADATA} is damaged ({error}); train or copy it again") from error
     load_strict(objective, read_weights([folder / _WEIGHTS]), folder / _WEIGHTS)
-    return Heads(facts=facts, objective=objective.eval())
+    return Heads(metadata=metadata, objective=objective.eval())
 
 
 def _token_columns(objective: Criterion) -> set[str]:

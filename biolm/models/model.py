@@ -159,7 +159,7 @@ class CellModel(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance: kind, checkpoint sha256, shape, parameters."""
+        """Metadata for provenance: kind, checkpoint sha256, shape, parameters."""
 
     def examine(self, match: GeneMatch) -> dict[str, float]:  # noqa: ARG002  # models that know override this
         """What the model can say of a file from its genes alone; a model that cannot read it raises.

@@ -20,12 +20,12 @@ from biolm.adapters.cells import BinTokenizer, ContinuousTokenizer, RankTokenize
 from biolm.errors import BiolmError, CheckpointError, ConfigError
 from biolm.io.json_file import read_json
 from biolm.models.preprocessor import CellPreprocessor, find_file
-from biolm.models.sequence_preprocessor import SequencePreprocessor, sequence_facts, sequence_preprocessor
+from biolm.models.sequence_preprocessor import SequencePreprocessor, sequence_metadata, sequence_preprocessor
 from biolm.vocab.genes import GeneVocabulary
 
 if TYPE_CHECKING:
     from biolm.core import CoreConfig
-    from biolm.models.heads import HeadFacts
+    from biolm.models.heads import HeadMetadata
     from biolm.models.sequence_model import SequenceModel
     from biolm.models.token_model import TokenCellModel
 
@@ -59,7 +59,7 @@ class Saved:
     pool, hidden_state
         How a cell's vector is made.
     card
-        Facts for the model card: what it was trained on and how well it does.
+        Metadata for the model card: what it was trained on and how well it does.
     heads
         What the heads beside the core were made of; None where there are none.
     """
@@ -70,7 +70,7 @@ class Saved:
     pool: str = "mean"
     hidden_state: int = -1
     card: Mapping[str, Any] | None = None
-    heads: HeadFacts | None = None
+    heads: HeadMetadata | None = None
 
 
 def recognises(folder: Path) -> bool:
@@ -233,11 +233,14 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
 
 def preprocessor_metadata(preprocessor: CellPreprocessor | SequencePreprocessor) -> dict[str, Any]:
     """What :func:`load_tokenizer` reads."""
-    kinds: dict[str, Callable[[Any], dict[str, Any]]] = {"sequences": sequence_facts, "cells": _cell_facts}
+    kinds: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "sequences": sequence_metadata,
+        "cells": _cell_metadata,
+    }
     return kinds[preprocessor.modality](preprocessor)
 
 
-def _cell_facts(preprocessor: CellPreprocessor) -> dict[str, Any]:
+def _cell_metadata(preprocessor: CellPreprocessor) -> dict[str, Any]:
     tokenizer: Any = preprocessor.tokenizer
     places = {place: name for name, place in _OF_SYSTEMS.items()}
     places |= {_place(known): name for name, known in TOKENIZERS.items()}

@@ -290,7 +290,7 @@ class SequenceModel(Headed):
             )
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance: kind, checkpoint sha256, shape, tokeniser."""
+        """Metadata for provenance: kind, checkpoint sha256, shape, tokeniser."""
         config = self.core.config
         return {
             "kind": self.name,

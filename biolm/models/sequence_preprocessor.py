@@ -12,7 +12,7 @@ from biolm.batch import Tokens
 from biolm.io.sequences import SequenceBlock
 from biolm.vocab.residues import Kind
 
-__all__ = ["SequencePreprocessor", "sequence_facts", "sequence_preprocessor"]
+__all__ = ["SequencePreprocessor", "sequence_metadata", "sequence_preprocessor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +73,20 @@ class SequencePreprocessor:
         return self.tokenizer.tokenize(block, policy=policy, tally=tally)
 
 
-def sequence_facts(preprocessor: SequencePreprocessor) -> dict[str, Any]:
+def sequence_metadata(preprocessor: SequencePreprocessor) -> dict[str, Any]:
     """What :func:`sequence_preprocessor` reads, as plain values for ``preprocessing.json``."""
     return {"sequences": preprocessor.tokenizer.settings(), "max_length": preprocessor.max_length}
 
 
 def sequence_preprocessor(
-    facts: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()
+    metadata: Mapping[str, Any], name: str, files: tuple[Path, ...] = ()
 ) -> SequencePreprocessor:
-    """A preprocessor from :func:`sequence_facts`.
+    """A preprocessor from :func:`sequence_metadata`.
 
     Parameters
     ----------
-    facts
-        From :func:`sequence_facts`.
+    metadata
+        From :func:`sequence_metadata`.
     name
         Names the model.
     files
@@ -101,7 +101,7 @@ def sequence_preprocessor(
     """
     return SequencePreprocessor(
         name=name,
-        tokenizer=make_tokenizer(facts["sequences"]),
-        max_length=facts["max_length"],
+        tokenizer=make_tokenizer(metadata["sequences"]),
+        max_length=metadata["max_length"],
         files=files,
     )

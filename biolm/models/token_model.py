@@ -192,7 +192,7 @@ class TokenCellModel(Headed, CellModel):
         return vectors
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         config = self.core.config
         return {
             "kind": self.name,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from biolm.batch import Output
 from biolm.core import Transformer
-from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
+from biolm.objectives.base import LabelKind, Metadata, Objective, Prepared, Score, Settings
 from biolm.objectives.baseline import Baseline, LabelFrequencies
 from biolm.objectives.classify import classes_of, count_classes, score_classes
 from biolm.settings import check_least
@@ -102,10 +102,10 @@ class Adversarial(Objective):
 
     Settings = AdversarialSettings
 
-    def __init__(self, facts: Facts, settings: AdversarialSettings) -> None:
-        super().__init__(facts, settings)
-        classes = classes_of(facts, settings.column)
-        self.head = _Discriminator(facts.core.d_model, classes, settings.hidden)
+    def __init__(self, metadata: Metadata, settings: AdversarialSettings) -> None:
+        super().__init__(metadata, settings)
+        classes = classes_of(metadata, settings.column)
+        self.head = _Discriminator(metadata.core.d_model, classes, settings.hidden)
 
     @classmethod
     def label_kinds(cls, settings: AdversarialSettings) -> dict[str, LabelKind]:
@@ -119,7 +119,7 @@ class Adversarial(Objective):
     def baseline(self) -> Baseline:
         """Frequencies of the domains: what the discriminator should fall to."""
         s: AdversarialSettings = self.settings
-        return LabelFrequencies(self.facts.classes[s.column], lambda given: given.example_label(s.column))
+        return LabelFrequencies(self.metadata.classes[s.column], lambda given: given.example_label(s.column))
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss and accuracy of the discriminator; the accuracy should fall towards that of guessing."""

@@ -29,8 +29,8 @@ from biolm.objectives.views import Chain, Plain, Prepared, View
 __all__ = [
     "Chain",
     "Criterion",
-    "Facts",
     "LabelKind",
+    "Metadata",
     "Objective",
     "Plain",
     "Prepared",
@@ -44,7 +44,7 @@ LabelKind = Literal["classes", "numbers", "vectors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Metadata:
     """What an objective must know of the model and the data; none of it is a choice of the user.
 
     Parameters
@@ -70,6 +70,16 @@ class Facts:
     counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Views are compared to share a forward pass, so one set of tokens must be one tuple.
+        object.__setattr__(self, "special_ids", tuple(sorted(self.special_ids)))
+
+    @property
+    def special_or_mask(self) -> tuple[int, ...]:
+        """Special tokens and the mask."""
+        mask = () if self.mask_id is None else (self.mask_id,)
+        return tuple(sorted({*self.special_ids, *mask}))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -81,7 +91,7 @@ class Criterion(nn.Module, ABC):
 
     Parameters
     ----------
-    facts
+    metadata
         Of the model and the data.
     settings
         An instance of :attr:`Settings`.
@@ -108,12 +118,12 @@ class Criterion(nn.Module, ABC):
     reads_counts: bool = False
     keeps_dropout: bool = False
 
-    def __init__(self, facts: Facts, settings: Any) -> None:
+    def __init__(self, metadata: Metadata, settings: Any) -> None:
         super().__init__()
         how = getattr(settings, "pool", POOLS[0])
         if how not in POOLS:
             raise ConfigError(f"pool must be one of {', '.join(POOLS)}, not {how!r}")
-        self.facts = facts
+        self.metadata = metadata
         self.settings = settings
         self.step = 0
 
@@ -142,7 +152,6 @@ class Criterion(nn.Module, ABC):
         """For each input, whether the core's last layer gives the states of the predicted tokens alone."""
         return (self.reads_rows,)
 
-    @abstractmethod
     def prepare(
         self,
         batch: Batch,
@@ -168,6 +177,21 @@ class Criterion(nn.Module, ABC):
         number
             Of the batch in the run, the same on every rank; for what all examples of a batch share, such as
             gene panels. None takes the keys in its place.
+        """
+        return self.viewed(batch, Draw(keys, epoch, seed, number), dict(labels or {}))
+
+    @abstractmethod
+    def viewed(self, batch: Batch, draw: Draw, labels: dict[str, Tensor]) -> Prepared:
+        """What :meth:`prepare` gives, by the draws of the batch.
+
+        Parameters
+        ----------
+        batch
+            Packed tokens.
+        draw
+            Random numbers of the examples.
+        labels
+            Columns ``(b,)`` of the examples.
         """
 
     @abstractmethod
@@ -237,20 +261,9 @@ class Objective(Criterion):
         """The input it needs; None where any will do, so that it may ride on another's forward pass."""
         return None
 
-    def prepare(
-        self,
-        batch: Batch,
-        keys: Tensor,
-        epoch: int,
-        seed: int,
-        labels: Mapping[str, Tensor] | None = None,
-        *,
-        number: int | None = None,
-    ) -> Prepared:
+    def viewed(self, batch: Batch, draw: Draw, labels: dict[str, Tensor]) -> Prepared:
         """One view of the batch."""
-        draw = Draw(keys, epoch, seed, number)
-        seen = (self.view or Plain())(batch, draw)
-        prepared = replace(seen, labels=dict(labels or {}), seeds=draw.seeds("score"))
+        prepared = replace((self.view or Plain())(batch, draw), labels=labels, seeds=draw.seeds("score"))
         self.check(prepared)
         return prepared
 
@@ -304,7 +317,7 @@ class Objective(Criterion):
         """
         batch, weights = prepared.batch, None
         # A masked token still stands for a gene or residue of the example.
-        special = [token for token in self.facts.special_ids if token != self.facts.mask_id]
+        special = [token for token in self.metadata.special_ids if token != self.metadata.mask_id]
         if how in ("mean", "sum") and special:
             listed = torch.tensor(special, dtype=batch.ids.dtype, device=batch.ids.device)
             weights = (~torch.isin(batch.ids, listed)).float()

@@ -184,7 +184,7 @@ class GeneMeans(Baseline):
         *,
         nonzero_only: bool = False,
     ) -> None:
-        self.targets = targets or _hidden_values
+        self.targets = targets or _masked_values
         self.sums, self.counts = (torch.zeros(genes, dtype=torch.float64) for _ in range(2))
         self.loss = loss
         self.nonzero_only = nonzero_only
@@ -211,7 +211,7 @@ class GeneMeans(Baseline):
         return ids[kept], values[kept]
 
 
-def _hidden_values(prepared: Prepared) -> tuple[Tensor, Tensor]:
+def _masked_values(prepared: Prepared) -> tuple[Tensor, Tensor]:
     assert prepared.rows is not None
     assert prepared.original.values is not None
     return prepared.original.ids[prepared.rows], prepared.original.values[prepared.rows]

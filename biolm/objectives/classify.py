@@ -17,7 +17,7 @@ from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, LabelKind, Objective, Plain, Prepared, Score, Settings, Sum, View
+from biolm.objectives.base import LabelKind, Metadata, Objective, Plain, Prepared, Score, Settings, Sum, View
 from biolm.objectives.baseline import Baseline, LabelFrequencies, LabelMean
 from biolm.objectives.value_losses import check_loss, value_loss
 from biolm.settings import check_fraction, check_least
@@ -104,12 +104,12 @@ class Classify(_Labelled):
 
     Settings = ClassifySettings
 
-    def __init__(self, facts: Facts, settings: ClassifySettings) -> None:
-        super().__init__(facts, settings)
-        classes = classes_of(facts, settings.column)
+    def __init__(self, metadata: Metadata, settings: ClassifySettings) -> None:
+        super().__init__(metadata, settings)
+        classes = classes_of(metadata, settings.column)
         weights = settings.class_weights
         if weights == "balanced":
-            counts = torch.tensor(facts.counts.get(settings.column, (1,) * classes))
+            counts = torch.tensor(metadata.counts.get(settings.column, (1,) * classes))
             # A class without a training label weighs as if it had one.
             weights = tuple((counts.sum() / (classes * counts.clamp(min=1))).tolist())
         if weights and len(weights) != classes:
@@ -117,7 +117,7 @@ class Classify(_Labelled):
                 f"class_weights has {len(weights)} numbers for the {classes} classes of "
                 f"{settings.column}; give one for each"
             )
-        self.head = ClassifierHead(facts.core.d_model, classes, settings.hidden)
+        self.head = ClassifierHead(metadata.core.d_model, classes, settings.hidden)
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
     @classmethod
@@ -130,7 +130,7 @@ class Classify(_Labelled):
         s: ClassifySettings = self.settings
         weights = self.class_weights
         assert weights is None or isinstance(weights, Tensor)
-        return LabelFrequencies(self.facts.classes[s.column], self.wanted, weights, s.label_smoothing)
+        return LabelFrequencies(self.metadata.classes[s.column], self.wanted, weights, s.label_smoothing)
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Known labels, by the weight of their classes."""
@@ -152,7 +152,7 @@ class Classify(_Labelled):
         return score_classes(logits, labels[known], weights, s.label_smoothing)
 
 
-def classes_of(facts: Facts, column: str) -> int:
+def classes_of(metadata: Metadata, column: str) -> int:
     """Number of classes of a label column.
 
     Raises
@@ -160,9 +160,9 @@ def classes_of(facts: Facts, column: str) -> int:
     ConfigError
         If the data give none.
     """
-    if column not in facts.classes:
+    if column not in metadata.classes:
         raise ConfigError(f"there are no classes for the label column {column!r}")
-    return facts.classes[column]
+    return metadata.classes[column]
 
 
 def count_classes(labels: Tensor, class_weights: Any = None) -> float:
@@ -252,10 +252,10 @@ class Regress(_Labelled):
 
     Settings = RegressSettings
 
-    def __init__(self, facts: Facts, settings: RegressSettings) -> None:
-        super().__init__(facts, settings)
-        self.head = ClassifierHead(facts.core.d_model, 1, settings.hidden)
-        moments = facts.moments.get(settings.column, (0.0, 1.0)) if settings.standardise else (0.0, 1.0)
+    def __init__(self, metadata: Metadata, settings: RegressSettings) -> None:
+        super().__init__(metadata, settings)
+        self.head = ClassifierHead(metadata.core.d_model, 1, settings.hidden)
+        moments = metadata.moments.get(settings.column, (0.0, 1.0)) if settings.standardise else (0.0, 1.0)
         # A constant column has a standard deviation of 0.
         self.shift, self.scale = moments[0], moments[1] or 1.0
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.base import Metadata, Objective, Prepared, Score, Settings, View
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import documents, is_special, lowest
 from biolm.objectives.pairs import Temperature, score_pairs
@@ -66,10 +66,10 @@ class Contrast(Objective):
     The loss is InfoNCE (van den Oord et al. 2018) in both directions, as in CLIP (Radford et al. 2021).
     """
 
-    def __init__(self, facts: Facts, settings: ContrastSettings) -> None:
-        super().__init__(facts, settings)
+    def __init__(self, metadata: Metadata, settings: ContrastSettings) -> None:
+        super().__init__(metadata, settings)
         self.temperature = Temperature(settings.temperature, learned=settings.learned)
-        self.projection = projector(facts.core.d_model, settings.projection, settings.hidden)
+        self.projection = projector(metadata.core.d_model, settings.projection, settings.hidden)
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Examples with both views."""
@@ -204,7 +204,7 @@ class PanelContrast(Contrast):
     --------
     >>> from biolm.core import CoreConfig
     >>> config = CoreConfig(vocab_size=99, d_model=8, n_layers=1, n_heads=2, d_ff=8)
-    >>> objective = PanelContrast(Facts(core=config, special_ids=(0,)), PanelContrastSettings())
+    >>> objective = PanelContrast(Metadata(core=config, special_ids=(0,)), PanelContrastSettings())
     >>> batch = Batch.from_padded(torch.arange(60).reshape(2, 30) + 1)
     >>> prepared = objective.prepare(batch, torch.arange(2), epoch=0, seed=0, number=4)
     >>> len(prepared.batch)
@@ -213,8 +213,8 @@ class PanelContrast(Contrast):
 
     Settings = PanelContrastSettings
 
-    def __init__(self, facts: Facts, settings: PanelContrastSettings) -> None:
-        super().__init__(facts, settings)
+    def __init__(self, metadata: Metadata, settings: PanelContrastSettings) -> None:
+        super().__init__(metadata, settings)
         named = [gene for panel in settings.panels for gene in panel if isinstance(gene, str)]
         if named:
             raise ConfigError(f"panels name the gene {named[0]!r}, but here is no vocabulary; give token ids")
@@ -232,7 +232,7 @@ class PanelContrast(Contrast):
             min_tokens=s.min_tokens,
             panels=panels,
             panel_share=s.panel_share,
-            special_ids=tuple(sorted(self.facts.special_ids)),
+            special_ids=self.metadata.special_ids,
         )
 
 
@@ -314,9 +314,9 @@ class TwoViews(Contrast):
 
     Settings = TwoViewsSettings
 
-    def __init__(self, facts: Facts, settings: TwoViewsSettings) -> None:
-        super().__init__(facts, settings)
-        core = facts.core
+    def __init__(self, metadata: Metadata, settings: TwoViewsSettings) -> None:
+        super().__init__(metadata, settings)
+        core = metadata.core
         self.keeps_dropout = not settings.segments and settings.keep == (1.0, 1.0)
         if self.keeps_dropout and not core.dropout_embed + core.dropout_attention + core.dropout_residual:
             raise ConfigError(
@@ -333,5 +333,5 @@ class TwoViews(Contrast):
     def view(self) -> View:
         """The example twice, or its two segments."""
         s: TwoViewsSettings = self.settings
-        special_ids = tuple(sorted(self.facts.special_ids))
+        special_ids = self.metadata.special_ids
         return Halves(special_ids=special_ids) if s.segments else Twice(keep=s.keep, special_ids=special_ids)

@@ -13,7 +13,7 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import InputError
-from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
+from biolm.objectives.base import LabelKind, Metadata, Objective, Prepared, Score, Settings
 from biolm.objectives.baseline import Baseline, GeneMeans
 from biolm.objectives.masked_values import condition_of
 from biolm.objectives.masking import documents, is_special
@@ -61,11 +61,11 @@ class GeneQuery(Objective):
 
     Settings = GeneQuerySettings
 
-    def __init__(self, facts: Facts, settings: GeneQuerySettings) -> None:
-        super().__init__(facts, settings)
-        self.condition = condition_of(facts, settings.condition)
-        width = 0 if self.condition is None else facts.core.d_model
-        self.head = CellToGenes(facts.core.d_model, condition=width, zero=settings.zero_probability)
+    def __init__(self, metadata: Metadata, settings: GeneQuerySettings) -> None:
+        super().__init__(metadata, settings)
+        self.condition = condition_of(metadata, settings.condition)
+        width = 0 if self.condition is None else metadata.core.d_model
+        self.head = CellToGenes(metadata.core.d_model, condition=width, zero=settings.zero_probability)
 
     @classmethod
     def label_kinds(cls, settings: GeneQuerySettings) -> dict[str, LabelKind]:
@@ -83,7 +83,7 @@ class GeneQuery(Objective):
     def baseline(self) -> Baseline:
         """Mean value of each gene, over the tokens that are predicted."""
         s: GeneQuerySettings = self.settings
-        return GeneMeans(self.facts.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
+        return GeneMeans(self.metadata.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:
         """Loss of the masked values, or of all."""
@@ -115,4 +115,4 @@ class GeneQuery(Objective):
     def _rows(self, prepared: Prepared) -> Tensor:
         if prepared.rows is not None and not self.settings.every_token:
             return prepared.rows
-        return (~is_special(prepared.original.ids, self.facts.special_ids)).nonzero().flatten()
+        return (~is_special(prepared.original.ids, self.metadata.special_ids)).nonzero().flatten()

@@ -12,7 +12,7 @@ from torch import nn
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings
+from biolm.objectives.base import LabelKind, Metadata, Objective, Prepared, Score, Settings
 from biolm.objectives.contrast import projector
 from biolm.objectives.pairs import Temperature, score_pairs
 from biolm.settings import check_least
@@ -64,11 +64,11 @@ class ImageContrast(Objective):
 
     Settings = ImageContrastSettings
 
-    def __init__(self, facts: Facts, settings: ImageContrastSettings) -> None:
-        super().__init__(facts, settings)
+    def __init__(self, metadata: Metadata, settings: ImageContrastSettings) -> None:
+        super().__init__(metadata, settings)
         s = settings
         self.temperature = Temperature(s.temperature, learned=s.learned)
-        self.genes = projector(facts.core.d_model, s.width, s.hidden)
+        self.genes = projector(metadata.core.d_model, s.width, s.hidden)
         self.images: nn.Module = projector(s.features, s.width, s.hidden)
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Sum, View
+from biolm.objectives.base import Metadata, Objective, Prepared, Score, Sum, View
 from biolm.objectives.masked_values import MaskingSettings, mask_values, require_values
 from biolm.objectives.masking import documents
 from biolm.objectives.value_heads import TokenValues
@@ -70,16 +70,16 @@ class MaskedCounts(Objective):
     reads_rows = True
     reads_counts = True
 
-    def __init__(self, facts: Facts, settings: MaskedCountsSettings) -> None:
-        super().__init__(facts, settings)
-        require_values(facts, "masked_counts", settings.mask_value)
-        self.uses_head = facts.core.head == "value"
-        self.head: nn.Module | None = None if self.uses_head else TokenValues(facts.core)
+    def __init__(self, metadata: Metadata, settings: MaskedCountsSettings) -> None:
+        super().__init__(metadata, settings)
+        require_values(metadata, "masked_counts", settings.mask_value)
+        self.uses_head = metadata.core.head == "value"
+        self.head: nn.Module | None = None if self.uses_head else TokenValues(metadata.core)
 
     @property
     def view(self) -> View:
-        """Hide values."""
-        return mask_values(self.settings, self.facts)
+        """Some values masked."""
+        return mask_values(self.settings, self.metadata)
 
     def check(self, prepared: Prepared) -> None:
         """Values must be counts.
@@ -96,7 +96,7 @@ class MaskedCounts(Objective):
             )
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
-        """Hidden counts above zero."""
+        """Masked counts above zero."""
         assert prepared.targets is not None
         return {"loss": float((prepared.targets > 0).sum())}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, Sum, View
+from biolm.objectives.base import Metadata, Objective, Prepared, Score, Settings, Sum, View
 from biolm.objectives.baseline import Baseline, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masking import (
@@ -26,7 +26,7 @@ from biolm.objectives.masking import (
 )
 from biolm.settings import check_fraction
 
-__all__ = ["MaskTokens", "MaskedTokens", "MaskedTokensSettings", "score_tokens"]
+__all__ = ["MaskTokens", "MaskedTokens", "MaskedTokensSettings", "TokenObjective", "score_tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class MaskedTokensSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskTokens(View):
-    """Hide tokens; fields as in :class:`MaskedTokensSettings`, and what is fixed by the vocabulary."""
+    """Mask tokens; fields as in :class:`MaskedTokensSettings`, and what is fixed by the vocabulary."""
 
     rate: float
     mask_share: float
@@ -109,7 +109,31 @@ class MaskTokens(View):
         return torch.where(fate < self.mask_share, self.mask_id, ids)
 
 
-class MaskedTokens(Objective):
+class TokenObjective(Objective):
+    """What objectives that predict tokens by the core's own head share."""
+
+    name: ClassVar[str]
+    uses_head = True
+
+    def __init__(self, metadata: Metadata, settings: Settings) -> None:
+        super().__init__(metadata, settings)
+        if metadata.core.head not in ("linear", "mlm"):
+            raise ConfigError(
+                f"{self.name} needs a core with head 'mlm' or 'linear', not {metadata.core.head!r}"
+            )
+
+    def counts(self, prepared: Prepared) -> dict[str, float]:
+        """Tokens that are asked for."""
+        assert prepared.rows is not None
+        weights = prepared.extra.get("weights")
+        return {"loss": float(len(prepared.rows) if weights is None else weights.sum())}
+
+    def baseline(self) -> Baseline:
+        """Frequencies of the tokens, and of those at each place."""
+        return TokenFrequencies(self.metadata.core.vocab_size)
+
+
+class MaskedTokens(TokenObjective):
     """Cross-entropy of the masked tokens, mean over them.
 
     After BERT (Devlin et al. 2019).
@@ -118,7 +142,7 @@ class MaskedTokens(Objective):
     --------
     >>> from biolm.core import CoreConfig
     >>> core = Transformer(CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear"))
-    >>> objective = MaskedTokens(Facts(core=core.config, mask_id=1, special_ids=(0, 1)),
+    >>> objective = MaskedTokens(Metadata(core=core.config, mask_id=1, special_ids=(0, 1)),
     ...                          MaskedTokensSettings(rate=0.5))
     >>> batch = Batch.from_padded(torch.tensor([[0, 3, 4, 5, 6], [0, 7, 8, 3, 4]]))
     >>> prepared = objective.prepare(batch, torch.tensor([10, 11]), epoch=0, seed=0)
@@ -128,13 +152,12 @@ class MaskedTokens(Objective):
     """
 
     Settings = MaskedTokensSettings
+    name = "masked_tokens"
     reads_rows = True
-    uses_head = True
 
-    def __init__(self, facts: Facts, settings: MaskedTokensSettings) -> None:
-        super().__init__(facts, settings)
-        require_token_head(facts, "masked_tokens")
-        if facts.mask_id is None:
+    def __init__(self, metadata: Metadata, settings: MaskedTokensSettings) -> None:
+        super().__init__(metadata, settings)
+        if metadata.mask_id is None:
             raise ConfigError("masked_tokens needs a mask token; the vocabulary has none")
 
     @classmethod
@@ -144,44 +167,23 @@ class MaskedTokens(Objective):
 
     @property
     def view(self) -> View:
-        """Hide tokens."""
+        """Some tokens masked."""
         s: MaskedTokensSettings = self.settings
-        assert self.facts.mask_id is not None
+        assert self.metadata.mask_id is not None
         return MaskTokens(
             rate=s.rate,
             mask_share=s.mask_share,
             random_share=s.random_share,
             exact=s.exact,
             span=s.span,
-            mask_id=self.facts.mask_id,
-            vocab_size=self.facts.core.vocab_size,
-            special_ids=tuple(sorted({*self.facts.special_ids, self.facts.mask_id})),
+            mask_id=self.metadata.mask_id,
+            vocab_size=self.metadata.core.vocab_size,
+            special_ids=self.metadata.special_or_mask,
         )
-
-    def counts(self, prepared: Prepared) -> dict[str, float]:
-        """Tokens that are asked for."""
-        assert prepared.rows is not None
-        return {"loss": float(len(prepared.rows))}
-
-    def baseline(self) -> Baseline:
-        """Frequencies of the tokens, and of those at each place."""
-        return TokenFrequencies(self.facts.core.vocab_size)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Cross-entropy and accuracy of the chosen tokens."""
         return score_tokens(output.logits, prepared.targets, self.settings.label_smoothing)
-
-
-def require_token_head(facts: Facts, name: str) -> None:
-    """Refuse a core without vocabulary logits.
-
-    Raises
-    ------
-    ConfigError
-        Naming the objective.
-    """
-    if facts.core.head not in ("linear", "mlm"):
-        raise ConfigError(f"{name} needs a core with head 'mlm' or 'linear', not {facts.core.head!r}")
 
 
 def score_tokens(

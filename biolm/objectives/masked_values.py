@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings, View
+from biolm.objectives.base import LabelKind, Metadata, Objective, Prepared, Score, Settings, View
 from biolm.objectives.baseline import Baseline, GeneMeans, TokenFrequencies
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import score_tokens
@@ -109,7 +109,7 @@ class MaskedValuesSettings(MaskingSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskValues(View):
-    """Hide values; fields as in :class:`MaskingSettings`, and the special tokens."""
+    """Mask values; fields as in :class:`MaskingSettings`, and the special tokens."""
 
     rates: tuple[float, ...]
     zero_rates: tuple[float, ...]
@@ -159,8 +159,8 @@ class MaskValues(View):
         other = batch.offsets.long()[document] + (chance * batch.lengths[document]).long()
         swapped = (fate < self.mask_share + self.random_share) & allowed[other]
         values = torch.where(swapped, batch.values[other], batch.values[rows])
-        hidden = torch.full_like(values, self.mask_value)
-        return torch.where(fate < self.mask_share, hidden, values)
+        masked = torch.full_like(values, self.mask_value)
+        return torch.where(fate < self.mask_share, masked, values)
 
 
 def _one_of(rates: tuple[float, ...], chance: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class MaskedValues(Objective):
     >>> from biolm.core import CoreConfig
     >>> config = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="value",
     ...                     value_encoder="continuous")
-    >>> objective = MaskedValues(Facts(core=config), MaskedValuesSettings(rates=[0.5]))
+    >>> objective = MaskedValues(Metadata(core=config), MaskedValuesSettings(rates=[0.5]))
     >>> values = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     >>> batch = Batch.from_padded(torch.tensor([[3, 4, 5, 6]]), values=values)
     >>> int((objective.prepare(batch, torch.tensor([5]), epoch=0, seed=0).batch.values == -1).sum())
@@ -189,11 +189,11 @@ class MaskedValues(Objective):
     Settings = MaskedValuesSettings
     reads_rows = True
 
-    def __init__(self, facts: Facts, settings: MaskedValuesSettings) -> None:
-        super().__init__(facts, settings)
-        core, s = facts.core, settings
-        require_values(facts, "masked_values", s.mask_value)
-        self.condition = condition_of(facts, s.condition)
+    def __init__(self, metadata: Metadata, settings: MaskedValuesSettings) -> None:
+        super().__init__(metadata, settings)
+        core, s = metadata.core, settings
+        require_values(metadata, "masked_values", s.mask_value)
+        self.condition = condition_of(metadata, s.condition)
         width = 0 if self.condition is None else core.d_model
         self.uses_head = (
             core.head == "value" and not width and not s.zero_probability and s.loss != "cross_entropy"
@@ -206,9 +206,9 @@ class MaskedValues(Objective):
 
     @property
     def view(self) -> View:
-        """Hide values."""
+        """Some values masked."""
         s: MaskedValuesSettings = self.settings
-        return mask_values(s, self.facts)
+        return mask_values(s, self.metadata)
 
     def check(self, prepared: Prepared) -> None:
         """For ``cross_entropy`` values must be bins.
@@ -235,7 +235,7 @@ class MaskedValues(Objective):
         return {} if settings.condition is None else {settings.condition: "classes"}
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
-        """Hidden values."""
+        """Masked values."""
         assert prepared.targets is not None
         s: MaskedValuesSettings = self.settings
         if s.loss == "cross_entropy":
@@ -247,7 +247,7 @@ class MaskedValues(Objective):
         s: MaskedValuesSettings = self.settings
         if s.loss == "cross_entropy":
             return TokenFrequencies(s.bins)
-        return GeneMeans(self.facts.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
+        return GeneMeans(self.metadata.core.vocab_size, s.loss, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss of the masked values."""
@@ -281,7 +281,7 @@ class MaskedValues(Objective):
         return self.head(states, condition)
 
 
-def mask_values(settings: MaskingSettings, facts: Facts) -> MaskValues:
+def mask_values(settings: MaskingSettings, metadata: Metadata) -> MaskValues:
     """The view of some settings."""
     s = settings
     return MaskValues(
@@ -292,11 +292,11 @@ def mask_values(settings: MaskingSettings, facts: Facts) -> MaskValues:
         mask_value=s.mask_value,
         exact=s.exact,
         private=s.private,
-        special_ids=tuple(sorted(facts.special_ids)),
+        special_ids=metadata.special_ids,
     )
 
 
-def require_values(facts: Facts, name: str, mask_value: float) -> None:
+def require_values(metadata: Metadata, name: str, mask_value: float) -> None:
     """Refuse a core that reads no values, or has no bin for the mask.
 
     Raises
@@ -304,14 +304,14 @@ def require_values(facts: Facts, name: str, mask_value: float) -> None:
     ConfigError
         Naming the objective.
     """
-    core = facts.core
+    core = metadata.core
     if core.value_encoder not in ("bins", "continuous"):
         raise ConfigError(f"{name} needs a core that reads values (value_encoder bins or continuous)")
     if core.value_encoder == "bins" and not 0 <= mask_value < core.n_values:
         raise ConfigError(f"mask_value must be a bin in 0..{core.n_values - 1}, not {mask_value:g}")
 
 
-def condition_of(facts: Facts, column: str | None) -> Condition | None:
+def condition_of(metadata: Metadata, column: str | None) -> Condition | None:
     """Vectors of a label column's classes, as wide as the core.
 
     Raises
@@ -321,6 +321,6 @@ def condition_of(facts: Facts, column: str | None) -> Condition | None:
     """
     if column is None:
         return None
-    if column not in facts.classes:
+    if column not in metadata.classes:
         raise ConfigError(f"there are no classes for the label column {column!r}")
-    return Condition(facts.classes[column], facts.core.d_model, facts.core.norm_eps)
+    return Condition(metadata.classes[column], metadata.core.d_model, metadata.core.norm_eps)

@@ -14,10 +14,9 @@ from torch import Tensor
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
-from biolm.objectives.baseline import Baseline, TokenFrequencies
+from biolm.objectives.base import Metadata, Prepared, Score, Settings, View
 from biolm.objectives.draws import Draw, uniform
-from biolm.objectives.masked_tokens import require_token_head, score_tokens
+from biolm.objectives.masked_tokens import TokenObjective, score_tokens
 from biolm.objectives.masking import documents, is_special
 from biolm.settings import check_fraction
 
@@ -106,7 +105,7 @@ def reverse(batch: Batch, turned: Tensor, document: Tensor) -> Batch:
     )
 
 
-class NextToken(Objective):
+class NextToken(TokenObjective):
     """Cross-entropy of the next token, mean over all tokens that have one in their own example.
 
     After GPT (Radford et al. 2018).
@@ -116,19 +115,18 @@ class NextToken(Objective):
     >>> from biolm.core import CoreConfig
     >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
     >>> config = CoreConfig(**sizes, head="linear", causal=True)
-    >>> objective = NextToken(Facts(core=config), NextTokenSettings())
+    >>> objective = NextToken(Metadata(core=config), NextTokenSettings())
     >>> batch = Batch.from_padded(torch.tensor([[2, 3, 4], [5, 6, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]))
     >>> objective.prepare(batch, torch.arange(2), epoch=0, seed=0).targets.tolist()
     [3, 4, 6]
     """
 
     Settings = NextTokenSettings
-    uses_head = True
+    name = "next_token"
 
-    def __init__(self, facts: Facts, settings: NextTokenSettings) -> None:
-        super().__init__(facts, settings)
-        require_token_head(facts, "next_token")
-        if not facts.core.causal:
+    def __init__(self, metadata: Metadata, settings: NextTokenSettings) -> None:
+        super().__init__(metadata, settings)
+        if not metadata.core.causal:
             raise ConfigError("next_token needs a core with causal=true, or tokens would see their answer")
 
     @classmethod
@@ -142,19 +140,9 @@ class NextToken(Objective):
         s: NextTokenSettings = self.settings
         return Shift(
             reverse_share=s.reverse_share,
-            skipped_ids=tuple(sorted(self.facts.special_ids)) if s.skip_special else (),
+            skipped_ids=self.metadata.special_ids if s.skip_special else (),
             lowercase_weight=s.lowercase_weight,
         )
-
-    def counts(self, prepared: Prepared) -> dict[str, float]:
-        """Tokens that are asked for."""
-        assert prepared.rows is not None
-        weights = prepared.extra.get("weights")
-        return {"loss": float(len(prepared.rows) if weights is None else weights.sum())}
-
-    def baseline(self) -> Baseline:
-        """Frequencies of the tokens, and of those at each place."""
-        return TokenFrequencies(self.facts.core.vocab_size)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Cross-entropy and accuracy of the next tokens."""

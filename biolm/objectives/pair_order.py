@@ -17,7 +17,7 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.core.heads import ClassifierHead
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.base import Metadata, Objective, Prepared, Score, Settings, View
 from biolm.objectives.baseline import Baseline, LabelFrequencies
 from biolm.objectives.classify import IGNORED, count_classes, score_classes
 from biolm.objectives.draws import Draw, uniform
@@ -139,9 +139,9 @@ class PairOrder(Objective):
 
     Settings = PairOrderSettings
 
-    def __init__(self, facts: Facts, settings: PairOrderSettings) -> None:
-        super().__init__(facts, settings)
-        self.head = ClassifierHead(facts.core.d_model, 2, settings.hidden)
+    def __init__(self, metadata: Metadata, settings: PairOrderSettings) -> None:
+        super().__init__(metadata, settings)
+        self.head = ClassifierHead(metadata.core.d_model, 2, settings.hidden)
 
     @property
     def reads_pairs(self) -> bool:
@@ -152,7 +152,7 @@ class PairOrder(Objective):
     def view(self) -> View:
         """Some pairs rearranged."""
         s: PairOrderSettings = self.settings
-        return Pairs(negatives=s.negatives, share=s.share, special_ids=tuple(sorted(self.facts.special_ids)))
+        return Pairs(negatives=s.negatives, share=s.share, special_ids=self.metadata.special_ids)
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
         """Pairs."""

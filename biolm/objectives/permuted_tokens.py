@@ -19,10 +19,9 @@ from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.core.two_stream import Streams, two_stream_logits
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
-from biolm.objectives.baseline import Baseline, TokenFrequencies
+from biolm.objectives.base import Metadata, Prepared, Score, Settings, View
 from biolm.objectives.draws import Draw, uniform
-from biolm.objectives.masked_tokens import require_token_head, score_tokens
+from biolm.objectives.masked_tokens import TokenObjective, score_tokens
 from biolm.objectives.masking import documents, is_special
 
 __all__ = ["Permute", "PermutedTokens", "PermutedTokensSettings"]
@@ -91,7 +90,7 @@ def _ranks(values: Tensor, document: Tensor, offsets: Tensor) -> Tensor:
     return rank
 
 
-class PermutedTokens(Objective):
+class PermutedTokens(TokenObjective):
     """Cross-entropy of the tokens at the end of a random order, mean over them.
 
     Examples
@@ -99,8 +98,8 @@ class PermutedTokens(Objective):
     >>> from biolm.core import CoreConfig
     >>> sizes = {"vocab_size": 9, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8}
     >>> core = Transformer(CoreConfig(**sizes, position="none", head="linear", mixer="two_stream"))
-    >>> facts = Facts(core=core.config, special_ids=(0,))
-    >>> objective = PermutedTokens(facts, PermutedTokensSettings(one_in=2))
+    >>> metadata = Metadata(core=core.config, special_ids=(0,))
+    >>> objective = PermutedTokens(metadata, PermutedTokensSettings(one_in=2))
     >>> batch = Batch.from_padded(torch.tensor([[0, 3, 4, 5, 6], [0, 7, 8, 3, 4]]))
     >>> prepared = objective.prepare(batch, torch.tensor([10, 11]), epoch=0, seed=0)
     >>> loss, metrics = objective.loss(core, prepared)
@@ -109,12 +108,11 @@ class PermutedTokens(Objective):
     """
 
     Settings = PermutedTokensSettings
-    uses_head = True
+    name = "permuted_tokens"
 
-    def __init__(self, facts: Facts, settings: PermutedTokensSettings) -> None:
-        super().__init__(facts, settings)
-        require_token_head(facts, "permuted_tokens")
-        core = facts.core
+    def __init__(self, metadata: Metadata, settings: PermutedTokensSettings) -> None:
+        super().__init__(metadata, settings)
+        core = metadata.core
         if any(core.layer_mixer(layer) != "two_stream" for layer in range(core.n_layers)):
             raise ConfigError("permuted_tokens needs a core with mixer 'two_stream' in every layer")
 
@@ -127,17 +125,11 @@ class PermutedTokens(Objective):
     def view(self) -> View:
         """Draw an order."""
         s: PermutedTokensSettings = self.settings
-        special = {*self.facts.special_ids, *([] if self.facts.mask_id is None else [self.facts.mask_id])}
+        special = {
+            *self.metadata.special_ids,
+            *([] if self.metadata.mask_id is None else [self.metadata.mask_id]),
+        }
         return Permute(one_in=s.one_in, special_ids=tuple(sorted(special)))
-
-    def counts(self, prepared: Prepared) -> dict[str, float]:
-        """Tokens that are asked for."""
-        assert prepared.rows is not None
-        return {"loss": float(len(prepared.rows))}
-
-    def baseline(self) -> Baseline:
-        """Frequencies of the tokens, and of those at each place."""
-        return TokenFrequencies(self.facts.core.vocab_size)
 
     def run(self, core: Transformer, prepared: Prepared) -> Score:
         """Both streams through the layers, and the score of the predictions."""

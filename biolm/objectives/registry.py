@@ -16,7 +16,7 @@ from biolm.errors import ConfigError
 from biolm.settings import build_settings, nearest
 
 if TYPE_CHECKING:
-    from biolm.objectives.base import Criterion, Facts, LabelKind, Settings
+    from biolm.objectives.base import Criterion, LabelKind, Metadata, Settings
 
 __all__ = ["available", "find", "label_kinds", "make", "make_all", "read_settings", "split_part"]
 
@@ -68,14 +68,14 @@ def find(name: str) -> type[Criterion]:
     return criterion
 
 
-def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> Criterion:
+def make(name: str, metadata: Metadata, settings: Mapping[str, Any] | None = None) -> Criterion:
     """Build an objective from plain settings.
 
     Parameters
     ----------
     name
         Of the objective.
-    facts
+    metadata
         Core and data.
     settings
         Plain values.
@@ -88,23 +88,23 @@ def make(name: str, facts: Facts, settings: Mapping[str, Any] | None = None) -> 
     Examples
     --------
     >>> from biolm.core import CoreConfig
-    >>> from biolm.objectives.base import Facts
+    >>> from biolm.objectives.base import Metadata
     >>> core = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
-    >>> make("masked_tokens", Facts(core=core, mask_id=1), {"rtae": 0.3})
+    >>> make("masked_tokens", Metadata(core=core, mask_id=1), {"rtae": 0.3})
     Traceback (most recent call last):
     biolm.errors.ConfigError: objective masked_tokens has no setting 'rtae'; did you mean 'rate'?
     """
-    return find(name)(facts, read_settings(name, settings or {}))
+    return find(name)(metadata, read_settings(name, settings or {}))
 
 
-def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Criterion:
+def make_all(named: Mapping[str, Mapping[str, Any]], metadata: Metadata) -> Criterion:
     """The one objective of a config, or the weighted sum of several.
 
     Parameters
     ----------
     named
         Settings by name.
-    facts
+    metadata
         Core and data.
 
     Raises
@@ -116,8 +116,8 @@ def make_all(named: Mapping[str, Mapping[str, Any]], facts: Facts) -> Criterion:
         [(name, settings)] = named.items()
         if "weight" not in settings:
             chosen = dict(settings)
-            return make(chosen.pop("objective", name), facts, chosen)
-    return make("weighted", facts, {"parts": named})
+            return make(chosen.pop("objective", name), metadata, chosen)
+    return make("weighted", metadata, {"parts": named})
 
 
 def read_settings(name: str, settings: Mapping[str, Any]) -> Settings:

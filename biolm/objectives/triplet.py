@@ -15,7 +15,7 @@ from torch import Tensor
 from biolm.batch import Output
 from biolm.core import Transformer
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, LabelKind, Objective, Prepared, Score, Settings, Sum
+from biolm.objectives.base import LabelKind, Metadata, Objective, Prepared, Score, Settings, Sum
 from biolm.objectives.classify import IGNORED
 from biolm.objectives.draws import hash_bits, uniform
 from biolm.objectives.gather import Gathered, gather_rows
@@ -151,8 +151,8 @@ class Triplet(Objective):
 
     Settings = TripletSettings
 
-    def __init__(self, facts: Facts, settings: TripletSettings) -> None:
-        super().__init__(facts, settings)
+    def __init__(self, metadata: Metadata, settings: TripletSettings) -> None:
+        super().__init__(metadata, settings)
         for name in (name for pair in settings.related for name in pair if isinstance(name, str)):
             raise ConfigError(f"related names the class {name!r}, but here are no names; give class numbers")
 

@@ -14,8 +14,8 @@ from biolm.errors import ConfigError
 from biolm.objectives.base import (
     Chain,
     Criterion,
-    Facts,
     LabelKind,
+    Metadata,
     Objective,
     Plain,
     Prepared,
@@ -61,14 +61,14 @@ class Weighted(Criterion):
     >>> from biolm.core import CoreConfig
     >>> config = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="linear")
     >>> parts = {"masked_tokens": {"rate": 0.3}, "all": {"objective": "masked_tokens", "weight": 0.1}}
-    >>> Weighted(Facts(core=config, mask_id=1), WeightedSettings(parts=parts)).weights
+    >>> Weighted(Metadata(core=config, mask_id=1), WeightedSettings(parts=parts)).weights
     {'masked_tokens': 1.0, 'all': 0.1}
     """
 
     Settings = WeightedSettings
 
-    def __init__(self, facts: Facts, settings: WeightedSettings) -> None:
-        super().__init__(facts, settings)
+    def __init__(self, metadata: Metadata, settings: WeightedSettings) -> None:
+        super().__init__(metadata, settings)
         self.weights: dict[str, float] = {}
         self.below: dict[str, str] = {}
         # A list, as a dictionary of modules refuses names such as "type" or "cell.type".
@@ -81,7 +81,7 @@ class Weighted(Criterion):
             self.weights[name] = weight
             if "input_of" in part:
                 self.below[name] = part["input_of"]
-            built = make(kind, facts, chosen)
+            built = make(kind, metadata, chosen)
             if not isinstance(built, Objective):
                 raise ConfigError(f"part {name} is a sum itself; name its objectives as parts of this one")
             self.parts.append(built)
@@ -166,22 +166,12 @@ class Weighted(Criterion):
         entries[0][1].extend(name for name, view in views.items() if view is None)
         return entries
 
-    def prepare(
-        self,
-        batch: Batch,
-        keys: Tensor,
-        epoch: int,
-        seed: int,
-        labels: Mapping[str, Tensor] | None = None,
-        *,
-        number: int | None = None,
-    ) -> Prepared:
+    def viewed(self, batch: Batch, draw: Draw, labels: dict[str, Tensor]) -> Prepared:
         """One input for each group; the first holds the others."""
-        columns, draw = dict(labels or {}), Draw(keys, epoch, seed, number)
         seeds = draw.seeds("score")
         parts, built = self.parts_by_name(), []
         for view, names in self.groups():
-            built.append(replace(view(batch, draw), labels=columns, seeds=seeds))
+            built.append(replace(view(batch, draw), labels=labels, seeds=seeds))
             for name in names:
                 parts[name].check(built[-1])
         return replace(built[0], others=tuple(built[1:]))

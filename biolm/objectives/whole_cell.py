@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from biolm.batch import Batch, Output
 from biolm.core import Transformer
 from biolm.errors import InputError
-from biolm.objectives.base import Facts, Objective, Prepared, Score, Settings, View
+from biolm.objectives.base import Metadata, Objective, Prepared, Score, Settings, View
 from biolm.objectives.baseline import Baseline, GeneMeans
 from biolm.objectives.contrast import projector
 from biolm.objectives.draws import Draw, uniform
@@ -103,9 +103,9 @@ class WholeCell(Objective):
 
     Settings = WholeCellSettings
 
-    def __init__(self, facts: Facts, settings: WholeCellSettings) -> None:
-        super().__init__(facts, settings)
-        width, genes = facts.core.d_model, facts.core.vocab_size
+    def __init__(self, metadata: Metadata, settings: WholeCellSettings) -> None:
+        super().__init__(metadata, settings)
+        width, genes = metadata.core.d_model, metadata.core.vocab_size
         self.decoder = projector(width, genes, settings.hidden)
         self.zeros: nn.Module | None = (
             projector(width, genes, settings.hidden) if settings.zero_probability else None
@@ -118,7 +118,7 @@ class WholeCell(Objective):
         return Part(
             read_share=s.read_share,
             max_tokens=s.max_tokens,
-            special_ids=tuple(sorted(self.facts.special_ids)),
+            special_ids=self.metadata.special_ids,
         )
 
     def counts(self, prepared: Prepared) -> dict[str, float]:
@@ -130,7 +130,7 @@ class WholeCell(Objective):
     def baseline(self) -> Baseline:
         """Mean value of each gene, zeros among them."""
         s: WholeCellSettings = self.settings
-        return GeneMeans(self.facts.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
+        return GeneMeans(self.metadata.core.vocab_size, s.loss, self._asked, nonzero_only=s.nonzero_only)
 
     def score(self, core: Transformer, output: Output, prepared: Prepared) -> Score:  # noqa: ARG002
         """Loss over cells and genes."""
@@ -157,13 +157,13 @@ class WholeCell(Objective):
         """Values ``(b, v)`` and which are scored."""
         ids, values = prepared.extra["whole_ids"], prepared.extra["whole_values"].float()
         cell = prepared.extra["whole_cells"]
-        wanted = values.new_zeros((len(prepared.batch), self.facts.core.vocab_size))
+        wanted = values.new_zeros((len(prepared.batch), self.metadata.core.vocab_size))
         wanted[cell, ids] = values
         scored = torch.zeros_like(wanted, dtype=torch.bool)
         if self.settings.zeros_share > 0:
             gene = torch.arange(wanted.shape[1], device=ids.device)
             scored = uniform(prepared.document_seeds[:, None], gene) < self.settings.zeros_share
         scored[cell, ids] = True
-        special = [token for token in self.facts.special_ids if token < wanted.shape[1]]
+        special = [token for token in self.metadata.special_ids if token < wanted.shape[1]]
         scored[:, special] = False
         return wanted, scored

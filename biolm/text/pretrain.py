@@ -25,7 +25,7 @@ from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.text.document import Document
 from biolm.io.text.words import split_sentences
 from biolm.models.families.hf import to_hf
-from biolm.objectives.base import Facts, Prepared
+from biolm.objectives.base import Metadata, Prepared
 from biolm.objectives.draws import Draw, uniform
 from biolm.objectives.masked_tokens import MaskedTokens, MaskedTokensSettings, MaskTokens
 from biolm.objectives.masking import choose_tokens, documents, is_special
@@ -241,7 +241,7 @@ def _objectives(
 ) -> tuple[MaskedTokens, PairOrder]:
     ids = [tokenizer.number(token) for token in SPECIALS]
     special = tuple(number for number in ids if number is not None)
-    facts = Facts(core=core.config, special_ids=special, mask_id=tokenizer.number("[MASK]"))
+    facts = Metadata(core=core.config, special_ids=special, mask_id=tokenizer.number("[MASK]"))
     words = _MaskedWords(facts, MaskedTokensSettings(rate=s.mask_fraction))
     begins = "Ġ" if s.tokenizer == "bpe" else "##"
     starts = [tokenizer.token(number).startswith(begins) for number in range(tokenizer.size)]

@@ -28,7 +28,7 @@ from biolm.models.token_model import TokenCellModel
 from biolm.training.config.read import build
 from biolm.training.data.examples import Examples
 from biolm.training.data.labels import LabelColumn, Labels
-from biolm.training.run.job import Job, head_facts, plan_job, read_kinds
+from biolm.training.run.job import Job, head_metadata, plan_job, read_kinds
 from biolm.training.run.module import Pretraining
 from biolm.training.run.start import start_of
 from biolm.training.run.train import make_module, run_job, saved_of
@@ -216,7 +216,7 @@ def _run(job: Job, folder: Path) -> FineTuned:
     # What this run froze may be trained by the next one.
     for part in (core, objective):
         part.requires_grad_(True).eval()
-    heads = Heads(facts=head_facts(job), objective=objective)
+    heads = Heads(metadata=head_metadata(job), objective=objective)
     return FineTuned(core=core, heads=heads, scores=result.scores, steps=result.steps, saved=saved_of(job))
 
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import biolm
 from biolm.errors import ConfigError, InputError
 from biolm.io.cells import open_cells
-from biolm.models.cards import CARDS, facts_of
+from biolm.models.cards import CARDS, card_fields
 from biolm.models.model import CellModel
 from biolm.models.registry import available
 from biolm.tasks.embed import embed
@@ -280,7 +280,7 @@ def test_its_card_agrees_with_the_model(asked: Asked) -> None:
     if card.genes in ("Ensembl ids", "symbols") and asked.model.name != "nicheformer":
         assert (card.genes == "Ensembl ids") == (asked.model.vocabulary.kind == "ensembl")
     assert card.cannot
-    assert facts_of(asked.model.name)["licence_of_weights"]
+    assert card_fields(asked.model.name)["licence_of_weights"]
 
 
 def test_by_command(asked: Asked, tmp_path: Path) -> None:

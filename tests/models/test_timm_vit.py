@@ -143,7 +143,7 @@ def test_a_checkpoint_encodes_patches(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), dtype=np.uint8)
     features = encoder(pixels)
     assert features.shape == (3, 17, WIDTH)
-    assert encoder.facts()["sha256"]
+    assert encoder.describe()["sha256"]
     assert np.allclose(encoder(pixels[:1]), features[:1], atol=1e-5)
     with pytest.raises(ConfigError, match="no image encoder"):
         make_encoder(str(tmp_path))

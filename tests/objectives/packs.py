@@ -8,10 +8,10 @@ from torch import Tensor
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 
 SIZES = {"vocab_size": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 24, "max_length": 512}
-FACTS = Facts(core=CoreConfig(**SIZES, head="mlm"), special_ids=(0, 1, 2, 3), mask_id=3)
+METADATA = Metadata(core=CoreConfig(**SIZES, head="mlm"), special_ids=(0, 1, 2, 3), mask_id=3)
 
 
 def make_core(**switches: object) -> Transformer:

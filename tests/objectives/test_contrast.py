@@ -11,17 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from test_pairs import by_hand
 
 from biolm.batch import Batch
 from biolm.core import pool
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make, make_all
 
-SPECIAL = set(FACTS.special_ids)
-WIDE = Facts(core=dataclasses.replace(FACTS.core, vocab_size=1000), special_ids=(0, 1, 2, 3), mask_id=3)
+SPECIAL = set(METADATA.special_ids)
+WIDE = Metadata(core=dataclasses.replace(METADATA.core, vocab_size=1000), special_ids=(0, 1, 2, 3), mask_id=3)
 
 
 def cells_of(lengths: list[int], seed: int = 0) -> Batch:
@@ -161,7 +161,7 @@ def test_panel_loss_by_hand(settings: dict[str, object]) -> None:
 def test_dropout_alone_tells_views_apart() -> None:
     core = make_core(dropout_residual=0.3)
     batch = pack_of([6, 9, 4])
-    objective = make("two_views", dataclasses.replace(FACTS, core=core.config))
+    objective = make("two_views", dataclasses.replace(METADATA, core=core.config))
     prepared = objective.prepare(batch, batch.index, 0, 0)
     assert documents_of(prepared.batch) == documents_of(batch) * 2
     states = core(prepared.batch).last_hidden_state
@@ -180,7 +180,7 @@ def test_dropout_alone_tells_views_apart() -> None:
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "in a sum"])
 def test_views_that_dropout_tells_apart_are_validated_with_it(beside: bool) -> None:
     core = make_core(dropout_residual=0.5, head="mlm")
-    facts = dataclasses.replace(FACTS, core=core.config)
+    facts = dataclasses.replace(METADATA, core=core.config)
     parts = {"masked_tokens": {"input_of": "two_views"}, "two_views": {}}
     objective = (make_all(parts, facts) if beside else make("two_views", facts)).eval()
     batch = pack_of([6, 9, 4, 7, 5, 8])
@@ -206,7 +206,7 @@ def test_views_that_dropout_tells_apart_are_validated_with_it(beside: bool) -> N
 
 def test_views_keep_their_share() -> None:
     batch = pack_of([2000] * 3)
-    prepared = make("two_views", FACTS, {"keep": [0.85, 1]}).prepare(batch, batch.index, 0, 0)
+    prepared = make("two_views", METADATA, {"keep": [0.85, 1]}).prepare(batch, batch.index, 0, 0)
     for view, cell in zip(documents_of(prepared.batch), documents_of(batch) * 2, strict=True):
         special = sum(token in SPECIAL for token in cell)
         assert sum(token in SPECIAL for token in view) == special
@@ -229,7 +229,7 @@ def test_segments_are_the_two_views() -> None:
     ids = torch.tensor([0, 5, 1, 7, 1, 8, 9, 10, 0, 4, 1, 1])
     segments = torch.tensor([0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1])
     batch = dataclasses.replace(pack_of([5, 3, 4], ids), segments=segments)
-    objective = make("two_views", FACTS, {"segments": True})
+    objective = make("two_views", METADATA, {"segments": True})
     assert objective.reads_pairs
     prepared = objective.prepare(batch, batch.index, 0, 0)
     assert documents_of(prepared.batch) == [[0, 5, 1], [8], [0, 4, 1], [0, 7, 1], [9, 10], [0, 1]]
@@ -241,7 +241,7 @@ def test_segments_are_the_two_views() -> None:
 
 def test_images_and_cells_by_hand() -> None:
     core, batch = make_core(), pack_of([6, 9, 4])
-    objective = make("image_contrast", FACTS, {"features": 5, "width": 3})
+    objective = make("image_contrast", METADATA, {"features": 5, "width": 3})
     features = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     features[1, 2] = math.nan
     prepared = objective.prepare(batch, batch.index, 0, 0, {"image": features})
@@ -257,16 +257,16 @@ def test_images_and_cells_by_hand() -> None:
 
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match=r"at most at 0\.5"):
-        make("panel_contrast", FACTS, {"largest": 0.6})
+        make("panel_contrast", METADATA, {"largest": 0.6})
     with pytest.raises(ConfigError, match="keep must be a list of 2"):
-        make("two_views", FACTS, {"keep": [1.0]})
+        make("two_views", METADATA, {"keep": [1.0]})
     with pytest.raises(ConfigError, match="both views of two_views would be the same"):
-        make("two_views", FACTS)
+        make("two_views", METADATA)
     with pytest.raises(ConfigError, match="panels name the gene 'CD4'"):
-        make("panel_contrast", FACTS, {"panels": [["CD4"]]})
+        make("panel_contrast", METADATA, {"panels": [["CD4"]]})
     with pytest.raises(ConfigError, match="hidden must be at least 0"):
-        make("panel_contrast", FACTS, {"hidden": -1})
+        make("panel_contrast", METADATA, {"hidden": -1})
     with pytest.raises(ConfigError, match="pool must be one of mean"):
-        make("panel_contrast", FACTS, {"pool": "middle"})
+        make("panel_contrast", METADATA, {"pool": "middle"})
     with pytest.raises(ConfigError, match="features and width"):
-        make("image_contrast", FACTS)
+        make("image_contrast", METADATA)

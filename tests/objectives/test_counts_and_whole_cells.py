@@ -12,7 +12,7 @@ import torch
 from packs import make_core, pack_of
 from perturb import relative
 from safetensors.torch import load_file
-from test_masked_values import FACTS, SWITCHES, WAYS, cells_of, loss_of
+from test_masked_values import METADATA, SWITCHES, WAYS, cells_of, loss_of
 
 from biolm.errors import InputError
 from biolm.objectives.masked_counts import log_expected_counts
@@ -60,7 +60,7 @@ def test_gradients_stay_right_where_a_share_rounds_to_zero(gap: float) -> None:
 
 
 def test_values_that_are_no_counts_are_refused() -> None:
-    objective = make("weighted", FACTS, {"parts": {"masked_counts": {}}})
+    objective = make("weighted", METADATA, {"parts": {"masked_counts": {}}})
     batch = cells_of([7, 15])
     objective.prepare(batch, batch.index, 0, 0)
     with pytest.raises(InputError, match="no whole numbers"):
@@ -72,7 +72,7 @@ def test_values_that_are_no_counts_are_refused() -> None:
 def test_masked_counts_by_hand(own_head: bool, rectified: bool) -> None:
     switches = SWITCHES | ({"head": "none"} if own_head else {})
     core, batch = make_core(**switches), cells_of([7, 15, 2, 9])
-    facts = dataclasses.replace(FACTS, core=core.config)
+    facts = dataclasses.replace(METADATA, core=core.config)
     objective = make("masked_counts", facts, {"rates": [0.5], "clip": 12.0, "rectified": rectified})
     prepared = objective.prepare(batch, batch.index, 0, 1)
     loss, metrics = objective.loss(core, prepared)
@@ -107,7 +107,7 @@ def test_whole_cells_by_hand(settings: dict[str, object]) -> None:
         ]
     )
     batch = dataclasses.replace(cells_of([10, 15, 5]), ids=ids)
-    objective = make("whole_cell", FACTS, settings)
+    objective = make("whole_cell", METADATA, settings)
     prepared = objective.prepare(batch, batch.index, 0, 0)
     kept = [9, 14, 4]
     if "read_share" in settings:
@@ -142,7 +142,7 @@ def test_whole_cells_by_hand(settings: dict[str, object]) -> None:
 def test_every_gene_is_read_as_often_wherever_it_stands(settings: dict[str, float]) -> None:
     ids = torch.tensor([0, *range(2, 22)]).repeat(500)
     batch = pack_of([21] * 500, ids, torch.ones(len(ids)))
-    read = make("whole_cell", FACTS, settings).prepare(batch, batch.index, 0, 0).batch
+    read = make("whole_cell", METADATA, settings).prepare(batch, batch.index, 0, 0).batch
     counts = read.ids.bincount(minlength=22)
     assert counts[0].item() == 500
     assert counts[2:].sum().item() == 500 * 10
@@ -153,7 +153,7 @@ def test_some_zeros_of_whole_cells() -> None:
     core, batch = make_core(**SWITCHES), cells_of([20] * 200, zeros=0.0)
     counts = {}
     for share in (0.0, 0.3, 1.0):
-        objective = make("whole_cell", FACTS, {"zeros_share": share})
+        objective = make("whole_cell", METADATA, {"zeros_share": share})
         prepared = objective.prepare(batch, batch.index, 0, 0)
         counts[share] = objective.loss(core, prepared)[1]["loss"][1].item()
     # Ids repeat within these cells, so genes with a token are fewer than tokens.

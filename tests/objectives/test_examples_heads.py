@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from perturb import relative
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,7 +22,7 @@ from biolm.objectives.adversarial import reverse_gradient
 from biolm.objectives.classify import score_classes
 from biolm.objectives.registry import make
 
-LABELLED = dataclasses.replace(FACTS, classes={"cell_type": 3, "batch": 2})
+LABELLED = dataclasses.replace(METADATA, classes={"cell_type": 3, "batch": 2})
 
 
 def vectors_of(core: torch.nn.Module, batch: Batch) -> Tensor:
@@ -96,7 +96,7 @@ def test_mean_and_sum_are_of_usual_tokens_and_of_hidden_ones(pool: str) -> None:
 
 def test_numbers_by_hand() -> None:
     core, batch = make_core(), pack_of([5, 2, 9])
-    objective = make("regress", FACTS, {"column": "age", "loss": "huber"})
+    objective = make("regress", METADATA, {"column": "age", "loss": "huber"})
     ages = torch.tensor([0.3, math.nan, 40.0])
     loss, metrics = objective.loss(core, objective.prepare(batch, batch.index, 0, 0, {"age": ages}))
     found = objective.head(vectors_of(core, batch)).detach().double().numpy()[:, 0]
@@ -129,7 +129,7 @@ def test_domain_gradient_is_reversed_before_the_head_only() -> None:
 
 def test_cell_similarity_by_hand() -> None:
     core, batch = make_core(), pack_of([5, 2, 9, 6])
-    objective = make("cell_similarity", FACTS, {"threshold": 0.6})
+    objective = make("cell_similarity", METADATA, {"threshold": 0.6})
     loss, metrics = objective.loss(core, objective.prepare(batch, batch.index, 0, 0))
     vectors = vectors_of(core, batch).detach().double().numpy()
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -174,7 +174,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, 
 @given(lengths=LENGTHS, epoch=st.integers(0, 5))
 def test_sentence_order_swaps_the_texts(lengths: list[tuple[int, int]], epoch: int) -> None:
     batch = texts_of(lengths)
-    prepared = make("pair_order", FACTS).prepare(batch, batch.index, epoch, 0)
+    prepared = make("pair_order", METADATA).prepare(batch, batch.index, epoch, 0)
     for old, new, negative in zip(
         pairs_of(batch), pairs_of(prepared.batch), prepared.extra["negative"], strict=True
     ):
@@ -186,7 +186,7 @@ def test_special_tokens_inside_a_text_stay_where_they_are() -> None:
     ids = torch.tensor([CLS, 5, 2, 6, SEP, 7, 2, 8, SEP])
     batch = dataclasses.replace(pack_of([9], ids), segments=torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1]))
     for share, wanted in ((0.0, ids.tolist()), (1.0, [CLS, 7, 2, 8, SEP, 5, 2, 6, SEP])):
-        prepared = make("pair_order", FACTS, {"share": share}).prepare(batch, batch.index, 0, 0)
+        prepared = make("pair_order", METADATA, {"share": share}).prepare(batch, batch.index, 0, 0)
         assert prepared.batch.ids.tolist() == wanted
         assert prepared.batch.segments.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
 
@@ -194,7 +194,7 @@ def test_special_tokens_inside_a_text_stay_where_they_are() -> None:
 @given(lengths=LENGTHS, epoch=st.integers(0, 5))
 def test_next_sentence_takes_another_text(lengths: list[tuple[int, int]], epoch: int) -> None:
     batch = texts_of(lengths)
-    objective = make("pair_order", FACTS, {"negatives": "next", "share": 0.7})
+    objective = make("pair_order", METADATA, {"negatives": "next", "share": 0.7})
     prepared = objective.prepare(batch, batch.index, epoch, 0)
     old, new = pairs_of(batch), pairs_of(prepared.batch)
     negative = prepared.extra["negative"].bool().tolist()
@@ -212,7 +212,7 @@ def test_next_sentence_takes_another_text(lengths: list[tuple[int, int]], epoch:
 
 def test_pair_order_learns_from_both_and_needs_segments() -> None:
     core, batch = make_core(n_segments=2), texts_of([(3, 4)] * 400)
-    objective = make("pair_order", FACTS)
+    objective = make("pair_order", METADATA)
     prepared = objective.prepare(batch, batch.index, 0, 0)
     assert prepared.extra["negative"].double().mean().item() == pytest.approx(0.5, abs=0.08)
     loss, metrics = objective.loss(core, prepared)
@@ -228,9 +228,9 @@ def test_what_cannot_be() -> None:
     with pytest.raises(ConfigError, match="give one for each"):
         make("classify", LABELLED, {"class_weights": [1.0]})
     with pytest.raises(ConfigError, match="no classes for the label column"):
-        make("classify", FACTS)
+        make("classify", METADATA)
     with pytest.raises(ConfigError, match="order or next"):
-        make("pair_order", FACTS, {"negatives": "both"})
+        make("pair_order", METADATA, {"negatives": "both"})
     objective = make("classify", LABELLED)
     batch = pack_of([3])
     with pytest.raises(InputError, match="label column 'cell_type'"):
@@ -240,7 +240,7 @@ def test_what_cannot_be() -> None:
 def test_means_of_long_documents_in_half_precision() -> None:
     # The projection of a narrow embedding is in half precision under autocast, and with it all that follows.
     core = make_core(embed_dim=8, norm="rmsnorm", max_length=2048)
-    facts = dataclasses.replace(FACTS, core=core.config, classes={"cell_type": 2})
+    facts = dataclasses.replace(METADATA, core=core.config, classes={"cell_type": 2})
     objective = make("classify", facts, {"pool": "mean"})
     batch = pack_of([1500, 2000])
     prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([0, 1])})

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from torch import Tensor
 
 from biolm.batch import Batch
-from biolm.objectives.base import Facts, Prepared
+from biolm.objectives.base import Metadata, Prepared
 from biolm.objectives.registry import make
 
 LABELS = torch.tensor([0, 0, 0, 1, 2, 0, -100, 0, 1, 0])
@@ -44,7 +44,7 @@ def best_constant(objective, core, prepared: Prepared) -> float:
     ids=["plain", "balanced", "weighted and smoothed"],
 )
 def test_frequencies_are_the_best_constant_guess_of_the_loss(settings: dict[str, object]) -> None:
-    facts = replace(FACTS, classes={"cell_type": 3}, counts={"cell_type": (6, 2, 1)})
+    facts = replace(METADATA, classes={"cell_type": 3}, counts={"cell_type": (6, 2, 1)})
     objective, core = make("classify", facts, settings), make_core()
     prepared = objective.prepare(pack_of([3] * 10), torch.arange(10), 0, 0, {"cell_type": LABELS})
     baseline = objective.baseline()
@@ -62,7 +62,7 @@ def values_of_cells() -> Batch:
 
 @pytest.mark.parametrize(("settings", "wanted"), [({}, None), ({"nonzero_only": True}, [3.0, 3.0, 2.0])])
 def test_whole_cells_stand_beside_the_mean_of_each_gene(settings, wanted) -> None:
-    facts = Facts(core=replace(FACTS.core, value_encoder="continuous"), special_ids=(0, 1, 2, 3))
+    facts = Metadata(core=replace(METADATA.core, value_encoder="continuous"), special_ids=(0, 1, 2, 3))
     objective = make("whole_cell", facts, settings)
     prepared = objective.prepare(values_of_cells(), torch.arange(3), 0, 0)
     dense = torch.zeros(3, 32, dtype=torch.float64)
@@ -91,7 +91,7 @@ def pairs(lengths: list[tuple[int, int]]) -> Batch:
 
 @pytest.mark.parametrize("negatives", ["order", "next"])
 def test_pairs_without_a_text_are_left_out(negatives: str) -> None:
-    objective = make("pair_order", FACTS, {"negatives": negatives, "share": 1.0})
+    objective = make("pair_order", METADATA, {"negatives": negatives, "share": 1.0})
     whole = pairs([(2, 3), (4, 0), (1, 1), (0, 2), (3, 1)])
     prepared = objective.prepare(whole, torch.arange(5), 0, 0)
     assert prepared.extra["negative"].tolist() == [1, -100, 1, -100, 1]

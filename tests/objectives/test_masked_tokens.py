@@ -12,26 +12,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from perturb import relative
 from safetensors.torch import load_file
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts, Plain, Prepared
+from biolm.objectives.base import Metadata, Plain, Prepared
 from biolm.objectives.draws import Draw
 from biolm.objectives.masked_tokens import MaskedTokens, MaskedTokensSettings
 from biolm.objectives.masking import lowest, span_priority
 from biolm.objectives.registry import make
 
-SPECIAL = FACTS.special_ids
+SPECIAL = METADATA.special_ids
 
 
 def prepare(
     batch: Batch, epoch: int = 0, seed: int = 0, keys: torch.Tensor | None = None, **settings: object
 ):
-    objective = make("masked_tokens", FACTS, settings)
+    objective = make("masked_tokens", METADATA, settings)
     return objective.prepare(batch, batch.index if keys is None else keys, epoch, seed)
 
 
@@ -39,7 +39,7 @@ def prepare(
 def test_loss_is_the_mean_cross_entropy_of_hidden_tokens(smoothing: float) -> None:
     core = make_core(head="mlm")
     batch = pack_of([5, 9, 1, 14])
-    objective = MaskedTokens(FACTS, MaskedTokensSettings(rate=0.4, label_smoothing=smoothing))
+    objective = MaskedTokens(METADATA, MaskedTokensSettings(rate=0.4, label_smoothing=smoothing))
     prepared = objective.prepare(batch, batch.index, 3, 1)
     loss, metrics = objective.loss(core, prepared)
     logits = core(prepared.batch).logits.detach().double().numpy()
@@ -67,7 +67,7 @@ def test_recorded_loss_and_gradients(goldens: Path, version: str) -> None:
     read = Batch.from_padded(wanted["mlm_input_ids"], keep)
     labels = wanted["mlm_labels"][keep]
     rows = (labels != -100).nonzero().flatten()
-    objective = MaskedTokens(Facts(core=core.config, mask_id=1), MaskedTokensSettings())
+    objective = MaskedTokens(Metadata(core=core.config, mask_id=1), MaskedTokensSettings())
     prepared = Prepared(batch=read, original=read, keys=read.index, rows=rows, targets=labels[rows])
     loss, _ = objective.loss(core, prepared)
     assert relative(loss.detach(), wanted["mlm_loss"]) < 2e-5
@@ -137,12 +137,12 @@ def test_shares_of_mask_random_and_kept(exact: bool) -> None:
     chosen = len(prepared.rows)
     assert chosen / usual == pytest.approx(0.15, abs=0.006)
     became = prepared.batch.ids[prepared.rows]
-    assert (became == FACTS.mask_id).double().mean().item() == pytest.approx(0.8, abs=0.02)
-    changed = (became != FACTS.mask_id) & (became != prepared.targets)
+    assert (became == METADATA.mask_id).double().mean().item() == pytest.approx(0.8, abs=0.02)
+    changed = (became != METADATA.mask_id) & (became != prepared.targets)
     # One in 28 random tokens is the old one.
     assert changed.double().mean().item() == pytest.approx(0.1 * 27 / 28, abs=0.012)
     random = became[changed].unique().tolist()
-    assert set(random) == set(range(FACTS.core.vocab_size)) - set(SPECIAL)
+    assert set(random) == set(range(METADATA.core.vocab_size)) - set(SPECIAL)
 
 
 def test_spans_are_longer() -> None:
@@ -191,15 +191,15 @@ def test_settings_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match="needs exact"):
         MaskedTokensSettings(span=3, exact=False)
     with pytest.raises(ConfigError, match="needs a mask token"):
-        make("masked_tokens", Facts(core=FACTS.core))
+        make("masked_tokens", Metadata(core=METADATA.core))
     valued = CoreConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ff=8)
     with pytest.raises(ConfigError, match="needs a core with head"):
-        make("masked_tokens", Facts(core=valued, mask_id=1))
+        make("masked_tokens", Metadata(core=valued, mask_id=1))
 
 
 def test_label_smoothing_reports_the_plain_cross_entropy() -> None:
     core, batch = make_core(head="mlm"), pack_of([6, 8])
-    smooth, plain = (make("masked_tokens", FACTS, {"label_smoothing": s}) for s in (0.1, 0.0))
+    smooth, plain = (make("masked_tokens", METADATA, {"label_smoothing": s}) for s in (0.1, 0.0))
     prepared = plain.prepare(batch, batch.index, 0, 0)
     loss, metrics = smooth.loss(core, prepared)
     wanted, _ = plain.loss(core, prepared)

@@ -14,11 +14,11 @@ from packs import SIZES, make_core, pack_of
 from biolm.batch import Batch
 from biolm.core import CoreConfig
 from biolm.errors import ConfigError, InputError
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make
 
 SWITCHES = {"value_encoder": "continuous", "head": "value", "embedder": "normed_values", "position": "none"}
-FACTS = Facts(core=CoreConfig(**(SIZES | SWITCHES)), special_ids=(0, 1), classes={"batch": 2})
+METADATA = Metadata(core=CoreConfig(**(SIZES | SWITCHES)), special_ids=(0, 1), classes={"batch": 2})
 
 
 def cells_of(lengths: list[int], zeros: float = 0.3) -> Batch:
@@ -42,14 +42,14 @@ def loss_of(error: float, kind: str) -> float:
 )
 def test_exact_counts_and_names_that_stay(lengths: list[int], rate: float, epoch: int) -> None:
     batch = cells_of(lengths)
-    prepared = make("masked_values", FACTS, {"rates": [rate]}).prepare(batch, batch.index, epoch, 0)
+    prepared = make("masked_values", METADATA, {"rates": [rate]}).prepare(batch, batch.index, epoch, 0)
     assert torch.equal(prepared.batch.ids, batch.ids)
     hidden = prepared.batch.values == -1
     assert torch.equal(hidden.nonzero().flatten(), prepared.rows)
     assert torch.equal(prepared.targets, batch.values[prepared.rows])
     assert torch.equal(prepared.batch.values[~hidden], batch.values[~hidden])
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
-        allowed = sum(int(token) not in FACTS.special_ids for token in batch.ids[start:end])
+        allowed = sum(int(token) not in METADATA.special_ids for token in batch.ids[start:end])
         wanted = max(int(np.floor(rate * allowed + 0.5)), 1) if rate > 0 else 0
         assert int(hidden[start:end].sum()) == min(wanted, allowed)
 
@@ -57,8 +57,8 @@ def test_exact_counts_and_names_that_stay(lengths: list[int], rate: float, epoch
 def test_zeros_have_a_rate_of_their_own_and_hidden_values_may_be_swapped() -> None:
     batch = cells_of([600] * 40, zeros=0.5)
     settings = {"rates": [0.3], "zero_rates": [0.03], "mask_share": 0.8, "random_share": 0.1}
-    prepared = make("masked_values", FACTS, settings).prepare(batch, batch.index, 0, 0)
-    usual = ~torch.isin(batch.ids, torch.tensor(FACTS.special_ids))
+    prepared = make("masked_values", METADATA, settings).prepare(batch, batch.index, 0, 0)
+    usual = ~torch.isin(batch.ids, torch.tensor(METADATA.special_ids))
     zero = batch.values == 0
     chosen = torch.zeros_like(zero)
     chosen[prepared.rows] = True
@@ -75,11 +75,11 @@ def test_swapped_values_are_those_of_all_genes_of_the_cell() -> None:
     lengths = [1, 300, 20, 400]
     batch = pack_of(lengths)
     cell = torch.repeat_interleave(torch.arange(4), torch.tensor(lengths))
-    special = torch.isin(batch.ids, torch.tensor(FACTS.special_ids))
+    special = torch.isin(batch.ids, torch.tensor(METADATA.special_ids))
     # Each value tells the cell and the place it is from.
     batch = dataclasses.replace(batch, values=(1000 * cell + batch.positions).float())
     settings = {"rates": [1.0], "mask_share": 0.0, "random_share": 1.0}
-    prepared = make("masked_values", FACTS, settings).prepare(batch, batch.index, 0, 0)
+    prepared = make("masked_values", METADATA, settings).prepare(batch, batch.index, 0, 0)
     became = prepared.batch.values[prepared.rows].long()
     source = torch.tensor([0, 1, 301, 321])[became // 1000] + became % 1000
     assert torch.equal(cell[source], cell[prepared.rows])
@@ -91,8 +91,8 @@ def test_swapped_values_are_those_of_all_genes_of_the_cell() -> None:
 
 def test_each_cell_draws_one_of_the_rates() -> None:
     batch = cells_of([100] * 600)
-    prepared = make("masked_values", FACTS, {"rates": [0.25, 0.5, 0.75]}).prepare(batch, batch.index, 0, 0)
-    usual = (~torch.isin(batch.ids, torch.tensor(FACTS.special_ids))).view(600, 100).sum(1)
+    prepared = make("masked_values", METADATA, {"rates": [0.25, 0.5, 0.75]}).prepare(batch, batch.index, 0, 0)
+    usual = (~torch.isin(batch.ids, torch.tensor(METADATA.special_ids))).view(600, 100).sum(1)
     shares = (prepared.batch.values == -1).view(600, 100).sum(1) / usual
     rates, counts = shares.mul(4).round().div(4).unique(return_counts=True)
     assert rates.tolist() == [0.25, 0.5, 0.75]
@@ -103,7 +103,7 @@ def test_each_cell_draws_one_of_the_rates() -> None:
 @pytest.mark.parametrize("nonzero_only", [False, True])
 def test_loss_by_hand(loss: str, nonzero_only: bool) -> None:
     core, batch = make_core(**SWITCHES), cells_of([7, 15, 2])
-    objective = make("masked_values", FACTS, {"loss": loss, "nonzero_only": nonzero_only, "rates": [0.6]})
+    objective = make("masked_values", METADATA, {"loss": loss, "nonzero_only": nonzero_only, "rates": [0.6]})
     prepared = objective.prepare(batch, batch.index, 0, 2)
     found, metrics = objective.loss(core, prepared)
     predicted = core(prepared.batch).logits.detach().double().numpy()
@@ -121,7 +121,7 @@ def test_loss_by_hand(loss: str, nonzero_only: bool) -> None:
 def test_zero_probability_by_hand() -> None:
     core, batch = make_core(**SWITCHES), cells_of([7, 15, 2])
     settings = {"zero_probability": True, "zero_weight": 0.5, "condition": "batch"}
-    objective = make("masked_values", FACTS, settings)
+    objective = make("masked_values", METADATA, settings)
     prepared = objective.prepare(batch, batch.index, 0, 2, {"batch": torch.tensor([1, 0, -100])})
     loss, metrics = objective.loss(core, prepared)
     states = core(prepared.batch).last_hidden_state[prepared.rows]
@@ -141,7 +141,7 @@ def test_zero_probability_by_hand() -> None:
 @pytest.mark.parametrize("condition", [None, "batch"])
 def test_bins_as_classes(condition: str | None) -> None:
     facts = dataclasses.replace(
-        FACTS, core=CoreConfig(**SIZES, value_encoder="bins", n_values=22, position="none")
+        METADATA, core=CoreConfig(**SIZES, value_encoder="bins", n_values=22, position="none")
     )
     core, batch = make_core(value_encoder="bins", n_values=22, position="none"), cells_of([7, 15, 2])
     batch = dataclasses.replace(batch, values=batch.values.int())
@@ -173,8 +173,8 @@ WAYS = [
 @pytest.mark.parametrize("settings", [{}, {"every_token": True}, *WAYS])
 def test_values_from_the_cell_vector_by_hand(settings: dict[str, object]) -> None:
     core, batch = make_core(**SWITCHES), cells_of([7, 15, 2])
-    masked = make("masked_values", FACTS, {"rates": [0.5]})
-    objective = make("gene_query", FACTS, settings | {"pool": "mean"})
+    masked = make("masked_values", METADATA, {"rates": [0.5]})
+    objective = make("gene_query", METADATA, settings | {"pool": "mean"})
     s = objective.settings
     prepared = masked.prepare(batch, batch.index, 0, 0)
     loss, metrics = objective.loss(core, prepared)
@@ -182,7 +182,7 @@ def test_values_from_the_cell_vector_by_hand(settings: dict[str, object]) -> Non
     head = objective.head
     losses, zeros = [], []
     for start, end in zip(batch.offsets[:-1].tolist(), batch.offsets[1:].tolist(), strict=True):
-        usual = [row for row in range(start, end) if int(batch.ids[row]) not in FACTS.special_ids]
+        usual = [row for row in range(start, end) if int(batch.ids[row]) not in METADATA.special_ids]
         cell = states[usual].mean(0)
         for row in usual:
             if not s.every_token and row not in prepared.rows.tolist():
@@ -206,7 +206,7 @@ def test_the_mean_of_each_gene_is_of_the_tokens_that_are_asked_for(every_token: 
     batch = cells_of([20, 15])
     parts = {"masked_values": {"rates": [0.4]}} if ride else {}
     parts["gene_query"] = {"every_token": every_token, "nonzero_only": True}
-    objective = make("weighted", FACTS, {"parts": parts})
+    objective = make("weighted", METADATA, {"parts": parts})
     prepared = objective.prepare(batch, batch.index, 0, 0)
     baseline = objective.baseline()
     baseline.update(prepared)
@@ -220,7 +220,7 @@ def test_gene_means_by_hand(loss: str, nonzero_only: bool) -> None:
     seen, held = cells_of([40, 25]), cells_of([30, 15])
     # Genes from 20 on are met in the held-out cells alone.
     seen = dataclasses.replace(seen, ids=2 + seen.ids % 18)
-    objective = make("masked_values", FACTS, {"loss": loss, "nonzero_only": nonzero_only, "rates": [0.6]})
+    objective = make("masked_values", METADATA, {"loss": loss, "nonzero_only": nonzero_only, "rates": [0.6]})
     baseline = objective.baseline()
     values: dict[int, list[float]] = {}
     for epoch in range(2):
@@ -241,8 +241,8 @@ def test_gene_means_by_hand(loss: str, nonzero_only: bool) -> None:
 
 
 def test_settings_from_yaml_are_read_by_their_types() -> None:
-    assert make("masked_values", FACTS, {"rates": ["1e-1"], "mask_value": 2}).settings.rates == (0.1,)
-    assert make("masked_values", FACTS, {"rates": 0.3}).settings.rates == (0.3,)
+    assert make("masked_values", METADATA, {"rates": ["1e-1"], "mask_value": 2}).settings.rates == (0.1,)
+    assert make("masked_values", METADATA, {"rates": 0.3}).settings.rates == (0.3,)
     for settings, message in (
         ({"rates": ["some"]}, "rates must be a number"),
         ({"rates": {"a": 1}}, "rates must be a number"),
@@ -251,20 +251,20 @@ def test_settings_from_yaml_are_read_by_their_types() -> None:
         ({"loss": 3}, "loss must be text"),
     ):
         with pytest.raises(ConfigError, match=message):
-            make("masked_values", FACTS, settings)
+            make("masked_values", METADATA, settings)
 
 
 def test_what_cannot_be() -> None:
-    plain = Facts(core=CoreConfig(**SIZES))
+    plain = Metadata(core=CoreConfig(**SIZES))
     with pytest.raises(ConfigError, match="reads values"):
         make("masked_values", plain)
     with pytest.raises(InputError, match="tokens with values"):
-        make("masked_values", FACTS).prepare(pack_of([3]), torch.tensor([0]), 0, 0)
+        make("masked_values", METADATA).prepare(pack_of([3]), torch.tensor([0]), 0, 0)
     with pytest.raises(ConfigError, match="at least one share"):
-        make("masked_values", FACTS, {"rates": []})
+        make("masked_values", METADATA, {"rates": []})
     with pytest.raises(ConfigError, match="bins of at least 2"):
-        make("masked_values", FACTS, {"loss": "cross_entropy"})
+        make("masked_values", METADATA, {"loss": "cross_entropy"})
     with pytest.raises(ConfigError, match="loss must be one of"):
-        make("masked_values", FACTS, {"loss": "mean"})
+        make("masked_values", METADATA, {"loss": "mean"})
     with pytest.raises(ConfigError, match="no classes for the label column 'donor'"):
-        make("masked_values", FACTS, {"condition": "donor"})
+        make("masked_values", METADATA, {"condition": "donor"})

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from packs import FACTS, SIZES, make_core, pack_of
+from packs import METADATA, SIZES, make_core, pack_of
 
 from biolm.core import CoreConfig
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.next_token import NextToken, NextTokenSettings
 from biolm.objectives.registry import make
 
-CAUSAL = Facts(core=CoreConfig(**SIZES, head="linear", causal=True), special_ids=(0, 1, 2, 3))
+CAUSAL = Metadata(core=CoreConfig(**SIZES, head="linear", causal=True), special_ids=(0, 1, 2, 3))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -77,4 +77,4 @@ def test_special_tokens_are_skipped_when_asked() -> None:
 
 def test_a_core_that_sees_the_future_is_refused() -> None:
     with pytest.raises(ConfigError, match="causal=true"):
-        make("next_token", FACTS)
+        make("next_token", METADATA)

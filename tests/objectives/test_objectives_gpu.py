@@ -10,7 +10,7 @@ from packs import SIZES, make_core, pack_of
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig
-from biolm.objectives.base import Facts, Prepared
+from biolm.objectives.base import Metadata, Prepared
 from biolm.objectives.registry import make
 
 pytestmark = pytest.mark.gpu
@@ -30,7 +30,7 @@ CASES = {
 
 def case(name: str) -> tuple[object, torch.nn.Module, Batch]:
     switches, settings = CASES[name]
-    facts = Facts(core=CoreConfig(**(SIZES | switches)), special_ids=(0, 1, 2, 3), mask_id=3)
+    facts = Metadata(core=CoreConfig(**(SIZES | switches)), special_ids=(0, 1, 2, 3), mask_id=3)
     objective = make({"spans": "masked_tokens"}.get(name, name), facts, settings)
     lengths = [30, 5, 17, 1, 44]
     values = torch.randint(0, 9, (sum(lengths),), generator=torch.Generator().manual_seed(0)).float()

@@ -12,7 +12,7 @@ from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
 from biolm.core.two_stream import Streams, two_stream_logits
 from biolm.errors import ConfigError
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.next_token import NextToken, NextTokenSettings
 from biolm.objectives.permuted_tokens import PermutedTokens, PermutedTokensSettings
 from biolm.objectives.registry import make_all
@@ -28,7 +28,7 @@ def _objective(one_in: float = 6.0) -> tuple[Transformer, PermutedTokens]:
     torch.manual_seed(0)
     core = Transformer(CoreConfig(**SIZES, mixer="two_stream")).eval()
     settings = PermutedTokensSettings(one_in=one_in)
-    return core, PermutedTokens(Facts(core=core.config, special_ids=(0, 1)), settings)
+    return core, PermutedTokens(Metadata(core=core.config, special_ids=(0, 1)), settings)
 
 
 def _batch() -> Batch:
@@ -91,7 +91,7 @@ def test_the_loss_is_that_of_the_streams() -> None:
 
 def test_in_a_sum_with_others() -> None:
     core, _ = _objective()
-    facts = Facts(core=core.config, special_ids=(0, 1), mask_id=1)
+    facts = Metadata(core=core.config, special_ids=(0, 1), mask_id=1)
     both = make_all({"permuted_tokens": {"weight": 1}, "masked_tokens": {"weight": 0.5}}, facts)
     prepared = both.prepare(_batch(), torch.arange(5), epoch=0, seed=0)
     loss, report = both.loss(core, prepared)
@@ -102,7 +102,7 @@ def test_in_a_sum_with_others() -> None:
 def test_cores_without_two_streams_are_refused() -> None:
     core = CoreConfig(**SIZES)
     with pytest.raises(ConfigError, match="mixer 'two_stream'"):
-        PermutedTokens(Facts(core=core), PermutedTokensSettings())
+        PermutedTokens(Metadata(core=core), PermutedTokensSettings())
     with pytest.raises(ConfigError, match="one_in must be at least 1"):
         PermutedTokensSettings(one_in=0.5)
 
@@ -113,7 +113,7 @@ def test_lower_case_targets_weigh_less_and_all_are_read_in_upper_case() -> None:
     core = Transformer(CoreConfig(**sizes, causal=True, mixer="hyena_short")).eval()
     text = torch.tensor([list(b"ACGtgcaTTN"), list(b"aacgTACGTn")])
     batch = Batch.from_padded(text)
-    objective = NextToken(Facts(core=core.config), NextTokenSettings(lowercase_weight=0.1))
+    objective = NextToken(Metadata(core=core.config), NextTokenSettings(lowercase_weight=0.1))
     prepared = objective.prepare(batch, torch.arange(2), epoch=0, seed=0)
     upper = Batch.from_padded(torch.tensor([list(b"ACGTGCATTN"), list(b"AACGTACGTN")]))
     assert torch.equal(prepared.batch.ids, upper.ids)
@@ -126,6 +126,6 @@ def test_lower_case_targets_weigh_less_and_all_are_read_in_upper_case() -> None:
     assert torch.allclose(loss, (losses * weights).sum() / weights.sum(), atol=1e-6)
     assert float(report["loss"][1]) == pytest.approx(float(weights.sum()))
     assert objective.counts(prepared)["loss"] == pytest.approx(float(weights.sum()))
-    plain = NextToken(Facts(core=core.config), NextTokenSettings())
+    plain = NextToken(Metadata(core=core.config), NextTokenSettings())
     kept = plain.prepare(batch, torch.arange(2), epoch=0, seed=0)
     assert torch.equal(kept.batch.ids, batch.ids)

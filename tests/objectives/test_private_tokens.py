@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from packs import make_core, pack_of
-from test_masked_values import FACTS, SWITCHES, cells_of
+from test_masked_values import METADATA, SWITCHES, cells_of
 
 from biolm.batch import Batch
 from biolm.core.kernels import attend, choose_kernel
@@ -107,12 +107,12 @@ def test_a_cache_refuses_private_tokens() -> None:
 
 def test_masked_values_may_be_private() -> None:
     core, batch = make_core(**SWITCHES), cells_of([7, 15, 9])
-    objective = make("masked_values", FACTS, {"private": True, "rates": [0.5]})
+    objective = make("masked_values", METADATA, {"private": True, "rates": [0.5]})
     prepared = objective.prepare(batch, batch.index, 0, 0)
     hidden = torch.zeros(31, dtype=torch.bool)
     hidden[prepared.rows] = True
     assert torch.equal(prepared.batch.private, hidden)
-    open_to_all = make("masked_values", FACTS, {"rates": [0.5]})
+    open_to_all = make("masked_values", METADATA, {"rates": [0.5]})
     loss, _ = objective.loss(core, prepared)
     assert loss.item() != pytest.approx(
         open_to_all.loss(core, open_to_all.prepare(batch, batch.index, 0, 0))[0].item()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from torch import Tensor, multiprocessing
 
 from biolm.objectives.registry import make
@@ -36,7 +36,7 @@ def _run(name: str, rank: int | None, *, training: bool = True, real: bool = Tru
     start, end = (0, 7) if rank is None else (sum(SIZES[:rank]), sum(SIZES[: rank + 1]))
     batch = pack_of(LENGTHS[start:end], whole.ids[whole.offsets[start] : whole.offsets[end]])
     torch.manual_seed(1)
-    objective = make(name, FACTS, OBJECTIVES[name]).train(training)
+    objective = make(name, METADATA, OBJECTIVES[name]).train(training)
     labels = {column: label[start:end] for column, label in _labels().items()}
     prepared = objective.prepare(batch, torch.arange(start, end), 0, 0, labels, number=3)
     total, count = objective.run(core, replace(prepared, real=real)).terms["loss"]

@@ -17,7 +17,7 @@ from biolm.core import Transformer
 from biolm.core.checkpoint import load_strict
 from biolm.models.systems import scgpt
 from biolm.objectives.adversarial import Adversarial, AdversarialSettings
-from biolm.objectives.base import Facts, Prepared
+from biolm.objectives.base import Metadata, Prepared
 from biolm.objectives.gene_query import GeneQuery, GeneQuerySettings
 from biolm.objectives.masked_values import MaskedValues, MaskedValuesSettings
 from biolm.objectives.similarity import elastic_similarity
@@ -46,7 +46,7 @@ def prepared_as(recorded: dict[str, Tensor]) -> Prepared:
 def test_losses_and_gradients_of_both_decoders(goldens: Path, recorded: dict[str, Tensor]) -> None:
     model = scgpt.load(goldens / "scgpt" / "checkpoint")
     parts = {"masked_values": {}, "gene_query": {}}
-    objective = Weighted(Facts(core=model.config, special_ids=()), WeightedSettings(parts=parts))
+    objective = Weighted(Metadata(core=model.config, special_ids=()), WeightedSettings(parts=parts))
     query = objective.part("gene_query")
     query.head.load_state_dict(model.gene_query.state_dict())
     loss, metrics = objective.loss(model.core, prepared_as(recorded))
@@ -98,7 +98,7 @@ def test_explicit_zeros_batch_labels_and_domains(
     goldens: Path, recorded: dict[str, Tensor], variant: dict[str, Tensor]
 ) -> None:
     core = variant_core(goldens, variant)
-    facts = Facts(core=core.config, classes={"batch": 3})
+    facts = Metadata(core=core.config, classes={"batch": 3})
     masked = MaskedValues(facts, MaskedValuesSettings(zero_probability=True, condition="batch"))
     query = GeneQuery(facts, GeneQuerySettings(zero_probability=True, condition="batch"))
     domain = Adversarial(facts, AdversarialSettings())

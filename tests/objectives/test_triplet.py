@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -77,7 +77,7 @@ def test_loss_by_hand(dtype: torch.dtype) -> None:
         "cell_type": torch.tensor([0, 0, 1, 1, -100, 0, 2]),
         "study": torch.tensor([0, 1, 0, 1, 0, 1, 0]),
     }
-    objective = make("triplet", FACTS, {"negatives": "hardest", "margin": 0.5, "related": [[1, 2]]})
+    objective = make("triplet", METADATA, {"negatives": "hardest", "margin": 0.5, "related": [[1, 2]]})
     prepared = objective.prepare(batch, batch.index, 0, 0, labels)
     # Half precision may round the states of the core, but nothing after them.
     output = core(batch)
@@ -105,7 +105,7 @@ def test_loss_by_hand(dtype: torch.dtype) -> None:
 
 def test_an_unknown_study_is_not_another_one() -> None:
     core, batch = make_core(), pack_of([5, 8, 3, 4])
-    objective = make("triplet", FACTS, {"negatives": "hardest", "margin": 9.0})
+    objective = make("triplet", METADATA, {"negatives": "hardest", "margin": 9.0})
     kinds = torch.tensor([0, 0, 0, 1])
     for studies, pairs in (([-100, 0, 0, 0], 0), ([-100, 0, 1, 0], 1), ([-100, -100, 1, 0], 0)):
         labels = {"cell_type": kinds, "study": torch.tensor(studies)}
@@ -115,10 +115,10 @@ def test_an_unknown_study_is_not_another_one() -> None:
 
 def test_without_a_pair_the_loss_is_zero_and_has_a_gradient() -> None:
     core, batch = make_core(), pack_of([5, 8])
-    objective = make("triplet", FACTS, {"study": None})
+    objective = make("triplet", METADATA, {"study": None})
     prepared = objective.prepare(batch, batch.index, 0, 0, {"cell_type": torch.tensor([0, 1])})
     loss, metrics = objective.loss(core, prepared)
     loss.backward()
     assert metrics["loss"].tolist() == [0, 0]
     with pytest.raises(ConfigError, match="semihard or hardest"):
-        make("triplet", FACTS, {"negatives": "all"})
+        make("triplet", METADATA, {"negatives": "all"})

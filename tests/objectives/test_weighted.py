@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from packs import FACTS, make_core, pack_of
+from packs import METADATA, make_core, pack_of
 from torch import multiprocessing
 
 from biolm.errors import ConfigError
@@ -19,7 +19,7 @@ from biolm.objectives.base import Score, Sum
 from biolm.objectives.gather import counts_of_ranks
 from biolm.objectives.registry import make
 
-LABELLED = dataclasses.replace(FACTS, classes={"cell_type": 3})
+LABELLED = dataclasses.replace(METADATA, classes={"cell_type": 3})
 PARTS = {
     "masked_tokens": {"rate": 0.3},
     "same": {"objective": "masked_tokens", "rate": 0.3, "label_smoothing": 0.1, "weight": 0.5},
@@ -80,7 +80,7 @@ def test_the_last_layer_is_run_for_what_is_asked_alone(
 
 def test_without_a_token_to_find_weights_still_get_gradients() -> None:
     core, batch = make_core(head="mlm"), pack_of([3], torch.tensor([0, 1, 2]))
-    objective = make("masked_tokens", FACTS)
+    objective = make("masked_tokens", METADATA)
     loss, metrics = objective.loss(core, objective.prepare(batch, batch.index, 0, 0))
     loss.backward()
     assert metrics["loss"].tolist() == [0, 0]
@@ -93,10 +93,10 @@ def test_one_view_on_another() -> None:
         "panel_contrast": {"smallest": 0.4},
         "masked_tokens": {"input_of": "panel_contrast", "rate": 0.2},
     }
-    objective = make("weighted", FACTS, {"parts": parts})
+    objective = make("weighted", METADATA, {"parts": parts})
     prepared = objective.prepare(batch, batch.index, 0, 0, number=3)
     assert not prepared.others
-    panels = make("panel_contrast", FACTS, parts["panel_contrast"]).prepare(
+    panels = make("panel_contrast", METADATA, parts["panel_contrast"]).prepare(
         batch, batch.index, 0, 0, number=3
     )
     assert torch.equal(prepared.original.ids, panels.batch.ids)
@@ -140,7 +140,7 @@ def test_inputs_that_cannot_stand_on_each_other(parts: dict[str, dict], message:
 def test_a_whole_cell_is_decoded_from_each_panel() -> None:
     batch = dataclasses.replace(pack_of([40, 30]), values=torch.rand(70) + 1)
     core = make_core(value_encoder="continuous", position="none")
-    facts = dataclasses.replace(FACTS, core=core.config)
+    facts = dataclasses.replace(METADATA, core=core.config)
     parts = {
         "panel_contrast": {"smallest": 0.4},
         "whole_cell": {"input_of": "panel_contrast", "zeros_share": 0.5},
@@ -155,7 +155,7 @@ def test_a_whole_cell_is_decoded_from_each_panel() -> None:
 def test_views_on_copies_draw_independently() -> None:
     batch = pack_of([200, 150], torch.full((350,), 9))
     parts = {"two_views": {}, "masked_tokens": {"input_of": "two_views", "rate": 0.3}}
-    facts = dataclasses.replace(FACTS, core=dataclasses.replace(FACTS.core, dropout_residual=0.1))
+    facts = dataclasses.replace(METADATA, core=dataclasses.replace(METADATA.core, dropout_residual=0.1))
     prepared = make("weighted", facts, {"parts": parts}).prepare(batch, batch.index, 0, 0)
     hidden = torch.zeros(700, dtype=torch.bool)
     hidden[prepared.rows] = True
@@ -167,7 +167,7 @@ def test_views_on_copies_draw_independently() -> None:
 def test_totals_and_counts_over_batches_equal_one_batch() -> None:
     core = make_core(head="mlm")
     whole = pack_of([5, 9, 12, 3])
-    objective = make("masked_tokens", FACTS, {"rate": 0.4})
+    objective = make("masked_tokens", METADATA, {"rate": 0.4})
     loss, metrics = objective.loss(core, objective.prepare(whole, torch.arange(4), 0, 0))
     loss.backward()
     wanted = core.embeddings.token.weight.grad.clone()
@@ -193,7 +193,7 @@ def _gradient(rows: tuple[int, int]) -> torch.Tensor:
     start, end = rows
     part = whole.ids[whole.offsets[start] : whole.offsets[end]]
     batch = pack_of(whole.lengths[start:end].tolist(), part)
-    objective = make("masked_tokens", FACTS, {"rate": 0.4})
+    objective = make("masked_tokens", METADATA, {"rate": 0.4})
     score = objective.run(core, objective.prepare(batch, torch.arange(start, end), 0, 0))
     score.loss(counts_of_ranks(score)).backward()
     gradient = core.embeddings.token.weight.grad
@@ -232,7 +232,7 @@ def test_a_mean_may_be_over_less_than_one_item() -> None:
 
 def test_baselines_by_hand() -> None:
     batch = pack_of([30, 20])
-    objective = make("masked_tokens", FACTS, {"rate": 0.5})
+    objective = make("masked_tokens", METADATA, {"rate": 0.5})
     baseline = objective.baseline()
     counts = np.ones(32)
     for epoch in range(3):
@@ -250,7 +250,7 @@ def test_baselines_by_hand() -> None:
 def test_place_baseline_knows_the_usual_rank() -> None:
     # Gene 4 + r always has rank r: nothing is left to guess.
     batch = pack_of([20] * 200, torch.arange(4, 24).repeat(200))
-    objective = make("masked_tokens", FACTS, {"rate": 0.5})
+    objective = make("masked_tokens", METADATA, {"rate": 0.5})
     baseline = objective.baseline()
     for epoch in range(5):
         baseline.update(objective.prepare(batch, batch.index, epoch, 0))
@@ -295,8 +295,8 @@ def test_documentation_lists_every_objective_and_its_examples_work(repository: P
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert listed | {"weighted"} == set(registry.BUILT_IN)
-    core = dataclasses.replace(FACTS.core, value_encoder="continuous", head="value")
-    facts = dataclasses.replace(FACTS, core=core, classes={"batch": 2})
+    core = dataclasses.replace(METADATA.core, value_encoder="continuous", head="value")
+    facts = dataclasses.replace(METADATA, core=core, classes={"batch": 2})
     examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(examples) == 2
     for example in examples:
@@ -305,8 +305,8 @@ def test_documentation_lists_every_objective_and_its_examples_work(repository: P
 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="did you mean 'masked_tokens'"):
-        make("masked_token", FACTS)
+        make("masked_token", METADATA)
     with pytest.raises(ConfigError, match="did you mean 'rate'"):
-        make("masked_tokens", FACTS, {"rat": 0.1})
+        make("masked_tokens", METADATA, {"rat": 0.1})
     with pytest.raises(ConfigError, match="at least one objective"):
-        make("weighted", FACTS)
+        make("weighted", METADATA)

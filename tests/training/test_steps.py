@@ -10,7 +10,7 @@ import torch
 
 from biolm.batch import Tokens
 from biolm.core import CoreConfig, Transformer
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make, make_all
 from biolm.training.config.read import build
 from biolm.training.data.labels import Labels
@@ -23,7 +23,7 @@ from biolm.training.run.steps import StepBatch, Steps
 CORE = CoreConfig(
     vocab_size=20, d_model=8, n_layers=1, n_heads=2, d_ff=8, head="mlm", value_encoder="continuous"
 )
-FACTS = Facts(core=CORE, special_ids=(0, 1), mask_id=1, classes={"kind": 2}, counts={"kind": (3, 1)})
+METADATA = Metadata(core=CORE, special_ids=(0, 1), mask_id=1, classes={"kind": 2}, counts={"kind": (3, 1)})
 
 
 def examples(n=30):
@@ -62,7 +62,7 @@ OBJECTIVES = {
 
 
 def test_batches_of_a_step_are_one_large_batch(tmp_path):
-    objective = make_all(OBJECTIVES, FACTS)
+    objective = make_all(OBJECTIVES, METADATA)
     module = module_of(objective, tmp_path)
     reader = reader_of(objective)
     stream = Stream(reader=reader, stop=4, epochs=1)
@@ -108,7 +108,7 @@ def test_batches_of_a_step_are_one_large_batch(tmp_path):
 def test_counts_told_beforehand_are_those_of_the_score(name, settings):
     if name == "classify":
         settings = {"column": "kind", **settings}
-    objective = make(name, FACTS, settings)
+    objective = make(name, METADATA, settings)
     torch.manual_seed(0)
     core = Transformer(CORE)
     for _, prepared in Stream(reader=reader_of(objective), epochs=1):
@@ -121,7 +121,7 @@ def test_counts_told_beforehand_are_those_of_the_score(name, settings):
 
 @pytest.mark.parametrize(("ranks", "accumulate"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4)])
 def test_each_example_counts_once_an_epoch_and_processes_agree(ranks, accumulate):
-    objective = make("masked_tokens", FACTS)
+    objective = make("masked_tokens", METADATA)
     reader = reader_of(objective)
     batches = reader.plan.batches(2)
     steps = -(-batches // (ranks * accumulate))
@@ -141,7 +141,7 @@ def test_each_example_counts_once_an_epoch_and_processes_agree(ranks, accumulate
 
 
 def test_a_batch_without_weight_teaches_nothing(tmp_path):
-    objective = make("masked_tokens", FACTS)
+    objective = make("masked_tokens", METADATA)
     module = module_of(objective, tmp_path)
     _, prepared = next(iter(Stream(reader=reader_of(objective), epochs=1)))
     module.training_step(StepBatch(0, replace(prepared, real=False), {"loss": 0.0}), 0).backward()

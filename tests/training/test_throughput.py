@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from biolm.batch import Batch
 from biolm.core import CoreConfig, Transformer
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make
 from biolm.training.config.read import build
 from biolm.training.run.callbacks import Save
@@ -23,7 +23,7 @@ SIZES = {"vocab_size": 50, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_ff": 2
 
 
 def prepared_of(core):
-    objective = make("masked_tokens", Facts(core=core.config, mask_id=1))
+    objective = make("masked_tokens", Metadata(core=core.config, mask_id=1))
     batch = Batch.from_padded(
         torch.arange(2, 38).reshape(2, 18), torch.tensor([[1] * 18, [1] * 4 + [0] * 14])
     )

@@ -8,7 +8,7 @@ from small_runs import values_of, write_folder
 
 from biolm.batch import Tokens
 from biolm.core import CoreConfig
-from biolm.objectives.base import Facts
+from biolm.objectives.base import Metadata
 from biolm.objectives.registry import make
 from biolm.training.config.read import build
 from biolm.training.data.loader import Reader, Stream
@@ -35,7 +35,7 @@ class Random:
 
 
 def test_unigram_is_counted_on_the_hidden_tokens() -> None:
-    objective = make("masked_tokens", Facts(core=CORE, special_ids=(0, 1), mask_id=1), {})
+    objective = make("masked_tokens", Metadata(core=CORE, special_ids=(0, 1), mask_id=1), {})
     examples = Random()
     plan = Plan(rows=np.arange(30), lengths=examples.lengths, seed=1, chunk=4, pool=16, budget=40)
     reader = Reader(examples=examples, plan=plan, prepare=objective.prepare, seed=1)

@@ -120,7 +120,7 @@ class Cell2Sentence(TokenCellModel):
     """Cell2Sentence: embeds cells and names their type."""
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         prompts: Any = self.preprocessor.tokenizer
         return super().describe() | {"species": prompts.species, "sentence_genes": prompts.genes}
 

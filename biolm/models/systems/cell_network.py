@@ -167,7 +167,7 @@ class CellNetwork(CellModel):
         raise self.lacks("holds no vectors of genes")
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         return {
             "kind": self.name,
             "sha256": hash_files(self._files),

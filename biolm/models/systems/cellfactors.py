@@ -89,7 +89,7 @@ class CellFactors(CellModel):
         Root mean squares of factors and text vectors over the cells of the fit.
     sha256
         Of the file the loadings were read from.
-    facts
+    about
         What the file says about itself.
 
     Examples
@@ -107,7 +107,7 @@ class CellFactors(CellModel):
     fractions: NDArray[np.float32]
     scales: tuple[float, float]
     sha256: str
-    facts: dict[str, str]
+    about: dict[str, str]
     name: str = "cellfactors"
     wants_counts: bool = True
     pools: tuple[str, ...] = ("posterior-mean",)
@@ -257,7 +257,7 @@ class CellFactors(CellModel):
         return means
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         return {
             "kind": "factors of cells beside gene-text vectors",
             "checkpoint_sha256": self.sha256,
@@ -266,7 +266,7 @@ class CellFactors(CellModel):
             "genes_with_loadings": len(self.rows),
             "width": self.width,
             "parameters": int(self.loadings.size + self.text.vectors.size),
-            **self.facts,
+            **self.about,
         }
 
     def _panel(self, genes: NDArray[np.int64]) -> Panel:
@@ -300,7 +300,7 @@ def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFacto
         gene-text model.
     """
     file = (shipped("cellfactors") if path is None else path) / FILE
-    tensors, facts, sha256 = read_table(file, "loadings")
+    tensors, about, sha256 = read_table(file, "loadings")
     if tensors.keys() != TENSORS:
         wanted, present = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
         raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {present}")
@@ -309,7 +309,7 @@ def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFacto
     genes, loadings = tensors["genes"].astype(np.int64), tensors["loadings"].astype(np.float32)
     sizes = {len(genes), len(loadings), len(tensors["noise"]), len(tensors["means"])}
     fits = loadings.ndim == 2 and len(sizes) == 1 and tensors["scales"].shape == (2,)
-    if not fits or len(tensors["fractions"]) != count or facts.get("text_sha256") != text.sha256:
+    if not fits or len(tensors["fractions"]) != count or about.get("text_sha256") != text.sha256:
         raise CheckpointError(
             f"{file} does not fit the gene-text vectors of this biolm; fit it again with biolm fit-factors"
         )
@@ -325,7 +325,7 @@ def load(path: Path | None = None, *, text: GeneText | None = None) -> CellFacto
         fractions=tensors["fractions"].astype(np.float32),
         scales=(first, second),
         sha256=sha256,
-        facts={name: value for name, value in facts.items() if name != "text_sha256"},
+        about={name: value for name, value in about.items() if name != "text_sha256"},
     )
 
 
@@ -349,6 +349,6 @@ def save(model: CellFactors, file: Path) -> None:
         "fractions": model.fractions.astype(np.float32),
         "scales": np.array(model.scales, np.float64),
     }
-    about = {**model.facts, "text_sha256": model.text.sha256}
+    about = {**model.about, "text_sha256": model.text.sha256}
     # One entry of metadata: several would be written in an order that changes from run to run.
     file.write_bytes(tensors.save(table, metadata={"about": json.dumps(about)}))

@@ -76,7 +76,7 @@ class Adapted(CellModel):
         return _joined(own, self.model.embed(block, match, options), self.factors, self.scales)
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance; the digest tells one data set's components from another's."""
+        """Metadata for provenance; the digest tells one data set's components from another's."""
         return {
             **self.model.describe(),
             "kind": "factors of cells joined with principal components of this data set",

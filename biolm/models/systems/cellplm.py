@@ -196,7 +196,7 @@ class CellPlm(CellModel):
         return self.network.core.embeddings.token.weight.detach().float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         return {
             "kind": self.name,
             "sha256": hash_files(self._files),

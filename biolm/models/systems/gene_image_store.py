@@ -37,7 +37,7 @@ class SavedModel:
         Of the token genes, for rank tokens; None otherwise.
     neighbours
         Neighbours of a spot.
-    facts
+    metadata
         Encoder and patch size of its sections, training sections, settings.
     """
 
@@ -45,7 +45,7 @@ class SavedModel:
     panel: GenePanel
     medians: NDArray[np.float64] | None
     neighbours: int
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def save_gene_image(saved: SavedModel, folder: Path) -> None:
@@ -54,7 +54,7 @@ def save_gene_image(saved: SavedModel, folder: Path) -> None:
     Parameters
     ----------
     saved
-        Model, panel and facts.
+        Model, panel and metadata.
     folder
         That is there.
     """
@@ -77,7 +77,7 @@ def save_gene_image(saved: SavedModel, folder: Path) -> None:
         "schema": SCHEMA,
         "config": saved.model.config.as_dict(),
         "neighbours": saved.neighbours,
-        "facts": saved.facts,
+        "facts": saved.metadata,
     }
     text = json.dumps(content, indent=1, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
@@ -108,5 +108,5 @@ def load_gene_image(folder: str | Path) -> SavedModel:
         panel=GenePanel(**arrays),
         medians=medians,
         neighbours=int(content["neighbours"]),
-        facts=dict(content["facts"]),
+        metadata=dict(content["facts"]),
     )

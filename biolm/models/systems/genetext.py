@@ -50,7 +50,7 @@ class GeneText(CellModel):
         ``(m,)`` int32, the row of the human gene that a gene is or mostly stands for.
     sha256
         Of the file the table was read from.
-    facts
+    about
         What the file says about itself.
 
     Examples
@@ -65,7 +65,7 @@ class GeneText(CellModel):
     factors: NDArray[np.float32]
     human: NDArray[np.int32]
     sha256: str
-    facts: dict[str, str]
+    about: dict[str, str]
     name: str = "genetext"
     wants_counts: bool = True
     pools: tuple[str, ...] = ("weighted-mean",)
@@ -88,14 +88,14 @@ class GeneText(CellModel):
         return weighted_mean(block, match, self.vectors, self.factors)
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         return {
             "kind": "gene-text vectors",
             "checkpoint_sha256": self.sha256,
             "genes": len(self.vocabulary),
             "width": self.width,
             "parameters": int(self.vectors.size),
-            **self.facts,
+            **self.about,
         }
 
 
@@ -118,7 +118,7 @@ def load(path: Path | None = None) -> GeneText:
         If the file is damaged, or a tensor is missing, left over or mis-shaped.
     """
     file = (shipped("genetext") if path is None else path) / FILE
-    tensors, facts, sha256 = read_table(file, "gene vectors")
+    tensors, about, sha256 = read_table(file, "gene vectors")
     if tensors.keys() != TENSORS:
         wanted, present = ", ".join(sorted(TENSORS)), ", ".join(sorted(tensors))
         raise CheckpointError(f"{file} should hold the tensors {wanted}, but holds {present}")
@@ -136,7 +136,7 @@ def load(path: Path | None = None) -> GeneText:
         factors=np.concatenate([factors, _group_means(factors[:, None], rows, offsets, weights)[:, 0]]),
         human=np.concatenate([np.arange(len(human), dtype=np.int32), _heaviest(rows, offsets, weights)]),
         sha256=sha256,
-        facts=facts,
+        about=about,
     )
 
 
@@ -160,8 +160,8 @@ def random_like(model: GeneText, seed: int = 0, *, width: int | None = None) -> 
     _, first, group = np.unique(model.vectors, axis=0, return_index=True, return_inverse=True)
     shape = (len(first), model.width if width is None else width)
     drawn = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    facts = {"control": "Gaussian gene vectors", "control_seed": str(seed)}
-    return replace(model, name="random", vectors=drawn[group.ravel()], facts=facts)
+    about = {"control": "Gaussian gene vectors", "control_seed": str(seed)}
+    return replace(model, name="random", vectors=drawn[group.ravel()], about=about)
 
 
 def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,8 +199,8 @@ def read_table(file: Path, what: str) -> tuple[dict[str, NDArray[Any]], dict[str
     try:
         with safe_open(file, framework="numpy") as file_open:
             tensors = {name: file_open.get_tensor(name) for name in file_open.keys()}  # noqa: SIM118  # no iterator
-            facts = json.loads((file_open.metadata() or {}).get("about", "{}"))
-            return tensors, facts, hashlib.sha256(file.read_bytes()).hexdigest()
+            about = json.loads((file_open.metadata() or {}).get("about", "{}"))
+            return tensors, about, hashlib.sha256(file.read_bytes()).hexdigest()
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read the {what} in {file}: {error}") from error
 

@@ -42,7 +42,7 @@ class ImageEncoder(Protocol):
         """Patches ``(b, o, o, 3)`` to ``(b, i, f)``."""
         ...
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Everything that its features depend on, weights included, for the cache and for provenance."""
         ...
 
@@ -56,7 +56,7 @@ class Colours:
         """``(b, 17, 27)``."""
         return colour_grid(pixels, GRID)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Name and version."""
         return {"encoder": "colour", "version": 1}
 
@@ -96,7 +96,7 @@ class Convolutions:
             maps = self.layers(_normalised(pixels)).flatten(2)
             return torch.cat((maps.mean(2), maps.std(2)), 1)[:, None].numpy()
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Name, seed and width."""
         return {"encoder": "random convolutions", "seed": self.seed, "width": self.width}
 
@@ -108,14 +108,14 @@ class VitEncoder:
     ----------
     model
         A core model of patches.
-    facts
+    metadata
         Where it came from.
     size
         Pixels along the image it reads; patches are resized to it.
     """
 
-    def __init__(self, model: Any, facts: dict[str, Any], size: int) -> None:
-        self.model, self._facts, self.size = model.eval(), facts, size
+    def __init__(self, model: Any, metadata: dict[str, Any], size: int) -> None:
+        self.model, self._metadata, self.size = model.eval(), metadata, size
         self.width = int(model.config.d_model)
         self.tokens = 1 + GRID**2
 
@@ -139,9 +139,9 @@ class VitEncoder:
         parts = F.adaptive_avg_pool2d(grid, GRID).flatten(2).transpose(1, 2)
         return torch.cat((states[:, :1], parts), 1).float().cpu().numpy()
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Name, hash of the weights, size."""
-        return self._facts
+        return self._metadata
 
 
 def make_encoder(name: str, *, device: str = "cpu") -> ImageEncoder:
@@ -188,12 +188,12 @@ def _from_folder(folder: Path, device: str) -> VitEncoder:
     grid = round((model.config.max_length - 1) ** 0.5)
     size = grid * patch_size(model.config, 3)
     kind = read_json(files[0])
-    facts = {
+    metadata = {
         "encoder": kind.get("architecture") or kind.get("model_type") or "vit",
         "sha256": hash_files(files),
         "size": size,
     }
-    return VitEncoder(model, facts, size)
+    return VitEncoder(model, metadata, size)
 
 
 def _normalised(pixels: NDArray[np.uint8]) -> Any:

@@ -148,7 +148,7 @@ class Scimilarity(CellModel):
         return self.decoder(vectors)  # type: ignore[no-any-return]
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts for provenance."""
+        """Metadata for provenance."""
         from biolm.core.checkpoint import hash_files
 
         return {

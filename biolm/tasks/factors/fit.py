@@ -145,7 +145,7 @@ def fit_to_files(files: Sequence[str | Path], settings: FitSettings) -> CellFact
             fractions=fractions,
             scales=(1.0, 1.0),
             sha256="",
-            facts={
+            about={
                 "fit": f"{_cells(samples)} cells of {len(samples)} {'set' if len(samples) == 1 else 'sets'}",
                 "fit_seed": str(settings.seed),
                 "fit_rounds": str(settings.rounds),

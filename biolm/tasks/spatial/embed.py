@@ -59,7 +59,7 @@ def model_arrays(
         )
     for name in ENCODED if section.image is not None else ():
         # Features of another encoder or stain have the same shape, so nothing else would notice.
-        own, wanted = section.record.get(name), saved.facts.get(name)
+        own, wanted = section.record.get(name), saved.metadata.get(name)
         if own != wanted:
             raise InputError(
                 f"{section.name} was prepared with {name} {own} but the model's sections with {wanted}; "
@@ -125,7 +125,7 @@ def embed(
         vectors[f"{key}_image"] = predicted.image_vector
     ordered = {name: section.in_file_order(values) for name, values in vectors.items()}
     if output is not None:
-        record = {"model": "gene-image", "mode": mode, "sections": saved.facts.get("sections", [])}
+        record = {"model": "gene-image", "mode": mode, "sections": saved.metadata.get("sections", [])}
         write_addition(source, Path(output), ordered, {key: record}, overwrite=overwrite)
     return ordered
 

@@ -70,7 +70,7 @@ def retrieve(
         curves[section.name] = both
         result[section.name] = {
             **{way: one.as_dict() for way, one in both.items()},
-            "trained_on": section.name in saved.facts.get("sections", []),
+            "trained_on": section.name in saved.metadata.get("sections", []),
         }
     if len(prepared) > 1:
         both = retrieve_both_ways(np.concatenate(genes), np.concatenate(image))

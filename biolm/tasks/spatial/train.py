@@ -231,7 +231,7 @@ def final_model(
         panel=arrays.panel,
         medians=arrays.medians,
         neighbours=settings.model.neighbours,
-        facts={
+        metadata={
             "sections": [section.name for section in sections],
             "epochs": done.epochs,
             **{name: about[name] for name in ENCODED if name in about},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from biolm.core import CoreConfig
 from biolm.core.accounting import account
 from biolm.errors import ConfigError, InputError
-from biolm.models.heads import HeadFacts
+from biolm.models.heads import HeadMetadata
 from biolm.models.preprocessor import CellPreprocessor
 from biolm.models.sequence_preprocessor import SequencePreprocessor
 from biolm.objectives.base import Criterion, LabelKind
@@ -37,7 +37,7 @@ from biolm.training.run.checks import (
 )
 from biolm.training.run.start import Start
 
-__all__ = ["Job", "core_config", "head_facts", "make_objective", "plan_job", "read_kinds"]
+__all__ = ["Job", "core_config", "head_metadata", "make_objective", "plan_job", "read_kinds"]
 
 _CHUNK = 64  # neighbours that are read together from files in blocks
 _SIZES = {"d_model": 256, "n_layers": 6, "n_heads": 4, "d_ff": 512}
@@ -189,15 +189,15 @@ def make_objective(job: Job) -> Criterion:
     ConfigError
         If one is unknown, or does not fit the model or the data.
     """
-    objective = head_facts(job).make(job.core)
+    objective = head_metadata(job).make(job.core)
     check_objective(objective, job)
     return objective
 
 
-def head_facts(job: Job) -> HeadFacts:
+def head_metadata(job: Job) -> HeadMetadata:
     """What the objectives of a run are made of, as it is saved beside their weights."""
     labels = job.labels or Labels({})
-    return HeadFacts(
+    return HeadMetadata(
         objectives=numbered(job.config.objectives, job.vocabulary, labels.classes),
         classes=labels.classes,
         counts=labels.counts(job.train.rows),

@@ -17,7 +17,7 @@ from biolm.core import CoreConfig, Transformer
 from biolm.core.lora import LoraLinear, add_lora
 from biolm.errors import ConfigError
 from biolm.models.headed import Headed
-from biolm.models.heads import HeadFacts, Heads
+from biolm.models.heads import HeadMetadata, Heads
 from biolm.models.native import read_vocabulary
 from biolm.models.registry import load
 from biolm.models.sequence_model import SequenceModel
@@ -196,7 +196,7 @@ def plain_weights(core: Transformer, tensors: Mapping[str, Tensor]) -> dict[str,
     return weights
 
 
-def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[str]:
+def reuse_heads(objective: Criterion, made_of: HeadMetadata, heads: Heads) -> list[str]:
     """Put the weights of earlier heads into those that are made the same way: settings and classes alike.
 
     Parameters
@@ -212,11 +212,11 @@ def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[
     -------
     Names of the objectives that go on with theirs; the others begin anew.
     """
-    now, before = _by_name(objective, made_of), _by_name(heads.objective, heads.facts)
+    now, before = _by_name(objective, made_of), _by_name(heads.objective, heads.metadata)
     reused = []
     for name, part in now.items():
         old = before.get(name)
-        if old is None or made_of.objectives[name] != heads.facts.objectives[name]:
+        if old is None or made_of.objectives[name] != heads.metadata.objectives[name]:
             continue
         # The same classes in another order are another head.
         same = all(made_of.classes.get(column) == heads.classes.get(column) for column in part.columns)
@@ -226,7 +226,7 @@ def reuse_heads(objective: Criterion, made_of: HeadFacts, heads: Heads) -> list[
     return reused
 
 
-def _by_name(objective: Criterion, metadata: HeadFacts) -> dict[str, Criterion]:
+def _by_name(objective: Criterion, metadata: HeadMetadata) -> dict[str, Criterion]:
     if isinstance(objective, Weighted):
         return {**objective.parts_by_name()}
     return dict.fromkeys(metadata.objectives, objective)

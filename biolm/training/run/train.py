@@ -46,7 +46,7 @@ from biolm.training.run.folder import (
     stored_config,
 )
 from biolm.training.run.initialise import initialise, start_genes
-from biolm.training.run.job import Job, head_facts, make_objective
+from biolm.training.run.job import Job, head_metadata, make_objective
 from biolm.training.run.module import Pretraining
 from biolm.training.run.prepare import prepare
 from biolm.training.run.ranks import check_processes, environment, is_first, started_by_first
@@ -300,7 +300,7 @@ def make_module(job: Job, folder: Path) -> Pretraining:
         objective = make_objective(job)
         adapt(core, job.config.model, uses_head=objective.uses_head)
     if job.start is not None and job.start.heads is not None:
-        reuse_heads(objective, head_facts(job), job.start.heads)
+        reuse_heads(objective, head_metadata(job), job.start.heads)
     if not any(weight.requires_grad for part in (core, objective) for weight in part.parameters()):
         raise ConfigError("model.freeze leaves nothing to learn: the objectives have no heads of their own")
     core.gradient_checkpointing = job.config.trainer.gradient_checkpointing
@@ -328,7 +328,7 @@ def saved_of(job: Job) -> Saved | None:
         pool=model.pool,
         hidden_state=model.hidden_state,
         card=metadata,
-        heads=head_facts(job),
+        heads=head_metadata(job),
     )
 
 

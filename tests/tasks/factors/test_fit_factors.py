@@ -138,7 +138,7 @@ def test_the_command_fits_and_says_what_it_fitted(files: list[Path], tmp_path: P
     arguments = ["fit-factors", *map(str, files), "-o", str(out), "--cells", "60", "--rounds", "1"]
     ran = CliRunner().invoke(app, [*arguments, "--factors", "4", "--genes", "300"])
     assert ran.exit_code == 0, ran.output
-    assert load(out).facts["fit"] == "109 cells of 2 sets"
+    assert load(out).about["fit"] == "109 cells of 2 sets"
 
 
 def counts_of(files: list[Path], cells: int = 120, genes: int = 765) -> anndata.AnnData:
