@@ -82,8 +82,7 @@ class Antibody(Common):
 
     def reader(self, model: str) -> Any:
         """The name of the model, or the model itself where it is told of chain or species."""
-        given = {name: getattr(self, name) for name in ("chain", "species")}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name in ("chain", "species") if (value := getattr(self, name)) is not None}
         if not given:
             return model
         from biolm.models.registry import load
