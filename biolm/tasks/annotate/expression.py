@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.io.cells.block import CellBlock
+from biolm.scoring.components import leading_components
 from biolm.vocab.genes import GeneVocabulary
 from biolm.vocab.match import GeneMatch
 
@@ -67,14 +68,9 @@ class Components:
 
 def components_of(table: Any) -> Components:
     """At most 50 principal components of a sparse table ``(n, m)``."""
-    from sklearn.decomposition import PCA
-
     genes = variable_genes(table)
-    part = table[:, genes]
-    # Where Lanczos' method starts does not matter, so it always starts alike.
-    fitted = PCA(min(_COMPONENTS, min(part.shape) - 1), svd_solver="arpack", random_state=0)
-    scores = fitted.fit_transform(part).astype(np.float32)
-    return Components(genes, fitted.mean_, fitted.components_.T, scores, table.shape[1])
+    leading = leading_components(table[:, genes], _COMPONENTS)
+    return Components(genes, leading.mean, leading.axes, leading.scores, table.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.scoring.baselines import l1_penalty, unfinished
+from biolm.scoring.baselines import unfinished
+from biolm.scoring.sparse_logistic import sparse_logistic
 from biolm.tasks.annotate.expression import Components, components_of
 
 __all__ = ["MEMBERS", "UNSEEN", "LinearMap", "fit_member", "mean_map"]
@@ -141,26 +142,11 @@ def _embedding(vectors: NDArray[np.float32], codes: NDArray[np.int64], seed: int
 
 
 def _sparse(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
-    from sklearn.linear_model import LogisticRegression
-
     classes = np.unique(codes)
-    weights, bias = [], []
     # Of two classes, one against the rest is both.
-    for label in classes[-1:] if len(classes) == 2 else classes:
-        model = LogisticRegression(
-            C=0.3,
-            solver="liblinear",
-            class_weight="balanced",
-            random_state=seed,
-            max_iter=100,
-            tol=1e-2,
-            **l1_penalty(),
-        )
-        with unfinished():
-            model.fit(table, codes == label)
-        weights.append(model.coef_[0])
-        bias.append(model.intercept_[0])
-    return _of_two(np.stack(weights, 1), np.array(bias))
+    fitted = classes[-1:] if len(classes) == 2 else classes
+    inside = codes[:, None] == fitted
+    return _of_two(*sparse_logistic(table, inside, strength=0.3, balanced=True, tolerance=1e-2, seed=seed))
 
 
 def _markers(table: Any, codes: NDArray[np.int64], seed: int) -> Weights:
