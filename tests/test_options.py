@@ -319,6 +319,51 @@ def test_overwrite_without_an_output_is_refused(words: list[str]) -> None:
     assert "--overwrite replaces an output, and none is written here" in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("spatial deconvolve x.h5ad --reference cells.h5ad --label type --topics 3", "--topics"),
+        ("spatial deconvolve x.h5ad --label type", "--label"),
+        ("spatial domains x.h5ad --vectors X_fused --components 3", "--components"),
+        ("spatial prepare x -o y.h5ad --image none --stain", "--stain"),
+        ("spatial prepare x -o y.h5ad --image none --patch-um 50", "--patch-um"),
+        ("spatial embed x.h5ad -m model -o y.h5ad --spots a", "--spots"),
+        ("spatial train x.h5ad -o y --niche-um 50", "--niche-um"),
+        ("text evaluate x.json --gold y.json --kind squad --on-mismatch skip", "--on-mismatch"),
+        ("text evaluate x.txt --gold y.txt --kind bleu --seed 3", "--seed"),
+        ("text network x.txt -o y.tsv --mentions --species mouse", "--species"),
+        ("text network x.txt -o y.tsv --seed 3", "--seed"),
+        ("text qa yesno x.json --test-ids y.json --device cuda", "--device"),
+        ("text generate hello -m model --timeout 3", "--timeout"),
+        ("text link x.txt -o y.txt --terms z.obo --least 0.9", "--least"),
+        ("pretrain x.yaml --dry-run --resume", "--resume"),
+        ("perturb x.h5ad -o y.tsv --delete CD3E --how overexpress", "--how"),
+        ("generate -m model -o y.fa --near 0.5", "--near"),
+    ],
+)
+def test_what_another_option_puts_to_sleep_is_refused_before_any_work(words: str, named: str) -> None:
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 2, result.output
+    assert named in result.stderr, result.stderr
+    # No file of these is there: had anything been read, its name would be the complaint.
+    assert "x." not in result.stderr
+
+
+def test_functions_refuse_what_an_argument_beside_their_options_puts_to_sleep() -> None:
+    from biolm import generate
+    from biolm.spatial import deconvolve
+    from biolm.tasks.spatial.settings import DeconvolveSettings
+
+    with pytest.raises(ConfigError, match="`how` does nothing without `genes`"):
+        perturb("x.h5ad", delete=["CD3E"], how="overexpress")
+    with pytest.raises(ConfigError, match="`near` does nothing without `reference`"):
+        generate("none", near=0.5)
+    with pytest.raises(ConfigError, match="`label` does nothing without `reference`"):
+        deconvolve("x.h5ad", settings=DeconvolveSettings(label="type"))
+    with pytest.raises(ConfigError, match="`topics` is of topics"):
+        deconvolve("x.h5ad", reference="cells.h5ad", settings=DeconvolveSettings(topics=(3,)))
+
+
 def test_an_option_is_declared_once(repository: Path) -> None:
     """No sentence of help stands twice, and what every job has comes from ``biolm.common_options`` alone."""
     shared = ("overwrite", "progress", "json", "resume", "shard", "allow_normalised", "duplicates")

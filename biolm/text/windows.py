@@ -185,7 +185,6 @@ class LengthReport:
             return f"all {self.texts:,} texts fit into the {self.longest} tokens the model reads at once"
         verb = "is" if self.long == 1 else "are"
         return (
-            f"{self.long:,} of {self.texts:,} texts {verb} longer than the {self.longest} tokens the "
-            "model reads; "
-            f"read in {self.windows:,} overlapping windows, nothing cut"
+            f"{self.long:,} of {self.texts:,} texts {verb} longer than the {self.longest} tokens the model "
+            f"reads; read in {self.windows:,} overlapping windows, nothing cut"
         )

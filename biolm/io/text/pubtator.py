@@ -44,9 +44,8 @@ def raw_pubtator(path: Path) -> Iterator[RawDocument]:
         columns = line.split("\t")
         if raw is None or columns[0] != raw.name:
             raise InputError(
-                f"{path}, line {number} belongs to document {columns[0][:30]!r}, whose title "
-                "(PMID|t|...) does not "
-                "stand above it"
+                f"{path}, line {number} belongs to document {columns[0][:30]!r}, whose title (PMID|t|...) "
+                "does not stand above it"
             )
         _add(raw, columns, f"{path}, line {number}", number)
     if raw is not None:

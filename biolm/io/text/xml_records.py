@@ -63,9 +63,8 @@ class _Collector:
 
     def entity(self, *given: object) -> NoReturn:
         raise InputError(
-            f"{self.path}, line {self.parser.CurrentLineNumber} declares or uses the entity "
-            f"{given[0]!r}; entities are "
-            "never expanded or fetched, so replace them by their text"
+            f"{self.path}, line {self.parser.CurrentLineNumber} declares or uses the entity {given[0]!r}; "
+            "entities are never expanded or fetched, so replace them by their text"
         )
 
 

@@ -98,11 +98,12 @@ def deconvolve(
     """
     settings = settings or DeconvolveSettings()
     check_needs(settings, reference=reference)
+    if reference is not None:
+        refuse_others(settings, ("label", "genes"), "is of topics and does nothing with `reference`")
     section = load_prepared(source)
     if reference is None:
         result = _by_topics(section, settings)
     else:
-        refuse_others(settings, ("label", "genes"), "is of topics and does nothing with `reference`")
         result = _by_reference(section, reference, settings)
     if output is not None:
         record = {"names": result.names, **result.provenance}

@@ -124,10 +124,10 @@ def domains(
         If the label is not there.
     """
     settings = settings or DomainSettings()
-    section = load_prepared(source)
     if vectors is not None:
         used = {field.name for field in fields(settings)} - {"components", "variable_genes"}
         refuse_others(settings, used, "is of principal components and does nothing for `vectors`")
+    section = load_prepared(source)
     table = _components(section, settings) if vectors is None else _given(source, section, vectors)
     if settings.smooth:
         around = nearest(section.xy, settings.smooth)

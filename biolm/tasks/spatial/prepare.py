@@ -5,6 +5,7 @@ Dimensions: ``n`` spots · ``i`` tokens of a patch · ``f`` numbers of a token.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from biolm.io.spatial.cells import section_cells
 from biolm.io.spatial.open import open_section
 from biolm.io.spatial.section import Section
 from biolm.models.systems.image_encoders import make_encoder
+from biolm.options import refuse_others
 from biolm.progress import log
 from biolm.tasks.spatial.align import align
 from biolm.tasks.spatial.features import content_hash, image_features
@@ -88,12 +90,15 @@ def prepare(
     if target.suffix != ".h5ad":
         raise InputError(f"{target}: a prepared section is an h5ad file; give a name that ends in .h5ad")
     refuse_existing(target, overwrite=settings.overwrite)
+    without = isinstance(image, str) and image == "none"
+    if without:
+        _refuse_image_options(settings)
     with open_section(source, settings.section) as section:
         cells = section_cells(section)
         check_counts(cells, allow_normalised=settings.allow_normalised)
         record = _about(section, settings)
         matrices: dict[str, NDArray[Any]] = {"spatial": section.xy}
-        if not (isinstance(image, str) and image == "none"):
+        if not without:
             with align(section, image, settings.align) as alignment:
                 features, metadata = image_features(
                     alignment,
@@ -115,6 +120,15 @@ def prepare(
             build(cells, temporary, "h5ad", addition)
     log.info("wrote %s: %d spots, %d genes", target, len(section), section.n_genes)
     return record
+
+
+def _refuse_image_options(settings: PrepareSettings) -> None:
+    reason = "is of an image and does nothing for `image='none'`"
+    used = {field.name for field in fields(settings)} - {"encoder", "stain", "symmetric", "device"}
+    refuse_others(settings, used, reason)
+    # Scale and pitch are of the coordinates too; the policy at the edge has two defaults.
+    refuse_others(settings.align, ("microns_per_pixel", "spot_pitch_um"), reason)
+    refuse_others(settings.patches, ("edge",), reason)
 
 
 def _about(section: Section, settings: PrepareSettings) -> dict[str, Any]:

@@ -44,9 +44,8 @@ class LinkReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.mentions:,} mentions: {self.linked:,} linked, of them {self.expanded:,} by their "
-            "long form; "
-            f"{self.ambiguous:,} ambiguous, kept as candidates; "
+            f"{self.mentions:,} mentions: {self.linked:,} linked, of them {self.expanded:,} by their long "
+            f"form; {self.ambiguous:,} ambiguous, kept as candidates; "
             f"{self.mentions - self.linked - self.ambiguous:,} unlinked"
         )
 

@@ -263,9 +263,8 @@ class RelationModel:
         target = np.array([pair.ids in gold[pair.document] for pair in pairs], int)
         if not 0 < target.sum() < len(target):
             raise InputError(
-                f"{len(pairs):,} pairs hold {int(target.sum()):,} relations of the type "
-                f"{self.relation}; give documents "
-                "with and without them"
+                f"{len(pairs):,} pairs hold {int(target.sum()):,} relations of the type {self.relation}; "
+                "give documents with and without them"
             )
         # Relations whose names nobody linked: no threshold gets them back, and F1 must know of them.
         lost = sum(map(len, gold)) - int(target.sum())

@@ -103,8 +103,7 @@ def known_records(
     if not known.any():
         raise InputError(
             "every record was left out for residues or bases that the model does not know; read them as "
-            "unknown "
-            "(`letters='unknown'`)"
+            "unknown (`letters='unknown'`)"
         )
     tally.letters.update(met.letters)
     tally.records += int((~known).sum())
