@@ -262,9 +262,9 @@ def _names_read(package: Path) -> frozenset[str]:
 
 
 def test_messages_are_spelled_by_the_face() -> None:
-    from biolm.cli.arguments import _spelling
+    from biolm.cli.messages import spelling
 
-    spell = _spelling(COMMANDS["search query"].Arguments)
+    spell = spelling(COMMANDS["search query"].Arguments)
     message = 'raise `k`, `overwrite=True`, `letters="skip"`, `progress=False`; `obs` is a word, `key` a name'
     assert spelled(message, spell) == (
         "raise --neighbours, --overwrite, --letters skip, --no-progress; `obs` is a word, --key a name"

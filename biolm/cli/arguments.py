@@ -7,27 +7,20 @@ parameter; options that commands share are inherited. :func:`add` makes the type
 from __future__ import annotations
 
 import dataclasses
-import errno
 import inspect
 import json
-import logging
 import os
-import shlex
-import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from biolm.cli.last_word import SIGPIPE, reader_left
+from biolm.cli.messages import messages, status
 from biolm.common_options import input_argument, model_option
-from biolm.errors import BiolmError, ConfigError, InputError
-from biolm.options import Option, check_options, never_used, option_of, options_of, spelled
+from biolm.errors import ConfigError, InputError
+from biolm.options import Option, check_options, never_used, option_of
 
 __all__ = [
     "CELL_FILE",
@@ -116,10 +109,10 @@ def add(app: typer.Typer, name: str, run: Callable[[Any], None], arguments: type
     ]
 
     def command(**given: Any) -> None:
-        with _messages(arguments, quiet=given["quiet"]):
-            status = _status(lambda: run(_chosen(arguments, given)), arguments, debug=given["debug"])
-        if status:
-            raise typer.Exit(status)
+        with messages(arguments, quiet=given["quiet"]):
+            code = status(lambda: run(_chosen(arguments, given)), arguments, debug=given["debug"])
+        if code:
+            raise typer.Exit(code)
 
     # Help wraps paragraphs to the terminal, but keeps the ends of lines that source code has inside them.
     paragraphs = inspect.cleandoc(run.__doc__ or "").split("\n\n")
@@ -282,25 +275,6 @@ def _flags(field: dataclasses.Field[Any], option: Option, kind: Any) -> tuple[st
     return (f"{word}/--no-{word[2:]}" if field.default else word,)
 
 
-def _spelling(arguments: type[Common]) -> Callable[[str, str | None], str | None]:
-    """How options in messages are written on the command line."""
-    options = options_of(arguments)
-    flags = {name: option.flags[0] for name, option in options.items() if option.flags}
-    names = {option.python: name for name, option in options.items() if option.python}
-    fields = {field.name for field in dataclasses.fields(arguments)}
-
-    def spell(name: str, value: str | None) -> str | None:
-        name = names.get(name, name)
-        if name not in fields and value is None:
-            return None
-        flag = flags.get(name, "--" + name.replace("_", "-")).split("/")[0]
-        if value in (None, "True"):
-            return flag
-        return f"--no-{flag[2:]}" if value == "False" else f"{flag} {shlex.quote(value)}"
-
-    return spell
-
-
 _OUTPUTS = ("output", "picture", "cloud")
 
 
@@ -316,85 +290,3 @@ def _chosen(arguments: type[Common], given: dict[str, Any]) -> Common:
     if getattr(chosen, "overwrite", False) and all(getattr(chosen, name, None) is None for name in _OUTPUTS):
         raise ConfigError("`overwrite` replaces an output, and none is written here; leave it out")
     return chosen
-
-
-def _status(run: Callable[[], None], arguments: type[Common], *, debug: bool) -> int:
-    """Run a command; its exit status, after one sentence on stderr where it failed."""
-    try:
-        if not debug:
-            # Warnings of libraries are for their developers, not for the user of a command.
-            warnings.simplefilter("ignore")
-        run()
-    except KeyboardInterrupt:
-        _tell("interrupted")
-        return 130
-    except Exception as error:
-        # As in `biolm models | head -1`: no failure, and no sentence.
-        if isinstance(error, BrokenPipeError) and reader_left():
-            return SIGPIPE
-        if debug:
-            traceback.print_exc()
-        else:
-            _tell(f"Error: {spelled(_sentence(error), _spelling(arguments))}")
-        return 2 if isinstance(error, ConfigError) else 1
-    return 0
-
-
-def _tell(sentence: str) -> None:
-    """Print on stderr; where nothing more goes there, the exit status alone tells."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(sentence + "\n")
-        sys.stderr.flush()
-
-
-def _sentence(error: Exception) -> str:
-    """What to tell the user about a failure, in one line."""
-    if isinstance(error, BiolmError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "not enough memory; use a machine with more, or a smaller `batch_tokens`"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
-        return "no space left for the standard output or temporary files; free some space"
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    text = " ".join(str(error).split())
-    return f"unexpected {type(error).__name__}: {text} (--debug shows where; please report it)"
-
-
-@contextmanager
-def _messages(arguments: type[Common], *, quiet: bool) -> Iterator[None]:
-    """Print what tasks report on stderr, for the time of one command."""
-    logger = logging.getLogger("biolm")
-    handler = _ToStderr()
-    handler.setFormatter(_Format(arguments))
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.ERROR if quiet else logging.INFO)
-    # A user's own logging set-up would print every line a second time.
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = True
-
-
-class _ToStderr(logging.Handler):
-    """Write to what stderr is at that moment: a bar that is drawn there moves out of the way."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _tell(self.format(record))
-
-
-class _Format(logging.Formatter):
-    """The message alone, options as the command line writes them; warnings are marked."""
-
-    def __init__(self, arguments: type[Common]) -> None:
-        super().__init__()
-        self._spell = _spelling(arguments)
-
-    def format(self, record: logging.LogRecord) -> str:
-        mark = "Warning: " if record.levelno >= logging.WARNING else ""
-        return mark + spelled(record.getMessage(), self._spell)
