@@ -1,4 +1,4 @@
-"""What a command says on stderr: reports of tasks and one sentence for a failure, options as they are typed."""
+"""What a command says on stderr: reports of tasks, one sentence for a failure; options as they are typed."""
 
 from __future__ import annotations
 
