@@ -83,6 +83,7 @@ def account(config: CoreConfig) -> Account:
     >>> f"{account(gpt3).matrices:,}"
     '175,181,291,520'
     """
+    # Shapes alone: the largest models are counted on any laptop.
     with torch.device("meta"):
         model = Transformer(config)
     groups: dict[tuple[str, tuple[int, ...]], int] = {}

@@ -7,7 +7,7 @@ Dimensions: ``t`` new tokens · ``u`` keys · ``n`` sequences of a slab · ``h``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,6 @@ from biolm.core.layout import Layout, Rule
 from biolm.core.positions import PositionBias
 from biolm.core.slabs import Slab
 from biolm.core.state import DecodingState, FixedState, KeysValues
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DecodeStep", "LayerStore", "PackedStep", "Piece", "Projected"]
 

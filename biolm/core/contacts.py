@@ -59,6 +59,7 @@ def contact_logits(model: Transformer, batch: Batch, weights: Tensor, skip: tupl
             f"the contact regression has {len(weights) - 1} weights but the model {layers * heads} heads; "
             "take both from the same checkpoint"
         )
+    # Maps arrive layer by layer, and so do the weights of the regression.
     by_layer = iter(weights[:-1].view(layers, heads))
     totals: list[Tensor] = []
 

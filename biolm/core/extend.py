@@ -56,6 +56,7 @@ def extend_positions(model: Transformer, max_length: int, *, keep: int = 0) -> T
         )
     if config.value_encoder == "patches":
         raise ConfigError("positions of image patches lie on a grid; resize them with biolm.core.patches")
+    # Shorter would drop trained positions, which reading shorter documents does not ask for.
     if max_length < config.max_length:
         raise ConfigError(f"max_length must be at least the trained {config.max_length}, not {max_length}")
     if not 0 <= keep <= config.max_length - 2:

@@ -71,6 +71,7 @@ class Registry(Generic[Entry]):
         """
         if name in self._found:
             return self._found[name]
+        # Our own come last: a package cannot take the name of one.
         places = {point.name: point.value for point in entry_points(group=self._group)} | {**self._built_in}
         if name not in places:
             known = ", ".join(sorted(places.keys() | self._found.keys()))

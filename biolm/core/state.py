@@ -34,6 +34,7 @@ class KeysValues:
         Tokens that are kept; 0 for all.
     """
 
+    # A tensor, as number type and device change when the model moves.
     like: Tensor
     window: int = 0
 

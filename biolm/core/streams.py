@@ -52,30 +52,6 @@ class Streams:
         """
         return cls([order[None, :] >= order[:, None] for order in orders], targets)
 
-    @classmethod
-    def of_mapping(cls, hidden: Tensor, mapping: Tensor, batch: Batch) -> Streams:
-        """From padded ``perm_mask (b, n, n)`` and one-hot ``target_mapping (b, m, n)``, as published.
-
-        Parameters
-        ----------
-        hidden
-            ``(b, n, n)`` 1 where a token may not see another.
-        mapping
-            ``(b, m, n)`` one-hot rows of the tokens that are predicted.
-        batch
-            The packed tokens.
-
-        Raises
-        ------
-        InputError
-            If a row of the mapping names another number of places than one.
-        """
-        if not bool(((mapping == 0) | (mapping == 1)).all() and (mapping.sum(-1) == 1).all()):
-            raise InputError("each row of target_mapping must be 1 at one place and 0 elsewhere")
-        sizes = batch.lengths.tolist()
-        masks = [mask[:size, :size] > 0 for mask, size in zip(hidden, sizes, strict=True)]
-        return cls(masks, list(mapping.argmax(-1)))
-
     def check(self, batch: Batch) -> None:
         """Refuse streams of other documents.
 

@@ -71,6 +71,7 @@ def remote_address(text: str) -> HubAddress | None:
     HubAddress(repository='facebook/esm2_t6_8M_UR50D', subfolder='', revision=None)
     """
     address = hub_address(text)
+    # `data/model` with a folder `data` here is a slip of the pen, which must not ask the network.
     if address is None or text.startswith(HUB) or not Path(address.repository).parent.exists():
         return address
     raise ConfigError(
@@ -93,6 +94,7 @@ def split_options(text: str) -> tuple[str, dict[str, str]]:
     ('checkpoints/uce', {'padding': 'masked', 'species': 'human'})
     """
     name, mark, rest = text.partition("?")
+    # A file may have a question mark in its name.
     if not mark or Path(text).expanduser().exists():
         return text, {}
     options: dict[str, str] = {}

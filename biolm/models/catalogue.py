@@ -65,6 +65,7 @@ class Entry:
         path, _, name = self.module.partition(":")
         try:
             module = import_module(path)
+        # A system may need an extra; all others must work without it.
         except ImportError as error:
             raise ConfigError(
                 f"model {self.name} cannot be used because {error.name or path} is not installed"

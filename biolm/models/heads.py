@@ -134,6 +134,7 @@ class Heads:
             prepared = Prepared(batch=batch, original=batch, keys=batch.index)
             predictions = self.objective.predictions(core(batch, logits=False), prepared)
             if not predictions:
+                # Objectives such as masked tokens have heads too, but none of a label.
                 raise ConfigError("no objective of this model predicts a label; train one with classify")
             places = np.concatenate([np.arange(*tokens.offsets[row : row + 2]) for row in rows])
             for name, values in predictions.items():

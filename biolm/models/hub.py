@@ -117,6 +117,7 @@ def hub_of(name: str) -> tuple[HubAddress, Hub | None]:
         raise ConfigError(
             f"'{name}' is no hub repository; write ORG/NAME:SUBFOLDER@REVISION, or one of {known}"
         )
+    # Another checkpoint of a known repository has the same licence and side files.
     for hub in HUBS.values():
         other = hub_address(hub.address)
         if other is not None and other.repository == address.repository:
@@ -178,6 +179,7 @@ def download(
         ) from error
     endpoint = huggingface_hub.constants.ENDPOINT.removeprefix("https://")
     log.info("asking the hub (%s) for %s", endpoint, address.repository)
+    # Patterns name the one folder, or a repository of many models would be fetched whole.
     tops = (address.subfolder, *beside) if address.subfolder else ("",)
     patterns = [f"{top}/{name}" if top else name for top in tops for name in files]
     (enable_progress_bars if progress else disable_progress_bars)()

@@ -143,8 +143,10 @@ def _by_step(batch: Batch) -> tuple[Tensor, Tensor]:
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     document = torch.repeat_interleave(torch.arange(len(lengths), device=order.device), lengths)
+    # Step by step and the longest document first, as PackedSequence lays tokens out.
     places = (batch.positions * len(lengths) + rank[document]).argsort()
     steps = (lengths[None, :] > torch.arange(batch.max_length, device=order.device)[:, None]).sum(1)
+    # PackedSequence takes its sizes from the CPU alone.
     return steps.cpu(), places
 
 
@@ -170,6 +172,7 @@ def fit_lstm(tokens: Tokens, labels: NDArray[np.integer], config: LstmConfig) ->
         raise InputError(f"{len(tokens)} documents need as many labels, not {len(labels)}")
     if labels.min() < 0 or labels.max() >= config.classes:
         raise InputError(f"labels must lie in 0..{config.classes - 1}")
+    # Training a baseline must not move the random numbers of who calls it.
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         model = LstmClassifier(config).train()

@@ -21,9 +21,11 @@ def available_memory() -> int | None:
         limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     except OSError:
         try:
+            # macOS and BSD have no /proc.
             limits.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         except (ValueError, OSError):
             return None
+    # A container may have less than the machine tells it.
     limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
     if limit is not None:
         limits.append(max(0, limit - (used or 0)))

@@ -143,6 +143,7 @@ def load_tokenizer(folder: Path) -> CellPreprocessor | SequencePreprocessor:
         if "genes" in metadata:
             return _cell_preprocessor(metadata, name, files, tokens)
         return sequence_preprocessor(metadata, name, files)
+    # Files are JSON that anyone can edit, and damage shows as any of these.
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"{folder} is incomplete: {error} is missing or wrong; train or copy it again"
@@ -205,6 +206,7 @@ def load(folder: Path) -> TokenCellModel | SequenceModel:
     core = Transformer(shape)
     load_strict(core, weights, folder)
     pool, hidden_state = config.get("pool", "mean"), int(config.get("hidden_state", -1))
+    # By what the preprocessor reads, so that a further kind is one more entry.
     kinds: dict[str, Any] = {"sequences": SequenceModel, "cells": TokenCellModel}
     model: TokenCellModel | SequenceModel = kinds[preprocessor.modality](
         preprocessor, core, pool=pool, hidden_state=hidden_state, files=files
@@ -247,6 +249,7 @@ def _cell_metadata(preprocessor: CellPreprocessor) -> dict[str, Any]:
     kind = places.get(_place(type(tokenizer)))
     if kind is None:
         raise ConfigError(f"the tokeniser of {preprocessor.name} is of its own kind and cannot be saved")
+    # Long columns have places of their own in the files.
     columns = {"token_ids", "medians"}
     settings = {
         field.name: getattr(tokenizer, field.name) for field in fields(tokenizer) if field.name not in columns

@@ -218,6 +218,7 @@ def resolve(
 
 def _recognise(folder: Path) -> Entry:
     """The system whose checkpoint a folder holds."""
+    # In the order of the catalogue: a system that adds genes to a family comes before the bare family.
     for entry, module in _systems():
         if module.recognises(folder):
             return entry

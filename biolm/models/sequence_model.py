@@ -98,6 +98,7 @@ class SequenceModel(Headed):
         files: list[Any] | None = None,
         contact_weights: NDArray[np.float32] | None = None,
     ) -> None:
+        # Fewer tokens than rows are usual: tables are padded to round sizes.
         if preprocessor.tokenizer.size > core.config.vocab_size:
             raise ConfigError(
                 f"the tokeniser of {preprocessor.name} has {preprocessor.tokenizer.size} tokens but the "
@@ -132,6 +133,7 @@ class SequenceModel(Headed):
         ConfigError
             If there is none, or its output is not one vector a token.
         """
+        # Weights are shared: the copy differs in what it pools and in its width.
         other = copy(self)
         other.state = find_submodule(self.core, name, self.preprocessor.published)
         other.width = width_of(self.core, other.state)
@@ -208,12 +210,15 @@ class SequenceModel(Headed):
         how = self._how(options.pool)
         tokens = self.tokenize(block, policy=options.policy, tally=tally)
         vectors = np.zeros((len(block), self.width), np.float32)
+        # Records that the policy skips have no tokens, and keep their row of zeros.
         rows = tokens.index - block.start
+        # These take the very tokens that pooling over residues leaves out.
         skip = (0, 0) if how in ("cls", "last") else self.preprocessor.special
         short, long = self._sorted(tokens, options, block)
         for batch, part in self._batches(tokens, short, options):
             rows_read = pooled(self.core, batch, self._pooled, options, how, skip)
             vectors[rows[part]] = rows_read.cpu().numpy()
+        # Windows of one record may lie in several batches.
         pools: dict[int, WindowPool] = {}
         for row, window, finished in self._merged(tokens, long, options):
             pools.setdefault(row, WindowPool(how)).add(window, finished)
@@ -344,6 +349,7 @@ class SequenceModel(Headed):
             )
             for chosen in groups:
                 yield Batch.from_tokens(part, chosen).to(device), rows[chosen]
+                # Batches have many shapes, and the allocator would keep memory for each.
                 return_memory(device)
 
     def _ready(self, options: SequenceOptions) -> torch.device:
@@ -366,6 +372,7 @@ class SequenceModel(Headed):
         owners = windows.tokens.index
         mergers: dict[int, Merger] = {}
         everyone = np.arange(len(windows))
+        # In order, not by length: each window is merged with the one before it.
         for batch, part in self._batches(windows.tokens, everyone, options, in_order=True):
             states = states_of(self.core, batch, self._pooled, options)
             bounds = batch.offsets.tolist()

@@ -76,6 +76,7 @@ def width_of(core: Transformer, name: str) -> int:
     """
     from biolm.batch import Batch
 
+    # The width of an output is written nowhere; one token tells it.
     device = core.embeddings.token.weight.device
     batch = Batch.from_padded(torch.zeros((1, 1), dtype=torch.long, device=device))
     with torch.inference_mode(), capture(core, name) as captured:
@@ -106,6 +107,7 @@ def capture(core: Transformer, name: str) -> Iterator[list[Tensor]]:
             raise ConfigError(f"submodule {name!r} gives no vector for each token; choose another")
         captured.append(output)
 
+    # Taken off again whatever happens: a hook left behind would collect every later pass.
     handle = core.get_submodule(name).register_forward_hook(keep)
     try:
         yield captured

@@ -80,6 +80,7 @@ class TokenCellModel(Headed, CellModel):
         files: list[Any],
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        # Systems that write words have no token for each gene.
         ids = np.asarray(getattr(preprocessor.tokenizer, "token_ids", ()))
         if ids.size and int(ids.max()) >= core.config.vocab_size:
             raise CheckpointError(

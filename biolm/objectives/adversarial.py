@@ -55,6 +55,7 @@ class _Reverse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # The head above learns to tell domains apart; what lies below is pushed the other way.
         return -ctx.strength * gradients[0], None
 
 

@@ -178,6 +178,7 @@ class Panels(View):
             self.smallest * (self.largest / self.smallest) ** uniform(seed, counter) for counter in (0, 1)
         )
         number = uniform(draw.shared("panel"), ids)
+        # One number a gene decides for both panels, low ones for the first and high ones for the second.
         inside = number < first
         if self.panels and uniform(seed, 2) < self.panel_share:
             panel = self.panels[int(uniform(seed, 3) * len(self.panels))]

@@ -90,6 +90,7 @@ class ImageContrast(Objective):
             raise InputError(
                 f"column {s.column!r} has shape {tuple(features.shape)}; give {s.features} features a row"
             )
+        # Cells without an image are neither pairs nor negatives.
         usable = ~features.isnan().any(1) & prepared.real
         images = self.images(features.nan_to_num().to(cells.dtype))
         return score_pairs(cells, images, self.temperature(), usable=usable, everywhere=self.training)

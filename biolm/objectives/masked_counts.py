@@ -56,6 +56,7 @@ def log_expected_counts(logits: Tensor, counts: Tensor, document: Tensor, docume
         How many cells.
     """
     logits = logits.float()
+    # As in a softmax: without the largest of each cell no exponential overflows.
     highest = logits.new_full((documents,), -torch.inf).scatter_reduce(0, document, logits.detach(), "amax")
     lowered = logits - highest[document]
     mass = lowered.new_zeros(documents).index_add(0, document, lowered.exp())
@@ -105,6 +106,7 @@ class MaskedCounts(Objective):
         assert prepared.rows is not None
         assert prepared.targets is not None
         s: MaskedCountsSettings = self.settings
+        # A Poisson truncated at zero says nothing of a masked zero.
         expressed = prepared.targets > 0
         rows, counts = prepared.rows[expressed], prepared.targets[expressed].float().clamp(max=s.clip)
         if self.head is None:

@@ -49,6 +49,7 @@ BUILT_IN: dict[str, str] = {
 def available() -> dict[str, str]:
     """Name to ``module:Class`` of every objective: built-ins, then those of other packages."""
     others = {point.name: point.value for point in entry_points(group="biolm.objectives")}
+    # A package cannot take the name of an objective that comes with biolm.
     return {**others, **BUILT_IN}
 
 

@@ -75,6 +75,7 @@ class Weighted(Criterion):
         self.parts = nn.ModuleList()
         for name, part in settings.parts.items():
             kind, chosen = split_part(name, part)
+            # YAML gives 1e-3 as text.
             weight = read_value(float, part.get("weight", 1.0), f"the weight of objective {name}")
             if not 0 < weight < float("inf"):
                 raise ConfigError(f"the weight of objective {name} must be a number above 0, not {weight!r}")
@@ -162,6 +163,7 @@ class Weighted(Criterion):
         for name, view in views.items():
             if view is not None:
                 groups.setdefault(view, []).append(name)
+        # Objectives that take any input share the first one, so that no pass is run for them alone.
         entries = list(groups.items()) or [(Plain(), [])]
         entries[0][1].extend(name for name, view in views.items() if view is None)
         return entries

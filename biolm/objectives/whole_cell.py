@@ -81,10 +81,12 @@ class Part(View):
         document = documents(batch)
         whole = {"whole_ids": batch.ids, "whole_values": batch.values, "whole_cells": document}
         special = is_special(batch.ids, self.special_ids)
+        # Special tokens come before every draw, so the lowest numbers always hold them.
         number = uniform(draw.seeds("keep")[document], batch.positions).masked_fill(special, -1.0)
         read = batch
         if self.read_share < 1:
             genes = torch.zeros_like(draw.keys).index_add(0, document, (~special).long())
+            # Halves are rounded up, so that a cell of one gene is not read empty.
             wanted = batch.lengths.long() - genes + (self.read_share * genes + 0.5).floor().long()
             kept = lowest(batch, number, wanted)
             read, number = take_tokens(batch, kept), number[kept]
@@ -163,6 +165,7 @@ class WholeCell(Objective):
         if self.settings.zeros_share > 0:
             gene = torch.arange(wanted.shape[1], device=ids.device)
             scored = uniform(prepared.document_seeds[:, None], gene) < self.settings.zeros_share
+        # Genes with a token are scored in any case, zeros by the draw.
         scored[cell, ids] = True
         special = [token for token in self.metadata.special_ids if token < wanted.shape[1]]
         scored[:, special] = False

@@ -32,6 +32,7 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
+# Files number one group of one layer; its weights serve all layers.
 _BLOCK = "encoder.albert_layer_groups.0.albert_layers.0"
 
 KEYS = KeyTable(
@@ -61,6 +62,7 @@ _CONFIG = ConfigTable(
     Field("max_position_embeddings", "max_length"),
     *POST_NORM_FIELDS,
     activation_field("hidden_act", "gelu_new", "activation", "head_activation"),
+    # One block in every layer is the point of the family: 12 million weights instead of 108.
     share_layers=True,
     embed_norm=True,
     block="post",

@@ -106,6 +106,7 @@ def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
     return [position, *(Key(f"{a}.*", f"{ours}{b}.*") for a, b in names)]
 
 
+# The shared table again, under the names of both halves and of the head.
 _COPIES = dropped("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "/lm_head.weight")
 _PREFIXES = ("model.", "")
 

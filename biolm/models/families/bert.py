@@ -87,6 +87,7 @@ KEYS = KeyTable(
         *LAYER_KEYS,
         *HEAD_KEYS,
         *decoder_keys("cls.predictions"),
+        # Trained for next-sentence prediction, whose logits nobody asks the core for.
         *dropped("pooler.dense.*", "/cls.seq_relationship.*"),
     ],
     prefixes=("bert.", ""),

@@ -171,6 +171,7 @@ class ConfigTable:
 
     def core_config(self, config: Mapping[str, Any]) -> CoreConfig:
         """Core config of a ``config.json``, in its v4 or v5 spelling."""
+        # Parts come later, so that an entry of the file counts more than what its relatives have alike.
         fields = dict(self._fixed)
         for part in self._parts:
             fields |= part.read(config)

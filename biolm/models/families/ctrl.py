@@ -18,63 +18,17 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 
 __all__ = ["CONTROL_CODES", "EXAMPLES", "KEYS", "core_config", "hf_config"]
 
-CONTROL_CODES = {
-    "Pregnancy": 168629,
-    "Christianity": 7675,
-    "Explain": 106423,
-    "Fitness": 63440,
-    "Saving": 63163,
-    "Ask": 27171,
-    "Ass": 95985,
-    "Joke": 163509,
-    "Questions": 45622,
-    "Thoughts": 49605,
-    "Retail": 52342,
-    "Feminism": 164338,
-    "Writing": 11992,
-    "Atheism": 192263,
-    "Netflix": 48616,
-    "Computing": 39639,
-    "Opinion": 43213,
-    "Alone": 44967,
-    "Funny": 58917,
-    "Gaming": 40358,
-    "Human": 4088,
-    "India": 1331,
-    "Joker": 77138,
-    "Diet": 36206,
-    "Legal": 11859,
-    "Norman": 4939,
-    "Tip": 72689,
-    "Weight": 52343,
-    "Movies": 46273,
-    "Running": 23425,
-    "Science": 2090,
-    "Horror": 37793,
-    "Confession": 60572,
-    "Finance": 12250,
-    "Politics": 16360,
-    "Scary": 191985,
-    "Support": 12654,
-    "Technologies": 32516,
-    "Teenage": 66160,
-    "Event": 32769,
-    "Learned": 67460,
-    "Notion": 182770,
-    "Wikipedia": 37583,
-    "Books": 6665,
-    "Extract": 76050,
-    "Confessions": 102701,
-    "Conspiracy": 75932,
-    "Links": 63674,
-    "Narcissus": 150425,
-    "Relationship": 54766,
-    "Relationships": 134796,
-    "Reviews": 41671,
-    "News": 4256,
-    "Translation": 26820,
-    "multilingual": 128406,
-}
+_CODES = """
+    Pregnancy:168629 Christianity:7675 Explain:106423 Fitness:63440 Saving:63163 Ask:27171 Ass:95985
+    Joke:163509 Questions:45622 Thoughts:49605 Retail:52342 Feminism:164338 Writing:11992 Atheism:192263
+    Netflix:48616 Computing:39639 Opinion:43213 Alone:44967 Funny:58917 Gaming:40358 Human:4088 India:1331
+    Joker:77138 Diet:36206 Legal:11859 Norman:4939 Tip:72689 Weight:52343 Movies:46273 Running:23425
+    Science:2090 Horror:37793 Confession:60572 Finance:12250 Politics:16360 Scary:191985 Support:12654
+    Technologies:32516 Teenage:66160 Event:32769 Learned:67460 Notion:182770 Wikipedia:37583 Books:6665
+    Extract:76050 Confessions:102701 Conspiracy:75932 Links:63674 Narcissus:150425 Relationship:54766
+    Relationships:134796 Reviews:41671 News:4256 Translation:26820 multilingual:128406
+"""
+CONTROL_CODES = {name: int(token) for name, token in (pair.split(":") for pair in _CODES.split())}
 """Token id of each control code."""
 
 _EPS = 1e-6
@@ -116,6 +70,7 @@ _CONFIG = ConfigTable(
     Field("layer_norm_epsilon", "norm_eps", _EPS),
     Field("embd_pdrop", "dropout_embed", 0.1),
     Field("resid_pdrop", "dropout_residual", 0.1),
+    # As in the first transformer: embeddings are scaled up before the sinusoids are added.
     Rule(lambda config: {"embed_scale": math.sqrt(config["n_embd"])}),
     Rule(lambda config: {"begin_ids": _codes_below(config["vocab_size"])}),
     position="sinusoid",

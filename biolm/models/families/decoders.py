@@ -119,6 +119,7 @@ def causal(
     'linear'
     """
 
+    # No entry says whether there is a head; the class that wrote the file does.
     def head(config: Mapping[str, Any]) -> dict[str, Any]:
         linear = has_head(config, "CausalLM", "LMHead")
         return {"causal": True, "head": "linear" if linear else "none", "head_bias": bias and linear}

@@ -47,6 +47,7 @@ def masked(model_type: str, name: str, *, tie: bool = True, dropout: float | Non
         The family's default; None where its files have other entries, from which these two are only written.
     """
 
+    # No entry says whether there is a head; the class that wrote the file does.
     def head(config: Mapping[str, Any]) -> dict[str, Any]:
         headed = has_head(config, *MASKED_HEADS)
         return {"head": "mlm" if headed else "none", "head_bias": headed}

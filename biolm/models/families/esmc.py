@@ -124,6 +124,7 @@ def from_pth(path: str | Path, *, n_heads: int | None = None) -> Transformer:
         d_ff = tensors["transformer.blocks.0.ffn.3.weight"].shape[1]
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error}, so it is no ESM C file of the first release") from None
+    # The file holds no config: depth and sizes are read off its weights.
     layers = [key for key in tensors if key.endswith(".attn.out_proj.weight")]
     core = core_config(
         {

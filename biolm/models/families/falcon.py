@@ -53,6 +53,7 @@ class Groups:
     def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
         """Cut into query, key and value."""
         groups, width = config.n_kv_heads, config.head_dim
+        # One key-value head is one group: all queries, then a single key and a single value.
         queries = config.n_heads // groups
         if len(tensor) != groups * (queries + 2) * width:
             raise CheckpointError(

@@ -122,6 +122,7 @@ def _caps(scores: float | None, logits: float | None) -> tuple[Field, Field]:
     )
 
 
+# Norm weights are stored less 1, so that zero is the identity.
 _FIXED = {**LLAMA, "norm_plus_one": True}
 _CONFIGS = {
     "gemma": ConfigTable(*llama_parts("gemma", "Gemma", tie=True, head_dim=256), *_EVERY, **_FIXED),
@@ -158,6 +159,7 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
     versions = {"pre": "gemma", "sandwich": "gemma2" if config.qk_norm == "none" else "gemma3_text"}
     version = versions[config.block]
     entries = _CONFIGS[version].hf_config(config)
+    # The bare text model of Gemma 3 has a class name of its own.
     if config.head == "none" and version == "gemma3_text":
         entries["architectures"] = ["Gemma3TextModel"]
     return entries

@@ -63,6 +63,7 @@ def core_config(config: Mapping[str, Any]) -> CoreConfig:
         raise ConfigError(
             f"GENA-LM with position_embedding_type {kind!r} is not supported; use 'absolute' ones"
         )
+    # Some releases end without a norm, and all of them call themselves BERT.
     ends_normed = bool(config.get("last_layer_norm", True))
     return replace(bert.core_config(config), block="pre", final_norm=ends_normed)
 

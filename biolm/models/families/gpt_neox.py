@@ -1,6 +1,8 @@
 """GPT-NeoX (Black et al. 2022), Pythia: parallel block with two norms, partial rotary positions.
 
 Source of shapes and names: ``transformers`` ``GPTNeoXForCausalLM``.
+
+Dimensions: ``h`` heads · ``k`` head width.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ _CONFIG = ConfigTable(
     Field("hidden_dropout", ("dropout_residual", "dropout_embed"), 0.0),
     Field("attention_dropout", "dropout_attention", 0.0),
     Rule(_positions, _hf_positions),
+    # Each branch of a parallel block has its own norm here, where GPT-J has one for both.
     shared_norm=False,
 )
 

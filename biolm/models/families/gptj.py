@@ -42,6 +42,7 @@ _CONFIG = ConfigTable(
     Field("rotary_dim", "rope_dim", 64),
     activation_field("activation_function", "gelu_new"),
     position="rope",
+    # Pairs of neighbours are turned, where later families turn halves.
     rope_interleaved=True,
     block="parallel",
     qkv_bias=False,

@@ -111,6 +111,7 @@ def core_config(config: Mapping[str, Any]) -> CoreConfig:
         raise ConfigError("HyenaDNA of another order than 2 is not supported; published models have 2")
     if config.get("short_filter_order", layer.get("short_filter_order", 3)) != 3:
         raise ConfigError("HyenaDNA with another short filter than 3 taps is not supported")
+    # The table was built with rows no token uses, so that its size suits the hardware.
     multiple = int(config.get("pad_vocab_size_multiple") or 1)
     return CoreConfig(
         vocab_size=-(-int(config["vocab_size"]) // multiple) * multiple,

@@ -187,6 +187,8 @@ class KeyTable:
         CheckpointError
             Lists every name that no line knows, or names two spellings of one weight.
         """
+        # Lines are tried in their order, so one that holds for some configs alone may stand before a wider
+        # one.
         patterns = [
             (self._pattern(spelling), key)
             for key in self._active(config)
@@ -200,6 +202,7 @@ class KeyTable:
                 match = pattern.fullmatch(name)
                 if match:
                     parts = _cut(key, tensor, match.groupdict(), config)
+                    # Which of two spellings was trained last, nobody can tell.
                     for twice in parts.keys() & origin.keys():
                         raise CheckpointError(
                             f"{source} holds {origin[twice]} and {name}, one weight twice; remove one"
@@ -231,6 +234,7 @@ class KeyTable:
         CheckpointError
             If a weight of the core has no published name.
         """
+        # What is left in the end has no published name; writing without it would lose a trained weight.
         left = dict(tensors)
         out: dict[str, Tensor] = {}
         for key in self._active(config):
@@ -289,6 +293,7 @@ class KeyTable:
     def _pattern(self, spelling: str) -> re.Pattern[str]:
         if spelling.startswith("/"):
             return re.compile(_regex(spelling[1:]))
+        # A bare model is saved without the prefix that the same weights carry inside a model with a head.
         heads = "|".join(re.escape(prefix) for prefix in self._prefixes)
         return re.compile(f"(?:{heads}){_regex(spelling)}")
 

@@ -51,6 +51,7 @@ KEYS = KeyTable(
 def core_config(config: Mapping[str, Any]) -> CoreConfig:
     """Core config of a Nucleotide Transformer v2 ``config.json``."""
     core = esm.core_config(config)
+    # The fused map holds gate and value, so the width in the file is that of one half.
     return replace(core, glu=True, activation="silu", mlp_bias=False, mlp_out_bias=False)
 
 

@@ -52,6 +52,7 @@ def _narrow(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _norms(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Only OPT-350m is post-norm, and it alone has no norm at the end.
     before = config.get("do_layer_norm_before", True)
     final = before and not config.get("_remove_final_layer_norm", False)
     return {"block": "pre" if before else "post", "final_norm": final}

@@ -109,6 +109,7 @@ def _updates(path: Path, values: dict[str, Any]) -> dict[str, Tensor]:
             halves.setdefault(match[1], {})[match[2]] = tensor.float()
         else:
             (left if _HEAD.match(name) else unknown).append(name)
+    # Half an adapter adds nothing, and would pass for a whole one that changes little.
     lone = [name for name, parts in halves.items() if len(parts) < 2]
     if unknown or lone or not halves:
         wrong = ", ".join([*unknown, *lone][:6]) or "no LoRA weights"

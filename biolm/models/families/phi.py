@@ -61,6 +61,7 @@ _CONFIG = ConfigTable(
     activation_field("hidden_act", "gelu_new"),
     Field("embd_pdrop", "dropout_embed", 0.0),
     Field("resid_pdrop", "dropout_residual", 0.0),
+    # One norm feeds both branches, unlike GPT-NeoX, whose blocks are parallel too.
     block="parallel",
 )
 hf_config = _CONFIG.hf_config

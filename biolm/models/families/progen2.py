@@ -1,6 +1,8 @@
 """ProGen2 (Nijkamp et al. 2023): GPT-J's block, with query, value and key fused in eight groups.
 
 Source of shapes and names: ``modeling_progen.py`` of github.com/salesforce/progen, which is not run.
+
+Dimensions: ``d`` width.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ KEYS = KeyTable(
 
 def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
     """The table's first rows, up to that of the padding token, are of no position."""
+    # The offset is inherited from fairseq, which counts positions from the padding id on.
     offset = (1 if config.get("pad_token_id") is None else config["pad_token_id"]) + 1
     return {"max_length": config["max_position_embeddings"] - offset, "position_offset": offset}
 

@@ -29,6 +29,7 @@ class Copied:
         return parts[0]
 
 
+# One table in the file and two in the core, which hold the same numbers; either can be written.
 SHARED_EMBEDDING = Key(
     "shared.weight", tuple(f"{part}.embeddings.token.weight" for part in ("encoder", "decoder")), Copied()
 )

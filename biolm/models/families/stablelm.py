@@ -37,6 +37,7 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 """Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
+# Norms of heads are stored one by one, so each needs a line of its own.
 _MOST_HEADS = 64
 
 

@@ -117,6 +117,7 @@ def kinds_of_layers(config: Mapping[str, Any], lists: Mapping[str, str]) -> tupl
             if layer in kinds:
                 raise ConfigError(f"layer {layer} stands in two lists of layers; leave it in one")
             kinds[layer] = mixer
+    # The lists alone say what a layer is; a gap would leave its weights without a place.
     for layer in range(depth):
         if layer not in kinds:
             raise ConfigError(
@@ -182,10 +183,12 @@ def common_fields(config: Mapping[str, Any], mixers: Sequence[str]) -> dict[str,
         "n_heads": int(config["num_attention_heads"]),
         "d_ff": inner_width(config),
         "max_length": int(config.get("max_seqlen") or 8192),
+        # Of the tokeniser of bytes; the configs do not say it.
         "pad_id": 1,
         "causal": True,
         "norm": "rmsnorm",
         "norm_eps": float(config.get("eps", 1e-6)),
+        # `x / (sqrt(mean(x^2)) + eps)` in both code bases, where others put it under the root.
         "norm_eps_outside": True,
         "glu": True,
         "mlp_bias": False,

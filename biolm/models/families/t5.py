@@ -78,6 +78,7 @@ def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
     ]
 
 
+# The shared table again, under the names of both halves.
 _COPIES = dropped(
     "encoder.embed_tokens.weight",
     "decoder.embed_tokens.weight",

@@ -29,6 +29,7 @@ _SIZES = {
     "huge": (1280, 32, 16),
 }
 """Width, layers and heads by name."""
+# A model with one of these would load without a word and compute something else.
 _REFUSED = ("reg_tokens", "no_embed_class", "qk_norm", "pre_norm", "fc_norm", "class_token", "global_pool")
 
 
@@ -71,6 +72,7 @@ def core_config(config: dict[str, Any]) -> CoreConfig:
         For an architecture or an option that the core does not compute.
     """
     name, options = str(config.get("architecture", "")), dict(config.get("model_args") or {})
+    # A tag of the training may follow the size, as in `.augreg_in21k`.
     match = re.fullmatch(r"vit_(\w+?)_patch(\d+)_(\d+)(?:\..*)?", name)
     if not match or (match[1] not in _SIZES and "embed_dim" not in options):
         known = ", ".join(f"vit_{size}_patch16_224" for size in _SIZES)
@@ -100,6 +102,7 @@ def hf_config(config: CoreConfig) -> dict[str, Any]:
     about = _SHAPE.hf_config(config)
     size, patch = about["image_size"], about["patch_size"]
     return {
+        # Any known size will do: the arguments below overrule what it stands for.
         "architecture": f"vit_base_patch{patch}_{size}",
         "num_classes": 0,
         "num_features": config.d_model,

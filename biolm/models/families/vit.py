@@ -3,6 +3,8 @@
 Token 0 is the summary token, token 1 a patch, whose pixels are in ``Batch.values``; see
 :func:`biolm.core.patches.image_batch`. Source of shapes and names: ``transformers`` ``ViTModel``, in the
 spelling of version 4 and of version 5.
+
+Dimensions: ``d`` width · ``c`` channels · ``p`` pixels along a patch.
 """
 
 from __future__ import annotations
@@ -134,6 +136,7 @@ def image_parts(model_type: str, name: str, *, image: int, patch: int, eps: floa
         The family's defaults: pixels along an image and a patch, epsilon of the norms.
     """
 
+    # Length and patch size are one choice: a table of positions fits one grid alone.
     def grid(config: Mapping[str, Any]) -> dict[str, Any]:
         size, side = _square(config.get("image_size", image)), _square(config.get("patch_size", patch))
         # One position more than patches, for the summary token.

@@ -5,6 +5,8 @@ is named with the system: ``-m 'cell2sentence?model=FOLDER'``. Genes are written
 expressed, inside the authors' prompt for cell types. A cell's vector is the mean of the last state over the
 prompt. The authors' code also averages over the padding of a batch, which makes a vector depend on the
 longest prompt beside it; nothing is padded here.
+
+Dimensions: ``m`` genes of the vocabulary.
 """
 
 from __future__ import annotations
@@ -246,6 +248,7 @@ def load(*, model: str = "", species: str = "human", genes: int | str = 200) -> 
     preprocessor = load_tokenizer(model=model, species=species, genes=genes)
     folder = _folder(model)
     core = from_hf(folder)
+    # An encoder would load as well, and its vectors would mean nothing here.
     if not core.config.causal:
         raise CheckpointError(f"{folder} holds no causal language model, which Cell2Sentence is read by")
     top: int = preprocessor.tokenizer.top  # type: ignore[attr-defined]  # Prompts

@@ -208,6 +208,8 @@ def by_document(
     ends = offsets.tolist()
     query, *others = columns
     mixed = []
+    # Document by document: these networks add numbers of their own to the scores, which no packed kernel
+    # takes.
     for own, asks in zip(pairwise(ends), pairwise(ends if asking is None else asking.tolist()), strict=True):
         parts = [query[slice(*asks)], *(column[slice(*own)] for column in others)]
         parts = [part.transpose(0, 1) for part in parts]

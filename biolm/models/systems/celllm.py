@@ -69,8 +69,10 @@ class ExpressedBins:
         count = len(self.token_ids)
         ids, values, segments = [], [], []
         for genes, amounts in aligned(block, match, whole=True):
+            # In the order of the vocabulary and not of expression, as published: the last genes are cut.
             own = genes[: self.max_length - 1]
             missing = self.max_length - 1 - len(own) if self.padded else 0
+            # Keys of padding are all alike, so one token stands for them and says how many there are.
             tail = [count + 1] * (missing > 0)
             ids.append(np.concatenate([[count], own, tail]))
             values.append(np.concatenate([[CLS], value_bin(amounts)[: len(own)], [PAD] * len(tail)]))

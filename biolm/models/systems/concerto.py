@@ -222,6 +222,7 @@ def load(folder: Path) -> Concerto:
     out = len(tensors["dense.weight"])
     network = Teacher(genes, width, out)
     for norm in ("value_norm", "norm"):
+        # Torch counts batches and Keras does not; nothing reads the number in use.
         tensors[f"{norm}.num_batches_tracked"] = torch.tensor(0)
     load_strict(network, tensors, path)
     return Concerto(preprocessor, network, width=out, pools=("teacher",), files=[path])

@@ -37,6 +37,7 @@ def load_tokenizer(folder: Path) -> SequencePreprocessor:
     return SequencePreprocessor(
         name="evo1",
         tokenizer=make_tokenizer("evo1"),
+        # The begin token comes on top of the bases that the model was trained to read.
         max_length=int(config.get("max_seqlen") or 8192) + 1,
         published=PUBLISHED_NAMES,
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PUBLISHED_NAMES", "load", "load_tokenizer", "recognises", "save"]
 
+# The first pattern that fits counts, so parts stand before the blocks that hold them.
 PUBLISHED_NAMES = (
     (r"blocks\.(\d+)\.mlp\.l1", r"layers.\1.mlp.gate"),
     (r"blocks\.(\d+)\.mlp\.l2", r"layers.\1.mlp.up"),

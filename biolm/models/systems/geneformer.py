@@ -66,6 +66,7 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
     genes = [gene for gene in tokens if not gene.startswith("<") and gene in medians]
     if not genes:
         raise CheckpointError(f"{files[0]} and {files[1]} share no gene; take both from the same version")
+    # V1 has neither: cls is what tells the versions apart.
     cls, eos = tokens.get("<cls>"), tokens.get("<eos>")
     longest = _LENGTHS["v1" if cls is None else "v2"]
     tokenizer = RankTokenizer(
@@ -107,6 +108,7 @@ def _read_tokens(folder: Path, vocab_size: int) -> tuple[dict[str, int], tuple[P
         path, medians = _dictionary(place, "token_dictionary"), _dictionary(place, "median_dictionary")
         assert path is not None
         tokens = {str(gene): int(token) for gene, token in read_gene_dictionary(path).items()}
+        # V1 and V2 number the same genes differently, and only the size tells which a folder is.
         if max(tokens.values(), default=-1) + 1 != vocab_size:
             sizes.append(f"{path} has {len(tokens)}")
             continue

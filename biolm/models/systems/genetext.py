@@ -127,6 +127,7 @@ def load(path: Path | None = None) -> GeneText:
     weights = tensors["mouse_weights"]
     if vectors.ndim != 2 or not len(vectors) == len(human) == len(factors) or len(offsets) != len(mouse) + 1:
         raise CheckpointError(f"the tensors of {file} do not fit together; make or fetch the table again")
+    # Stored in half precision; sums over a cell need more.
     vectors, factors = vectors.astype(np.float32), factors.astype(np.float32)
     names = [f"ENSG{number:011d}" for number in human.tolist()]
     names += [f"ENSMUSG{number:011d}" for number in mouse.tolist()]
@@ -157,6 +158,7 @@ def random_like(model: GeneText, seed: int = 0, *, width: int | None = None) -> 
     >>> random_like(load(), seed=1).name
     'random'
     """
+    # A mouse gene has the vector of its human one: drawn apart, the control would lose that too.
     _, first, group = np.unique(model.vectors, axis=0, return_index=True, return_inverse=True)
     shape = (len(first), model.width if width is None else width)
     drawn = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

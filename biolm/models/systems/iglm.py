@@ -27,6 +27,7 @@ _PREFIX = ("[HEAVY]", "[HUMAN]")
 
 
 def _words(folder: Path) -> dict[str, int]:
+    # The published archive has one vocabulary above the folders of its models.
     for place in (folder, folder.parent):
         words = read_vocabulary_lines(place)
         if words is not None and all(token in words for token in _PREFIX):

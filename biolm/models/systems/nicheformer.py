@@ -105,6 +105,7 @@ class TechnologyRanks:
             If a column is missing or holds an unknown value, or a technology has no means here.
         """
         self.context = np.stack([column.read(source) for column in self.columns], 1)
+        # Now rather than in the middle of a file: a missing table must not cost the rows before it.
         for assay in np.unique(self.context[:, 1]).tolist():
             self._mean(assay)
 
@@ -137,6 +138,7 @@ class TechnologyRanks:
             order = np.argsort(genes)  # of the model: equal values keep it
             genes, counts = genes[order], rows.data[span][kept][order].astype(np.float32)
             mean = self._mean(int(self.context[row, 1]))
+            # In float32 as published: what ties there must tie here, or ranks differ.
             scale = np.float32(1e4) / max(counts.sum(dtype=np.float32), np.float32(1e-30))
             values = (counts * np.float32(scale)) / np.where(mean == 0, 1, mean)[genes]
             measured = ~np.isnan(values)
@@ -211,6 +213,7 @@ def load_tokenizer(
             "Nicheformer repository"
         )
     ensembl = all(gene.startswith("ENS") for gene in genes)
+    # Symbols of the two species look alike; only ids can be of both.
     species = ("human", "mouse") if ensembl else ("human",)
     tokenizer = TechnologyRanks(
         np.arange(len(genes), dtype=np.int32) + FIRST_GENE,

@@ -72,6 +72,7 @@ class UnseenPads:
         self.layout = Layout(
             batch.offsets, ends.int(), batch.positions, places, batch.max_length, batch.max_length
         )
+        # One for each layer; no model has so many.
         return [self] * 1000
 
     def advance(self) -> None:
@@ -127,6 +128,7 @@ class Nicheformer(TokenCellModel):
         length = self.core.config.max_length
         state = self.hidden_state if options.hidden_state is None else options.hidden_state
         out = []
+        # Every cell is padded to the context, whatever the budget of tokens was packed for.
         for rows in torch.split(torch.arange(len(batch)), max(1, options.batch_tokens // length)):
             ids = _padded(batch, rows, length)
             out.append(self.padded_states(ids, state)[:, 0 if how == PUBLISHED[1] else 3 :].mean(1))
@@ -211,5 +213,6 @@ def load_model(folder: Path, options: dict[str, Any]) -> Nicheformer:
             f"{preprocessor.files[0]} lists {genes} genes but {path} knows {len(head.weight) - FIRST_GENE}; "
             "use the order of genes of the same release"
         )
+    # Provenance names where the context came from, a column or a value for all cells.
     columns = {name: f"obs['{name}']" for name in CONTEXT}
     return Nicheformer(preprocessor, core, head, [path], columns | options)

@@ -174,6 +174,7 @@ def binned_core(
     head = nn.Linear(shape["d_model"], len(bins))
     own = {name: tensors.pop(f"to_out.{name}") for name in ("weight", "bias") if f"to_out.{name}" in tensors}
     load_strict(head, own, path)
+    # The random features are stored, so the file knows their number better than a formula.
     rows = len(tensors["performer.net.layers.0.0.fn.fast_attention.projection_matrix"])
     config = CoreConfig(
         vocab_size=len(positions),

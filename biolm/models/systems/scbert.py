@@ -62,6 +62,7 @@ class AllGenes:
             If a value is negative, infinite or not a number, or the match belongs to another file.
         """
         length = len(self.token_ids) + 1
+        # Genes that are not expressed are read too, so every cell has the same tokens and length.
         bins = np.zeros((len(block), length), np.int32)
         for row, (genes, values) in enumerate(aligned(block, match)):
             bins[row, genes] = value_bin(values)
@@ -155,6 +156,7 @@ def _classifier(folder: Path, preprocessor: CellPreprocessor, width: int) -> Any
         name.removeprefix("to_out."): value for name, value in state.items() if name.startswith("to_out.")
     }
     sizes = [tensors[f"fc{i}.weight"].shape for i in (1, 2, 3) if f"fc{i}.weight" in tensors]
+    # The first layer of the head reads one number a gene, so it fits one list of genes alone.
     if len(sizes) != 3 or sizes[0][1] != len(preprocessor.vocabulary) + 1:
         raise CheckpointError(f"{path} holds no classifier for these genes; take it from the same release")
     head = nn.ModuleDict({"conv1": nn.Conv2d(1, 1, (1, width))})

@@ -241,6 +241,7 @@ def read_core(path: Path, settings: dict[str, Any], species: str) -> tuple[Trans
     CheckpointError, ConfigError
         If a weight is missing, extra or mis-shaped, or the checkpoint is of a kind that is not read.
     """
+    # Other encodings have further weights, so refusing them by name is clearer than by shape.
     encoding = settings.get("input_encoding", "rank_encoding")
     if encoding != "rank_encoding":
         raise ConfigError(

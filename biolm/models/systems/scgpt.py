@@ -48,6 +48,7 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
     vocabulary = {str(gene): int(token) for gene, token in read_json(folder / "vocab.json").items()}
     if "<cls>" not in vocabulary:
         raise CheckpointError(f"{folder / 'vocab.json'} lacks <cls>; give the vocabulary of the checkpoint")
+    # Tokens in angle brackets are marks: <pad>, <cls>, <eoc>.
     genes = [name for name in vocabulary if not (name.startswith("<") and name.endswith(">"))]
     tokenizer = BinTokenizer(
         token_ids=np.array([vocabulary[gene] for gene in genes], np.int32),
@@ -160,6 +161,7 @@ def load(folder: Path) -> ScgptModel:
         config = core_config(read_json(folder / "args.json"), len(embedding))
     except KeyError as error:
         raise CheckpointError(f"{folder / 'args.json'} lacks the field {error}") from error
+    # An embedding may have rows more than the vocabulary has tokens, but not fewer.
     top = max(int(preprocessor.tokenizer.token_ids.max()), 0)  # type: ignore[attr-defined]  # BinTokenizer
     check_rows(folder / "vocab.json", top, path, config.vocab_size)
     gene_query, classifier, rest = extra_heads(tensors, path)

@@ -224,6 +224,7 @@ def load_tokenizer(folder: Path) -> CellPreprocessor:
         If the dictionary of genes is missing, unsafe or damaged.
     """
     path = folder / _GENES
+    # The dictionary was pickled as a class of the authors, of which only the state is read.
     pickled = read_pickle(path, records=("models.utils.WordIdxDic", "utils.WordIdxDic"))
     numbers = pickled.state.get("word2idx_dic") if isinstance(pickled, Record) else pickled
     if not isinstance(numbers, dict) or "[cls]" not in numbers:

@@ -59,6 +59,7 @@ class SequenceSystem:
         """Whether a folder holds a checkpoint of this system."""
         try:
             return self.fits(read_json(folder / "config.json"), folder)
+        # Asked of every folder that a user names, most of which are of other systems.
         except BiolmError:
             return False
 
@@ -81,6 +82,8 @@ class SequenceSystem:
             name=self.name,
             tokenizer=make_tokenizer(own) if isinstance(own, str) else own(config, folder),
             max_length=longest,
+            # Alphabets are known here without a file; where one lies beside, it still is a part of the
+            # checkpoint.
             files=tuple(path for path in files if path.is_file()),
             both_ways=self.both_ways,
             stated=self.stated,

@@ -94,6 +94,7 @@ def weight_files(folder: Path) -> list[Path]:
 
     parts = find_parts(folder)
     whole = [[path] for path in sorted(folder.glob("*.pt"))]
+    # A file that was joined already stands for its parts.
     listed = [*whole, *(pieces for name, pieces in parts.items() if not (folder / name).is_file())]
     if len(listed) > 1:
         names = ", ".join(files[0].name for files in listed)
@@ -202,6 +203,7 @@ def fill(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     for name, tensor in tensors.items():
+        # Numbers of one byte are FP8, which needs scales that are stored elsewhere.
         if tensor.element_size() == 1 and tensor.is_floating_point():
             raise CheckpointError(
                 f"{folder}: {name} is stored in FP8 alone, which biolm does not compute in; fetch the "
@@ -209,6 +211,7 @@ def fill(
                 "bfloat16"
             )
     wanted = None if dtype == "auto" else getattr(torch, dtype)
+    # Nothing is allotted before it is known to fit.
     with torch.device("meta"):
         model = Transformer(config)
     kept = ("poles", "residues", "D", "inv_freq")
@@ -220,5 +223,6 @@ def fill(
     needed = sum(tensors[name].numel() * kind.itemsize for name, kind in types.items())
     check_memory(folder.name, needed, model.n_parameters)
     ours = keys.theirs_to_ours({name: tensors[name].to(kind) for name, kind in types.items()}, config, folder)
+    # Assigned, not copied: billions of weights must not lie in memory twice.
     load_strict(model, ours, folder, lambda name: keys.published(name, config), assign=True)
     return model.eval()

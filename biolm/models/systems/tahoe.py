@@ -262,6 +262,7 @@ def load(folder: Path, *, first: str = "published", max_length: int | str = _LON
     path, settings = folder / _WEIGHTS, read_yaml(folder / _MODEL)
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {_WEIGHTS}; fetch tahoebio/Tahoe-x1 with one of its sizes")
+    # Saved by the trainer, whose module wraps the model.
     tensors = {name.removeprefix("model."): tensor for name, tensor in read_weights([path]).items()}
     # Decoders of bins and fingerprints of drugs make no vector.
     tensors = {name: x for name, x in tensors.items() if not name.startswith(_UNREAD)}

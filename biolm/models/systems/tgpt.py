@@ -6,6 +6,8 @@ genes between ``</b>`` and ``</s>``; a cell's vector is the mean of the last hid
 
 The published code knows no file of genes: a name outside the vocabulary becomes ``<unk>`` and takes a place
 among the 62. That is kept by default; ``load(folder, unknown="skip")`` leaves such genes out.
+
+Dimensions: ``m`` genes of the vocabulary.
 """
 
 from __future__ import annotations

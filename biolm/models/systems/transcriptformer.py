@@ -118,6 +118,7 @@ class TranscriptFormer(CellNetwork):
         states: Tensor = self.network(batch)
         genes = len(self.network.get_parameter("gene_embeddings.embedding.weight"))
         owner = torch.repeat_interleave(torch.arange(len(batch), device=states.device), batch.lengths)
+        # The assay comes before [START] and has a token above those of genes: it is no part of the sum.
         kept = batch.ids < genes
         sums = states.new_zeros(len(batch), states.shape[1]).index_add(0, owner[kept], states[kept])
         if how == "published":
@@ -147,6 +148,7 @@ def recognises(folder: Path) -> bool:
 
 def _config(folder: Path) -> dict[str, Any]:
     whole = read_json(folder / "config.json")
+    # Some releases nest the settings of the model among those of a run.
     config: dict[str, Any] = whole.get("model", whole)
     if "model_config" not in config:
         raise CheckpointError(f"{folder / 'config.json'} lacks the field 'model_config'; fetch it again")
@@ -168,6 +170,7 @@ def _gene_tokens(folder: Path, config: dict[str, Any]) -> dict[str, int]:
             raise CheckpointError(
                 f"{path} is missing or damaged; get the folder with the authors' transcriptformer download"
             ) from error
+    # The order of the tables is that of the tokens; a gene in two of them keeps its first place.
     return {name: token for token, name in enumerate(dict.fromkeys(names))}
 
 
