@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from biolm.scoring.calls import ClassScore
+from biolm.scoring.quality import Score
 
 __all__ = ["ClassTable", "MetricRow", "MetricTable", "ScoreRow", "ScoreTable", "TextTable", "section"]
 
@@ -24,6 +25,20 @@ class ScoreRow:
     high: float | None = None
     accuracy: float | None = None
     is_model: bool = False
+
+    @classmethod
+    def of(cls, score: Score, *, is_model: bool) -> ScoreRow:
+        """The row of a score.
+
+        Parameters
+        ----------
+        score
+            Of one method.
+        is_model
+            Whether it is under test, not a baseline.
+        """
+        values = {name: getattr(score, name) for name in ("name", "low", "high", "accuracy")}
+        return cls(**values, value=score.macro_f1, is_model=is_model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

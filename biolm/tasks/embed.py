@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, overload
 import numpy as np
 
 from biolm.errors import ConfigError, InputError, OutputError
-from biolm.io.anndata.result import format_of
+from biolm.io.anndata.result import endings_of, format_of
 from biolm.jobs.job import Job, check_outputs, made_from, watched
 from biolm.jobs.merging import Merging
 from biolm.jobs.modality import Embedding, Modality, available, loaded_for, modality_of
@@ -200,7 +200,7 @@ def embed_file(
     refuse_unused(settings, modality.reads)
     writer = modality.writer
     form = "shard" if settings.shard else format_of(target, settings.format, writer.formats)
-    check_outputs(target, _endings(target, form, writer.formats), settings)
+    check_outputs(target, endings_of(target, form, writer.formats), settings)
     reader = _reader(modality.reads, model, settings)
     with modality.open(path, settings) as source:
         prepared = _prepared(modality, path, source, reader, settings)
@@ -270,7 +270,7 @@ def merge_vectors(merging: Merging) -> int:
     modality = available()[job["modality"]]
     writer = modality.writer
     form = format_of(target, merging.form, writer.formats)
-    check_outputs(target, _endings(target, form, writer.formats), EmbedSettings(overwrite=True))
+    check_outputs(target, endings_of(target, form, writer.formats), EmbedSettings(overwrite=True))
     vectors = parts.joined("vectors")
     result = writer.result(vectors, job["key"], job["provenance"], centre=job["centre"])
     if not writer.needs_source:
@@ -292,13 +292,6 @@ def _prepared(modality: Modality, data: Any, source: Any, model: Any, settings: 
     return modality.embedding(
         source, model, settings, lambda name: modality.open(data, replace(settings, layer=name))
     )
-
-
-def _endings(target: Path, form: str, formats: tuple[str, ...]) -> tuple[str, ...]:
-    """Endings of the files that the job writes; for a shard, those that it must not have."""
-    if form == "shard":
-        return tuple(f".{name}" for name in formats)
-    return (target.suffix, f"{target.suffix}.json") if form == "npy" else (target.suffix,)
 
 
 def _is_table(data: Any) -> TypeGuard[AnnData]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.adapters.cells.counts_watch import fractional, rows_told, rows_with, watcher
+from biolm.adapters.cells.counts_watch import fractional, rows_in_words, rows_with, watcher
 from biolm.adapters.cells.rows import check_block
 from biolm.errors import InputError
 from biolm.io.cells.block import CellBlock, CellSource
@@ -127,7 +127,7 @@ def _places(source: CellSource, blocks: list[CellBlock]) -> str:
     holding = np.concatenate([np.diff(block.indptr) > 0 for block in blocks])
     good = numbers[~bad & holding]
     # In a normalised matrix a cell of one gene may hold a whole number.
-    return rows_told(source, numbers[bad], good) if 0 < bad.sum() < len(good) else ""
+    return rows_in_words(source, numbers[bad], good) if 0 < bad.sum() < len(good) else ""
 
 
 def _refusal(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from biolm.io.cells.block import CellBlock, CellSource
 from biolm.io.cells.labels import label_text
 
-__all__ = ["WHOLE", "fractional", "rows_told", "rows_with", "watcher"]
+__all__ = ["WHOLE", "fractional", "rows_in_words", "rows_with", "watcher"]
 
 WHOLE = 1e-6  # counts that went through text or float32 sums carry noise of this size at most
 STRIP = 1 << 15
@@ -79,12 +79,12 @@ def watcher(
         bad = rows_with(block, marked)
         good = np.concatenate([sampled, block.numbers[~bad]])
         refused = block.take(np.flatnonzero(bad))
-        refuse(source, refused, rows_told(source, refused.numbers, good))
+        refuse(source, refused, rows_in_words(source, refused.numbers, good))
 
     return look
 
 
-def rows_told(source: CellSource, bad: NDArray[np.int64], good: NDArray[np.int64]) -> str:
+def rows_in_words(source: CellSource, bad: NDArray[np.int64], good: NDArray[np.int64]) -> str:
     """Cells by number, and the value of obs that they share while no good cell has it.
 
     Parameters

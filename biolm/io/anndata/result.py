@@ -9,7 +9,7 @@ from biolm.io.anndata.vectors import Addition, CellVectors, check_key
 from biolm.io.cells.block import CellSource
 from biolm.io.table import side_car
 
-__all__ = ["FORMATS", "STORES", "check_store", "format_of", "write_result", "write_store"]
+__all__ = ["FORMATS", "STORES", "check_store", "endings_of", "format_of", "write_result", "write_store"]
 
 FORMATS = ("h5ad", "zarr", "parquet", "npy")
 STORES = ("h5ad", "zarr")
@@ -42,6 +42,23 @@ def format_of(target: Path, chosen: str | None = None, known: tuple[str, ...] = 
         asked = f"format '{chosen}'" if chosen else f"the ending of {target.name}"
         raise ConfigError(f"{asked} is not one of {', '.join(known)}; choose one with `format`")
     return name
+
+
+def endings_of(target: Path, form: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Endings of the files that a job writes; for a shard, those that its folder must not have.
+
+    Parameters
+    ----------
+    target
+        The output.
+    form
+        Its format, or ``shard``.
+    known
+        Formats that can be written.
+    """
+    if form == "shard":
+        return tuple(f".{name}" for name in known)
+    return (target.suffix, f"{target.suffix}.json") if form == "npy" else (target.suffix,)
 
 
 def write_result(source: CellSource, target: Path, form: str, result: Addition) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["label_text", "spelled_number"]
+from biolm.errors import InputError
+
+__all__ = ["label_column", "label_text", "spelled_number"]
 
 LARGEST_WHOLE = 2.0**53  # above this, floats skip whole numbers
 
@@ -47,6 +49,32 @@ def label_text(values: NDArray[Any]) -> NDArray[np.str_]:
             dtype=np.str_,
         )
     return np.asarray(np.char.strip(column.astype(np.str_)))
+
+
+def label_column(source: Any, name: str, where: str = "the file") -> NDArray[np.str_]:
+    """One column of the cells of a source as labels ``(n,)``; '' where one is missing.
+
+    Parameters
+    ----------
+    source
+        Cells; see :class:`biolm.io.cells.CellSource`.
+    name
+        Of the column.
+    where
+        What messages call the source.
+
+    Raises
+    ------
+    InputError
+        If it has no such column.
+    """
+    offered = source.obs_columns()
+    if name not in offered:
+        names = ", ".join(offered) or "no column"
+        raise InputError(f"{where} has no column '{name}' but {names}; choose one of them")
+    values = label_text(source.obs_column(name))
+    # A missing category of pandas reads as the text nan.
+    return np.where(values == "nan", "", values)
 
 
 def spelled_number(value: Any) -> str:

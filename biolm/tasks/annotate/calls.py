@@ -126,7 +126,8 @@ class Calls:
     def labels(self) -> Coded:
         """``(n,)`` names, ``unknown`` where a cell was rejected."""
         names = self.head.classes
-        return Coded(np.where(self.unknown, len(names), self._best), np.array([*names, UNKNOWN]))
+        best = self.probabilities.argmax(1)
+        return Coded(np.where(self.unknown, len(names), best), np.array([*names, UNKNOWN]))
 
     def rolled(self, coarse: Mapping[str, str]) -> Coded:
         """``(n,)`` coarse names: the likeliest by the sum over its classes, ``unknown`` above the cut-off.
@@ -147,10 +148,6 @@ class Calls:
     def _rejected(self, novelty: NDArray[np.float32]) -> NDArray[np.bool_]:
         # A cell without counts is unknown even where nothing is to be rejected: it has no likeliest class.
         return np.isnan(novelty) | ((novelty > 1) & self.rejects)
-
-    @property
-    def _best(self) -> NDArray[np.intp]:
-        return np.asarray(self.probabilities.argmax(1))
 
     def additions(self, record: dict[str, Any]) -> CellAdditions:
         """What enters the table of cells."""

@@ -34,14 +34,13 @@ def write_page(annotator: Annotator, path: Path) -> None:
     write_report(
         path,
         title="Annotator: " + ", ".join(head.label for head in annotator.heads),
-        summary=[_summary(head) for head in annotator.heads],
+        summary=[
+            f"{head.label}: {learned(head.report)}. All scores are of the held-out cells."
+            for head in annotator.heads
+        ],
         parts=[part for head in annotator.heads for part in _parts(head)],
         provenance={"model": annotator.reference["facts"], "fit": annotator.facts},
     )
-
-
-def _summary(head: Head) -> str:
-    return f"{head.label}: {learned(head.report)}. All scores are of the held-out cells."
 
 
 def _parts(head: Head) -> list[Part]:

@@ -210,17 +210,7 @@ def _map(
 
 
 def _table(question: Question) -> ScoreTable:
-    rows = [
-        ScoreRow(
-            name=score.name,
-            value=score.macro_f1,
-            low=score.low,
-            high=score.high,
-            accuracy=score.accuracy,
-            is_model=score.name == MODEL,
-        )
-        for score in question.scores
-    ]
+    rows = [ScoreRow.of(score, is_model=score.name == MODEL) for score in question.scores]
     rows += [ScoreRow(name=name, value=None) for name in question.impossible]
     return ScoreTable(title=question.title, rows=rows, note=question.note, verdict=question.verdict)
 

@@ -103,6 +103,7 @@ def integration_metrics(
     with _quiet():
         import scib_metrics
         from scib_metrics.nearest_neighbors import NeighborsResults
+        from sklearn.metrics import silhouette_score
 
         indices, distances = _neighbours(vectors)
         near = NeighborsResults(indices=indices, distances=distances)
@@ -111,7 +112,7 @@ def integration_metrics(
         )
         metrics: Metrics = dict.fromkeys(EXPLAIN)
         metrics["NMI"], metrics["ARI"] = _clusters(vectors, labels, seed)
-        metrics["Silhouette label"] = _silhouette_label(vectors, labels)
+        metrics["Silhouette label"] = (float(silhouette_score(vectors, labels)) + 1) / 2
         metrics["cLISI"] = float(scib_metrics.clisi_knn(near, labels))
         metrics["Graph connectivity"] = float(scib_metrics.graph_connectivity(graph, labels))
         if batch is not None:
@@ -158,12 +159,6 @@ def _clusters(vectors: NDArray[np.float32], labels: NDArray[np.str_], seed: int)
     with unfinished():
         clusters = KMeans(len(np.unique(labels)), n_init=10, random_state=seed).fit_predict(vectors)
     return float(normalized_mutual_info_score(labels, clusters)), float(adjusted_rand_score(labels, clusters))
-
-
-def _silhouette_label(vectors: NDArray[np.float32], labels: NDArray[np.str_]) -> float:
-    from sklearn.metrics import silhouette_score
-
-    return (float(silhouette_score(vectors, labels)) + 1) / 2
 
 
 def _removed(

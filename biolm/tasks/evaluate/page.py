@@ -23,7 +23,6 @@ from biolm.report.report import (
     View,
 )
 from biolm.scoring.calls import calibration, class_scores, confusion
-from biolm.scoring.quality import Score
 from biolm.tasks.evaluate.data import EvaluationData
 from biolm.tasks.evaluate.integration import EXPLAIN
 from biolm.tasks.evaluate.methods import HVG, L1, L1_CELLS
@@ -126,19 +125,9 @@ def cell_map(data: EvaluationData, vectors: Mapping[str, Any], settings: Evaluat
 
 
 def _scores(title: str, note: str, evaluation: Evaluation, probe: str) -> ScoreTable:
-    rows = [_row(score, score.name in evaluation.embeddings) for score in getattr(evaluation, probe)]
+    scores = getattr(evaluation, probe)
+    rows = [ScoreRow.of(score, is_model=score.name in evaluation.embeddings) for score in scores]
     return ScoreTable(title=title, rows=rows, note=note, verdict=evaluation.verdicts[probe])
-
-
-def _row(score: Score, is_model: bool) -> ScoreRow:
-    return ScoreRow(
-        name=score.name,
-        value=score.macro_f1,
-        low=score.low,
-        high=score.high,
-        accuracy=score.accuracy,
-        is_model=is_model,
-    )
 
 
 def _metrics(evaluation: Evaluation) -> MetricTable:

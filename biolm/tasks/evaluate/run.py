@@ -129,19 +129,14 @@ def evaluate(
         # What a killed run left behind would count as an existing result.
         tidy(folder)
         refuse_existing(folder / REPORT if folder.is_dir() else folder, overwrite=settings.overwrite)
-    cells = read(data, keys, settings, _several(model))
+    models = (model,) if isinstance(model, str | Path | CellModel) else tuple(model)
+    cells = read(data, keys, settings, models)
     evaluation, vectors = evaluate_data(cells, settings)
     if output is not None:
         from biolm.tasks.evaluate.files import write
 
         write(Path(output), evaluation, cells, vectors, settings)
     return evaluation
-
-
-def _several(
-    model: str | Path | CellModel | Sequence[str | Path | CellModel],
-) -> Sequence[str | Path | CellModel]:
-    return (model,) if isinstance(model, str | Path | CellModel) else tuple(model)
 
 
 def evaluate_data(data: EvaluationData, settings: EvaluateSettings) -> tuple[Evaluation, dict[str, Any]]:

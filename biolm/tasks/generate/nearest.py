@@ -71,7 +71,8 @@ class Reference:
         query = upper(SequenceBlock.of([text]))
         best, name = 0.0, ""
         for piece in self._candidates(query):
-            identity = self._identity(query.letters, self._letters(piece))
+            span = slice(*self._pieces.offsets[piece : piece + 2])
+            identity = self._identity(query.letters, self._pieces.letters[span])
             # Greater, not equal: of two records alike the first in the file is named.
             if identity > best:
                 best, name = identity, self._names[int(self._owners[piece])]
@@ -90,9 +91,6 @@ class Reference:
         pieces, shared = np.unique(np.concatenate(hits), return_counts=True)
         chosen: list[int] = pieces[np.argsort(-shared, kind="stable")[:_CANDIDATES]].tolist()
         return chosen
-
-    def _letters(self, piece: int) -> NDArray[np.uint8]:
-        return self._pieces.letters[self._pieces.offsets[piece] : self._pieces.offsets[piece + 1]]
 
     def _identity(self, query: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
         """Fraction of the query's letters that are aligned to the same, on the better strand."""

@@ -18,7 +18,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.io.anndata.convert import write_anndata
 from biolm.io.atomic import refuse_existing, replacing
 from biolm.io.cell_tables import open_table
-from biolm.io.cells import label_text
+from biolm.io.cells.labels import label_column
 from biolm.io.provenance import plain
 from biolm.io.table import TABLES, check_table, table_format, write_table
 from biolm.jobs.bind import loaded, match_genes
@@ -385,13 +385,8 @@ def _groups(source: Any, group: str | None) -> tuple[NDArray[np.str_], NDArray[n
     """Names of the groups and the code of each cell, -1 where it has none."""
     if group is None:
         return np.array([""]), np.zeros(source.n_cells, np.int64)
-    offered = source.obs_columns()
-    if group not in offered:
-        names = ", ".join(offered) or "no column"
-        raise InputError(f"the file has no column '{group}' but {names}; choose one of them")
-    values = label_text(source.obs_column(group))
-    titles, codes = np.unique(values, return_inverse=True)
-    missing = np.isin(titles, ["", "nan"])
+    titles, codes = np.unique(label_column(source, group), return_inverse=True)
+    missing = titles == ""
     code = np.where(missing, -1, np.cumsum(~missing) - 1)
     if missing.all():
         raise InputError(f"column '{group}' holds no group; choose another")

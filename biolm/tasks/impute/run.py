@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.io.anndata.result import format_of
+from biolm.io.anndata.result import endings_of, format_of
 from biolm.io.anndata.rows import Rows, rows_to_anndata, write_new
 from biolm.io.anndata.vectors import CellVectors
 from biolm.io.cell_tables import open_table
@@ -264,7 +264,7 @@ def impute_file(
         If input, model, a gene or the output cannot be used; nothing half-written is left.
     """
     form = "shard" if settings.shard else format_of(target, settings.format, FORMATS)
-    check_outputs(target, _endings(target, form), settings)
+    check_outputs(target, endings_of(target, form, FORMATS), settings)
     with open_table(data, matrix=settings.matrix) as source:
         plan = Plan.of(source, loaded(model), genes, settings)
         provenance = plan.provenance()
@@ -313,7 +313,8 @@ def merge_imputed(merging: Merging) -> int:
         If the cells changed.
     """
     form = format_of(merging.target, merging.form, FORMATS)
-    check_outputs(merging.target, _endings(merging.target, form), ImputeSettings(overwrite=True))
+    endings = endings_of(merging.target, form, FORMATS)
+    check_outputs(merging.target, endings, ImputeSettings(overwrite=True))
     columns = {
         name: np.array(column["values"], np.dtype(column["type"]))
         for name, column in merging.facts["genes"].items()
@@ -346,10 +347,3 @@ def _cells(source: CellSource, beside: Any = None) -> Rows:
     """The cells of the result, with the columns of the input."""
     columns = {name: source.obs_column(name) for name in source.obs_columns()}
     return Rows(index=source.cell_names(), columns=columns, beside=beside or {})
-
-
-def _endings(target: Path, form: str) -> tuple[str, ...]:
-    """Endings of the files that the job writes; for a shard, those that it must not have."""
-    if form == "shard":
-        return tuple(f".{name}" for name in FORMATS)
-    return (target.suffix, f"{target.suffix}.json") if form == "npy" else (target.suffix,)

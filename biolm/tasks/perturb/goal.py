@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.io.cells import CellSource, label_text
+from biolm.io.cells import CellSource
+from biolm.io.cells.labels import label_column
 from biolm.jobs.cells import CellEmbedding
 from biolm.models.model import EmbedOptions
 from biolm.tasks.perturb.settings import PerturbSettings
@@ -83,7 +84,7 @@ def goal_state(
     """
     if settings.goal_key is None or settings.goal is None:
         return None
-    goals = _of_state(_states(job.source, settings.goal_key), settings.goal, settings.goal_key)
+    goals = _of_state(label_column(job.source, settings.goal_key), settings.goal, settings.goal_key)
     # A mean of a thousand cells is as good as one of all.
     goals = _sampled(goals, _GOAL_CELLS, settings.seed)
     outside = _outside(job.source, settings)
@@ -102,7 +103,7 @@ def _outside(source: CellSource, settings: PerturbSettings) -> NDArray[np.int64]
     """Cells of the start state; of any but the goal without one; all without states."""
     if settings.goal_key is None:
         return np.arange(source.n_cells, dtype=np.int64)
-    states = _states(source, settings.goal_key)
+    states = label_column(source, settings.goal_key)
     if settings.start is not None:
         return _of_state(states, settings.start, settings.goal_key)
     rows = np.flatnonzero(states != settings.goal).astype(np.int64)
@@ -115,14 +116,6 @@ def _sampled(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-
-
-def _states(source: CellSource, column: str) -> NDArray[np.str_]:
-    offered = source.obs_columns()
-    if column not in offered:
-        names = ", ".join(offered) or "no column"
-        raise InputError(f"the file has no column '{column}' but {names}; choose one of them")
-    return label_text(source.obs_column(column))
 
 
 def _of_state(states: NDArray[np.str_], state: str, column: str) -> NDArray[np.int64]:

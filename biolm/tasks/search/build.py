@@ -5,9 +5,10 @@ Dimensions: ``n`` reference cells · ``d`` width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,8 @@ from biolm.common_options import Seed
 from biolm.errors import ConfigError, InputError
 from biolm.extras import need
 from biolm.io.cell_tables import open_table
-from biolm.io.cells import CellBlock, CellSource, label_text
+from biolm.io.cells import CellBlock, CellSource
+from biolm.io.cells.labels import label_column
 from biolm.io.provenance import plain
 from biolm.jobs.bind import loaded
 from biolm.jobs.cells import CellEmbedding, prepare
@@ -150,7 +152,7 @@ def build(
         jobs = []
         for data in many:
             source = stack.enter_context(open_table(data, matrix=chosen.matrix))
-            jobs.append(prepare(source, reader, chosen, _opener(data)))
+            jobs.append(prepare(source, reader, chosen, partial(_matrix_of, data)))
         cells, batches = _tables(jobs, many, chosen)
         # The first file decides for all: an index holds vectors of one precision.
         first = settled(jobs[0], resume=target if chosen.resume else None)
@@ -306,9 +308,9 @@ def _tables(
         sources.append(np.full(source.n_cells, title))
         rows.append(np.arange(source.n_cells))
         if settings.label is not None:
-            labels.append(_column(job, settings.label, title))
+            labels.append(label_column(source, settings.label, title))
         if settings.batch is not None:
-            batches.append(_column(job, settings.batch, title))
+            batches.append(label_column(source, settings.batch, title))
     table = CellTable(
         np.concatenate(names),
         np.concatenate(sources),
@@ -325,17 +327,6 @@ def _tables(
             f"column '{settings.batch}' holds one batch alone, so none can be left out; drop `batch`"
         )
     return table, codes.astype(np.int64)
-
-
-def _column(job: CellEmbedding, name: str, title: str) -> NDArray[np.str_]:
-    """One column of the cell table as text, '' where missing."""
-    offered = job.source.obs_columns()
-    if name not in offered:
-        names = ", ".join(offered) or "no column"
-        raise InputError(f"{title} has no column '{name}' but {names}; choose one of them")
-    values = label_text(job.source.obs_column(name))
-    # A missing category of pandas reads as the text nan.
-    return np.where(values == "nan", "", values)
 
 
 def _metadata(jobs: list[CellEmbedding], settings: IndexSettings, model: str) -> dict[str, Any]:
@@ -365,9 +356,9 @@ def _metadata(jobs: list[CellEmbedding], settings: IndexSettings, model: str) ->
     }
 
 
-def _opener(data: str | Path | AnnData) -> Callable[[str], CellSource]:
-    """Opens another matrix of the same data."""
-    return lambda name: open_table(data, matrix=name)
+def _matrix_of(data: str | Path | AnnData, name: str) -> CellSource:
+    # A lambda in the loop would open the last file for all.
+    return open_table(data, matrix=name)
 
 
 def _spoken(model: str | Path | CellModel) -> str:

@@ -74,7 +74,8 @@ def check(
             "counted": dict(opened.counted),
             **alignment.facts(),
         }
-        inside = ((alignment.places >= 0) & (alignment.places < _size(alignment))).all(1)
+        size = alignment.image.width, alignment.image.height
+        inside = ((alignment.places >= 0) & (alignment.places < size)).all(1)
         metadata["spots_outside"] = int((~inside).sum())
         if target is not None:
             with replacing(target, overwrite=overwrite) as folder:
@@ -84,10 +85,6 @@ def check(
                 text = json.dumps(metadata, indent=1, default=str)
                 (folder / "check.json").write_text(text + "\n", encoding="utf-8")
     return metadata
-
-
-def _size(alignment: Alignment) -> NDArray[np.float64]:
-    return np.array([alignment.image.width, alignment.image.height], np.float64)
 
 
 def _draw(folder: Path, section: Section, alignment: Alignment, settings: PatchSettings) -> dict[str, Any]:

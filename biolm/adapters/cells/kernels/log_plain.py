@@ -16,10 +16,8 @@ def log1p(values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
 
     Parameters
     ----------
-    values
-        ``(t,)``, at least 0; used up.
-    out
-        ``(t,)``, written.
+    values, out
+        As of :func:`~biolm.adapters.cells.kernels.log_numba.log1p`.
     """
     total = 1.0 + values
     lost = (values - (total - 1.0)) / total

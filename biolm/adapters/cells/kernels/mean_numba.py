@@ -28,8 +28,7 @@ def mean_rows(
 ) -> None:
     """Write the mean of every row's gene vectors into ``out (n, d)``, which holds zeros.
 
-    ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
-    ``factor * count ** 0.75``.
+    A gene weighs ``factor * count ** 0.75``.
 
     Parameters
     ----------

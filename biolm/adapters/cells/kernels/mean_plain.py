@@ -24,21 +24,10 @@ def mean_rows(
 ) -> None:
     """Write the mean of every row's gene vectors into ``out (n, d)``, which holds zeros.
 
-    ``target (g,)`` row of a column in ``vectors (m, d)``, -1 for none; ``factors (g,)``. A gene weighs
-    ``factor * count ** 0.75``.
-
     Parameters
     ----------
-    data, indices, indptr
-        Canonical rows of counts.
-    target
-        ``(g,)`` row of a column in ``vectors``, -1 for none.
-    vectors
-        ``(m, d)`` of the genes.
-    factors
-        ``(g,)`` weight of a column.
-    out
-        ``(n, d)`` zeros, written.
+    data, indices, indptr, target, vectors, factors, out
+        As of :func:`~biolm.adapters.cells.kernels.mean_numba.mean_rows`.
     """
     for row in range(len(out)):
         span = slice(indptr[row], indptr[row + 1])
@@ -66,14 +55,8 @@ def sum_rows(
 
     Parameters
     ----------
-    data, indices, indptr
-        Canonical rows of values.
-    target
-        ``(g,)`` row of a column in ``vectors``, -1 for none.
-    vectors
-        ``(m, d)`` of the genes.
-    out
-        ``(n, d)`` zeros, written.
+    data, indices, indptr, target, vectors, out
+        As of :func:`~biolm.adapters.cells.kernels.mean_numba.sum_rows`.
     """
     for row in range(len(out)):
         span = slice(indptr[row], indptr[row + 1])

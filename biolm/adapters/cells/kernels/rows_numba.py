@@ -96,8 +96,6 @@ def merge_rows(
 ) -> int:
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
 
-    ``first (g,)`` is the column that stands for a column's gene, -1 to leave it out.
-
     Parameters
     ----------
     data, indices, indptr

@@ -54,16 +54,10 @@ def merge_rows(
 ) -> int:
     """Add up the columns of a row that share a gene, at the place of the first that is not zero.
 
-    ``first (g,)`` is the column that stands for a column's gene, -1 to leave it out.
-
     Parameters
     ----------
-    data, indices, indptr
-        Rows as the file holds them.
-    first
-        ``(g,)`` column that stands for a column's gene, -1 to leave it out.
-    merged, columns, offsets
-        Values, columns and row pointers of the result, written.
+    data, indices, indptr, first, merged, columns, offsets
+        As of :func:`~biolm.adapters.cells.kernels.rows_numba.merge_rows`.
     """
     cells = len(indptr) - 1
     row = np.repeat(np.arange(cells), np.diff(indptr))

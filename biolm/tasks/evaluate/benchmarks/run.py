@@ -134,7 +134,7 @@ def evaluate_sequences(
     left_out: list[str] = []
     for chosen in _chosen(sets, settings):
         try:
-            _check_kind(chosen, reader)
+            check_kind(chosen.read("train").block, reader.kind, name=chosen.name)
         except InputError as error:
             if chosen.name in settings.datasets:
                 raise
@@ -165,11 +165,6 @@ def _chosen(sets: list[Found], settings: BenchmarkSettings) -> Iterator[Found]:
         if not settings.datasets or each.name in settings.datasets:
             log.info("%s: %s", BENCHMARKS[each.layout], each.name)
             yield each
-
-
-def _check_kind(chosen: Found, reader: SequenceModel) -> None:
-    """Refuse a set of the other kind of sequences."""
-    check_kind(chosen.read("train").block, reader.kind, name=chosen.name)
 
 
 def _score_set(
