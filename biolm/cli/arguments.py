@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
@@ -19,7 +18,7 @@ from typer.core import TyperCommand
 
 from biolm.cli.messages import messages, status
 from biolm.common_options import input_argument, model_option
-from biolm.errors import ConfigError, InputError
+from biolm.errors import ConfigError
 from biolm.options import Option, check_options, never_used, option_of
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "Common",
     "add",
     "annotation",
-    "check_gene_file",
     "offered",
     "part",
     "print_json",
@@ -176,30 +174,6 @@ def split_names(given: tuple[str, ...], option: str) -> list[str]:
     if not all(text.strip(", ") for text in given):
         raise ConfigError(f"`{option}` is empty; name a gene, or leave it out")
     return [name for text in given for name in text.split(",") if name.strip()]
-
-
-def check_gene_file(given: str, words: tuple[str, ...], single: str) -> None:
-    """Refuse names of genes where a file of them is asked for.
-
-    Parameters
-    ----------
-    given
-        What was given.
-    words
-        What else may stand in the place of a file.
-    single
-        The options that take names.
-
-    Raises
-    ------
-    InputError
-        If it is neither a file nor one of the words.
-    """
-    if given not in words and not Path(given).is_file():
-        raise InputError(
-            f"{given}: no such file of gene names; give a file with one name a line, "
-            f"{' or '.join(words)}, or name genes by {single}"
-        )
 
 
 def shown_fields(arguments: type[Common]) -> list[dataclasses.Field[Any]]:

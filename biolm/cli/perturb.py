@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from biolm.cli.arguments import CELL_FILE, MODEL, Common, check_gene_file, split_names
+from biolm.cli.arguments import CELL_FILE, MODEL, Common, split_names
 from biolm.common_options import output_option
 from biolm.errors import ConfigError
+from biolm.io.gene_list import check_gene_file
 from biolm.models.catalogue import DEFAULT_MODEL
 from biolm.options import Option, chosen_options
 from biolm.progress import log

@@ -9,7 +9,31 @@ from pathlib import Path
 from biolm.errors import InputError
 from biolm.io.damage import damage_named
 
-__all__ = ["gene_rows", "read_gene_list", "read_names"]
+__all__ = ["check_gene_file", "gene_rows", "read_gene_list", "read_names"]
+
+
+def check_gene_file(given: str, words: tuple[str, ...], single: str) -> None:
+    """Refuse names of genes where a file of them is asked for.
+
+    Parameters
+    ----------
+    given
+        What was given.
+    words
+        What else may stand in the place of a file.
+    single
+        The options that take names.
+
+    Raises
+    ------
+    InputError
+        If it is neither a file nor one of the words.
+    """
+    if given not in words and not Path(given).is_file():
+        raise InputError(
+            f"{given}: no such file of gene names; give a file with one name a line, "
+            f"{' or '.join(words)}, or name genes by {single}"
+        )
 
 
 def read_gene_list(path: str | Path, *, words: Sequence[str] = ("all",)) -> list[str]:

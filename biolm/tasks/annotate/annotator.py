@@ -82,7 +82,7 @@ class Annotator:
         Genes of the training cells; None for other rows.
     heads
         One for each label column.
-    facts
+    provenance
         Settings and provenance of the fit.
     modality
         The kind of data that it names.
@@ -99,7 +99,7 @@ class Annotator:
     embedding: Mapping[str, Any]
     space: ExpressionSpace | None
     heads: tuple[Head, ...]
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     modality: str = "cells"
     trained: bool = False
     tuned: Tuned | None = None
@@ -160,7 +160,7 @@ def _pack_many(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[st
         "schema": SCHEMA,
         "model": reference | ({"trained": True} if annotator.trained else {}),
         "embedding": dict(annotator.embedding),
-        "facts": dict(annotator.facts),
+        "facts": dict(annotator.provenance),
         "heads": heads,
     }
     if annotator.factors is not None:
@@ -190,7 +190,7 @@ def _pack_one(annotator: Annotator, reference: dict[str, Any]) -> tuple[dict[str
         "trained": annotator.trained,
         "pool": annotator.embedding["pool"],
         "report": dict(head.report),
-        "facts": dict(annotator.facts),
+        "facts": dict(annotator.provenance),
     }
     return content, arrays
 
@@ -228,7 +228,7 @@ def load_annotator(folder: str | Path, model: Any = None) -> Annotator:
             embedding=content["embedding"],
             space=_space(content["genes"], arrays) if "genes" in content else None,
             heads=heads,
-            facts=content["facts"],
+            provenance=content["facts"],
             modality=content["modality"],
             trained=content["trained"],
             factors=content.get("factors"),

@@ -23,7 +23,7 @@ from biolm.tasks.annotate.names import UNKNOWN, refuse_unknown
 from biolm.tasks.annotate.ontology import read_ontology
 from biolm.tasks.annotate.settings import PredictSettings
 
-__all__ = ["Calls", "Judged", "additions", "keys", "rolled"]
+__all__ = ["Calls", "HeadOutputs", "additions", "keys", "rolled"]
 
 
 # With a greater fraction of unknown rows than this, the user should look for another cause than new types.
@@ -31,7 +31,7 @@ _MOST = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class HeadOutputs:
     """What every head says of some cells.
 
     Parameters
@@ -51,7 +51,7 @@ class Judged:
     empty: NDArray[np.bool_]
 
     @classmethod
-    def nothing(cls, annotator: Annotator) -> Judged:
+    def nothing(cls, annotator: Annotator) -> HeadOutputs:
         """Of no cell."""
         heads = annotator.heads
         none = [np.zeros((0, len(head.classes)), np.float32) for head in heads]
@@ -59,7 +59,7 @@ class Judged:
         return cls(none, nothing, nothing, np.zeros(0, bool))
 
     @classmethod
-    def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> Judged:
+    def of_parts(cls, annotator: Annotator, parts: Iterable[Mapping[str, NDArray[Any]]]) -> HeadOutputs:
         """Of consecutive blocks: ``head0``, ``head1`` ..., ``far``, ``near`` and ``empty``.
 
         Parameters
@@ -189,7 +189,7 @@ def keys(annotator: Annotator, settings: PredictSettings) -> list[str]:
 def additions(
     annotator: Annotator,
     settings: PredictSettings,
-    judged: Judged,
+    outputs: HeadOutputs,
     coarse: Mapping[str, str],
     alignment: Sequence[Mapping[str, Any] | None] = (),
 ) -> CellAdditions:
@@ -201,7 +201,7 @@ def additions(
         With its heads.
     settings
         Choices of the job.
-    judged
+    outputs
         What every head says.
     coarse
         Classes of the first head by fine class.
@@ -213,9 +213,9 @@ def additions(
     records: dict[str, Any] = {}
     names = keys(annotator, settings)
     for place, (key, head, whole) in enumerate(
-        zip(names, annotator.heads, judged.probabilities, strict=True)
+        zip(names, annotator.heads, outputs.probabilities, strict=True)
     ):
-        called = Calls(key, head, whole, judged.far[:, place], judged.near[:, place], settings.reject)
+        called = Calls(key, head, whole, outputs.far[:, place], outputs.near[:, place], settings.reject)
         _warn_of_shift(called)
         # Only the first label is rolled up: the ontology names its classes, not those of the others.
         if coarse and not columns:
@@ -261,7 +261,7 @@ def _record(annotator: Annotator, called: Calls, alignment: Mapping[str, Any] | 
     head = called.head
     record: dict[str, Any] = plain(
         {
-            "annotator": annotator.facts,
+            "annotator": annotator.provenance,
             "model": annotator.reference["facts"],
             "label": head.label,
             "biolm_version": biolm.__version__,

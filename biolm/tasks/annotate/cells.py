@@ -106,7 +106,7 @@ class CellTraining(RowTraining):
             factors=self.factors,
             embedding={**annotator.embedding, "match": self.settings.match},
             space=ExpressionSpace.of(labelled.vocabulary, labelled.counts),
-            facts=plain({**annotator.facts, **reading}),
+            provenance=plain({**annotator.provenance, **reading}),
         )
 
 

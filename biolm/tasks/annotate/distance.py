@@ -52,12 +52,26 @@ class Space:
     limit: float = 1.0
 
     def placed(self, vectors: NDArray[np.float32] | None, table: Any) -> NDArray[np.float64]:
-        """``(n, k)`` places on the axes of the rows of what it reads."""
+        """``(n, k)`` places on the axes of the rows of what it reads.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, d)`` of the model, or ``(n, w)`` factors.
+        table
+            Sparse ``(n, m)`` log-normalised expression; each is read by spaces of its own kind alone.
+        """
         read: Any = table if self.kind == "genes" else vectors
         return np.asarray(read @ self.axes, dtype=np.float64)
 
     def distances(self, vectors: NDArray[np.float32] | None, table: Any) -> NDArray[np.float64]:
-        """``(n,)`` squared distances to the nearest centre, over the limit, of the rows of what it reads."""
+        """``(n,)`` squared distances to the nearest centre, over the limit, of the rows of what it reads.
+
+        Parameters
+        ----------
+        vectors, table
+            As of :meth:`placed`.
+        """
         placed = self.placed(vectors, table)
         centres = self.centres.astype(np.float64)
         squares = (placed**2).sum(1)[:, None] - 2 * placed @ centres.T + (centres**2).sum(1)
@@ -101,19 +115,33 @@ class Distance:
         return any(space.kind == "genes" for space in self.spaces)
 
     def novelty(self, vectors: NDArray[np.float32], table: Any) -> NDArray[np.float64]:
-        """``(n,)`` largest distance of the spaces; above 1 a cell is of no class of the training cells."""
+        """``(n,)`` largest distance of the spaces; above 1 a cell is of no class of the training cells.
+
+        Parameters
+        ----------
+        vectors, table
+            As of :meth:`Space.placed`.
+        """
         distances = np.stack([space.distances(vectors, table) for space in self.spaces])
         return np.asarray(distances.max(0), np.float64)
 
     def without(self, present: NDArray[np.bool_], expression: ExpressionSpace) -> Distance:
-        """The distance for a query that has the ``present`` genes ``(m,)`` only; the others are estimated."""
-        made = []
+        """The distance for a query that has the ``present`` genes ``(m,)`` only; the others are estimated.
+
+        Parameters
+        ----------
+        present
+            Which of the training genes the query has.
+        expression
+            How genes vary together in the training cells.
+        """
+        spaces = []
         for space in self.spaces:
             if space.kind == "genes":
                 axes, bias = expression.without(present, space.axes)
                 space = replace(space, axes=axes, centres=space.centres - bias)
-            made.append(space)
-        return Distance(tuple(made))
+            spaces.append(space)
+        return Distance(tuple(spaces))
 
     def taken_apart(self) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
         """Plain facts and arrays."""
@@ -127,7 +155,15 @@ class Distance:
 
     @classmethod
     def joined(cls, facts: Sequence[Mapping[str, Any]], arrays: dict[str, NDArray[Any]]) -> Distance | None:
-        """From what :meth:`taken_apart` gave, taken out of ``arrays``; None where there was none."""
+        """From what :meth:`taken_apart` gave, taken out of ``arrays``; None where there was none.
+
+        Parameters
+        ----------
+        facts
+            Kind and limit of each space.
+        arrays
+            Axes and centres by kind; these are removed from it.
+        """
         spaces = []
         for each in facts:
             axes, centres = (arrays.pop(f"{each['kind']}_{name}") for name in ("axes", "centres"))
@@ -155,6 +191,7 @@ def fit_space(points: Points, kind: str, components: int | None = None) -> Space
     if kind != "genes":
         vectors = points.vectors if kind == "vectors" else points.factors
         assert vectors is not None
+        # In float64: the inverse of a covariance loses half of the digits.
         axes = _whitened(vectors.astype(np.float64), points.codes)
         placed = vectors @ axes
     else:
@@ -176,6 +213,7 @@ def _whitened(values: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[
     left = values.copy()
     for code in np.unique(codes):
         left[codes == code] -= values[codes == code].mean(0)
+    # Pooled within classes: distances between classes are what is measured, not part of the spread.
     covariance = left.T @ left / len(left)
     level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * level * np.eye(len(covariance))

@@ -123,11 +123,11 @@ def _measured(training: RowTraining | SequenceTraining, column: Labels, settings
 
 def _warn(head: Head) -> None:
     """Say it where confidence does not mean what it says."""
-    held = head.report["held_out"]
-    if not held.get("calibrated", True):
+    scores = head.report["held_out"]
+    if not scores.get("calibrated", True):
         log.warning(
             "confidence of %s is not well calibrated: ECE %.3f on held-out rows, above %s",
             head.label,
-            held["ece"],
+            scores["ece"],
             GOOD_CALIBRATION,
         )

@@ -74,7 +74,7 @@ class Labelling:
         facts = {
             "label": head.label,
             "model": annotator.reference["facts"],
-            "annotator": annotator.facts,
+            "annotator": annotator.provenance,
             "held_out": head.report.get("held_out"),
             **tally.facts(),
         }

@@ -25,7 +25,7 @@ from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
 from biolm.tasks.annotate.align import SAMPLE, QueryCells, align
 from biolm.tasks.annotate.annotator import Annotator, Head
-from biolm.tasks.annotate.calls import Judged, additions, keys
+from biolm.tasks.annotate.calls import HeadOutputs, additions, keys
 from biolm.tasks.annotate.labelled import ChosenCells
 from biolm.tasks.annotate.settings import PredictSettings
 from biolm.vocab.match import GeneMatch
@@ -189,8 +189,8 @@ class RowPrediction:
         return adata
 
     def _additions(self, parts: Iterable[Arrays]) -> CellAdditions:
-        judged = Judged.of_parts(self.annotator, parts)
-        return additions(self.annotator, self.settings, judged, self.coarse, self.alignment)
+        outputs = HeadOutputs.of_parts(self.annotator, parts)
+        return additions(self.annotator, self.settings, outputs, self.coarse, self.alignment)
 
 
 def _stacked(parts: Sequence[Any]) -> Any:
@@ -253,18 +253,18 @@ def merge_calls(merging: Merging) -> int:
     if digest_of(folder) != job["annotator"]:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
-    judged = Judged.of_parts(annotator, parts)
-    added = additions(annotator, settings, judged, job["options"]["coarse"], facts["alignment"])
+    outputs = HeadOutputs.of_parts(annotator, parts)
+    added = additions(annotator, settings, outputs, job["options"]["coarse"], facts["alignment"])
     writer = modality.writer
     if not writer.needs_source:
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))
-        return len(judged.empty)
+        return len(outputs.empty)
     # The matrix that the shards read, so that the copy of the data is of the same cells.
     reading = SimpleNamespace(matrix=job["input"]["matrix"], transpose=False)
     with modality.open(merging.place, reading) as source:
         check_same_input(writer.identity(source), job["input"], source.path)
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, source))
-    return len(judged.empty)
+    return len(outputs.empty)
 
 
 def _counts(column: Coded) -> dict[str, int]:

@@ -39,7 +39,7 @@ def write_page(annotator: Annotator, path: Path) -> None:
             for head in annotator.heads
         ],
         parts=[part for head in annotator.heads for part in _parts(head)],
-        provenance={"model": annotator.reference["facts"], "fit": annotator.facts},
+        provenance={"model": annotator.reference["facts"], "fit": annotator.provenance},
     )
 
 

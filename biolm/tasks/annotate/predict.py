@@ -190,7 +190,7 @@ def annotate_file(
         rows = Job(
             kind=work.kind,
             same={
-                "annotator": plain(used.facts)
+                "annotator": plain(used.provenance)
                 if isinstance(annotator, Annotator)
                 else digest_of(Path(annotator)),
                 "key": work.key,

@@ -158,7 +158,7 @@ class RowTraining:
             embedding={name: getattr(self.settings, name) for name in ("pool", "hidden_state")},
             space=None,
             heads=tuple(heads),
-            facts=plain(facts),
+            provenance=plain(facts),
             modality=self.unit,
         )
         return replace(annotator, **trained, trained=bool(trained))

@@ -226,7 +226,7 @@ class SequenceTraining:
             embedding={"pool": self.settings.pool, "per_residue": self.settings.per_residue},
             space=None,
             heads=tuple(heads),
-            facts=plain({"biolm_version": biolm.__version__, **settings}),
+            provenance=plain({"biolm_version": biolm.__version__, **settings}),
             modality="sequences",
             trained=bool(trained),
             tuned=trained.get("tuned"),
