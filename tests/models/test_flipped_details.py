@@ -211,6 +211,10 @@ def test_normaliser_of_transcriptformer(
     means, counts = means + 1e-6, counts.clamp(1e-6, 30)
     exact = -counts * means.log() + means.double().expm1().log() + (counts + 1).lgamma()
     assert relative(exact.mean().float(), wanted["loss/nll_softplus_True"][0]) > 1e-3
+    # Without its approximation the published code takes the mean itself.
+    plain = -counts * means.log() + means + (counts + 1).lgamma()
+    assert relative(plain.mean(), wanted["loss/nll_softplus_False"][0]) < TOLERANCE
+    assert relative(plain.mean(), wanted["loss/nll_softplus_True"][0]) > 1e-3
 
 
 def test_zeros_among_scconcepts_logits(goldens: Path) -> None:

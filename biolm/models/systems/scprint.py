@@ -47,7 +47,7 @@ _READ: Mapping[str, tuple[Any, ...]] = {
     "depth_atinput": (True,),
     "cell_specific_blocks": (False,),
     "use_metacell_token": (False,),
-    "compress_class_dim": (None,),
+    "compress_class_dim": (None, {}),
     "attn_type": ("normal", "flash"),
     "normalization": ("sum", "log"),
 }
@@ -70,7 +70,7 @@ class GenesAndClasses:
     genes
         Most genes of a cell.
     keep
-        Which of more expressed genes are read: a ``sample`` by seed, row number and gene, or the ``highest``.
+        A ``sample`` of more expressed genes, by seed, row number and gene, or the ``highest``.
     unexpressed
         ``drawn`` to fill up to ``genes``, or ``none``.
     """
@@ -94,7 +94,7 @@ class GenesAndClasses:
         rows = prepare(block, match)
         low, high = cell_seeds(block.numbers, seed, 0)
         known = self.organism[match.target[match.target >= 0]]
-        pool = np.flatnonzero(self.organism == (np.bincount(known).argmax() if len(known) else 0))
+        pool = self.organism == (np.bincount(known).argmax() if len(known) else 0)
         first = len(self.token_ids) + np.arange(self.labels + 1)
         ids, values = [], []
         for cell in range(len(block)):
@@ -105,13 +105,13 @@ class GenesAndClasses:
             part = amounts / (amounts.sum() or 1.0) if self.share else np.log2(1 + amounts)
             ids.append(np.concatenate([first, own]))
             values.append(np.concatenate([np.zeros(self.labels), [np.log2(1 + rows.totals[cell])], part]))
+        tokens = np.concatenate([first[:0], *ids]).astype(np.int32)
+        counted = np.concatenate([np.zeros(0), *values]).astype(np.float32)
         offsets = np.cumsum([0, *map(len, ids)])
-        flat = [np.concatenate([np.zeros(0), *parts]) for parts in (ids, values)]
-        values_of = flat[1].astype(np.float32)
-        return Tokens(ids=flat[0].astype(np.int32), offsets=offsets, index=block.numbers, values=values_of)
+        return Tokens(ids=tokens, offsets=offsets, index=block.numbers, values=counted)
 
     def _read(
-        self, own: NDArray[Any], amounts: NDArray[np.float64], pool: NDArray[Any], seeds: Any
+        self, own: NDArray[Any], amounts: NDArray[np.float64], pool: NDArray[np.bool_], seeds: Any
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Genes of one cell that are read, and their counts."""
         spare = self.genes - len(own)
@@ -121,8 +121,10 @@ class GenesAndClasses:
             return own[chosen], amounts[chosen]
         if self.unexpressed == "none" or not spare:
             return own, amounts
-        rest = np.setdiff1d(pool, own, assume_unique=True)
-        chosen = rest[np.argsort(uniform(seeds, rest.astype(np.int32)), kind="stable")[:spare]]
+        rest = np.flatnonzero(pool & ~np.isin(np.arange(len(pool)), own))
+        height = uniform(seeds, rest.astype(np.int32))
+        last = np.partition(height, spare - 1)[spare - 1] if spare < len(rest) else 1.0
+        chosen = rest[height <= last][:spare]
         return np.concatenate([own, chosen]), np.concatenate([amounts, np.zeros(len(chosen))])
 
 
@@ -143,11 +145,11 @@ def _stored(folder: Path, size: str) -> tuple[Path, dict[str, Any], dict[str, An
     choose("size", size or there[0], tuple(there))
     path = folder / f"{size or there[0]}.ckpt"
     stored = read_torch(path, mapped=True)
-    settings, tensors = stored.get("hyper_parameters"), stored.get("state_dict")
-    if not (
-        isinstance(settings, dict) and isinstance(tensors, dict) and {"genes", "classes"} <= settings.keys()
-    ):
+    names = ("hyper_parameters", "state_dict")
+    parts = [part for name in names if isinstance(part := stored.get(name), dict)]
+    if len(parts) < 2 or not {"genes", "classes"} <= parts[0].keys():
         raise CheckpointError(f"{path} lacks genes or classes among its hyper_parameters; fetch it again")
+    settings, tensors = parts
     for name, allowed in _READ.items():
         if settings.get(name, allowed[0]) not in allowed:
             raise ConfigError(f"scPRINT with {name} {settings[name]!r} is not read, only with {allowed[0]!r}")
@@ -225,20 +227,18 @@ def load(
     size
         Which, where the folder holds several: ``small``, ``medium``, ``large``, ``v2-medium``.
     classes
-        Classes whose states are averaged, with commas between: cell type, disease, ethnicity and sex by
-        default, as published.
+        Classes whose states are averaged, with commas between: those of the published command by default.
     genes
         Most genes of a cell.
     keep
         Which of more are read: a ``sample``, or the ``highest`` (the published ``most expr``).
     unexpressed
-        ``drawn`` to fill up the genes, or ``none``, with which nothing is drawn of a short cell.
+        ``drawn`` to fill up the genes, or ``none``.
 
     Raises
     ------
     CheckpointError, ConfigError
-        If a file or weight is missing, extra, mis-shaped or unsafe, the checkpoint is of a kind that is not
-        read, or an option is not known.
+        If the file or a weight is missing, extra, mis-shaped or unsafe, or an option or kind is not known.
     """
     from biolm.models.systems.scprint_model import CLASSES, Scprint, class_rows, read_core
 
