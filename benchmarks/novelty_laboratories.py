@@ -28,7 +28,7 @@ from biolm.jobs.modality import modality_of
 from biolm.progress import log
 from biolm.tasks.annotate.annotator import Annotator, Head, reference_of
 from biolm.tasks.annotate.cells import CellKind
-from biolm.tasks.annotate.frozen import fit_frozen
+from biolm.tasks.annotate.frozen import fit_variants
 from biolm.tasks.annotate.labelled import Wanted
 from biolm.tasks.annotate.settings import FitSettings
 
@@ -107,7 +107,7 @@ def fitted(folder: Path, name: str, left: str | None) -> tuple[Annotator, set[st
     with modality.open(kept, settings) as source:
         training = CellKind().training(modality, source, Wanted(("cell_type",), None), MODEL, settings)
         (column,) = training.columns
-        frozen = fit_frozen(training.points(column), settings)
+        frozen = fit_variants(training.points(column), settings, ["joint"])["joint"]
         head = Head(column.name, column.classes, frozen)
         annotator = training.annotator(reference_of(MODEL, "cellfactors"), [head])
     return annotator, set(kept.obs["common"])
@@ -150,18 +150,29 @@ def rows_of(folder: Path, pair: tuple[str, str]) -> Iterator[tuple[str | None, F
         yield left, *(figures(folder, pair, left, align=align) for align in (False, True))
 
 
+def asks_distances(folder: Path, pair: tuple[str, str]) -> bool:
+    """Whether the query has genes enough for distances; else novelty is doubt alone, unaligned."""
+    annotator, _ = fitted(folder, pair[0], None)
+    named = annotate.predict(asked(folder, pair), annotator, key="found", copy=True)
+    return "alignment" in named.uns["biolm"]["found"]
+
+
 def table(folder: Path, pairs: Sequence[tuple[str, str]]) -> None:
     """A row a pair, its means over types, then a row a type."""
     print("| learned on | asked of | known cells rejected | AUROC | new cells rejected | known beside them |")
     print("| --- | --- | --- | --- | --- | --- |")
-    every, single = [], []
+    every, single, distant = [], [], []
     for pair in pairs:
         (_, *whole), *lefts = rows_of(folder, pair)
         single += [(*pair, *row) for row in lefts]
         mean = np.array([[row[1 + k] for row in lefts] for k in (0, 1)]).mean(1)
         every.append(np.column_stack([[figure[2] for figure in whole], mean]))
-        print(f"| {pair[0]} | {pair[1]} | {_shown(every[-1])} |", flush=True)
-    print(f"| **mean of {len(every)} pairs** | | {_shown(np.nanmean(every, axis=0))} |\n")
+        distant.append(asks_distances(folder, pair))
+        few = "" if distant[-1] else " (few genes)"
+        print(f"| {pair[0]} | {pair[1]}{few} | {_shown(every[-1])} |", flush=True)
+    rest = np.array(every)[distant]
+    print(f"| **mean of {len(every)} pairs** | | {_shown(np.mean(every, axis=0))} |")
+    print(f"| **mean of the {len(rest)} with genes enough** | | {_shown(np.mean(rest, axis=0))} |\n")
     print("| learned on | asked of | left out | AUROC | its cells rejected | known cells rejected |")
     print("| --- | --- | --- | --- | --- | --- |")
     for first, second, left, *both in single:

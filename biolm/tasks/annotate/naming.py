@@ -23,6 +23,7 @@ from biolm.jobs.modality import Embedding, Modality, available
 from biolm.jobs.precision import decided
 from biolm.jobs.shards import check_same_input
 from biolm.jobs.spool import Arrays, Parts
+from biolm.progress import log
 from biolm.tasks.annotate.align import SAMPLE, QueryCells, align
 from biolm.tasks.annotate.annotator import Annotator, Head
 from biolm.tasks.annotate.calls import HeadOutputs, additions, keys
@@ -132,6 +133,11 @@ class RowPrediction:
         cells = QueryCells(*(_stacked(parts) for parts in zip(*seen, strict=True)))
         pairs = [align(head.frozen, cells) for head in self.heads]
         heads = [replace(head, frozen=frozen) for head, (frozen, _) in zip(self.heads, pairs, strict=True)]
+        if any(facts is not None and facts["shift_removed"] for _, facts in pairs):
+            log.info(
+                "the types of the query differ from the training types by a shift that they share, as of "
+                "another laboratory; it is taken off before novelty is told"
+            )
         return replace(self, heads=heads, alignment=[facts for _, facts in pairs])
 
     def _table(self, block: Any) -> Any:

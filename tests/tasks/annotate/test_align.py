@@ -43,9 +43,14 @@ def _named(cells: Any, annotator: Any, **options: Any) -> tuple[NDArray[np.float
     return named.obs["named_novelty"].to_numpy(), named.uns["biolm"]["named"].get("alignment", {})
 
 
-def test_known_cells_of_another_laboratory_keep_their_names(elsewhere: anndata.AnnData, folder: Path) -> None:
-    alone, nothing = _named(elsewhere, folder, align=False)
-    together, facts = _named(elsewhere, folder)
+def test_known_cells_of_another_laboratory_keep_their_names(
+    elsewhere: anndata.AnnData, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="biolm"):
+        alone, nothing = _named(elsewhere, folder, align=False)
+        assert "taken off" not in caplog.text
+        together, facts = _named(elsewhere, folder)
+    assert "it is taken off before novelty is told" in caplog.text
     assert nothing == {}
     assert facts["shift_removed"]
     assert (facts["cells"], facts["types"]) == (160, 3)
