@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from family_examples import EXAMPLES
 from flips import mask_of
 from perturb import perturb, relative
 from torch import Tensor, nn
@@ -61,14 +62,14 @@ def cases() -> list[tuple[str, int]]:
     return [
         (name, i)
         for name in sorted(FAMILIES)
-        for i, example in enumerate(family(name).EXAMPLES)
+        for i, example in enumerate(EXAMPLES[name])
         if type_of({"model_type": name, **example}) == name
     ]
 
 
 def full_example(model_type: str, number: int) -> dict[str, Any]:
     """A family's example with the model type and the class it is saved from."""
-    example = {"model_type": model_type, **family(model_type).EXAMPLES[number]}
+    example = {"model_type": model_type, **EXAMPLES[model_type][number]}
     if "architectures" in example:
         return example
     return {"architectures": [_class_name(example["model_type"])], **example}

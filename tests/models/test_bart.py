@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from encoder_examples import BART_PAIRS
 from flips import LEAST_CHANGE, flipped_models
 from parity import error, make_reference
 from safetensors.torch import load_file, save_file
@@ -44,7 +45,7 @@ def documents(lengths: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module", params=[0, 1], ids=["gelu", "relu-scaled"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     example = {
-        **bart.SEQ2SEQ_EXAMPLES[request.param],
+        **BART_PAIRS[request.param],
         "model_type": "bart",
         "architectures": ["BartForConditionalGeneration"],
     }
@@ -141,4 +142,4 @@ def test_faults_are_named(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing " + name.replace(".", r"\.")):
         bart.load_seq2seq(tmp_path)
     with pytest.raises(ConfigError, match="post-norm"):
-        bart.core_config({**bart.SEQ2SEQ_EXAMPLES[0], "normalize_before": True})
+        bart.core_config({**BART_PAIRS[0], "normalize_before": True})

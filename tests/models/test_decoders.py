@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from family_examples import EXAMPLES
 from safetensors.torch import load_file, save_file
 
 from biolm.core import CoreConfig, Transformer
@@ -17,11 +18,11 @@ from biolm.models.families.hf import from_hf, to_hf
 
 
 def _gpt2(**changes: Any) -> dict[str, Any]:
-    return {**gpt2.EXAMPLES[0], "model_type": "gpt2", **changes}
+    return {**EXAMPLES["gpt2"][0], "model_type": "gpt2", **changes}
 
 
 def _llama(**changes: Any) -> dict[str, Any]:
-    plain = {name: value for name, value in llama.EXAMPLES[0].items() if not name.startswith("rope")}
+    plain = {name: value for name, value in EXAMPLES["llama"][0].items() if not name.startswith("rope")}
     return {**plain, "model_type": "llama", **changes}
 
 
@@ -52,7 +53,7 @@ def test_both_spellings_of_rotary_scaling() -> None:
 
 
 def test_partial_rotation_in_three_spellings() -> None:
-    example = {name: value for name, value in gpt_neox.EXAMPLES[0].items() if name != "rotary_pct"}
+    example = {name: value for name, value in EXAMPLES["gpt_neox"][0].items() if name != "rotary_pct"}
     share = {"partial_rotary_factor": 0.5, "rope_theta": 777.0}
     for spelled in ({"rotary_pct": 0.5, "rotary_emb_base": 777}, {"rope_parameters": share}):
         config = gpt_neox.core_config({**example, **spelled})
@@ -64,7 +65,7 @@ def test_partial_rotation_in_three_spellings() -> None:
 def test_windows_by_pattern_or_list() -> None:
     two, three = (
         {name: value for name, value in example.items() if name != "layer_types"}
-        for example in gemma.EXAMPLES[1:]
+        for example in EXAMPLES["gemma"][1:]
     )
     assert gemma.core_config({**two, "num_hidden_layers": 5}).windowed_layers == (0, 2, 4)
     assert gemma.core_config(three).windowed_layers == (0, 1, 2, 3, 4, 6)
@@ -74,15 +75,15 @@ def test_windows_by_pattern_or_list() -> None:
     assert gemma.core_config({**two, "layer_types": kinds[:1] * 2}).window == 0
     with pytest.raises(ConfigError, match="chunked_attention"):
         gemma.core_config({**two, "layer_types": ["chunked_attention"] * 2})
-    sliding = qwen3.EXAMPLES[1]
+    sliding = EXAMPLES["qwen3"][1]
     assert qwen3.core_config(sliding).windowed_layers == (1, 2)
     assert qwen3.core_config({**sliding, "use_sliding_window": False}).window == 0
-    assert mistral.core_config({**mistral.EXAMPLES[0], "sliding_window": None}).window == 0
-    assert gpt_neo.core_config(gpt_neo.EXAMPLES[0]).windowed_layers == (1, 3)
+    assert mistral.core_config({**EXAMPLES["mistral"][0], "sliding_window": None}).window == 0
+    assert gpt_neo.core_config(EXAMPLES["gpt_neo"][0]).windowed_layers == (1, 3)
 
 
 def test_rotary_positions_of_windowed_layers_in_both_spellings() -> None:
-    example = {name: value for name, value in gemma.EXAMPLES[2].items() if not name.startswith("rope")}
+    example = {name: value for name, value in EXAMPLES["gemma"][2].items() if not name.startswith("rope")}
     linear = {"rope_type": "linear", "factor": 8.0}
     old = {"rope_theta": 5e5, "rope_local_base_freq": 300.0, "rope_scaling": linear}
     new = {
@@ -104,7 +105,7 @@ def test_rotary_positions_of_windowed_layers_in_both_spellings() -> None:
     [
         (gpt2.core_config, _gpt2(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
         (gpt2.core_config, _gpt2(activation_function="mish"), "mish"),
-        (gemma.core_config, {**gemma.EXAMPLES[0], "use_bidirectional_attention": True}, "bidirectional"),
+        (gemma.core_config, {**EXAMPLES["gemma"][0], "use_bidirectional_attention": True}, "bidirectional"),
         (llama.core_config, _llama(num_key_value_heads=3), "n_kv_heads"),
     ],
 )
@@ -189,7 +190,7 @@ def test_ctrl_begins_with_a_control_code() -> None:
     from biolm.models.families import ctrl
 
     assert len(ctrl.CONTROL_CODES) == 55
-    example = {**ctrl.EXAMPLES[0], "architectures": ["CTRLLMHeadModel"]}
+    example = {**EXAMPLES["ctrl"][0], "architectures": ["CTRLLMHeadModel"]}
     whole = ctrl.core_config({**example, "vocab_size": 246_534})
     assert whole.begin_ids is not None
     assert set(whole.begin_ids) == set(ctrl.CONTROL_CODES.values())

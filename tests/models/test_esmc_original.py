@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from family_examples import EXAMPLES
 from perturb import perturb
 
 from biolm.batch import Batch
@@ -16,7 +17,7 @@ from biolm.models.families import esmc
 
 @pytest.fixture
 def core() -> Transformer:
-    config = {**esmc.EXAMPLES[0], "architectures": ["EsmcForMaskedLM"], "hidden_size": 128}
+    config = {**EXAMPLES["esmc"][0], "architectures": ["EsmcForMaskedLM"], "hidden_size": 128}
     model = Transformer(esmc.core_config({**config, "num_attention_heads": 2, "pad_token_id": 1}))
     perturb(model)
     return model.eval()

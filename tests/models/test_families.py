@@ -1,4 +1,4 @@
-"""Every registered family against its reference. A new family is tested by being registered.
+"""Every registered family against its reference. A new family needs its examples alone.
 
 Agreement is asserted with weights far from their initial values, and so is its breaking by each switch:
 at the default initialisation even a wrong activation would pass.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from family_examples import EXAMPLES
 from flips import FLIPS, LEAST_CHANGE, flipped_configs, flipped_models, unknown_switches
 from parity import (
     Case,
@@ -30,7 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from biolm.core import CoreConfig
 from biolm.errors import CheckpointError
-from biolm.models.families.hf import family, from_hf, to_hf
+from biolm.models.families.hf import FAMILIES, family, from_hf, to_hf
 
 pytest.importorskip("transformers")
 
@@ -131,6 +132,11 @@ def test_wrong_weights_are_named(case: Case, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError) as raised:
             from_hf(tmp_path)
         assert named.replace("gamma", "weight").replace("beta", "bias") in str(raised.value)
+
+
+def test_every_registered_family_has_examples() -> None:
+    assert EXAMPLES.keys() == FAMILIES.keys()
+    assert {name for name, examples in EXAMPLES.items() if not examples} == {"bart", "timm_vit"}
 
 
 def test_every_switch_has_a_flip_that_some_family_shows() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from family_examples import EXAMPLES
 from flips import LEAST_CHANGE, flipped_models
 from parity import error, make_reference
 from safetensors.torch import load_file, save_file
@@ -27,9 +28,9 @@ pytest.importorskip("transformers")
 # the kernels of the processor round (AVX-512, AVX2, the plainest of MKL).
 ROUNDING = 2e-4
 SOURCES, TARGETS = (17, 1, 24, 9), (3, 8, 1, 12)
-EXAMPLES = [
-    {**t5.EXAMPLES[0], "num_decoder_layers": 2},
-    {**t5.EXAMPLES[1], "num_decoder_layers": 3},
+PAIRS = [
+    {**EXAMPLES["t5"][0], "num_decoder_layers": 2},
+    {**EXAMPLES["t5"][1], "num_decoder_layers": 3},
 ]
 
 
@@ -52,7 +53,7 @@ def documents(lengths: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module", params=[0, 1], ids=["relu-scaled", "gated"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     example = {
-        **EXAMPLES[request.param],
+        **PAIRS[request.param],
         "model_type": "t5",
         "architectures": ["T5ForConditionalGeneration"],
     }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from family_examples import EXAMPLES
 from parity import make_reference, relative
 from perturb import perturb
 from safetensors.torch import load_file
@@ -23,7 +24,6 @@ from biolm.core import Transformer
 from biolm.errors import CheckpointError, ConfigError
 from biolm.io.sequences import SequenceBlock
 from biolm.models.families import esm_original, esmc
-from biolm.models.families.hf import family
 from biolm.models.registry import find, load_tokenizer
 from biolm.models.sequence_model import SequenceModel, SequenceOptions
 from biolm.models.sequence_preprocessor import SequencePreprocessor
@@ -56,7 +56,7 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any], int | None, list[str]]] = {
     "esmc": (
         "esmc",
         "esmc",
-        {**esmc.EXAMPLES[0], "model_type": "esmc", "architectures": ["EsmcForMaskedLM"]},
+        {**EXAMPLES["esmc"][0], "model_type": "esmc", "architectures": ["EsmcForMaskedLM"]},
         64,
         PROTEINS,
     ),
@@ -71,16 +71,16 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any], int | None, list[str]]] = {
     "prott5": (
         "prott5",
         "t5",
-        {**family("t5").EXAMPLES[0], "model_type": "t5", "vocab_size": 128, "pad_token_id": 0},
+        {**EXAMPLES["t5"][0], "model_type": "t5", "vocab_size": 128, "pad_token_id": 0},
         None,
         PROTEINS,
     ),
-    "progen2": ("progen2", "progen", family("progen").EXAMPLES[0], 40, PROTEINS),
-    "amplify": ("amplify", "AMPLIFY", family("AMPLIFY").EXAMPLES[0], 64, PROTEINS),
+    "progen2": ("progen2", "progen", EXAMPLES["progen"][0], 40, PROTEINS),
+    "amplify": ("amplify", "AMPLIFY", EXAMPLES["AMPLIFY"][0], 64, PROTEINS),
     "iglm": (
         "iglm",
         "gpt2",
-        {**family("gpt2").EXAMPLES[0], "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
+        {**EXAMPLES["gpt2"][0], "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
         40,
         PROTEINS,
     ),
@@ -94,16 +94,16 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any], int | None, list[str]]] = {
     "ntv2": (
         "nucleotide_transformer",
         "ntv2",
-        {**family("ntv2").EXAMPLES[0], "vocab_size": 4107, "max_position_embeddings": 52},
+        {**EXAMPLES["ntv2"][0], "vocab_size": 4107, "max_position_embeddings": 52},
         50,
         DNA,
     ),
-    "dnabert2": ("dnabert2", "dnabert2", family("dnabert2").EXAMPLES[0], 512, DNA),
-    "gena": ("gena", "gena", family("gena").EXAMPLES[0], 40, DNA),
+    "dnabert2": ("dnabert2", "dnabert2", EXAMPLES["dnabert2"][0], 512, DNA),
+    "gena": ("gena", "gena", EXAMPLES["gena"][0], 40, DNA),
     "moderngena": (
         "gena",
         "modernbert",
-        {**family("modernbert").EXAMPLES[0], "model_type": "modernbert"}
+        {**EXAMPLES["modernbert"][0], "model_type": "modernbert"}
         | {"architectures": ["ModernBertForMaskedLM"]},
         64,
         DNA,
@@ -119,7 +119,7 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any], int | None, list[str]]] = {
     "genomeocean": (
         "genomeocean",
         "mistral",
-        {**family("mistral").EXAMPLES[0], "model_type": "mistral", "architectures": ["MistralForCausalLM"]},
+        {**EXAMPLES["mistral"][0], "model_type": "mistral", "architectures": ["MistralForCausalLM"]},
         64,
         DNA,
     ),
@@ -295,7 +295,7 @@ def test_contact_weights_of_a_folder(saved):
 
 
 def test_esm_c_of_the_first_release(tmp_path):
-    config = {**esmc.EXAMPLES[0], "architectures": ["EsmcForMaskedLM"], "hidden_size": 128}
+    config = {**EXAMPLES["esmc"][0], "architectures": ["EsmcForMaskedLM"], "hidden_size": 128}
     core = Transformer(esmc.core_config({**config, "num_attention_heads": 2, "pad_token_id": 1}))
     perturb(core)
     torch.save(esmc.ORIGINAL_KEYS.ours_to_theirs(core.state_dict(), core.config), tmp_path / "esmc_small.pth")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from family_examples import EXAMPLES
 from parity import error, full_example, make_reference
 from torch import Tensor
 
@@ -135,7 +136,7 @@ def test_what_does_not_fit_is_refused(pair: tuple[Any, Transformer], tmp_path: P
     with pytest.raises(ConfigError, match="causal=True"):
         Transformer(CoreConfig(**sizes, position="none", causal=True, mixer="two_stream"))
     with pytest.raises(ConfigError, match="clamp_len: 40 is not supported"):
-        xlnet.core_config({**xlnet.EXAMPLES[0], "clamp_len": 40})
+        xlnet.core_config({**EXAMPLES["xlnet"][0], "clamp_len": 40})
     with pytest.raises(ConfigError, match="dropout of two_stream"):
         Transformer(
             CoreConfig(

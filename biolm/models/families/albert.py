@@ -15,22 +15,8 @@ from biolm.models.families.config_table import ConfigTable, Field, activation_fi
 from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "embedding_size": 12, "num_attention_heads": 4}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "intermediate_size": 48, "max_position_embeddings": 40},
-    {
-        **_SMALL,
-        "architectures": ["AlbertModel"],
-        "num_hidden_layers": 2,
-        "intermediate_size": 24,
-        "max_position_embeddings": 30,
-        "layer_norm_eps": 1e-5,
-        "hidden_act": "gelu",
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 # Files number one group of one layer; its weights serve all layers.
 _BLOCK = "encoder.albert_layer_groups.0.albert_layers.0"

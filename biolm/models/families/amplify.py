@@ -16,32 +16,8 @@ from biolm.models.families.encoders import SIZES
 from biolm.models.families.fields import pad_id
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "model_type": "AMPLIFY",
-    "architectures": ["AMPLIFY"],
-    "vocab_size": 27,
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "intermediate_size": 60,
-    "max_length": 64,
-    "pad_token_id": 0,
-    "hidden_act": "SwiGLU",
-    "rms_norm": True,
-    "norm_eps": 1e-5,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 2, "layer_norm_after_embedding": False},
-    {
-        **_SMALL,
-        "num_hidden_layers": 1,
-        "layer_norm_after_embedding": True,
-        "att_bias": True,
-        "ffn_bias": True,
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 _LAYER = "transformer_encoder.{}"
 

@@ -32,7 +32,6 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
 __all__ = [
-    "EXAMPLES",
     "KEYS",
     "SEQ2SEQ_KEYS",
     "core_config",
@@ -42,33 +41,6 @@ __all__ = [
     "save_seq2seq",
     "start_ids",
 ]
-
-_SMALL = {
-    "architectures": ["BartEncoder"],
-    "vocab_size": 40,
-    "d_model": 32,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "max_position_embeddings": 40,
-    "pad_token_id": 1,
-}
-EXAMPLES: list[dict[str, Any]] = []
-"""The encoder has no class of its own in ``transformers``; both parts are tested together."""
-
-SEQ2SEQ_EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "encoder_layers": 3, "decoder_layers": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 40},
-    {
-        **_SMALL,
-        "encoder_layers": 2,
-        "decoder_layers": 3,
-        "encoder_ffn_dim": 24,
-        "decoder_ffn_dim": 24,
-        "scale_embedding": True,
-        "activation_function": "relu",
-        "decoder_attention_heads": 2,
-    },
-]
-"""Small ``config.json`` dictionaries of encoder and decoder."""
 
 
 class Row:

@@ -5,35 +5,12 @@ ProtBERT and GROVER are of this family too. Source of shapes and names: ``transf
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, activation_field
 from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 40}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 2, "intermediate_size": 48, "type_vocab_size": 2, "pad_token_id": 0},
-    {
-        **_SMALL,
-        "num_hidden_layers": 1,
-        "intermediate_size": 24,
-        "type_vocab_size": 1,
-        "layer_norm_eps": 1e-5,
-        "hidden_act": "gelu_new",
-        "tie_word_embeddings": False,
-    },
-    {
-        **_SMALL,
-        "architectures": ["BertModel"],
-        "num_hidden_layers": 2,
-        "intermediate_size": 48,
-        "hidden_act": "relu",
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 EMBEDDING_KEYS = [
     Key("embeddings.word_embeddings.weight", "embeddings.token.weight"),

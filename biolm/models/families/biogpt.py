@@ -5,21 +5,13 @@ Source of shapes and names: ``transformers`` ``BioGptForCausalLM``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, activation_field, scaled_embedding
 from biolm.models.families.decoders import FAIRSEQ_LAYER, causal, lm_head_keys
 from biolm.models.families.encoders import SIZES, dropout_fields
 from biolm.models.families.keys import Key, KeyTable
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 24}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "max_position_embeddings": 40},
-    {**_SMALL, "num_hidden_layers": 2, "max_position_embeddings": 64, "scale_embedding": False},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

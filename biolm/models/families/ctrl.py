@@ -16,7 +16,7 @@ from biolm.models.families.config_table import ConfigTable, Field, Rule, require
 from biolm.models.families.decoders import causal, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["CONTROL_CODES", "EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["CONTROL_CODES", "KEYS", "core_config", "hf_config"]
 
 _CODES = """
     Pregnancy:168629 Christianity:7675 Explain:106423 Fitness:63440 Saving:63163 Ask:27171 Ass:95985
@@ -33,11 +33,6 @@ CONTROL_CODES = {name: int(token) for name, token in (pair.split(":") for pair i
 
 _EPS = 1e-6
 
-EXAMPLES: list[dict[str, Any]] = [
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40, "dff": 24},
-    {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "dff": 40},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -16,14 +16,8 @@ from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, Rows, gate_up
 from biolm.models.families.vit import EMBEDDING_KEYS, PATCHES, image_parts
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 2}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "image_size": 8, "mlp_ratio": 2},
-    {**_SMALL, "image_size": 6, "mlp_ratio": 3, "num_channels": 1, "use_swiglu_ffn": True},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 _LAYER = "encoder.layer.{}"
 

@@ -6,31 +6,13 @@ shapes and names: ``bert_layers.py`` of github.com/mosaicml/examples, which the 
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.bert import EMBEDDING_KEYS, HEAD_KEYS, POST_NORM_FIELDS
 from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
 from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, norm_keys, qkv
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "model_type": "bert",
-    "architectures": ["BertForMaskedLM"],
-    "vocab_size": 40,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "max_position_embeddings": 512,
-    "alibi_starting_size": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 2, "num_attention_heads": 3},
-    {**_SMALL, "num_hidden_layers": 1, "num_attention_heads": 4, "hidden_act": "relu"},
-]
-"""Small ``config.json`` dictionaries; heads that are no power of two have ALiBi slopes of another rule."""
 
 KEYS = KeyTable(
     [

@@ -22,36 +22,7 @@ from biolm.models.families.encoders import masked
 from biolm.models.families.fields import rope
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "SHARED_KEYS", "adapt", "core_config", "extra_weights", "hf_config"]
-
-_SMALL = {
-    "vocab_size": 33,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "layer_norm_eps": 1e-5,
-    "pad_token_id": 1,
-    "mask_token_id": 32,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "position_embedding_type": "rotary", "max_position_embeddings": 1026, "token_dropout": True},
-    {
-        **_SMALL,
-        "position_embedding_type": "absolute",
-        "max_position_embeddings": 40,
-        "token_dropout": True,
-        "emb_layer_norm_before": True,
-    },
-    {
-        **_SMALL,
-        "position_embedding_type": "rotary",
-        "max_position_embeddings": 40,
-        "rope_theta": 500.0,
-        "tie_word_embeddings": False,
-    },
-]
-"""Small ``config.json`` dictionaries of ESM-2, ESM-1b and an untied relative."""
+__all__ = ["KEYS", "SHARED_KEYS", "adapt", "core_config", "extra_weights", "hf_config"]
 
 
 _FREQUENCIES = ("rotary_embeddings.inv_freq", "encoder.layer.{}.attention.self.rotary_embeddings.inv_freq")

@@ -21,20 +21,8 @@ from biolm.models.families.fields import rope, rope_parameters
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, qkv
 from biolm.models.families.qwen3 import QK_NORM_KEYS
 
-__all__ = ["EXAMPLES", "KEYS", "ORIGINAL_KEYS", "core_config", "from_pth", "hf_config"]
+__all__ = ["KEYS", "ORIGINAL_KEYS", "core_config", "from_pth", "hf_config"]
 
-_SMALL = {"vocab_size": 64, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 64}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "intermediate_size": 40, "rope_theta": 10000.0},
-    {
-        **_SMALL,
-        "architectures": ["EsmcModel"],
-        "num_hidden_layers": 2,
-        "intermediate_size": 24,
-        "rope_theta": 300.0,
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -21,30 +21,7 @@ from biolm.models.families.config_table import ConfigTable, Field, Rule, activat
 from biolm.models.families.decoders import causal, hf_rope, lm_head_keys, rope_fields
 from biolm.models.families.keys import Key, KeyTable, dropped, qkv
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
-
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 40}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "multi_query": True, "parallel_attn": True, "num_kv_heads": 4},
-    {**_SMALL, "num_hidden_layers": 2, "new_decoder_architecture": True, "num_kv_heads": 2},
-    {
-        **_SMALL,
-        "num_hidden_layers": 2,
-        "new_decoder_architecture": True,
-        "num_kv_heads": 2,
-        "num_ln_in_parallel_attn": 1,
-        "ffn_hidden_size": 48,
-    },
-    {
-        **_SMALL,
-        "num_hidden_layers": 2,
-        "multi_query": False,
-        "parallel_attn": False,
-        "alibi": True,
-        "bias": True,
-    },
-]
-"""Small ``config.json`` dictionaries of the four layouts."""
+__all__ = ["KEYS", "core_config", "hf_config"]
 
 
 class Groups:

@@ -25,32 +25,7 @@ from biolm.models.families.keys import Key, KeyTable
 from biolm.models.families.llama import LAYER_KEYS, LLAMA, llama_parts
 from biolm.models.families.qwen3 import QK_NORM_KEYS
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
-
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-}
-_SECOND = {**_SMALL, "query_pre_attn_scalar": 5, "sliding_window": 6}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "model_type": "gemma", "hidden_act": "gelu", "num_key_value_heads": 1},
-    {**_SECOND, "model_type": "gemma2", "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
-    {
-        **_SECOND,
-        "model_type": "gemma3_text",
-        "num_hidden_layers": 7,
-        "rope_theta": 5000.0,
-        "rope_local_base_freq": 100.0,
-        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
+__all__ = ["KEYS", "core_config", "hf_config"]
 
 
 def _around(config: CoreConfig) -> bool:

@@ -15,25 +15,8 @@ from biolm.errors import ConfigError
 from biolm.models.families import bert
 from biolm.models.families.keys import KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "model_type": "bert",
-    "architectures": ["BertForMaskedLM"],
-    "pre_layer_norm": True,
-    "vocab_size": 40,
-    "hidden_size": 24,
-    "num_attention_heads": 4,
-    "intermediate_size": 40,
-    "max_position_embeddings": 40,
-    "type_vocab_size": 2,
-    "pad_token_id": 3,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 2, "layer_norm_eps": 1e-12, "last_layer_norm": False},
-    {**_SMALL, "num_hidden_layers": 1, "layer_norm_eps": 1e-5, "last_layer_norm": True},
-]
-"""Small ``config.json`` dictionaries, without and with a norm at the end."""
 
 KEYS = KeyTable(
     [

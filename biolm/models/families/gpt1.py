@@ -5,20 +5,13 @@ Source of shapes and names: ``transformers`` ``OpenAIGPTLMHeadModel``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, Rule
 from biolm.models.families.decoders import CONV1D_KEYS, causal, gpt_parts, lm_head_keys
 from biolm.models.families.fields import activation, activation_name
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-EXAMPLES: list[dict[str, Any]] = [
-    {"vocab_size": 40, "n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40},
-    {"vocab_size": 40, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 40, "afn": "relu"},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -14,13 +14,8 @@ from biolm.models.families.config_table import ConfigTable, Field, activation_fi
 from biolm.models.families.decoders import CONV1D_KEYS, GPT_WIDTH, causal, gpt_parts, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-EXAMPLES: list[dict[str, Any]] = [
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40},
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "activation_function": "relu"},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -13,14 +13,8 @@ from biolm.models.families.config_table import ConfigTable, Field, Rule, activat
 from biolm.models.families.decoders import attention_keys, causal, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "hidden_size": 16, "num_heads": 4, "max_position_embeddings": 40}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_layers": 4, "attention_types": [[["global", "local"], 2]], "window_size": 5},
-    {**_SMALL, "num_layers": 2, "attention_types": [[["global"], 2]], "intermediate_size": 24},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

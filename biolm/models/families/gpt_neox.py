@@ -19,20 +19,7 @@ from biolm.models.families.decoders import causal, hf_rope, lm_head_keys, parall
 from biolm.models.families.encoders import SIZES
 from biolm.models.families.keys import Key, KeyTable, dropped, qkv
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
-
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "rotary_pct": 0.25, "max_position_embeddings": 40},
-    {
-        **_SMALL,
-        "num_hidden_layers": 2,
-        "use_parallel_residual": False,
-        "attention_bias": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5},
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
+__all__ = ["KEYS", "core_config", "hf_config"]
 
 
 class PerHead:

@@ -5,19 +5,12 @@ Source of shapes and names: ``transformers`` ``GPTJForCausalLM``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, activation_field
 from biolm.models.families.decoders import GPT_WIDTH, attention_keys, causal, gpt_parts, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-EXAMPLES: list[dict[str, Any]] = [
-    {"vocab_size": 40, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 40, "rotary_dim": 4},
-    {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "rotary_dim": 8},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

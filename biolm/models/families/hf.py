@@ -1,6 +1,6 @@
 """Families that the ``transformers`` library publishes: folders in, folders out.
 
-Adding a family is adding one file with the four names of :class:`Family` and one line in ``FAMILIES``.
+Adding a family is adding one file with the three names of :class:`Family` and one line in ``FAMILIES``.
 """
 
 from __future__ import annotations
@@ -82,8 +82,6 @@ class Family(Protocol):
     """
 
     KEYS: KeyTable
-    EXAMPLES: list[dict[str, Any]]
-    """Small ``config.json`` dictionaries, which the parity tests build and run."""
 
     def core_config(self, config: Mapping[str, Any]) -> CoreConfig:
         """Core config of a ``config.json``, in its v4 or v5 spelling."""

@@ -5,8 +5,6 @@ Source of shapes and names: ``transformers`` ``LlamaForCausalLM``. Mistral and Q
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, Part, Rule, activation_field
 from biolm.models.families.decoders import (
     GATED_KEYS,
@@ -18,39 +16,8 @@ from biolm.models.families.decoders import (
 )
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "LLAMA", "core_config", "hf_config", "llama_parts"]
+__all__ = ["KEYS", "LLAMA", "core_config", "hf_config", "llama_parts"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
-_LLAMA3 = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_key_value_heads": 2, "rope_theta": 100.0, "rope_scaling": _LLAMA3, "head_dim": 8},
-    {**_SMALL, "attention_bias": True, "mlp_bias": True, "rope_scaling": {"type": "linear", "factor": 4.0}},
-    {
-        **_SMALL,
-        "tie_word_embeddings": True,
-        "num_key_value_heads": 1,
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": 500.0,
-            "factor": 4.0,
-            "original_max_position_embeddings": 16,
-        },
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 LAYER_KEYS = [
     Key("embed_tokens.weight", "embeddings.token.weight"),

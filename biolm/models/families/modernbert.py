@@ -16,46 +16,8 @@ from biolm.models.families.encoders import MASKED_HEADS, masked
 from biolm.models.families.fields import has_head, rope
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped, gate_up, qkv
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "cls_token_id": 1,
-    "sep_token_id": 2,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {
-        **_SMALL,
-        "num_hidden_layers": 3,
-        "intermediate_size": 40,
-        "local_attention": 9,
-        "global_attn_every_n_layers": 2,
-        "global_rope_theta": 160000.0,
-        "local_rope_theta": 500.0,
-    },
-    {
-        **_SMALL,
-        "num_hidden_layers": 2,
-        "intermediate_size": 24,
-        "local_attention": 6,
-        "global_attn_every_n_layers": 2,
-        "norm_bias": True,
-        "attention_bias": True,
-        "mlp_bias": True,
-        "classifier_bias": True,
-        "decoder_bias": False,
-        "hidden_activation": "silu",
-        "classifier_activation": "relu",
-        "tie_word_embeddings": False,
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -15,28 +15,8 @@ from biolm.models.families import esm
 from biolm.models.families.esm import adapt
 from biolm.models.families.keys import Key, KeyTable, Rows, gate_up
 
-__all__ = ["EXAMPLES", "KEYS", "adapt", "core_config", "hf_config"]
+__all__ = ["KEYS", "adapt", "core_config", "hf_config"]
 
-_SMALL = {
-    "model_type": "esm",
-    "architectures": ["EsmForMaskedLM"],
-    "add_bias_fnn": False,
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 1,
-    "mask_token_id": 2,
-    "position_embedding_type": "rotary",
-    "max_position_embeddings": 50,
-    "token_dropout": False,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "tie_word_embeddings": False},
-    {**_SMALL, "num_hidden_layers": 1, "token_dropout": True, "tie_word_embeddings": True},
-]
-"""Small ``config.json`` dictionaries."""
 
 KEYS = KeyTable(
     [

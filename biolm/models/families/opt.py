@@ -14,21 +14,8 @@ from biolm.models.families.config_table import ConfigTable, Field, Rule, activat
 from biolm.models.families.decoders import FAIRSEQ_LAYER, causal, lm_head_keys
 from biolm.models.families.keys import Key, KeyTable
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "num_attention_heads": 4,
-    "ffn_dim": 24,
-    "max_position_embeddings": 40,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3},
-    {**_SMALL, "num_hidden_layers": 2, "do_layer_norm_before": False, "word_embed_proj_dim": 8},
-    {**_SMALL, "num_hidden_layers": 2, "enable_bias": False, "activation_function": "gelu"},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

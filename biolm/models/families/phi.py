@@ -21,20 +21,8 @@ from biolm.models.families.decoders import (
 )
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 40,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "partial_rotary_factor": 0.5},
-    {**_SMALL, "num_hidden_layers": 2, "num_key_value_heads": 2, "partial_rotary_factor": 0.75},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

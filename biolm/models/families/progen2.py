@@ -19,24 +19,10 @@ from biolm.models.families import gptj
 from biolm.models.families.decoders import lm_head_keys
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
 # The cores of the TPU that it was trained on; each has heads of its own.
 _GROUPS = 8
-
-_SMALL = {
-    "model_type": "progen",
-    "architectures": ["ProGenForCausalLM"],
-    "vocab_size": 32,
-    "n_embd": 64,
-    "n_positions": 40,
-    "rotary_dim": 4,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "n_layer": 2, "n_head": 16},
-    {**_SMALL, "n_layer": 3, "n_head": 8, "layer_norm_epsilon": 1e-6},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 
 class Grouped:

@@ -14,29 +14,8 @@ from biolm.models.families.decoders import hf_layer_types, windowed_layers
 from biolm.models.families.keys import Key, KeyTable
 from biolm.models.families.llama import LAYER_KEYS, LLAMA, MLP_NORM_KEY, llama_parts
 
-__all__ = ["EXAMPLES", "KEYS", "QK_NORM_KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "QK_NORM_KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "rope_theta": 1000.0},
-    {
-        **_SMALL,
-        "use_sliding_window": True,
-        "sliding_window": 6,
-        "max_window_layers": 1,
-        "attention_bias": True,
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 QK_NORM_KEYS = [
     Key("layers.{}.self_attn.q_norm.weight", "layers.{}.attention.query_norm.weight"),

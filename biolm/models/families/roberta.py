@@ -13,22 +13,8 @@ from biolm.models.families.config_table import ConfigTable, Rule, activation_fie
 from biolm.models.families.encoders import masked
 from biolm.models.families.keys import Key, KeyTable, dropped, norm_keys
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 2, "max_position_embeddings": 40, "layer_norm_eps": 1e-5},
-    {
-        **_SMALL,
-        "num_hidden_layers": 1,
-        "max_position_embeddings": 30,
-        "type_vocab_size": 1,
-        "hidden_act": "gelu_new",
-        "pad_token_id": 3,
-        "tie_word_embeddings": False,
-    },
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 KEYS = KeyTable(
     [

@@ -5,8 +5,6 @@ Source of shapes and names: ``transformers`` ``StableLmForCausalLM``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from biolm.models.families.config_table import ConfigTable, Field, activation_field
 from biolm.models.families.decoders import (
     GATED_KEYS,
@@ -20,22 +18,8 @@ from biolm.models.families.decoders import (
 )
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {
-    "vocab_size": 40,
-    "hidden_size": 64,
-    "intermediate_size": 48,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 40,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_hidden_layers": 3, "use_qkv_bias": True},
-    {**_SMALL, "num_hidden_layers": 2, "use_parallel_residual": True, "partial_rotary_factor": 0.5},
-    {**_SMALL, "num_hidden_layers": 2, "qk_layernorm": True},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 # Norms of heads are stored one by one, so each needs a line of its own.
 _MOST_HEADS = 64

@@ -23,7 +23,6 @@ from biolm.models.families.keys import Key, KeyTable, dropped
 from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
 __all__ = [
-    "EXAMPLES",
     "KEYS",
     "SEQ2SEQ_KEYS",
     "core_config",
@@ -32,21 +31,6 @@ __all__ = [
     "load_seq2seq",
     "save_seq2seq",
 ]
-
-_SMALL = {
-    "architectures": ["T5EncoderModel"],
-    "vocab_size": 40,
-    "d_model": 32,
-    "d_kv": 6,
-    "num_heads": 4,
-    "relative_attention_num_buckets": 8,
-    "relative_attention_max_distance": 12,
-}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "num_layers": 3, "d_ff": 48},
-    {**_SMALL, "num_layers": 2, "d_ff": 24, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
-]
-"""Small ``config.json`` dictionaries of T5 and T5 1.1."""
 
 
 def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:

@@ -16,10 +16,8 @@ from biolm.models.families.config_table import ConfigTable, Field
 from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
 from biolm.models.families.vit import PATCHES, Flattened, SummaryRow, Unbatched, image_parts
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-EXAMPLES: list[dict[str, Any]] = []
-"""None: ``transformers`` has no class that reads this layout; parity is tested against one written out."""
 
 _SIZES = {
     "tiny": (192, 12, 3),

@@ -22,14 +22,7 @@ from biolm.models.families.config_table import ConfigTable, Field, Part, Rule, a
 from biolm.models.families.encoders import dropout_fields
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EMBEDDING_KEYS", "EXAMPLES", "KEYS", "PATCHES", "core_config", "hf_config", "image_parts"]
-
-_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "image_size": 12, "patch_size": 4, "num_channels": 3},
-    {**_SMALL, "image_size": 8, "patch_size": 2, "num_channels": 1, "qkv_bias": False, "hidden_act": "relu"},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
+__all__ = ["EMBEDDING_KEYS", "KEYS", "PATCHES", "core_config", "hf_config", "image_parts"]
 
 
 class Flattened:

@@ -28,14 +28,8 @@ from biolm.models.families.decoders import causal
 from biolm.models.families.fields import pad_id
 from biolm.models.families.keys import Key, KeyTable, dropped
 
-__all__ = ["EXAMPLES", "KEYS", "core_config", "hf_config"]
+__all__ = ["KEYS", "core_config", "hf_config"]
 
-_SMALL = {"vocab_size": 40, "d_inner": 24, "mem_len": None, "pad_token_id": 5}
-EXAMPLES: list[dict[str, Any]] = [
-    {**_SMALL, "d_model": 16, "n_layer": 3, "n_head": 4},
-    {**_SMALL, "d_model": 24, "n_layer": 2, "n_head": 2, "ff_activation": "relu", "layer_norm_eps": 1e-5},
-]
-"""Small ``config.json`` dictionaries that between them turn every switch of the family."""
 
 _LEFT_ALONE = {"attn_type": "bi", "clamp_len": -1, "bi_data": False, "same_length": False, "reuse_len": None}
 
