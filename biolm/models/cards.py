@@ -175,7 +175,7 @@ CARDS: Mapping[str, Card] = {
     "scprint": Card(
         species=_BOTH,
         genes="Ensembl ids",
-        code="MIT (releases up to 2.2.0 at least; the file in 2.3.8 is the GPL-3.0)",
+        code="MIT (release 2.2.0), GPL-3.0 (2.3.8)",
         cannot="claim recorded vectors, denoise, infer gene networks or call its classes",
     ),
 }
