@@ -135,6 +135,8 @@ def _made(names: Iterable[str]) -> typer.Typer:
 
 def _asked(words: Sequence[str]) -> tuple[str, ...]:
     """The command that is named, if one is: the modules of all others are not imported."""
+    if words[:1] == ["--version"]:
+        return ()
     # The longest name first: "text ner train" before anything that begins alike.
     for depth in (3, 2, 1):
         name = " ".join(words[:depth])

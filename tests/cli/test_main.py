@@ -56,32 +56,6 @@ def test_help_loads_nothing_heavy_and_is_quick():
     assert any("embed" in line and "Turn every cell or sequence of a file" in line for line in text)
 
 
-NOT_TO_READ = ("anndata", "pandas", "numba", "pyarrow", "zarr", "matplotlib", "sklearn", "transformers")
-NOT_TO_RUN = (*NOT_TO_READ, "scipy", "torch._dynamo", "torch._inductor", "sympy", "pytorch_lightning", "PIL")
-
-
-@pytest.mark.parametrize(
-    ("model", "unwanted"),
-    [
-        ("genetext", (*NOT_TO_RUN, "torch")),
-        ("cellfactors", (*NOT_TO_READ, "torch")),
-        ("biolm-cell-mini", NOT_TO_RUN),
-    ],
-)
-def test_embedding_few_cells_imports_no_more_than_it_needs(model, unwanted, cite, tmp_path):
-    """Neither another kind of data or model, nor the compiler of kernels, which few cells do not pay for."""
-    anndata.read_h5ad(cite)[:4].copy().write_h5ad(tmp_path / "few.h5ad")
-    code = (
-        "import sys\n"
-        "from biolm.cli import main\n"
-        f"sys.argv = ['biolm', 'embed', 'few.h5ad', '-m', '{model}', '-o', 'out.h5ad', '-q']\n"
-        "try:\n    main.run()\nexcept SystemExit:\n    pass\n"
-        f"print([name for name in {unwanted} if name in sys.modules])"
-    )
-    assert python(code, cwd=tmp_path).stdout.splitlines()[-1] == "[]"
-    assert (tmp_path / "out.h5ad").exists()
-
-
 @pytest.mark.parametrize(
     ("words", "others"), [(["merge", "-h"], False), (["text", "qa", "yesno", "-h"], False), (["-h"], True)]
 )

@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from biolm.errors import ConfigError
 from biolm.vocab.gene_table import GeneTable, gene_table
+from biolm.vocab.genes import GeneVocabulary
 
 FILES = ("human.tsv.gz", "human_names.tsv.gz", "mouse.tsv.gz", "mouse_names.tsv.gz", "orthologs.tsv.gz")
 
@@ -135,6 +137,14 @@ def test_the_table_is_small_quick_and_needs_no_table_library(repository: Path) -
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pandas", "pyarrow", "torch", "anndata", "h5py"} & set(loaded.stdout.split())
+
+
+def test_genes_that_a_model_knows_as_written_ask_for_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biolm.vocab.genes.gene_table", GeneTable)
+    monkeypatch.setattr("biolm.vocab.gene_table.gzip.decompress", lambda _: pytest.fail("a table was read"))
+    genes = [f"ENSG{number:011d}" for number in range(40)]
+    match = GeneVocabulary.of(genes).match({"index": np.array(genes[::-1])})
+    assert match.target.tolist() == list(range(40))[::-1]
 
 
 def test_the_files_are_those_of_the_readme(repository: Path) -> None:
