@@ -143,7 +143,7 @@ class SequenceEmbedding:
             self.facts,
             {"pool": pool, **{name: getattr(chosen, name) for name in names}, **decided(self.choice)},
             sequences=len(self.counts),
-            **self.tally.facts(),
+            **self.tally.as_dict(),
             rows=int(self.counts.sum()),
         )
 

@@ -199,7 +199,7 @@ class SequenceTokens:
                 "biolm_version": biolm.__version__,
                 "tokenizer": tokenizer.family,
                 "letters": self.settings.letters,
-                **self.tally.facts(),
+                **self.tally.as_dict(),
             }
         )
         return metadata

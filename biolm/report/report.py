@@ -133,7 +133,7 @@ def write_report(
         temporary.write_text(_filled(file("page.html"), pieces), encoding="utf-8")
 
 
-def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False) -> list[Path]:
+def write_plots(folder: Path, parts: Sequence[Part]) -> list[Path]:
     """Write every part that is a plot as an SVG file named after its title.
 
     Parameters
@@ -142,8 +142,6 @@ def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False)
         That is there.
     parts
         Of the report.
-    overwrite
-        Whether files may be replaced.
 
     Returns
     -------
@@ -152,7 +150,7 @@ def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False)
     Raises
     ------
     OutputError
-        If a file exists and ``overwrite`` is not set.
+        If a file exists.
     """
     written = []
     for part in parts:
@@ -160,7 +158,7 @@ def write_plots(folder: Path, parts: Sequence[Part], *, overwrite: bool = False)
             continue
         slug = re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-") or "plot"
         path = folder / f"{slug}.svg"
-        with replacing(path, overwrite=overwrite) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(standalone(part.svg()), encoding="utf-8")
         written.append(path)
     return written

@@ -88,15 +88,13 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
     return Interval(float(table.mean()), float(low), float(high))
 
 
-def paired_gain(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> Interval:
+def paired_gain(first: ArrayLike, second: ArrayLike) -> Interval:
     """``first − second``, paired by section and gene, ``(s, g)`` each.
 
     Parameters
     ----------
     first, second
         ``(s, g)`` scores.
-    seed
-        Of the bootstrap.
 
     Raises
     ------
@@ -108,4 +106,4 @@ def paired_gain(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> Interv
         raise InputError(
             f"gains are paired by section and gene, so shapes must agree: {a.shape} and {b.shape}"
         )
-    return bootstrap_mean(a - b, seed=seed)
+    return bootstrap_mean(a - b)

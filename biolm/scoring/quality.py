@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 BOOTSTRAP_SAMPLES = 1000
+NEIGHBOURS, FOLDS = 10, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +111,6 @@ def knn_quality(
     *,
     name: str = "",
     leave_out: Sequence[str] = (),
-    k: int = 10,
-    folds: int = 5,
     repeats: int = 5,
     seed: int = 0,
 ) -> Score:
@@ -145,18 +144,18 @@ def knn_quality(
     from sklearn.model_selection import StratifiedKFold
     from sklearn.neighbors import KNeighborsClassifier
 
-    keep, truth = _encode(labels, leave_out, at_least=folds)
+    keep, truth = _encode(labels, leave_out, at_least=FOLDS)
     points = unit_rows(vectors)[keep]
     predictions = np.empty((repeats, len(truth)), np.int64)
     for repeat in range(repeats):
-        splits = StratifiedKFold(folds, shuffle=True, random_state=seed + repeat)
+        splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + repeat)
         for train, test in splits.split(points, truth):
-            classifier = KNeighborsClassifier(min(k, len(train))).fit(points[train], truth[train])
+            classifier = KNeighborsClassifier(min(NEIGHBOURS, len(train))).fit(points[train], truth[train])
             predictions[repeat, test] = classifier.predict(points[test])
     return score_calls(name, truth, predictions, seed)
 
 
-def majority_quality(labels: ArrayLike, *, leave_out: Sequence[str] = (), seed: int = 0) -> Score:
+def majority_quality(labels: ArrayLike, *, leave_out: Sequence[str] = ()) -> Score:
     """The score of calling every cell the commonest type: the floor of every table.
 
     Parameters
@@ -165,12 +164,10 @@ def majority_quality(labels: ArrayLike, *, leave_out: Sequence[str] = (), seed: 
         ``(n,)`` types.
     leave_out
         Types that do not count.
-    seed
-        Of the bootstrap.
     """
     _, truth = _encode(labels, leave_out)
     commonest = np.bincount(truth).argmax()
-    return score_calls("majority class", truth, np.full((1, len(truth)), commonest), seed)
+    return score_calls("majority class", truth, np.full((1, len(truth)), commonest))
 
 
 def transfer_quality(
@@ -181,8 +178,6 @@ def transfer_quality(
     *,
     name: str = "",
     leave_out: Sequence[str] = (),
-    k: int = 10,
-    seed: int = 0,
 ) -> Score:
     """Label transfer from one set of cells to another by nearest neighbours (cosine distance).
 
@@ -204,8 +199,8 @@ def transfer_quality(
     aside = (set(np.asarray(reference_labels)) | set(np.asarray(query_labels))) - common
     known, source = _encode(reference_labels, sorted(aside))
     asked, truth = _encode(query_labels, sorted(aside))
-    classifier = KNeighborsClassifier(min(k, len(known))).fit(unit_rows(reference)[known], source)
-    return score_calls(name, truth, classifier.predict(unit_rows(query)[asked])[None], seed)
+    classifier = KNeighborsClassifier(min(NEIGHBOURS, len(known))).fit(unit_rows(reference)[known], source)
+    return score_calls(name, truth, classifier.predict(unit_rows(query)[asked])[None])
 
 
 def difference(

@@ -5,7 +5,6 @@ Dimensions: ``n`` queries · ``m`` gallery entries · ``d`` width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +61,7 @@ class Retrieval:
         low, high = np.percentile(hits, [2.5, 97.5])
         return float(low), float(high)
 
-    def as_dict(self, ks: Sequence[int] = RECALLS) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain numbers for a report."""
         fields: dict[str, Any] = {
             "queries": len(self.ranks),
@@ -70,7 +69,7 @@ class Retrieval:
             "median_rank": float(np.median(self.ranks)),
             "median_rank_chance": (self.gallery + 1) / 2,
         }
-        for k in ks:
+        for k in RECALLS:
             low, high = self.interval(k)
             fields[f"recall_at_{k}"] = {
                 "value": round(self.recall(k), 4),
@@ -81,17 +80,15 @@ class Retrieval:
         return fields
 
 
-def retrieve_partners(queries: ArrayLike, gallery: ArrayLike, partners: ArrayLike | None = None) -> Retrieval:
-    """Rank every query's partner in the gallery by the cosine.
+def retrieve_partners(queries: ArrayLike, gallery: ArrayLike) -> Retrieval:
+    """Rank every query's partner in the gallery, the row of its own number, by the cosine.
 
     Parameters
     ----------
     queries
         ``(n, d)``.
     gallery
-        ``(m, d)``.
-    partners
-        ``(n,)`` rows of the gallery; row ``i`` for query ``i`` by default.
+        ``(m, d)``, at least as many rows as there are queries.
 
     Raises
     ------
@@ -107,12 +104,11 @@ def retrieve_partners(queries: ArrayLike, gallery: ArrayLike, partners: ArrayLik
     a, b = unit_rows(np.asarray(queries)), unit_rows(np.asarray(gallery))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise InputError(f"queries {a.shape} and gallery {b.shape} must be vectors of one width")
-    own = np.arange(len(a)) if partners is None else np.asarray(partners)
-    if len(own) != len(a) or (len(own) and not 0 <= own.min() <= own.max() < len(b)):
+    if len(a) > len(b):
         raise InputError(f"{len(a)} queries need one partner each among the {len(b)} entries of the gallery")
     # Rounding of the product must not decide between equal vectors.
     similar = np.round(a @ b.T, 9)
-    partner = similar[np.arange(len(a)), own][:, None]
+    partner = np.diagonal(similar)[:, None]
     above = (similar > partner).sum(1)
     # Ties take their mean rank: vectors that are all alike score as chance does.
     tied = (similar == partner).sum(1) - 1

@@ -104,7 +104,7 @@ def group_folds(groups: Sequence[str]) -> list[Fold]:
     return folds
 
 
-def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) -> list[Fold]:
+def block_folds(xy: NDArray[np.float64], gap: float) -> list[Fold]:
     """Strips along the longer side of the tissue, with no training spot within ``gap`` of a held-out one.
 
     Parameters
@@ -113,8 +113,6 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
         ``(n, 2)``.
     gap
         In the unit of the places.
-    blocks
-        Strips, of equal numbers of spots.
 
     Raises
     ------
@@ -127,16 +125,16 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
     _, axes = np.linalg.eigh(centred.T @ centred)
     along = centred @ axes[:, -1]
     # By rank, so that every strip has as many spots, however the tissue is shaped.
-    strip = np.minimum(np.argsort(np.argsort(along, kind="stable")) * blocks // len(xy), blocks - 1)
+    strip = np.minimum(np.argsort(np.argsort(along, kind="stable")) * BLOCKS // len(xy), BLOCKS - 1)
 
     def apart(rows: NDArray[np.int64], from_rows: NDArray[np.int64]) -> NDArray[np.int64]:
         distance, _ = KDTree(xy[from_rows]).query(xy[rows])
         return np.asarray(rows[distance > gap])
 
     folds = []
-    for held_out in range(blocks):
+    for held_out in range(BLOCKS):
         # Not the neighbour: the gap would otherwise be cut out of the same strip twice.
-        inner_strip = (held_out + 2) % blocks
+        inner_strip = (held_out + 2) % BLOCKS
         test, inner = np.flatnonzero(strip == held_out), np.flatnonzero(strip == inner_strip)
         inner = apart(inner, test)
         train = apart(apart(np.flatnonzero((strip != held_out) & (strip != inner_strip)), test), inner)
@@ -149,7 +147,7 @@ def block_folds(xy: NDArray[np.float64], gap: float, *, blocks: int = BLOCKS) ->
     return folds
 
 
-def random_folds(n: int, *, seed: int = 0, parts: int = BLOCKS) -> list[Fold]:
+def random_folds(n: int, *, seed: int = 0) -> list[Fold]:
     """Spots at random: what is wrong with many published figures, for comparison only.
 
     Parameters
@@ -158,16 +156,14 @@ def random_folds(n: int, *, seed: int = 0, parts: int = BLOCKS) -> list[Fold]:
         Spots.
     seed
         Of the draw.
-    parts
-        Folds.
     """
-    part = np.random.default_rng(seed).permutation(n) % parts
+    part = np.random.default_rng(seed).permutation(n) % BLOCKS
     return [
         Fold(
             f"random {held_out + 1}",
-            np.flatnonzero((part != held_out) & (part != (held_out + 1) % parts)),
-            np.flatnonzero(part == (held_out + 1) % parts),
+            np.flatnonzero((part != held_out) & (part != (held_out + 1) % BLOCKS)),
+            np.flatnonzero(part == (held_out + 1) % BLOCKS),
             np.flatnonzero(part == held_out),
         )
-        for held_out in range(parts)
+        for held_out in range(BLOCKS)
     ]

@@ -81,7 +81,7 @@ class Tally:
             )
         return "; ".join(notes)
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for the record of a result."""
         return {
             "skipped": self.skipped,

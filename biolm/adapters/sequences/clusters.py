@@ -45,11 +45,13 @@ _MOST = 40_000_000  # k-mers that are compared; of more, the same fraction of al
 _ROWS = 512
 _FRAGMENT = 0.9  # identity at which a piece belongs to the whole
 # SplitMix64 (Steele, Lea & Flood 2014): spreads k-mers so that a fraction of them can be taken at random.
+# k-mers that a pair must share at least, so that short sequences are not linked by chance.
+_FEWEST = 3
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 def cluster_sequences(
-    block: SequenceBlock, *, identity: float | None = None, k: int = 0, fewest: int = 3
+    block: SequenceBlock, *, identity: float | None = None, k: int = 0
 ) -> NDArray[np.int64]:
     """Number of the cluster of each record.
 
@@ -62,8 +64,6 @@ def cluster_sequences(
         residues and 0.8 of bases.
     k
         Letters of a k-mer; 0 for 6 residues or 12 bases.
-    fewest
-        k-mers that a pair must share at least, so that short sequences are not linked by chance.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def cluster_sequences(
         raise ConfigError(f"k must be 2 to 9 residues or 2 to 16 bases, not {k}")
     incidence, sizes, sampled = _incidence(block, k, protein=protein)
     # Of sampled k-mers two relatives share fewer.
-    fewest = max(1, round(fewest * sampled))
+    fewest = max(1, round(_FEWEST * sampled))
     match, growth = _chance(block, k, protein=protein)
     links, other = [], incidence.T.tocsr()
     for start in range(0, incidence.shape[0], _ROWS):

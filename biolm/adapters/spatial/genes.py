@@ -106,7 +106,7 @@ class GenePanel:
         table = log_normalised(context)
         return np.asarray(table @ self.components.T) - self.components @ self.centre
 
-    def fit_components(self, contexts: Sequence[Any], components: int, seed: int = 0) -> GenePanel:
+    def fit_components(self, contexts: Sequence[Any], components: int) -> GenePanel:
         """The panel with principal components of the context counts of training sections, without labels.
 
         Parameters
@@ -115,15 +115,13 @@ class GenePanel:
             ``(n, c)`` context counts of each training section.
         components
             How many are kept.
-        seed
-            Of the randomised decomposition.
         """
         from scipy.sparse import vstack
         from sklearn.decomposition import PCA
 
         table = vstack([log_normalised(context) for context in contexts], format="csr")
         count = min(components, min(table.shape) - 1)
-        fitted = PCA(count, svd_solver="arpack", random_state=seed).fit(table)
+        fitted = PCA(count, svd_solver="arpack", random_state=0).fit(table)
         # The sign of an axis is arbitrary: make the largest weight positive, as on any machine.
         axes = fitted.components_
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])

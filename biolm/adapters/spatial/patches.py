@@ -123,7 +123,7 @@ class Patches:
         box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
         return resize(pixels, (self.settings.pixels, self.settings.pixels), box)
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """What was cut, in numbers, for every output."""
         return {
             "patch_um": self.settings.side_um,

@@ -76,7 +76,7 @@ class Labelling:
             "model": annotator.reference["facts"],
             "annotator": annotator.provenance,
             "held_out": head.report.get("held_out"),
-            **tally.facts(),
+            **tally.as_dict(),
         }
         rejects = settings.reject and bool(head.classes)
         return cls(

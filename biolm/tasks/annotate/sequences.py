@@ -219,7 +219,7 @@ class SequenceTraining:
         heads
             One for each column.
         """
-        settings = {"settings": self.settings.used("sequences"), **self.tally.facts()}
+        settings = {"settings": self.settings.used("sequences"), **self.tally.as_dict()}
         return Annotator(
             model=trained.get("model", self.model),
             reference=reference,

@@ -196,7 +196,7 @@ def contacts_file(
         unit="proteins",
     ).run(target, settings)
     return ContactSummary(
-        output=target, sequences=sequences, pairs=work.pairs, precision=shares, letters=tally.facts()
+        output=target, sequences=sequences, pairs=work.pairs, precision=shares, letters=tally.as_dict()
     )
 
 

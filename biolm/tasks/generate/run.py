@@ -175,7 +175,7 @@ def generate_file(
         },
         facts={
             "reference": None if reference is None else str(Path(reference).resolve()),
-            "letters": work.tally.facts(),
+            "letters": work.tally.as_dict(),
         },
         ends=block_ends(len(work.units), _BATCHES * settings.batch_size),
         blocks=work.blocks,
@@ -221,7 +221,7 @@ def _summary(generated: list[GeneratedSequence], target: Path, near: float, tall
         unfinished=sum(each.end == "length" for each in kept),
         duplicates=sum(bool(each.duplicate_of) for each in kept),
         copies=sum(copies) if copies else None,
-        letters=tally.facts(),
+        letters=tally.as_dict(),
     )
 
 

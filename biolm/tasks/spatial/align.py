@@ -58,7 +58,7 @@ class Alignment:
     pixel_size: PixelSize
     orientation: Orientation
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for a report and for provenance."""
         return {
             "image": self.which,

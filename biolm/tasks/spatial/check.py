@@ -72,7 +72,7 @@ def check(
             "section": opened.name,
             "layout": opened.layout,
             "counted": dict(opened.counted),
-            **alignment.facts(),
+            **alignment.as_dict(),
         }
         size = alignment.image.width, alignment.image.height
         inside = ((alignment.places >= 0) & (alignment.places < size)).all(1)
@@ -108,24 +108,24 @@ def _draw(folder: Path, section: Section, alignment: Alignment, settings: PatchS
     chosen = planned.rows[np.linspace(0, len(planned) - 1, min(PATCHES, len(planned))).astype(int)]
     cut = [planned.patch(int(row)) for row in chosen]
     draw_contact_sheet(folder / "contact_sheet.png", cut, section.names[chosen].tolist())
-    return planned.facts()
+    return planned.as_dict()
 
 
-def check_text(facts: dict[str, Any]) -> str:
+def check_text(checked: dict[str, Any]) -> str:
     """What was found, in a few lines."""
-    orientation, scale = facts["orientation"], facts["coordinates"]
+    orientation, scale = checked["orientation"], checked["coordinates"]
     on_tissue = orientation["on_tissue"]
     others = {name: value for name, value in on_tissue.items() if name != "as stored"}
     best = max(others, key=lambda name: others[name])
     lines = [
-        f"{facts['section']} ({facts['layout']}), image {facts['image_pixels']}: {facts['image']}",
+        f"{checked['section']} ({checked['layout']}), image {checked['image_pixels']}: {checked['image']}",
         f"scale: {scale['microns_per_pixel']:.4g} µm per unit of the coordinates, from {scale['source']}",
     ]
     lines += [f"  {name} says {value:.4g}" for name, value in scale["others"].items()]
     lines += [
         f"orientation: {orientation['verdict']}",
         f"  spots on tissue: {on_tissue['as stored']:.2f} as stored, {others[best]:.2f} when {best}",
-        f"  spots outside the image: {facts['spots_outside']}",
+        f"  spots outside the image: {checked['spots_outside']}",
         f"  tissue covers {orientation['tissue']:.0%} of the image",
     ]
     return "\n".join(lines)

@@ -79,7 +79,7 @@ def image_features(
     patches = cut_patches(
         alignment.image, alignment.places, alignment.microns_per_pixel, settings, name=alignment.which
     )
-    metadata = {**encoder.describe(), **patches.facts(), "stain_normalised": stain, "symmetric": symmetric}
+    metadata = {**encoder.describe(), **patches.as_dict(), "stain_normalised": stain, "symmetric": symmetric}
     key = digest(
         {
             "image": image_hash,

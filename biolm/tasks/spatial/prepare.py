@@ -112,7 +112,7 @@ def prepare(
                 )
                 # obsm holds tables; the number of image tokens in the record gives the shape back.
                 matrices[FEATURES] = features.reshape(len(features), -1)
-                record |= alignment.facts() | metadata
+                record |= alignment.as_dict() | metadata
                 record |= {"image_sha256": image_hash, "image_tokens": features.shape[1]}
                 record["spots_without_patch"] = int(np.isnan(features[:, 0, 0]).sum())
         addition = CellAdditions(matrices=matrices, records={RECORD: plain(record)})

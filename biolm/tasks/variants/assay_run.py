@@ -85,7 +85,7 @@ def score_assay(
         names=names,
         whole=tuple(method for method in methods if method not in MARGINALS),
         seed=settings.seed,
-        facts=settings.provenance(model, methods, **about, **_about(assay), **counted.facts()),
+        facts=settings.provenance(model, methods, **about, **_about(assay), **counted.as_dict()),
     )
     work = AssayWork(assay=assay, model=model, methods=methods, settings=settings)
     if output is None:

@@ -163,7 +163,7 @@ def scan_intervals(
             pass
         if sentence := tally.sentence():
             log.warning("windows round variants: %s", sentence)
-        metadata |= tally.facts()
+        metadata |= tally.as_dict()
         job = metadata | {"variants": len(variants), "bases": digest({"letters": bases})}
 
         def blocks(start: int) -> Iterator[NDArray[np.float64]]:

@@ -97,7 +97,7 @@ def score_vcf(
         same = {
             "input": {"variants": count, "vcf": stamp(Path(path)), "genome": stamp(Path(reference))},
             "options": {"distances": settings.distances, "key": settings.key},
-            "provenance": metadata | tally.facts(),
+            "provenance": metadata | tally.as_dict(),
             "model": metadata,
         }
         work = _Work(store=store, path=path, model=model, method=methods[0], settings=settings)

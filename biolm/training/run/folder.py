@@ -342,7 +342,7 @@ def remember(folder: Path, job: Job) -> None:
         np.save(temporary, job.found.lengths.astype(np.int32))
     notes: dict[str, Any] = {"files": _stamps(job.files, job.config), "vocabulary": tokens}
     if isinstance(tally := getattr(job.examples, "tally", None), Tally):
-        notes["letters"] = tally.facts()
+        notes["letters"] = tally.as_dict()
     with replacing(folder / _DATA, overwrite=True) as temporary:
         temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 

@@ -151,8 +151,8 @@ def test_trap_7_patches_have_a_physical_size_that_every_output_states() -> None:
     for scale in (0.5, 2.0):
         patches = cut_patches(image, np.array([[150.0, 100.0]]), scale, PatchSettings(side_um=40, pixels=16))
         assert patches.side == 40 / scale
-        assert patches.facts()["patch_um"] == 40
-        assert patches.facts()["patch_pixels_in_image"] == 40 / scale
+        assert patches.as_dict()["patch_um"] == 40
+        assert patches.as_dict()["patch_pixels_in_image"] == 40 / scale
         pixels = patches.patch(0)
         assert pixels.shape == (16, 16, 3)
         # Its centre is the spot's own colour, whatever the size.

@@ -95,7 +95,7 @@ def write_scores(
         "biolm_version": biolm.__version__,
         "model": dict(model),
         "settings": {name: getattr(settings, name) for name in ("most", "pool", "seed", "letters")},
-        "letters": {name: tally.facts() for name, tally in met.items()},
+        "letters": {name: tally.as_dict() for name, tally in met.items()},
         "scores": rows,
     }
     (folder / "scores.json").write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
