@@ -179,7 +179,7 @@ def check_needs(settings: Any, **beside: Any) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     chosen = {name: getattr(settings, name) for name in defaults} | beside
     for name, option in options_of(settings).items():
-        # A value equal to the default cannot be told from none, and does the same.
+        # A value equal to the default cannot be distinguished from none, and does the same.
         if not option.needs or chosen[name] == defaults[name]:
             continue
         pairs = [need.partition("=")[::2] for need in option.needs]

@@ -201,7 +201,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Refuse a share outside 0 to 1.
+    """Refuse a fraction outside 0 to 1.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ class Common:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Antibody(Common):
-    """What a model of antibodies is told of them."""
+    """Chain and species, for a model of antibodies."""
 
     chain: Annotated[
         str | None,
@@ -72,7 +72,7 @@ class Antibody(Common):
     ] = None
 
     def reader(self, model: str) -> Any:
-        """The name of the model, or the model itself where it is told of chain or species."""
+        """The name of the model, or the model itself loaded for a chain or species where these are given."""
         given = {name: value for name in ("chain", "species") if (value := getattr(self, name)) is not None}
         if not given:
             return model

@@ -40,7 +40,7 @@ def run(chosen: Arguments) -> None:
 
     settings: EmbedSettings = chosen
     model: Any = chosen.model
-    # A species says how genes are read; where there are none, the model is told of it.
+    # A species says how genes are read; where there are none, it is given to the model.
     if "species" in unused_options(EmbedSettings, modality_of(chosen.input).reads):
         settings, model = dataclasses.replace(chosen, species=None, chain=None), chosen.reader(chosen.model)
     summary = embed_file(chosen.input, chosen.output, model, settings)

@@ -72,7 +72,7 @@ def status(run: Callable[[], None], arguments: type[Any], *, debug: bool) -> int
 
 
 def _tell(sentence: str) -> None:
-    """Print on stderr; where nothing more goes there, the exit status alone tells."""
+    """Print on stderr; where nothing more goes there, the exit status alone says it."""
     with suppress(OSError, ValueError):
         sys.stderr.write(sentence + "\n")
         sys.stderr.flush()

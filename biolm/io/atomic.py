@@ -275,7 +275,7 @@ def replacing_all(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     target
-        The file that tells that the others are there.
+        The file whose presence means that the others are there.
     overwrite
         Whether existing files may be replaced.
 
@@ -305,7 +305,7 @@ def replacing_folder(folder: Path, last: str, *, overwrite: bool = False) -> Ite
     folder
         Made with those above it.
     last
-        The file that tells that the others are there.
+        The file whose presence means that the others are there.
     overwrite
         Whether existing files may be replaced.
 

@@ -3,7 +3,7 @@
 Texts of any length, and attributes that are such, lie in *global heaps*: collections of objects, each behind
 a header with its size. Where the header of the free space says 0, HDF5 goes round the same 16 bytes for ever
 and hears no signal; where a text is said to be gigabytes long, they are filled before anything else is looked
-at. Both are told here from a few bytes of the file.
+at. Both are seen here from a few bytes of the file.
 
 Layout: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html (Global Heap, Reference Datatype)
 

@@ -78,7 +78,7 @@ def read_label_table(path: str | Path, names: Sequence[str]) -> LabelTable:
     place = Path(path).expanduser()
     header, rows = _rows(place)
     given = [row[0] for row in rows]
-    # The same order with repeated names is told row by row, which names alone could not.
+    # The same order with repeated names is matched row by row, which names alone could not do.
     order = np.arange(len(rows)) if given == list(names) else _by_name(place, rows, names)
     columns = {}
     for number, name in enumerate(header[1:], 1):

@@ -91,6 +91,7 @@ def bind_genes(
         log.warning("%d cell names repeat an earlier one; rows are kept in input order", repeated)
     match = match_genes(source, model, settings)
     _report(match)
+    # Absolute and not a fraction: a small panel may be known whole and still say too little.
     least = getattr(model, "least_genes", 0)
     if match.report.vocabulary_found < least:
         raise GeneMatchError(
@@ -166,6 +167,7 @@ def _published_rule(model: KnowsGenes, settings: ReadingSettings) -> PublishedRu
             f"model {model.name} finds genes by the names that biolm resolves and has no other rule; leave "
             "`match='published'` out"
         )
+    # The rule looks names up as they stand; a species could not change what it finds.
     if settings.species is not None:
         raise ConfigError("`match='published'` asks for no species; leave `species` out")
     return rule

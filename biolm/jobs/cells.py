@@ -105,6 +105,7 @@ class CellEmbedding:
         """The blocks ``first`` to ``last``, read several at a time."""
         from biolm.adapters.cells.counts import check_block
 
+        # Several blocks are read at once: files are chunked in thousands of cells, models want tens.
         rows = self.step * max(1, _READ_ROWS // self.step)
         stop = min(last * self.step, self.source.n_cells)
         for block in self.source.blocks(rows, first * self.step, stop):
@@ -196,6 +197,7 @@ def prepare(
     """
     check_pool(model, settings)
     check_precision(model, settings)
+    # Other blocks would be other groups, and so other vectors.
     if model.reads == "group" and settings.block_rows is not None:
         raise ConfigError(
             f"a vector of {model.name} depends on the cells that it is read with, which the model chooses; "
@@ -369,7 +371,7 @@ def cells_of_shards(merging: Merging, matrix: str) -> Iterator[CellSource]:
 
 
 def input_facts(source: CellSource) -> dict[str, Any]:
-    """What tells one input from another: wherever it lies: its contents, cells and genes."""
+    """What distinguishes one input from another, wherever it lies: its contents, cells and genes."""
     metadata: dict[str, Any] = {
         "stamp": stamp(source.path),
         "matrix": source.matrix,

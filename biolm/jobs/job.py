@@ -147,7 +147,7 @@ class Job:
         # Provenance holds the version of biolm: an update in between need not end a job that was killed.
         same = {name: value for name, value in self.same.items() if name != "provenance"}
         spool = Spool(output, {**same, "shard": str(shard or "")}, first, last)
-        # A job that was killed once its output had its name writes that again, and so tells what it is.
+        # A job that was killed once its output had its name writes that again, and so reports what it is.
         if not spool.settle(resume=choices.resume):
             refuse_existing(output, overwrite=choices.overwrite)
         with spool.open(resume=choices.resume, overwrite=choices.overwrite):
@@ -252,6 +252,7 @@ def check_outputs(output: Path, endings: tuple[str, ...], choices: RunChoices) -
         for ending in endings:
             refuse_existing(output.with_suffix(ending), overwrite=choices.overwrite)
         return
+    # A folder called x.h5ad would be taken for the result by every later command.
     if output.suffix and output.suffix in endings:
         raise ConfigError(f"a shard is a folder, not a {output.suffix} file; merging writes that")
     refuse_existing(output, overwrite=choices.overwrite)
@@ -273,5 +274,6 @@ def write_whole(folder: Path, output: Path, write: Callable[[Path], Any]) -> Non
     with writing(output):
         output_file.mkdir()
         write(output_file / output.name)
+        # Between the two steps: with it a killed job knows that its output is whole and only lacks its name.
         (folder / MADE).touch()
         install_all(output_file, output)

@@ -144,7 +144,7 @@ class Writer(Protocol):
         ...
 
     def identity(self, source: Any) -> dict[str, Any]:
-        """What tells one input from another, where writing needs the source."""
+        """What distinguishes one input from another, where writing needs the source."""
         ...
 
     def result(
@@ -296,6 +296,7 @@ def available() -> dict[str, Modality]:
         module, _, attribute = place.partition(":")
         modalities[name] = getattr(import_module(module), attribute)
     for point in entry_points(group="biolm.modalities"):
+        # setdefault: another package adds kinds and replaces none of these.
         modalities.setdefault(point.name, point.load())
     return {name: modalities[name] for name in sorted(modalities, key=lambda name: name == _LAST)}
 

@@ -142,6 +142,7 @@ def settled(job: J, *, resume: Path | None = None) -> J:
         return job
     if not hasattr(job, "with_settings"):
         raise ConfigError(f"`precision` of model {job.model.name} is chosen by you; give float32")
+    # What was decided holds for the rest: vectors of one file are of one precision.
     choice = None if resume is None else Choice.of_unfinished(resume)
     choice = decide(job) if choice is None else choice
     log.info("precision %s: %s", choice.precision, choice.reason)
@@ -159,6 +160,7 @@ def decide(job: Job) -> Choice:
     device = pick_device(job.settings.device)
     if device.type != "cpu":
         return Choice(precision="float32", reason=f"auto chooses for CPUs, and this runs on {device}")
+    # Emulated, bfloat16 is several times slower than float32.
     if not multiplies_bfloat16():
         return Choice(
             precision="float32", reason="this CPU has no bfloat16 instructions (AVX512-BF16 or AMX)"
@@ -205,6 +207,7 @@ def _first_vectors(job: Job, precision: str) -> NDArray[np.float64]:
 
 
 def _least_cosine(exact: NDArray[np.float64], rounded: NDArray[np.float64]) -> float | None:
+    # Empty cells have zeros in both, of which no cosine can be taken.
     kept = np.linalg.norm(exact, axis=1) > 0
     if not kept.any():
         return None

@@ -68,6 +68,7 @@ class RowEmbedding:
 
     def with_settings(self, settings: EmbedSettings, choice: Choice | None = None) -> RowEmbedding:
         """The same rows and model with other choices."""
+        # A shallow copy: the open source is shared.
         other = copy(self)
         other.settings, other.choice = settings, choice
         return other
@@ -189,6 +190,7 @@ def _rows(parts: Iterable[Arrays]) -> Rows:
             if name != "vectors":
                 columns.setdefault(name, []).append(values)
     whole = {name: np.concatenate(values) for name, values in columns.items()}
+    # Blocks hold texts as objects; tables want one width.
     plain_text = {name: v.astype(str) if v.dtype.kind == "O" else v for name, v in whole.items()}
     return Rows(
         index=plain_text["names"],

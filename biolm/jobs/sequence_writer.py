@@ -47,6 +47,7 @@ class SequenceWriter(RowWriter):
             "biolm": result.provenance,
         }
         if rows.spans is not None:
+            # Where each sequence's tokens end, as a file of tensors has no table of rows.
             ends = np.concatenate([[0], np.cumsum(rows.counts[rows.counts > 0])])
             content["offsets"] = torch.from_numpy(ends)
         torch.save(content, target)

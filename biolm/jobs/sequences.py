@@ -109,6 +109,7 @@ class SequenceEmbedding:
             vectors, tokens = self.model.residues(block, options)
             arrays["spans"] = _inner_spans(self.model, block, tokens)
         elif counts.any():
+            # Records that the policy left out have no row.
             vectors = self.model.embed(block, options)[counts > 0]
         else:
             vectors = np.zeros((0, self.model.width), np.float32)
@@ -178,8 +179,11 @@ def prepare_sequences(
     names: list[str] = []
     counts, records = [], [0]
     for block in source.blocks(settings, model.block_rows, model.tokenizer, tally):
+        # The first block alone: proteins do not become DNA further down.
         if not block.start:
             check_kind(block, model.kind, name=source.label)
+        # The whole file is read once before the model runs, so that a bad record is named now and not after
+        # hours.
         tokens = model.tokenize(block, policy=settings.letters, tally=tally)
         model.check_lengths(tokens, options, block)
         count = np.zeros(len(block), np.int64)

@@ -312,7 +312,12 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
     overlap: Annotated[
         int | None,
         Option(
-            help="Tokens that windows share.", min=0, shown="a quarter", panel="Sequences", only=LONG_ROWS
+            help="Tokens that windows share.",
+            min=0,
+            shown="a quarter",
+            panel="Sequences",
+            only=LONG_ROWS,
+            needs=("windows=True",),
         ),
     ] = None
     per_residue: Annotated[

@@ -181,7 +181,7 @@ def check_same_input(now: dict[str, Any], job: dict[str, Any], path: Path | None
     Parameters
     ----------
     now
-        What tells the input at hand from others.
+        What distinguishes the input at hand from others.
     job
         The same of the shards.
     path

@@ -82,6 +82,8 @@ class Spool:
                 self._put("job.json", self._write_facts)
                 yield self
             except BaseException as error:
+                # Ctrl-C and signals keep the blocks; a failure of the first run keeps none, since it would
+                # fail again.
                 interrupted = not isinstance(error, Exception)
                 self._close(keep=self._refused or (self.next > self.first and (interrupted or self._keep)))
                 raise
@@ -159,6 +161,7 @@ class Spool:
     def _put(self, name: str, write: Callable[[Path], None]) -> None:
         temporary = self.folder / f".{name}.new"
         write(temporary)
+        # A block has its name only when it is whole.
         temporary.replace(self.folder / name)
 
     def _close(self, *, keep: bool) -> None:
@@ -214,6 +217,7 @@ class Parts:
         files = []
         for folder, digests in shards:
             for name, digest in digests.items():
+                # The name alone: a record of somebody else must not lead out of the folder.
                 file = folder / Path(name).name
                 if not file.is_file() or _sha256(file) != digest:
                     raise InputError(f"{file} is missing or damaged; make the shard {folder} again")

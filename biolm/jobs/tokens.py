@@ -177,6 +177,7 @@ class SequenceTokens:
                 check_kind(block, preprocessor.kind, name=source.label)
             tokens = preprocessor.tokenize(block, policy=settings.letters, tally=tally)
             names += block.names
+            # Records that the policy skips have no row, so the ends are known only after a look at all.
             ends.append(ends[-1] + len(tokens))
         if sentence := tally.sentence():
             log.warning("%s", sentence)
@@ -220,5 +221,6 @@ class SequenceTokens:
 
     def names_of(self, block: SequenceBlock) -> NDArray[np.str_]:
         """Names of the records that have tokens."""
+        # Tokenised a second time, for the names alone: keeping them would be a text a record in memory.
         rows = self.tokens(block).index - block.start
         return np.array(block.names, str)[rows]

@@ -56,7 +56,7 @@ def gene_vectors(
     texts
         Text of each gene, by Ensembl id or current symbol.
     encoder
-        Any encoder of texts. A symbol alone tells little: it is cut into pieces that mean nothing.
+        Any encoder of texts. A symbol alone says little: it is cut into pieces that mean nothing.
     species
         ``human``: the table of vectors is one of human genes, mouse genes follow by orthology.
 

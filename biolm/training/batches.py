@@ -54,7 +54,7 @@ def cell_batches(
 
     Yields
     ------
-    Blocks ``(b, genes)`` in compressed sparse row form; ``numbers`` tells the cells.
+    Blocks ``(b, genes)`` in compressed sparse row form; ``numbers`` are the rows of the cells.
 
     Raises
     ------

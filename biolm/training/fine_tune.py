@@ -151,7 +151,7 @@ def fine_tune(
         "trainer": {"max_epochs": 5, "patience": 3}, "model": {"lora": {"rank": 8}, "freeze": None}, "data":
         {"batch_tokens": 8192, "validation": 0.1}, "seed": 1}``.
     held_out
-        ``(n,)`` examples to validate on; by default a share ``data.validation`` of them is drawn.
+        ``(n,)`` examples to validate on; by default a fraction ``data.validation`` of them is drawn.
     special_ids
         Of a bare core: token ids that means over tokens leave out.
     folder

@@ -19,9 +19,9 @@ __all__ = ["check_agreement", "disagreement"]
 NOTED = 0.05
 """Fraction of rows above which the user is warned; files of real data of any age lie below."""
 MOST = 0.5
-"""Share above which a file is refused unless a column is chosen."""
+"""Fraction above which a file is refused unless a column is chosen."""
 
-_LEAST = 20  # rows that both columns must know before a share means anything
+_LEAST = 20  # rows that both columns must know before a fraction means anything
 
 
 def disagreement(

@@ -119,13 +119,13 @@ class GeneResolver:
         return _MISSING
 
     def _genes_of(self, name: str) -> tuple[str, ...]:
-        """What tells the genes of a name apart: ids, whether the vocabulary has them or not."""
+        """What distinguishes the genes of a name: ids, whether the vocabulary has them or not."""
         genes, upper = self.genes, name.upper()
         if genes is None:
             return (name,) if name in self.rows or upper in self._upper else ()
         ids = genes.ids.get(name) or genes.upper_ids.get(upper, ())
         if ids:
-            return ids[:1]  # ids that share a symbol are told apart as for the symbol itself
+            return ids[:1]  # ids that share a symbol are distinguished as for the symbol itself
         several = genes.ambiguous.get(name, ())
         alias = genes.aliases.get(name) or genes.upper_aliases.get(upper, "")
         if several or alias:

@@ -77,7 +77,7 @@ def _from_symbols(names: list[str]) -> SpeciesCall:
         is_human = name in human.ids or name in human.aliases
         is_mouse = name in mouse.ids or name in mouse.aliases
         if is_human != is_mouse:
-            # Spelling tells most: CD3E is human, Cd3e is mouse.
+            # Spelling says most: CD3E is human, Cd3e is mouse.
             votes["human as spelled" if is_human else "mouse as spelled"] += 1
         upper = name.upper()
         if upper in human.upper_ids:

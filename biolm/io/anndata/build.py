@@ -27,7 +27,7 @@ _PIECE = 2**18
 def build(source: CellSource, target: Path, form: str, result: Addition) -> None:
     """Write every matrix in CSR form, the tables of cells and genes, and the vectors.
 
-    Features that were not read, such as antibodies, are kept beside the genes, told apart by
+    Features that were not read, such as antibodies, are kept beside the genes, distinguished by
     ``var["feature_types"]``; of a file of several genomes only the one that was read is written.
 
     Parameters

@@ -97,7 +97,7 @@ class CellAdditions:
         Raises
         ------
         OutputError
-            If a column exists, no record tells that biolm wrote it, and ``overwrite`` is not set.
+            If a column exists, no record says that biolm wrote it, and ``overwrite`` is not set.
         """
         # A result of biolm under the same key may be renewed without asking.
         ours = any(name in records for name in self.records)

@@ -93,7 +93,7 @@ def modalities(types: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
 
 
 def feature_types(table: Table) -> dict[str, NDArray[np.bool_]]:
-    """The features of each type by the table of genes, as :func:`modalities` tells them; may be of one."""
+    """The features of each type by the table of genes, as :func:`modalities` groups them; may be of one."""
     for name in COLUMNS:
         if name in table.columns:
             types = table.columns[name]()

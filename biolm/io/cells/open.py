@@ -146,7 +146,7 @@ def _unknown(path: Path) -> str:
 
 
 def _sequences(path: Path) -> str:
-    """How a file of sequences is told, by its first byte or its name; empty where it seems something else."""
+    """How a file of sequences is recognised, by first byte or name; empty where it seems something else."""
     with path.open("rb") as file:
         first = file.read(1)
     named = "by its name" if named_as_sequences(path) else ""

@@ -40,7 +40,7 @@ def read_fastq(stream: Stream, first: bytes = b"") -> Iterator[SequenceBlock]:
         If it ends in the middle of a record, or a record's qualities do not fit its letters.
     """
     lines = first.split(b"\n")
-    # Told by the first record: reading in fours is many times as fast, and nearly all files are so.
+    # Seen at the first record: reading in fours is many times as fast, and nearly all files are so.
     in_fours = len(lines) < 5 or (lines[2][:1] == b"+" and lines[4][:1] in (b"@", b"", b"\r"))
     yield from _fours(stream, first) if in_fours else _many_lines(stream, first)
 

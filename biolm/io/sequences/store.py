@@ -174,7 +174,7 @@ class SequenceStore:
 
     @cached_property
     def repeated(self) -> frozenset[str]:
-        """Names that several records have, so that none of these can be told by its name."""
+        """Names that several records have, so that none of these can be found by its name."""
         return frozenset(name for name, count in Counter(self.names).items() if count > 1)
 
     @property

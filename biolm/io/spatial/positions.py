@@ -1,4 +1,4 @@
-"""Space Ranger's table of spot positions, in all its spellings, told apart by content and never by name.
+"""Space Ranger's table of spot positions, in all its spellings, recognised by content and never by name.
 
 Version 1 has ``tissue_positions_list.csv`` without a header, version 2 ``tissue_positions.csv`` with one (and
 pixels that may be fractions), Visium HD ``tissue_positions.parquet``. Users rename files to please old

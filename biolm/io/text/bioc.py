@@ -53,7 +53,7 @@ def raw_bioc_json(path: Path) -> Iterator[RawDocument]:
 def _json_documents(path: Path) -> Iterator[Any]:
     with open_text(path) as file:
         head = file.read(1)
-        # PubTator exports one document a line; a line alone tells that from one large object.
+        # PubTator exports one document a line; a line alone distinguishes that from one large object.
         text = head + file.readline()
         try:
             whole = json.loads(text)

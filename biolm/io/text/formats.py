@@ -112,7 +112,7 @@ def format_of(path: Path) -> str:
     Raises
     ------
     InputError
-        If nothing tells.
+        If neither name nor beginning says it.
     """
     if path.is_dir():
         return "brat" if any(path.glob("*.ann")) else "text"
@@ -148,7 +148,7 @@ def read_documents(
     options
         See :class:`ReadOptions`.
     report
-        Told what was read.
+        Counts what was read.
 
     Raises
     ------

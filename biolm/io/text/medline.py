@@ -28,7 +28,7 @@ def read_medline(paths: Sequence[Path], report: ReadReport) -> Iterator[Document
     paths
         Baseline and update files, gzipped or not.
     report
-        Told how many were deleted, replaced, or have no abstract.
+        Counts how many were deleted, replaced, or have no abstract.
 
     Raises
     ------

@@ -236,7 +236,7 @@ def settle(
     raws
         Begins to read the file anew.
     report
-        Told what was read.
+        Counts what was read.
     on_mismatch
         ``error`` stops, ``skip`` leaves the mention out, ``keep`` trusts its offsets.
 

@@ -174,7 +174,7 @@ class Linker:
         document
             With mentions, whose own identifiers are replaced.
         report
-            Told what became of them.
+            Counts what became of them.
         kind
             Type of the mentions to link; all by default, others stay as they are.
         """

@@ -274,7 +274,7 @@ class RelationModel:
         scores = np.zeros(len(pairs))
         for number in range(_FOLDS):
             inside = owner != number
-            # A fold without documents, or whose rest is of one class, teaches nothing.
+            # A fold without documents, or whose rest is of one class, cannot train a model.
             if inside.all() or not 0 < target[inside].sum() < inside.sum():
                 continue
             model = self._new().fit(

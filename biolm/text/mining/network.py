@@ -53,7 +53,7 @@ class CoMentions:
 def gene_symbols_in(text: str, species: str = "human") -> set[str]:
     """Current symbols that a text names as they are written, hyphens kept; English words are left out.
 
-    Symbols of one letter, and words such as ``CAN`` that are common in capitals too, are not told from words.
+    Symbols of one letter, and words such as ``CAN`` that are common in capitals too, look like any word.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def predict(
     device
         Where to run.
     report
-        Told about texts longer than the model.
+        Counts texts longer than the model.
     """
     if precision not in ("float32", "bfloat16"):
         raise ConfigError(f"precision must be float32 or bfloat16, not {precision!r}")

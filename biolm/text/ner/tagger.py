@@ -28,7 +28,7 @@ class Tagger(nn.Module):
     core
         The encoder.
     labels
-        What it tells apart.
+        The tags that it chooses from.
     kind
         ``model_type`` of the folder.
     classifier

@@ -126,7 +126,7 @@ def answer_questions(
     device
         Where to run.
     report
-        Told about contexts longer than a window.
+        Counts contexts longer than a window.
     """
     where = pick_device(device)
     model.eval().to(where)

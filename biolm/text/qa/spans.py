@@ -132,7 +132,7 @@ def tune_threshold(gaps: Sequence[float], gains: Sequence[float], nothing: Seque
     Raises
     ------
     InputError
-        If every gap is the same: a constant column tells nothing.
+        If every gap is the same: a constant column decides nothing.
 
     Examples
     --------

@@ -169,8 +169,8 @@ class TrainerConfig:
     log_every
         Steps between rows of training.
     peak_tflops
-        Of one device at the run's precision, in 10¹² operations a second, for the share that is used (MFU); 0
-        to look it up, or measure it on a CPU.
+        Of a device at the run's precision, in 10¹² operations a second, for the fraction that is used (MFU);
+        0 to look it up, or measure it on a CPU.
     """
 
     max_epochs: int = 1

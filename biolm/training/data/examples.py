@@ -1,4 +1,4 @@
-"""Examples by number, whatever they are made of, and what one pass over them tells.
+"""Examples by number, whatever they are made of, and what one pass over them finds.
 
 Dimensions: ``n`` examples of the whole data set · ``v`` vocabulary.
 """
@@ -85,7 +85,7 @@ class Examples(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over the examples tells.
+    """What one pass over the examples finds.
 
     Parameters
     ----------

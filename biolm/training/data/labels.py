@@ -83,7 +83,7 @@ class LabelColumn:
         return values
 
     def of_examples(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Labels that the examples ``rows`` hold, where that can be told without their tokens."""
+        """Labels that the examples ``rows`` hold, where that is known without their tokens."""
         if self.level == "vocabulary":
             return self.values
         return self.values[rows] if self.offsets is None else self.of(rows, _tokens_of(self.offsets, rows))

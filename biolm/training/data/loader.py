@@ -102,7 +102,7 @@ class Reader:
 
 
 @dataclass(kw_only=True)
-class _Share(IterableDataset[Item]):
+class _WorkerPools(IterableDataset[Item]):
     """The pools of one worker."""
 
     reader: Reader
@@ -183,7 +183,7 @@ class Stream:
         return self._running is not None
 
     def _items(self) -> Iterator[Item]:
-        share = _Share(
+        pools = _WorkerPools(
             reader=self.reader,
             rank=self.rank,
             ranks=self.ranks,
@@ -192,21 +192,21 @@ class Stream:
             epochs=self.epochs,
         )
         if not self.workers:
-            yield from share
+            yield from pools
             return
         ending = multiprocessing.Event()
         # Before multiprocessing ends its processes and waits for them.
         Finalize(self, ending.set, exitpriority=1)
-        loaders = [iter(self._loader(share, worker, ending)) for worker in range(self.workers)]
-        for number, group in enumerate(share.groups()):
+        loaders = [iter(self._loader(pools, worker, ending)) for worker in range(self.workers)]
+        for number, group in enumerate(pools.groups()):
             for _ in group.batches:
                 # In the order of the plan, whoever is quicker: the sequence is that of a run without workers.
                 yield next(loaders[number % self.workers])
 
-    def _loader(self, share: _Share, worker: int, ending: Event) -> DataLoader[Any]:
+    def _loader(self, pools: _WorkerPools, worker: int, ending: Event) -> DataLoader[Any]:
         # Its own generator: drawing the workers' seed from the global one would change dropout.
         return DataLoader(
-            replace(share, worker=worker, workers=self.workers),
+            replace(pools, worker=worker, workers=self.workers),
             batch_size=None,
             num_workers=1,
             prefetch_factor=4,

@@ -40,7 +40,7 @@ __all__ = ["SequenceExamples", "sequence_vocabulary"]
 
 log = logging.getLogger("biolm")
 
-_CROP_STREAM = 11  # tells the draws of crops from those of masks
+_CROP_STREAM = 11  # keeps the draws of crops apart from those of masks
 _BLOCK = 4096
 _ADAPTERS: Mapping[str, dict[str, Any]] = {
     "protein": {"family": "letters", "alphabet": "esm"},

@@ -41,7 +41,7 @@ class Save(pl.Callback):
     record
         Gets the numbers of validations.
     stop
-        Tells that the user wants to stop.
+        Whether the user wants to stop.
     """
 
     def __init__(

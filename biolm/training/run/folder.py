@@ -105,7 +105,7 @@ def _panels(given: Any) -> Any:
 
 
 def _tables(config: RunConfig) -> list[Path]:
-    """What tells more of the data or is where the model starts: labels, groups, gene panels, weights."""
+    """Further files that a run reads: labels, groups, gene panels, weights to start from."""
     labels = (place for label in config.data.labels.values() for place in (label.table, label.genes))
     panels = (panel for part in config.objectives.values() for panel in part.get("panels") or ())
     model = (config.model.start, config.model.init_genes, config.model.tokenizer.get("file"))

@@ -277,7 +277,7 @@ def _logits_fraction(config: RunConfig) -> float:
 def _plan(
     surveyed: Survey, config: RunConfig, wanted: NDArray[np.bool_] | None, chunk: int, *, held_out: bool
 ) -> Plan:
-    # An example without a token teaches nothing, and no attention kernel takes it.
+    # An example without a token gives no gradient, and no attention kernel takes it.
     chosen = (surveyed.held_out == held_out) & (surveyed.lengths > 0)
     rows = np.flatnonzero(chosen if wanted is None else chosen & wanted)
     data = config.data

@@ -280,7 +280,7 @@ def finite(column: Tensor) -> bool:
 
 
 def batch_tensors(prepared: Prepared) -> dict[str, Tensor]:
-    """What is needed to look into a batch: tokens before and after hiding, targets, labels, other views."""
+    """What is needed to look into a batch: tokens before and after masking, targets, labels, other views."""
     tensors: dict[str, Tensor] = {}
     for number, view in enumerate((prepared, *prepared.others)):
         columns = {

@@ -27,7 +27,7 @@ class StepBatch(NamedTuple):
     prepared
         The batch.
     counts
-        Of each term whose count can be told beforehand: that of this process's batches of the step, over
+        Of each term whose count is known beforehand: that of this process's batches of the step, over
         their number.
     """
 
@@ -49,7 +49,7 @@ class Steps:
     stream
         Batches of this process.
     objective
-        Tells what it counts.
+        Says what it counts.
     accumulate
         Batches of a step on this process.
     """

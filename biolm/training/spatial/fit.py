@@ -210,10 +210,10 @@ def _losses(
         losses["contrast_chance"] = score.metrics["chance"].mean
         loss = loss + settings.contrast * losses["contrast"]
     if settings.niche and arrays.niche is not None:
-        share = torch.from_numpy(arrays.niche[rows]).to(device)
-        known = ~share.isnan().any(1)
+        fractions = torch.from_numpy(arrays.niche[rows]).to(device)
+        known = ~fractions.isnan().any(1)
         if bool(known.any()):
-            losses["niche"] = F.cross_entropy(prediction.niche[known], share[known])
+            losses["niche"] = F.cross_entropy(prediction.niche[known], fractions[known])
             loss = loss + settings.niche * losses["niche"]
     return {"loss": loss, **losses}
 
