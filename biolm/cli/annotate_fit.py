@@ -37,7 +37,7 @@ class Arguments(FitSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Learn to name cells, or to label sequences, from labelled ones.
+    """Train an annotator of cells or sequences on labelled ones.
 
     Prints scores on held-out cells beside those of the baselines, and writes a folder for biolm annotate
     predict.

@@ -33,7 +33,7 @@ class Arguments(GeneFitSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Learn labels of genes from labelled ones.
+    """Predict labels of genes from labelled ones.
 
     Prints scores on genes that were held out beside those of baselines, and writes a table of all genes.
     """

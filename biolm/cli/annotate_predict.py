@@ -29,7 +29,7 @@ class Arguments(PredictSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Name the cells of a file, or label its sequences.
+    """Annotate the cells or sequences of a file.
 
     Writes a copy of the input with obs["biolm_LABEL"], its confidence and its probabilities.
     """

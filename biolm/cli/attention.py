@@ -24,9 +24,9 @@ class Arguments(AttentionSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Measure what the attention of a model looks at.
+    """Measure how spread the attention of a model is, by layer and head.
 
-    Writes entropy and mean rank of attended tokens, by layer and head.
+    Writes its entropy and the mean rank of the tokens that it attends to.
     """
     from biolm.io.atomic import refuse_existing
     from biolm.report.picture import picture_format

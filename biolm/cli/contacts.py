@@ -23,7 +23,7 @@ class Arguments(ContactSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Predict which residues of proteins touch.
+    """Predict the contacts between residues of proteins.
 
     Reads the attention of a protein model; needs the weights of its contact regression, or structures.
     """

@@ -23,9 +23,9 @@ class Arguments(EntropySettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Write how unsure a model of DNA is at each base of a region.
+    """Write the entropy of a DNA model at each base of a region.
 
-    The entropy of the prediction of the next base, in bits, as bedGraph.
+    How uncertain its prediction of the next base is, in bits, as bedGraph.
     """
     from biolm.tasks.variants.entropy import entropy_file
 

@@ -35,9 +35,9 @@ class Arguments(GenerateSettings, Antibody):
 
 
 def run(chosen: Arguments) -> None:
-    """Make proteins or DNA with a model.
+    """Generate proteins or DNA with a model.
 
-    Decoders write on from prompts; encoders fill the open places (_) of templates.
+    Decoders continue prompts; encoders fill the open places (_) of templates.
     """
     if chosen.prompt and chosen.prompts:
         raise ConfigError("--prompt and --prompts were both given; choose one")

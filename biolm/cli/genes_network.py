@@ -44,7 +44,7 @@ class Arguments(ContextSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Join genes that are alike and test every edge.
+    """Build a network of similar genes and test every edge.
 
     Edges from vectors of genes or from attention, with a permutation null and false discovery rates.
     """

@@ -24,7 +24,7 @@ class Arguments(BuildSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Make an index of reference cells.
+    """Build an index of reference cells.
 
     Writes a folder with vectors, names, labels and the usual distance between cells.
     """

@@ -31,7 +31,7 @@ class Arguments(TextInput):
 
 
 def run(chosen: Arguments) -> None:
-    """Give mentions identifiers of a dictionary.
+    """Link mentions to identifiers of a dictionary.
 
     Abbreviations are expanded first; ambiguous names keep all candidates.
     """

@@ -24,7 +24,7 @@ class Arguments(TextInput):
 
 
 def run(chosen: Arguments) -> None:
-    """Print the sentences nearest to a text, with their documents and cosines."""
+    """Print the sentences most similar to a text, with their documents and cosines."""
     from biolm.io.text.words import split_sentences
     from biolm.text.embed import embed_texts, load_encoder, nearest_texts
     from biolm.text.models import model_folder

@@ -25,7 +25,7 @@ class Arguments(TextInput):
 
 
 def run(chosen: Arguments) -> None:
-    """Tell which entities of a document are related, from documents where that is known.
+    """Predict relations between entities, learnt from documents with known ones.
 
     Mentions and identifiers are those of the input, given or predicted; the threshold is chosen on the
     training documents alone.

@@ -345,10 +345,6 @@ def empty_cells(block: CellBlock, match: GeneMatch) -> NDArray[np.bool_]:
     return empty
 
 
-def _open(data: Any, settings: Any) -> CellSource:
-    return open_cells(data, matrix=settings.matrix)
-
-
 @contextmanager
 def cells_of_shards(merging: Merging, matrix: str) -> Iterator[CellSource]:
     """The cells that shards were made from, open; ``matrix`` is what is read of them.
@@ -394,7 +390,7 @@ def _files(path: Path) -> Iterator[os.stat_result]:
 MODALITY = Modality(
     name="cells",
     recognises=lambda data: not isinstance(data, str | Path),
-    open=_open,
+    open=lambda data, settings: open_cells(data, matrix=settings.matrix),
     embedding=prepare,
     writer=CellWriter(),
     tokens=CellTokens.of,
