@@ -260,7 +260,7 @@ def merge_calls(merging: Merging) -> int:
         raise InputError(f"the annotator {folder} changed since the shards were made; make the shards again")
     settings = PredictSettings(key=job["key"], reject=job["options"]["reject"])
     outputs = HeadOutputs.of_parts(annotator, parts)
-    added = additions(annotator, settings, outputs, job["options"]["coarse"], facts["alignment"])
+    added = additions(annotator, settings, outputs, job["options"]["coarse"], facts.get("alignment", ()))
     writer = modality.writer
     if not writer.needs_source:
         merging.write(lambda temporary: writer.write(temporary, form, added, parts, None))
