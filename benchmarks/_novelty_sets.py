@@ -88,7 +88,7 @@ def load_set(folder: Path, name: str, most: int = CELLS) -> LoadedSet:
         rows = rows[~np.isin(labels[rows], names[sizes < FEWEST])]
         job = prepare(ChosenCells(source, rows), MODEL, settings)
         held = read_training(job, (), settings)
-        space = factor_space(MODEL, job.source, settings)
+        space = factor_space(job, settings)
     assert space is not None
     classes, codes = np.unique(labels[rows], return_inverse=True)
     points = Points(

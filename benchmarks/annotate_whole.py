@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cells", type=Path, nargs="?", default=SET)
     parser.add_argument("--label", default="cell_type")
-    parser.add_argument("--model", default="genetext")
+    parser.add_argument("--model", default="cellfactors")
     parser.add_argument("--fit", type=int, default=10_000)
     parser.add_argument("--predict", type=int, default=100_000)
     chosen = parser.parse_args()

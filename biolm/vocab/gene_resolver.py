@@ -93,7 +93,11 @@ class GeneResolver:
         resolved = self._find_bare(name)
         if resolved is _MISSING:
             resolved = self._undecorated(name, present)
-        return self._rewritten(name) if resolved is _MISSING else resolved
+        if resolved[1] not in (Step.MISSING, Step.REWRITTEN):
+            return resolved
+        # A name that R rewrote whole (IGHV3.33.2) is nearer than one that it also numbered (IGHV3.33, .2).
+        rewritten = self._rewritten(name)
+        return resolved if resolved[0] >= 0 > rewritten[0] else rewritten
 
     def _undecorated(self, name: str, present: Container[str]) -> Found:
         # scanpy and Seurat append -1 or .1 to names that repeat.
@@ -108,8 +112,7 @@ class GeneResolver:
 
     def _rewritten(self, name: str) -> Found:
         """The one gene that a spreadsheet or R can have rewritten to this name."""
-        meant = excel_names(name) or self._originals.get(name, ())
-        known = {gene: each for each in meant for gene in self._genes_of(each)}
+        known = {gene: each for each in self._meant(name) for gene in self._genes_of(each)}
         if len(known) > 1:
             resolved = [self._find_bare(each) for each in known.values()]
             return _AMBIGUOUS if any(each is not _MISSING for each in resolved) else _MISSING
@@ -134,10 +137,13 @@ class GeneResolver:
 
     @cached_property
     def _originals(self) -> dict[str, tuple[str, ...]]:
-        """Names that R rewrites, by what it makes of them."""
-        genes = self.genes
-        known = (self.rows,) if genes is None else (self.rows, genes.ids, genes.aliases, genes.ambiguous)
-        return originals(dict.fromkeys(name for names in known for name in names))
+        """Names of the vocabulary that R rewrites, by what it makes of them."""
+        return originals(self.rows)
+
+    def _meant(self, name: str) -> tuple[str, ...]:
+        """Names that R or a spreadsheet can have rewritten to this one."""
+        known = () if self.genes is None else self.genes.rewritten.get(name, ())
+        return excel_names(name) or (*self._originals.get(name, ()), *known)
 
     def _find_bare(self, name: str) -> Found:
         ensembl = ensembl_id(name)

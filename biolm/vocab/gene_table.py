@@ -9,10 +9,12 @@ import gzip
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 from biolm.errors import ConfigError
 from biolm.resources import shipped
+from biolm.vocab.gene_rewritten import originals
 
 __all__ = ["SPECIES", "GeneTable", "SpeciesGenes", "gene_table"]
 
@@ -144,6 +146,11 @@ class SpeciesGenes:
         for upper, gene in zip(_upper(self.aliases), self.aliases.values(), strict=True):
             symbols[upper] = gene if symbols.get(upper, gene) == gene else ""
         return symbols | {name.upper(): "" for name in self.ambiguous}
+
+    @cached_property
+    def rewritten(self) -> Mapping[str, tuple[str, ...]]:
+        """What R and Seurat make of names of the table that they change, to the names."""
+        return originals(chain(self.ids, self.aliases, self.ambiguous))
 
 
 class GeneTable:

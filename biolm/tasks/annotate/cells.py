@@ -138,10 +138,8 @@ class CellKind(RowKind):
         job = settled(job)
         # Classes keep their codes when rows are left out, so codes of all columns stay comparable.
         labels = tuple(column.take(rows) for column in every)
-        labelled = read_training(job, labels, settings)
-        space = factor_space(model, job.source, settings) if settings.reject else None
-        if space is not None:
-            labelled = replace(labelled, factors=space.place_all(job.source, labelled.vectors))
+        space = factor_space(job, settings) if settings.reject else None
+        labelled = read_training(job, labels, settings, space)
         facts = None if space is None else space.facts
         return CellTraining(job=job, labelled=labelled, settings=settings, unit=modality.reads, factors=facts)
 
@@ -184,7 +182,7 @@ class CellKind(RowKind):
         return match if reads else None, heads
 
     def space(
-        self, annotator: Annotator, heads: Sequence[Head], source: Any, settings: PredictSettings
+        self, annotator: Annotator, heads: Sequence[Head], job: Any, settings: PredictSettings
     ) -> FactorSpace | None:
         """Factor space for the query, by the model that placed the training cells.
 
@@ -195,7 +193,7 @@ class CellKind(RowKind):
         """
         if annotator.factors is None or not any(head.frozen.reads_factors for head in heads):
             return None
-        return factor_space(annotator.model, source, settings, annotator.factors)
+        return factor_space(job, settings, annotator.factors)
 
 
 def _matched(

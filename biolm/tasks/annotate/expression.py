@@ -218,12 +218,13 @@ def counts_in(block: CellBlock, match: GeneMatch, genes: int) -> Any:
     """
     from scipy.sparse import csr_matrix
 
-    target = match.target[block.indices]
-    known = target >= 0
-    starts = np.concatenate([[0], np.cumsum(known)])
-    matrix = csr_matrix(
-        (block.data[known].astype(np.float32), target[known], starts[block.indptr]), (len(block), genes)
-    )
+    target, data, indptr = match.target[block.indices], block.data, block.indptr
+    if (match.target < 0).any():
+        known = target >= 0
+        target, data = target[known], data[known]
+        indptr = np.concatenate([[0], np.cumsum(known)])[indptr]
+    # Adding up changes the arrays in place, and the block is not done with.
+    matrix = csr_matrix((data.astype(np.float32), target, indptr.copy()), (len(block), genes))
     # Two columns may stand for one gene (versions of an Ensembl id).
     matrix.sum_duplicates()
     return matrix

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.errors import CheckpointError, GeneMatchError
-from biolm.io.cells import CellBlock, CellSource
+from biolm.io.cells import CellBlock
 from biolm.io.provenance import digest, plain
 from biolm.models.systems import cellfactors
 from biolm.models.systems.cellfactors import CellFactors
 from biolm.progress import log
 from biolm.vocab.match import GeneMatch
+
+if TYPE_CHECKING:
+    from biolm.jobs.cells import CellEmbedding
 
 __all__ = ["FactorSpace", "factor_space"]
 
@@ -63,32 +66,16 @@ class FactorSpace:
         """The axes of a factor model's vectors that are factors and no text."""
         return vectors[:, : self.model.loadings.shape[1]]
 
-    def place_all(self, source: CellSource, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Factors of all cells of a source, of which the annotator's model made ``vectors``.
-
-        Parameters
-        ----------
-        source
-            The cells, opened.
-        vectors
-            ``(n, d)`` of the annotator's model, in the order of the source.
-        """
-        if self.own:
-            return self.cut(vectors)
-        return np.concatenate([self.model.placed(block, self.match) for block in source.blocks()])
-
 
 def factor_space(
-    model: Any, source: CellSource, settings: Any, known: Mapping[str, Any] | None = None
+    job: CellEmbedding, settings: Any, known: Mapping[str, Any] | None = None
 ) -> FactorSpace | None:
     """Factor space for the cells of a source; None where too few of its genes have loadings, which is logged.
 
     Parameters
     ----------
-    model
-        The annotator's model.
-    source
-        The open cells.
+    job
+        The open cells, the annotator's model, and where their genes lie in its vocabulary.
     settings
         How genes are matched.
     known
@@ -99,11 +86,10 @@ def factor_space(
     CheckpointError
         If another factor model placed the training cells.
     """
+    model = job.model
     used = model if isinstance(model, CellFactors) else cellfactors.load()
     try:
-        match = used.vocabulary.match(
-            source.gene_columns(), column=settings.gene_column, minimum=0, species=settings.species
-        )
+        match = _matched(used, job, settings)
         # Asked for its error alone: a panel too small is noticed before the job, and not in its first block.
         used.panel(match)
     except GeneMatchError as error:
@@ -117,3 +103,19 @@ def factor_space(
             "fit the annotator again"
         )
     return space
+
+
+def _matched(used: CellFactors, job: CellEmbedding, settings: Any) -> GeneMatch:
+    """Where the genes lie in a factor model's vocabulary: known where the job's model has the same genes.
+
+    Raises
+    ------
+    GeneMatchError
+        If the ids of the cells are not those of their symbols, and nobody chose the column.
+    """
+    own, vocabulary = job.model.vocabulary, used.vocabulary
+    if job.settings.match == "resolve" and (own is vocabulary or own.genes == vocabulary.genes):
+        return job.match
+    return vocabulary.match(
+        job.source.gene_columns(), column=settings.gene_column, minimum=0, species=settings.species
+    )

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.io.cells import CellBlock, CellSource, label_text
 from biolm.jobs.cells import CellEmbedding
-from biolm.progress import log
+from biolm.progress import log, progress
 from biolm.scoring.splits import copies_of
 from biolm.tasks.annotate.expression import counts_in, gene_names
 from biolm.tasks.annotate.names import refuse_unknown
 from biolm.tasks.annotate.settings import FitSettings
 from biolm.vocab.genes import GeneVocabulary
+
+if TYPE_CHECKING:
+    from biolm.tasks.annotate.factor_space import FactorSpace
 
 __all__ = [
     "ChosenCells",
@@ -253,8 +256,13 @@ def chosen_rows(labels: tuple[Labels, ...], settings: FitSettings) -> NDArray[np
     return np.sort(rows[kept])
 
 
-def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitSettings) -> Labelled:
-    """Embed the cells of a job and keep their counts.
+def read_training(
+    job: CellEmbedding,
+    labels: tuple[Labels, ...],
+    settings: FitSettings,
+    space: FactorSpace | None = None,
+) -> Labelled:
+    """Embed the cells of a job and keep their counts, in one pass over the file.
 
     Parameters
     ----------
@@ -264,6 +272,8 @@ def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitS
         Columns to learn.
     settings
         Choices of the job.
+    space
+        Factor space, to place the cells in it as well.
 
     Raises
     ------
@@ -277,18 +287,27 @@ def read_training(job: CellEmbedding, labels: tuple[Labels, ...], settings: FitS
     vocabulary = GeneVocabulary.of(gene_names(columns, job.match), species=species)
     # A vocabulary of the file's own genes, not of the model: genes that the model does not know carry labels
     # too.
-    match = vocabulary.match(columns, column=settings.gene_column, minimum=0)
+    match = vocabulary.match(columns, column=job.match.report.column, minimum=0)
     from scipy.sparse import vstack
 
-    counts = vstack([counts_in(block, match, len(vocabulary)) for block in source.blocks()], format="csr")
+    parts, vectors, factors = [], [], []
+    with progress("embedding", source.n_cells, show=settings.progress) as advance:
+        for block in job.blocks(0, len(job.ends) - 1):
+            parts.append(counts_in(block, match, len(vocabulary)))
+            vectors.append(job.compute(block)["vectors"])
+            if space is not None:
+                factors.append(space.place(block, vectors[-1]))
+            advance(len(block))
+    counts = vstack(parts, format="csr")
     return Labelled(
-        vectors=np.concatenate(list(job.vectors())),
+        vectors=np.concatenate(vectors),
         counts=counts,
         vocabulary=vocabulary,
         labels=labels,
         batches=batches,
         # Identical cells (a store concatenated twice) on both sides of a split would make any score perfect.
         copies=copies_of(counts),
+        factors=np.concatenate(factors) if factors else None,
     )
 
 

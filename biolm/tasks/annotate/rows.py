@@ -245,7 +245,7 @@ class RowKind:
         self,
         annotator: Annotator,  # noqa: ARG002  # cells have one
         heads: Sequence[Head],  # noqa: ARG002
-        source: Any,  # noqa: ARG002
+        job: Any,  # noqa: ARG002
         settings: PredictSettings,  # noqa: ARG002
     ) -> FactorSpace | None:
         """Rows of other kinds have no place in factor space.
@@ -256,8 +256,8 @@ class RowKind:
             With the record of its factor model.
         heads
             As :meth:`heads` gave them.
-        source
-            The rows to name, opened.
+        job
+            The rows to name, and the annotator's model.
         settings
             Choices of the job.
         """
@@ -282,7 +282,7 @@ class RowKind:
             coarse=coarse,
             match=match,
             heads=heads,
-            space=self.space(annotator, heads, source, settings),
+            space=self.space(annotator, heads, job, settings),
         )
 
 

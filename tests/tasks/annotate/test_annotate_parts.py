@@ -5,12 +5,13 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import accuracy_score, f1_score
 
+from biolm.io.cells import CellBlock
 from biolm.scoring import baselines
 from biolm.tasks.annotate import frozen
 from biolm.tasks.annotate import points as points_module
 from biolm.tasks.annotate.calibrate import probabilities, temperature_of, threshold_of
 from biolm.tasks.annotate.distance import fit_space
-from biolm.tasks.annotate.expression import ExpressionSpace, log_normalised
+from biolm.tasks.annotate.expression import ExpressionSpace, counts_in, log_normalised
 from biolm.tasks.annotate.frozen import fit_recipe, fit_variants
 from biolm.tasks.annotate.linear import MEMBERS, UNSEEN, fit_member, mean_map
 from biolm.tasks.annotate.neighbours import Neighbours
@@ -162,3 +163,16 @@ def test_baselines_share_the_components_of_the_counts_they_are_fitted_on(monkeyp
     assert len(fitted) == 2
     del kept
     assert not baselines._projections
+
+
+@pytest.mark.parametrize("names", [["A", "A.1", "B"], ["A", "A.1", "X"]])
+def test_counts_of_a_block_are_added_up_by_gene_and_the_block_stays_as_it_is(names):
+    block = CellBlock(
+        0, np.array([1.0, 2.0, 5.0, 4.0]), np.array([0, 1, 2, 1], np.int32), np.array([0, 3, 4], np.int64), 3
+    )
+    match = GeneVocabulary(("A", "B"), "symbol", ()).match({"index": np.array(names)})
+    wanted = [[3.0, 5.0 * (names[2] == "B")], [4.0, 0.0]]
+    for _ in range(2):
+        assert counts_in(block, match, 2).toarray().tolist() == wanted
+    assert block.indptr.tolist() == [0, 3, 4]
+    assert block.data.tolist() == [1.0, 2.0, 5.0, 4.0]
