@@ -1,4 +1,4 @@
-"""The types that pass between rooms: packed tokens, packed batches, packed outputs.
+"""The types that pass between packages: packed tokens, packed batches, packed outputs.
 
 Dimensions: ``n`` examples of a block · ``b`` examples of a batch · ``t`` tokens of all of them end to
 end · ``s`` longest example · ``d`` width · ``v`` vocabulary · ``h`` heads.

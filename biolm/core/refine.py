@@ -134,9 +134,9 @@ def place_scores(model: Transformer, template: Template, *, mask: int, rows: int
         for start in range(0, len(places), rows):
             part = places[start : start + rows]
             logits = _ask(model, [list(template.ids)] * len(part), [[place] for place in part], mask)
-            shares = logits.float().log_softmax(-1)
-            wanted = torch.tensor([template.ids[place] for place in part], device=shares.device)
-            scores += shares.gather(1, wanted[:, None])[:, 0].tolist()
+            log_probabilities = logits.float().log_softmax(-1)
+            wanted = torch.tensor([template.ids[place] for place in part], device=log_probabilities.device)
+            scores += log_probabilities.gather(1, wanted[:, None])[:, 0].tolist()
     return scores
 
 

@@ -186,9 +186,9 @@ def _cut(logits: Tensor, options: SamplingOptions) -> Tensor:
     if options.top_p < 1:
         # Sorting is stable, so that equal tokens are kept or left by their id.
         sorted_logits, order = logits.sort(dim=-1, descending=True, stable=True)
-        shares = sorted_logits.softmax(-1)
+        probabilities = sorted_logits.softmax(-1)
         # A token stays while those before it fall short of top_p, so the first always does.
-        left_out = shares.cumsum(-1) - shares >= options.top_p
+        left_out = probabilities.cumsum(-1) - probabilities >= options.top_p
         logits = logits.masked_fill(left_out.gather(1, order.argsort(-1)), float("-inf"))
     return logits
 

@@ -1,4 +1,4 @@
-"""What a user types to name a model: a name or folder, a hub repository, and what the system is told.
+"""What a user types to name a model: a name or folder, a hub repository, and options of the system.
 
 ``FOLDER?padding=masked&assay=Smart-seq2`` is a folder with options of its system;
 ``ORG/NAME:SUBFOLDER@REVISION`` a repository of the hub, one folder of it, at a branch, tag or commit. With

@@ -71,7 +71,7 @@ class CellPreprocessor:
         return digest(dict(zip(self.vocabulary.genes, map(int, token_ids), strict=True)))
 
     def read_context(self, source: CellSource) -> None:
-        """Take from a file what the tokeniser is told of each cell beside its counts, such as its assay.
+        """Take from a file what the tokeniser reads of each cell beside its counts, such as its assay.
 
         Raises
         ------

@@ -83,7 +83,7 @@ def load(
     revision, cache_dir, local_files_only
         For a hub id: the branch, tag or commit; where files are kept; never ask the network.
     options
-        What the system wants to be told: of IgLM ``chain`` and ``species``.
+        Options of the system, as of IgLM ``chain`` and ``species``.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class TokenCellModel(Headed, CellModel):
     files
         Weight files, for the checkpoint's hash.
     options
-        What the system was told beside, for provenance: which published behaviour is kept.
+        Options of the system, for provenance: which published behaviour is kept.
 
     Attributes
     ----------

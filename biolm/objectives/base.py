@@ -144,7 +144,7 @@ class Criterion(nn.Module, ABC):
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether its examples are pairs of texts, told apart by their segments."""
+        """Whether its examples are pairs of texts, distinguished by their segments."""
         return False
 
     @property
@@ -224,7 +224,7 @@ class Criterion(nn.Module, ABC):
         return score.loss(), score.report()
 
     def counts(self, prepared: Prepared) -> dict[str, float]:  # noqa: ARG002
-        """Counts of those terms of the score that can be told before the forward pass.
+        """Counts of those terms of the score that are known before the forward pass.
 
         Batches that are accumulated to one step, and ranks, are then weighted by them, so that they do what
         one large batch would. A term that is not listed weighs each accumulated batch the same.

@@ -49,7 +49,7 @@ class Teacher(nn.Module):
         self.context = nn.Parameter(torch.zeros(width))
         self.dense = nn.Linear(width, out)
 
-    def shares(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def attention_weights(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Weight ``(t,)`` of each gene in its cell, its vector ``(t, d)``, and its cell ``(t,)``."""
         assert batch.values is not None
         x = self.embedding(batch.ids) * self.value_norm(batch.values[:, None])
@@ -60,8 +60,8 @@ class Teacher(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Vectors ``(b, out)``; a cell's genes are all that it sees."""
-        shares, x, owner = self.shares(batch)
-        mixed = x.new_zeros(len(batch), x.shape[1]).index_add(0, owner, x * shares[:, None])
+        weights, x, owner = self.attention_weights(batch)
+        mixed = x.new_zeros(len(batch), x.shape[1]).index_add(0, owner, x * weights[:, None])
         vectors: Tensor = self.dense(self.norm(torch.tanh(mixed))).relu()
         return vectors
 
@@ -76,8 +76,8 @@ class Concerto(CellNetwork):
 
     def attention(self, batch: Batch, receive: Receive) -> None:
         """Weights of a cell's genes: one layer, one head, one query."""
-        shares: Tensor = self.network.shares(batch)[0]  # type: ignore[operator]  # Teacher
-        receive(tuple(part[None, None] for part in torch.split(shares, batch.lengths.tolist())))
+        weights: Tensor = self.network.attention_weights(batch)[0]  # type: ignore[operator]  # Teacher
+        receive(tuple(part[None, None] for part in torch.split(weights, batch.lengths.tolist())))
 
     def gene_inputs(self, token_ids: Tensor) -> Tensor:
         """Rows ``(m, d)`` of the embedding table."""

@@ -1,7 +1,7 @@
 """IgLM (Shuai et al. 2023) as a model of antibodies: GPT-2, chain and species before the sequence.
 
 Source of the layout: ``iglm/model/IgLM.py`` of github.com/Graylab/IgLM. Its ``vocab.txt`` lies beside the
-weights or one folder up. Sequences are read as human heavy chains unless :func:`load` is told otherwise
+weights or one folder up. Sequences are read as human heavy chains unless :func:`load` is given another
 (``biolm.load(folder, chain="light", species="mouse")``; ``--chain``, ``--species``).
 """
 

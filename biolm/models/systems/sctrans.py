@@ -184,8 +184,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
     others = raised.sum(1) - raised.diagonal() + 1e-7
     pairs = torch.arange(2 * n, device=both.device).roll(n)
     # The published code divides by the sums of the columns, and similarity is symmetric.
-    shares = raised[torch.arange(2 * n), pairs] / others[pairs]
-    loss: Tensor = -(shares + 1e-7).log().mean()
+    fractions = raised[torch.arange(2 * n), pairs] / others[pairs]
+    loss: Tensor = -(fractions + 1e-7).log().mean()
     return loss
 
 

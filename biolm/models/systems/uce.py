@@ -6,8 +6,8 @@ cls token, then for each chromosome in a random order its token, its drawn genes
 token. Token vectors are scaled to length 1 before they enter. A cell's vector is the cls state after the
 decoder, scaled to length 1.
 
-In torch 2 and later the published mask adds 1 to the scores of padding instead of hiding it, so a vector
-depends on the longest sentence among the 25 cells of its batch. ``padding="masked"`` hides padding.
+In torch 2 and later the published mask adds 1 to the scores of padding instead of masking it, so a vector
+depends on the longest sentence among the 25 cells of its batch. ``padding="masked"`` leaves padding out.
 
 Dimensions: ``t`` tokens of a batch · ``b`` cells · ``h`` heads · ``e`` width of a head · ``d`` width.
 """
@@ -304,7 +304,7 @@ def load(folder: Path, *, species: str = "human", padding: str = "published", dr
     species
         Whose proteins and chromosomes are read.
     padding
-        ``published`` adds 1 to the scores of padding, ``masked`` hides it.
+        ``published`` adds 1 to the scores of padding, ``masked`` leaves it out.
     draws
         Of genes: ``hash`` of seed and row, or ``published``, numpy's generator from the first cell on.
 
