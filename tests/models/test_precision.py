@@ -185,7 +185,7 @@ def test_resuming_takes_the_decision_of_the_interrupted_job(monkeypatch, able, m
 
 def test_an_index_has_one_precision(able, model, few):
     index = biolm.search.build([few, few], model=model, block_rows=16, precision="auto")
-    assert index.facts["model"]["precision"] == "bfloat16"
+    assert index.metadata["model"]["precision"] == "bfloat16"
     found = biolm.search.query(few, index, model=model, block_rows=16, k=1)
     assert found.distances.max() < 1e-6
 
