@@ -23,7 +23,8 @@ def compared(first: Score, second: Score, *, seed: int = 0) -> str:
 
     In macro-F1, and in accuracy where that says something else.
 
-    Each statement rests on the paired 95 % bootstrap interval of the difference.
+    Each statement rests on the paired 95 % bootstrap interval of the difference, and on enough cells that
+    are called differently: of few cells, or of classes of one, the bootstrap's interval is too narrow.
 
     Parameters
     ----------
@@ -31,6 +32,14 @@ def compared(first: Score, second: Score, *, seed: int = 0) -> str:
         Scores of the same cells.
     seed
         Of the bootstrap.
+
+    Examples
+    --------
+    >>> from biolm.scoring.quality import score_calls
+    >>> truth = np.array([0] * 9 + [1])
+    >>> wrong = score_calls("b", truth, np.zeros((1, 10), np.int64))
+    >>> compared(score_calls("a", truth, truth[None]), wrong).split(":")[0]
+    'a cannot be told apart from b in macro-F1 (1 cell is called differently)'
     """
     return _sentences(first, {"macro_f1": second, "accuracy": second}, 1, seed)
 
@@ -102,15 +111,34 @@ def beyond_chance(score: Score, *, level: float = _LEVEL, seed: int = 0) -> bool
     return True
 
 
+def _differing(first: Score, second: Score) -> int:
+    """How many cells not all repeats of both call alike."""
+    calls = np.concatenate([first.predictions, second.predictions])
+    return int((calls != calls[0]).any(0).sum())
+
+
+def _fewest(comparisons: int) -> int:
+    """Cells called differently from which two methods can be told apart at all.
+
+    If the two are as good as each other, the calls of each such cell may be swapped: with m cells there are
+    2**m ways, so no two-sided test has a p value below 2 / 2**m.
+    """
+    return 1 + int(np.ceil(np.log2(comparisons / _LEVEL)))
+
+
 def _sentences(first: Score, baselines: dict[str, Score], count: int, seed: int) -> str:
     words, sentences = {}, {}
     simultaneous = f" over {count} baselines" if count > 1 else ""
     for metric, baseline in baselines.items():
         gap, low, high = difference(first, baseline, metric=metric, level=1 - _LEVEL / count, seed=seed)
         word = "is better than" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+        few = ""
+        if (differing := _differing(first, baseline)) < _fewest(count) and "than" in word:
+            word = "cannot be told apart from"
+            few = f" ({differing} {'cell is' if differing == 1 else 'cells are'} called differently)"
         words[metric] = word
         sentences[metric] = (
-            f"{word} {baseline.name} in {_NAMES[metric]}: {gap:+.3f}, 95 % interval{simultaneous} "
+            f"{word} {baseline.name} in {_NAMES[metric]}{few}: {gap:+.3f}, 95 % interval{simultaneous} "
             f"{low:+.3f} to {high:+.3f}."
         )
     text = f"{first.name} {sentences['macro_f1']}"

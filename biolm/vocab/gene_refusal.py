@@ -63,7 +63,7 @@ def _other_species(
         choose = "choose a model of that species"
     return (
         f"the genes look like {theirs} and the model knows {' and '.join(known)}; {choose}, map them to "
-        f"{known[0]} orthologs, or pass species={known[0]!r} if column {column!r} holds {known[0]} genes"
+        f"{known[0]} orthologs, or set `species={known[0]!r}` if column {column!r} holds {known[0]} genes"
     )
 
 

@@ -205,7 +205,7 @@ class GeneVocabulary:
         if most and most != species and 2 * count > match.report.matched:
             raise GeneMatchError(
                 f"species {species!r} was given, and column {match.report.column!r} holds ids of {most}; "
-                "leave the species out, or name another gene column"
+                "leave `species` out, or name another gene column"
             )
 
     def _best(self, lists: Mapping[str, list[str]], call: SpeciesCall) -> GeneMatch:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
 from biolm.cli.main import app
+from biolm.vocab.gene_table import gene_table
 
 
 @pytest.fixture
@@ -253,3 +255,13 @@ def test_a_file_where_a_checkpoint_folder_is_wanted(folder, cells):
     cells.write_h5ad("in.h5ad")
     Path("model.pt").write_text("")
     assert "give the folder" in refused(folder, "-m", "./model.pt")
+
+
+def test_genes_of_another_species_name_the_option(folder, shipped_cells):
+    genes = gene_table().species("mouse").ids
+    names = list(dict.fromkeys(("Cd3d", "Ms4a1", "Lyz2", "Nkg7", "Ins1", "Ins2", *genes)))
+    counts = sp.csr_matrix(np.ones((3, 400), np.float32))
+    anndata.AnnData(counts, var=pd.DataFrame(index=names[:400])).write_h5ad("in.h5ad")
+    said = refused(folder, "-m", "biolm-cell-mini")
+    assert "look like mouse genes" in said
+    assert "set --species human if column" in said

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from biolm.scoring.quality import Score, score_calls
+from biolm.scoring.quality import Score, difference, score_calls
 from biolm.scoring.verdicts import against_best, beyond_chance, compared
 from biolm.tasks.annotate.numbers import number_row, number_verdict
 from biolm.tasks.annotate.score import row, verdict
@@ -61,6 +62,36 @@ def test_two_methods_as_good_as_each_other() -> None:
         )
         claims += "cannot be told apart" not in compared(one, other).split(" It ")[0]
     assert binomtest(claims, 60, 0.05).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("baselines", "fewest"), [(1, 6), (5, 8)])
+def test_few_cells_that_are_called_differently_say_nothing(baselines: int, fewest: int) -> None:
+    """The bootstrap within classes gives an interval of no width where a class has one cell."""
+    for differing in (fewest - 1, fewest):
+        truth = np.r_[np.zeros(30, np.int64), np.arange(1, differing + 1)]
+        right, floor = (
+            score_calls(name, truth, called[None])
+            for name, called in (("right", truth), ("floor", np.zeros(len(truth), np.int64)))
+        )
+        assert difference(right, floor)[1] > 0
+        sentence = against_best(right, [floor] * baselines)
+        told = "right is better than floor in macro-F1: +" in sentence
+        assert told == (differing == fewest), sentence
+        assert ("called differently" in sentence) == (not told)
+
+
+def test_exchangeable_methods_on_few_cells() -> None:
+    """Ten held-out cells, as of a set of fifty: the rate of claims is nominal."""
+    rng = np.random.default_rng(3)
+    claims = 0
+    for seed in range(200):
+        truth = np.repeat([0, 1, 2, 3], [5, 3, 1, 1])
+        calls = [np.where(rng.random(10) < 0.7, truth, rng.choice(4, 10)) for _ in range(2)]
+        one, other = (
+            score_calls(name, truth, called[None]) for name, called in zip("ab", calls, strict=True)
+        )
+        claims += "cannot be told apart" not in compared(one, other, seed=seed).split(" It ")[0]
+    assert binomtest(claims, 200, 0.05, alternative="greater").pvalue > 0.01
 
 
 def test_metrics_that_disagree_are_both_named() -> None:

@@ -293,7 +293,7 @@ def _against_linear(own: Row | NumberRow, linear: Row | NumberRow, seed: int) ->
     if isinstance(own, Row) and isinstance(linear, Row):
         gap, low, high = difference(own.score, linear.score, seed=seed)
         words = compared(own.score, linear.score, seed=seed)
-        better = low > 0
+        better = words.startswith(f"{own.score.name} is better than")
         facts: dict[str, Any] = {"difference_to_linear": [round(each, 6) for each in (gap, low, high)]}
     else:
         assert isinstance(own, NumberRow)

@@ -20,7 +20,6 @@ _OPEN = 32
 
 # Other commands' options, as the settings of a run.
 _HERE = {
-    "pass species=": "set data.species: ",
     "known to the model": "known",
 }
 
