@@ -6,6 +6,7 @@ Dimensions: ``n`` rows of the result · ``d`` width of the embedding.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
@@ -117,7 +118,7 @@ def embed(
         key = settings.key or f"X_{reader.name}"
         given = data if _is_table(data) else None
         if given is not None:
-            protect(given, key, overwrite=settings.overwrite)
+            protect(given, key, overwrite=settings.overwrite, checkpoint=reader.describe())
         prepared = settled(prepared)
         ends = prepared.ends
         # One array from the start: joining blocks at the end would hold all vectors twice.
@@ -299,8 +300,15 @@ def _is_table(data: Any) -> TypeGuard[AnnData]:
     return hasattr(data, "obsm")
 
 
-def protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
-    """Keep a matrix that biolm did not write.
+def _hashes(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of what a model was read from, by name; not those of what it made of the data set."""
+    return {name: str(checkpoint[name]) for name in ("checkpoint_sha256", "sha256") if name in checkpoint}
+
+
+def protect(
+    adata: AnnData, key: str, *, overwrite: bool, checkpoint: Mapping[str, Any] | None = None
+) -> None:
+    """Keep a matrix that biolm did not write, and vectors of another checkpoint of the same name.
 
     Parameters
     ----------
@@ -310,12 +318,21 @@ def protect(adata: AnnData, key: str, *, overwrite: bool) -> None:
         Name in ``obsm``.
     overwrite
         Whether it may be replaced all the same.
+    checkpoint
+        What the model that makes the new one says of itself.
 
     Raises
     ------
     OutputError
         If there is one.
     """
+    record = adata.uns.get("biolm", {}).get(key, {}) if key in adata.obsm else {}
+    earlier, now = (_hashes(each) for each in (record.get("checkpoint", {}), checkpoint or {}))
+    if not overwrite and any(earlier[name] != now[name] for name in earlier.keys() & now.keys()):
+        raise OutputError(
+            f"obsm['{key}'] holds vectors of another checkpoint of {record['model']}; choose another key "
+            "(`key`) or allow it to be overwritten (`overwrite=True`)"
+        )
     if key in adata.obsm and key not in adata.uns.get("biolm", {}) and not overwrite:
         raise OutputError(
             f"obsm['{key}'] exists already and was not written by biolm; choose another key or set overwrite"

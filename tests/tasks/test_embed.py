@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -11,6 +12,7 @@ from projection import Projection
 import biolm
 from biolm.errors import ConfigError, InputError, OutputError
 from biolm.jobs.cells import empty_cells
+from biolm.models.systems import cellfactors
 
 
 def _expected(adata: anndata.AnnData) -> np.ndarray:
@@ -140,6 +142,22 @@ def test_a_foreign_key_is_kept(cells):
     biolm.embed(cells, model=Projection(), overwrite=True)
     biolm.embed(cells, model=Projection())  # its own result may be replaced
     assert cells.obsm["X_projection"].shape == (100, 6)
+
+
+def test_vectors_of_another_checkpoint_are_kept(shipped_cells, tmp_path):
+    """A fit of one's own has the name of the default."""
+    own = replace(cellfactors.load(), scales=(1.0, 1.0))
+    cellfactors.save(own, tmp_path / cellfactors.FILE)
+    table = anndata.read_h5ad(shipped_cells / "pbmc_cite_10k.h5ad")[:20].copy()
+    biolm.embed(table, model=tmp_path)
+    first = table.obsm["X_cellfactors"].copy()
+    with pytest.raises(OutputError, match="holds vectors of another checkpoint of cellfactors"):
+        biolm.embed(table)
+    np.testing.assert_array_equal(table.obsm["X_cellfactors"], first)
+    biolm.embed(table, model=tmp_path)  # the same once more
+    biolm.embed(table, key="X_default")
+    biolm.embed(table, overwrite=True)
+    np.testing.assert_array_equal(table.obsm["X_cellfactors"], table.obsm["X_default"])
 
 
 def test_unknown_pool(cells):
