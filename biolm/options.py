@@ -118,12 +118,7 @@ class Option:
         return "" if all(kept) else f"must be {self._limits()}, not {value:g}"
 
     def _limits(self) -> str:
-        words = (
-            (self.min, "at least"),
-            (self.above, "above"),
-            (self.max, "at most"),
-            (self.below, "below"),
-        )
+        words = ((self.min, "at least"), (self.above, "above"), (self.max, "at most"), (self.below, "below"))
         return " and ".join(f"{word} {limit:g}" for limit, word in words if limit is not None)
 
 

@@ -126,11 +126,7 @@ class SequenceEmbedding:
         names = ("pool", "batch_tokens", "device", "hidden_state", "precision", "block_rows")
         more = ("state", "letters", "windows", "window", "overlap", "per_residue")
         return {
-            "input": {
-                "stamp": stamp(self.source.path),
-                "records": len(self.counts),
-                "names": self.names,
-            },
+            "input": {"stamp": stamp(self.source.path), "records": len(self.counts), "names": self.names},
             "options": {name: getattr(chosen, name) for name in (*names, *more)} | decided(self.choice),
         }
 

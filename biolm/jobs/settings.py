@@ -83,8 +83,7 @@ class ReadingSettings:
     """
 
     layer: Annotated[
-        str | None,
-        Option(help="Matrix to read: a layer, or raw.", shown="X", panel="Cells", only=CELLS),
+        str | None, Option(help="Matrix to read: a layer, or raw.", shown="X", panel="Cells", only=CELLS)
     ] = None
     transpose: Annotated[
         bool, Option(help="The text table or mtx folder is genes x cells.", panel="Cells", only=CELLS)
@@ -302,8 +301,7 @@ class EmbedSettings(CellSettings, SequenceSettings, RunSettings):
     ] = None
     duplicates: Duplicates = "error"
     windows: Annotated[
-        bool,
-        Option(help="Read long sequences in overlapping windows.", panel="Sequences", only=SEQUENCES),
+        bool, Option(help="Read long sequences in overlapping windows.", panel="Sequences", only=SEQUENCES)
     ] = True
     window: Annotated[
         int | None,

@@ -169,11 +169,7 @@ class Spool:
             discard(self.folder, self._output)
             return
         # Of the output itself nothing half-written stays, nor of a block.
-        for path in (
-            self.folder / OUTPUT,
-            *self.folder.glob(".*.new"),
-            *self.folder.glob("*.joined"),
-        ):
+        for path in (self.folder / OUTPUT, *self.folder.glob(".*.new"), *self.folder.glob("*.joined")):
             remove(path)
 
 

@@ -35,12 +35,7 @@ from biolm.text.pieces import PieceTokenizer
 from biolm.text.settings import PretrainSettings
 from biolm.text.train_tokenizer import SPECIALS, train_tokenizer
 
-__all__ = [
-    "MaskWholeWords",
-    "Pretrained",
-    "pretrain_text",
-    "split_documents",
-]
+__all__ = ["MaskWholeWords", "Pretrained", "pretrain_text", "split_documents"]
 
 
 @dataclass(slots=True)

@@ -350,12 +350,7 @@ def _tempered(target: Target) -> float:
 
 
 def _plan(
-    inputs: Inputs | Vectors,
-    samples: NDArray[np.int64],
-    budget: int,
-    seed: int,
-    *,
-    shuffle: bool = True,
+    inputs: Inputs | Vectors, samples: NDArray[np.int64], budget: int, seed: int, *, shuffle: bool = True
 ) -> Plan:
     """Batches of inputs that hold some samples; without ``shuffle`` ``samples`` are the inputs themselves."""
     if isinstance(inputs, Vectors):

@@ -66,8 +66,7 @@ _ENDINGS = {
 
 _POLICIES = ("error", "skip", "keep")
 OnMismatch = Annotated[
-    Policy,
-    Option(help="A mention that is not where the file says: error, skip or keep.", choices=_POLICIES),
+    Policy, Option(help="A mention that is not where the file says: error, skip or keep.", choices=_POLICIES)
 ]
 OnDuplicate = Annotated[
     Policy, Option(help="A name that comes again: error, skip or keep.", choices=_POLICIES)

@@ -61,10 +61,7 @@ def _document(fields: dict[str, list[str]], path: Path, line: int) -> Document:
         "mesh": [_heading(each) for each in fields.get("MH", [])],
     }
     return Document(
-        fields["PMID"][0],
-        text,
-        passages,
-        metadata={key: value for key, value in metadata.items() if value},
+        fields["PMID"][0], text, passages, metadata={key: value for key, value in metadata.items() if value}
     )
 
 

@@ -19,9 +19,7 @@ __all__ = ["CellFiles", "in_settings", "naming_file"]
 _OPEN = 32
 
 # Other commands' options, as the settings of a run.
-_HERE = {
-    "known to the model": "known",
-}
+_HERE = {"known to the model": "known"}
 
 
 class CellFiles:

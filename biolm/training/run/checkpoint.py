@@ -76,11 +76,7 @@ def training_state(module: Pretraining) -> dict[str, Tensor]:
 
 
 def write_checkpoint(
-    folder: Path,
-    module: Pretraining,
-    state: dict[str, Tensor],
-    saved: Saved | None,
-    progress: Progress,
+    folder: Path, module: Pretraining, state: dict[str, Tensor], saved: Saved | None, progress: Progress
 ) -> Path:
     """Write a checkpoint of the current step, whole or not at all.
 

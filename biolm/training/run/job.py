@@ -30,11 +30,7 @@ from biolm.training.data.labels import Labels
 from biolm.training.data.names import numbered
 from biolm.training.data.plan import Plan
 from biolm.training.data.vocabulary import Vocabulary
-from biolm.training.run.checks import (
-    check_core,
-    check_levels,
-    check_objective,
-)
+from biolm.training.run.checks import check_core, check_levels, check_objective
 from biolm.training.run.start import Start
 
 __all__ = ["Job", "core_config", "head_metadata", "make_objective", "plan_job", "read_kinds"]

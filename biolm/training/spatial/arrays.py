@@ -204,11 +204,7 @@ def gene_tokens(
     count = int(panel.tokens.sum())
     target = np.where(panel.tokens, np.cumsum(panel.tokens) - 1, -1).astype(np.int32)
     block = CellBlock(
-        0,
-        context.data,
-        context.indices.astype(np.int32),
-        context.indptr.astype(np.int64),
-        context.shape[1],
+        0, context.data, context.indices.astype(np.int32), context.indptr.astype(np.int64), context.shape[1]
     )
     genes = [f"gene {number}" for number in range(len(target))]
     matched = GeneVocabulary.of(genes, kind="symbol", species=()).match({"index": np.array(genes)})

@@ -195,10 +195,7 @@ def _losses(
     assert arrays.raw is not None
     device = prediction.expression.device
     wanted, raw = (torch.from_numpy(column[rows]).to(device) for column in (arrays.expression, arrays.raw))
-    losses = {
-        "expression": F.mse_loss(prediction.expression, wanted),
-        "raw": F.mse_loss(prediction.raw, raw),
-    }
+    losses = {"expression": F.mse_loss(prediction.expression, wanted), "raw": F.mse_loss(prediction.raw, raw)}
     loss = losses["expression"] + settings.raw * losses["raw"]
     usable = batch.has_genes & batch.has_image
     if settings.contrast and int(usable.sum()) > 1:

@@ -59,10 +59,7 @@ def open_layout(path: Path, options: SectionOptions) -> Section:
             "cells": len(ids),
             "matched": len(rows),
             "matched_fraction": fraction,
-            "controls": {
-                "blanks": int(blank.sum()),
-                "counts": float(counts[:, np.flatnonzero(blank)].sum()),
-            },
+            "controls": {"blanks": int(blank.sum()), "counts": float(counts[:, np.flatnonzero(blank)].sum())},
         },
     )
 
