@@ -65,7 +65,10 @@ def chosen_genes(
     place_of = {row: place for place, row in enumerate(imputer.rows.tolist())}
     lacking = [name for name, row in zip(names, rows, strict=True) if row not in place_of]
     if lacking:
-        raise InputError(f"{model.name} cannot impute {_listed(lacking)}; leave them out (`genes`)")
+        raise InputError(
+            f"{model.name} cannot impute {_listed(lacking)}: the {len(imputer.rows):,} genes that it imputes "
+            "are those that varied most where it was fitted; leave such genes out"
+        )
     kept: dict[int, str] = {}
     for name, row in zip(names, rows, strict=True):
         # Two names of one gene are one column, under the name that was given first.

@@ -250,7 +250,9 @@ def test_what_cannot_be_imputed_is_refused_in_one_sentence(model: CellFactors, t
         for row, gene in enumerate(model.vocabulary.genes)
         if row not in set(model.rows.tolist()) and gene.startswith("ENSG")
     )
-    assert f"cellfactors cannot impute {without}; leave them out" in refused(cells, genes=["CD3D", without])
+    said = refused(cells, genes=["CD3D", without])
+    assert f"cellfactors cannot impute {without}: the 9,000 genes that it imputes" in said
+    assert "leave such genes out" in said
     assert "no gene is named" in refused(cells, genes=[])
     assert "no such file of gene names" in refused(cells, genes=tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("# nothing\n")
