@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from biolm.core.checkpoint import find_weights, read_weights
 from biolm.core.config import CoreConfig
 from biolm.core.seq2seq import EncoderDecoder
@@ -28,7 +26,7 @@ from biolm.models.families.config_table import (
     write_always,
 )
 from biolm.models.families.fields import pad_id
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.keys import Key, KeyTable, Squeezed, dropped
 from biolm.models.families.seq2seq import SHARED_EMBEDDING, load_pair, save_pair
 
 __all__ = [
@@ -41,18 +39,6 @@ __all__ = [
     "save_seq2seq",
     "start_ids",
 ]
-
-
-class Row:
-    """A vector, stored as a matrix of one row."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """The vector."""
-        return [tensor[0]]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """The row."""
-        return parts[0][None]
 
 
 def _stack(theirs: str, ours: str, *, cross: bool) -> list[Key]:
@@ -97,7 +83,7 @@ SEQ2SEQ_KEYS = KeyTable(
         SHARED_EMBEDDING,
         *_stack("encoder", "encoder.", cross=False),
         *_stack("decoder", "decoder.", cross=True),
-        Key("/final_logits_bias", "decoder.head.bias", Row()),
+        Key("/final_logits_bias", "decoder.head.bias", Squeezed(0)),
         *_COPIES,
     ],
     prefixes=_PREFIXES,

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from biolm.core.config import CoreConfig, RopeScaling
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.keys import Key, KeyTable, Squeezed, dropped
 from biolm.models.families.striped import (
-    Squeezed,
     block_keys,
     check_fields,
     common_fields,

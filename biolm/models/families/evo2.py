@@ -12,9 +12,8 @@ from typing import Any
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.keys import Key, KeyTable, Squeezed, dropped
 from biolm.models.families.striped import (
-    Squeezed,
     block_keys,
     check_fields,
     common_fields,

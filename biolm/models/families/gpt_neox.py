@@ -1,8 +1,6 @@
 """GPT-NeoX (Black et al. 2022), Pythia: parallel block with two norms, partial rotary positions.
 
 Source of shapes and names: ``transformers`` ``GPTNeoXForCausalLM``.
-
-Dimensions: ``h`` heads · ``k`` head width.
 """
 
 from __future__ import annotations
@@ -10,30 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from biolm.core.config import CoreConfig
 from biolm.models.families.config_table import ConfigTable, Field, Rule, activation_field
 from biolm.models.families.decoders import causal, hf_rope, lm_head_keys, parallel_field, rope_fields
 from biolm.models.families.encoders import SIZES
-from biolm.models.families.keys import Key, KeyTable, dropped, qkv
+from biolm.models.families.keys import HeadMajor, Key, KeyTable, dropped, qkv
 
 __all__ = ["KEYS", "core_config", "hf_config"]
-
-
-class PerHead:
-    """Query, key and value of head 0, then those of head 1, and so on, along the rows."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
-        """Cut ``(h * 3 * k, …)`` into three ``(h * k, …)``."""
-        parts = tensor.view(config.n_heads, names, config.head_dim, *tensor.shape[1:]).unbind(1)
-        return [part.flatten(0, 1) for part in parts]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
-        """Interleave again."""
-        heads = [part.view(config.n_heads, config.head_dim, *part.shape[1:]) for part in parts]
-        return torch.stack(heads, 1).flatten(0, 2)
 
 
 KEYS = KeyTable(
@@ -41,7 +22,7 @@ KEYS = KeyTable(
         Key("embed_in.weight", "embeddings.token.weight"),
         Key("layers.{}.input_layernorm.*", "layers.{}.attn_norm.*"),
         Key("layers.{}.post_attention_layernorm.*", "layers.{}.mlp_norm.*"),
-        Key("layers.{}.attention.query_key_value.*", qkv(), PerHead()),
+        Key("layers.{}.attention.query_key_value.*", qkv(), HeadMajor()),
         Key("layers.{}.attention.dense.*", "layers.{}.attention.out.*"),
         Key("layers.{}.mlp.dense_h_to_4h.*", "layers.{}.mlp.up.*"),
         Key("layers.{}.mlp.dense_4h_to_h.*", "layers.{}.mlp.down.*"),

@@ -15,33 +15,11 @@ from torch import Tensor
 
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
-from biolm.models.families.keys import Key, KeyTable, dropped
-from biolm.models.families.striped import Squeezed
+from biolm.models.families.keys import Key, KeyTable, Reshaped, Squeezed, dropped
 
 __all__ = ["KEYS", "core_config"]
 
 _MOST_LAYERS = 8  # of the small network; published models have 4
-
-
-class Flattened:
-    """A vector, stored with further dimensions of size 1.
-
-    Parameters
-    ----------
-    shape
-        As stored, -1 for the vector's own.
-    """
-
-    def __init__(self, *shape: int) -> None:
-        self.shape = shape
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """Without them."""
-        return [tensor.flatten()]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """With them."""
-        return parts[0].view(self.shape)
 
 
 class _Place:
@@ -82,9 +60,9 @@ KEYS = KeyTable(
         Key("layers.{}.mixer.short_filter.bias", "layers.{}.attention.taps_bias"),
         Key(f"{_FILTER}.bias", f"{_OURS}.skip"),
         Key(f"{_FILTER}.pos_emb.z", f"{_OURS}.table", Squeezed(0)),
-        Key(f"{_FILTER}.pos_emb.t", f"{_OURS}.times", Flattened(1, -1, 1)),
-        Key(f"{_FILTER}.modulation.deltas", f"{_OURS}.rates", Flattened(1, 1, -1)),
-        Key(f"{_FILTER}.implicit_filter.1.freq", f"{_OURS}.frequency", Flattened(1, -1)),
+        Key(f"{_FILTER}.pos_emb.t", f"{_OURS}.times", Reshaped(1, -1, 1)),
+        Key(f"{_FILTER}.modulation.deltas", f"{_OURS}.rates", Reshaped(1, 1, -1)),
+        Key(f"{_FILTER}.implicit_filter.1.freq", f"{_OURS}.frequency", Reshaped(1, -1)),
         *_network_keys(),
         *dropped(*(f"{_FILTER}.implicit_filter.{2 * n + 1}.freq" for n in range(1, _MOST_LAYERS))),
         Key("ln_f.*", "final_norm.*"),

@@ -4,6 +4,8 @@ A family is a list of :class:`Key`. ``{}`` stands for a layer number; ``*`` at t
 ``bias``; a published name that starts with ``/`` never carries the family's prefix. A published name that
 is dropped on purpose has no name on our side. Fused matrices name several of ours and say how they are
 cut.
+
+Dimensions: ``h`` heads · ``k`` head width.
 """
 
 from __future__ import annotations
@@ -19,7 +21,20 @@ from torch import Tensor
 from biolm.core.config import CoreConfig
 from biolm.errors import CheckpointError
 
-__all__ = ["Fused", "Key", "KeyTable", "Rows", "Transposed", "dropped", "gate_up", "norm_keys", "qkv"]
+__all__ = [
+    "Fused",
+    "HeadMajor",
+    "Key",
+    "KeyTable",
+    "Reshaped",
+    "Rows",
+    "Squeezed",
+    "Transposed",
+    "dropped",
+    "gate_up",
+    "norm_keys",
+    "qkv",
+]
 
 
 class Fused(Protocol):
@@ -79,6 +94,64 @@ class Transposed:
         """Stack, then turn back."""
         whole = torch.cat(parts)
         return whole.t() if whole.dim() == 2 else whole
+
+
+class HeadMajor:
+    """Query, key and value of each head in turn: rows ``(h, 3, k)``."""
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
+        """Cut into query, key and value."""
+        if len(tensor) != names * config.n_heads * config.head_dim:
+            raise CheckpointError(f"a fused matrix has {len(tensor)} rows, not {names * config.d_model}")
+        parts = tensor.view(config.n_heads, names, config.head_dim, *tensor.shape[1:])
+        return [parts[:, place].flatten(0, 1) for place in range(names)]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
+        """Interleave again."""
+        shape = (config.n_heads, config.head_dim, *parts[0].shape[1:])
+        return torch.stack([part.view(shape) for part in parts], 1).flatten(0, 2)
+
+
+class Squeezed:
+    """Stored with a dimension of size 1, which ours lacks.
+
+    Parameters
+    ----------
+    dim
+        Where it stands.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
+        """Without it."""
+        return [tensor.squeeze(self.dim)]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """With it."""
+        return parts[0].unsqueeze(self.dim)
+
+
+class Reshaped:
+    """A vector, stored with further dimensions of size 1.
+
+    Parameters
+    ----------
+    shape
+        As stored, -1 for the vector's own.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
+        """Without them."""
+        return [tensor.flatten()]
+
+    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
+        """With them."""
+        return parts[0].view(self.shape)
 
 
 def _qkv_heights(config: CoreConfig) -> list[int]:

@@ -11,16 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from biolm.core.config import CoreConfig
-from biolm.errors import CheckpointError, ConfigError
-from biolm.models.families.keys import Fused, Key, Rows, qkv
+from biolm.errors import ConfigError
+from biolm.models.families.keys import Fused, HeadMajor, Key, Rows, Squeezed, qkv
 
 __all__ = [
-    "HeadMajor",
-    "Squeezed",
     "block_keys",
     "check_fields",
     "common_fields",
@@ -28,43 +22,6 @@ __all__ = [
     "kinds_of_layers",
     "rope_factor",
 ]
-
-
-class HeadMajor:
-    """Query, key and value of each head in turn: rows ``(h, 3, k)``."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:
-        """Cut into query, key and value."""
-        if len(tensor) != names * config.n_heads * config.head_dim:
-            raise CheckpointError(f"Wqkv has {len(tensor)} rows, not {names * config.d_model}")
-        parts = tensor.view(config.n_heads, names, config.head_dim, *tensor.shape[1:])
-        return [parts[:, place].flatten(0, 1) for place in range(names)]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:
-        """Interleave again."""
-        shape = (config.n_heads, config.head_dim, *parts[0].shape[1:])
-        return torch.stack([part.view(shape) for part in parts], 1).flatten(0, 2)
-
-
-class Squeezed:
-    """Stored with a dimension of size 1, which ours lacks.
-
-    Parameters
-    ----------
-    dim
-        Where it stands.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """Without it."""
-        return [tensor.squeeze(self.dim)]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """With it."""
-        return parts[0].unsqueeze(self.dim)
 
 
 def block_keys(*, head_major: bool) -> list[Key]:

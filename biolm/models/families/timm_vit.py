@@ -13,8 +13,8 @@ from typing import Any
 from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
 from biolm.models.families.config_table import ConfigTable, Field
-from biolm.models.families.keys import Key, KeyTable, Rows, dropped, qkv
-from biolm.models.families.vit import PATCHES, Flattened, SummaryRow, Unbatched, image_parts
+from biolm.models.families.keys import Key, KeyTable, Rows, Squeezed, dropped, qkv
+from biolm.models.families.vit import PATCHES, Flattened, SummaryRow, image_parts
 
 __all__ = ["KEYS", "core_config", "hf_config"]
 
@@ -34,7 +34,7 @@ _REFUSED = ("reg_tokens", "no_embed_class", "qk_norm", "pre_norm", "fc_norm", "c
 KEYS = KeyTable(
     [
         Key("cls_token", "embeddings.token.weight", SummaryRow()),
-        Key("pos_embed", "embeddings.position.weight", Unbatched()),
+        Key("pos_embed", "embeddings.position.weight", Squeezed(0)),
         Key("patch_embed.proj.weight", "embeddings.value.weight", Flattened()),
         Key("patch_embed.proj.bias", "embeddings.value.bias"),
         Key("blocks.{}.norm1.*", "layers.{}.attn_norm.*"),

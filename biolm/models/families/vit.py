@@ -20,7 +20,7 @@ from biolm.core.config import CoreConfig
 from biolm.errors import ConfigError
 from biolm.models.families.config_table import ConfigTable, Field, Part, Rule, activation_field, write_always
 from biolm.models.families.encoders import dropout_fields
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.keys import Key, KeyTable, Squeezed, dropped
 
 __all__ = ["EMBEDDING_KEYS", "KEYS", "PATCHES", "core_config", "hf_config", "image_parts"]
 
@@ -51,21 +51,9 @@ class SummaryRow:
         return parts[0][None, :1]
 
 
-class Unbatched:
-    """Stored with a leading dimension of one."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """Take it away."""
-        return [tensor.squeeze(0)]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """Put it back."""
-        return parts[0][None]
-
-
 EMBEDDING_KEYS = [
     Key("embeddings.cls_token", "embeddings.token.weight", SummaryRow()),
-    Key("embeddings.position_embeddings", "embeddings.position.weight", Unbatched()),
+    Key("embeddings.position_embeddings", "embeddings.position.weight", Squeezed(0)),
     Key("embeddings.patch_embeddings.projection.weight", "embeddings.value.weight", Flattened()),
     Key("embeddings.patch_embeddings.projection.bias", "embeddings.value.bias"),
     Key("layernorm.*", "final_norm.*"),

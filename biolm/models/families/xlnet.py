@@ -26,7 +26,7 @@ from biolm.models.families.config_table import (
 )
 from biolm.models.families.decoders import causal
 from biolm.models.families.fields import pad_id
-from biolm.models.families.keys import Key, KeyTable, dropped
+from biolm.models.families.keys import Key, KeyTable, Reshaped, dropped
 
 __all__ = ["KEYS", "core_config", "hf_config"]
 
@@ -57,25 +57,13 @@ class Heads:
         return matrix.reshape(config.d_model, config.n_heads, config.head_dim)
 
 
-class Cell:
-    """A vector, stored as ``(1, 1, d)``."""
-
-    def split(self, tensor: Tensor, names: int, config: CoreConfig) -> list[Tensor]:  # noqa: ARG002  # protocol
-        """The vector."""
-        return [tensor.flatten()]
-
-    def join(self, parts: list[Tensor], config: CoreConfig) -> Tensor:  # noqa: ARG002  # protocol
-        """As stored."""
-        return parts[0][None, None]
-
-
 _PARTS = (("q", "query"), ("k", "key"), ("v", "value"), ("r", "relative"))
 _BIASES = (("r_w_bias", "content_bias"), ("r_r_bias", "position_bias"), ("r_s_bias", "segment_bias"))
 
 KEYS = KeyTable(
     [
         Key("word_embedding.weight", "embeddings.token.weight"),
-        Key("mask_emb", "layers.0.attention.start", Cell()),
+        Key("mask_emb", "layers.0.attention.start", Reshaped(1, 1, -1)),
         *(Key(f"layer.{{}}.rel_attn.{a}", f"layers.{{}}.attention.{b}.weight", Heads()) for a, b in _PARTS),
         Key("layer.{}.rel_attn.o", "layers.{}.attention.out.weight", Heads(out=True)),
         *(Key(f"layer.{{}}.rel_attn.{a}", f"layers.{{}}.attention.{b}") for a, b in _BIASES),
