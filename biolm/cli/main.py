@@ -89,7 +89,7 @@ GROUPS = {
 """What the commands whose names begin with a word do together."""
 
 
-_OBJECTS = 100_000  # made before the collector looks for cycles
+_OBJECTS = 10_000  # made before the collector looks for dead cycles
 
 
 def _version(asked: bool) -> None:
