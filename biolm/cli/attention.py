@@ -24,7 +24,7 @@ class Arguments(AttentionSettings, Common):
 
 
 def run(chosen: Arguments) -> None:
-    """Measure how spread the attention of a model is, by layer and head.
+    """Measure how spread attention is, by layer and head.
 
     Writes its entropy and the mean rank of the tokens that it attends to.
     """

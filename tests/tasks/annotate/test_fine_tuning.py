@@ -245,7 +245,7 @@ def test_models_that_cannot_be_trained_are_refused(kinds, model, tmp_path):
     with pytest.raises(ConfigError, match="in a way of its own"):
         token_runs.check_trainable(held, settings)
     held = load(model)
-    held.preprocessor = SimpleNamespace(**{**vars_of(held.preprocessor), "files": ()})
+    held.preprocessor = SimpleNamespace(**{**vars_of(held.preprocessor), "tokenizer": SimpleNamespace()})
     with pytest.raises(ConfigError, match="cannot be saved once it is trained; use its vectors"):
         token_runs.check_trainable(held, settings)
     assert not list(tmp_path.iterdir())
