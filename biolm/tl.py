@@ -225,7 +225,7 @@ def impute(
     --------
     >>> import scanpy as sc
     >>> adata = sc.read_h5ad("data/cells/pbmc68k_reduced_counts_700.h5ad")[:50].copy()
-    >>> impute(adata, genes=["FOXP3", "CD40LG"])
+    >>> impute(adata, genes=["TCL1A", "LEF1"])
     >>> adata.obsm["imputed"].shape
     (50, 2)
     """

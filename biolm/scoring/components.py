@@ -64,7 +64,7 @@ def leading_components(table: Any, count: int, seed: int = 0) -> Leading:
     --------
     >>> import scipy.sparse as sp
     >>> table = sp.csr_matrix(np.array([[1.0, 0], [0, 1], [2, -1]], np.float32))
-    >>> leading_components(table, 1).axes.round(3).ravel().tolist()
+    >>> leading_components(table, 1).axes.ravel().astype(float).round(3).tolist()
     [0.707, -0.707]
     """
     from scipy.sparse import csr_matrix
