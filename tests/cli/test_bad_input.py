@@ -154,7 +154,10 @@ def test_few_matching_genes(folder, cells):
     cells.write_h5ad("in.h5ad")
     assert "765" in refused(folder)
     # Thirty genes are enough to say so, but not to see cells by.
-    assert "and it needs 30; embed with the model genetext" in refused(folder, "--minimum-match", "0.01")
+    assert (
+        "and it needs 30; give cells with more genes measured, or embed with the model genetext"
+        in refused(folder, "--minimum-match", "0.01")
+    )
     done("--minimum-match", "0.01", "-m", "genetext")
 
 

@@ -68,7 +68,7 @@ CELLS = {
     "search query": _cells("search query {i}/cells.h5ad -i {i}/index -k 3", "n.tsv", resume=True),
     "search query to h5ad": _cells("search query {i}/cells.h5ad -i {i}/index -k 3", "n.h5ad", resume=True),
     "perturb": _cells(
-        "perturb {i}/cells.h5ad -m {i}/cellmodel --delete G1 --cells 6 --minimum-cells 1",
+        "perturb {i}/cells.h5ad -m {i}/cellmodel --delete G1 --cells 6",
         "p.tsv",
         resume=True,
     ),

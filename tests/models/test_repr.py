@@ -14,7 +14,7 @@ def things() -> list[object]:
     names = np.array([str(number) for number in range(50)])
     cells = CellTable(names, names, np.arange(50))
     vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    index = make_index(vectors, cells, IndexSettings(), facts={"model": "genetext"})
+    index = make_index(vectors, cells, IndexSettings(), metadata={"model": "genetext"})
     return [genetext, genetext.vocabulary, biolm.load("biolm-cell-mini"), index]
 
 
