@@ -210,7 +210,7 @@ def impute(
     ``adata.obsm[key_added]``
         Data frame ``(n_obs, m)`` of log(1 + counts in 10,000), a column a gene.
     ``adata.uns[key_added]``
-        Data frame with a row a gene: its id, whether the file measures it, and how well it is told.
+        Data frame with a row a gene: its id, whether the file measures it, and how well it is predicted.
     ``adata.obs[key_added + "_uncertainty"]``, ``adata.obs[key_added + "_empty"]``
         Posterior variance of the factors of a cell, and cells without counts, where there are any.
     ``adata.uns["biolm"][key_added]``

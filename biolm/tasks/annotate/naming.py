@@ -136,7 +136,7 @@ class RowPrediction:
         if any(facts is not None and facts["shift_removed"] for _, facts in pairs):
             log.info(
                 "the types of the query differ from the training types by a shift that they share, as of "
-                "another laboratory; it is taken off before novelty is told"
+                "another laboratory; it is taken off before novelty is scored"
             )
         return replace(self, heads=heads, alignment=[facts for _, facts in pairs])
 

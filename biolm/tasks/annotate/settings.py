@@ -221,7 +221,7 @@ class PredictSettings(CellSettings, SequenceSettings, RunSettings):
         Cells above the annotator's cut-off of novelty are unknown; False names every cell.
     align
         Take off what all types of the query share in differing from the training cells, as those of another
-        laboratory do, before their novelty is told. False: a cell's novelty depends on no other cell.
+        laboratory do, before their novelty is scored. False: a cell's novelty depends on no other cell.
     ontology
         File of cell types and their ancestors (OBO, obographs JSON, or a table of child and parent).
     coarse

@@ -1,4 +1,4 @@
-"""A query of another laboratory: what its types share is taken off before novelty is told."""
+"""A query of another laboratory: what its types share is taken off before novelty is scored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_known_cells_of_another_laboratory_keep_their_names(
         alone, nothing = _named(elsewhere, folder, align=False)
         assert "taken off" not in caplog.text
         together, facts = _named(elsewhere, folder)
-    assert "it is taken off before novelty is told" in caplog.text
+    assert "it is taken off before novelty is scored" in caplog.text
     assert nothing == {}
     assert facts["shift_removed"]
     assert (facts["cells"], facts["types"]) == (160, 3)
